@@ -1,0 +1,154 @@
+"""Child processes that stop when we are asked to stop.
+
+Each child leads a process group of its own, so a terminal's Ctrl-C reaches only us and we forward exactly one SIGINT:
+Packer exits at once on a second one and leaks its instance. Invoke's own `Context.run` was rejected: with stdin at end
+of file an interrupt ends in a ValueError, and SIGTERM skips every `finally`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from support.errors import Fault, HostLacks
+
+# Long enough for Packer to delete its instance, key pair and security group after a SIGINT.
+GRACE_SECONDS = 60.0
+
+
+class CommandFailed(Fault):
+    """A program that was started ended with an exit code other than 0."""
+
+    def __init__(self, command: Sequence[str], returncode: int, output: str) -> None:
+        tail = "\n".join(output.strip().splitlines()[-25:])
+        super().__init__(
+            f"{Path(command[0]).name} failed",
+            expected="exit code 0",
+            found=f"exit code {returncode} from: {' '.join(command)}" + (f"\n{tail}" if tail else ""),
+        )
+        self.returncode = returncode
+        self.output = output
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A child that ended: its exit code and what it wrote (decoded as UTF-8, undecodable bytes replaced)."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(
+    command: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    input: str | None = None,
+    timeout: float | None = None,
+    check: bool = True,
+    on_line: Callable[[str], None] | None = None,
+) -> Completed:
+    """Run a program to its end and return what it wrote.
+
+    `timeout` is in seconds. With `on_line`, each line of its output (stdout and stderr together) is also handed over
+    as it appears, and `stderr` of the result is empty. stdin is `input`, or at end of file.
+
+    Raises CommandFailed on an exit code other than 0 (unless `check` is False), HostLacks when the program does not
+    exist, subprocess.TimeoutExpired, and KeyboardInterrupt after the child has ended when we were interrupted.
+    """
+    try:
+        child = subprocess.Popen(
+            list(command),
+            cwd=cwd,
+            env=dict(env) if env is not None else None,
+            stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if on_line else subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise
+        raise HostLacks(
+            f"{command[0]} is not on this host",
+            expected=f"{command[0]} on PATH",
+            found="no such program",
+            fix="./inv doctor lists what is missing and how to install it",
+        ) from error
+    try:
+        if on_line:
+            stdout, stderr = _hand_over_lines(child, on_line, input, timeout), ""
+        else:
+            stdout, stderr = child.communicate(input, timeout=timeout)
+    except BaseException:
+        stop(child)
+        raise
+    if check and child.returncode != 0:
+        raise CommandFailed(command, child.returncode, stdout + stderr)
+    return Completed(child.returncode, stdout, stderr)
+
+
+def _hand_over_lines(
+    child: subprocess.Popen[str], on_line: Callable[[str], None], input: str | None, timeout: float | None
+) -> str:
+    lines: list[str] = []
+    failures: list[Exception] = []
+
+    def read(stream: IO[str]) -> None:
+        for line in stream:
+            lines.append(line)
+            try:
+                on_line(line.rstrip("\n"))
+            except Exception as error:
+                failures.append(error)
+
+    assert child.stdout is not None
+    reader = threading.Thread(target=read, args=(child.stdout,), daemon=True)
+    reader.start()
+    if input is not None and child.stdin is not None:
+        child.stdin.write(input)
+        child.stdin.close()
+    child.wait(timeout)
+    # A grandchild that was left behind may hold the pipe open: do not wait for it for ever.
+    reader.join(timeout=10)
+    if failures:
+        raise failures[0]
+    return "".join(lines)
+
+
+def stop(child: subprocess.Popen[str], grace: float = GRACE_SECONDS) -> None:
+    """Ask a child's process group to stop with one SIGINT, wait `grace` seconds, then kill what is left of it."""
+    if child.poll() is None:
+        _signal_group(child.pid, signal.SIGINT)
+        try:
+            child.wait(grace)
+        except subprocess.TimeoutExpired:
+            pass
+    _signal_group(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(leader, number)
+    except ProcessLookupError:
+        pass  # everybody in the group has ended already, which is what was wanted
+
+
+def interrupt_on_termination() -> None:
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, so that they clean up as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)

@@ -1,0 +1,26 @@
+"""Progress for people, on stderr, so that stdout holds only results."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def say(message: str) -> None:
+    """Write one line of progress to stderr, at once."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Announce a piece of work and, when it is over, how many seconds it took and whether it failed."""
+    start = time.monotonic()
+    say(f"▸ {name}")
+    try:
+        yield
+    except BaseException:
+        say(f"✗ {name} failed after {time.monotonic() - start:.1f} s")
+        raise
+    say(f"✓ {name} ({time.monotonic() - start:.1f} s)")
