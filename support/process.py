@@ -145,10 +145,13 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
 
 
 def interrupt_on_termination() -> None:
-    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, so that they clean up as Ctrl-C does."""
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, so that they clean up as Ctrl-C does.
+
+    SIGINT too: a shell starts its background jobs with SIGINT ignored, and Python then leaves it so.
+    """
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
