@@ -31,7 +31,7 @@ def tree_sha256(root: Path, paths: Iterable[Path]) -> str:
     for relative in sorted({path.relative_to(root).as_posix() for path in paths}):
         path = root / relative
         if path.is_symlink():
-            kind, content = "link", hashlib.sha256(os.readlink(path).encode()).hexdigest()
+            kind, content = "link", hashlib.sha256(str(path.readlink()).encode()).hexdigest()
         else:
             kind, content = ("exec" if os.access(path, os.X_OK) else "file"), file_sha256(path)
         digest.update(f"{relative}\0{kind}\0{content}\n".encode())

@@ -1,13 +1,16 @@
 """Child processes that stop when we are asked to stop.
 
 Each child leads a process group of its own, so a terminal's Ctrl-C reaches only us and we forward exactly one SIGINT:
-Packer exits at once on a second one and leaks its instance. Invoke's own `Context.run` was rejected: with stdin at end
-of file an interrupt ends in a ValueError, and SIGTERM skips every `finally`.
+Packer exits at once on a second one and leaks its instance. When we are killed outright, the kernel sends that one
+SIGINT in our place (setpriv --pdeathsig, where there is one), so that a build cleans up its account even then. Invoke's
+own `Context.run` was rejected: with stdin at end of file an interrupt ends in a ValueError, and SIGTERM skips every
+`finally`.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -54,47 +57,61 @@ def run(
     timeout: float | None = None,
     check: bool = True,
     on_line: Callable[[str], None] | None = None,
+    pass_stderr: bool = False,
 ) -> Completed:
     """Run a program to its end and return what it wrote.
 
     `timeout` is in seconds. With `on_line`, each line of its output (stdout and stderr together) is also handed over
-    as it appears, and `stderr` of the result is empty. stdin is `input`, or at end of file.
+    as it appears, and `stderr` of the result is empty; with `pass_stderr` the child writes to our own stderr instead.
+    stdin is `input`, or at end of file.
 
     Raises CommandFailed on an exit code other than 0 (unless `check` is False), HostLacks when the program does not
     exist, subprocess.TimeoutExpired, and KeyboardInterrupt after the child has ended when we were interrupted.
     """
-    try:
-        child = subprocess.Popen(
-            list(command),
-            cwd=cwd,
-            env=dict(env) if env is not None else None,
-            stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if on_line else subprocess.PIPE,
-            start_new_session=True,
-            text=True,
-            errors="replace",
-        )
-    except FileNotFoundError as error:
-        if cwd is not None and not cwd.is_dir():
-            raise
-        raise HostLacks(
-            f"{command[0]} is not on this host",
-            expected=f"{command[0]} on PATH",
-            found="no such program",
-            fix="./inv doctor lists what is missing and how to install it",
-        ) from error
+    _require(command[0], env)
+    child = subprocess.Popen(
+        [*_interrupted_with_us(), *command],
+        cwd=cwd,
+        env=dict(env) if env is not None else None,
+        stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if on_line else None if pass_stderr else subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+        errors="replace",
+    )
     try:
         if on_line:
             stdout, stderr = _hand_over_lines(child, on_line, input, timeout), ""
         else:
             stdout, stderr = child.communicate(input, timeout=timeout)
+            stderr = stderr or ""  # None when it was passed on
     except BaseException:
         stop(child)
         raise
+    finally:
+        _close_pipes(child)
     if check and child.returncode != 0:
         raise CommandFailed(command, child.returncode, stdout + stderr)
     return Completed(child.returncode, stdout, stderr)
+
+
+def _require(program: str, env: Mapping[str, str] | None) -> None:
+    path = (os.environ if env is None else env).get("PATH", os.defpath)
+    if shutil.which(program, path=path) is None:
+        raise HostLacks(
+            f"{program} is not on this host",
+            expected=f"the program {program} on PATH",
+            found="no such program",
+            fix="./inv doctor lists what is missing and how to install it",
+        )
+
+
+def _interrupted_with_us() -> list[str]:
+    # A program of util-linux, so absent on macOS, where a production build may be started too. preexec_fn with prctl(2)
+    # was rejected: it is unsafe in a process with threads.
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "INT", "--"] if setpriv else []
 
 
 def _hand_over_lines(
@@ -120,9 +137,17 @@ def _hand_over_lines(
     child.wait(timeout)
     # A grandchild that was left behind may hold the pipe open: do not wait for it for ever.
     reader.join(timeout=10)
+    if reader.is_alive():
+        child.stdout = None  # closing it would block on the reader
     if failures:
         raise failures[0]
     return "".join(lines)
+
+
+def _close_pipes(child: subprocess.Popen[str]) -> None:
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 def stop(child: subprocess.Popen[str], grace: float = GRACE_SECONDS) -> None:
@@ -150,7 +175,7 @@ def interrupt_on_termination() -> None:
     SIGINT too: a shell starts its background jobs with SIGINT ignored, and Python then leaves it so.
     """
 
-    def interrupt(number: int, frame: object) -> None:
+    def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

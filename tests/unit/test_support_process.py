@@ -1,0 +1,115 @@
+"""Children stop when we stop, however we stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from support.errors import HostLacks
+from support.process import CommandFailed, run
+
+ROOT = Path(__file__).parents[2]
+
+# A child that counts the SIGINTs it gets in a file and ends half a second after the first one.
+COUNTING_CHILD = """
+import signal, sys, time, pathlib
+counts = pathlib.Path(sys.argv[1])
+seen = []
+def note(*_):
+    seen.append(1)
+    counts.write_text(str(len(seen)))
+signal.signal(signal.SIGINT, note)
+counts.write_text("0")
+while not seen:
+    time.sleep(0.02)
+time.sleep(0.5)
+"""
+
+PARENT = """
+import sys
+from support.process import interrupt_on_termination, run
+interrupt_on_termination()
+try:
+    run([sys.executable, "-c", sys.argv[1], sys.argv[2]])
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def _parent_with_child(counts: Path) -> subprocess.Popen[bytes]:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, COUNTING_CHILD, str(counts)], cwd=ROOT)
+    _wait(lambda: counts.exists() and counts.read_text() == "0")
+    return parent
+
+
+def _wait(condition: object, seconds: float = 10) -> None:
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_child_gets_exactly_one_sigint_when_we_are_told_to_stop(tmp_path: Path, number: signal.Signals) -> None:
+    counts = tmp_path / "counts"
+    parent = _parent_with_child(counts)
+    parent.send_signal(number)
+    assert parent.wait(10) == 130
+    assert counts.read_text() == "1"
+
+
+def test_a_child_gets_exactly_one_sigint_when_we_are_killed_outright(tmp_path: Path) -> None:
+    counts = tmp_path / "counts"
+    parent = _parent_with_child(counts)
+    parent.kill()
+    parent.wait(10)
+    _wait(lambda: counts.read_text() == "1")
+    time.sleep(0.2)
+    assert counts.read_text() == "1"
+
+
+def test_a_failure_says_the_command_its_exit_code_and_its_last_lines() -> None:
+    with pytest.raises(CommandFailed) as caught:
+        run(["sh", "-c", "echo seen on stdout; echo seen on stderr >&2; exit 7"])
+    assert caught.value.returncode == 7
+    assert "exit code 7" in str(caught.value)
+    assert "seen on stdout" in str(caught.value)
+    assert "seen on stderr" in str(caught.value)
+
+
+def test_a_program_that_is_not_there_is_a_lack_of_this_host() -> None:
+    with pytest.raises(HostLacks, match="no-such-program"):
+        run(["no-such-program"])
+
+
+def test_lines_are_handed_over_as_they_appear_and_stderr_is_among_them() -> None:
+    seen: list[str] = []
+    run(["sh", "-c", "echo one; echo two >&2"], on_line=seen.append)
+    assert seen == ["one", "two"]
+
+
+def test_a_child_has_no_terminal_to_ask_on() -> None:
+    assert run(["cat"]).stdout == ""
+    assert run(["cat"], input="told").stdout == "told"
+
+
+def test_a_timeout_ends_the_whole_group_of_a_child(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    with pytest.raises(subprocess.TimeoutExpired):
+        run(["sh", "-c", f"sleep 60 & echo $! > {pid}; wait"], timeout=0.5)
+    _wait(lambda: not _alive(int(pid.read_text())))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "zombie" not in Path(f"/proc/{pid}/status").read_text()
