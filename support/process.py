@@ -14,7 +14,8 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -23,6 +24,9 @@ from support.errors import Fault, HostLacks
 
 # Long enough for Packer to delete its instance, key pair and security group after a SIGINT.
 GRACE_SECONDS = 60.0
+
+# Every child that `run` waits for at this moment, in whichever thread.
+_running: set[subprocess.Popen[str]] = set()
 
 
 class CommandFailed(Fault):
@@ -80,6 +84,7 @@ def run(
         text=True,
         errors="replace",
     )
+    _running.add(child)
     try:
         if on_line:
             stdout, stderr = _hand_over_lines(child, on_line, input, timeout), ""
@@ -90,6 +95,7 @@ def run(
         stop(child)
         raise
     finally:
+        _running.discard(child)
         _close_pipes(child)
     if check and child.returncode != 0:
         raise CommandFailed(command, child.returncode, stdout + stderr)
@@ -144,6 +150,19 @@ def _hand_over_lines(
     return "".join(lines)
 
 
+@contextmanager
+def children_stopped_on_failure() -> Iterator[None]:
+    """Stop the children that other threads wait for when the body is left by an exception, an interrupt included."""
+    try:
+        yield
+    except BaseException:
+        for child in list(_running):
+            _signal_group(child.pid, signal.SIGINT)
+        for child in list(_running):
+            _kill_after_grace(child, GRACE_SECONDS)
+        raise
+
+
 def _close_pipes(child: subprocess.Popen[str]) -> None:
     for pipe in (child.stdin, child.stdout, child.stderr):
         if pipe is not None:
@@ -154,10 +173,14 @@ def stop(child: subprocess.Popen[str], grace: float = GRACE_SECONDS) -> None:
     """Ask a child's process group to stop with one SIGINT, wait `grace` seconds, then kill what is left of it."""
     if child.poll() is None:
         _signal_group(child.pid, signal.SIGINT)
-        try:
-            child.wait(grace)
-        except subprocess.TimeoutExpired:
-            pass
+    _kill_after_grace(child, grace)
+
+
+def _kill_after_grace(child: subprocess.Popen[str], grace: float) -> None:
+    try:
+        child.wait(grace)
+    except subprocess.TimeoutExpired:
+        pass
     _signal_group(child.pid, signal.SIGKILL)
     child.wait()
 

@@ -1,0 +1,25 @@
+"""Slow things side by side, which still stop together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+from support.process import children_stopped_on_failure
+
+Result = TypeVar("Result")
+
+
+def side_by_side(works: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Run each of `works` in a thread of its own and return their results in that order.
+
+    When one fails, or we are interrupted, the children that the others wait for are stopped, and the first failure is
+    raised. An interrupt reaches only the main thread: without this, the others' children would run on.
+    """
+    with ThreadPoolExecutor(max_workers=len(works)) as pool, children_stopped_on_failure():
+        futures = [pool.submit(work) for work in works]
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        return [future.result() for future in futures]
