@@ -1,0 +1,277 @@
+"""Where AWS is, who we are there, how long we wait between two looks, and AWS's refusals as faults.
+
+Nothing here knows what kind of cloud answers: the endpoint, the credentials and the pace come from the environment, as
+they do for Packer and the AWS CLI.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import boto3
+import botocore.exceptions
+from botocore.config import Config
+
+from support.errors import BadInput, Fault
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_sts import STSClient
+
+Found = TypeVar("Found")
+
+# Kind to AWS: its API throttles, and nothing that is waited for here takes less than seconds.
+DEFAULT_POLL_SECONDS = 5.0
+
+_MISSING = (botocore.exceptions.NoCredentialsError, botocore.exceptions.PartialCredentialsError)
+_UNUSABLE = (
+    botocore.exceptions.ProfileNotFound,
+    botocore.exceptions.CredentialRetrievalError,
+    botocore.exceptions.TokenRetrievalError,
+    botocore.exceptions.SSOError,
+    botocore.exceptions.ConfigParseError,
+)
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+_WRONG = {"InvalidClientTokenId", "SignatureDoesNotMatch", "AuthFailure", "UnrecognizedClientException"}
+_WRONG |= {"InvalidAccessKeyId", "IncompleteSignature", "InvalidSignatureException"}
+_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"}
+
+
+class CredentialsMissing(Fault):
+    """Nothing says who we are to AWS."""
+
+
+class CredentialsExpired(Fault):
+    """The credentials were good once."""
+
+
+class CredentialsWrong(Fault):
+    """AWS does not know these credentials, or they can't be read."""
+
+
+class NotAllowed(Fault):
+    """AWS knows who we are and refuses what was asked."""
+
+
+class Unreachable(Fault):
+    """No answer from where AWS should be."""
+
+
+class AwsRefused(Fault):
+    """AWS refused a call for a reason that this project has no special word for."""
+
+
+class RegionUnknown(BadInput):
+    """There is no such region, or the account has not enabled it."""
+
+
+@dataclass(frozen=True)
+class Clients:
+    """The boto3 clients of one region, made in one place (`connect`) and passed to whoever needs them."""
+
+    ec2: EC2Client
+    iam: IAMClient
+    s3: S3Client
+    ssm: SSMClient
+    sts: STSClient
+    region: str
+
+
+def connect(region: str) -> Clients:
+    """Return clients for `region`, with credentials and endpoint as the environment says; makes no call.
+
+    Raises CredentialsWrong when a profile that is asked for does not exist, RegionUnknown for an impossible name.
+    """
+    with faults("reading the AWS configuration"):
+        session = boto3.session.Session(region_name=region)
+        # The retries are given here because boto3 would read AWS_MAX_ATTEMPTS, which for Packer is how often to poll.
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": 4},
+            connect_timeout=5,
+            read_timeout=60,
+            user_agent_extra="zmanim-ami",
+        )
+        return Clients(
+            ec2=session.client("ec2", config=config),
+            iam=session.client("iam", config=config),
+            s3=session.client("s3", config=config),
+            ssm=session.client("ssm", config=config),
+            sts=session.client("sts", config=config),
+            region=region,
+        )
+
+
+def account(clients: Clients) -> str:
+    """Return the 12 digits of the account that the credentials belong to (sts:GetCallerIdentity)."""
+    with faults("asking who we are"):
+        return clients.sts.get_caller_identity()["Account"]
+
+
+def target(clients: Clients, environ: Mapping[str, str]) -> str:
+    """Name what a task is about to talk to, for its first line.
+
+    An endpoint in the environment is named as it stands, without a call: what is there may not answer at all.
+    """
+    endpoint = environ.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        return f"local cloud {endpoint}, {clients.region}"
+    return f"AWS account {account(clients)}, {clients.region}"
+
+
+def check_region(clients: Clients) -> None:
+    """Raise RegionUnknown unless the clients' region exists and is enabled in this account."""
+    region = clients.region
+    fix = "set region in pyproject.toml, ZMANIM_REGION or --region"
+    try:
+        with faults("listing the regions"):
+            regions = {
+                item.get("RegionName", ""): item.get("OptInStatus", "")
+                for item in clients.ec2.describe_regions(AllRegions=True)["Regions"]
+            }
+    except Unreachable as error:
+        if region in boto3.session.Session().get_available_regions("ec2"):
+            raise
+        raise RegionUnknown(
+            f"there is no region {region}", expected="a region of AWS", found=error.found, fix=fix
+        ) from error
+    if region not in regions:
+        raise RegionUnknown(
+            f"there is no region {region}", expected=f"one of {', '.join(sorted(regions))}", found=region, fix=fix
+        )
+    if regions[region] == "not-opted-in":
+        raise RegionUnknown(
+            f"region {region} is not enabled in this account", expected="opted in", found=regions[region], fix=fix
+        )
+
+
+@contextmanager
+def faults(doing: str) -> Iterator[None]:
+    """Turn what botocore raises into a Fault of its own cause; `doing` says what was being done ("launching …").
+
+    Code that can go on after a certain refusal catches botocore's ClientError inside.
+    """
+    try:
+        yield
+    except botocore.exceptions.BotoCoreError as error:
+        raise _unanswered(doing, error) from error
+    except botocore.exceptions.ClientError as error:
+        raise _refused(doing, error) from error
+
+
+def error_code(error: botocore.exceptions.ClientError) -> str:
+    """Return AWS's own short code of a refusal, such as `InvalidAMIID.NotFound`."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _unanswered(doing: str, error: botocore.exceptions.BotoCoreError) -> Fault:
+    if isinstance(error, _MISSING):
+        return CredentialsMissing(
+            f"no AWS credentials, while {doing}",
+            expected="credentials in the environment, a profile, or an instance's role",
+            found=str(error),
+            fix="aws sso login and AWS_PROFILE, or export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
+            'for the local cloud: ./inv cloud.up and eval "$(./inv cloud.env)"',
+        )
+    if isinstance(error, _UNUSABLE):
+        return CredentialsWrong(
+            f"the AWS configuration can't be used, while {doing}",
+            expected="a profile that exists and whose credentials can be fetched",
+            found=str(error),
+            fix="check AWS_PROFILE and ~/.aws/config, then aws sso login",
+        )
+    if isinstance(error, botocore.exceptions.InvalidRegionError):
+        return RegionUnknown(
+            "that is no name of a region", expected="such as eu-west-1", found=str(error), fix="set ZMANIM_REGION"
+        )
+    if isinstance(error, botocore.exceptions.HTTPClientError):
+        return Unreachable(
+            f"AWS does not answer, while {doing}",
+            expected="an answer from the region's endpoint",
+            found=str(error),
+            fix="check the network and the region; when AWS_ENDPOINT_URL is set, that the local cloud is up "
+            "(./inv cloud.up)",
+        )
+    return AwsRefused(f"AWS can't be asked, while {doing}", expected="a call and its answer", found=str(error))
+
+
+def _refused(doing: str, error: botocore.exceptions.ClientError) -> Fault:
+    code, message = error_code(error), str(error.response.get("Error", {}).get("Message", ""))
+    found = f"{code}: {message}" if message else code
+    if code in _EXPIRED:
+        return CredentialsExpired(
+            f"the AWS credentials have expired, while {doing}",
+            expected="credentials that are still good",
+            found=found,
+            fix="log in again (aws sso login, or new session keys); check this machine's clock (date)",
+        )
+    if code in _WRONG:
+        return CredentialsWrong(
+            f"AWS does not accept the credentials, while {doing}",
+            expected="keys that AWS knows",
+            found=found,
+            fix="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and AWS_PROFILE",
+        )
+    if code in _DENIED:
+        return NotAllowed(
+            f"these credentials may not do this, while {doing}",
+            expected=f"the right to {error.operation_name}",
+            found=found,
+            fix="use a role that has it (infrastructure/iam/), or have it granted",
+        )
+    return AwsRefused(
+        f"AWS refused {error.operation_name}, while {doing}", expected="the call to be accepted", found=found
+    )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often we look whether something has come true: soon at first, then every `seconds`.
+
+    `sleep` and `clock` (both in seconds) are there for tests.
+    """
+
+    seconds: float = DEFAULT_POLL_SECONDS
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    def until(self, look: Callable[[], Found | None], timeout: float) -> Found | None:
+        """Call `look` until it returns something, at most `timeout` seconds long; None when time is up.
+
+        The first looks come after a tenth of the pace, then ever later up to the full pace: what is quick is seen at
+        once, and a long wait costs few calls.
+        """
+        end = self.clock() + timeout
+        wait = self.seconds / 10
+        while (found := look()) is None:
+            left = end - self.clock()
+            if left <= 0:
+                return None
+            self.sleep(min(wait, left))
+            wait = min(wait * 1.3, self.seconds)
+        return found
+
+
+def pace(environ: Mapping[str, str]) -> Pace:
+    """Return the pace that the environment asks for by AWS_POLL_DELAY_SECONDS (Packer's own variable), else AWS's.
+
+    Raises BadInput when that is no number above 0.
+    """
+    text = environ.get("AWS_POLL_DELAY_SECONDS", "")
+    if not text:
+        return Pace()
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 3600:
+        raise BadInput(
+            "AWS_POLL_DELAY_SECONDS is no number of seconds", expected="a number above 0", found=text, fix="unset it"
+        )
+    return Pace(seconds)
