@@ -77,12 +77,7 @@ class Image:
 
     def made_from(self, version: Version, provenance: Provenance) -> bool:
         """Whether it is the image that this version, commit and tree would give again."""
-        tags = {
-            "zmanim:version": str(version),
-            "zmanim:commit": provenance.commit,
-            "zmanim:tree-digest": provenance.tree_digest,
-        }
-        return all(self.tags.get(name) == value for name, value in tags.items())
+        return all(self.tags.get(name) == value for name, value in provenance.tags(version).items())
 
 
 def of_name(clients: Clients, name: str) -> Image | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.settings import Settings
+from pipeline.version import Version
 from support.digest import file_sha256, tree_sha256
 from support.errors import BadInput, Fault
 from support.process import CommandFailed, run
@@ -35,6 +36,14 @@ class Provenance:
     commit: str
     tree_digest: str
     tool_versions: str
+
+    def tags(self, version: Version) -> dict[str, str]:
+        """Return the tags that an image of `version` made from this carries."""
+        return {
+            "zmanim:version": str(version),
+            "zmanim:commit": self.commit,
+            "zmanim:tree-digest": self.tree_digest,
+        }
 
 
 def describe(root: Path, bundle: Path, settings: Settings, tools: Mapping[str, str]) -> Provenance:
@@ -77,8 +86,7 @@ def tree_digest(root: Path, bundle: Path, settings: Settings, tools: Mapping[str
         "bundle": file_sha256(bundle / "manifest.json"),
         "versions": versions_sha256(root, settings),
         "tools": dict(sorted(tools.items())),
-        "source_ami_id": settings.source_ami_id,
-        "kms_key_id": settings.kms_key_id,
+        "settings": [settings.source_ami_id, settings.kms_key_id, settings.root_encrypted, settings.root_volume_gib],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -20,7 +20,7 @@ from support.errors import BadInput
 PREFIX = "ZMANIM_"
 _TABLE = "[tool.zmanim] in pyproject.toml"
 
-Value = str | int | tuple[str, ...]
+Value = str | int | bool | tuple[str, ...]
 
 
 class SettingUnknown(BadInput):
@@ -58,6 +58,8 @@ class Settings:
     kms_key_id: str = _setting(
         "", "KMS key that encrypts the image; empty: AWS's choice", r"[A-Za-z0-9:/_-]+", "alias/x"
     )
+    root_encrypted: bool = _setting(True, "whether the image is encrypted; on AWS's own key it can't be shared")
+    root_volume_gib: int = _setting(10, "size of the root volume in GiB")
     ami_users: tuple[str, ...] = _setting((), "accounts that the image is shared with", r"\d{12}", "123456789012")
     ami_regions: tuple[str, ...] = _setting(
         (), "further regions that the image is copied to", r"[a-z]{2}(-[a-z]+)+-\d", "eu-central-1"
@@ -75,6 +77,7 @@ class Settings:
 
 
 _LIMITS: Mapping[str, tuple[int, int]] = {
+    "root_volume_gib": (8, 100),
     "deprecate_days": (0, 3650),
     "data_volume_gib": (1, 16384),
     "boot_timeout": (1, 3600),
@@ -157,6 +160,8 @@ def _known(name: str, as_written: str, where: str) -> str:
 
 def _typed(name: str, raw: object, origin: str) -> Value:
     item = next(item for item in fields(Settings) if item.name == name)
+    if isinstance(item.default, bool):
+        return _truth(name, raw, origin)
     if isinstance(item.default, int):
         return _number(name, raw, origin)
     example = item.metadata["example"]
@@ -177,6 +182,14 @@ def _number(name: str, raw: object, origin: str) -> int:
     if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not low <= int(text) <= high:
         raise _invalid(name, f"a whole number from {low} to {high}", raw, origin)
     return int(text)
+
+
+def _truth(name: str, raw: object, origin: str) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    if raw in ("true", "false"):
+        return raw == "true"
+    raise _invalid(name, "true or false", raw, origin)
 
 
 def _invalid(name: str, expected: str, raw: object, origin: str) -> SettingInvalid:

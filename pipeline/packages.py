@@ -1,0 +1,35 @@
+"""RPMs that earlier builds compiled, kept in the user's cache and offered to the next build.
+
+They are kept apart by account and by versions file: packages of the same name from another cloud's repositories are
+other packages, and must never find their way into an image here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+
+def directory(cache: Path, account: str, versions_sha256: str) -> Path:
+    """Return where the packages of this account and versions file are kept; not made yet."""
+    return cache / "packages" / f"{account}-{versions_sha256[:16]}"
+
+
+def offered(kept: Path) -> str:
+    """Return the directory as Packer takes it: empty when it holds no package."""
+    return str(kept) if any(kept.glob("*.rpm")) else ""
+
+
+def keep(kept: Path, output: Path) -> int:
+    """Add the packages of a build's `output` directory, each by one rename; return how many were new."""
+    new = 0
+    for package in sorted((output / "rpms").glob("*.rpm")):
+        if (kept / package.name).exists():
+            continue
+        kept.mkdir(parents=True, exist_ok=True)
+        unfinished = kept / f".{package.name}.{os.getpid()}"
+        shutil.copyfile(package, unfinished)
+        unfinished.rename(kept / package.name)
+        new += 1
+    return new
