@@ -1,0 +1,100 @@
+"""How a killed rehearsal's processes are found again.
+
+A rehearsal marks its environment, which every child inherits, with its own process id and start time. `kill -9` of the
+rehearsal leaves children of children behind; the mark tells them from everybody else's processes. Process groups were
+rejected: Packer, dnsmasq and the cloud start groups of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+VARIABLE = "REHEARSAL_MARK"
+_NAME = re.compile(r"rehearsal-(\d+)-(\d+)")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One rehearsal's process: its id and its start time (clock ticks since boot, proc(5) field 22)."""
+
+    pid: int
+    started: int
+
+    @property
+    def name(self) -> str:
+        """The name of this rehearsal's cloud, from which the mark can be read back."""
+        return f"rehearsal-{self.pid}-{self.started}"
+
+    def is_alive(self) -> bool:
+        """Tell whether the process that made this mark still runs; a reused process id does not count."""
+        return _start_time(self.pid) == self.started
+
+
+def own_mark() -> Mark:
+    """Return the mark of the process that calls."""
+    started = _start_time(os.getpid())
+    assert started is not None
+    return Mark(os.getpid(), started)
+
+
+def mark_of(name: str) -> Mark | None:
+    """Return the mark that a cloud's name or a variable's value carries, if it carries one."""
+    match = _NAME.fullmatch(name)
+    return Mark(int(match[1]), int(match[2])) if match else None
+
+
+def stop_leftovers(grace: float = 2.0) -> list[int]:
+    """End every process that carries the mark of a rehearsal which is dead; return their ids.
+
+    Each gets one SIGTERM and `grace` seconds, then SIGKILL. Processes of a living rehearsal are left alone.
+    """
+    left = [pid for pid in _processes() if _is_leftover(pid)]
+    for pid in left:
+        _send(pid, signal.SIGTERM)
+    end = time.monotonic() + grace
+    while any(_start_time(pid) is not None for pid in left) and time.monotonic() < end:
+        time.sleep(0.05)
+    for pid in left:
+        if _is_leftover(pid):
+            _send(pid, signal.SIGKILL)
+    return left
+
+
+def _processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _is_leftover(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False  # it has just ended, or is not ours to see
+    prefix = f"{VARIABLE}=".encode()
+    for entry in environment.split(b"\0"):
+        if entry.startswith(prefix):
+            mark = mark_of(entry.removeprefix(prefix).decode(errors="replace"))
+            return mark is not None and not mark.is_alive()
+    return False
+
+
+def _start_time(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
+    return None if state == "Z" else int(fields[18])
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # ended by itself meanwhile

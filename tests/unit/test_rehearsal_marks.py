@@ -1,0 +1,49 @@
+"""What a killed rehearsal left behind is found, and nobody else's processes are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rehearsal.marks import VARIABLE, Mark, mark_of, own_mark, stop_leftovers
+
+DEAD = Mark(pid=os.getpid(), started=1)  # this process's id, but not its start time: a reused id
+
+
+@contextmanager
+def _sleeper(mark: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, VARIABLE: mark}) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_process_of_a_dead_rehearsal_is_ended() -> None:
+    with _sleeper(DEAD.name) as process:
+        assert process.pid in stop_leftovers()
+        assert process.wait(5) != 0
+
+
+def test_a_process_of_a_living_rehearsal_is_left_alone() -> None:
+    with _sleeper(own_mark().name) as process:
+        assert process.pid not in stop_leftovers()
+        assert process.poll() is None
+
+
+def test_a_process_with_a_strange_mark_is_left_alone() -> None:
+    with _sleeper("something else") as process:
+        assert process.pid not in stop_leftovers()
+        assert process.poll() is None
+
+
+def test_a_mark_can_be_read_back_from_the_name_of_its_cloud() -> None:
+    assert mark_of(own_mark().name) == own_mark()
+    assert mark_of("default") is None
+
+
+def test_a_reused_process_id_is_not_taken_for_its_predecessor() -> None:
+    assert own_mark().is_alive()
+    assert not DEAD.is_alive()
