@@ -110,7 +110,7 @@ def connect(region: str) -> Clients:
 
 def account(clients: Clients) -> str:
     """Return the 12 digits of the account that the credentials belong to (sts:GetCallerIdentity)."""
-    with faults("asking who we are"):
+    with _in_region(clients, "asking who we are"):
         return clients.sts.get_caller_identity()["Account"]
 
 
@@ -128,27 +128,39 @@ def target(clients: Clients, environ: Mapping[str, str]) -> str:
 def check_region(clients: Clients) -> None:
     """Raise RegionUnknown unless the clients' region exists and is enabled in this account."""
     region = clients.region
-    fix = "set region in pyproject.toml, ZMANIM_REGION or --region"
-    try:
-        with faults("listing the regions"):
-            regions = {
-                item.get("RegionName", ""): item.get("OptInStatus", "")
-                for item in clients.ec2.describe_regions(AllRegions=True)["Regions"]
-            }
-    except Unreachable as error:
-        if region in boto3.session.Session().get_available_regions("ec2"):
-            raise
-        raise RegionUnknown(
-            f"there is no region {region}", expected="a region of AWS", found=error.found, fix=fix
-        ) from error
+    with _in_region(clients, "listing the regions"):
+        regions = {
+            item.get("RegionName", ""): item.get("OptInStatus", "")
+            for item in clients.ec2.describe_regions(AllRegions=True)["Regions"]
+        }
     if region not in regions:
-        raise RegionUnknown(
-            f"there is no region {region}", expected=f"one of {', '.join(sorted(regions))}", found=region, fix=fix
-        )
+        raise _no_region(region, f"not among {', '.join(sorted(regions))}")
     if regions[region] == "not-opted-in":
-        raise RegionUnknown(
-            f"region {region} is not enabled in this account", expected="opted in", found=regions[region], fix=fix
-        )
+        raise _no_region(region, "it is not enabled in this account")
+
+
+@contextmanager
+def _in_region(clients: Clients, doing: str) -> Iterator[None]:
+    # A region that does not exist has no endpoint, so it looks as if the network were down.
+    try:
+        with faults(doing):
+            yield
+    except (Unreachable, AwsRefused) as error:
+        session = boto3.session.Session()
+        partitions = session.get_available_partitions()
+        known = {name for partition in partitions for name in session.get_available_regions("ec2", partition)}
+        if clients.region in known:
+            raise
+        raise _no_region(clients.region, error.found) from error
+
+
+def _no_region(region: str, found: str) -> RegionUnknown:
+    return RegionUnknown(
+        f"there is no region {region} for this account",
+        expected="a region of AWS, such as eu-west-1",
+        found=found,
+        fix="set region in pyproject.toml, ZMANIM_REGION or --region",
+    )
 
 
 @contextmanager

@@ -71,8 +71,8 @@ def build_ami(
     Raises aws's faults, image's on an image that is in the way, packer_failures', ImageNotAsBuilt.
     """
     start = time.monotonic()
-    account = aws.account(clients)
     aws.check_region(clients)
+    account = aws.account(clients)
     bundle = workshop.bundle(version)
     made = provenance.describe(root, bundle, settings, workshop.tools())
     if made.commit.endswith("-dirty"):
