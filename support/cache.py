@@ -38,12 +38,17 @@ def locked(lock: Path, waiting_for: str) -> Iterator[None]:
         yield
 
 
+def cache_entry(parent: Path, name: str, digest: str) -> Path:
+    """Return where `cached_directory` keeps a result: a directory that exists only once it is finished."""
+    return parent / f"{name}-{digest[:16]}"
+
+
 def cached_directory(parent: Path, name: str, digest: str, build: Callable[[Path], None]) -> Path:
     """Return `parent/name-digest`, calling `build(empty directory)` first when it is not there yet.
 
     `digest` must cover everything the result depends on. What `build` raises is raised again and leaves no entry.
     """
-    entry = parent / f"{name}-{digest[:16]}"
+    entry = cache_entry(parent, name, digest)
     if entry.is_dir():
         return entry
     with locked(parent / f".{name}.lock", name):

@@ -22,6 +22,14 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def text_sha256(*texts: str) -> str:
+    """Return one SHA-256 over several texts, in their order; where one ends and the next begins counts."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(f"{len(text)}:{text}\n".encode())
+    return digest.hexdigest()
+
+
 def tree_sha256(root: Path, paths: Iterable[Path]) -> str:
     """Return one SHA-256 over the names, executable bits and contents of `paths` (files below `root`).
 
