@@ -1,0 +1,22 @@
+-- What only a superuser can make. Safe to run at every boot: it makes what is missing and changes nothing else.
+SET client_min_messages = warning;
+
+SELECT 'CREATE ROLE zmanim LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'zmanim') \gexec
+-- Whatever a restored volume says: the API's role owns its database and nothing beyond it.
+ALTER ROLE zmanim LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+
+-- Backups read everything and write nothing. BYPASSRLS: pg_cron guards its jobs by row, and a dump must hold them all.
+SELECT 'CREATE ROLE zmanim_backup LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'zmanim_backup') \gexec
+ALTER ROLE zmanim_backup LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS;
+SELECT 'GRANT pg_read_all_data TO zmanim_backup' WHERE NOT pg_has_role('zmanim_backup', 'pg_read_all_data', 'member') \gexec
+
+SELECT 'CREATE DATABASE zmanim OWNER zmanim' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'zmanim') \gexec
+\connect zmanim
+SET client_min_messages = warning;
+
+CREATE EXTENSION IF NOT EXISTS postgis;
+CREATE EXTENSION IF NOT EXISTS vector;
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+CREATE EXTENSION IF NOT EXISTS unaccent;
+CREATE EXTENSION IF NOT EXISTS pg_cron;
+GRANT USAGE ON SCHEMA cron TO zmanim;

@@ -1,0 +1,148 @@
+"""What a data volume must hold before PostgreSQL and Redis can start, and whether a cluster may be made on it."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import pwd
+import re
+import shutil
+from pathlib import Path
+
+from zmanim_host.host import HostFault, log, run, write_whole
+
+DATA = Path("/data")
+MARKER = ".zmanim-volume.json"
+FORMAT = 1
+
+
+class Decision(enum.Enum):
+    """What to do about the cluster."""
+
+    KEEP = "it is there"
+    MAKE = "make one"
+
+
+def decide(*, version: str | None, entries: int, marked: bool, server_major: int) -> Decision:
+    """Decide about the cluster in /data/postgres.
+
+    `version` is the text of PG_VERSION (None without one), `entries` how many files the folder has, `marked` whether
+    this volume is known to have had a cluster.
+
+    Raises HostFault where a new cluster would hide data, or the server could not read what is there.
+    """
+    if version is not None:
+        if version.strip() != str(server_major):
+            raise HostFault(
+                f"/data/postgres was written by PostgreSQL {version.strip()!r}, and this image has {server_major}:"
+                " nothing was changed. Start the image that fits, dump with it, and restore into this one"
+            )
+        return Decision.KEEP
+    if entries:
+        raise HostFault(
+            f"/data/postgres holds {entries} files but no PG_VERSION: it is not a cluster, and is left as it is"
+        )
+    if marked:
+        raise HostFault(
+            "this volume had a cluster once and has none now: restore it from a backup"
+            f" (or remove /data/{MARKER} to begin with an empty database)"
+        )
+    return Decision.MAKE
+
+
+def is_marked(data: Path) -> bool:
+    """Return whether the volume's marker says that a cluster was made on it; HostFault when it can't be understood."""
+    path = data / MARKER
+    if not path.exists():
+        return False
+    try:
+        marker = json.loads(path.read_text("utf-8"))
+        known, cluster = marker["format"] == FORMAT, marker["cluster"]
+    except (ValueError, KeyError, TypeError):
+        raise HostFault(f"{path} can't be understood: this volume is not touched") from None
+    if not known:
+        raise HostFault(f"{path} is of another format: this volume belongs to a newer image")
+    return bool(cluster)
+
+
+def server_major() -> int:
+    """Return the major version of the installed server."""
+    said = run(["postgres", "--version"], timeout=10).stdout
+    found = re.search(r"\(PostgreSQL\) (\d+)", said)
+    if not found:
+        raise HostFault(f"postgres --version says {said.strip()!r}")
+    return int(found.group(1))
+
+
+def make_cluster(data: Path) -> None:
+    """Make a cluster beside its place, then move it there with one rename.
+
+    A power cut before the rename leaves no half cluster, one after it a whole one.
+    """
+    unfinished = data / ".postgres.unfinished"
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    make_folder(unfinished, "postgres")
+    run(
+        [
+            "initdb",
+            f"--pgdata={unfinished}",
+            "--auth=peer",
+            "--encoding=UTF8",
+            # Independent of the C library's collations: an image with another glibc reads the same order.
+            "--locale-provider=builtin",
+            "--locale=C.UTF-8",
+            "--data-checksums",
+            "--username=postgres",
+        ],
+        timeout=120,
+        user="postgres",
+    )
+    unfinished.replace(data / "postgres")
+    sync_folder(data)
+    log("made a new PostgreSQL cluster")
+
+
+def make_folder(path: Path, owner: str) -> None:
+    """Make a folder that only `owner` can enter, or give an existing one to it."""
+    account = pwd.getpwnam(owner)
+    path.mkdir(mode=0o700, exist_ok=True)
+    os.chown(path, account.pw_uid, account.pw_gid)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lay_out(data: Path) -> None:
+    """Bring a mounted data volume into the form that the services expect."""
+    place = data / "postgres"
+    version = place / "PG_VERSION"
+    decision = decide(
+        version=version.read_text("ascii") if version.exists() else None,
+        entries=len(list(place.iterdir())) if place.exists() else 0,
+        marked=is_marked(data),
+        server_major=server_major(),
+    )
+    make_folder(data / "redis", "redis")
+    make_folder(data / "backup", "zmanim-backup")
+    if decision is Decision.MAKE:
+        make_cluster(data)
+    if not is_marked(data):
+        write_whole(data / MARKER, json.dumps({"format": FORMAT, "cluster": True}) + "\n")
+        sync_folder(data)
+
+
+def command() -> None:
+    """Grow the data volume's file system and make what it lacks."""
+    if not os.path.ismount(DATA):
+        raise HostFault(f"{DATA} is not mounted: nothing is written to the root disk")
+    # A no-op at full size.
+    run(["xfs_growfs", str(DATA)], timeout=60)
+    lay_out(DATA)

@@ -1,0 +1,51 @@
+"""Which environment this machine belongs to, by the launch's tag zmanim:environment."""
+
+from __future__ import annotations
+
+import re
+
+from zmanim_host.host import RUN, HostFault, log, write_whole
+from zmanim_host.imds import Imds, connect, instance_tag
+
+TAG = "zmanim:environment"
+# It becomes part of parameter paths and bucket names.
+NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
+
+def environment_name(imds: Imds) -> str:
+    """Return the environment's name.
+
+    Raises HostFault when the tag is absent, can't be read, or is no name: nothing may guess which environment it is.
+    """
+    value = instance_tag(imds, TAG)
+    if value is None:
+        raise HostFault(f"this instance has no tag {TAG}: launch it with one, such as {TAG}=prod")
+    if not NAME.fullmatch(value):
+        raise HostFault(f"the tag {TAG} is {value!r}: an environment's name is of a-z, 0-9 and -, at most 31 long")
+    return value
+
+
+def environment_file(imds: Imds) -> str:
+    """Return the file that units take their environment from (systemd's EnvironmentFile=)."""
+    values = {
+        "ZMANIM_ENVIRONMENT": environment_name(imds),
+        "AWS_REGION": _required(imds, "meta-data/placement/region"),
+        "INSTANCE_ID": _required(imds, "meta-data/instance-id"),
+    }
+    # aws reads one of them, some SDKs only the other.
+    values["AWS_DEFAULT_REGION"] = values["AWS_REGION"]
+    return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def _required(imds: Imds, path: str) -> str:
+    value = imds.get(path)
+    if not value or not re.fullmatch(r"[A-Za-z0-9-]+", value):
+        raise HostFault(f"the metadata service has no usable {path}")
+    return value
+
+
+def command() -> None:
+    """Learn which environment this is from the launch's tag."""
+    content = environment_file(connect())
+    write_whole(RUN / "environment", content)
+    log(" ".join(content.split()))

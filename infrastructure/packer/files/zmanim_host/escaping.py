@@ -1,0 +1,33 @@
+"""Secrets into files and addresses, whatever characters they hold.
+
+Each function is the exact inverse of what reads it, and is property-tested against a model of that reader.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from urllib.parse import quote
+
+from zmanim_host.host import HostFault
+
+
+def environment_line(name: str, value: str) -> str:
+    """Return one line of a systemd EnvironmentFile= that gives `name` the value `value`.
+
+    In double quotes systemd takes the characters " \\ ` $ literally after a backslash, and everything else (newlines
+    too) as it stands. Raises HostFault for NUL, which no environment can hold.
+    """
+    if "\0" in value:
+        raise HostFault(f"the value of {name} holds a NUL character, which an environment can't")
+    escaped = "".join("\\" + character if character in '"\\`$' else character for character in value)
+    return f'{name}="{escaped}"\n'
+
+
+def url_part(value: str) -> str:
+    """Return `value` as a user or password inside an address: everything but unreserved characters is encoded."""
+    return quote(value, safe="")
+
+
+def redis_password_hash(value: str) -> str:
+    """Return the password as a Redis ACL file takes it: its SHA-256, which needs no escaping and gives nothing away."""
+    return "#" + hashlib.sha256(value.encode("utf-8")).hexdigest()

@@ -1,0 +1,108 @@
+"""What the commands share: faults, fixed paths, files written whole, programs run with a time limit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+RUN = Path("/run/zmanim")
+
+
+class HostFault(Exception):
+    """A foreseeable reason why this machine can't go on; its text tells an operator what is wrong and what to do.
+
+    The text goes into the journal and onto the console: it never holds a secret's value.
+    """
+
+
+def log(message: str) -> None:
+    """Write one line to the journal."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def write_whole(path: Path, content: str, *, mode: int = 0o644) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
+
+    `mode` is set before anything is written: a secret is never readable by more users than it will be.
+    Raises OSError.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def run(
+    command: Sequence[str],
+    *,
+    timeout: float,
+    environment: Mapping[str, str] | None = None,
+    user: str | None = None,
+    input: str | None = None,
+    may_exit: Sequence[int] = (0,),
+) -> subprocess.CompletedProcess[str]:
+    """Run a program, as `user` if given, and return what it wrote.
+
+    `environment` is added to our own; `timeout` is in seconds. A secret may be in `environment` or `input`, never in
+    `command`: the command is part of the message when it fails.
+
+    Raises HostFault when it can't be started, takes too long, or ends with a code that is not in `may_exit`.
+    """
+    name = " ".join(command)
+    try:
+        done = subprocess.run(
+            list(command),
+            env={**os.environ, **(environment or {})},
+            user=user,
+            group=user,
+            extra_groups=[] if user else None,
+            input=input,
+            stdin=None if input is not None else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise HostFault(f"{name}: no end after {timeout:.0f} s") from error
+    except OSError as error:
+        raise HostFault(f"{name}: can't be started ({error.strerror})") from error
+    if done.returncode not in may_exit:
+        raise HostFault(f"{name}: exit code {done.returncode}: {done.stderr.strip()[-2000:]}")
+    return done
+
+
+class FaultNotes:
+    """One note for each command that failed, for zmanim-ready to put on the console beside the unit's name."""
+
+    def __init__(self, directory: Path = RUN / "faults") -> None:
+        self._directory = directory
+
+    def put(self, command: str, text: str) -> None:
+        """Remember why `command` failed; a directory that can't be written only costs the note."""
+        try:
+            self._directory.mkdir(mode=0o755, exist_ok=True)
+            write_whole(self._directory / command, text)
+        except OSError as error:
+            log(f"can't note the fault for zmanim-ready: {error}")
+
+    def clear(self, command: str) -> None:
+        """Forget an earlier failure of `command`."""
+        try:
+            (self._directory / command).unlink(missing_ok=True)
+        except OSError as error:
+            log(f"can't clear an earlier fault for zmanim-ready: {error}")
+
+    def all(self) -> dict[str, str]:
+        """Return every note by its command."""
+        if not self._directory.is_dir():
+            return {}
+        return {path.name: path.read_text("utf-8") for path in sorted(self._directory.iterdir()) if path.is_file()}

@@ -1,0 +1,98 @@
+"""The instance metadata service, version 2."""
+
+from __future__ import annotations
+
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zmanim_host.host import HostFault
+
+# The name that AWS's own clients read, so that a test (or another address family) can point elsewhere.
+ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
+ENDPOINT = "http://169.254.169.254"
+TOKEN_SECONDS = 300
+# A proxy from the environment must never see a token.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class Imds:
+    """A session with the metadata service."""
+
+    endpoint: str
+    token: str
+
+    def get(self, path: str) -> str | None:
+        """Return what is at `path` (such as meta-data/instance-id), or None when there is nothing (404).
+
+        Raises HostFault when the service does not answer or refuses.
+        """
+        request = urllib.request.Request(  # noqa: S310 - the endpoint is http by nature and comes from root's unit
+            f"{self.endpoint}/latest/{path}", headers={"X-aws-ec2-metadata-token": self.token}
+        )
+        try:
+            return _read(request)
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            raise HostFault(f"the metadata service answers {error.code} for {path}") from error
+        except OSError as error:
+            raise HostFault(f"the metadata service does not answer for {path} ({error})") from error
+
+
+def connect(
+    endpoint: str = "",
+    *,
+    wait: float = 30.0,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Imds:
+    """Return a session, trying for `wait` seconds: early in a boot the network may not be there yet.
+
+    Raises HostFault when there is none by then, or at once when the service refuses.
+    """
+    endpoint = (endpoint or os.environ.get(ENDPOINT_VARIABLE) or ENDPOINT).rstrip("/")
+    request = urllib.request.Request(  # noqa: S310 - as above
+        f"{endpoint}/latest/api/token",
+        method="PUT",
+        headers={"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)},
+    )
+    deadline = clock() + wait
+    while True:
+        try:
+            return Imds(endpoint, _read(request))
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                raise HostFault(
+                    f"the metadata service refuses a token ({error.code}): launch with the metadata endpoint enabled"
+                ) from error
+            reason: Exception = error
+        except OSError as error:
+            reason = error
+        if clock() >= deadline:
+            raise HostFault(f"the metadata service at {endpoint} does not answer: {reason}")
+        sleep(0.25)
+
+
+def instance_tag(imds: Imds, name: str) -> str | None:
+    """Return the value of the instance's tag `name`, or None when the instance has no such tag.
+
+    Raises HostFault with a message of its own when the launch does not let the instance read its tags.
+    """
+    value = imds.get(f"meta-data/tags/instance/{name}")
+    if value is None and imds.get("meta-data/tags/instance") is None:
+        raise HostFault(
+            f"the tag {name} can't be read: launch with instance tags in metadata enabled"
+            " (metadata options, InstanceMetadataTags=enabled)"
+        )
+    return value
+
+
+def _read(request: urllib.request.Request) -> str:
+    with _OPENER.open(request, timeout=5) as answer:
+        body: bytes = answer.read()
+    return body.decode("utf-8")

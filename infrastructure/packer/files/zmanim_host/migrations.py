@@ -1,0 +1,66 @@
+"""A release's migrations: each in one transaction together with its row in schema_migrations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from zmanim_host.host import HostFault, log
+from zmanim_host.postgres import psql
+
+DIRECTORY = Path("/opt/zmanim/current/migrations")
+NAME = re.compile(r"(\d{14})_[a-z0-9_]+\.sql")
+TABLE = (
+    "CREATE TABLE IF NOT EXISTS schema_migrations"
+    " (version text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+)
+ROW = "INSERT INTO schema_migrations (version) VALUES (:'version');"
+
+
+def version_of(name: str) -> str:
+    """Return what schema_migrations calls the migration: its file name without .sql; HostFault for any other name."""
+    if not NAME.fullmatch(name):
+        raise HostFault(f"{name} is not a migration's name (14 digits, _, a-z 0-9 _, .sql)")
+    return name[: -len(".sql")]
+
+
+def pending(names: Iterable[str], applied: Iterable[str]) -> list[str]:
+    """Return the file names that have not been applied, in their order.
+
+    A row may hold the whole name or only the 14 digits: both have been written by tools of this project's past.
+    """
+    done = set(applied)
+    return [name for name in sorted(names) if not {version_of(name), name[:14]} & done]
+
+
+def migrate(directory: Path) -> Sequence[str]:
+    """Apply what is pending and return its names.
+
+    Raises HostFault that names the failing migration; its transaction leaves the database as it was.
+    """
+    names = [path.name for path in directory.glob("*.sql")]
+    if not names:
+        raise HostFault(f"there is no migration in {directory}: the release is not whole")
+    said = psql(f"--command={TABLE}", "--command=SELECT version FROM schema_migrations", timeout=60)
+    todo = pending(names, said.split("\n"))
+    for name in todo:
+        log(f"applying {name}")
+        try:
+            psql(
+                "--single-transaction",
+                f"--file={directory / name}",
+                "--file=-",
+                f"--set=version={version_of(name)}",
+                input=ROW,
+                timeout=900,
+            )
+        except HostFault as fault:
+            raise HostFault(f"the migration {name} failed and was rolled back: {fault}") from fault
+    log(f"{len(todo)} migrations applied, {len(names) - len(todo)} were there")
+    return todo
+
+
+def command() -> None:
+    """Apply the release's pending migrations."""
+    migrate(DIRECTORY)

@@ -1,0 +1,273 @@
+"""Whether this machine serves, in one JSON object: on the console, and in /run/zmanim/ready.json.
+
+Required checks decide; wanted ones (required: false) are only told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from zmanim_host.host import RUN, FaultNotes, HostFault, log, run, write_whole
+from zmanim_host.postgres import psql
+
+RELEASES = Path("/opt/zmanim/releases")
+HEALTH = "http://127.0.0.1:8080/health"
+API = "zmanim-api.service"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check."""
+
+    ok: bool
+    required: bool = True
+    detail: str = ""
+
+
+def report(
+    checks: Mapping[str, Check],
+    *,
+    version: str,
+    environment: str,
+    binary_sha256: str,
+    seconds: float,
+    health: Any,
+) -> dict[str, Any]:
+    """Return what is said: ok only when every required check passed."""
+    return {
+        "ok": all(check.ok for check in checks.values() if check.required),
+        "version": version,
+        "environment": environment,
+        "binary_sha256": binary_sha256,
+        "seconds": round(seconds, 1),
+        "checks": {name: asdict(check) for name, check in checks.items()},
+        "health": health,
+    }
+
+
+def console_line(told: Mapping[str, Any]) -> str:
+    """Return the one line for the console: it begins on a line of its own, whatever was written there before."""
+    return "\nzmanim-ready " + json.dumps(told, separators=(",", ":"), ensure_ascii=True) + "\n"
+
+
+def attempt(check: Callable[[], str], *, required: bool = True) -> Check:
+    """Run one check; what it returns is the detail, and a HostFault is a failure with its text."""
+    try:
+        return Check(True, required, check())
+    except HostFault as fault:
+        return Check(False, required, str(fault)[-500:])
+
+
+# ---- The checks ----
+
+
+def _query(sql: str) -> str:
+    return psql(f"--command={sql}", timeout=15, user="zmanim").strip()
+
+
+def check_postgresql() -> str:
+    """Write and read as the API's user."""
+    told = _query(
+        "CREATE TEMPORARY TABLE probe (n int); INSERT INTO probe VALUES (42);"
+        " SELECT n || ' ' || current_setting('server_version') FROM probe"
+    )
+    if not told.startswith("42 "):
+        raise HostFault(f"a row came back as {told!r}")
+    return told[3:]
+
+
+def check_postgis() -> str:
+    """Ask for a distance on the earth: from Jerusalem to Tel Aviv it is some 54 km."""
+    told = _query(
+        "SELECT round(ST_Distance('POINT(35.2137 31.7683)'::geography, 'POINT(34.7818 32.0853)'::geography) / 1000)"
+        " || ' ' || postgis_lib_version()"
+    )
+    if not told.startswith("54 "):
+        raise HostFault(f"the distance from Jerusalem to Tel Aviv came back as {told!r} (54 km expected)")
+    return told[3:]
+
+
+def check_redis() -> str:
+    """Write, read, and ask whether both kinds of persistence work."""
+    try:
+        password = (RUN / "secrets/ready/redis-password").read_text("ascii")
+    except OSError as error:
+        raise HostFault("there is no password for Redis: see zmanim-secrets.service") from error
+    base = ["redis-cli", "-s", "/run/redis/redis.sock", "--user", "ready", "--no-auth-warning"]
+    asked = "SET zmanim-ready 42 EX 60\nGET zmanim-ready\nINFO persistence\nINFO server\n"
+    said = run(base, timeout=15, environment={"REDISCLI_AUTH": password}, input=asked).stdout
+    return redis_verdict(said)
+
+
+def redis_verdict(said: str) -> str:
+    """Return Redis's version from its answers; HostFault when it does not keep what it is given."""
+    lines = said.splitlines()
+    info = dict(line.split(":", 1) for line in lines if ":" in line)
+    if "42" not in lines:
+        raise HostFault(f"Redis does not give back what was written: {said.strip()[:200]!r}")
+    expected = {"aof_enabled": "1", "aof_last_write_status": "ok", "rdb_last_bgsave_status": "ok", "loading": "0"}
+    wrong = {name: info.get(name) for name, value in expected.items() if info.get(name) != value}
+    if wrong:
+        raise HostFault(f"Redis does not persist: {wrong}")
+    return info.get("redis_version", "")
+
+
+def check_units(notes: Mapping[str, str]) -> str:
+    """No unit has failed; a fault that a command of ours noted is part of the message."""
+    command = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"]
+    failed = [line.split()[0] for line in run(command, timeout=15).stdout.splitlines() if line.strip()]
+    if failed or notes:
+        reasons = "".join(f"; {name}: {text}" for name, text in notes.items())
+        raise HostFault(f"failed: {', '.join(failed) or 'none now'}{reasons}")
+    return ""
+
+
+def check_timers() -> str:
+    """The nightly backup is armed."""
+    state = unit_property("restic-backup.timer", "ActiveState")
+    if state != "active":
+        raise HostFault(f"restic-backup.timer is {state}")
+    return ""
+
+
+# ---- The API ----
+
+
+def unit_property(unit: str, name: str) -> str:
+    """Return a property of a unit as systemd says it."""
+    return run(["systemctl", "show", "--value", f"--property={name}", unit], timeout=15).stdout.strip()
+
+
+def ask_health(url: str = HEALTH) -> Any:
+    """Return /health's JSON; HostFault unless it is 200 and JSON."""
+    try:
+        with urllib.request.urlopen(url, timeout=3) as answer:  # noqa: S310 - the API of this very machine
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise HostFault(f"/health answers {error.code}") from error
+    except (OSError, ValueError) as error:
+        raise HostFault(f"/health: {error}") from error
+
+
+def wait_for_health(
+    *,
+    ask: Callable[[], Any] = ask_health,
+    starting: Callable[[], bool] = lambda: unit_property(API, "ActiveState") in {"active", "activating"},
+    wait: float = 45.0,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Any:
+    """Return /health's JSON, waiting `wait` seconds as long as the API's unit runs or starts.
+
+    Raises HostFault with the last reason; at once when the unit is not even starting.
+    """
+    deadline = clock() + wait
+    while True:
+        try:
+            return ask()
+        except HostFault as fault:
+            if not starting():
+                raise HostFault(f"{API} is not running: {fault}") from fault
+            if clock() >= deadline:
+                raise
+        sleep(0.05)
+
+
+def running_binary(pid: str, proc: Path = Path("/proc"), releases: Path = RELEASES) -> Path:
+    """Return the path of the API's program that the process `pid` has mapped.
+
+    Not /proc/PID/exe: under an emulator that is the emulator. Raises HostFault when it maps none.
+    """
+    try:
+        maps = (proc / pid / "maps").read_text("utf-8")
+    except OSError as error:
+        raise HostFault(f"{API} has no running process") from error
+    for line in maps.splitlines():
+        fields = line.split(None, 5)
+        if len(fields) == 6 and Path(fields[5]).is_relative_to(releases):
+            return Path(fields[5])
+    raise HostFault(f"the process of {API} runs nothing below {releases}")
+
+
+def binary_sha256() -> str:
+    """Return the SHA-256 of the program that the API's process runs."""
+    path = running_binary(unit_property(API, "MainPID"))
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise HostFault(f"{path} can't be read: {error}") from error
+
+
+def release_version(link: Path = Path("/opt/zmanim/current")) -> str:
+    """Return the version of the release that is in force."""
+    return Path(os.path.realpath(link)).name
+
+
+def environment_name(path: Path = RUN / "environment") -> str:
+    """Return the environment's name, or nothing when this boot could not learn it."""
+    if not path.exists():
+        return ""
+    pairs = (line.split("=", 1) for line in path.read_text("utf-8").splitlines() if "=" in line)
+    return dict(pairs).get("ZMANIM_ENVIRONMENT", "")
+
+
+def seconds_since_boot(proc: Path = Path("/proc")) -> float:
+    """Return the seconds since PID 1 began: on a machine of its own, since its kernel did."""
+    ticks = int((proc / "1/stat").read_text("ascii").rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def examine() -> dict[str, Any]:
+    """Run every check and return the whole report."""
+    health: Any | None = None
+    sha256 = ""
+
+    def check_api() -> str:
+        nonlocal health, sha256
+        health = wait_for_health()
+        sha256 = binary_sha256()
+        return ""
+
+    # First: while it waits for the API, the rest settles.
+    api = attempt(check_api)
+    checks = {
+        "postgresql": attempt(check_postgresql),
+        "postgis": attempt(check_postgis),
+        "redis": attempt(check_redis),
+        "api": api,
+        "units": attempt(lambda: check_units(FaultNotes().all())),
+        "timers": attempt(check_timers, required=False),
+    }
+    return report(
+        checks,
+        version=release_version(),
+        environment=environment_name(),
+        binary_sha256=sha256,
+        seconds=seconds_since_boot(),
+        health=health,
+    )
+
+
+def command() -> None:
+    """Tell on the console whether this machine serves."""
+    told = examine()
+    write_whole(RUN / "ready.json", json.dumps(told, indent=2) + "\n")
+    line = console_line(told)
+    try:
+        with open("/dev/console", "w", encoding="ascii") as console:
+            console.write(line)
+    except OSError as error:
+        log(f"the console can't be written: {error}")
+    log(line.strip())
+    if not told["ok"]:
+        failed = [name for name, check in told["checks"].items() if check["required"] and not check["ok"]]
+        raise HostFault(f"not ready: {', '.join(failed)}")

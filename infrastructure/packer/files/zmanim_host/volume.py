@@ -1,0 +1,203 @@
+"""Which device is the data volume, and making a file system on it: only when it is blank and the launch consents.
+
+Data was once lost by a boot script that formatted what it did not know. So everything but a blank volume *with*
+consent is left untouched, and the message says what was seen.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zmanim_host.host import RUN, HostFault, log, run
+from zmanim_host.imds import connect, instance_tag
+
+LABEL = "zmanim-data"
+TAG = "zmanim:data-volume"
+CONSENT = "new"
+# Where the launch attaches it; ec2-utils' udev rules make the link.
+ATTACHED_AT = Path("/dev/sdf")
+PATTERNS = ("sd[b-z]", "xvd[b-z]", "nvme*n1")
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Device:
+    """A block device: its real path, and what blkid found on it (empty when nothing, or nothing it could read)."""
+
+    path: Path
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The device to mount, and whether it has to get a file system first."""
+
+    device: Path
+    blank: bool
+
+
+def choose(devices: Sequence[Device], attached: Path | None) -> Choice | None:
+    """Return the data volume, or None when it is not there (yet).
+
+    The one labelled zmanim-data; else the one at /dev/sdf (`attached`, its real path) if blkid sees nothing on it.
+    Raises HostFault for two candidates and for anything else than a blank or a labelled volume.
+    """
+    labelled = [device for device in devices if device.tags.get("LABEL") == LABEL]
+    if len(labelled) > 1:
+        found = ", ".join(str(device.path) for device in labelled)
+        raise HostFault(f"more than one volume is labelled {LABEL} ({found}): detach all but the right one")
+    if labelled:
+        kind = labelled[0].tags.get("TYPE")
+        if kind != "xfs":
+            raise HostFault(f"{labelled[0].path} is labelled {LABEL} but holds {kind or 'no file system'}, not xfs")
+        return Choice(labelled[0].path, blank=False)
+    at_sdf = next((device for device in devices if device.path == attached), None)
+    if at_sdf is None:
+        return None
+    if at_sdf.tags:
+        seen = ", ".join(f"{name}={value}" for name, value in sorted(at_sdf.tags.items()))
+        raise HostFault(
+            f"{ATTACHED_AT} ({at_sdf.path}) is not zmanim's data volume and is left untouched; it has {seen}"
+        )
+    return Choice(at_sdf.path, blank=True)
+
+
+def sample_offsets(size: int) -> list[int]:
+    """Return where to look, in bytes: the first and last 16 MiB, and a MiB at each of 64 places between them."""
+    edge = 16 * MIB
+    if size <= 2 * edge + 64 * MIB:
+        return list(range(0, size, MIB))
+    spread = [edge + index * (size - 2 * edge) // 64 // MIB * MIB for index in range(64)]
+    first = list(range(0, edge, MIB))
+    last = list(range(size - edge, size, MIB))
+    return first + spread + last
+
+
+def find_content(path: Path) -> int | None:
+    """Return the offset of a sampled MiB that is not all zero, or None when every sample is.
+
+    blkid's "nothing" also means junk, or a file system whose first sector is damaged; a new EBS volume is all zero.
+    Raises HostFault when it can't be read: what can't be read is not blank.
+    """
+    zero = bytes(MIB)
+    try:
+        with path.open("rb") as device:
+            size = device.seek(0, os.SEEK_END)
+            for offset in sample_offsets(size):
+                device.seek(offset)
+                wanted = min(MIB, size - offset)
+                data = device.read(wanted)
+                if len(data) != wanted:
+                    raise HostFault(f"{path} ends early at {offset}: it is left untouched")
+                if data != zero[:wanted]:
+                    return offset
+    except OSError as error:
+        raise HostFault(f"{path} can't be read and is left untouched: {error}") from error
+    return None
+
+
+def in_use(path: Path, sysfs: Path = Path("/sys/class/block")) -> str | None:
+    """Return what uses the device (a partition or a holder such as LVM), or None."""
+    here = sysfs / path.name
+    parts = [entry.name for entry in here.glob(f"{path.name}*") if (entry / "partition").exists()]
+    holders = [entry.name for entry in here.glob("holders/*")]
+    return ", ".join(parts + holders) or None
+
+
+def make_file_system(path: Path, consent: str | None) -> None:
+    """Make XFS on a blank device; HostFault, and nothing written, unless the launch consents and it really is blank."""
+    if consent != CONSENT:
+        raise HostFault(
+            f"{path} is blank and the launch does not consent to formatting it: launch with the tag {TAG}={CONSENT}"
+            " for a new volume, or attach the right one"
+        )
+    user = in_use(path)
+    if user:
+        raise HostFault(f"{path} is in use by {user} and is left untouched")
+    offset = find_content(path)
+    if offset is not None:
+        raise HostFault(
+            f"{path} has no file system that is known, but is not blank (data at byte {offset}): left untouched"
+        )
+    # Never -f: mkfs.xfs itself refuses where it finds something.
+    run(["mkfs.xfs", "-q", "-L", LABEL, str(path)], timeout=120)
+    log(f"{path}: made a file system on a blank volume, as the launch says ({TAG}={CONSENT})")
+
+
+def block_devices() -> list[Device]:
+    """Return the block devices that may be a data volume: all but the root's."""
+    root = Path("/").stat().st_dev
+    real = sorted({path.resolve() for pattern in PATTERNS for path in Path("/dev").glob(pattern)})
+    return [Device(path, probe(path)) for path in real if _is_block(path) and root not in _numbers(path)]
+
+
+def _is_block(path: Path) -> bool:
+    try:
+        return stat.S_ISBLK(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _numbers(path: Path) -> set[int]:
+    """Return the device numbers of a disk and its partitions."""
+    found = {path.stat().st_rdev}
+    for number in Path("/sys/class/block").glob(f"{path.name}/{path.name}*/dev"):
+        major, minor = number.read_text("ascii").split(":")
+        found.add(os.makedev(int(major), int(minor)))
+    return found
+
+
+def probe(path: Path) -> dict[str, str]:
+    """Return what blkid finds on a device, by its names: LABEL, TYPE, PTTYPE, UUID …
+
+    Raises HostFault when blkid finds two things at once (exit code 8) or can't be run.
+    """
+    # 2: nothing found, or nothing that could be read; the difference is find_content's business.
+    done = run(["blkid", "--probe", "--output", "export", str(path)], timeout=30, may_exit=(0, 2))
+    pairs = (line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    return {name: value for name, value in pairs if name != "DEVNAME"}
+
+
+def wait_for(
+    look: Callable[[], Choice | None],
+    *,
+    wait: float = 90.0,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Choice:
+    """Return what `look` finds within `wait` seconds: a volume may be attached after the boot began.
+
+    Raises HostFault when there is none by then.
+    """
+    deadline = clock() + wait
+    while True:
+        found = look()
+        if found:
+            return found
+        if clock() >= deadline:
+            raise HostFault(
+                f"no data volume within {wait:.0f} s: attach one labelled {LABEL}, or a new one at {ATTACHED_AT}"
+            )
+        sleep(0.2)
+
+
+def look() -> Choice | None:
+    """Look for the data volume once."""
+    attached = ATTACHED_AT.resolve() if ATTACHED_AT.exists() else None
+    return choose(block_devices(), attached)
+
+
+def command() -> None:
+    """Find the data volume and leave a link to it for data.mount."""
+    choice = wait_for(look)
+    if choice.blank:
+        make_file_system(choice.device, instance_tag(connect(), TAG))
+    link = RUN / "data-volume"
+    link.unlink(missing_ok=True)
+    link.symlink_to(choice.device)
+    log(f"the data volume is {choice.device}")

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Turns a pinned source into an installed RPM. Sourced after lib.sh, never run.
+#
+# As RPMs, so that `rpm -qa` and the inventory know what was compiled and the next build can use it again.
+# Input:  STAGING; scripts/specs/NAME.spec; the artifact NAME of the versions file.
+
+# What compiling needs, and the finished image must not have. postgresql17-private-devel has libpq's headers.
+readonly -a BUILD_PACKAGES=(
+  gcc make rpm-build systemd-devel openssl-devel postgresql17-server-devel postgresql17-private-devel
+)
+
+# rpm_digest NAME prints what the RPM depends on, as twelve hex digits: the spec, the source, the base and the architecture.
+rpm_digest() {
+  {
+    cat "${STAGING}/scripts/specs/$1.spec"
+    pinned artifacts "$1" sha256
+    rpm --query system-release
+    rpm --eval '%{_arch}'
+  } | sha256sum | cut -c 1-12
+}
+
+# rpm_file_name NAME prints the RPM's file name. The digest is in it (as the release), so a wrong one can't be taken.
+rpm_file_name() {
+  local version digest
+  version=$(pinned artifacts "$1" version)
+  digest=$(rpm_digest "$1")
+  printf '%s-%s-1.%s.%s.rpm\n' "$1" "${version}" "${digest}" "$(rpm --eval '%{_arch}')"
+}
+
+# ensure_rpm NAME installs the RPM of the artifact NAME, compiled now unless it is there already.
+ensure_rpm() {
+  local -r name=$1
+  local file version digest
+  file=$(rpm_file_name "${name}")
+  if rpm --query "${file%.rpm}" >/dev/null; then
+    return
+  fi
+
+  local -r work="/var/tmp/zmanim-rpmbuild-${name}" # /tmp is a tmpfs of half the memory: too small to compile in
+  rm --recursive --force "${work}"
+  mkdir --parents "${work}"
+  version=$(pinned artifacts "${name}" version)
+  digest=$(rpm_digest "${name}")
+  download "$(pinned artifacts "${name}" url)" "$(pinned artifacts "${name}" sha256)" "${work}/${name}.tar.gz"
+  rpmbuild -bb --quiet \
+    --define "_topdir ${work}/rpmbuild" --define "_sourcedir ${work}" --define "_rpmdir ${STAGING}/output/rpms" \
+    --define "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm" \
+    --define "artifact_version ${version}" --define "artifact_digest ${digest}" \
+    "${STAGING}/scripts/specs/${name}.spec" >"${work}/log" 2>&1 || {
+    tail -n 40 "${work}/log" >&2
+    die "${name} ${version} does not compile"
+  }
+  dnf --assumeyes --quiet install "${STAGING}/output/rpms/${file}"
+  rm --recursive --force "${work}"
+  log "${name} ${version} compiled"
+}

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Puts the shipped files, the API's release and the units into place, and enables the units.
+#
+# Input:   STAGING, IMAGE_VERSION; the packages of the install steps.
+# Output:  /opt/zmanim, /etc/zmanim, /etc/restic, /data (an empty mount point), units in /etc/systemd/system.
+# Twice:   yes.
+set -o errexit -o nounset -o pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+readonly UNITS=/etc/systemd/system
+readonly PRESET=/usr/lib/systemd/system-preset/10-zmanim.preset
+
+install_files() {
+  cd "${STAGING}/files"
+  install --directory --mode=0755 /opt/zmanim /opt/zmanim/releases /etc/zmanim /etc/restic /data /usr/share/zmanim
+  # In /etc/systemd/system, where they win over the packages' own.
+  install --mode=0644 --target-directory="${UNITS}" ./*.service ./*.timer ./*.mount ./*.target
+  install --mode=0644 --target-directory=/etc/zmanim postgresql.conf pg_hba.conf pg_ident.conf redis.conf
+  install --mode=0644 --target-directory=/etc/restic backup.conf
+  install --mode=0755 --target-directory=/opt/zmanim backup.sh notify-failure.sh download-latest.sh zmanim-host
+  install --mode=0644 --target-directory=/opt/zmanim config.env.template database.sql
+  install -D --mode=0644 zmanim-tmpfiles.conf /usr/lib/tmpfiles.d/zmanim.conf
+  install -D --mode=0644 zmanim-sysctl.conf /usr/lib/sysctl.d/60-zmanim.conf
+  install -D --mode=0644 zmanim.preset "${PRESET}"
+  install --mode=0644 "${STAGING}/versions.json" "${SHIPPED_VERSIONS}"
+
+  # Compiled now, or every boot would compile it again: the units can't write there.
+  rm --recursive --force /opt/zmanim/zmanim_host
+  install --directory --mode=0755 /opt/zmanim/zmanim_host
+  install --mode=0644 --target-directory=/opt/zmanim/zmanim_host zmanim_host/*.py
+  python3 -m compileall -q --invalidation-mode unchecked-hash /opt/zmanim/zmanim_host
+  cd /
+}
+
+# The release is laid out so that a later one replaces it by one rename of a link. The baked one stays as the floor.
+install_release() {
+  local -r bundle="${STAGING}/bundle"
+  local version sha256
+  [[ -f ${bundle}/manifest.json ]] || die "the bundle has no manifest.json: build it first (inv build-binary)"
+  version=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["version"])' "${bundle}/manifest.json")
+  sha256=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["sha256"])' "${bundle}/manifest.json")
+  [[ ${version} == "${IMAGE_VERSION}" ]] || die "the bundle is another version's
+  expected: ${IMAGE_VERSION}
+  found:    ${version}"
+  check_sha256 "${bundle}/zmanim-api" "${sha256}"
+
+  local -r release="/opt/zmanim/releases/${version}"
+  rm --recursive --force "${release}"
+  install --directory --mode=0755 "${release}" "${release}/migrations"
+  install --mode=0755 --target-directory="${release}" "${bundle}/zmanim-api"
+  install --mode=0644 --target-directory="${release}" "${bundle}/manifest.json"
+  install --mode=0644 --target-directory="${release}/migrations" "${bundle}"/migrations/*.sql
+  ln --symbolic --force --no-dereference "releases/${version}" /opt/zmanim/baked
+  ln --symbolic --force --no-dereference "releases/${version}" /opt/zmanim/current
+  ln --symbolic --force --no-dereference current/zmanim-api /opt/zmanim/zmanim-api
+}
+
+# By the preset, so that what is tested here is what a first boot would apply.
+enable_units() {
+  local -a units=()
+  local verb unit
+  while read -r verb unit; do
+    [[ ${verb} == enable ]] && units+=("${unit}")
+  done <"${PRESET}"
+  systemctl preset --quiet "${units[@]}"
+  for unit in "${units[@]}"; do
+    systemctl is-enabled --quiet "${unit}" || die "${unit} is not enabled"
+  done
+  log "${#units[@]} units enabled"
+}
+
+main() {
+  require_environment STAGING IMAGE_VERSION
+  install_files
+  install_release
+  enable_units
+}
+
+main "$@"

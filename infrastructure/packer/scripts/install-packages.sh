@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Makes the system users, then installs every package of the versions file, and what earlier builds compiled, in one
+# transaction.
+#
+# Input:   STAGING.
+# Output:  the packages, each at its minimum version or newer; package-cache/ used where a digest fits.
+# Twice:   yes.
+set -o errexit -o nounset -o pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=build-rpm.sh
+source "$(dirname "${BASH_SOURCE[0]}")/build-rpm.sh"
+
+# package_list prints "NAME MINIMUM REPOSITORY" lines.
+package_list() {
+  python3 -c 'import json, sys
+for name, package in json.load(open(sys.argv[1]))["packages"].items():
+    print(name, package["minimum"], package["repository"])' "${STAGING}/versions.json"
+}
+
+# The data volume outlives the image: files on it carry numbers, so the numbers are fixed before a package picks its own.
+make_users() {
+  install -D --mode=0644 "${STAGING}/files/zmanim-sysusers.conf" /usr/lib/sysusers.d/zmanim.conf
+  systemd-sysusers /usr/lib/sysusers.d/zmanim.conf
+  local type name id found rest
+  while read -r type name id rest; do
+    [[ ${type} == u ]] || continue
+    found=$(id --user "${name}")
+    [[ ${found} == "${id}" ]] || die "user ${name} has the id ${found}, but data volumes are written with ${id}"
+  done </usr/lib/sysusers.d/zmanim.conf
+}
+
+# Only a miss costs: everything that compiling needs comes in the same transaction.
+plan_compiled() {
+  local name rpm
+  for name in redis pgvector pg_cron; do
+    rpm="${STAGING}/package-cache/$(rpm_file_name "${name}")"
+    if [[ -f ${rpm} ]]; then
+      log "${name}: compiled by an earlier build ($(basename "${rpm}"))"
+      compiled+=("${rpm}")
+    else
+      log "${name}: to be compiled"
+      to_compile=yes
+    fi
+  done
+}
+
+main() {
+  require_environment STAGING
+  make_users
+
+  local name minimum repository found
+  local -a names=() compiled=()
+  local to_compile=""
+  while read -r name minimum repository; do
+    names+=("${name}")
+    if [[ ${name} == spal-release ]]; then
+      # First and alone: it brings the repository that the rest is installed from.
+      dnf --assumeyes --quiet --setopt=install_weak_deps=False install spal-release
+    fi
+  done < <(package_list)
+
+  plan_compiled
+  if [[ -n ${to_compile} ]]; then
+    names+=("${BUILD_PACKAGES[@]}")
+  fi
+  dnf --assumeyes --quiet --setopt=install_weak_deps=False install "${names[@]}" "${compiled[@]}"
+
+  while read -r name minimum repository; do
+    found=$(rpm --query --queryformat '%{VERSION}' "${name}") || die "${name} is not installed"
+    at_least "${found}" "${minimum}" || die "${name} is too old
+  expected: ${minimum} or newer (from ${repository})
+  found:    ${found}"
+  done < <(package_list)
+  log "${#names[@]} packages are there"
+}
+
+main "$@"

@@ -1,0 +1,90 @@
+"""Prints what is in the image as JSON: the same image gives the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+OURS = (
+    "/opt/zmanim",
+    "/etc/zmanim",
+    "/etc/restic",
+    "/usr/local/bin",
+    "/usr/lib/sysusers.d/zmanim.conf",
+    "/usr/lib/tmpfiles.d/zmanim.conf",
+    "/usr/lib/sysctl.d/60-zmanim.conf",
+    "/usr/lib/systemd/system-preset/10-zmanim.preset",
+    "/etc/systemd/system",
+)
+
+
+def lines(*command: str) -> list[str]:
+    """Return what a program prints, line by line; CalledProcessError when it fails."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def packages() -> dict[str, str]:
+    """Return version-release.architecture of every package by its name."""
+    pairs = (
+        line.split(" ", 1) for line in lines("rpm", "-qa", "--queryformat", "%{NAME} %{VERSION}-%{RELEASE}.%{ARCH}\n")
+    )
+    return dict(sorted((name, version) for name, version in pairs))
+
+
+def files() -> dict[str, dict[str, Any]]:
+    """Return mode, owner and SHA-256 (or target) of every file of ours."""
+    found: dict[str, dict[str, Any]] = {}
+    for place in map(Path, OURS):
+        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            about = path.lstat()
+            if stat.S_ISLNK(about.st_mode):
+                found[str(path)] = {"link": str(path.readlink())}
+            elif stat.S_ISREG(about.st_mode):
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                owner = f"{about.st_uid}:{about.st_gid}"
+                found[str(path)] = {"mode": f"{stat.S_IMODE(about.st_mode):04o}", "owner": owner, "sha256": digest}
+    return found
+
+
+def units() -> dict[str, str]:
+    """Return every unit file's state by its name."""
+    told = lines("systemctl", "list-unit-files", "--no-legend", "--no-pager", "--plain")
+    return dict(sorted((fields[0], fields[1]) for fields in map(str.split, told) if len(fields) >= 2))
+
+
+def users() -> dict[str, str]:
+    """Return uid:gid and shell of every user by name."""
+    rows = (line.split(":") for line in Path("/etc/passwd").read_text("utf-8").splitlines())
+    return {row[0]: f"{row[2]}:{row[3]} {row[6]}" for row in sorted(rows)}
+
+
+def listening() -> list[str]:
+    """Return protocol, address and port of every listening socket, on the builder after everything was installed."""
+    told = lines("ss", "--no-header", "--listening", "--numeric", "--tcp", "--udp")
+    return sorted({f"{fields[0]} {fields[4]}" for fields in map(str.split, told)})
+
+
+def main() -> None:
+    """Print the inventory."""
+    os_release = dict(
+        line.split("=", 1) for line in Path("/etc/os-release").read_text("utf-8").splitlines() if "=" in line
+    )
+    inventory = {
+        "os": {name: os_release.get(name, "").strip('"') for name in ("NAME", "VERSION", "PRETTY_NAME")},
+        "versions": json.loads(Path("/usr/share/zmanim/versions.json").read_text("utf-8")),
+        "release": json.loads(Path("/opt/zmanim/baked/manifest.json").read_text("utf-8")),
+        "packages": packages(),
+        "users": users(),
+        "units": units(),
+        "listening_on_the_builder": listening(),
+        "files": files(),
+    }
+    print(json.dumps(inventory, indent=1))
+
+
+if __name__ == "__main__":
+    main()
