@@ -202,7 +202,7 @@ def _unanswered(doing: str, error: botocore.exceptions.BotoCoreError) -> Fault:
         return RegionUnknown(
             "that is no name of a region", expected="such as eu-west-1", found=str(error), fix="set ZMANIM_REGION"
         )
-    if isinstance(error, botocore.exceptions.HTTPClientError):
+    if isinstance(error, botocore.exceptions.HTTPClientError | botocore.exceptions.ConnectionError):
         return Unreachable(
             f"AWS does not answer, while {doing}",
             expected="an answer from the region's endpoint",

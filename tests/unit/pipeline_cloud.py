@@ -1,0 +1,113 @@
+"""What the tests of the pipeline share: an empty account (moto's, in process), and images in it.
+
+An operation that moto only pretends to do is answered by the test itself, at botocore's own seam (`answer`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from moto import mock_aws
+
+from pipeline import aws
+from pipeline.aws import Clients, Pace
+
+ACCOUNT = "123456789012"  # moto's
+SHA = "ab" * 32
+COMMIT = "c0ffee" + "0" * 34
+TREE = "cd" * 32
+
+
+_answers: list[Callable[[], None]] = []
+
+
+@cache
+def _clients(region: str) -> Clients:
+    # Made once: parsing botocore's model of EC2 for every test would take most of the tests' time.
+    return aws.connect(region)
+
+
+@contextmanager
+def environment() -> Iterator[None]:
+    """An environment with credentials that are good for nothing, whatever the caller's shell says about AWS."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    clean |= {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    with mock.patch.dict(os.environ, clean, clear=True):
+        yield
+
+
+@contextmanager
+def account(region: str = "eu-west-1") -> Iterator[Clients]:
+    """Clients of an empty account."""
+    with environment(), mock_aws():
+        try:
+            yield _clients(region)
+        finally:
+            while _answers:
+                _answers.pop()()
+
+
+def answer(client: Any, operation: str, reply: Callable[[Mapping[str, Any]], Mapping[str, Any] | str | None]) -> None:
+    """Answer a client's operation: a parsed response, an error code (text), or None to let moto answer.
+
+    `reply` is called with the request as botocore has serialised it, under the key "body".
+    """
+
+    def handler(params: Mapping[str, Any], **_: Any) -> Any:
+        given = reply(params)
+        if given is None:
+            return None
+        if isinstance(given, str):
+            return SimpleNamespace(status_code=400), {"Error": {"Code": given, "Message": "by the test"}}
+        return SimpleNamespace(status_code=200), {"ResponseMetadata": {}, **given}
+
+    event = f"before-call.{client.meta.service_model.service_id.hyphenize()}.{operation}"
+    client.meta.events.register_first(event, handler)
+    _answers.append(lambda: client.meta.events.unregister(event, handler))
+
+
+def make_image(clients: Clients, name: str = "zmanim-v1.2.3", **tags: str) -> str:
+    """Make an image with a snapshot of its own; tags are given by their names behind `zmanim:`, `_` for `-`."""
+    instance = clients.ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    ami_id = clients.ec2.create_image(InstanceId=instance, Name=name)["ImageId"]
+    clients.ec2.terminate_instances(InstanceIds=[instance])
+    given = [{"Key": f"zmanim:{tag.replace('_', '-')}", "Value": value} for tag, value in tags.items() if value]
+    clients.ec2.create_tags(Resources=[ami_id], Tags=[{"Key": "Name", "Value": name}, *given])  # type: ignore[list-item]
+    return ami_id
+
+
+def image_tags(clients: Clients, ami_id: str) -> dict[str, str]:
+    """Return an image's tags."""
+    return {tag["Key"]: tag["Value"] for tag in clients.ec2.describe_images(ImageIds=[ami_id])["Images"][0]["Tags"]}
+
+
+def alive(clients: Clients) -> list[str]:
+    """Return every instance that is not terminated."""
+    return [
+        instance["InstanceId"]
+        for item in clients.ec2.describe_instances()["Reservations"]
+        for instance in item["Instances"]
+        if instance["State"]["Name"] not in {"terminated", "shutting-down"}
+    ]
+
+
+def hurried() -> Pace:
+    """A pace whose clock runs on by what is slept, without sleeping."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    return Pace(1.0, sleep=sleep, clock=lambda: now[0])
