@@ -14,8 +14,8 @@ from support.process import CommandFailed, run
 from support.progress import say, step
 from toolchain.faults import go_failure
 
-# Reproducible and small: no path of this host, nothing of version control, no symbol table, no DWARF. Not making DWARF in
-# the first place takes an eighth off a build. What ships is built so, and shares its compiled packages.
+# Reproducible and small: no path of this host, nothing of version control, no symbol table, no DWARF. Not even making
+# DWARF takes an eighth off a build. All that ships is built so, and shares what is compiled.
 SHIPPED = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
 STRIPPED = "-ldflags=-s -w"
 # Tools of this host wait for AWS rather than compute: not optimising them takes another fifth off, and costs Packer
@@ -49,7 +49,9 @@ def download(source: Source) -> int:
 
 
 def compile_and_link(source: Source, output: Path, packages: int, flags: Sequence[str]) -> None:
-    """Build `source` into the file `output`, whose directory must exist; `packages` is what `download` returned.
+    """Build `source` into the file `output`, whose directory must exist.
+
+    `packages` is what `download` returned, or 0 when it is not known: progress tells how far the build is by it.
 
     Raises what `download` raises. When interrupted it leaves no part of a program behind, and keeps what is compiled.
     """
@@ -59,7 +61,8 @@ def compile_and_link(source: Source, output: Path, packages: int, flags: Sequenc
     def describe() -> str:
         at = f", at {compiled[-1]}" if compiled else ""
         seconds = time.monotonic() - start
-        return f"  {source.what}: {len(compiled)} of at most {packages} packages{at} ({seconds:.0f} s)"
+        of = f" of at most {packages}" if packages else ""
+        return f"  {source.what}: {len(compiled)}{of} packages{at} ({seconds:.0f} s)"
 
     # Go works and links beside the output, not in /tmp, which may be small; then the result appears by one rename, as a
     # build that outlives our kill -9 must not write into what a later one has made.
