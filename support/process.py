@@ -1,9 +1,10 @@
 """Child processes that stop when we are asked to stop.
 
 Each child leads a process group of its own, so a terminal's Ctrl-C reaches only us and we forward exactly one SIGINT:
-Packer exits at once on a second one and leaks its instance. When we are killed outright, the kernel sends that one
-SIGINT in our place (setpriv --pdeathsig, where there is one), so that a build cleans up its account even then. Invoke's
-own `Context.run` was rejected: with stdin at end of file an interrupt ends in a ValueError, and SIGTERM skips every
+Packer exits at once on a second one and leaks its instance. When we are killed outright, the kernel sends it a
+SIGTERM in our place (setpriv --pdeathsig, where there is one), so that a build cleans up its account even then: the
+kernel tells only the child itself, and Packer's outer process passes a SIGTERM on to the one that builds, but no SIGINT
+(run: with SIGINT it built on for nobody). Invoke's own `Context.run` was rejected: with stdin at end of file an interrupt ends in a ValueError, and SIGTERM skips every
 `finally`.
 """
 
@@ -117,7 +118,7 @@ def _interrupted_with_us() -> list[str]:
     # A program of util-linux, so absent on macOS, where a production build may be started too. preexec_fn with prctl(2)
     # was rejected: it is unsafe in a process with threads.
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "INT", "--"] if setpriv else []
+    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
 
 
 def _hand_over_lines(
