@@ -1,0 +1,19 @@
+"""An EC2 on one machine: moto's API, with instances that boot.
+
+An instance is a systemd-nspawn machine, an image a stack of overlay layers, a volume a loop device. Key pairs, user
+data, instance metadata (IMDSv2) with role credentials, console output, DHCP, DNS and `*.amazonaws.com` over TLS work
+inside machines as they do on AWS; S3, SSM, IAM, STS, KMS, SES and CloudWatch are moto's own.
+
+What a reader should know that it does *not* do:
+
+- Security groups, network ACLs and route tables are recorded, not enforced. A machine reaches the cloud's services and
+  other machines of its cloud, nothing else; the host reaches every port of every machine.
+- IAM policies are recorded, not enforced.
+- The root volume is the machine's overlay: it has a size on record only, and no block device inside.
+- There is no udev in a machine: the nodes and links of attached volumes are made by hand (devices.py).
+- SSM's Run Command is a fake agent (agent.py).
+
+The parts, in the order in which `control.up` meets them: settings, host, addresses, groups, binfmt (on the host);
+server, guestland, network, authority (in the cloud's own namespaces); api, audit, hooks_* (moto); fleet, machine,
+nspawn, layers, volumes, devices (what is real); metadata, metadata_server, agent (what machines talk to).
+"""

@@ -1,0 +1,176 @@
+"""The AWS API of the cloud: moto's application, with errors that clients understand and an account of every call.
+
+moto answers an operation it lacks with an HTML page and status 500, which SDKs retry ten times before they fail to
+parse it. Here it is UnsupportedOperation, status 400, in the service's own protocol, at once.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import urllib.parse
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from moto.core.exceptions import ServiceException
+from moto.core.model import OperationModel
+from moto.core.request import Request, determine_request_protocol
+from moto.core.routing import get_service_router
+from moto.core.serialize import get_serializer_class
+from moto.core.utils import get_service_model
+from moto.moto_server.werkzeug_app import SIGNING_ALIASES, DomainDispatcherApplication, create_backend_app
+
+from localcloud.audit import Audit, Call
+
+log = logging.getLogger(__name__)
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+_UNPARSEABLE = "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors></Response>"
+# Bodies that may name the operation are short; everything else is streamed through untouched.
+_LONGEST_FORM = 4 << 20
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request asks for: the service's signing name and the operation, as far as can be told."""
+
+    service: str
+    operation: str
+
+
+def asked_for(environ: Environ) -> Asked:
+    """Tell service and operation from a request. A form body is read and put back."""
+    service = _service(environ)
+    target = environ.get("HTTP_X_AMZ_TARGET", "")
+    if target:
+        return Asked(service, target.rpartition(".")[2])
+    if action := _action(environ):
+        return Asked(service, action)
+    return Asked(service, _routed_operation(service, environ))
+
+
+def _service(environ: Environ) -> str:
+    query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""))
+    scope = environ.get("HTTP_AUTHORIZATION", "") or query.get("X-Amz-Credential", [""])[0]
+    # Credential=KEY/20260930/eu-west-1/ec2/aws4_request
+    if found := re.search(r"[^/\s]+/\d{8}/[^/]+/([^/]+)/aws4_request", scope):
+        return str(SIGNING_ALIASES.get(found[1].lower(), found[1].lower()))
+    host = environ.get("HTTP_HOST", "").partition(":")[0]
+    if found := re.search(r"(?:^|\.)(s3)[.-]", host):
+        return "s3"
+    if found := re.match(r"([a-z0-9-]+)\.(?:[a-z0-9-]+\.)?amazonaws\.com$", host):
+        return found[1]
+    return "s3"  # moto's own guess for an unsigned request
+
+
+def _action(environ: Environ) -> str:
+    query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""))
+    if "Action" in query:
+        return query["Action"][0]
+    if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        return ""
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if not 0 < length <= _LONGEST_FORM:
+        return ""
+    body = environ["wsgi.input"].read(length)
+    environ["wsgi.input"] = io.BytesIO(body)
+    return urllib.parse.parse_qs(body.decode(errors="replace")).get("Action", [""])[0]
+
+
+def _routed_operation(service: str, environ: Environ) -> str:
+    """Find a REST operation by method and path, on a copy of the request without its body."""
+    bare = {**environ, "wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
+    if service == "s3":
+        bare = _path_style(bare)
+    try:
+        operation, _ = get_service_router(service).match(Request(bare))
+    except Exception:
+        return f"{environ.get('REQUEST_METHOD', '')} {environ.get('PATH_INFO', '')}"[:200]
+    return str(operation.name)
+
+
+def _path_style(environ: Environ) -> Environ:
+    """Rewrite a virtual-host request (BUCKET.s3.…) to the path style that the router knows."""
+    host = environ.get("HTTP_HOST", "").partition(":")[0]
+    if found := re.match(r"(.+)\.s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com$", host):
+        return {**environ, "PATH_INFO": f"/{found[1]}{environ.get('PATH_INFO', '/')}"}
+    return environ
+
+
+def error_response(asked: Asked, content_type: str, code: str, message: str) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers and body of an error in the service's own protocol."""
+    try:
+        model = get_service_model(asked.service)
+        protocol = determine_request_protocol(model, content_type)
+        serializer = get_serializer_class(model.service_name, protocol)(operation_model=OperationModel({}, model))
+        made = serializer.serialize(ServiceException(code, message))
+    except Exception:
+        body = _UNPARSEABLE.format(code=code, message=message.replace("<", "&lt;"))
+        return 400, {"Content-Type": "text/xml"}, body.encode()
+    body = made["body"]
+    headers = {str(name): str(value) for name, value in made["headers"].items()}
+    return 400, headers, body if isinstance(body, bytes) else str(body).encode()
+
+
+class Api:
+    """The WSGI application."""
+
+    def __init__(self, audit: Audit, source_of: Callable[[str], str]) -> None:
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._audit = audit
+        self._source_of = source_of
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request: moto's answer, or an error in its stead, and one line in the account."""
+        asked = asked_for(environ)
+        captured: list[Any] = []
+
+        def capture(status: str, headers: list[tuple[str, str]], *_: Any) -> Callable[[bytes], object]:
+            captured[:] = [status, headers]
+            return lambda _data: None
+
+        emulated = True
+        try:
+            chunks = self._moto(environ, capture)
+            body = b"".join(chunks)
+            status = int(captured[0].split()[0])
+            if _is_no_answer(status, captured[1], body):
+                raise NotImplementedError(f"moto knows no {asked.service} operation {asked.operation}")
+        except NotImplementedError as error:
+            emulated = False
+            message = f"The local cloud does not emulate {asked.service} {asked.operation}: {error}"
+            reply = error_response(asked, environ.get("CONTENT_TYPE", ""), "UnsupportedOperation", message)
+        except Exception as error:
+            emulated = False
+            log.exception("%s %s", asked.service, asked.operation)
+            message = f"The local cloud failed at {asked.service} {asked.operation}: {error!r} (see its server.log)"
+            reply = error_response(asked, environ.get("CONTENT_TYPE", ""), "UnsupportedOperation", message)
+        else:
+            reply = None
+        if reply is not None:
+            status, headers, body = reply
+            captured[:] = [f"{status} Bad Request", [*headers.items(), ("Content-Length", str(len(body)))]]
+        error_code = _error_code(captured[1], body) if status >= 400 else ""
+        source = self._source_of(environ.get("REMOTE_ADDR", ""))
+        self._audit.write(Call(source, asked.service, asked.operation, status, emulated, error_code))
+        start_response(captured[0], captured[1])
+        return [body]
+
+
+def _is_no_answer(status: int, headers: list[tuple[str, str]], body: bytes) -> bool:
+    """Say whether this is werkzeug's own page for a path that no moto service has."""
+    kind = next((value for name, value in headers if name.lower() == "content-type"), "")
+    return status in {404, 405, 500} and kind.startswith("text/html") and b"<!doctype html>" in body[:100].lower()
+
+
+def _error_code(headers: list[tuple[str, str]], body: bytes) -> str:
+    named = next((value for name, value in headers if name.lower() in {"x-amzn-errortype", "x-amzn-query-error"}), "")
+    if named:
+        return re.split(r"[;:]", named)[0]
+    text = body[:2000].decode(errors="replace")
+    found = re.search(r"<Code>([^<]+)</Code>", text) or re.search(
+        r'"(?:__type|code)"\s*:\s*"(?:[^"#]*#)?([^"]+)"', text
+    )
+    return found[1] if found else ""

@@ -1,0 +1,214 @@
+"""Starting, finding and removing clouds, from the host.
+
+Cleaning up is the kernel's job: everything of a cloud lives in one set of namespaces whose first process dies with its
+parent (`unshare --kill-child`), and loop devices clear themselves with their last user. What is left for `down` after a
+kill -9 is what the kernel keeps for us on the host: a link, control groups, a binfmt entry, the state directory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from localcloud import addresses, binfmt, groups, host, volumes
+from localcloud.authority import ensure_authority, issue
+from localcloud.faults import CleanUpFailed, CloudFailed
+from localcloud.inventory import MachineInfo, console, machines, shell_command
+from localcloud.settings import (
+    DEFAULT_STATE,
+    Cloud,
+    CloudSettings,
+    check,
+    check_name,
+    cloud_to_json,
+    link_name,
+    read_cloud,
+    settings_to_json,
+)
+from support.progress import say
+
+__all__ = ["MachineInfo", "console", "down", "find", "machines", "shell_command", "up"]
+READY_SECONDS = 60.0
+
+
+def up(settings: CloudSettings) -> Cloud:
+    """Start the cloud and return it once it answers; a cloud that is up already is returned as it is.
+
+    Raises BadSettings, NotRoot, ProgramsMissing, HostUnfit, DiskTooSmall, NoSubnetFree and CloudFailed. Nothing is left
+    behind then, nor after an interruption.
+    """
+    check(settings)
+    host.check(settings)
+    with _lock(settings.name, settings.state):
+        running = find(settings.name, settings.state)
+        if running is not None:
+            say(f"local cloud {running.name} is up already: {running.endpoint}")
+            return running
+        if _remains(settings.directory):
+            say(f"local cloud {settings.name} is half dead: cleaning up before it is started again")
+            _clean(settings.directory)
+        try:
+            return _start(settings)
+        except BaseException:
+            _clean(settings.directory)
+            raise
+
+
+def down(name: str = "default", state: Path = DEFAULT_STATE) -> None:
+    """Remove a cloud and whatever is left of one; quiet when there is none. Raises CleanUpFailed."""
+    check_name(name)
+    with _lock(name, state):
+        _clean(state / name)
+
+
+def find(name: str = "default", state: Path = DEFAULT_STATE) -> Cloud | None:
+    """Return the cloud of that name if it is up and answering, else None."""
+    directory = state / name
+    cloud = read_cloud(directory)
+    if cloud is None or not (directory / "ready").exists() or not addresses.link_exists(cloud.link):
+        return None
+    # The keeper leaf holds unshare, the leaf "server" the server itself: a cloud lacking either is half dead.
+    group = groups.cloud_groups(directory)[0]
+    alive = groups.members(group / "keeper") and groups.members(group / "server")
+    return cloud if alive else None
+
+
+@contextmanager
+def _lock(name: str, state: Path) -> Iterator[None]:
+    """Hold the lock of one cloud's name; leave no lock file and no empty state directory behind."""
+    path = state / f".{name}.lock"
+    while True:
+        state.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"waiting: another process is busy with the local cloud {name}")
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # The holder before us removes the file: a lock on a removed file excludes nobody.
+            if not path.exists() or path.stat().st_ino != os.fstat(handle.fileno()).st_ino:
+                continue
+            try:
+                yield
+            finally:
+                path.unlink()
+                try:
+                    state.rmdir()
+                except OSError:
+                    pass  # the state of a cloud is in it
+            return
+
+
+def _remains(directory: Path) -> bool:
+    return (
+        directory.exists()
+        or addresses.link_exists(link_name(directory))
+        or any(group.exists() for group in groups.cloud_groups(directory))
+    )
+
+
+def _start(settings: CloudSettings) -> Cloud:
+    directory = settings.directory
+    directory.mkdir(parents=True)
+    directory.chmod(0o700)
+    (directory / "settings.json").write_text(settings_to_json(settings))
+    issue(ensure_authority(settings.authority), directory)
+    own_groups = groups.cloud_groups(directory)
+    groups.make(own_groups)
+    with addresses.reserved_index() as index:
+        cloud = Cloud(settings.name, settings.region, directory, index)
+        (directory / "cloud.json").write_text(cloud_to_json(cloud))
+        addresses.make_link(cloud)
+    child = _spawn(directory, own_groups)
+    _wait_until_unshared(child, directory)
+    groups.spread_out(own_groups[0], child.pid)
+    addresses.hand_over_link(cloud.link, child.pid)
+    _wait_until_ready(child, directory)
+    return cloud
+
+
+def _spawn(directory: Path, own_groups: list[Path]) -> subprocess.Popen[bytes]:
+    # The shell enters the groups before it becomes unshare: there is no moment in which `down` could miss it. A group
+    # that was removed meanwhile (by `down`, after we were killed) stops it.
+    enter = " && ".join(f'echo 0 >"${number}/cgroup.procs"' for number in range(1, len(own_groups) + 1))
+    namespaces = "--net --mount --pid --cgroup --ipc --uts --fork --kill-child --mount-proc"
+    script = f'{enter} && shift {len(own_groups)} && exec unshare {namespaces} "$@"'
+    server = [sys.executable, "-m", "localcloud.server", str(directory)]
+    with (directory / "server.log").open("ab") as log:
+        return subprocess.Popen(
+            ["/bin/sh", "-c", script, "sh", *map(str, own_groups), *server],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env=_server_environment(),
+            start_new_session=True,
+        )
+
+
+def _server_environment() -> dict[str, str]:
+    # Nothing of the caller's AWS_*, proxies or Python settings reaches the server.
+    root = Path(__file__).resolve().parent.parent
+    search = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    return {"PATH": search, "PYTHONPATH": str(root), "LANG": "C.UTF-8", "HOME": "/root", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _wait_until_unshared(child: subprocess.Popen[bytes], directory: Path) -> None:
+    ours = Path("/proc/self/ns/net").readlink()
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and child.poll() is None:
+        try:
+            if Path(f"/proc/{child.pid}/ns/net").readlink() != ours:
+                return
+        except OSError:
+            pass  # between fork and exec
+        time.sleep(0.002)
+    raise _failed("its namespaces were never made", directory)
+
+
+def _wait_until_ready(child: subprocess.Popen[bytes], directory: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not (directory / "ready").exists():
+        if child.poll() is not None:
+            raise _failed(f"its server ended with exit code {child.returncode}", directory)
+        if time.monotonic() > deadline:
+            raise _failed(f"it was not ready after {READY_SECONDS:.0f} s", directory)
+        time.sleep(0.01)
+
+
+def _failed(what: str, directory: Path) -> CloudFailed:
+    try:
+        tail = (directory / "server.log").read_text(errors="replace").splitlines()[-25:]
+    except OSError:
+        tail = []
+    return CloudFailed(
+        f"the local cloud {directory.name} could not be started",
+        expected="a server that writes its ready file",
+        found=what + "".join(f"\n    {line}" for line in tail),
+    )
+
+
+def _clean(directory: Path) -> None:
+    """Take everything of a cloud off the host. Raises CleanUpFailed when something stays."""
+    own_groups = groups.cloud_groups(directory)
+    left = [f"process {pid}" for pid in groups.kill_all(own_groups)]
+    left += [f"loop device {device}" for device in volumes.wait_until_released(directory)]
+    addresses.delete_link(link_name(directory))
+    binfmt.unregister(binfmt.entry_name(groups.group_name(directory)))
+    left += [f"control group {group}" for group in groups.remove(own_groups)]
+    if directory.exists():
+        try:
+            shutil.rmtree(directory)
+        except OSError as error:
+            left.append(f"directory {directory} ({error})")
+    if left:
+        raise CleanUpFailed(
+            f"something of the local cloud {directory.name} is still here", expected="nothing", found=", ".join(left)
+        )

@@ -1,0 +1,155 @@
+"""What a cloud is asked to be (CloudSettings) and what it then is (Cloud), with their files in the state directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from localcloud.faults import BadSettings
+
+# moto serves one account under this number whatever keys a client uses.
+ACCOUNT = "123456789012"
+DEFAULT_STATE = Path("/var/lib/localcloud")
+
+
+@dataclass(frozen=True)
+class BaseImage:
+    """An image that the cloud offers from the start, as AWS offers Amazon Linux.
+
+    `root` is a root file system tree prepared by `guest.fit`; it is never written to. `creation_date` is RFC 3339,
+    `root_size_gib` what the image says its disk is (in GiB).
+    """
+
+    name: str
+    root: Path
+    architecture: str = "arm64"
+    owner_id: str = "137112412989"
+    owner_alias: str = "amazon"
+    description: str = ""
+    creation_date: str = "2026-09-30T00:00:00.000Z"
+    root_device: str = "/dev/xvda"
+    root_size_gib: int = 8
+
+
+@dataclass(frozen=True)
+class CloudSettings:
+    """One cloud: its name, its images, the directory of its certificate authority, and where its state lives."""
+
+    images: tuple[BaseImage, ...]
+    authority: Path
+    name: str = "default"
+    region: str = "eu-west-1"
+    state: Path = DEFAULT_STATE
+
+    @property
+    def directory(self) -> Path:
+        """Where everything of this cloud is kept: state/NAME."""
+        return self.state / self.name
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A cloud that was started. `index` is the N of its subnets: link 10.212.N.0/30, machines 10.213.N.0/24."""
+
+    name: str
+    region: str
+    directory: Path
+    index: int
+
+    @property
+    def host_address(self) -> str:
+        """The host's end of the link."""
+        return f"10.212.{self.index}.1"
+
+    @property
+    def link_address(self) -> str:
+        """The cloud's end of the link, where the host finds the API."""
+        return f"10.212.{self.index}.2"
+
+    @property
+    def gateway(self) -> str:
+        """The cloud's address among the machines: their API, name server, DHCP server and (closed) gateway."""
+        return f"10.213.{self.index}.1"
+
+    @property
+    def subnet(self) -> str:
+        """The machines' subnet."""
+        return f"10.213.{self.index}.0/24"
+
+    @property
+    def endpoint(self) -> str:
+        """The API's address for clients on the host."""
+        return f"http://{self.link_address}:5000"
+
+    @property
+    def link(self) -> str:
+        """The name of the host's end of the link; the cloud's own end is called uplink."""
+        return link_name(self.directory)
+
+
+def link_name(directory: Path) -> str:
+    """Name a cloud's link after its state directory, so that `down` finds it with nothing else left."""
+    return "lc" + hashlib.sha256(str(directory).encode()).hexdigest()[:10]
+
+
+def check(settings: CloudSettings) -> None:
+    """Refuse settings that can't be meant. Raises BadSettings."""
+    check_name(settings.name)
+    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", settings.region):
+        raise BadSettings(
+            "the cloud's region is not a region's name", expected="for example eu-west-1", found=repr(settings.region)
+        )
+    for image in settings.images:
+        if not (image.root / "usr").is_dir():
+            raise BadSettings(
+                f"the base image {image.name} has no root file system",
+                expected=f"a tree with /usr in it at {image.root}",
+                found="no such directory" if not image.root.is_dir() else "a directory without usr/",
+                fix="build the base first",
+            )
+
+
+def check_name(name: str) -> None:
+    """Refuse a cloud's name that is no plain word (it becomes a directory, a control group, a binfmt entry)."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,30}", name):
+        raise BadSettings(
+            "the cloud's name is not usable",
+            expected="1 to 31 of a-z, 0-9, - and _, beginning with a letter or digit",
+            found=repr(name),
+        )
+
+
+def settings_to_json(settings: CloudSettings) -> str:
+    """Write settings down for the server (server.py reads them)."""
+    return json.dumps(asdict(settings), default=str, indent=1)
+
+
+def settings_from_json(text: str) -> CloudSettings:
+    """Read what `settings_to_json` wrote."""
+    raw: dict[str, Any] = json.loads(text)
+    images = tuple(BaseImage(**{**image, "root": Path(image["root"])}) for image in raw.pop("images"))
+    return CloudSettings(
+        images=images,
+        authority=Path(raw["authority"]),
+        name=raw["name"],
+        region=raw["region"],
+        state=Path(raw["state"]),
+    )
+
+
+def cloud_to_json(cloud: Cloud) -> str:
+    """Write a cloud down for `find` and for the server."""
+    return json.dumps({"name": cloud.name, "region": cloud.region, "index": cloud.index})
+
+
+def read_cloud(directory: Path) -> Cloud | None:
+    """Return the cloud that a state directory describes, running or not; None when there is none or half of one."""
+    try:
+        raw = json.loads((directory / "cloud.json").read_text())
+        return Cloud(name=str(raw["name"]), region=str(raw["region"]), directory=directory, index=int(raw["index"]))
+    except (OSError, ValueError, KeyError):
+        return None
