@@ -1,11 +1,12 @@
 """Child processes that stop when we are asked to stop.
 
 Each child leads a process group of its own, so a terminal's Ctrl-C reaches only us and we forward exactly one SIGINT:
-Packer exits at once on a second one and leaks its instance. When we are killed outright, the kernel sends it a
-SIGTERM in our place (setpriv --pdeathsig, where there is one), so that a build cleans up its account even then: the
-kernel tells only the child itself, and Packer's outer process passes a SIGTERM on to the one that builds, but no SIGINT
-(run: with SIGINT it built on for nobody). Invoke's own `Context.run` was rejected: with stdin at end of file an interrupt ends in a ValueError, and SIGTERM skips every
-`finally`.
+Packer exits at once on a second one and leaks its instance. When we are killed outright, the kernel sends the child a
+SIGTERM in our place (setpriv --pdeathsig, where there is one), so that a build cleans up its account even then. Not a
+SIGINT: the kernel signals the child alone, and Packer's outer process passes only a SIGTERM on to the one that builds.
+
+Invoke's own `Context.run` was rejected: with stdin at end of file an interrupt ends in a ValueError, and SIGTERM skips
+every `finally`.
 """
 
 from __future__ import annotations

@@ -16,16 +16,17 @@ from support.process import CommandFailed, run
 
 ROOT = Path(__file__).parents[2]
 
-# A child that counts the SIGINTs it gets in a file and ends half a second after the first one.
+# A child that writes down the signals it gets and ends half a second after the first one.
 COUNTING_CHILD = """
 import signal, sys, time, pathlib
 counts = pathlib.Path(sys.argv[1])
 seen = []
-def note(*_):
-    seen.append(1)
-    counts.write_text(str(len(seen)))
+def note(number, _):
+    seen.append(signal.Signals(number).name)
+    counts.write_text(" ".join(seen))
 signal.signal(signal.SIGINT, note)
-counts.write_text("0")
+signal.signal(signal.SIGTERM, note)
+counts.write_text("ready")
 while not seen:
     time.sleep(0.02)
 time.sleep(0.5)
@@ -44,7 +45,7 @@ except KeyboardInterrupt:
 
 def _parent_with_child(counts: Path) -> subprocess.Popen[bytes]:
     parent = subprocess.Popen([sys.executable, "-c", PARENT, COUNTING_CHILD, str(counts)], cwd=ROOT)
-    _wait(lambda: counts.exists() and counts.read_text() == "0")
+    _wait(lambda: counts.exists() and counts.read_text() == "ready")
     return parent
 
 
@@ -62,17 +63,17 @@ def test_a_child_gets_exactly_one_sigint_when_we_are_told_to_stop(tmp_path: Path
     parent = _parent_with_child(counts)
     parent.send_signal(number)
     assert parent.wait(10) == 130
-    assert counts.read_text() == "1"
+    assert counts.read_text() == "SIGINT"
 
 
-def test_a_child_gets_exactly_one_sigint_when_we_are_killed_outright(tmp_path: Path) -> None:
+def test_a_child_gets_one_sigterm_and_nothing_else_when_we_are_killed_outright(tmp_path: Path) -> None:
     counts = tmp_path / "counts"
     parent = _parent_with_child(counts)
     parent.kill()
     parent.wait(10)
-    _wait(lambda: counts.read_text() == "1")
+    _wait(lambda: counts.read_text() == "SIGTERM")
     time.sleep(0.2)
-    assert counts.read_text() == "1"
+    assert counts.read_text() == "SIGTERM"
 
 
 def test_a_failure_says_the_command_its_exit_code_and_its_last_lines() -> None:
