@@ -1,7 +1,7 @@
 """The tests, by name. `./nox` runs what a merge needs; `./nox --list` shows the rest.
 
-Every session runs in the project's one .venv (made by ./nox from requirements.txt), so installing happens once. Sessions
-of the gate run side by side by Nox's own means.
+Every session runs in the project's one .venv (made by ./nox from requirements.txt), so installing happens once.
+Sessions of the gate run side by side by Nox's own means.
 """
 
 from __future__ import annotations

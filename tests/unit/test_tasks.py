@@ -1,0 +1,93 @@
+"""The task list is the user interface: asking for help never does anything."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.collection import Collection
+from invoke.program import Program
+from invoke.tasks import Task, task
+
+import tasks
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(tasks.namespace.task_names)
+RELEASE = {"build-binary", "validate", "build-ami", "verify-ami", "publish-ssm"}
+CLOUD = {"cloud.up", "cloud.env", "cloud.ps", "cloud.shell", "cloud.console", "cloud.down"}
+HOST = {"rehearse", "doctor", "tools.env", "settings"}
+
+
+@pytest.fixture
+def done() -> Iterator[list[str]]:
+    """Every task's body replaced by one that only notes that it ran."""
+    noted: list[str] = []
+    bodies: dict[str, Any] = {}
+    for name in NAMES:
+        found: Task[Any] = tasks.namespace[name]
+        bodies[name] = found.body
+        found.body = lambda *_arguments, _name=name, **_options: noted.append(_name)
+    yield noted
+    for name, body in bodies.items():
+        tasks.namespace[name].body = body
+
+
+def _run(namespace: Collection, *arguments: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        Program(namespace=namespace).run(["inv", *arguments])
+    assert ended.value.code in {0, None}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.incident("`inv build-ami --help` ran the task, with the version `--help`")
+def test_asking_a_task_for_help_explains_it_and_does_nothing(
+    name: str, done: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _run(tasks.namespace, name, "--help")
+    out = capsys.readouterr().out
+    assert done == []
+    assert f"{name} [--options]" in out
+    docstring = out.partition("Docstring:")[2].partition("Options:")[0].strip()
+    assert docstring not in {"", "none"}
+
+
+def test_a_task_that_takes_its_argument_by_position_would_be_caught(capsys: pytest.CaptureFixture[str]) -> None:
+    ran: list[str] = []
+
+    def build(_context: object, version: str) -> None:
+        ran.append(version)
+
+    Program(namespace=Collection(task(name="build")(build))).run(["inv", "build", "--help"], exit=False)
+    capsys.readouterr()
+    assert ran == ["--help"]
+
+
+def test_the_tasks_are_those_of_the_documentation() -> None:
+    assert set(NAMES) >= RELEASE | CLOUD | HOST
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in NAMES if f"`{name}`" not in readme] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_of_a_task_is_explained(name: str) -> None:
+    found = tasks.namespace[name]
+    options = {argument.name for argument in found.get_arguments()}
+    assert options == {key.replace("_", "-") if key not in options else key for key in found.help}
+
+
+def test_a_bad_version_is_refused_with_exit_code_2_and_no_traceback() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "invoke", "build-ami", "--version", "1.2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert "expected:" in ended.stderr
+    assert ended.stdout == ""
