@@ -182,29 +182,32 @@ def wait_for_health(
         sleep(0.05)
 
 
-def running_binary(pid: str, proc: Path = Path("/proc"), releases: Path = RELEASES) -> Path:
-    """Return the path of the API's program that the process `pid` has mapped.
+def mapped_binary(maps: str, releases: Path = RELEASES) -> str:
+    """Return the address range at which a process has mapped a program below `releases`, from its /proc/PID/maps.
 
-    Not /proc/PID/exe: under an emulator that is the emulator. Raises HostFault when it maps none.
+    Raises HostFault when it maps none.
     """
-    try:
-        maps = (proc / pid / "maps").read_text("utf-8")
-    except OSError as error:
-        raise HostFault(f"{API} has no running process") from error
     for line in maps.splitlines():
         fields = line.split(None, 5)
         if len(fields) == 6 and Path(fields[5]).is_relative_to(releases):
-            return Path(fields[5])
+            first, last = fields[0].split("-")
+            # map_files writes addresses without the leading zeros that maps has.
+            return f"{int(first, 16):x}-{int(last, 16):x}"
     raise HostFault(f"the process of {API} runs nothing below {releases}")
 
 
-def binary_sha256() -> str:
-    """Return the SHA-256 of the program that the API's process runs."""
-    path = running_binary(unit_property(API, "MainPID"))
+def binary_sha256(proc: Path = Path("/proc")) -> str:
+    """Return the SHA-256 of the program that the API's process runs.
+
+    Not of /proc/PID/exe, which is the emulator where ARM64 is emulated; nor of a path, whose file may have been
+    exchanged since: map_files opens what is mapped.
+    """
+    process = proc / unit_property(API, "MainPID")
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        program = process / "map_files" / mapped_binary((process / "maps").read_text("utf-8"))
+        return hashlib.sha256(program.read_bytes()).hexdigest()
     except OSError as error:
-        raise HostFault(f"{path} can't be read: {error}") from error
+        raise HostFault(f"the running program of {API} can't be read: {error}") from error
 
 
 def release_version(link: Path = Path("/opt/zmanim/current")) -> str:

@@ -1,0 +1,168 @@
+"""The template and the shipped files keep what the requirements say, as a reader of the effective settings sees it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+PACKER = Path(__file__).parents[2] / "infrastructure/packer"
+FILES = PACKER / "files"
+UNITS = sorted(path for path in FILES.iterdir() if path.suffix in {".service", ".timer", ".mount", ".target"})
+SETTING = re.compile(r"^(\S+?)\s*(?:=\s*|\s+)(.*)$")
+
+
+def effective(path: Path) -> dict[str, list[str]]:
+    """Every setting with its values in their order: the last one wins, comments do not count."""
+    found: dict[str, list[str]] = {}
+    for line in path.read_text().splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            match = SETTING.match(line.strip())
+            assert match, line
+            found.setdefault(match[1], []).append(match[2].strip().strip("'"))
+    return found
+
+
+def test_the_versions_file_keeps_its_schema() -> None:
+    schema = json.loads((PACKER / "versions.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(json.loads((PACKER / "versions.json").read_text()), schema)
+
+
+@pytest.mark.parametrize("broken", ["latest", "7.2", "sha256"])
+def test_the_schema_refuses_what_is_not_pinned(broken: str) -> None:
+    versions = json.loads((PACKER / "versions.json").read_text())
+    if broken == "sha256":
+        del versions["artifacts"]["redis"]["sha256"]
+    elif broken == "latest":
+        versions["artifacts"]["redis"]["version"] = "latest"
+    else:
+        versions["base"]["release"] = "latest"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(versions, json.loads((PACKER / "versions.schema.json").read_text()))
+
+
+def test_postgresql_has_the_values_for_4_gib_and_its_data_on_the_volume() -> None:
+    settings = {name: values[-1] for name, values in effective(FILES / "postgresql.conf").items()}
+    assert settings["shared_buffers"] == "1GB"
+    assert settings["effective_cache_size"] == "3GB"
+    assert settings["work_mem"] == "16MB"
+    assert settings["data_directory"] == "/data/postgres"
+    assert settings["listen_addresses"] == ""
+    assert settings["include"] == "/run/zmanim/postgresql.conf"
+
+
+def test_postgresql_lets_nobody_in_but_by_the_local_socket_as_who_they_are() -> None:
+    rows = [line.split() for line in (FILES / "pg_hba.conf").read_text().splitlines() if line and line[0] != "#"]
+    assert rows
+    assert all(row[0] == "local" and row[3] == "peer" for row in rows)
+
+
+def test_redis_persists_within_its_memory_on_the_volume() -> None:
+    settings = effective(FILES / "redis.conf")
+    assert settings["appendonly"][-1] == "yes"
+    assert settings["save"] == ["900 1", "300 10", "60 10000"]
+    assert settings["maxmemory"][-1] == "1gb"
+    assert settings["maxmemory-policy"][-1] == "allkeys-lru"
+    assert settings["dir"][-1] == "/data/redis"
+    assert settings["bind"][-1] == "127.0.0.1"
+
+
+def test_the_included_settings_come_last_so_that_they_win() -> None:
+    for name in ("postgresql.conf", "redis.conf"):
+        last = [line for line in (FILES / name).read_text().splitlines() if line and line[0] != "#"][-1]
+        assert last.startswith("include")
+        assert "/run/zmanim/" in last
+
+
+def sections(path: Path) -> dict[str, dict[str, list[str]]]:
+    """A unit file by section and key; a key that is given twice keeps both values."""
+    found: dict[str, dict[str, list[str]]] = {}
+    section: dict[str, list[str]] = {}
+    for line in path.read_text().splitlines():
+        if line.startswith("["):
+            section = found.setdefault(line.strip("[]"), {})
+        elif line and line[0] != "#":
+            name, value = line.split("=", 1)
+            section.setdefault(name, []).append(value)
+    return found
+
+
+@pytest.mark.incident("every unit shipped disabled")
+def test_every_unit_that_can_be_enabled_is_in_the_preset() -> None:
+    lines = (FILES / "zmanim.preset").read_text().splitlines()
+    enabled = {line.split()[1] for line in lines if line.startswith("enable ")}
+    ours = {path.name for path in UNITS if "Install" in sections(path)}
+    assert ours <= enabled
+    assert enabled - ours == {"chronyd.service", "amazon-ssm-agent.service"}
+
+
+@pytest.mark.incident("services started on the root disk while /data was missing")
+@pytest.mark.parametrize("name", ["postgresql.service", "redis.service", "zmanim-data-layout.service"])
+def test_what_writes_to_the_volume_is_bound_to_its_mount(name: str) -> None:
+    unit = sections(FILES / name)["Unit"]
+    assert unit["BindsTo"] == ["data.mount"]
+    assert "data.mount" in " ".join(unit["After"])
+
+
+@pytest.mark.incident("the packaged unit's ProtectSystem=strict lacked /data/redis in ReadWritePaths")
+@pytest.mark.parametrize(("name", "path"), [("postgresql.service", "/data/postgres"), ("redis.service", "/data/redis")])
+def test_a_sandboxed_database_may_write_where_its_data_is(name: str, path: str) -> None:
+    service = sections(FILES / name)["Service"]
+    assert service["ProtectSystem"] == ["strict"]
+    assert path in service["ReadWritePaths"]
+
+
+def test_the_ready_line_waits_for_everything_and_needs_nothing() -> None:
+    unit = sections(FILES / "zmanim-ready.service")["Unit"]
+    assert not {"Requires", "BindsTo", "Requisite", "PartOf"} & set(unit)
+    waits = set(" ".join(unit["After"]).split())
+    ours = {path.name for path in UNITS if path.suffix in {".service", ".mount"} and "Install" in sections(path)}
+    assert ours - {"zmanim-ready.service"} <= waits
+
+
+@pytest.mark.incident("a hung backup stays 'activating' and is the silent end of backups")
+def test_every_oneshot_has_a_time_limit() -> None:
+    for path in UNITS:
+        service = sections(path).get("Service", {})
+        if service.get("Type") == ["oneshot"] and path.name != "zmanim-memory.service":
+            assert "TimeoutStartSec" in service, path.name
+
+
+def test_only_the_units_that_need_a_secret_are_given_one() -> None:
+    takers = {path.name for path in UNITS if "/run/zmanim/secrets" in path.read_text()}
+    assert takers == {"redis.service", "restic-backup.service", "zmanim-api.service"}
+
+
+@pytest.mark.parametrize(
+    "script", sorted([*PACKER.glob("scripts/*.sh"), *PACKER.glob("files/*.sh")]), ids=lambda p: p.name
+)
+def test_every_script_says_what_it_takes_and_stops_at_an_error(script: Path) -> None:
+    text = script.read_text()
+    assert text.startswith("#!/usr/bin/env bash\n# ")
+    assert "# Input:" in text
+    sourced = "Sourced" in text.split("set -o")[0].split("\n\n")[0]
+    assert sourced or ("\nset -o errexit -o nounset -o pipefail\n" in text and text.rstrip().endswith('main "$@"'))
+    assert not re.search(r"\|\| (true|:)(\s|$)", text), "a hidden failure"
+
+
+@pytest.mark.incident("pgvector compiled for the builder's own CPU breaks on another Graviton")
+def test_nothing_is_compiled_for_the_builders_own_cpu() -> None:
+    assert 'OPTFLAGS=""' in (PACKER / "scripts/specs/pgvector.spec").read_text()
+
+
+@pytest.mark.incident("restic init || true hid every error")
+def test_only_exit_code_10_leads_to_a_new_repository() -> None:
+    text = (FILES / "backup.sh").read_text()
+    assert text.count("restic init") == 1
+    assert re.search(r"10\)\s+log [^\n]*\n\s+restic init", text)
+
+
+@pytest.mark.incident("pg_dump | restic --stdin kept truncated snapshots")
+def test_restic_runs_pg_dump_itself() -> None:
+    text = (FILES / "backup.sh").read_text()
+    assert "--stdin-from-command" in text
+    assert not re.search(r"pg_dump(all)? --(format|globals)[^\n]*\|", text)

@@ -1,0 +1,132 @@
+"""The data volume: found by what it is, formatted only when blank and asked for, otherwise left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from zmanim_host import volume
+from zmanim_host.host import HostFault
+from zmanim_host.volume import MIB, Choice, Device, choose, find_content, in_use, make_file_system, sample_offsets
+
+ONE, TWO = Path("/dev/nvme1n1"), Path("/dev/nvme2n1")
+OURS = {"LABEL": "zmanim-data", "TYPE": "xfs", "UUID": "1"}
+
+
+def test_the_labelled_volume_is_taken_wherever_it_is_attached() -> None:
+    assert choose([Device(ONE, {}), Device(TWO, OURS)], attached=ONE) == Choice(TWO, blank=False)
+
+
+def test_without_a_labelled_one_the_volume_at_sdf_is_a_candidate() -> None:
+    assert choose([Device(ONE, {}), Device(TWO, {})], attached=TWO) == Choice(TWO, blank=True)
+
+
+def test_no_volume_is_nothing_yet() -> None:
+    assert choose([], attached=None) is None
+    assert choose([Device(ONE, {})], attached=None) is None
+
+
+def test_two_labelled_volumes_are_never_chosen_between() -> None:
+    with pytest.raises(HostFault, match=r"nvme1n1.*nvme2n1"):
+        choose([Device(ONE, OURS), Device(TWO, OURS)], attached=ONE)
+
+
+@pytest.mark.incident("the data volume was once lost by hand")
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"TYPE": "ext4"},
+        {"TYPE": "xfs", "LABEL": "other"},
+        {"TYPE": "crypto_LUKS"},
+        {"TYPE": "LVM2_member"},
+        {"PTTYPE": "gpt"},
+    ],
+)
+def test_a_volume_that_holds_something_else_is_left_untouched_and_said(tags: dict[str, str]) -> None:
+    with pytest.raises(HostFault, match="left untouched") as raised:
+        choose([Device(ONE, tags)], attached=ONE)
+    assert all(value in str(raised.value) for value in tags.values())
+
+
+def test_our_label_on_another_file_system_is_refused() -> None:
+    with pytest.raises(HostFault, match="ext4"):
+        choose([Device(ONE, {"LABEL": "zmanim-data", "TYPE": "ext4"})], attached=None)
+
+
+def sparse(path: Path, size: int) -> Path:
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path
+
+
+def test_a_new_volume_is_blank(tmp_path: Path) -> None:
+    assert find_content(sparse(tmp_path / "disk", 200 * MIB)) is None
+
+
+@pytest.mark.parametrize("offset", [0, 64 * 512, 15 * MIB, 200 * MIB - 1])
+def test_junk_that_no_tool_knows_is_found(tmp_path: Path, offset: int) -> None:
+    disk = sparse(tmp_path / "disk", 200 * MIB)
+    with disk.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\x01")
+    assert find_content(disk) == offset // MIB * MIB
+
+
+def test_what_can_not_be_read_is_not_blank(tmp_path: Path) -> None:
+    with pytest.raises(HostFault, match="left untouched"):
+        find_content(tmp_path / "gone")
+
+
+@given(st.integers(min_value=1, max_value=64 * 1024 * MIB))
+def test_samples_lie_inside_the_device_and_cover_both_ends(size: int) -> None:
+    offsets = sample_offsets(size)
+    assert all(0 <= offset < size for offset in offsets)
+    assert offsets[0] == 0
+    assert offsets[-1] + MIB >= size
+    assert len(offsets) <= 16 + 64 + 17 + 16
+
+
+@pytest.mark.parametrize("consent", [None, "", "yes", "NEW"])
+def test_a_blank_volume_is_not_formatted_without_consent(
+    tmp_path: Path, consent: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volume, "run", lambda *arguments, **named: pytest.fail("something was run"))
+    with pytest.raises(HostFault, match="zmanim:data-volume=new"):
+        make_file_system(sparse(tmp_path / "disk", MIB), consent)
+
+
+def test_consent_does_not_cover_a_volume_that_is_not_blank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volume, "run", lambda *arguments, **named: pytest.fail("something was run"))
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(MIB) + b"data")
+    with pytest.raises(HostFault, match=f"data at byte {MIB}"):
+        make_file_system(disk, "new")
+
+
+def test_mkfs_is_never_told_to_overwrite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(volume, "run", lambda command, **named: ran.append(command))
+    make_file_system(sparse(tmp_path / "disk", MIB), "new")
+    assert ran == [["mkfs.xfs", "-q", "-L", "zmanim-data", str(tmp_path / "disk")]]
+
+
+def test_partitions_and_holders_are_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "nvme1n1/holders").mkdir(parents=True)
+    assert in_use(ONE, tmp_path) is None
+    (tmp_path / "nvme1n1/holders/dm-0").mkdir()
+    (tmp_path / "nvme1n1/nvme1n1p1").mkdir()
+    (tmp_path / "nvme1n1/nvme1n1p1/partition").write_text("1\n")
+    assert in_use(ONE, tmp_path) == "nvme1n1p1, dm-0"
+
+
+def test_a_volume_that_comes_late_is_waited_for() -> None:
+    seen = iter([None, None, Choice(ONE, blank=False)])
+    assert volume.wait_for(lambda: next(seen), sleep=lambda seconds: None).device == ONE
+
+
+def test_a_volume_that_never_comes_ends_the_wait() -> None:
+    times = iter(range(1000))
+    with pytest.raises(HostFault, match="no data volume within 90 s"):
+        volume.wait_for(lambda: None, sleep=lambda seconds: None, clock=lambda: next(times))
