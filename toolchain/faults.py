@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from support.errors import Fault, HostLacks
 
 
@@ -100,5 +98,6 @@ def is_disk_full(output: str) -> bool:
 
 
 def _last_lines(output: str, count: int = 12) -> str:
-    lines: Sequence[str] = [line for line in output.splitlines() if line.strip()]
+    # A line of one word is a package's name, which `go build -v` prints as it goes.
+    lines = [line for line in output.splitlines() if len(line.split()) > 1]
     return "\n".join(["", *lines[-count:]]) if len(lines) > 1 else "".join(lines)

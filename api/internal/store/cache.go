@@ -26,7 +26,7 @@ func OpenCache(ctx context.Context, url string) (*Cache, error) {
 		return &Cache{}, errors.New("REDIS_URL can't be read") // without the parser's message, which shows the password
 	}
 	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = 2*time.Second, cacheTimeout, cacheTimeout
-	options.MaxRetries = -1
+	options.MaxRetries, options.DialerRetries = -1, 1
 	client := redis.NewClient(options)
 	if err := client.Ping(ctx).Err(); err != nil {
 		return &Cache{}, errors.Join(err, client.Close())

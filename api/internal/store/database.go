@@ -48,7 +48,7 @@ func OpenDatabase(ctx context.Context, url string) (*Database, error) {
 	}
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("PostgreSQL did not answer within %s: %w", startTime, err)
+		return nil, fmt.Errorf("PostgreSQL can't be reached (it has %s to answer): %w", startTime, err)
 	}
 	return &Database{pool}, nil
 }

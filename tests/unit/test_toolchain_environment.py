@@ -1,0 +1,58 @@
+"""What `eval` makes of the exports is exactly what the tools need."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from toolchain.environment import Tools, environment, exports
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Tools:
+    home = tmp_path / "with space, $dollar and 'quote'"
+    home.mkdir()
+    packer = home / "packer"
+    packer.write_text("#!/bin/sh\n")
+    packer.chmod(0o755)
+    return Tools(packer, home / "plugins", home / "config", home / "restic")
+
+
+def evaluated(text: str, base: dict[str, str]) -> dict[str, str]:
+    script = 'eval "$EXPORTS"; unset EXPORTS; exec env -0'
+    out = subprocess.run(
+        ["bash", "-c", script], env={**base, "EXPORTS": text}, check=True, capture_output=True, text=True
+    )
+    ours = dict(item.split("=", 1) for item in out.stdout.split("\0") if item)
+    return {name: value for name, value in ours.items() if name not in {"_", "SHLVL", "PWD", "OLDPWD"}}
+
+
+def test_a_shell_that_evaluates_the_exports_has_the_environment(tools: Tools) -> None:
+    base = {"PATH": os.environ["PATH"], "PACKER_CONFIG": "/home/me/.packerconfig", "PACKER_PLUGIN_PATH": "/mine"}
+    text = exports(tools, base)
+    assert evaluated(text, base) == environment(tools, base)
+    assert "PACKER_CONFIG" not in environment(tools, base)
+
+
+def test_the_pinned_packer_comes_before_any_other(tools: Tools, tmp_path: Path) -> None:
+    other = tmp_path / "bin" / "packer"
+    other.parent.mkdir()
+    other.symlink_to(tools.packer)
+    path = environment(tools, {"PATH": str(other.parent)})["PATH"]
+    assert path.split(os.pathsep) == [str(tools.packer.parent), str(other.parent)]
+
+
+def test_evaluating_twice_changes_nothing_more(tools: Tools) -> None:
+    once = environment(tools, {"PATH": "/usr/bin"})
+    assert environment(tools, once) == once
+    assert exports(tools, once) == ""
+
+
+def test_packer_asks_nobody_for_updates_and_reads_no_configuration_of_a_person(tools: Tools) -> None:
+    found = environment(tools, {})
+    assert found["CHECKPOINT_DISABLE"] == "1"
+    assert found["PACKER_CONFIG_DIR"] == str(tools.config_directory)
+    assert found["PACKER_PLUGIN_PATH"] == str(tools.plugin_directory)
