@@ -1,0 +1,175 @@
+"""The stand-in from nothing to a tree and a mirror, in two cached stages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from localcloud import guest
+from rehearsal.standin import debian, mirror, rpms
+from rehearsal.standin.closure import closure, parse
+from rehearsal.standin.inside import inside
+from rehearsal.standin.packages import INSTALLED, PAYLOAD, Catalogue, load, required_by
+from rehearsal.standin.templates import copy_rendered
+from support.cache import cached_directory
+from support.digest import file_sha256, files_below, tree_sha256
+from support.process import run
+from support.progress import say, step
+
+_HERE = Path(__file__).parent
+_PRODUCTION = _HERE.parents[1] / "infrastructure/packer/versions.json"
+# Inside the tree: its repositories, each below the release that it belongs to.
+REPOSITORIES = "/usr/share/al2023-repositories"
+_SIGNER = "/etc/pki/rpm-gpg/RPM-GPG-KEY-amazon-linux-2023"
+
+
+class HasCertificate(Protocol):
+    """A certificate authority, of which only the certificate is needed here."""
+
+    @property
+    def certificate(self) -> Path:
+        """The certificate's PEM file."""
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A finished stand-in: its tree (`root`, to be used read-only), its mirror's files, and what they were built from."""
+
+    root: Path
+    mirror: Path
+    digest: str
+
+
+def build(cache: Path, authority: HasCertificate, restic_arm64: Path | None = None) -> StandIn:
+    """Build the stand-in in `cache`, or find it there.
+
+    It trusts `authority`. With `restic_arm64`, restic's linux/arm64 program, the mirror has that too.
+    Raises BaseNotMade, NotDownloaded, NotPackaged, TooLittleDisk, HostLacks.
+    """
+    release = json.loads(_PRODUCTION.read_text())["base"]["release"]
+    tree_digest = _digest(
+        tree_sha256(_HERE, files_below(_HERE)),
+        release,
+        platform.machine(),
+        os.environ.get(debian.MIRROR_VARIABLE, ""),
+    )
+    cache.mkdir(parents=True, exist_ok=True)
+    tree = cached_directory(
+        cache, "standin-tree", tree_digest, lambda entry: _build_tree(entry, cache / "debian", release)
+    )
+
+    certificate = authority.certificate.read_bytes()
+    restic_digest = file_sha256(restic_arm64) if restic_arm64 else ""
+    digest = _digest(tree_digest, file_sha256(Path(guest.__file__)), certificate.hex(), restic_digest)
+    entry = cached_directory(cache, "standin", digest, lambda entry: _finish(entry, tree, certificate, restic_arm64))
+    return StandIn(entry / "root", entry / "mirror", digest)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _finish(entry: Path, tree: Path, certificate: bytes, restic_arm64: Path | None) -> None:
+    # A copy: the tree takes minutes to make and does not depend on whom it trusts.
+    run(["cp", "--archive", "--reflink=auto", str(tree / "root"), str(entry / "root")])
+    guest.fit(entry / "root", certificate)
+    shutil.copytree(tree / "mirror", entry / "mirror")
+    if restic_arm64:
+        mirror.add_restic(entry / "mirror", restic_arm64)
+
+
+def _build_tree(entry: Path, downloads: Path, release: str) -> None:
+    root, work = entry / "root", entry / "work"
+    debian.check_disk(entry)
+    work.mkdir()
+    with step("the stand-in's first tree, from Debian"):
+        debian.make_tree(root, downloads / "tree", _progress())
+    catalogue = load(_triplet(root))
+    with step("packages for its repositories"):
+        specs = _specs(root, work, downloads / "packages", catalogue, release)
+    with step("sources for its mirror"):
+        debian.fetch_sources(root, work / "sources", mirror.SOURCES)
+        compiled = debian.download_packages(root, downloads / "packages", list(mirror.COMPILED.values()))
+        by_source = {source: compiled[package] for source, package in mirror.COMPILED.items()}
+        mirror.collect(work / "sources", by_source, entry / "mirror")
+    with step("dressing it as Amazon Linux"):
+        values = {"release": release, "debian": debian.RELEASE, "repositories": REPOSITORIES, "signer": _SIGNER}
+        copy_rendered(_HERE / "rootfs", root, **values)
+        copy_rendered(PAYLOAD, work / rpms.OWN_FILES, **values)
+        _run_script(root, "dress.sh")
+    with step(f"{len(specs)} RPMs and their repositories"):
+        rpms.build(root, work, downloads / "packages", specs)
+        signer = rpms.sign(root, work, downloads / "packages", catalogue.repositories())
+        _place(signer, root / _SIGNER.lstrip("/"))
+        for repository in catalogue.repositories():
+            rpms.make_repository(root, work, downloads / "packages", repository)
+    with step("installing what a machine image has"):
+        _install(root, work, catalogue, release)
+    shutil.rmtree(work)
+
+
+def _specs(root: Path, work: Path, downloads: Path, catalogue: Catalogue, release: str) -> dict[str, str]:
+    present = debian.installed_packages(root)
+    wanted = {p.name: [source.package for source in p.sources] for p in catalogue.packages}
+    graph = parse(debian.dependency_graph(root, sorted({name for names in wanted.values() for name in names})))
+    whole = {name: closure(graph, packages, present.keys(), catalogue.left_out) for name, packages in wanted.items()}
+    carried = {
+        package.name: _without_what_others_bring(whole, package.name, wanted, required_by(package, catalogue.packages))
+        for package in catalogue.packages
+    }
+    names = sorted({name for closure_names in carried.values() for name in closure_names})
+    files = debian.download_packages(root, downloads, names)
+    versions = {name: rpms.upstream_version(present[source]) for name, source in catalogue.carried.items()}
+    libraries = rpms.provided_libraries(root)
+    return {
+        **rpms.plan(catalogue, carried, files, present),
+        f"{INSTALLED}/system-release": rpms.render_carried(release, debian.RELEASE, versions, libraries),
+    }
+
+
+def _without_what_others_bring(
+    whole: Mapping[str, Sequence[str]], name: str, wanted: Mapping[str, Sequence[str]], required: set[str]
+) -> list[str]:
+    # What a package names itself it always carries: two may share one Debian package by their patterns.
+    brought = {each for other in required for each in whole[other]}
+    return [each for each in whole[name] if each in wanted[name] or each not in brought]
+
+
+def _place(file: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, target)
+
+
+def _install(root: Path, work: Path, catalogue: Catalogue, release: str) -> None:
+    for repository in catalogue.repositories():
+        target = root / REPOSITORIES.lstrip("/") / release / repository
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(work / repository, target)
+    # They provide what they require of each other, but not all that scriptlets may name.
+    script = "exec rpm --install --nodeps /run/installed/*.rpm"
+    inside(root, ["/bin/sh", "-c", script], binds={work / INSTALLED: "/run/installed"})
+    _run_script(root, "undress.sh", *(path for package in catalogue.packages for path in package.moved))
+
+
+def _run_script(root: Path, name: str, *arguments: str) -> None:
+    inside(root, ["/bin/sh", f"/run/scripts/{name}", *arguments], binds={_HERE: "/run/scripts"})
+
+
+def _triplet(root: Path) -> str:
+    return next((root / "usr/lib").glob("*-linux-gnu")).name
+
+
+def _progress() -> Callable[[str], None]:
+    def show(line: str) -> None:
+        # Of mmdebstrap's own lines; those of apt and dpkg would be hundreds.
+        if line.startswith(("I: installing", "I: downloading", "I: extracting")):
+            say(f"  {line[3:]}")
+
+    return show

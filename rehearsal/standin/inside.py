@@ -1,0 +1,42 @@
+"""Running commands inside a tree, with mounts and processes that can't outlive them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from support.process import Completed, run
+
+_ENTER = Path(__file__).with_name("enter.sh")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+def contained(command: Sequence[str]) -> list[str]:
+    """Return a command line that runs `command` in mount and process namespaces of its own.
+
+    When it is killed, or the thread that started it ends, the kernel kills everything in them and undoes every mount:
+    after a kill -9 there is nothing to clean but files.
+    """
+    namespaces = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    # The last word on the parent's death is KILL: unshare ignores the INT that support.process asks for.
+    return ["setpriv", "--pdeathsig", "KILL", "--", "unshare", *namespaces, "--", *command]
+
+
+def inside(
+    root: Path, command: Sequence[str], *, binds: Mapping[Path, str] | None = None, input: str | None = None
+) -> Completed:
+    """Run `command` inside the tree `root`; `binds` maps host directories to paths below its /run or /tmp.
+
+    /run and /tmp are empty and vanish afterwards. The network is the host's, for apt.
+    Raises CommandFailed when it fails.
+    """
+    environment = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
+        "HOME": "/root",
+        "LC_ALL": "C.UTF-8",
+        "DEBIAN_FRONTEND": "noninteractive",
+        "BINDS": "".join(f"{source.resolve()}\t{target}\n" for source, target in (binds or {}).items()),
+        **{name: os.environ[name] for name in _PROXIES if name in os.environ},
+    }
+    return run(contained(["/bin/sh", str(_ENTER), str(root.resolve()), *command]), env=environment, input=input)
