@@ -1,7 +1,8 @@
 """SSM's Run Command by a fake agent: there is no agent in the machine, the cloud enters it and runs the script itself.
 
-`AWS-RunShellScript` runs as root with the machine's own /bin/sh. What AWS would ask for besides (the agent running,
-the instance's role allowing it) is not checked; every running machine counts as Online.
+`AWS-RunShellScript` runs as root with the machine's own /bin/sh. A machine is Online as with the real agent: while its
+amazon-ssm-agent.service is active; an image without such a unit counts as Online once its basic system is up. Whether
+the instance's role allows it is not checked.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import datetime
 import threading
 import uuid
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
@@ -27,7 +29,18 @@ _DOCUMENT = "AWS-RunShellScript"
 _PLUGIN = "aws:runShellScript"
 # What GetCommandInvocation shows at most.
 _SHOWN = 24000
-_NO_TIMEOUT_GIVEN = 3600
+_UNITS = ("amazon-ssm-agent.service", "basic.target")
+_DEFAULT_SECONDS = "3600"
+
+
+def _online(shown: str) -> bool:
+    """Read `systemctl show` of _UNITS: the agent decides where there is one, else the basic system."""
+    units = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in shown.split("\n\n")]
+    if len(units) != len(_UNITS):
+        return False  # its init does not answer yet
+    agent, basic = units
+    decisive = agent if agent.get("LoadState") == "loaded" else basic
+    return decisive.get("ActiveState") in {"active", "reloading"}
 
 
 @dataclass
@@ -84,12 +97,19 @@ class Agent:
         with self._lock:
             self._commands[command.command_id] = command
         for invocation in invocations.values():
-            in_background(f"command on {invocation.instance_id}", lambda i=invocation: self._run(command, i))  # type: ignore[misc]  # mypy can't type a lambda's default
+            in_background(f"command on {invocation.instance_id}", partial(self._run, command, invocation))
         return command
 
     def online(self, instance_id: str) -> bool:
         """Say whether a command could run there now."""
-        return self._fleet.known(instance_id) and self._fleet.unit(instance_id).machine.running
+        if not self._fleet.known(instance_id):
+            return False
+        machine = self._fleet.unit(instance_id).machine
+        try:
+            shown = machine.run(["systemctl", "show", "--property=LoadState,ActiveState", *_UNITS], timeout=5)
+        except Fault:
+            return False
+        return _online(shown.stdout)
 
     def command(self, command_id: str) -> Command:
         """Return a command. Raises ApiError (InvalidCommandId)."""
@@ -107,7 +127,7 @@ class Agent:
         invocation.status, invocation.started = "InProgress", utcnow()
         script = "\n".join(command.parameters.get("commands", [])) + "\n"
         directory = (command.parameters.get("workingDirectory") or [""])[0]
-        seconds = float((command.parameters.get("executionTimeout") or [_NO_TIMEOUT_GIVEN])[0])
+        seconds = float((command.parameters.get("executionTimeout") or [_DEFAULT_SECONDS])[0])
         # The script is a file in the machine as with the real agent: its stdin is not the script's own.
         runner = 'f=$(mktemp) && cat >"$f" && cd "${1:-/}" && /bin/sh "$f" </dev/null; r=$?; rm -f "$f"; exit $r'
         try:

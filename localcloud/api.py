@@ -6,6 +6,7 @@ parse it. Here it is UnsupportedOperation, status 400, in the service's own prot
 
 from __future__ import annotations
 
+import html
 import io
 import logging
 import re
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 _UNPARSEABLE = "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors></Response>"
+_JSON_CODE = re.compile(r'"(?:__type|code)"\s*:\s*"(?:[^"#]*#)?([^"]+)"')
 # Bodies that may name the operation are short; everything else is streamed through untouched.
 _LONGEST_FORM = 4 << 20
 
@@ -56,12 +58,13 @@ def _service(environ: Environ) -> str:
     scope = environ.get("HTTP_AUTHORIZATION", "") or query.get("X-Amz-Credential", [""])[0]
     # Credential=KEY/20260930/eu-west-1/ec2/aws4_request
     if found := re.search(r"[^/\s]+/\d{8}/[^/]+/([^/]+)/aws4_request", scope):
-        return str(SIGNING_ALIASES.get(found[1].lower(), found[1].lower()))
-    host = environ.get("HTTP_HOST", "").partition(":")[0]
+        name = str(found[1]).lower()
+        return SIGNING_ALIASES.get(name, name)
+    host = str(environ.get("HTTP_HOST", "")).partition(":")[0]
     if found := re.search(r"(?:^|\.)(s3)[.-]", host):
         return "s3"
     if found := re.match(r"([a-z0-9-]+)\.(?:[a-z0-9-]+\.)?amazonaws\.com$", host):
-        return found[1]
+        return str(found[1])
     return "s3"  # moto's own guess for an unsigned request
 
 
@@ -107,9 +110,9 @@ def error_response(asked: Asked, content_type: str, code: str, message: str) -> 
         serializer = get_serializer_class(model.service_name, protocol)(operation_model=OperationModel({}, model))
         made = serializer.serialize(ServiceException(code, message))
     except Exception:
-        body = _UNPARSEABLE.format(code=code, message=message.replace("<", "&lt;"))
-        return 400, {"Content-Type": "text/xml"}, body.encode()
-    body = made["body"]
+        text = _UNPARSEABLE.format(code=code, message=html.escape(message))
+        return 400, {"Content-Type": "text/xml"}, text.encode()
+    body: Any = made["body"]
     headers = {str(name): str(value) for name, value in made["headers"].items()}
     return 400, headers, body if isinstance(body, bytes) else str(body).encode()
 
@@ -131,38 +134,37 @@ class Api:
             captured[:] = [status, headers]
             return lambda _data: None
 
-        emulated = True
+        failure = ""
         try:
-            chunks = self._moto(environ, capture)
-            body = b"".join(chunks)
-            status = int(captured[0].split()[0])
-            if _is_no_answer(status, captured[1], body):
-                raise NotImplementedError(f"moto knows no {asked.service} operation {asked.operation}")
+            body = b"".join(self._moto(environ, capture))
+            if _is_no_answer(captured[0], captured[1], body):
+                failure = f"The local cloud does not emulate {asked.service} {asked.operation}"
         except NotImplementedError as error:
-            emulated = False
-            message = f"The local cloud does not emulate {asked.service} {asked.operation}: {error}"
-            reply = error_response(asked, environ.get("CONTENT_TYPE", ""), "UnsupportedOperation", message)
+            failure = f"The local cloud does not emulate {asked.service} {asked.operation}: {error}"
         except Exception as error:
-            emulated = False
             log.exception("%s %s", asked.service, asked.operation)
-            message = f"The local cloud failed at {asked.service} {asked.operation}: {error!r} (see its server.log)"
-            reply = error_response(asked, environ.get("CONTENT_TYPE", ""), "UnsupportedOperation", message)
-        else:
-            reply = None
-        if reply is not None:
-            status, headers, body = reply
+            failure = f"The local cloud failed at {asked.service} {asked.operation}: {error!r} (see its server.log)"
+        if failure:
+            status, headers, body = error_response(
+                asked, environ.get("CONTENT_TYPE", ""), "UnsupportedOperation", failure
+            )
             captured[:] = [f"{status} Bad Request", [*headers.items(), ("Content-Length", str(len(body)))]]
+        status = int(captured[0].split()[0])
         error_code = _error_code(captured[1], body) if status >= 400 else ""
         source = self._source_of(environ.get("REMOTE_ADDR", ""))
-        self._audit.write(Call(source, asked.service, asked.operation, status, emulated, error_code))
+        self._audit.write(Call(source, asked.service, asked.operation, status, not failure, error_code))
         start_response(captured[0], captured[1])
         return [body]
 
 
-def _is_no_answer(status: int, headers: list[tuple[str, str]], body: bytes) -> bool:
+def _is_no_answer(status: str, headers: list[tuple[str, str]], body: bytes) -> bool:
     """Say whether this is werkzeug's own page for a path that no moto service has."""
     kind = next((value for name, value in headers if name.lower() == "content-type"), "")
-    return status in {404, 405, 500} and kind.startswith("text/html") and b"<!doctype html>" in body[:100].lower()
+    return (
+        status[:3] in {"404", "405", "500"}
+        and kind.startswith("text/html")
+        and b"<!doctype html>" in body[:100].lower()
+    )
 
 
 def _error_code(headers: list[tuple[str, str]], body: bytes) -> str:

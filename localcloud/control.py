@@ -22,6 +22,7 @@ from localcloud.authority import ensure_authority, issue
 from localcloud.faults import CleanUpFailed, CloudFailed
 from localcloud.inventory import MachineInfo, console, machines, shell_command
 from localcloud.settings import (
+    ACCOUNT,
     DEFAULT_STATE,
     Cloud,
     CloudSettings,
@@ -157,7 +158,17 @@ def _server_environment() -> dict[str, str]:
     # Nothing of the caller's AWS_*, proxies or Python settings reaches the server.
     root = Path(__file__).resolve().parent.parent
     search = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-    return {"PATH": search, "PYTHONPATH": str(root), "LANG": "C.UTF-8", "HOME": "/root", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {
+        "PATH": search,
+        "PYTHONPATH": str(root),
+        "LANG": "C.UTF-8",
+        "HOME": "/root",
+        # moto reads these when it is imported.
+        "MOTO_ACCOUNT_ID": ACCOUNT,
+        "MOTO_ENABLE_AMI_VALIDATION": "true",
+        "MOTO_ENABLE_KEYPAIR_VALIDATION": "true",
+        "MOTO_DISABLE_GLOBAL_CORS": "true",
+    }
 
 
 def _wait_until_unshared(child: subprocess.Popen[bytes], directory: Path) -> None:

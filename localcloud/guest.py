@@ -86,8 +86,8 @@ def _inside(root: Path, relative: str) -> Path | None:
     for _ in range(10):
         if not path.is_symlink():
             return path
-        target = os.readlink(path)
-        path = root / target.lstrip("/") if target.startswith("/") else Path(os.path.normpath(path.parent / target))
+        target = path.readlink()
+        path = root / target.relative_to("/") if target.is_absolute() else Path(os.path.normpath(path.parent / target))
         if root not in path.parents:
             return None
     return None
@@ -96,7 +96,7 @@ def _inside(root: Path, relative: str) -> Path | None:
 def _resolve(root: Path) -> None:
     """Point the tree at EC2's link-local name server, unless systemd-resolved takes care of that."""
     configuration = root / "etc/resolv.conf"
-    if configuration.is_symlink() and "systemd/resolve" in os.readlink(configuration):
+    if configuration.is_symlink() and "systemd/resolve" in str(configuration.readlink()):
         return
     configuration.unlink(missing_ok=True)
     configuration.write_text(f"nameserver {RESOLVER}\n")
@@ -111,7 +111,7 @@ def _enable(root: Path, unit: str, target: str) -> None:
     link = root / "etc/systemd/system" / f"{target}.wants" / unit
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink():
-        link.symlink_to(f"/{unit_file}/{unit}")
+        link.symlink_to(f"/{unit_file}")
 
 
 def _write(root: Path, relative: str, text: str) -> None:

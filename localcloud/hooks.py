@@ -44,7 +44,7 @@ def in_background(name: str, work: Callable[[], None]) -> None:
     threading.Thread(target=body, name=name, daemon=True).start()
 
 
-class ApiError(ServiceException):  # type: ignore[misc]  # moto's classes are untyped for mypy
+class ApiError(ServiceException):
     """An error that the API answers with: an AWS error code and a message."""
 
     def __init__(self, code: str, message: str) -> None:

@@ -64,9 +64,12 @@ def _create_image(response: Any, fleet: Fleet) -> ActionResult:
     hooks_images.check_name_is_free(backend, name)
     response.error_on_dryrun()
     image = hooks_images.create(
-        fleet, backend, instance, name, response._get_param("Description", ""),
-        bool(response._get_param("NoReboot", False)),
-    )  # fmt: skip
+        fleet,
+        instance,
+        name=name,
+        description=response._get_param("Description", ""),
+        no_reboot=bool(response._get_param("NoReboot", False)),
+    )
     image.add_tags(_tags(response, "image"))
     image.ebs_snapshot.add_tags(_tags(response, "snapshot"))
     return ActionResult({"ImageId": image.id})
@@ -76,14 +79,19 @@ def _copy_image(response: Any, fleet: Fleet) -> ActionResult:
     backend = response.ec2_backend
     source_backend = ec2_backends[response.current_account][response._get_param("SourceRegion")]
     source = source_backend.describe_images(ami_ids=[response._get_param("SourceImageId")])[0]
-    name = response._get_param("Name") or source.name
+    name = str(response._get_param("Name") or source.name)
     if source_backend is not backend or name != source.name:
         hooks_images.check_name_is_free(backend, name)
     response.error_on_dryrun()
     image = hooks_images.copy(
-        fleet, backend, source, name, response._get_param("Description"), response._get_param("KmsKeyId"),
-        bool(response._get_param("Encrypted", False)),
-    )  # fmt: skip
+        fleet,
+        backend,
+        source,
+        name=name,
+        description=response._get_param("Description"),
+        encrypted=bool(response._get_param("Encrypted", False)),
+        kms_key_id=response._get_param("KmsKeyId"),
+    )
     if response._get_param("CopyImageTags", False):
         image.add_tags({tag["key"]: tag["value"] for tag in source.get_tags() if not tag["key"].startswith("aws:")})
     image.add_tags(_tags(response, "image"))

@@ -92,7 +92,7 @@ def _mappings(image: Any) -> list[dict[str, Any]]:
 
 
 def _base(backend: Any, image_id: str, image: BaseImage) -> Any:
-    ami = Ami(
+    ami: Any = Ami(
         backend,
         image_id,
         name=image.name,
@@ -128,7 +128,7 @@ def check_name_is_free(backend: Any, name: str | None) -> None:
             raise ApiError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {ami.id}")
 
 
-def create(fleet: Fleet, backend: Any, instance: Any, name: str, description: str, no_reboot: bool) -> Any:
+def create(fleet: Fleet, instance: Any, *, name: str, description: str, no_reboot: bool) -> Any:
     """Make an image of an instance; a running one is stopped and started again for it unless `no_reboot`.
 
     The image is `pending` until its layer is there.
@@ -137,8 +137,9 @@ def create(fleet: Fleet, backend: Any, instance: Any, name: str, description: st
         raise ApiError(
             "IncorrectState", f"The instance {instance.id} is {instance._state.name}: it must be running or stopped."
         )
+    backend = instance.ec2_backend
     ami_id = random_ami_id()
-    ami = Ami(
+    ami: Any = Ami(
         backend,
         ami_id,
         instance=instance,
@@ -175,7 +176,7 @@ def create(fleet: Fleet, backend: Any, instance: Any, name: str, description: st
                     instance._state.name = "stopped"
                     instance.start()
         except Fault as fault:
-            log.error("%s can't be made: %s", ami_id, fault)
+            log.warning("%s can't be made: %s", ami_id, fault)
             ami.state, ami.state_reason = "failed", {"Code": "Server.InternalError", "Message": fault.summary}
 
     if instance._state.name == "stopped":
@@ -185,12 +186,20 @@ def create(fleet: Fleet, backend: Any, instance: Any, name: str, description: st
     return ami
 
 
-def copy(fleet: Fleet, backend: Any, source: Any, name: str, description: str | None, kms_key_id: str | None,
-         encrypted: bool) -> Any:  # fmt: skip
+def copy(
+    fleet: Fleet,
+    backend: Any,
+    source: Any,
+    *,
+    name: str,
+    description: str | None,
+    encrypted: bool,
+    kms_key_id: str | None,
+) -> Any:
     """Make a copy of an image in the region of `backend`, on the same layers; encryption is recorded."""
     if source.state != "available":
         raise ApiError("InvalidAMIID.Unavailable", f"The image ID '{source.id}' is not available")
-    ami = Ami(
+    ami: Any = Ami(
         backend,
         random_ami_id(),
         source_ami=source,

@@ -143,7 +143,7 @@ class Lifecycle:
             try:
                 self._fleet.boot(instance.id, attachments(instance), lambda: self._ended(instance))
             except Fault as fault:
-                log.error("%s can't boot: %s", instance.id, fault)
+                log.warning("%s can't boot: %s", instance.id, fault)
                 if state_after_failure == "terminated":
                     self._fleet.destroy(instance.id)
                 reason = StateReason(f"Server.InternalError: {fault.summary}", "Server.InternalError")
@@ -226,18 +226,14 @@ def _wear_address(instance: Any, address: str, mac: str) -> None:
     interface.start = lambda: None
 
 
-def _modify_metadata_options(
-    backend: Any, instance_id: str, http_tokens: str | None = None, hop_limit: int | None = None,
-    http_endpoint: str | None = None, dry_run: bool | None = False, http_protocol: str | None = None,
-    metadata_tags: str | None = None,
-) -> Any:  # fmt: skip
+def _modify_metadata_options(backend: Any, instance_id: str, **asked: Any) -> Any:
     # moto's own sets every option that the call does not name to None.
     options = backend.get_instance(instance_id).metadata_options
-    options.http_tokens = http_tokens or options.http_tokens
-    options.http_put_response_hop_limit = hop_limit or options.http_put_response_hop_limit
-    options.http_endpoint = http_endpoint or options.http_endpoint
-    options.http_protocol_ipv6 = http_protocol or options.http_protocol_ipv6
-    options.instance_metadata_tags = metadata_tags or options.instance_metadata_tags
+    options.http_tokens = asked["http_tokens"] or options.http_tokens
+    options.http_put_response_hop_limit = asked["hop_limit"] or options.http_put_response_hop_limit
+    options.http_endpoint = asked["http_endpoint"] or options.http_endpoint
+    options.http_protocol_ipv6 = asked["http_protocol"] or options.http_protocol_ipv6
+    options.instance_metadata_tags = asked["metadata_tags"] or options.instance_metadata_tags
     return options
 
 

@@ -72,7 +72,7 @@ def shell_command(cloud: Cloud, instance_id: str) -> list[str]:
     leader = next((info.leader for info in machines(cloud) if info.instance_id == instance_id), None)
     if leader is None:
         raise _unknown(cloud, instance_id)
-    return ["nsenter", "--target", str(leader), "--all", "--wd=/root", "/bin/bash", "--login"]
+    return ["nsenter", "--target", str(leader), "--all", "--wd", "/bin/bash", "--login"]
 
 
 def _unknown(cloud: Cloud, instance_id: str) -> UnknownMachine:

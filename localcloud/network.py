@@ -40,12 +40,14 @@ table inet localcloud {{
     iifname "{bridge}" ip daddr {gateway} tcp dport 443 accept
     iifname "{bridge}" ip daddr {metadata} tcp dport 80 accept
     iifname "{bridge}" ip daddr {gateway} icmp type echo-request accept
+    meta l4proto tcp reject with tcp reset
     reject with icmpx type admin-prohibited
   }}
   chain forward {{
     type filter hook forward priority 0; policy drop;
     ct state established,related accept
     iifname "{uplink}" oifname "{bridge}" ip saddr {host} accept
+    meta l4proto tcp reject with tcp reset
     reject with icmpx type admin-prohibited
   }}
 }}

@@ -149,7 +149,7 @@ class NspawnMachine:
         if self._leader is None or not self.running:
             raise MachineFailed(f"{self.spec.name} does not run", expected="a running machine", found="none")
         child = subprocess.Popen(
-            ["nsenter", "--target", str(self._leader), "--all", "--wd=/", *command],
+            ["nsenter", "--target", str(self._leader), "--all", "--wd", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -302,9 +302,8 @@ def _meminfo(memory_bytes: int) -> str:
               "SwapFree": 0, "Dirty": 0, "Writeback": 0, "Shmem": 0, "Slab": 0, "CommitLimit": total // 2,
               "Committed_AS": total // 10}  # fmt: skip
     lines = [f"{name + ':':<16}{value:>8} kB" for name, value in values.items()]
-    return "\n".join(
-        [*lines, "HugePages_Total:       0", "HugePages_Free:        0", "Hugepagesize:       2048 kB", ""]
-    )
+    huge_pages = ["HugePages_Total:       0", "HugePages_Free:        0", "Hugepagesize:       2048 kB"]
+    return "\n".join([*lines, *huge_pages, ""])
 
 
 def remove(spec: MachineSpec) -> None:

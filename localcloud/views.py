@@ -39,7 +39,7 @@ class Views:
     def _view(self, instance: Any) -> View:
         backend = instance.ec2_backend
         profile = getattr(backend.iam_instance_profile_associations.get(instance.id), "iam_instance_profile", None)
-        role = profile.roles[0] if profile is not None and profile.roles else None
+        role: Any = profile.roles[0] if profile is not None and profile.roles else None
         key_pair = backend.key_pairs.get(instance.key_name)
         options = instance.metadata_options
         interface = self._fleet.unit(instance.id).spec.interface

@@ -1,0 +1,63 @@
+"""Everything that serves: moto with its hooks over the fleet, the API's two listeners, the metadata service."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from pathlib import Path
+
+from moto.moto_server.werkzeug_app import MotoRequestHandler
+from werkzeug.serving import ThreadedWSGIServer
+
+from localcloud import agent, hooks_image_calls, hooks_images, hooks_instances, hooks_volumes, metadata_server
+from localcloud.api import Api
+from localcloud.audit import Audit
+from localcloud.faults import CloudFailed
+from localcloud.fleet import Fleet
+from localcloud.network import Interfaces
+from localcloud.settings import Cloud, CloudSettings
+from localcloud.views import Views
+
+
+def serve(settings: CloudSettings, cloud: Cloud) -> None:
+    """Start serving, in threads. Raises LayerFailed or CloudFailed."""
+    fleet = Fleet(cloud.directory, Interfaces(cloud))
+    regions = hooks_images.regions()
+    for image in settings.images:
+        fleet.layers.add_base([hooks_images.base_image_id(image.name, region) for region in regions], image.root)
+    hooks_images.install(fleet, settings.images)
+    hooks_image_calls.install(fleet)
+    hooks_instances.install(fleet)
+    hooks_volumes.install(fleet)
+    agent.install(fleet)
+
+    def source_of(address: str) -> str:
+        return "host" if address == cloud.host_address else fleet.by_address(address) or address
+
+    api = Api(Audit(cloud.directory / "api.jsonl"), source_of)
+    _listen(api, cloud.link_address, 5000, None)
+    _listen(api, cloud.gateway, 443, _tls(cloud.directory / "server.pem"))
+    metadata_server.serve(Views(fleet))
+
+
+class _Handler(MotoRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing: audit.py has its own account."""
+
+
+def _tls(pem: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
+
+
+def _listen(application: Api, address: str, port: int, tls: ssl.SSLContext | None) -> None:
+    try:
+        server = ThreadedWSGIServer(address, port, application, handler=_Handler, ssl_context=tls)
+    except (OSError, SystemExit) as error:
+        wanted = f"a listener on {address}:{port}"
+        raise CloudFailed("the API can't be served", expected=wanted, found=str(error)) from error
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name=f"api {port}", daemon=True).start()
