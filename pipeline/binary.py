@@ -82,7 +82,7 @@ def build(api_dir: Path, version: str, commit: str, output_dir: Path, go: Go) ->
     """
     parse(version)
     migrations = _migrations(api_dir)
-    digest = text_sha256(_tree(api_dir), version, go.version, *SHIPPED)
+    digest = text_sha256(_tree(api_dir), version, go.version, go.environment["GOFLAGS"], *_flags(version))
     directory = output_dir / version
     stamp = output_dir / f"{version}.digest"  # beside the bundle: the bundle is baked as it is
     with locked(output_dir / f".{version}.lock", f"the bundle of {version}"):

@@ -98,7 +98,7 @@ def _plan(cache: Path, made_by: Go, pin: Pin, *more: str, shipped: bool = False)
     build_environment = made_by.building_for("linux", "arm64") if shipped else made_by.environment
     target = f"{build_environment['GOOS']}/{build_environment['GOARCH']}"
     files = [file_sha256(pin.directory / name) for name in ("go.mod", "go.sum")]
-    digest = text_sha256(*files, made_by.version, target, *flags, *more)
+    digest = text_sha256(*files, made_by.version, target, build_environment["GOFLAGS"], *flags, *more)
     source = Source(f"{pin.name} {pin.version}", pin.directory, pin.package, made_by.program, build_environment)
     return _Plan(pin, source, flags, cache / "tools", digest)
 

@@ -150,8 +150,9 @@ def _environment(program: Path, cache: Path) -> dict[str, str]:
         "GOENV": "off",
         "GOWORK": "off",
         "GOTOOLCHAIN": "local",
+        # Nothing of version control: it differs from clone to clone, and asking fails when a clone is another user's.
         # Modules that can be deleted with `rm -r`: Go makes them read-only otherwise.
-        "GOFLAGS": "-mod=readonly -modcacherw",
+        "GOFLAGS": "-mod=readonly -buildvcs=false -modcacherw",
         # No C compiler needed, and nothing that depends on this host's C library.
         "CGO_ENABLED": "0",
         "GOOS": platform.system().lower(),

@@ -14,13 +14,13 @@ from support.process import CommandFailed, run
 from support.progress import say, step
 from toolchain.faults import go_failure
 
-# Reproducible and small: no path of this host, nothing of version control, no symbol table, no DWARF. Not even making
-# DWARF takes an eighth off a build. All that ships is built so, and shares what is compiled.
-SHIPPED = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
+# Reproducible and small: no path of this host, no symbol table, no DWARF. Not even making DWARF takes an eighth off a
+# build. All that ships is built so, and shares what is compiled.
+SHIPPED = ("-trimpath", "-gcflags=all=-dwarf=false")
 STRIPPED = "-ldflags=-s -w"
 # Tools of this host wait for AWS rather than compute: not optimising them takes another fifth off, and costs Packer
 # 10 ms at its start.
-HOST_ONLY = ("-trimpath", "-buildvcs=false", "-gcflags=all=-N -l -dwarf=false")
+HOST_ONLY = ("-trimpath", "-gcflags=all=-N -l -dwarf=false")
 _REPORT_SECONDS = 15.0
 
 

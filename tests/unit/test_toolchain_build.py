@@ -1,4 +1,4 @@
-"""The tools are built once, whole, and are what was pinned. Go itself is a stand-in here that writes what it is told."""
+"""The tools are built once, whole, and are what was pinned. Go is a stand-in here, which writes what it is told."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from toolchain.pins import versions
 ROOT = Path(__file__).parents[2]
 
 # Answers what toolchain asks of Go. Each file in its directory of state tells it something: `go` its own version,
-# `version-TOOL` which version it builds, `slow` that a build takes a while, `hang` that it never ends (its process id is
-# then in `hanging`), `list` what `go list` fails with. It writes a line to `log` for each build. What it builds is a
+# `version-TOOL` which version it builds, `slow` that a build takes a while, `hang` that it never ends (its process id
+# is then in `hanging`), `list` what `go list` fails with. It writes a line to `log` for each build. What it builds is a
 # script that can stand in for Packer: it refuses when there is a file `refuse`.
 FAKE_GO = """#!{python}
 import os, sys, time

@@ -94,7 +94,7 @@ def test_no_setting_of_the_caller_reaches_a_build_but_where_modules_come_from(
         "GOENV": "off",
         "GOWORK": "off",
         "GOTOOLCHAIN": "local",
-        "GOFLAGS": "-mod=readonly -modcacherw",
+        "GOFLAGS": "-mod=readonly -buildvcs=false -modcacherw",
         "CGO_ENABLED": "0",
     }
     assert made_by.building_for("linux", "arm64") == {**made_by.environment, "GOOS": "linux", "GOARCH": "arm64"}
