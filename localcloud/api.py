@@ -59,7 +59,7 @@ def _service(environ: Environ) -> str:
     # Credential=KEY/20260930/eu-west-1/ec2/aws4_request
     if found := re.search(r"[^/\s]+/\d{8}/[^/]+/([^/]+)/aws4_request", scope):
         name = str(found[1]).lower()
-        return SIGNING_ALIASES.get(name, name)
+        return str(SIGNING_ALIASES.get(name, name))
     host = str(environ.get("HTTP_HOST", "")).partition(":")[0]
     if found := re.search(r"(?:^|\.)(s3)[.-]", host):
         return "s3"
@@ -71,7 +71,7 @@ def _service(environ: Environ) -> str:
 def _action(environ: Environ) -> str:
     query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""))
     if "Action" in query:
-        return query["Action"][0]
+        return str(query["Action"][0])
     if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         return ""
     length = int(environ.get("CONTENT_LENGTH") or 0)

@@ -7,6 +7,7 @@ is this: trust in the cloud's authority, the Ec2 data source, DHCP on ens5. Noth
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from localcloud.network import RESOLVER
@@ -36,6 +37,15 @@ IPv6AcceptRA=no
 [DHCPv4]
 UseHostname=no
 """
+_RESOLVED = f"""\
+# Made by the local cloud for its base images.
+[Resolve]
+# Known before DHCP is: cloud-init looks names up in its first stage. No fallback: there is no other name server.
+DNS={RESOLVER}
+FallbackDNS=
+LLMNR=no
+MulticastDNS=no
+"""
 # Bundles that distributions' TLS libraries read, and the directories from which they are made again.
 _BUNDLES = (
     "etc/ssl/certs/ca-certificates.crt",
@@ -61,6 +71,7 @@ def fit(root: Path, certificate_pem: bytes) -> None:
     _write(root, "etc/systemd/network/20-localcloud-ens5.network", _NETWORK)
     _enable(root, "systemd-networkd.service", "multi-user.target")
     _resolve(root)
+    _hurry(root)
 
 
 def _trust(root: Path, certificate_pem: bytes) -> None:
@@ -94,12 +105,23 @@ def _inside(root: Path, relative: str) -> Path | None:
 
 
 def _resolve(root: Path) -> None:
-    """Point the tree at EC2's link-local name server, unless systemd-resolved takes care of that."""
+    """Point the tree at EC2's link-local name server."""
+    if (root / "usr/lib/systemd/system/systemd-resolved.service").exists():
+        _write(root, "etc/systemd/resolved.conf.d/20-localcloud.conf", _RESOLVED)
     configuration = root / "etc/resolv.conf"
     if configuration.is_symlink() and "systemd/resolve" in str(configuration.readlink()):
-        return
+        return  # resolved's own file
     configuration.unlink(missing_ok=True)
     configuration.write_text(f"nameserver {RESOLVER}\n")
+
+
+def _hurry(root: Path) -> None:
+    """Take out dhcpcd's random wait of up to two seconds, which keeps a thousand machines from asking at once."""
+    configuration = root / "etc/dhcpcd.conf"
+    if configuration.is_file() and not re.search(r"^nodelay$", configuration.read_text(), re.MULTILINE):
+        configuration.write_text(
+            configuration.read_text() + "\n# Made by the local cloud for its base images.\nnodelay\n"
+        )
 
 
 def _enable(root: Path, unit: str, target: str) -> None:
