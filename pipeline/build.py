@@ -61,11 +61,13 @@ def build_ami(
     cache: Path,
     workshop: Workshop,
     replace: bool = False,
+    package_cache: bool = True,
     dry: bool = False,
 ) -> BuildResult | Plan:
     """Return the image of `version` made from the clone at `root`: an equal one that exists, or a new one.
 
-    `cache` is the user's cache directory, where compiled packages are kept. With `dry` nothing in the account or the
+    `cache` is the user's cache directory, where compiled packages are kept; without `package_cache` none is offered, so
+    that all are compiled anew. With `dry` nothing in the account or the
     cache changes (the API's binary is built: only its digest tells whether an image is equal).
 
     Raises aws's faults, image's on an image that is in the way, packer_failures', ImageNotAsBuilt.
@@ -85,7 +87,9 @@ def build_ami(
         published = image.was_published(clients, settings.parameter_prefix, old.ami_id)
         image.check_replaceable(old, version, published=published, replace=replace)
     kept = packages.directory(cache, account, provenance.versions_sha256(root, settings))
-    values = packer.variables(root, settings, version, bundle, made, package_cache=packages.offered(kept))
+    values = packer.variables(
+        root, settings, version, bundle, made, package_cache=packages.offered(kept) if package_cache else ""
+    )
     if dry:
         return _plan(settings, version, made, old)
     with step("packer validate"):

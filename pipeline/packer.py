@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,11 @@ from support.cache import locked
 from support.process import CommandFailed, run
 from support.progress import say
 
-_STEP = re.compile(r"==> (?:[\w.-]+: )?(.*)")
+_PROVISIONING = ("Provisioning with", "Uploading", "Downloading")
+_PROVISIONED = ("Stopping the source instance", "Provisioning step had errors", "Terminating the source")
+# What a script says about itself (scripts/lib.sh, log): its name and a colon.
+_SCRIPT_SAYS = re.compile(r"[a-z][a-z-]*: ")
+_STEP = re.compile(r"==> (?:[\w-]+(?:\.[\w-]+)+: )?(.*)")
 
 
 @dataclass(frozen=True)
@@ -119,18 +123,42 @@ def build(root: Path, env: Mapping[str, str], version: Version, values: Mapping[
         log = output / "packer.log"
         command = ["packer", "build", "-color=false", *(["-force"] if force else []), *_vars(values), "."]
         with log.open("w") as file:
+            show = essential()
 
             def on_line(line: str) -> None:
                 file.write(line + "\n")
                 file.flush()
-                if step := _STEP.fullmatch(line):
-                    say(f"packer │ {step[1]}")
+                if text := show(line):
+                    say(f"packer │ {text}")
 
             try:
                 run(command, cwd=root / PACKER_DIRECTORY, env=env, on_line=on_line)
             except CommandFailed as error:
                 raise build_failure(error.output, log) from error
         return Baked(image_id(output / "manifest.json", values["region"], log), output, log)
+
+
+def essential() -> Callable[[str], str]:
+    """Return a function that says what of each of Packer's lines is worth showing ("" for nothing).
+
+    Packer's own steps are, and of the scripts on the builder what they say of themselves: dnf and make talk at length.
+    """
+    provisioning = False
+
+    def show(line: str) -> str:
+        nonlocal provisioning
+        match = _STEP.fullmatch(line)
+        if not match:
+            return ""
+        text = match[1]
+        if text.startswith(_PROVISIONING):
+            provisioning = True
+            return "" if "packer-shell" in text else text
+        if text.startswith(_PROVISIONED):
+            provisioning = False
+        return text if not provisioning or _SCRIPT_SAYS.match(text) else ""
+
+    return show
 
 
 def image_id(manifest: Path, region: str, log: Path) -> str:

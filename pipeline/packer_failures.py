@@ -54,6 +54,10 @@ class NameTaken(Fault):
     """Another image got the name between our look and Packer's."""
 
 
+class BuildCancelled(Fault):
+    """Somebody else stopped Packer, which has cleaned up after itself."""
+
+
 class NoImageMade(Fault):
     """Packer says that it succeeded, and its manifest names no image of this region."""
 
@@ -61,6 +65,13 @@ class NoImageMade(Fault):
 # (what Packer says, the fault, what happened, what was expected, what to do). The first that matches wins, so what has
 # a cause comes before what is only where it happened.
 _KNOWN: tuple[tuple[str, type[Fault], str, str, str], ...] = (
+    (
+        r"Cleanly cancelled builds",
+        BuildCancelled,
+        "Packer was stopped from outside, and has cleaned up",
+        "to build to the end",
+        "build again",
+    ),
     (
         r"No AMI was found matching filters",
         SourceImageMissing,
@@ -86,7 +97,7 @@ _KNOWN: tuple[tuple[str, type[Fault], str, str, str], ...] = (
         "use the build role (infrastructure/iam/)",
     ),
     (
-        r"[Ii]nvalid region|Not a valid region|Unknown region|not enabled in this account",
+        r"error validating regions|[Ii]nvalid region|Not a valid region|Unknown region|not enabled in this account",
         BuilderRegion,
         "Packer does not accept the region",
         "a region that exists and is enabled",
@@ -124,11 +135,11 @@ _KNOWN: tuple[tuple[str, type[Fault], str, str, str], ...] = (
         'eval "$(./inv tools.env)" sets the path; ./inv doctor says what is missing',
     ),
 )
-_SCRIPT_FAILED = re.compile(
-    r"Script exited with non-zero exit status|Script disconnected unexpectedly|"
-    r"Error uploading|Upload failed"
-)
-_PREFIX = re.compile(r"^(?:==>|-->|\s{2,})\s*(?:[\w.-]+:\s?)?")
+_SCRIPT_FAILED = re.compile(r"Script exited with non-zero|Script disconnected|Error uploading|Upload failed")
+_SUMMARY = re.compile(r"--> |Build '[^']+' errored after|Cleanly cancelled")
+_SCRIPTS_BEGIN = "Provisioning with shell script"
+_SCRIPTS_END = re.compile(r"^==> [\w.-]+: (?:Provisioning step had errors|Terminating the source)", re.MULTILINE)
+_PREFIX = re.compile(r"^(?:==>|-->) (?:[\w-]+(?:\.[\w-]+)+: )?")
 
 
 def build_failure(output: str, log: Path) -> Fault:
@@ -162,28 +173,21 @@ def template_failure(output: str) -> Fault:
 def _own_words(output: str) -> str:
     """Return what Packer and AWS say, without what the scripts on the builder say.
 
-    What a script prints may hold any of the words above, and must not decide what failed. Packer prints a script's
-    stdout indented and its stderr as its own, so only the lines that sum up are taken once scripts have begun.
+    What a script prints may hold any of the words above, and must not decide what failed. Packer prints it just like
+    its own words, so only the lines that sum up are taken once scripts have begun.
     """
-    head, found, rest = output.partition("Provisioning with shell script")
-    if not found:
+    if _SCRIPTS_BEGIN not in output:
         return output
-    summary = [line for line in rest.splitlines() if re.match(r"--> |Build '[^']+' errored after|\* ", line)]
-    return "\n".join([*summary, "" if summary else head])
+    return "\n".join(line for line in output.splitlines() if _SUMMARY.match(line))
 
 
 def _script_failure(output: str, log: Path) -> Fault:
-    scripts = re.findall(r"Provisioning with shell script: (\S+)", output)
-    name = Path(scripts[-1]).name if scripts else "a provisioner"
-    said = output.rpartition("Provisioning with shell script: ")[2].split("\n", 1)[-1]
-    said = re.split(
-        r"^==> [\w.-]+: (?:Step |Terminating the source|Provisioning step had errors)", said, maxsplit=1, flags=re.M
-    )[0]
-    status = re.search(r"exit status: (\d+)", output)
+    said = _SCRIPTS_END.split(output.partition(_SCRIPTS_BEGIN)[2])[0]
+    status = re.search(r"exit status: (\d+)", "\n".join(output.splitlines()[-12:]))
     return ProvisionerFailed(
-        f"{name} failed on the builder",
+        "a script failed on the builder",
         expected="exit code 0",
-        found=(f"exit code {status[1]}; its last words:" if status else "its last words:") + "\n" + _tail(said),
+        found=(f"exit code {status[1]}; the last words:" if status else "the last words:") + "\n" + _tail(said),
         fix=f"correct the script; all of it: {log}",
     )
 

@@ -1,0 +1,225 @@
+"""Packer's words are real ones: what Packer 1.15.0 and its Amazon plugin 1.8.2 said, kept in packer_outputs/."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline import packer
+from pipeline import packer_failures as failures
+from pipeline.provenance import Provenance
+from pipeline.settings import Settings
+from pipeline.version import parse
+from support.errors import Fault, HostLacks
+
+OUTPUTS = Path(__file__).with_name("packer_outputs")
+ROOT = Path(__file__).parents[2]
+LOG = Path("build/packer/v1.2.3/packer.log")
+MADE = Provenance("a" * 40, "b" * 64, "packer 1.15.0")
+
+
+def said(name: str) -> str:
+    return (OUTPUTS / f"{name}.txt").read_text()
+
+
+def values(settings: Settings) -> dict[str, str]:
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    return packer.variables(ROOT, settings, parse("v1.2.3"), Path("bundle"), MADE, package_cache="", now=now)
+
+
+@pytest.mark.parametrize(
+    ("output", "cause", "found"),
+    [
+        ("no-credentials", failures.BuilderCredentials, "No valid credential sources found"),
+        ("no-source", failures.SourceImageMissing, "al2023-ami-2099.1.1.*-kernel-6.12-arm64"),
+        ("bad-variable", failures.TemplateInvalid, "Invalid value for cmd variable"),
+        ("undeclared", failures.TemplateInvalid, '"nothing" variable'),
+        ("no-plugin", failures.PluginMissing, "Missing plugins"),
+        ("no-ssh", failures.BuilderUnreachable, "Timeout waiting for SSH"),
+        ("name-taken", failures.NameTaken, "ami-90fddf6daf1716bb7"),
+        ("cancelled", failures.BuildCancelled, "Cleanly cancelled"),
+        ("script-failed", failures.ProvisionerFailed, "exit code 7"),
+    ],
+)
+def test_each_failure_of_packer_is_a_fault_of_its_own(output: str, cause: type[Fault], found: str) -> None:
+    fault = failures.build_failure(said(output), LOG)
+    assert type(fault) is cause
+    assert found in fault.found
+    assert fault.expected
+    assert str(LOG) in fault.fix
+
+
+def test_a_missing_plugin_is_a_lack_of_this_host_in_a_validation_too() -> None:
+    fault = failures.template_failure(said("no-plugin"))
+    assert isinstance(fault, HostLacks)
+    assert fault.exit_code == 3
+
+
+def test_a_failing_script_is_shown_by_its_last_words() -> None:
+    fault = failures.build_failure(said("script-failed"), LOG)
+    assert "cc -o server.o line 30" in fault.found
+    assert "cc -o server.o line 3\n" not in fault.found  # only the end
+    assert "Terminating the source" not in fault.found
+
+
+def test_what_a_script_prints_never_decides_what_failed() -> None:
+    """The script's output names an AccessDenied package, and that is no refusal of AWS."""
+    assert "AccessDenied" in said("script-failed")
+    assert type(failures.build_failure(said("script-failed"), LOG)) is failures.ProvisionerFailed
+
+
+def test_a_refusal_of_aws_after_the_scripts_is_still_seen() -> None:
+    output = said("script-failed").replace(
+        "Script exited with non-zero exit status: 7. Allowed exit codes are: [0]",
+        "Error creating AMI: api error UnauthorizedOperation: You are not authorized",
+    )
+    assert type(failures.build_failure(output, LOG)) is failures.BuilderCredentials
+
+
+def test_an_unknown_failure_is_told_in_packers_own_last_words() -> None:
+    fault = failures.build_failure("==> zmanim.amazon-ebs.al2023: Something new\n", LOG)
+    assert type(fault) is failures.PackerFailed
+    assert "Something new" in fault.found
+
+
+def test_people_see_the_steps_and_what_scripts_say_of_themselves_but_not_their_chatter() -> None:
+    show = packer.essential()
+    shown = [text for line in said("script-failed").splitlines() if (text := show(line))]
+    assert "Launching a source AWS instance..." in shown
+    assert "cloud-init: done" in shown
+    assert "redis: compiling" in shown
+    assert "Terminating the source AWS instance..." in shown
+    assert not any(text.startswith(("cc -o", "Installed:")) for text in shown)
+
+
+def manifest(tmp_path: Path, content: object) -> Path:
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_the_image_is_that_of_the_last_run_and_not_the_last_or_first_in_the_manifest(tmp_path: Path) -> None:
+    content = json.loads((OUTPUTS / "manifest.json").read_text())
+    assert packer.image_id(OUTPUTS / "manifest.json", "eu-west-1", LOG) == "ami-0b7610ae88be815f0"
+    content["last_run_uuid"] = content["builds"][0]["packer_run_uuid"]
+    assert packer.image_id(manifest(tmp_path, content), "eu-west-1", LOG) == "ami-a34c5d97900211470"
+
+
+def test_of_several_regions_ours_is_taken(tmp_path: Path) -> None:
+    content = json.loads((OUTPUTS / "manifest.json").read_text())
+    content["builds"][1]["artifact_id"] = "eu-central-1:ami-0000000000000000c,eu-west-1:ami-0000000000000000d"
+    assert packer.image_id(manifest(tmp_path, content), "eu-west-1", LOG) == "ami-0000000000000000d"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"builds": [], "last_run_uuid": "x"},
+        {"builds": [{"packer_run_uuid": "y", "artifact_id": "eu-west-1:ami-1"}], "last_run_uuid": "x"},
+        {"builds": [{"packer_run_uuid": "x", "artifact_id": "eu-north-1:ami-1"}], "last_run_uuid": "x"},
+        {"builds": [{"packer_run_uuid": "x", "artifact_id": ""}], "last_run_uuid": "x"},
+        {"builds": [{"packer_run_uuid": "x", "artifact_id": "eu-west-1:ami-1,eu-west-1:ami-2"}], "last_run_uuid": "x"},
+        {"builds": [{"packer_run_uuid": "x", "artifact_id": None}], "last_run_uuid": "x"},
+        {"builds": None, "last_run_uuid": "x"},
+        {},
+        [],
+    ],
+)
+def test_a_success_without_exactly_one_image_is_a_fault(tmp_path: Path, content: object) -> None:
+    with pytest.raises(failures.NoImageMade):
+        packer.image_id(manifest(tmp_path, content), "eu-west-1", LOG)
+
+
+def test_a_success_without_a_manifest_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(failures.NoImageMade):
+        packer.image_id(tmp_path / "manifest.json", "eu-west-1", LOG)
+
+
+def test_every_variable_of_the_template_is_passed_and_no_other() -> None:
+    text = (ROOT / "infrastructure/packer/variables.pkr.hcl").read_text()
+    assert set(values(Settings())) == set(re.findall(r'^variable "(\w+)"', text, re.MULTILINE))
+
+
+def test_variables_are_texts_that_packer_reads() -> None:
+    given = values(Settings(ami_users=("111111111111", "222222222222"), deprecate_days=90, root_encrypted=False))
+    assert given["ami_users"] == '["111111111111", "222222222222"]'
+    assert given["ami_regions"] == "[]"
+    assert given["deprecate_at"] == "2027-02-22T12:00:00Z"
+    assert given["root_encrypted"] == "false"
+    assert values(Settings())["deprecate_at"] == ""
+
+
+def test_paths_do_not_depend_on_where_packer_runs() -> None:
+    given = values(Settings())
+    assert all(Path(given[name]).is_absolute() for name in ("bundle_dir", "versions_file", "output_dir"))
+    assert Path(given["versions_file"]) == ROOT / "infrastructure/packer/versions.json"
+
+
+def stand_in(tmp_path: Path, script: str) -> tuple[Path, dict[str, str]]:
+    """A clone whose `packer` is a script: only to see what is done with what Packer prints and writes."""
+    (tmp_path / "infrastructure/packer").mkdir(parents=True)
+    program = tmp_path / "bin/packer"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return tmp_path, {"PATH": f"{program.parent}:/usr/bin:/bin"}
+
+
+def test_a_build_keeps_the_whole_log_and_reads_the_manifest(tmp_path: Path) -> None:
+    output = packer.output_directory(tmp_path, parse("v1.2.3"))
+    root, env = stand_in(
+        tmp_path, f"cat {OUTPUTS}/no-ssh.txt; cp {OUTPUTS}/manifest.json {output}; echo $@ >{output}/args"
+    )
+    baked = packer.build(root, env, parse("v1.2.3"), {"region": "eu-west-1", "version": "v1.2.3"}, force=False)
+    assert baked.ami_id == "ami-0b7610ae88be815f0"
+    assert baked.log.read_text() == said("no-ssh")
+    assert (output / "args").read_text() == "build -color=false -var region=eu-west-1 -var version=v1.2.3 .\n"
+
+
+def test_the_manifest_of_an_earlier_build_is_never_taken_for_this_ones(tmp_path: Path) -> None:
+    output = packer.output_directory(tmp_path, parse("v1.2.3"))
+    root, env = stand_in(tmp_path, "true")
+    output.mkdir(parents=True)
+    (output / "manifest.json").write_text((OUTPUTS / "manifest.json").read_text())
+    with pytest.raises(failures.NoImageMade):
+        packer.build(root, env, parse("v1.2.3"), {"region": "eu-west-1"}, force=False)
+
+
+def test_only_a_replacement_forces_packer(tmp_path: Path) -> None:
+    output = packer.output_directory(tmp_path, parse("v1.2.3"))
+    root, env = stand_in(tmp_path, f"cp {OUTPUTS}/manifest.json {output}; echo $@ >{output}/args")
+    packer.build(root, env, parse("v1.2.3"), {"region": "eu-west-1"}, force=True)
+    assert (output / "args").read_text().startswith("build -color=false -force ")
+
+
+def test_a_failing_build_is_its_own_fault_and_its_log_stays(tmp_path: Path) -> None:
+    root, env = stand_in(tmp_path, f"cat {OUTPUTS}/script-failed.txt; exit 1")
+    with pytest.raises(failures.ProvisionerFailed) as error:
+        packer.build(root, env, parse("v1.2.3"), {"region": "eu-west-1"}, force=False)
+    log = packer.output_directory(tmp_path, parse("v1.2.3")) / "packer.log"
+    assert str(log) in error.value.fix
+    assert log.read_text() == said("script-failed")
+
+
+def test_a_template_that_is_not_formatted_is_named(tmp_path: Path) -> None:
+    root, env = stand_in(tmp_path, "echo variables.pkr.hcl; exit 3")
+    with pytest.raises(failures.TemplateNotFormatted) as error:
+        packer.validate(root, env)
+    assert error.value.found == "variables.pkr.hcl"
+
+
+def test_a_template_that_packer_refuses_is_told_in_its_words(tmp_path: Path) -> None:
+    root, env = stand_in(tmp_path, f'[ "$1" = validate ] || exit 0; cat {OUTPUTS}/undeclared.txt; exit 1')
+    with pytest.raises(failures.TemplateInvalid) as error:
+        packer.validate(root, env, {"nothing": "1"})
+    assert '"nothing" variable' in error.value.found
+
+
+def test_no_packer_at_all_is_a_lack_of_this_host(tmp_path: Path) -> None:
+    root, _ = stand_in(tmp_path, "true")
+    with pytest.raises(HostLacks):
+        packer.validate(root, {"PATH": str(tmp_path / "nothing")})
