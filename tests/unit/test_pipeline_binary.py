@@ -96,6 +96,7 @@ def test_nothing_is_built_when_nothing_changed_and_that_is_said(
     api = tree(tmp_path / "api")
     build(api, "v1.2.3", "abc", tmp_path / "out", real_go)
     capsys.readouterr()
+    (api / ".git").write_text("gitdir: where it is kept")
     again = build(api, "v1.2.3", "def", tmp_path / "out", real_go)
     assert not again.built
     assert "up to date" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def fake_go(directory: Path, version: str, settings: dict[str, str] | None = Non
 
 def test_versions_are_compared_as_numbers_and_a_candidate_comes_before_its_release() -> None:
     ordered = ["", "go1.9", "go1.26rc2", "1.26.0", "go1.26.8", "go1.26.10", "go1.27rc1", "go1.27", "go2.0.1"]
-    assert sorted(ordered, key=_order) == ordered
+    assert all(_order(older) < _order(newer) for older, newer in pairwise(ordered))
     assert _order("devel go1.28-abcdef Mon") == (0, 0, 0)
 
 
