@@ -41,11 +41,18 @@ def download(source: Source) -> int:
     Raises ModulesUnavailable, ModuleChecksumWrong, DiskFull, GoBuildFailed.
     """
     command = [str(source.program), "list", "-deps", source.package]
+    lines: list[str] = []
+
+    def describe() -> str:
+        modules = [line.split()[2] for line in lines if line.startswith("go: downloading ")]
+        return f"{len(modules)} modules" + (f", at {modules[-1]}" if modules else "")
+
     try:
-        listed = run(command, cwd=source.directory, env=source.environment)
+        with _reported(source.what, describe):
+            run(command, cwd=source.directory, env=source.environment, on_line=lines.append)
     except CommandFailed as failure:
         raise go_failure(source.what, failure.output) from failure
-    return len(listed.stdout.splitlines())
+    return sum(not line.startswith("go: ") for line in lines)
 
 
 def compile_and_link(source: Source, output: Path, packages: int, flags: Sequence[str]) -> None:
@@ -56,13 +63,10 @@ def compile_and_link(source: Source, output: Path, packages: int, flags: Sequenc
     Raises what `download` raises. When interrupted it leaves no part of a program behind, and keeps what is compiled.
     """
     compiled: list[str] = []
-    start = time.monotonic()
 
     def describe() -> str:
-        at = f", at {compiled[-1]}" if compiled else ""
-        seconds = time.monotonic() - start
         of = f" of at most {packages}" if packages else ""
-        return f"  {source.what}: {len(compiled)}{of} packages{at} ({seconds:.0f} s)"
+        return f"{len(compiled)}{of} packages" + (f", at {compiled[-1]}" if compiled else "")
 
     # Go works and links beside the output, not in /tmp, which may be small; then the result appears by one rename, as a
     # build that outlives our kill -9 must not write into what a later one has made.
@@ -71,7 +75,7 @@ def compile_and_link(source: Source, output: Path, packages: int, flags: Sequenc
         command = [str(source.program), "build", "-v", *flags, "-o", str(program), source.package]
         environment = {**source.environment, "GOTMPDIR": scratch}
         try:
-            with _reported(describe):
+            with _reported(source.what, describe):
                 run(command, cwd=source.directory, env=environment, on_line=compiled.append)
         except CommandFailed as failure:
             raise go_failure(source.what, failure.output) from failure
@@ -79,12 +83,13 @@ def compile_and_link(source: Source, output: Path, packages: int, flags: Sequenc
 
 
 @contextmanager
-def _reported(describe: Callable[[], str]) -> Iterator[None]:
+def _reported(what: str, describe: Callable[[], str]) -> Iterator[None]:
     over = Event()
+    start = time.monotonic()
 
     def report() -> None:
         while not over.wait(_REPORT_SECONDS):
-            say(describe())
+            say(f"  {what}: {describe()} ({time.monotonic() - start:.0f} s)")
 
     thread = Thread(target=report, daemon=True)
     thread.start()
