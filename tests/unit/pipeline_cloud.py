@@ -43,6 +43,7 @@ def environment() -> Iterator[None]:
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",  # hundreds of images that no test is about
     }
     with mock.patch.dict(os.environ, clean, clear=True):
         yield
