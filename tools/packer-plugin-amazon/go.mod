@@ -151,4 +151,5 @@ require (
 	google.golang.org/protobuf v1.36.10 // indirect
 )
 
+// As in the tool's own go.mod, whose replace lines count only where it is the main module: HashiCorp's code needs this fork.
 replace github.com/zclconf/go-cty => github.com/nywilken/go-cty v1.13.3

@@ -194,4 +194,5 @@ require (
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
 
+// As in the tool's own go.mod, whose replace lines count only where it is the main module: HashiCorp's code needs this fork.
 replace github.com/zclconf/go-cty => github.com/nywilken/go-cty v1.13.3
