@@ -15,7 +15,7 @@ from typing import Protocol
 from localcloud import guest
 from rehearsal.standin import debian, mirror, rpms
 from rehearsal.standin.closure import closure, parse
-from rehearsal.standin.inside import inside
+from rehearsal.standin.inside import inside_script
 from rehearsal.standin.packages import INSTALLED, PAYLOAD, Catalogue, load, required_by
 from rehearsal.standin.templates import copy_rendered
 from support.cache import cached_directory
@@ -40,49 +40,53 @@ class HasCertificate(Protocol):
 
 @dataclass(frozen=True)
 class StandIn:
-    """A finished stand-in: its tree (`root`, to be used read-only), its mirror's files, and what they were built from."""
+    """A finished stand-in: its tree (`root`, to be used read-only), its mirror's files, a digest of its inputs."""
 
     root: Path
     mirror: Path
     digest: str
 
 
-def build(cache: Path, authority: HasCertificate, restic_arm64: Path | None = None) -> StandIn:
-    """Build the stand-in in `cache`, or find it there.
+def build_tree(cache: Path) -> Path:
+    """Build what takes long, the tree and the mirror's sources, in `cache`, or find it there; return its directory.
 
-    It trusts `authority`. With `restic_arm64`, restic's linux/arm64 program, the mirror has that too.
-    Raises BaseNotMade, NotDownloaded, NotPackaged, TooLittleDisk, HostLacks.
+    Raises BaseNotMade, NotDownloaded, NotPackaged, SourceMissing, TooLittleDisk, HostLacks.
     """
     release = json.loads(_PRODUCTION.read_text())["base"]["release"]
-    tree_digest = _digest(
-        tree_sha256(_HERE, files_below(_HERE)),
-        release,
-        platform.machine(),
-        os.environ.get(debian.MIRROR_VARIABLE, ""),
-    )
     cache.mkdir(parents=True, exist_ok=True)
-    tree = cached_directory(
-        cache, "standin-tree", tree_digest, lambda entry: _build_tree(entry, cache / "debian", release)
+    return cached_directory(
+        cache, "standin-tree", _tree_digest(release), lambda entry: _build_tree(entry, cache / "debian", release)
     )
 
+
+def build(cache: Path, authority: HasCertificate, restic_arm64: Path) -> StandIn:
+    """Build the stand-in in `cache`, or find it there: `build_tree`'s tree, made a guest of the cloud.
+
+    It trusts `authority`; its mirror has `restic_arm64`, restic's linux/arm64 program, too. Raises what `build_tree`
+    raises, and NotRestic.
+    """
+    tree = build_tree(cache)
     certificate = authority.certificate.read_bytes()
-    restic_digest = file_sha256(restic_arm64) if restic_arm64 else ""
-    digest = _digest(tree_digest, file_sha256(Path(guest.__file__)), certificate.hex(), restic_digest)
+    digest = _digest(tree.name, file_sha256(Path(guest.__file__)), certificate.hex(), file_sha256(restic_arm64))
     entry = cached_directory(cache, "standin", digest, lambda entry: _finish(entry, tree, certificate, restic_arm64))
     return StandIn(entry / "root", entry / "mirror", digest)
+
+
+def _tree_digest(release: str) -> str:
+    own_files = tree_sha256(_HERE, files_below(_HERE))
+    return _digest(own_files, release, platform.machine(), os.environ.get(debian.MIRROR_VARIABLE, ""))
 
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _finish(entry: Path, tree: Path, certificate: bytes, restic_arm64: Path | None) -> None:
+def _finish(entry: Path, tree: Path, certificate: bytes, restic_arm64: Path) -> None:
     # A copy: the tree takes minutes to make and does not depend on whom it trusts.
     run(["cp", "--archive", "--reflink=auto", str(tree / "root"), str(entry / "root")])
     guest.fit(entry / "root", certificate)
     shutil.copytree(tree / "mirror", entry / "mirror")
-    if restic_arm64:
-        mirror.add_restic(entry / "mirror", restic_arm64)
+    mirror.add_restic(entry / "mirror", restic_arm64)
 
 
 def _build_tree(entry: Path, downloads: Path, release: str) -> None:
@@ -93,17 +97,17 @@ def _build_tree(entry: Path, downloads: Path, release: str) -> None:
         debian.make_tree(root, downloads / "tree", _progress())
     catalogue = load(_triplet(root))
     with step("packages for its repositories"):
-        specs = _specs(root, work, downloads / "packages", catalogue, release)
+        specs = _specs(root, downloads / "packages", catalogue, release)
     with step("sources for its mirror"):
         debian.fetch_sources(root, work / "sources", mirror.SOURCES)
-        compiled = debian.download_packages(root, downloads / "packages", list(mirror.COMPILED.values()))
-        by_source = {source: compiled[package] for source, package in mirror.COMPILED.items()}
+        compiled = debian.download_packages(root, downloads / "packages", list(mirror.COMPILED_PACKAGES.values()))
+        by_source = {source: compiled[package] for source, package in mirror.COMPILED_PACKAGES.items()}
         mirror.collect(work / "sources", by_source, entry / "mirror")
     with step("dressing it as Amazon Linux"):
         values = {"release": release, "debian": debian.RELEASE, "repositories": REPOSITORIES, "signer": _SIGNER}
         copy_rendered(_HERE / "rootfs", root, **values)
         copy_rendered(PAYLOAD, work / rpms.OWN_FILES, **values)
-        _run_script(root, "dress.sh")
+        inside_script(root, "dress.sh")
     with step(f"{len(specs)} RPMs and their repositories"):
         rpms.build(root, work, downloads / "packages", specs)
         signer = rpms.sign(root, work, downloads / "packages", catalogue.repositories())
@@ -115,7 +119,7 @@ def _build_tree(entry: Path, downloads: Path, release: str) -> None:
     shutil.rmtree(work)
 
 
-def _specs(root: Path, work: Path, downloads: Path, catalogue: Catalogue, release: str) -> dict[str, str]:
+def _specs(root: Path, downloads: Path, catalogue: Catalogue, release: str) -> dict[str, str]:
     present = debian.installed_packages(root)
     wanted = {p.name: [source.package for source in p.sources] for p in catalogue.packages}
     graph = parse(debian.dependency_graph(root, sorted({name for names in wanted.values() for name in names})))
@@ -152,14 +156,8 @@ def _install(root: Path, work: Path, catalogue: Catalogue, release: str) -> None
         target = root / REPOSITORIES.lstrip("/") / release / repository
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(work / repository, target)
-    # They provide what they require of each other, but not all that scriptlets may name.
-    script = "exec rpm --install --nodeps /run/installed/*.rpm"
-    inside(root, ["/bin/sh", "-c", script], binds={work / INSTALLED: "/run/installed"})
-    _run_script(root, "undress.sh", *(path for package in catalogue.packages for path in package.moved))
-
-
-def _run_script(root: Path, name: str, *arguments: str) -> None:
-    inside(root, ["/bin/sh", f"/run/scripts/{name}", *arguments], binds={_HERE: "/run/scripts"})
+    inside_script(root, "install.sh", binds={work: "/run/work"})
+    inside_script(root, "undress.sh", *(path for package in catalogue.packages for path in package.moved))
 
 
 def _triplet(root: Path) -> str:

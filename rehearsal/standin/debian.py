@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rehearsal.standin.inside import contained, inside
+from rehearsal.standin.inside import contained, inside, inside_script
 from support.errors import Fault, HostLacks
 from support.process import CommandFailed, run
 
@@ -26,8 +26,8 @@ NEEDED_BYTES = 3 << 30
 
 INCLUDED = (
     "awscli", "ca-certificates", "chrony", "cloud-init", "cpio", "createrepo-c", "curl", "dbus", "dnf", "file", "gnupg",
-    "hostname", "iproute2", "iputils-ping", "kmod", "less", "locales", "mawk", "openssh-server", "procps", "python3", "rpm",
-    "rsync", "sudo", "systemd", "systemd-resolved", "systemd-sysv", "tzdata", "udev", "xfsprogs", "xz-utils",
+    "hostname", "iproute2", "iputils-ping", "kmod", "less", "locales", "mawk", "openssh-server", "procps", "python3",
+    "rpm", "rsync", "sudo", "systemd", "systemd-resolved", "systemd-sysv", "tzdata", "udev", "xfsprogs", "xz-utils",
 )  # fmt: skip
 
 _DPKG_OPTIONS = (
@@ -120,11 +120,8 @@ def download_packages(root: Path, downloads: Path, packages: Sequence[str]) -> d
     Raises NotDownloaded with apt's last words.
     """
     downloads.mkdir(parents=True, exist_ok=True)
-    # First the names, asked for in an empty directory: apt does not say them of files that it finds. It compares their
-    # digests, though. Lines as: 'ADDRESS' FILE SIZE SHA256:DIGEST.
-    script = 'cd /tmp && apt-get -qq --print-uris download "$@" && cd /run/downloads && exec apt-get -qq download "$@"'
     try:
-        output = inside(root, ["/bin/sh", "-c", script, "sh", *packages], binds={downloads: "/run/downloads"}).stdout
+        output = inside_script(root, "download.sh", *packages, binds={downloads: "/run/downloads"}).stdout
     except CommandFailed as failure:
         raise _not_downloaded("packages", failure) from failure
     names = [line.split()[1] for line in output.splitlines() if line.startswith("'")]
@@ -155,16 +152,8 @@ def fetch_sources(root: Path, destination: Path, packages: Sequence[str]) -> Non
     """
     destination.mkdir(parents=True, exist_ok=True)
     sources = derived_sources((root / "etc/apt/sources.list").read_text())
-    # Lists of their own: the tree's would be thrown away by an update for other sources.
-    script = """
-        mkdir -p /run/lists/partial && cat >/run/sources.list && cd /run/sources
-        apt() { apt-get --quiet=2 -o Dir::State::lists=/run/lists -o Dir::Etc::sourceparts=/dev/null \\
-          -o Dir::Etc::sourcelist=/run/sources.list "$@"; }
-        apt update
-        for package in "$@"; do apt --download-only --tar-only source "$package" || echo "no source of $package" >&2; done
-    """
     try:
-        inside(root, ["/bin/sh", "-euc", script, "sh", *packages], binds={destination: "/run/sources"}, input=sources)
+        inside_script(root, "fetch-sources.sh", *packages, binds={destination: "/run/sources"}, input=sources)
     except CommandFailed as failure:
         raise _not_downloaded("source packages", failure) from failure
 

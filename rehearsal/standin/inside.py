@@ -9,6 +9,7 @@ from pathlib import Path
 from support.process import Completed, run
 
 _ENTER = Path(__file__).with_name("enter.sh")
+_SCRIPTS = Path(__file__).with_name("scripts")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -40,3 +41,15 @@ def inside(
         **{name: os.environ[name] for name in _PROXIES if name in os.environ},
     }
     return run(contained(["/bin/sh", str(_ENTER), str(root.resolve()), *command]), env=environment, input=input)
+
+
+def inside_script(
+    root: Path, name: str, *arguments: str, binds: Mapping[Path, str] | None = None, input: str | None = None
+) -> Completed:
+    """Run scripts/`name` inside the tree `root`, as `inside` does. Raises CommandFailed when it fails."""
+    return inside(
+        root,
+        ["/bin/sh", f"/run/scripts/{name}", *arguments],
+        binds={**(binds or {}), _SCRIPTS: "/run/scripts"},
+        input=input,
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rehearsal.standin.debian import OLDER_SUITE
+from rehearsal.versions import COMPILED
 from support.errors import Fault
 from support.process import run
 from support.progress import say
@@ -18,7 +19,7 @@ from support.progress import say
 SOURCES = (f"redis/{OLDER_SUITE}", "pgvector", "pg-cron")
 _ARTIFACTS = {"redis": "redis", "pgvector": "pgvector", "pg-cron": "pg_cron"}
 # Not every mirror of Debian has every source. Of pg_cron, compiled files do as well: Debian's package of it.
-COMPILED = {"pg-cron": "postgresql-17-cron"}
+COMPILED_PACKAGES = {"pg-cron": "postgresql-17-cron"}
 # Go writes the versions of a program's modules into it as text.
 _MAKEFILE = Path(__file__).with_name("compiled.mk")
 _RESTIC_VERSION = re.compile(rb"\tgithub\.com/restic/restic\tv([0-9][0-9A-Za-z.-]*)")
@@ -35,7 +36,7 @@ class NotRestic(Fault):
 def collect(sources: Path, compiled: Mapping[str, Path], mirror: Path) -> None:
     """Move the upstream archives among `sources` to `mirror`, named NAME-VERSION.tar.gz.
 
-    Where one is missing, an archive of the same form is made of the `compiled` Debian package of that name, if any.
+    Where one is missing, an archive that installs alike is made of the `compiled` Debian package of that name, if any.
     Raises SourceMissing.
     """
     mirror.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,8 @@ def _pack_compiled(deb: Path, artifact: str, mirror: Path) -> None:
         tree.mkdir()
         run(["dpkg-deb", "--extract", str(deb), str(tree / "compiled")])
         shutil.copyfile(_MAKEFILE, tree / "Makefile")
-        packed = mirror / f"{tree.name}.tar.gz"
+        (tree / "compiled/usr/share/doc" / deb.name.split("_")[0] / "copyright").rename(tree / "LICENSE")
+        packed = mirror / f"{tree.name}{COMPILED}.tar.gz"
         run(["tar", "--create", "--gzip", "--file", str(packed), "--directory", scratch, tree.name])
 
 

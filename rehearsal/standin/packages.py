@@ -47,7 +47,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All packages, Debian names and paths that none of them carries (patterns), and the names that the tree carries."""
+    """All packages, Debian names and paths (patterns) that none of them carries, and what the tree itself carries."""
 
     packages: tuple[Package, ...]
     leave_out: tuple[str, ...]

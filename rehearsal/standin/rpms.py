@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rehearsal.standin.inside import inside
+from rehearsal.standin.inside import inside, inside_script
 from rehearsal.standin.packages import PAYLOAD, Catalogue, Package, Source
 from rehearsal.standin.templates import render
 from support.errors import Fault
@@ -19,8 +19,8 @@ _HERE = Path(__file__).parent
 _WORK = "/run/work"
 # Below the work directory: the packages' own files, rendered.
 OWN_FILES = "payload"
-_SIGNER = "Amazon Linux stand-in of this machine"
 _DOWNLOADS = "/run/downloads"
+_SCRIPTS = "/run/scripts"
 
 
 class NotPackaged(Fault):
@@ -63,8 +63,7 @@ def render_carried(release: str, debian: str, carried: Mapping[str, str], librar
 
 def provided_libraries(root: Path) -> list[str]:
     """Return what rpm calls the shared libraries of `root`, as libssl.so.3()(64bit), for RPMs that ask for them."""
-    script = "find /usr/lib/*-linux-gnu /usr/lib64 -maxdepth 1 -name '*.so*' -type f | /usr/lib/rpm/elfdeps --provides"
-    return sorted(set(inside(root, ["/bin/sh", "-c", script]).stdout.split()))
+    return inside_script(root, "libraries.sh").stdout.split()
 
 
 def build(root: Path, work: Path, downloads: Path, specs: Mapping[str, str]) -> None:
@@ -76,14 +75,9 @@ def build(root: Path, work: Path, downloads: Path, specs: Mapping[str, str]) -> 
         path = work / "specs" / f"{name}.spec"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    script = f"""
-        repository=$(dirname "$1") name=$(basename "$1")
-        exec rpmbuild -bb --quiet --define "_topdir {_WORK}/build/$name" --define "_rpmdir {_WORK}/$repository" \
-          --define "_rpmfilename %%{{NAME}}-%%{{VERSION}}-%%{{RELEASE}}.%%{{ARCH}}.rpm" \
-          --define "_tmppath {_WORK}/build" --define "_buildhost stand-in" "{_WORK}/specs/$1.spec"
-    """
     (work / "build").mkdir(parents=True, exist_ok=True)
-    command = ["xargs", f"--max-procs={os.cpu_count() or 1}", "--max-args=1", "/bin/sh", "-euc", script, "sh"]
+    lanes = [f"--max-procs={os.cpu_count() or 1}", "--max-args=1"]
+    command = ["xargs", *lanes, "/bin/sh", f"{_SCRIPTS}/build-rpm.sh"]
     _packaging(root, work, downloads, command, input="\n".join(specs) + "\n")
 
 
@@ -92,14 +86,7 @@ def sign(root: Path, work: Path, downloads: Path, repositories: Sequence[str]) -
 
     The private half is gone when this returns, so nobody else's package can ever pass. Raises NotPackaged.
     """
-    script = f"""
-        export GNUPGHOME=/run/gnupg
-        mkdir -m 0700 $GNUPGHOME && cd {_WORK}
-        gpg --batch --quiet --passphrase '' --quick-generate-key '{_SIGNER}' ed25519 sign never
-        gpg --batch --armor --export >{_WORK}/signer.asc
-        find "$@" -name '*.rpm' -print0 | xargs --null --max-procs=0 --max-args=1 rpmsign --define '_gpg_name {_SIGNER}' --addsign
-    """
-    _packaging(root, work, downloads, ["/bin/sh", "-euc", script, "sh", *repositories])
+    _packaging(root, work, downloads, ["/bin/sh", f"{_SCRIPTS}/sign.sh", *repositories])
     return work / "signer.asc"
 
 
@@ -111,7 +98,7 @@ def make_repository(root: Path, work: Path, downloads: Path, repository: str) ->
 
 
 def _packaging(root: Path, work: Path, downloads: Path, command: Sequence[str], input: str | None = None) -> None:
-    binds = {work: _WORK, downloads: _DOWNLOADS}
+    binds = {work: _WORK, downloads: _DOWNLOADS, _HERE / "scripts": _SCRIPTS}
     try:
         inside(root, command, binds=binds, input=input)
     except CommandFailed as failure:

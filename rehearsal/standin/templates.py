@@ -20,7 +20,7 @@ def render(template: str, **values: object) -> str:
 def copy_rendered(source: Path, destination: Path, **values: object) -> None:
     """Copy the tree `source` into `destination`; of files named X.j2 the rendered text becomes X.
 
-    Files keep their permission bits and get this process's owner. What is there already is replaced, not written through.
+    Files keep their permission bits and get this process's owner. What is there is replaced, not written through.
     """
     for path in sorted(source.rglob("*")):
         target = destination / path.relative_to(source)

@@ -6,7 +6,7 @@ rm -f "$@"
 # A script that called apt or dpkg would pass a rehearsal and fail on Amazon Linux. dpkg's database stays, for a look.
 rm -f /usr/bin/dpkg /usr/bin/dpkg-* /usr/bin/apt /usr/bin/apt-* /usr/bin/createrepo_c /usr/bin/mergerepo_c /usr/bin/modifyrepo_c /usr/bin/sqliterepo_c
 rm -rf /etc/apt /var/lib/apt /var/cache/apt /var/cache/debconf/*-old /var/lib/dpkg/*-old /usr/lib/apt
-rm -rf /var/log/* /var/cache/dnf /var/cache/ldconfig/* /root/.gnupg
+rm -rf /var/log/* /var/tmp/* /var/cache/dnf /var/cache/ldconfig/* /root/.gnupg
 mkdir -p /var/log/journal
 
 # Of an instance, not of an image.

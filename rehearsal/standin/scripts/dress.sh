@@ -7,6 +7,8 @@ rm -f /usr/lib/systemd/system/ssh.service /usr/lib/systemd/system/ssh@.service /
 mv /usr/lib/systemd/system/chrony.service /usr/lib/systemd/system/chronyd.service
 sed -i '/^Alias=/d' /usr/lib/systemd/system/chronyd.service
 rm -f /etc/init.d/* /etc/rc?.d/*
+# Of a package that is not there.
+rm -f /usr/lib/tmpfiles.d/uuidd-tmpfiles.conf
 mkdir -p /usr/libexec/openssh
 ln -s ../../lib/openssh/sftp-server /usr/libexec/openssh/sftp-server
 
@@ -25,7 +27,8 @@ systemctl --quiet set-default multi-user.target
 # Debian's tape has the number of Amazon Linux's postgres.
 groupdel tape
 groupadd --system wheel
-echo '%wheel ALL=(ALL) ALL' >/etc/sudoers.d/wheel
-chmod 0440 /etc/sudoers.d/wheel
+# First by name: the last match of sudoers wins, and cloud-init's own file has to have that.
+echo '%wheel ALL=(ALL) ALL' >/etc/sudoers.d/00-wheel
+chmod 0440 /etc/sudoers.d/00-wheel
 sed -i 's,^SHELL=.*,SHELL=/bin/bash,' /etc/default/useradd
 localedef --inputfile=en_US --charmap=UTF-8 en_US.UTF-8
