@@ -91,8 +91,9 @@ build {
   sources = ["source.amazon-ebs.al2023"]
 
   provisioner "shell" {
-    execute_command = "sudo env {{ .Vars }} bash {{ .Path }}"
-    env             = { STAGING = local.staging, STAGING_OWNER = "ec2-user" }
+    # Without sudo: until cloud-init is done there may be no rule for it yet.
+    execute_command = "{{ .Vars }} bash {{ .Path }}"
+    env             = { STAGING = local.staging }
     script          = "${path.root}/scripts/wait-for-cloud-init.sh"
   }
 

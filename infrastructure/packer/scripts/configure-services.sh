@@ -9,7 +9,8 @@ set -o errexit -o nounset -o pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 readonly UNITS=/etc/systemd/system
-readonly PRESET=/usr/lib/systemd/system-preset/10-zmanim.preset
+# The first preset that names a unit wins, whichever directory it is in.
+readonly PRESET=/usr/lib/systemd/system-preset/00-zmanim.preset
 
 install_files() {
   cd "${STAGING}/files"
@@ -63,6 +64,7 @@ enable_units() {
   while read -r verb unit; do
     [[ ${verb} == enable ]] && units+=("${unit}")
   done <"${PRESET}"
+  systemctl daemon-reload
   systemctl preset --quiet "${units[@]}"
   for unit in "${units[@]}"; do
     systemctl is-enabled --quiet "${unit}" || die "${unit} is not enabled"

@@ -17,7 +17,7 @@ OURS = (
     "/usr/lib/sysusers.d/zmanim.conf",
     "/usr/lib/tmpfiles.d/zmanim.conf",
     "/usr/lib/sysctl.d/60-zmanim.conf",
-    "/usr/lib/systemd/system-preset/10-zmanim.preset",
+    "/usr/lib/systemd/system-preset/00-zmanim.preset",
     "/etc/systemd/system",
 )
 

@@ -68,7 +68,7 @@ check_programs() {
   runs mkfs.xfs -V
   runs blkid --version
   runs chronyd --version
-  runs ssh-keygen -Q key
+  runs ssh -V
   # Neither has an option that does nothing: that they can be loaded is what can be asked.
   runs ldd "$(command -v redis-check-rdb)"
   runs ldd "$(command -v redis-check-aof)"
@@ -86,7 +86,7 @@ check_programs() {
 check_api() {
   local code=0
   local -r api=/opt/zmanim/zmanim-api
-  env --ignore-environment timeout 20 runuser --user zmanim -- "${api}" >/dev/null 2>&1 </dev/null || code=$?
+  env --ignore-environment PATH="${PATH}" timeout 20 runuser --user zmanim -- "${api}" >/dev/null 2>&1 </dev/null || code=$?
   is "the exit code of ${api} without an environment" "${code}" 1
   # e_machine, at byte 18 of an ELF file: 183 is AArch64.
   is "the machine of ${api}" "$(od --address-radix=n --skip-bytes=18 --read-bytes=2 --format=u2 "${api}" | tr -d ' ')" 183
@@ -100,7 +100,7 @@ check_units() {
     if [[ ${verb} == enable ]]; then
       runs systemctl is-enabled "${unit}"
     fi
-  done </usr/lib/systemd/system-preset/10-zmanim.preset
+  done </usr/lib/systemd/system-preset/00-zmanim.preset
   is "systemd-analyze verify" "$(systemd-analyze verify /etc/systemd/system/{zmanim.target,data.mount,zmanim-*.service,postgresql.service,redis.service,restic-backup.*} 2>&1 | head -n 3)" ""
 }
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Waits until cloud-init has set the builder up, then makes the directory that the build uploads to.
 #
-# Input:   STAGING, the directory to make; STAGING_OWNER, the user who uploads.
-# Output:  STAGING, empty.
+# It runs as the user who uploads, and becomes root only after the wait: cloud-init writes the rule for sudo.
+# Input:   STAGING, the directory to make.
+# Output:  STAGING, empty and this user's.
 # Twice:   yes.
 set -o errexit -o nounset -o pipefail
 
@@ -17,7 +18,8 @@ main() {
     echo "wait-for-cloud-init: ERROR: cloud-init did not finish on the builder (exit code ${status})" >&2
     exit 1
   fi
-  install --directory --owner="${STAGING_OWNER:?}" --mode=0755 "${STAGING:?}" "${STAGING}/bundle" "${STAGING}/package-cache"
+  sudo install --directory --owner="$(id --user)" --mode=0755 \
+    "${STAGING:?}" "${STAGING}/bundle" "${STAGING}/package-cache"
 }
 
 main "$@"
