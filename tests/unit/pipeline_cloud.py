@@ -5,6 +5,7 @@ An operation that moto only pretends to do is answered by the test itself, at bo
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ COMMIT = "c0ffee" + "0" * 34
 TREE = "cd" * 32
 
 
-_answers: list[Callable[[], None]] = []
+_withdraw: dict[tuple[int, str], Callable[[], None]] = {}
 
 
 @cache
@@ -56,14 +57,15 @@ def account(region: str = "eu-west-1") -> Iterator[Clients]:
         try:
             yield _clients(region)
         finally:
-            while _answers:
-                _answers.pop()()
+            while _withdraw:
+                _withdraw.popitem()[1]()
 
 
 def answer(client: Any, operation: str, reply: Callable[[Mapping[str, Any]], Mapping[str, Any] | str | None]) -> None:
     """Answer a client's operation: a parsed response, an error code (text), or None to let moto answer.
 
-    `reply` is called with the request as botocore has serialised it, under the key "body".
+    `reply` is called with the request as botocore has serialised it, under the key "body". A later answer to the same
+    operation takes the place of an earlier one.
     """
 
     def handler(params: Mapping[str, Any], **_: Any) -> Any:
@@ -75,8 +77,16 @@ def answer(client: Any, operation: str, reply: Callable[[Mapping[str, Any]], Map
         return SimpleNamespace(status_code=200), {"ResponseMetadata": {}, **given}
 
     event = f"before-call.{client.meta.service_model.service_id.hyphenize()}.{operation}"
+    if earlier := _withdraw.pop((id(client), event), None):
+        earlier()
     client.meta.events.register_first(event, handler)
-    _answers.append(lambda: client.meta.events.unregister(event, handler))
+    _withdraw[id(client), event] = lambda: client.meta.events.unregister(event, handler)
+
+
+def json_body(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a request of a JSON service holds."""
+    body: Mapping[str, Any] = json.loads(request["body"])
+    return body
 
 
 def make_image(clients: Clients, name: str = "zmanim-v1.2.3", **tags: str) -> str:
