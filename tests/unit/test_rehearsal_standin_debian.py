@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import bz2
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from rehearsal.standin import debian, mirror
+from rehearsal.standin.inside import contained
+from support.process import CommandFailed
+
+SOURCES = """\
+deb http://mirror.example/debian trixie main
+deb http://mirror.example/debian trixie-updates main
+deb [signed-by="/k.gpg"] http://security.example/debian-security trixie-security main
+"""
+
+
+def failing(output: str) -> object:
+    def run(command: list[str], **_: object) -> None:
+        raise CommandFailed(command, 1, output)
+
+    return run
+
+
+def test_sources_come_from_where_the_tree_came_from() -> None:
+    lines = debian.derived_sources(SOURCES).splitlines()
+    assert "deb-src http://mirror.example/debian trixie main" in lines
+    assert "deb-src http://mirror.example/debian bookworm-updates main" in lines
+    assert 'deb-src [signed-by="/k.gpg"] http://security.example/debian-security bookworm-security main' in lines
+
+
+def test_sources_that_name_no_known_suite_are_refused() -> None:
+    with pytest.raises(debian.SuiteUnknown):
+        debian.derived_sources("deb http://mirror.example/debian sid main\n")
+
+
+def test_a_failing_mmdebstrap_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian, "run", failing("I: running\nE: no valid OpenPGP signature\n"))
+    with pytest.raises(debian.BaseNotMade) as caught:
+        debian.make_tree(tmp_path / "root", tmp_path / "downloads", print)
+    assert "E: no valid OpenPGP signature" in caught.value.found
+
+
+def test_the_mirror_of_the_setting_is_the_one_that_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(debian, "run", lambda command, **_: commands.append(command))
+    debian.make_tree(tmp_path / "root", tmp_path / "downloads", print)
+    monkeypatch.setenv(debian.MIRROR_VARIABLE, "http://mirror.example/debian")
+    debian.make_tree(tmp_path / "root", tmp_path / "downloads", print)
+    assert commands[0][-2:] == ["trixie", str(tmp_path / "root")]
+    assert commands[1][-1] == "http://mirror.example/debian"
+
+
+def test_too_little_disk_is_said_before_anything_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    with pytest.raises(debian.TooLittleDisk) as caught:
+        debian.check_disk(tmp_path)
+    assert "1.0 GB free" in caught.value.found
+
+
+def test_a_killed_build_takes_its_processes_and_mounts_along() -> None:
+    command = contained(["mmdebstrap"])
+    # setpriv's word on the parent's death must be the last one, and unshare must pass it on.
+    assert command[:3] == ["setpriv", "--pdeathsig", "KILL"]
+    assert {"--mount", "--pid", "--fork", "--kill-child"} <= set(command)
+    assert command[command.index("--propagation") + 1] == "private"
+
+
+def test_upstream_archives_get_the_names_that_the_versions_file_looks_for(tmp_path: Path) -> None:
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    for name in (
+        "redis_7.0.15.orig.tar.gz",
+        "redis_7.0.15-1.dsc",
+        "pgvector_0.8.0.orig.tar.gz",
+        "pg-cron_1.6.5.orig.tar.gz",
+    ):
+        (sources / name).write_bytes(name.encode())
+
+    mirror.collect(sources, {"pg-cron": tmp_path / "never-read.deb"}, tmp_path / "mirror")
+
+    names = sorted(path.name for path in (tmp_path / "mirror").iterdir())
+    assert names == ["pg_cron-1.6.5.tar.gz", "pgvector-0.8.0.tar.gz", "redis-7.0.15.tar.gz"]
+    assert (tmp_path / "mirror/redis-7.0.15.tar.gz").read_bytes() == b"redis_7.0.15.orig.tar.gz"
+
+
+def test_a_source_that_nothing_replaces_is_missed(tmp_path: Path) -> None:
+    (tmp_path / "sources").mkdir()
+    with pytest.raises(mirror.SourceMissing, match="redis"):
+        mirror.collect(tmp_path / "sources", {"pg-cron": tmp_path / "x.deb"}, tmp_path / "mirror")
+
+
+def test_restic_is_packed_under_the_version_that_it_says_itself(tmp_path: Path) -> None:
+    program = tmp_path / "restic"
+    program.write_bytes(b"\x7fELF...dep\tgithub.com/restic/restic\tv0.19.1\th1:x=\n...")
+    packed = mirror.add_restic(tmp_path, program)
+    assert packed.name == "restic_0.19.1_linux_arm64.bz2"
+    assert bz2.decompress(packed.read_bytes()) == program.read_bytes()
+
+
+def test_another_program_is_not_taken_for_restic(tmp_path: Path) -> None:
+    (tmp_path / "restic").write_bytes(b"\x7fELF of something else")
+    with pytest.raises(mirror.NotRestic):
+        mirror.add_restic(tmp_path, tmp_path / "restic")
