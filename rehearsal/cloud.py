@@ -25,7 +25,6 @@ from rehearsal import marks, standin
 from rehearsal.standin import StandIn
 from rehearsal.versions import MIRROR_BUCKET, Difference, differences, rehearsed_versions
 from support.errors import BadInput
-from support.parallel import side_by_side
 from support.progress import say, step
 from toolchain import Tools
 
@@ -67,14 +66,7 @@ def prepare(root: Path, cache: Path) -> Prepared:
     Raises the faults of toolchain.tools and standin.build.
     """
     authority = ensure_authority(cache / "authority")
-    built: dict[str, Tools] = {}
-
-    def build_tools() -> None:
-        built["tools"] = toolchain.tools(cache)
-
-    # Side by side: compiling keeps the processors busy while the base waits for the network and the disk.
-    side_by_side([build_tools, lambda: standin.build_tree(cache)])
-    tools = built["tools"]
+    tools = toolchain.tools(cache)
     base = standin.build(cache, authority, tools.restic_arm64)
     production = json.loads((root / "infrastructure/packer/versions.json").read_text())
     rehearsed = rehearsed_versions(production, base.mirror)
@@ -106,7 +98,8 @@ def _seed(cloud: Cloud, mirror: Path, policies: Path) -> None:
         where: CreateBucketConfigurationTypeDef = {"LocationConstraint": "eu-west-1"}
         clients.s3.create_bucket(Bucket=MIRROR_BUCKET, CreateBucketConfiguration=where)
         for file in sorted(mirror.iterdir()):
-            clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name)
+            # As open as the sites that it stands for: curl asks without credentials.
+            clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name, ExtraArgs={"ACL": "public-read"})
         for each in ENVIRONMENTS:
             account.apply(clients, account.plan(clients, each, policies=policies))
 
