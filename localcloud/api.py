@@ -79,7 +79,8 @@ def _action(environ: Environ) -> str:
         return ""
     body = environ["wsgi.input"].read(length)
     environ["wsgi.input"] = io.BytesIO(body)
-    return urllib.parse.parse_qs(body.decode(errors="replace")).get("Action", [""])[0]
+    form = urllib.parse.parse_qs(body.decode(errors="replace"))
+    return str(form.get("Action", [""])[0])
 
 
 def _routed_operation(service: str, environ: Environ) -> str:

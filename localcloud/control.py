@@ -37,6 +37,8 @@ from support.progress import say
 
 __all__ = ["MachineInfo", "console", "down", "find", "machines", "shell_command", "up"]
 READY_SECONDS = 60.0
+# Clouds that this process has started: their first process is our child, to be buried by us when it ends.
+_children: dict[Path, subprocess.Popen[bytes]] = {}
 
 
 def up(settings: CloudSettings) -> Cloud:
@@ -143,7 +145,7 @@ def _spawn(directory: Path, own_groups: list[Path]) -> subprocess.Popen[bytes]:
     script = f'{enter} && shift {len(own_groups)} && exec unshare {namespaces} "$@"'
     server = [sys.executable, "-m", "localcloud.server", str(directory)]
     with (directory / "server.log").open("ab") as log:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             ["/bin/sh", "-c", script, "sh", *map(str, own_groups), *server],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -152,6 +154,8 @@ def _spawn(directory: Path, own_groups: list[Path]) -> subprocess.Popen[bytes]:
             env=_server_environment(),
             start_new_session=True,
         )
+    _children[directory] = child
+    return child
 
 
 def _server_environment() -> dict[str, str]:
@@ -210,6 +214,8 @@ def _clean(directory: Path) -> None:
     """Take everything of a cloud off the host. Raises CleanUpFailed when something stays."""
     own_groups = groups.cloud_groups(directory)
     left = [f"process {pid}" for pid in groups.kill_all(own_groups)]
+    if (child := _children.pop(directory, None)) is not None:
+        child.wait()
     left += [f"loop device {device}" for device in volumes.wait_until_released(directory)]
     addresses.delete_link(link_name(directory))
     binfmt.unregister(binfmt.entry_name(groups.group_name(directory)))

@@ -56,6 +56,9 @@ def install(fleet: Fleet) -> None:
     def stop(instance: Any) -> Any:
         return lifecycle.stop(instance)
 
+    def reboot(instance: Any) -> None:
+        lifecycle.reboot(instance)
+
     def end(instance: Any) -> Any:
         return lifecycle.terminate(instance, lambda: terminate(instance))
 
@@ -64,7 +67,7 @@ def install(fleet: Fleet) -> None:
     replace(Instance, "start", start)
     replace(Instance, "stop", stop)
     replace(Instance, "terminate", end)
-    replace(Instance, "reboot", lifecycle.reboot)
+    replace(Instance, "reboot", reboot)
     # Raw mappings: moto's own parser refuses a root mapping without a size, which EC2 takes from the image.
     replace(InstanceResponse, "_parse_block_device_mapping", _raw_mappings)
     replace(InstanceResponse, "stop_instances", _stop_instances)
@@ -118,9 +121,11 @@ class Lifecycle:
         def work() -> None:
             with self._fleet.in_turn(instance.id):
                 self._fleet.halt(instance.id)
-                # moto's own terminate detaches volumes, deletes those that go with the instance, frees its interface.
-                forget()
                 self._fleet.destroy(instance.id)
+                self._fleet.note(instance.id, "terminated")
+                # moto's own terminate detaches volumes, deletes those that go with the instance, frees its interface,
+                # and shows the state.
+                forget()
                 self._enter(instance, "terminated", _USER)
 
         in_background(f"terminate {instance.id}", work)

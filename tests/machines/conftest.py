@@ -1,0 +1,63 @@
+"""A base image and a cloud for the tests that boot machines. They need root and the programs that `inv doctor` lists.
+
+LOCALCLOUD_TEST_BASE names a root file system tree to boot (it is copied, never written to); without it the rehearsal's
+stand-in is built, or found in the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localcloud import control, guest
+from localcloud.authority import ensure_authority
+from localcloud.settings import BaseImage, CloudSettings
+from rehearsal.standin import build_tree
+from support.cache import user_cache
+from tests.machines.lab import IMAGE, Lab
+
+
+@pytest.fixture(scope="session")
+def workspace() -> Iterator[Path]:
+    # Not pytest's own: it keeps the last three, and a root file system is large.
+    with tempfile.TemporaryDirectory(prefix="machines-", dir="/var/tmp", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def authority(workspace: Path) -> Path:
+    ensure_authority(workspace / "authority")
+    return workspace / "authority"
+
+
+@pytest.fixture(scope="session")
+def base_root(workspace: Path, authority: Path) -> Path:
+    """A root file system tree that trusts this session's authority."""
+    given = os.environ.get("LOCALCLOUD_TEST_BASE")
+    source = Path(given) if given else build_tree(user_cache()) / "root"
+    root = workspace / "base"
+    subprocess.run(["cp", "--archive", "--reflink=auto", str(source), str(root)], check=True)
+    guest.fit(root, (authority / "ca.pem").read_bytes())
+    return root
+
+
+@pytest.fixture(scope="session")
+def cloud_settings(workspace: Path, authority: Path, base_root: Path) -> CloudSettings:
+    """Settings of a cloud of this session's own; take another name for another cloud."""
+    image = BaseImage(name=IMAGE, root=base_root)
+    return CloudSettings(images=(image,), authority=authority, name=f"test{os.getpid()}", state=workspace / "state")
+
+
+@pytest.fixture(scope="session")
+def lab(cloud_settings: CloudSettings) -> Iterator[Lab]:
+    """One cloud for all tests that do no harm to it."""
+    cloud = control.up(cloud_settings)
+    try:
+        yield Lab(cloud, cloud_settings.images[0].root, cloud_settings.state.parent)
+    finally:
+        control.down(cloud_settings.name, cloud_settings.state)
