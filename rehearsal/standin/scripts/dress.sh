@@ -7,8 +7,6 @@ rm -f /usr/lib/systemd/system/ssh.service /usr/lib/systemd/system/ssh@.service /
 mv /usr/lib/systemd/system/chrony.service /usr/lib/systemd/system/chronyd.service
 sed -i '/^Alias=/d' /usr/lib/systemd/system/chronyd.service
 rm -f /etc/init.d/* /etc/rc?.d/*
-# Of a package that is not there.
-rm -f /usr/lib/tmpfiles.d/uuidd-tmpfiles.conf
 mkdir -p /usr/libexec/openssh
 ln -s ../../lib/openssh/sftp-server /usr/libexec/openssh/sftp-server
 
