@@ -11,13 +11,15 @@ every `finally`.
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -26,6 +28,9 @@ from support.errors import Fault, HostLacks
 
 # Long enough for Packer to delete its instance, key pair and security group after a SIGINT.
 GRACE_SECONDS = 60.0
+
+# Soon enough to look like at once, seldom enough to cost nothing.
+_FOLLOW_SECONDS = 0.05
 
 # Every child that `run` waits for at this moment, in whichever thread.
 _running: set[subprocess.Popen[str]] = set()
@@ -75,30 +80,28 @@ def run(
     exist, subprocess.TimeoutExpired, and KeyboardInterrupt after the child has ended when we were interrupted.
     """
     _require(command[0], env)
-    child = subprocess.Popen(
-        [*_interrupted_with_us(), *command],
-        cwd=cwd,
-        env=dict(env) if env is not None else None,
-        stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT if on_line else None if pass_stderr else subprocess.PIPE,
-        start_new_session=True,
-        text=True,
-        errors="replace",
-    )
-    _running.add(child)
-    try:
-        if on_line:
-            stdout, stderr = _hand_over_lines(child, on_line, input, timeout), ""
-        else:
+    with _followed(on_line) if on_line else nullcontext() as followed:
+        child = subprocess.Popen(
+            [*_interrupted_with_us(), *command],
+            cwd=cwd,
+            env=dict(env) if env is not None else None,
+            stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+            stdout=followed.sink if followed else subprocess.PIPE,
+            stderr=subprocess.STDOUT if followed else None if pass_stderr else subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        )
+        _running.add(child)
+        try:
             stdout, stderr = child.communicate(input, timeout=timeout)
-            stderr = stderr or ""  # None when it was passed on
-    except BaseException:
-        stop(child)
-        raise
-    finally:
-        _running.discard(child)
-        _close_pipes(child)
+        except BaseException:
+            stop(child)
+            raise
+        finally:
+            _running.discard(child)
+            _close_pipes(child)
+    stdout, stderr = "".join(followed.lines) if followed else stdout, stderr or ""  # None when it was passed on
     if check and child.returncode != 0:
         raise CommandFailed(command, child.returncode, stdout + stderr)
     return Completed(child.returncode, stdout, stderr)
@@ -122,34 +125,59 @@ def _interrupted_with_us() -> list[str]:
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
 
 
-def _hand_over_lines(
-    child: subprocess.Popen[str], on_line: Callable[[str], None], input: str | None, timeout: float | None
-) -> str:
-    lines: list[str] = []
+@dataclass(frozen=True)
+class _Followed:
+    sink: IO[bytes]
+    lines: list[str]
+
+
+@contextmanager
+def _followed(on_line: Callable[[str], None]) -> Iterator[_Followed]:
+    """Give a file for a child to write to, and hand over each line of it until the body is left.
+
+    A file and no pipe: when we are killed nobody reads a pipe any more, and a child that says what it cleans up then
+    dies of its first word (run: Packer left its security group behind). The file has no name, so nothing is left of it.
+    """
+    ended = threading.Event()
     failures: list[Exception] = []
-
-    def read(stream: IO[str]) -> None:
-        for line in stream:
-            lines.append(line)
-            try:
-                on_line(line.rstrip("\n"))
-            except Exception as error:
-                failures.append(error)
-
-    assert child.stdout is not None
-    reader = threading.Thread(target=read, args=(child.stdout,), daemon=True)
-    reader.start()
-    if input is not None and child.stdin is not None:
-        child.stdin.write(input)
-        child.stdin.close()
-    child.wait(timeout)
-    # A grandchild that was left behind may hold the pipe open: do not wait for it for ever.
-    reader.join(timeout=10)
-    if reader.is_alive():
-        child.stdout = None  # closing it would block on the reader
+    with tempfile.NamedTemporaryFile(delete=False) as sink, Path(sink.name).open("rb") as source:
+        Path(sink.name).unlink()
+        followed = _Followed(sink, [])
+        follower = threading.Thread(
+            target=_follow, args=(source, ended, followed.lines, on_line, failures), daemon=True
+        )
+        follower.start()
+        try:
+            yield followed
+        finally:
+            ended.set()
+            follower.join()
     if failures:
         raise failures[0]
-    return "".join(lines)
+
+
+def _follow(
+    source: IO[bytes],
+    ended: threading.Event,
+    lines: list[str],
+    on_line: Callable[[str], None],
+    failures: list[Exception],
+) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    rest = ""
+    last = False
+    while not last:
+        last = ended.wait(_FOLLOW_SECONDS)  # asked before reading, so that what came before the end is read
+        rest += decoder.decode(source.read(), final=last)
+        *whole, rest = rest.split("\n")
+        if last and rest:
+            whole, rest = [*whole, rest], ""
+        for line in whole:
+            lines.append(line + "\n")
+            try:
+                on_line(line)
+            except Exception as error:
+                failures.append(error)
 
 
 @contextmanager

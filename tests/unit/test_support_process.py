@@ -76,6 +76,57 @@ def test_a_child_gets_one_sigterm_and_nothing_else_when_we_are_killed_outright(t
     assert counts.read_text() == "SIGTERM"
 
 
+TALKING_CHILD = """
+import pathlib, signal, sys, time
+def clean(*_):
+    for word in range(20):
+        print("cleaning", word, flush=True)
+        time.sleep(0.02)
+    pathlib.Path(sys.argv[1]).write_text("cleaned")
+    sys.exit(1)
+signal.signal(signal.SIGTERM, clean)
+pathlib.Path(sys.argv[1]).write_text("ready")
+time.sleep(30)
+"""
+
+FOLLOWING_PARENT = """
+import sys
+from support.process import run
+run([sys.executable, "-c", sys.argv[1], sys.argv[2]], on_line=print)
+"""
+
+
+def test_a_child_whose_output_is_followed_can_still_talk_and_clean_up_when_we_are_killed_outright(
+    tmp_path: Path,
+) -> None:
+    """Packer says what it deletes: with a broken pipe it died of its first word and left its security group behind."""
+    state = tmp_path / "state"
+    command = [sys.executable, "-c", FOLLOWING_PARENT, TALKING_CHILD, str(state)]
+    parent = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    _wait(lambda: state.exists() and state.read_text() == "ready")
+    parent.kill()
+    parent.wait(10)
+    _wait(lambda: state.read_text() == "cleaned")
+
+
+def test_lines_are_handed_over_whole_while_the_child_still_runs() -> None:
+    seen: list[tuple[float, str]] = []
+    run(
+        ["sh", "-c", "printf 'one\\ntw'; sleep 0.5; printf 'o\\303'; sleep 0.3; printf '\\244\\nend'"],
+        on_line=lambda line: seen.append((time.monotonic(), line)),
+    )
+    assert [line for _, line in seen] == ["one", "twoä", "end"]
+    assert seen[1][0] - seen[0][0] > 0.4
+
+
+def test_what_goes_wrong_while_a_line_is_handed_over_is_raised() -> None:
+    def fail(line: str) -> None:
+        raise ValueError(line)
+
+    with pytest.raises(ValueError, match="word"):
+        run(["echo", "word"], on_line=fail)
+
+
 def test_a_failure_says_the_command_its_exit_code_and_its_last_lines() -> None:
     with pytest.raises(CommandFailed) as caught:
         run(["sh", "-c", "echo seen on stdout; echo seen on stderr >&2; exit 7"])
