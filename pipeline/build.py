@@ -67,8 +67,8 @@ def build_ami(
     """Return the image of `version` made from the clone at `root`: an equal one that exists, or a new one.
 
     `cache` is the user's cache directory, where compiled packages are kept; without `package_cache` none is offered, so
-    that all are compiled anew. With `dry` nothing in the account or the
-    cache changes (the API's binary is built: only its digest tells whether an image is equal).
+    that all are compiled anew. With `dry` nothing in the account or the cache changes (the API's binary is built: only
+    its digest tells whether an image is equal).
 
     Raises aws's faults, image's on an image that is in the way, packer_failures', ImageNotAsBuilt.
     """

@@ -20,6 +20,8 @@ from support.errors import BadInput
 PREFIX = "ZMANIM_"
 _TABLE = "[tool.zmanim] in pyproject.toml"
 
+_GRAVITON = r"[a-z]+\d+g[a-z]*\.[a-z0-9]+"
+
 Value = str | int | bool | tuple[str, ...]
 
 
@@ -43,11 +45,11 @@ class Settings:
     region: str = _setting(
         "eu-west-1", "AWS region that the image is built in and published to", r"[a-z]{2}(-[a-z]+)+-\d", "eu-west-1"
     )
-    instance_type: str = _setting("t4g.small", "instance type of the builder", r"[a-z0-9-]+\.[a-z0-9-]+", "t4g.small")
+    instance_type: str = _setting("t4g.small", "instance type of the builder (Graviton)", _GRAVITON, "t4g.small")
     # Production's own type: 4 GiB, for which PostgreSQL and Redis are tuned, on the processor generation that runs it.
     # On the builder's 2 GiB a good image could fail, and a bad one pass only there. Some minutes of it cost a cent.
     verify_instance_type: str = _setting(
-        "m7g.medium", "instance type that an image is verified on", r"[a-z0-9-]+\.[a-z0-9-]+", "m7g.medium"
+        "m7g.medium", "instance type that an image is verified on (Graviton)", _GRAVITON, "m7g.medium"
     )
     source_ami_id: str = _setting(
         "", "source image; empty: the one that versions_file pins", r"ami-[0-9a-f]{8,17}", "ami-0123456789abcdef0"

@@ -122,6 +122,14 @@ def test_the_same_version_commit_and_tree_is_reused(site: Site) -> None:
     assert site.done == ["bundle"]
 
 
+def test_an_equal_image_that_can_not_be_launched_is_not_reused(site: Site) -> None:
+    site.built()
+    item = site.clients.ec2.describe_images(Owners=["self"])["Images"][0]
+    cloud.answer(site.clients.ec2, "DescribeImages", lambda request: {"Images": [{**item, "State": "failed"}]})
+    with pytest.raises(image.ImageExists):
+        site.build()
+
+
 def test_a_verified_and_published_image_is_reused_too(site: Site) -> None:
     first = site.built()
     site.clients.ec2.create_tags(Resources=[first.ami_id], Tags=[{"Key": image.VERIFIED_TAG, "Value": cloud.SHA}])

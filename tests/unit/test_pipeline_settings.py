@@ -97,6 +97,7 @@ def test_an_unknown_setting_is_refused_by_its_name_wherever_it_stands(
         'root_encrypted = "yes"',
         "root_encrypted = 1",
         'source_ami_id = "ami-XYZ"',
+        'instance_type = "t3.small"',  # no ARM64
         'parameter_prefix = "zmanim/prod"',
         'parameter_prefix = "/zmanim/prod/"',
         'parameter_prefix = ""',
