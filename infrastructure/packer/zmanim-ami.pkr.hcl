@@ -139,7 +139,7 @@ build {
 
   provisioner "file" {
     direction   = "download"
-    source      = "${local.staging}/output/"
+    sources     = ["${local.staging}/output/inventory.json", "${local.staging}/output/rpms/"]
     destination = "${var.output_dir}/"
   }
 

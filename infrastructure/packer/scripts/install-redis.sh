@@ -11,14 +11,16 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/build-rpm.sh"
 
 check() {
-  local version found library
+  local version found library libraries
   version=$(pinned artifacts redis version)
   found=$(redis-server --version | sed --regexp-extended 's/.* v=([0-9.]+) .*/\1/')
   [[ ${found} == "${version}" ]] || die "redis-server has the wrong version
   expected: ${version}
   found:    ${found}"
+  # Not `ldd | grep --quiet`: grep ends at its first match, and ldd then dies of a closed pipe.
+  libraries=$(ldd "$(command -v redis-server)")
   for library in libssl libsystemd; do
-    ldd "$(command -v redis-server)" | grep --quiet "${library}\.so" || die "redis-server was compiled without ${library}"
+    [[ ${libraries} == *"${library}.so"* ]] || die "redis-server was compiled without ${library}"
   done
 }
 

@@ -196,7 +196,7 @@ def command() -> None:
     """Find the data volume and leave a link to it for data.mount."""
     choice = wait_for(look)
     if choice.blank:
-        make_file_system(choice.device, instance_tag(connect(), TAG))
+        make_file_system(choice.device, instance_tag(connect(wait=90), TAG))
     link = RUN / "data-volume"
     link.unlink(missing_ok=True)
     link.symlink_to(choice.device)
