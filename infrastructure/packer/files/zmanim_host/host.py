@@ -52,11 +52,11 @@ def run(
     """Run a program, as `user` if given, and return what it wrote.
 
     `environment` is added to our own; `timeout` is in seconds. A secret may be in `environment` or `input`, never in
-    `command`: the command is part of the message when it fails.
+    `command`: everybody on the machine can read that.
 
     Raises HostFault when it can't be started, takes too long, or ends with a code that is not in `may_exit`.
     """
-    name = " ".join(command)
+    name = command[0]
     try:
         done = subprocess.run(
             list(command),
