@@ -143,7 +143,9 @@ def _spawn(directory: Path, own_groups: list[Path]) -> subprocess.Popen[bytes]:
     enter = " && ".join(f'echo 0 >"${number}/cgroup.procs"' for number in range(1, len(own_groups) + 1))
     namespaces = "--net --mount --pid --cgroup --ipc --uts --fork --kill-child --mount-proc"
     script = f'{enter} && shift {len(own_groups)} && exec unshare {namespaces} "$@"'
-    server = [sys.executable, "-m", "localcloud.server", str(directory)]
+    # Process 1 is a shell that ends with the server. It buries orphans, as an init must: a command in a machine whose
+    # nsenter was killed would else stay as a zombie, and the kernel ends no machine before all in it are buried.
+    server = ["/bin/sh", "-c", '"$@"; exit', "sh", sys.executable, "-m", "localcloud.server", str(directory)]
     with (directory / "server.log").open("ab") as log:
         child = subprocess.Popen(
             ["/bin/sh", "-c", script, "sh", *map(str, own_groups), *server],

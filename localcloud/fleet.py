@@ -156,7 +156,8 @@ class Fleet:
                 return
             if unit.machine.running:
                 unit.machine.detach(device)
-            if not self.volumes.detach(volume_id):
+            # Without a mount the kernel frees it at once.
+            if not self.volumes.detach(volume_id, patience=3):
                 raise VolumeFailed(
                     f"{volume_id} is still mounted in {instance_id}", expected="an unmounted volume", found="busy"
                 )

@@ -23,7 +23,7 @@ def _mount(*arguments: str) -> None:
 
 
 def settle(group_name: str, architectures: set[str], memory_v1: bool) -> None:
-    """Arrange the namespace that this process was started in, and move this process into its own control group."""
+    """Arrange the namespaces that this process was started in; it and process 1 enter a control group of their own."""
     # systemd-nspawn, ip-netns and dnsmasq keep their files below /run: on the host's they would stay behind.
     _mount("-t", "tmpfs", "-o", "mode=0755,nosuid,nodev", "localcloud", "/run")
     # A new sysfs, because it shows the network namespace it was mounted in; read-only, because systemd-nspawn takes a
@@ -45,7 +45,8 @@ def settle(group_name: str, architectures: set[str], memory_v1: bool) -> None:
 def _enter_leaf() -> None:
     leaf = CGROUP / "server"
     leaf.mkdir()
-    (leaf / "cgroup.procs").write_text("0")
+    for process in (os.getpid(), os.getppid()):
+        (leaf / "cgroup.procs").write_text(str(process))
 
 
 def delegate_memory() -> None:

@@ -28,6 +28,8 @@ STOP_SECONDS = 25.0
 # systemd's signals (man systemd): halt cleanly, reboot cleanly.
 _POWER_OFF = signal.SIGRTMIN + 4
 _REBOOT = signal.SIGRTMIN + 5
+# systemd-nspawn's exit code when its machine asks to be started again (EXIT_FORCE_RESTART).
+_REBOOTED = 133
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -70,7 +72,7 @@ class NspawnMachine:
         self.spec = spec
         self._shared = spec.directory / "shared"
         self._console = spec.directory / "console.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._devices: dict[str, Device] = {}
         self._leader: int | None = None
         self._expected_to_end = False
         self._ended = threading.Event()
@@ -87,30 +89,32 @@ class NspawnMachine:
 
     def start(self, root: Path, devices: Sequence[Device], on_exit: Callable[[], None]) -> None:
         """Start it and return once its init runs. Raises MachineFailed."""
-        shim = self._shared / "init"
-        shim.write_text(_SHIM.format(devices="".join(map(appear, devices))))
-        shim.chmod(0o755)
-        network.connect(self.spec.interface)
-        notify, address = _notify_socket(self.spec.name)
+        self._devices = {device.node: device for device in devices}
         self._expected_to_end = False
         self._ended.clear()
-        with self._console.open("ab") as console:
-            self._process = subprocess.Popen(
-                self._command(root),
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=console,
-                env={**_ENVIRONMENT, "NOTIFY_SOCKET": address, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
-                start_new_session=True,
-            )
+        notify, address = _notify_socket(self.spec.name)
         started = threading.Event()
+        process = self._spawn(root, address)
         threading.Thread(target=self._listen, args=(notify, started), daemon=True).start()
-        threading.Thread(target=self._watch, args=(self._process, started, on_exit), daemon=True).start()
-        in_time = started.wait(START_SECONDS)
-        if in_time and self.running:
+
+        def watch() -> None:
+            ended = process
+            while ended.wait() == _REBOOTED and not self._expected_to_end:
+                self._tidy_up()
+                ended = self._spawn(root, address)
+            self._tidy_up()
+            ran = started.is_set()
+            self._ended.set()
+            started.set()
+            if ran and not self._expected_to_end:
+                on_exit()
+
+        threading.Thread(target=watch, daemon=True).start()
+        if started.wait(START_SECONDS) and self.running:
             return
         self._expected_to_end = True
         self._kill_processes()
+        self._ended.wait(10)
         raise MachineFailed(
             f"{self.spec.name} did not start",
             expected=f"a running init within {START_SECONDS:.0f} s",
@@ -127,6 +131,7 @@ class NspawnMachine:
             if self._ended.wait(1):
                 return
         self._kill_processes()
+        self._ended.wait(10)
 
     def kill(self) -> None:
         """Cut its power: shut its XFS file systems down without flushing their logs, then kill it.
@@ -139,9 +144,10 @@ class NspawnMachine:
                 target = f"/proc/{self._leader}/root{mount_point}"
                 subprocess.run(["xfs_io", "-x", "-c", "shutdown", target], check=False, capture_output=True)
         self._kill_processes()
+        self._ended.wait(10)
 
     def reboot(self) -> None:
-        """Ask its init to reboot: systemd-nspawn then starts the same shim again."""
+        """Ask its init to reboot; systemd-nspawn ends with a code of its own then, and is started again."""
         self._signal(_REBOOT)
 
     def run(self, command: Sequence[str], *, input: str = "", timeout: float | None = None) -> Ran:
@@ -171,10 +177,12 @@ class NspawnMachine:
     def attach(self, device: Device) -> None:
         """Make a device appear in the running machine. Raises MachineFailed."""
         self._script(appear(device))
+        self._devices[device.node] = device
 
     def detach(self, device: Device) -> None:
         """Make a device disappear from the running machine. Raises MachineFailed."""
         self._script(disappear(device))
+        self._devices.pop(device.node, None)
 
     def _script(self, script: str) -> None:
         ran = self.run(["/bin/sh", "-e"], input=script, timeout=20)
@@ -220,20 +228,30 @@ class NspawnMachine:
                     self._leader = int(found[1])
                     started.set()
 
-    def _watch(self, process: subprocess.Popen[bytes], started: threading.Event, on_exit: Callable[[], None]) -> None:
-        process.wait()
-        self._leader = None
-        network.disconnect(self.spec.interface)
-        # systemd-nspawn takes its machine with it, but the kernel may need a moment to bury it.
-        self._kill_processes(wait=False)
-        mounts.remove_machine_group(self.spec.name)
-        ran = started.is_set()
-        self._ended.set()
-        started.set()
-        if ran and not self._expected_to_end:
-            on_exit()
+    def _spawn(self, root: Path, notify_address: str) -> subprocess.Popen[bytes]:
+        shim = self._shared / "init"
+        shim.write_text(_SHIM.format(devices="".join(map(appear, self._devices.values()))))
+        shim.chmod(0o755)
+        network.connect(self.spec.interface)
+        with self._console.open("ab") as console:
+            return subprocess.Popen(
+                self._command(root),
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                env={**_ENVIRONMENT, "NOTIFY_SOCKET": notify_address, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+                start_new_session=True,
+            )
 
-    def _kill_processes(self, wait: bool = True) -> None:
+    def _tidy_up(self) -> None:
+        """Take away what the host's side of an ended machine leaves: its interface, its control groups."""
+        self._leader = None
+        # systemd-nspawn takes its machine with it, but the kernel may need a moment to bury it.
+        self._kill_processes()
+        network.disconnect(self.spec.interface)
+        mounts.remove_machine_group(self.spec.name)
+
+    def _kill_processes(self) -> None:
         group = mounts.CGROUP / self.spec.name
         deadline = time.monotonic() + 10
         while group.exists() and time.monotonic() < deadline:
@@ -246,8 +264,6 @@ class NspawnMachine:
                 except ProcessLookupError:
                     pass  # it ended in between
             time.sleep(0.01)
-        if wait:
-            self._ended.wait(10)
 
 
 def _words(path: Path) -> list[str]:

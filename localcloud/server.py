@@ -1,6 +1,6 @@
-"""The cloud's first process: `python -m localcloud.server STATE_DIRECTORY`, started by control.py in new namespaces.
+"""The cloud's server: `python -m localcloud.server STATE_DIRECTORY`, started by control.py in new namespaces.
 
-It is process 1 there: when it ends, for whatever reason, the kernel ends everything else.
+When it ends, for whatever reason, so does process 1 there, and with that the kernel ends everything else.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import importlib
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -24,8 +25,6 @@ def main(directory: Path) -> int:
     """Serve until killed. Returns an exit code when the cloud can't be started."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    # Process 1 has no default action for signals.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     settings = settings_from_json((directory / "settings.json").read_text())
     cloud = read_cloud(directory)
     assert cloud is not None
@@ -75,7 +74,14 @@ def wire(settings: CloudSettings, cloud: Cloud) -> None:
     network.wait_for_uplink()
     mounts.delegate_memory()
     network.set_up(cloud)
-    network.start_dnsmasq(cloud)
+    name_server = network.start_dnsmasq(cloud)
+    threading.Thread(target=_end_with, args=(name_server,), name="dnsmasq", daemon=True).start()
+
+
+def _end_with(name_server: subprocess.Popen[bytes]) -> None:
+    """End the cloud when dnsmasq ends: dead is seen at once, machines without names and addresses are not."""
+    log.error("dnsmasq ended with exit code %s, and the cloud with it", name_server.wait())
+    os._exit(1)
 
 
 if __name__ == "__main__":

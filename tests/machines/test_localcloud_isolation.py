@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -80,19 +81,14 @@ def test_the_certificate_is_good_for_every_region_and_for_no_name_outside_aws(la
 def test_an_unpatched_client_on_the_host_reaches_the_cloud_by_its_environment_alone(lab: Lab, instance: str) -> None:
     hostile = {"AWS_PROFILE": "production", "AWS_ENDPOINT_URL_EC2": "http://127.0.0.1:9", "PATH": "/usr/bin:/bin"}
     script = (
-        "import boto3; print(boto3.client('ec2').describe_instances(InstanceIds=['%s'])['Reservations'][0]['OwnerId'])"
+        "import boto3, sys; print(boto3.client('ec2').describe_instances(InstanceIds=sys.argv[1:])['Reservations'])"
     )
     ran = subprocess.run(
-        [_python(), "-c", script % instance],
+        [sys.executable, "-c", script, instance],
         env=environment(lab.cloud, hostile), capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert (ran.returncode, ran.stdout.strip()) == (0, "123456789012"), ran.stderr
-
-
-def _python() -> str:
-    import sys
-
-    return sys.executable
+    assert ran.returncode == 0, ran.stderr
+    assert instance in ran.stdout
 
 
 def test_an_operation_that_is_not_emulated_is_refused_at_once_and_accounted_for(lab: Lab) -> None:

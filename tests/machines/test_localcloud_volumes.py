@@ -54,7 +54,7 @@ def test_a_volume_that_goes_with_its_instance_is_gone_with_its_file_and_loop_dev
     instance = lab.launch_and_wait(BlockDeviceMappings=[disk(DeleteOnTermination=True)])
     name = data_volume(lab, instance)["VolumeId"]
     lab.terminate(instance)
-    with pytest.raises(ClientError, match="InvalidVolume.NotFound"):
+    with pytest.raises(ClientError, match=r"InvalidVolume\.NotFound"):
         volume(lab, name)
     assert not (lab.cloud.directory / "volumes" / f"{name}.img").exists()
     assert loops_below(lab.cloud.directory) == []
@@ -64,7 +64,7 @@ def test_the_root_volume_goes_with_its_instance(lab: Lab) -> None:
     instance = lab.launch()
     root = next(one for one in lab.describe(instance)["BlockDeviceMappings"] if one["DeviceName"] == "/dev/xvda")
     lab.terminate(instance)
-    with pytest.raises(ClientError, match="InvalidVolume.NotFound"):
+    with pytest.raises(ClientError, match=r"InvalidVolume\.NotFound"):
         volume(lab, root["Ebs"]["VolumeId"])
 
 
