@@ -6,7 +6,6 @@ parse it. Here it is UnsupportedOperation, status 400, in the service's own prot
 
 from __future__ import annotations
 
-import html
 import io
 import logging
 import re
@@ -15,20 +14,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from moto.core.exceptions import ServiceException
-from moto.core.model import OperationModel
-from moto.core.request import Request, determine_request_protocol
+from moto.core.request import Request
 from moto.core.routing import get_service_router
-from moto.core.serialize import get_serializer_class
-from moto.core.utils import get_service_model
 from moto.moto_server.werkzeug_app import SIGNING_ALIASES, DomainDispatcherApplication, create_backend_app
 
 from localcloud.audit import Audit, Call
+from localcloud.errors import error_answer
 
 log = logging.getLogger(__name__)
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
-_UNPARSEABLE = "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors></Response>"
 _JSON_CODE = re.compile(r'"(?:__type|code)"\s*:\s*"(?:[^"#]*#)?([^"]+)"')
 # Bodies that may name the operation are short; everything else is streamed through untouched.
 _LONGEST_FORM = 4 << 20
@@ -103,26 +98,17 @@ def _path_style(environ: Environ) -> Environ:
     return environ
 
 
-def error_response(asked: Asked, content_type: str, code: str, message: str) -> tuple[int, dict[str, str], bytes]:
-    """Return status, headers and body of an error in the service's own protocol."""
-    try:
-        model = get_service_model(asked.service)
-        protocol = determine_request_protocol(model, content_type)
-        serializer = get_serializer_class(model.service_name, protocol)(operation_model=OperationModel({}, model))
-        made = serializer.serialize(ServiceException(code, message))
-    except Exception:
-        text = _UNPARSEABLE.format(code=code, message=html.escape(message))
-        return 400, {"Content-Type": "text/xml"}, text.encode()
-    body: Any = made["body"]
-    headers = {str(name): str(value) for name, value in made["headers"].items()}
-    return 400, headers, body if isinstance(body, bytes) else str(body).encode()
+def _create_backend_app(service: Any) -> Any:
+    if service is None:
+        raise NotImplementedError("there is no such service in it")
+    return create_backend_app(service)
 
 
 class Api:
     """The WSGI application."""
 
     def __init__(self, audit: Audit, source_of: Callable[[str], str]) -> None:
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto = DomainDispatcherApplication(_create_backend_app)
         self._audit = audit
         self._source_of = source_of
 
@@ -146,10 +132,10 @@ class Api:
             log.exception("%s %s", asked.service, asked.operation)
             failure = f"The local cloud failed at {asked.service} {asked.operation}: {error!r} (see its server.log)"
         if failure:
-            status, headers, body = error_response(
-                asked, environ.get("CONTENT_TYPE", ""), "UnsupportedOperation", failure
-            )
-            captured[:] = [f"{status} Bad Request", [*headers.items(), ("Content-Length", str(len(body)))]]
+            refusal = error_answer(asked.service, environ.get("CONTENT_TYPE", ""), "UnsupportedOperation", failure)
+            body = refusal.body
+            length = ("Content-Length", str(len(body)))
+            captured[:] = [f"{refusal.status} Bad Request", [*refusal.headers.items(), length]]
         status = int(captured[0].split()[0])
         error_code = _error_code(captured[1], body) if status >= 400 else ""
         source = self._source_of(environ.get("REMOTE_ADDR", ""))

@@ -28,11 +28,11 @@ class Audit:
     """Appends calls to a file."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", buffering=1)
+        self._path = path
         self._lock = threading.Lock()
 
     def write(self, call: Call) -> None:
         """Append one call, stamped with the time in seconds since 1970."""
         line = json.dumps({"time": round(time.time(), 3), **asdict(call)})
-        with self._lock:
-            self._file.write(line + "\n")
+        with self._lock, self._path.open("a") as file:
+            file.write(line + "\n")

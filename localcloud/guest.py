@@ -125,10 +125,8 @@ def _hurry(root: Path) -> None:
 
 
 def _enable(root: Path, unit: str, target: str) -> None:
-    unit_file = next(
-        (path for path in ("usr/lib/systemd/system", "lib/systemd/system") if (root / path / unit).exists()), None
-    )
-    if unit_file is None:
+    unit_file = f"usr/lib/systemd/system/{unit}"
+    if not (root / unit_file).exists():
         return  # the image configures its interface in its own way
     link = root / "etc/systemd/system" / f"{target}.wants" / unit
     link.parent.mkdir(parents=True, exist_ok=True)

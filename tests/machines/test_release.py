@@ -128,7 +128,7 @@ def test_a_release_is_built_verified_and_published_and_a_repetition_changes_noth
 
     verified = release.run("verify-ami", *version)
     assert verified["health"]["data"]["status"] == "ok"
-    assert release.leftovers() == NOTHING
+    wait_for(lambda: release.leftovers() == NOTHING, 30, "the verified instance and its volumes to go")
 
     published = release.run("publish-ssm", *version)
     assert published["changed"]

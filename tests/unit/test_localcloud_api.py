@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.awsrequest import HeadersDict
+from botocore.parsers import create_parser
+from botocore.session import get_session
+
+from localcloud.api import Api, Asked, asked_for
+from localcloud.audit import Audit
+from localcloud.errors import error_answer
+
+
+def request(service: str, body: str = "", *, method: str = "POST", path: str = "/", **extra: str) -> dict[str, Any]:
+    scope = f"AWS4-HMAC-SHA256 Credential=LOCALCLOUD0000000000/20261124/eu-west-1/{service}/aws4_request, Signature=0"
+    return {
+        "REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": "", "HTTP_AUTHORIZATION": scope,
+        "HTTP_HOST": f"{service}.eu-west-1.amazonaws.com", "SERVER_NAME": "x", "SERVER_PORT": "443",
+        "wsgi.url_scheme": "https", "wsgi.input": io.BytesIO(body.encode()), "CONTENT_LENGTH": str(len(body)),
+        "CONTENT_TYPE": "application/x-www-form-urlencoded; charset=utf-8" if body else "", **extra,
+    }  # fmt: skip
+
+
+def form(action: str) -> str:
+    return f"Action={action}&Version=2016-11-15"
+
+
+def json_call(service: str, target: str, kind: str = "application/x-amz-json-1.1") -> dict[str, Any]:
+    return request(service, "{}", HTTP_X_AMZ_TARGET=target, CONTENT_TYPE=kind)
+
+
+def test_service_and_operation_are_told_from_every_kind_of_request() -> None:
+    assert asked_for(request("ec2", form("RunInstances"))) == Asked("ec2", "RunInstances")
+    assert asked_for(json_call("ssm", "AmazonSSM.GetParameter")) == Asked("ssm", "GetParameter")
+    assert asked_for(request("s3", method="PUT", path="/bucket/some/key")) == Asked("s3", "PutObject")
+    virtual = request("s3", method="GET", path="/key", HTTP_HOST="bucket.s3.eu-west-1.amazonaws.com")
+    assert asked_for(virtual) == Asked("s3", "GetObject")
+
+
+def test_looking_at_a_form_leaves_it_to_be_read() -> None:
+    environ = request("ec2", form("RunInstances"))
+    asked_for(environ)
+    assert environ["wsgi.input"].read() == form("RunInstances").encode()
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "content_type"),
+    [
+        ("ec2", "DescribeFastLaunchImages", "application/x-www-form-urlencoded"),
+        ("sts", "GetCallerIdentity", "application/x-www-form-urlencoded"),
+        ("iam", "GetUser", "application/x-www-form-urlencoded"),
+        ("ssm", "GetParameter", "application/x-amz-json-1.1"),
+        ("kms", "Decrypt", "application/x-amz-json-1.1"),
+        ("s3", "GetObject", ""),
+        ("lambda", "ListFunctions", "application/json"),
+        ("cloudwatch", "ListMetrics", "application/cbor"),
+    ],
+)
+def test_an_error_is_understood_by_the_service_s_own_client(service: str, operation: str, content_type: str) -> None:
+    """The incident: moto's HTML page made botocore retry ten times and then fail to parse it."""
+    made = error_answer(service, content_type, "UnsupportedOperation", "a <b> & c")
+    model = get_session().get_service_model(service)
+    shape = model.operation_model(operation).output_shape
+    assert shape is not None
+    answer = {"status_code": made.status, "headers": HeadersDict(made.headers), "body": made.body}
+    protocol = "smithy-rpc-v2-cbor" if "cbor" in content_type else model.resolved_protocol
+    parsed = create_parser(protocol).parse(answer, shape)
+    assert made.status == 400
+    assert parsed["Error"]["Code"] == "UnsupportedOperation"
+    assert parsed["Error"]["Message"] == "a <b> & c"
+
+
+def test_a_service_that_no_sdk_knows_still_gets_an_error_and_no_traceback() -> None:
+    made = error_answer("nonsense", "", "UnsupportedOperation", "no <such> thing")
+    assert made.status == 400
+    assert b"no &lt;such&gt; thing" in made.body
+
+
+class Call:
+    """One call of the application, with what it answered and what the account says of it."""
+
+    def __init__(self, tmp_path: Path, environ: dict[str, Any], moto: Any = None) -> None:
+        api = Api(Audit(tmp_path / "api.jsonl"), lambda address: "host" if address == "10.212.0.1" else address)
+        if moto is not None:
+            api._moto = moto
+        self.status = ""
+        self.body = b"".join(api({**environ, "REMOTE_ADDR": "10.212.0.1"}, self._start))
+        self.account = json.loads((tmp_path / "api.jsonl").read_text())
+
+    def _start(self, status: str, headers: list[tuple[str, str]]) -> None:
+        self.status = status
+
+
+def test_an_operation_that_moto_lacks_is_refused_at_once_and_accounted_for(tmp_path: Path) -> None:
+    call = Call(tmp_path, request("ec2", form("DescribeFastLaunchImages")))
+    assert call.status.startswith("400")
+    assert b"<Code>UnsupportedOperation</Code>" in call.body
+    expected = {"source": "host", "service": "ec2", "operation": "DescribeFastLaunchImages", "status": 400}
+    assert expected.items() <= call.account.items()
+    assert (call.account["emulated"], call.account["error"]) == (False, "UnsupportedOperation")
+
+
+def test_a_service_that_moto_lacks_is_refused_too(tmp_path: Path) -> None:
+    call = Call(tmp_path, json_call("nosuchservice", "Nothing.DoIt"))
+    assert call.status.startswith("400")
+    assert b"there is no such service" in call.body
+    assert call.account["emulated"] is False
+
+
+def test_a_bug_in_the_emulation_is_refused_at_once_and_not_retried_as_an_outage(tmp_path: Path) -> None:
+    def broken(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        raise KeyError("inside")
+
+    call = Call(tmp_path, request("ec2", form("RunInstances")), broken)
+    assert call.status.startswith("400")
+    assert b"server.log" in call.body
+
+
+def test_an_ordinary_call_is_moto_s_own_answer(tmp_path: Path) -> None:
+    call = Call(tmp_path, request("sts", "Action=GetCallerIdentity&Version=2011-06-15"))
+    assert call.status.startswith("200")
+    assert b"<Account>123456789012</Account>" in call.body
+    assert (call.account["emulated"], call.account["error"]) == (True, "")
+    assert call.account["operation"] == "GetCallerIdentity"
+
+
+def test_aws_s_own_errors_are_accounted_for_as_emulated(tmp_path: Path) -> None:
+    environ = json_call("ssm", "AmazonSSM.GetParameter")
+    environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(b'{"Name": "/none"}'), "17"
+    call = Call(tmp_path, environ)
+    assert (call.account["emulated"], call.account["error"]) == (True, "ParameterNotFound")

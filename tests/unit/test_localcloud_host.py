@@ -1,0 +1,188 @@
+"""What a cloud asks of its host and does to it, as far as it can be told without root."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from localcloud import addresses, control, devices, groups, host
+from localcloud.agent import _online
+from localcloud.devices import Device
+from localcloud.faults import (
+    BadSettings,
+    DiskTooSmall,
+    HostUnfit,
+    NoSubnetFree,
+    NotRoot,
+    ProgramsMissing,
+    UnknownMachine,
+)
+from localcloud.groups import Hierarchies, hierarchies
+from localcloud.nspawn import _meminfo
+from localcloud.settings import (
+    BaseImage,
+    Cloud,
+    CloudSettings,
+    check,
+    cloud_to_json,
+    link_name,
+    read_cloud,
+    settings_from_json,
+    settings_to_json,
+)
+
+
+def network(text: str) -> addresses.Network:
+    return ipaddress.ip_network(text)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> CloudSettings:
+    (tmp_path / "root" / "usr").mkdir(parents=True)
+    image = BaseImage(name="base", root=tmp_path / "root")
+    return CloudSettings(images=(image,), authority=tmp_path / "authority", state=tmp_path / "state")
+
+
+def test_the_first_free_index_is_taken() -> None:
+    assert addresses.pick_index([]) == 0
+    assert addresses.pick_index([network("10.212.0.0/30"), network("10.213.1.0/24")]) == 2
+
+
+def test_an_address_anywhere_in_the_machines_subnet_is_an_obstacle() -> None:
+    assert addresses.pick_index([network("10.213.0.77/32")]) == 1
+    assert addresses.pick_index([network("10.212.0.0/22")]) == 4
+
+
+def test_the_default_route_and_a_vpn_s_wide_one_are_no_obstacle() -> None:
+    """A whole 10.0.0.0/8 would leave nothing: our narrower routes shadow it."""
+    assert addresses.pick_index([network("0.0.0.0/0"), network("10.0.0.0/8"), network("fd00::/8")]) == 0
+
+
+def test_when_nothing_is_free_that_is_said() -> None:
+    with pytest.raises(NoSubnetFree, match="take down"):
+        addresses.pick_index([network("10.212.0.0/16")])
+
+
+def test_a_link_s_name_fits_and_is_the_cloud_s_own() -> None:
+    names = {link_name(Path(f"/var/lib/localcloud/{name}")) for name in ("default", "rehearsal", "x" * 31)}
+    assert len(names) == 3
+    assert all(len(name) <= 15 and len(addresses.peer_name(name)) <= 15 for name in names)
+
+
+HYBRID = """\
+31 24 0:27 / /sys/fs/cgroup rw - tmpfs tmpfs rw
+36 31 0:33 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+"""
+UNIFIED = "41 31 0:38 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
+
+
+def test_control_groups_are_found_on_hybrid_and_on_unified_hosts() -> None:
+    assert hierarchies(HYBRID) == Hierarchies(Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/memory"))
+    assert hierarchies(UNIFIED) == Hierarchies(Path("/sys/fs/cgroup"), None)
+
+
+def test_a_host_without_cgroup2_is_told_what_to_do() -> None:
+    with pytest.raises(HostUnfit, match="mount -t cgroup2"):
+        hierarchies(HYBRID.replace("cgroup2", "cgroup"))
+
+
+def test_clouds_of_one_name_in_two_directories_have_two_groups() -> None:
+    assert groups.group_name(Path("/a/default")) != groups.group_name(Path("/b/default"))
+
+
+def test_missing_programs_are_named_with_their_debian_packages(
+    settings: CloudSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda program, path: None if program == "dnsmasq" else program)
+    with pytest.raises(ProgramsMissing, match="apt-get install --yes dnsmasq-base"):
+        host.check(settings)
+
+
+def test_without_root_nothing_is_begun(settings: CloudSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(NotRoot, match="sudo"):
+        control.up(settings)
+    assert not settings.state.exists()
+
+
+def test_too_little_disk_is_told_before_anything_is_begun(
+    settings: CloudSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(host, "missing_packages", lambda architectures: {})
+    monkeypatch.setattr(host, "NEEDED_BYTES", 1 << 60)
+    with pytest.raises(DiskTooSmall):
+        control.up(settings)
+    assert not settings.state.exists()
+
+
+@pytest.mark.parametrize("name", ["", "Big", "../up", "a b", "x" * 32, "-dash", "a\n"])
+def test_a_name_that_is_no_plain_word_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BadSettings):
+        check(CloudSettings(images=(), authority=tmp_path, name=name))
+    with pytest.raises(BadSettings):
+        control.down(name, tmp_path)
+
+
+def test_an_image_without_a_root_file_system_and_a_region_that_is_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match="no such directory"):
+        check(CloudSettings(images=(BaseImage(name="a", root=tmp_path / "none"),), authority=tmp_path))
+    with pytest.raises(BadSettings, match="region"):
+        check(CloudSettings(images=(), authority=tmp_path, region="europe"))
+
+
+def test_settings_and_clouds_are_read_as_they_were_written(settings: CloudSettings) -> None:
+    assert settings_from_json(settings_to_json(settings)) == settings
+    cloud = Cloud(name="default", region="eu-west-1", directory=settings.directory, index=3)
+    settings.directory.mkdir(parents=True)
+    assert read_cloud(settings.directory) is None
+    (settings.directory / "cloud.json").write_text(cloud_to_json(cloud)[:10])
+    assert read_cloud(settings.directory) is None  # half written: its maker was killed
+    (settings.directory / "cloud.json").write_text(cloud_to_json(cloud))
+    assert read_cloud(settings.directory) == cloud
+
+
+def test_a_machine_that_is_not_there_is_named_with_those_that_are(settings: CloudSettings) -> None:
+    cloud = Cloud(name="default", region="eu-west-1", directory=settings.directory, index=3)
+    settings.directory.mkdir(parents=True)
+    assert control.machines(cloud) == []
+    for ask in (control.console, control.shell_command):
+        for name in ("i-0123456789abcdef0", "../../../etc/passwd"):
+            with pytest.raises(UnknownMachine):
+                ask(cloud, name)
+
+
+def test_a_volume_gets_ec2_s_links_and_a_strange_device_name_gets_none() -> None:
+    device = Device("nvme1n1", "/dev/sdf", "vol-0123", 7, 3)
+    assert devices.links(device) == ["/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123", "/dev/sdf"]
+    for requested in ("/dev/sdf; rm -rf /", "../../etc/passwd", "$(id)", ""):
+        assert len(devices.links(Device("nvme1n1", requested, "vol-0123", 7, 3))) == 1
+        assert requested == "" or requested not in devices.appear(Device("nvme1n1", requested, "vol-0123", 7, 3))
+
+
+def test_nvme_names_start_after_the_root_volume_s_and_fill_gaps() -> None:
+    assert devices.free_node(set()) == "nvme1n1"
+    assert devices.free_node({"nvme1n1", "nvme3n1"}) == "nvme2n1"
+
+
+def test_meminfo_is_the_instance_type_s() -> None:
+    assert "MemTotal:        2097152 kB" in _meminfo(2 << 30)
+
+
+def test_an_instance_is_online_while_its_agent_is_or_without_one_when_it_is_up() -> None:
+    def shown(agent: str, basic: str) -> str:
+        return f"{agent}\n\n{basic}\n"
+
+    running, dead = "LoadState=loaded\nActiveState=active", "LoadState=loaded\nActiveState=inactive"
+    missing = "LoadState=not-found\nActiveState=inactive"
+    assert _online(shown(running, running))
+    assert not _online(shown(dead, running))
+    assert _online(shown(missing, running))
+    assert not _online(shown(missing, dead))
+    assert not _online("")

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from localcloud.metadata import Answer, Options, Tokens, View, answer
+
+OPTIONS = Options(tokens_required=True, hop_limit=2, enabled=True, tags_enabled=False)
+VIEW = View(
+    instance_id="i-0123456789abcdef0", image_id="ami-0123456789abcdef0", instance_type="t4g.small", region="eu-west-1",
+    zone="eu-west-1a", architecture="arm64", account="123456789012", address="10.213.0.10", mac="06:ec:0a:d5:00:0a",
+    hostname="ip-10-213-0-10.eu-west-1.compute.internal", launched="2026-11-24T00:00:00Z",
+    security_groups=("default",), subnet_id="subnet-1", vpc_id="vpc-1", block_devices={"root": "/dev/xvda"},
+    tags={"Name": "a name", "zmanim:environment": "verify"}, options=OPTIONS,
+)  # fmt: skip
+
+
+class Service:
+    """The service as one instance sees it, with a clock that stands still."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.now = 1000.0
+        self.tokens = Tokens(lambda: self.now)
+
+    def ask(self, method: str, path: str, **headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return answer(self.view, self.tokens, method, path, named)
+
+    def token(self, ttl: str = "60") -> str:
+        return self.ask("PUT", "/latest/api/token", x_aws_ec2_metadata_token_ttl_seconds=ttl).body.decode()
+
+    def read(self, path: str) -> Answer:
+        return self.ask("GET", path, x_aws_ec2_metadata_token=self.token())
+
+
+def service(**changes: Any) -> Service:
+    options = {name: changes.pop(name) for name in list(changes) if hasattr(OPTIONS, name)}
+    return Service(dataclasses.replace(VIEW, options=dataclasses.replace(OPTIONS, **options), **changes))
+
+
+def test_without_a_token_the_answer_is_401_where_tokens_are_required_and_the_content_where_not() -> None:
+    path = "/latest/meta-data/instance-id"
+    assert service().ask("GET", path).status == 401
+    assert service(tokens_required=False).ask("GET", path).body == b"i-0123456789abcdef0"
+
+
+def test_a_token_opens_the_tree_until_it_expires_and_only_for_its_instance() -> None:
+    here, there = service(), service(instance_id="i-other")
+    there.tokens = here.tokens
+    token = here.token("60")
+    ask = {"x_aws_ec2_metadata_token": token}
+    assert here.ask("GET", "/latest/meta-data/instance-id", **ask).status == 200
+    assert there.ask("GET", "/latest/meta-data/instance-id", **ask).status == 401
+    here.now += 60
+    assert here.ask("GET", "/latest/meta-data/instance-id", **ask).status == 401
+
+
+def test_a_wrong_token_is_refused_even_where_none_is_required() -> None:
+    assert service(tokens_required=False).ask("GET", "/latest/meta-data/", x_aws_ec2_metadata_token="x").status == 401
+
+
+@pytest.mark.parametrize("ttl", ["", "0", "21601", "-1", "ten", "1e3", "９"])
+def test_a_token_needs_a_time_to_live_of_1_to_21600_seconds(ttl: str) -> None:
+    asked = service().ask("PUT", "/latest/api/token", x_aws_ec2_metadata_token_ttl_seconds=ttl)
+    assert asked.status == 400
+    assert service().ask("PUT", "/latest/api/token").status == 400
+
+
+def test_the_answer_with_the_token_travels_only_as_far_as_the_hop_limit() -> None:
+    asked = service(hop_limit=1).ask("PUT", "/latest/api/token", x_aws_ec2_metadata_token_ttl_seconds="60")
+    assert asked.hops == 1
+    assert service(hop_limit=1).read("/latest/meta-data/").hops is None
+
+
+def test_a_token_is_not_given_through_a_proxy() -> None:
+    asked = service().ask(
+        "PUT", "/latest/api/token", x_aws_ec2_metadata_token_ttl_seconds="60", x_forwarded_for="10.0.0.1"
+    )
+    assert asked.status == 403
+
+
+def test_a_disabled_endpoint_answers_nothing_but_403() -> None:
+    assert service(enabled=False).ask("GET", "/latest/meta-data/").status == 403
+    assert (
+        service(enabled=False).ask("PUT", "/latest/api/token", x_aws_ec2_metadata_token_ttl_seconds="60").status == 403
+    )
+
+
+def test_tags_are_there_only_when_the_launch_asked_for_them() -> None:
+    assert service().read("/latest/meta-data/tags/instance/Name").status == 404
+    assert "tags/" not in service().read("/latest/meta-data/").body.decode().split("\n")
+    shown = service(tags_enabled=True)
+    assert shown.read("/latest/meta-data/tags/instance/").body == b"Name\nzmanim:environment"
+    assert shown.read("/latest/meta-data/tags/instance/zmanim:environment").body == b"verify"
+
+
+def test_user_data_is_404_when_there_is_none_and_else_the_bytes_that_were_sent() -> None:
+    assert service().read("/latest/user-data").status == 404
+    assert service(user_data=b"\x1f\x8b\x00").read("/latest/user-data").body == b"\x1f\x8b\x00"
+
+
+def test_a_role_s_credentials_are_asked_for_only_when_they_are_read() -> None:
+    asked: list[bool] = []
+
+    def credentials() -> dict[str, str]:
+        asked.append(True)
+        return {"AccessKeyId": "key"}
+
+    here = service(role="reader", profile_arn="arn", credentials=credentials)
+    assert here.read("/latest/meta-data/iam/security-credentials/").body == b"reader"
+    assert asked == []
+    assert json.loads(here.read("/latest/meta-data/iam/security-credentials/reader").body) == {"AccessKeyId": "key"}
+    assert json.loads(here.read("/latest/meta-data/iam/info").body)["InstanceProfileArn"] == "arn"
+
+
+def test_without_a_role_there_is_no_iam_directory() -> None:
+    assert service().read("/latest/meta-data/iam/security-credentials/").status == 404
+
+
+def test_keys_are_listed_with_their_names_and_read_by_their_numbers() -> None:
+    here = service(public_key="ssh-ed25519 AAAA someone\n", key_name="someone")
+    assert here.read("/2021-03-23/meta-data/public-keys/").body == b"0=someone"
+    assert here.read("/2021-03-23/meta-data/public-keys/0/openssh-key").body == b"ssh-ed25519 AAAA someone"
+
+
+def test_any_version_that_ever_was_has_the_tree_and_nothing_else_has() -> None:
+    for version in ("latest", "1.0", "2009-04-04", "2021-03-23"):
+        assert service().read(f"/{version}/meta-data/local-ipv4").body == b"10.213.0.10"
+    assert service().read("/newest/meta-data/local-ipv4").status == 404
+    assert b"latest" in service().read("/").body
+
+
+def test_what_is_not_there_is_404_as_for_spot_instances() -> None:
+    for path in ("spot/instance-action", "nothing", "instance-id/deeper", "../../etc/passwd"):
+        assert service().read(f"/latest/meta-data/{path}").status == 404
+
+
+def test_directories_are_listed_with_a_slash_as_cloud_init_walks_them() -> None:
+    listed = service().read("/latest/meta-data/").body.decode().split("\n")
+    assert {"instance-id", "placement/", "network/"} <= set(listed)
+    document = json.loads(service().read("/latest/dynamic/instance-identity/document").body)
+    assert (document["region"], document["accountId"]) == ("eu-west-1", "123456789012")
+
+
+def test_only_reading_is_allowed() -> None:
+    assert service().ask("POST", "/latest/meta-data/").status == 405
+    assert service().ask("GET", "/latest/api/token").status == 405
