@@ -20,7 +20,7 @@ if Path(sys.prefix) != ROOT / ".venv":
 nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["verify", "machines"]
-nox.options.parallel = "auto"
+nox.options.parallel = os.cpu_count() or 1
 nox.options.stop_on_first_error = False
 
 PACKER = ROOT / "infrastructure" / "packer"

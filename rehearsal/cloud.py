@@ -25,6 +25,7 @@ from rehearsal import marks, standin
 from rehearsal.standin import StandIn
 from rehearsal.versions import MIRROR_BUCKET, Difference, differences, rehearsed_versions
 from support.errors import BadInput
+from support.parallel import side_by_side
 from support.progress import say, step
 from toolchain import Tools
 
@@ -66,7 +67,10 @@ def prepare(root: Path, cache: Path) -> Prepared:
     Raises the faults of toolchain.tools and standin.build.
     """
     authority = ensure_authority(cache / "authority")
-    tools = toolchain.tools(cache)
+    built: list[Tools] = []
+    # Side by side: compiling keeps the processors busy while the base waits for the network and the disk.
+    side_by_side([lambda: built.append(toolchain.tools(cache)), lambda: _build_tree(cache)])
+    (tools,) = built
     base = standin.build(cache, authority, tools.restic_arm64)
     production = json.loads((root / "infrastructure/packer/versions.json").read_text())
     rehearsed = rehearsed_versions(production, base.mirror)
@@ -74,6 +78,10 @@ def prepare(root: Path, cache: Path) -> Prepared:
     versions_file.parent.mkdir(parents=True, exist_ok=True)
     versions_file.write_text(json.dumps(rehearsed, indent=2) + "\n")
     return Prepared(tools, base, cache / "authority", versions_file, tuple(differences(production, rehearsed)))
+
+
+def _build_tree(cache: Path) -> None:
+    standin.build_tree(cache)
 
 
 def start(name: str, prepared: Prepared, state: Path, policies: Path) -> Cloud:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-from support.process import children_stopped_on_failure
+from support.process import stop_children_until
 
 Result = TypeVar("Result")
 
@@ -17,9 +17,14 @@ def side_by_side(works: Sequence[Callable[[], Result]]) -> list[Result]:
     When one fails, or we are interrupted, the children that the others wait for are stopped, and the first failure is
     raised. An interrupt reaches only the main thread: without this, the others' children would run on.
     """
-    with ThreadPoolExecutor(max_workers=len(works)) as pool, children_stopped_on_failure():
+    with ThreadPoolExecutor(max_workers=len(works)) as pool:
         futures = [pool.submit(work) for work in works]
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-        return [future.result() for future in futures]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            for future in futures:
+                if future.done():
+                    future.result()
+            return [future.result() for future in futures]
+        except BaseException:
+            stop_children_until(lambda: all(future.done() for future in futures))
+            raise

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -180,17 +181,20 @@ def _follow(
                 failures.append(error)
 
 
-@contextmanager
-def children_stopped_on_failure() -> Iterator[None]:
-    """Stop the children that other threads wait for when the body is left by an exception, an interrupt included."""
-    try:
-        yield
-    except BaseException:
+def stop_children_until(is_over: Callable[[], bool], grace: float = GRACE_SECONDS) -> None:
+    """Stop what other threads wait for, until `is_over`: one SIGINT for each child, SIGKILL `grace` seconds later.
+
+    Until then, because a thread may start its next child after we have looked.
+    """
+    signalled: set[subprocess.Popen[str]] = set()
+    end = time.monotonic() + grace
+    while not is_over():
+        late = time.monotonic() > end
         for child in list(_running):
-            _signal_group(child.pid, signal.SIGINT)
-        for child in list(_running):
-            _kill_after_grace(child, GRACE_SECONDS)
-        raise
+            if late or child not in signalled:
+                _signal_group(child.pid, signal.SIGKILL if late else signal.SIGINT)
+                signalled.add(child)
+        time.sleep(_FOLLOW_SECONDS)
 
 
 def _close_pipes(child: subprocess.Popen[str]) -> None:

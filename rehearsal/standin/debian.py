@@ -19,7 +19,7 @@ RELEASE = "13"
 # The last Debian whose Redis is of the 7 line.
 OLDER_SUITE = "bookworm"
 # A mirror of Debian to use instead of mmdebstrap's own choice.
-MIRROR_VARIABLE = "ZMANIM_DEBIAN_MIRROR"
+MIRROR_VARIABLE = "DEBIAN_MIRROR"
 
 # A tree with its repositories takes 1.6 GB while it is built; Debian's packages 300 MB.
 NEEDED_BYTES = 3 << 30

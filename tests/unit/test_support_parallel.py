@@ -43,6 +43,23 @@ def test_a_failure_stops_what_runs_beside_it() -> None:
     assert time.monotonic() - start < 30  # half of what waiting for the other would take
 
 
+def _fail() -> None:
+    run(["sh", "-c", "exit 5"])
+
+
+def test_a_child_that_is_started_after_the_failure_is_stopped_too() -> None:
+    def sleep_again_and_again() -> None:
+        for _ in range(100):
+            run(["sleep", "60"], check=False)  # goes on after the first one was stopped, as a sloppy caller would
+            if time.monotonic() - start > 2:
+                return
+
+    start = time.monotonic()
+    with pytest.raises(CommandFailed, match="exit code 5"):
+        side_by_side([sleep_again_and_again, _fail])
+    assert time.monotonic() - start < 30
+
+
 def test_an_interrupt_stops_all_that_runs_side_by_side() -> None:
     parent = subprocess.Popen([sys.executable, "-c", INTERRUPTED], cwd=ROOT, stdout=subprocess.PIPE)
     assert parent.stdout is not None

@@ -1,0 +1,1 @@
+"""The checks of a merge, one module each; noxfile.py runs them."""
