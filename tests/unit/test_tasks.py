@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ import tasks
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(tasks.namespace.task_names)
+# Read at once: Invoke takes each text out when it first prints it.
+EXPLAINED = {name: sorted(tasks.namespace[name].help) for name in NAMES}
 RELEASE = {"build-binary", "validate", "build-ami", "verify-ami", "publish-ssm"}
 CLOUD = {"cloud.up", "cloud.env", "cloud.ps", "cloud.shell", "cloud.console", "cloud.down"}
 HOST = {"rehearse", "doctor", "tools.env", "settings"}
@@ -30,10 +35,18 @@ def done() -> Iterator[list[str]]:
     for name in NAMES:
         found: Task[Any] = tasks.namespace[name]
         bodies[name] = found.body
-        found.body = lambda *_arguments, _name=name, **_options: noted.append(_name)
+        found.body = _noting(found.body, name, noted)
     yield noted
     for name, body in bodies.items():
         tasks.namespace[name].body = body
+
+
+def _noting(body: Callable[..., None], name: str, noted: list[str]) -> Callable[..., None]:
+    @functools.wraps(body)
+    def note(*_arguments: object, **_options: object) -> None:
+        noted.append(name)
+
+    return note
 
 
 def _run(namespace: Collection, *arguments: str) -> None:
@@ -50,7 +63,7 @@ def test_asking_a_task_for_help_explains_it_and_does_nothing(
     _run(tasks.namespace, name, "--help")
     out = capsys.readouterr().out
     assert done == []
-    assert f"{name} [--options]" in out
+    assert re.search(rf"^Usage: .* {re.escape(name)} ", out)
     docstring = out.partition("Docstring:")[2].partition("Options:")[0].strip()
     assert docstring not in {"", "none"}
 
@@ -74,9 +87,8 @@ def test_the_tasks_are_those_of_the_documentation() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_of_a_task_is_explained(name: str) -> None:
-    found = tasks.namespace[name]
-    options = {argument.name for argument in found.get_arguments()}
-    assert options == {key.replace("_", "-") if key not in options else key for key in found.help}
+    parameters = list(inspect.signature(tasks.namespace[name].body).parameters)
+    assert sorted(parameters[1:]) == EXPLAINED[name]
 
 
 def test_a_bad_version_is_refused_with_exit_code_2_and_no_traceback() -> None:
