@@ -5,6 +5,7 @@
 # Input:  STAGING; scripts/specs/NAME.spec; the artifact NAME of the versions file.
 
 # What compiling needs, and the finished image must not have. postgresql17-private-devel has libpq's headers.
+# shellcheck disable=SC2034 # the scripts that source this use it
 readonly -a BUILD_PACKAGES=(
   gcc make rpm-build systemd-devel openssl-devel postgresql17-server-devel postgresql17-private-devel
 )

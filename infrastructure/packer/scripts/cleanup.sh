@@ -44,12 +44,20 @@ remove_histories() {
   rm --recursive --force /root/.cache /home/*/.cache /root/.aws /home/*/.aws /root/.config /home/*/.config
 }
 
-remove_logs() {
-  # A writer that holds its file would write on: the journal goes to /run, auditd ends.
+# A writer that holds its file would write on after this.
+stop_writers() {
+  systemctl stop amazon-ssm-agent.service
+  rm --recursive --force /var/lib/amazon/ssm
+  # Its unit refuses to be stopped, but not to be killed.
   if systemctl is-active --quiet auditd.service; then
-    service auditd stop
+    systemctl kill auditd.service
+    timeout 10 bash -c 'while systemctl is-active --quiet auditd.service; do sleep 0.1; done'
   fi
+  # From here on the journal is on tmpfs.
   journalctl --relinquish-var
+}
+
+remove_logs() {
   rm --recursive --force /var/log/journal/*
   find /var/log -type f -exec truncate --size=0 {} +
   find /var/log -type f \( -name '*.gz' -o -name '*-[0-9]*' -o -name 'cloud-init*' -o -name 'dnf*' \) -delete
@@ -66,6 +74,7 @@ main() {
   remove_cloud_init_state
   remove_package_cache
   remove_histories
+  stop_writers
   remove_logs
   remove_temporary_files
   sync

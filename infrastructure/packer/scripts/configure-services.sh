@@ -30,7 +30,7 @@ install_files() {
   rm --recursive --force /opt/zmanim/zmanim_host
   install --directory --mode=0755 /opt/zmanim/zmanim_host
   install --mode=0644 --target-directory=/opt/zmanim/zmanim_host zmanim_host/*.py
-  python3 -m compileall -q --invalidation-mode unchecked-hash /opt/zmanim/zmanim_host
+  python3 -m compileall -q --invalidation-mode checked-hash /opt/zmanim/zmanim_host
   cd /
 }
 

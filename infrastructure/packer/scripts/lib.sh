@@ -4,6 +4,7 @@
 # Input:  STAGING, the directory that Packer uploaded to (scripts/, files/, bundle/, versions.json, package-cache/).
 
 # Where the finished image keeps the versions file, for validate.sh, the inventory and whoever looks later.
+# shellcheck disable=SC2034 # the scripts that source this use it
 readonly SHIPPED_VERSIONS=/usr/share/zmanim/versions.json
 
 log() {

@@ -1,0 +1,57 @@
+"""Files are written whole, and a program that fails is told with its own words."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from zmanim_host.cli import main
+from zmanim_host.host import HostFault, run, write_whole
+
+
+def test_a_file_is_replaced_whole_with_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("old")
+    write_whole(path, "new\n", mode=0o400)
+    assert path.read_text() == "new\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_an_interrupted_write_left_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".secret.unfinished").write_text("half")
+    write_whole(tmp_path / "secret", "whole")
+    assert (tmp_path / "secret").read_text() == "whole"
+
+
+def test_a_failing_program_is_told_by_its_name_code_and_words() -> None:
+    with pytest.raises(HostFault, match=r"^sh: exit code 3: no such volume$"):
+        run(["sh", "-c", "echo no such volume >&2; exit 3"], timeout=10)
+    assert run(["sh", "-c", "exit 2"], timeout=10, may_exit=(0, 2)).returncode == 2
+
+
+def test_a_program_that_hangs_is_ended() -> None:
+    with pytest.raises(HostFault, match="no end after 0 s"):
+        run(["sleep", "60"], timeout=0.1)
+
+
+def test_a_program_that_is_not_there_is_told() -> None:
+    with pytest.raises(HostFault, match="can't be started"):
+        run(["/no/such/program"], timeout=1)
+
+
+def test_a_programs_environment_is_ours_and_what_is_added() -> None:
+    assert run(["sh", "-c", 'echo "$ADDED" "$PATH"'], timeout=10, environment={"ADDED": "x"}).stdout.startswith("x /")
+
+
+def test_input_is_handed_over() -> None:
+    assert run(["cat"], timeout=10, input="SELECT 1").stdout == "SELECT 1"
+
+
+@pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["memory", "secrets"]])
+def test_a_command_that_there_is_not_lists_those_there_are(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert "usage: zmanim-host COMMAND" in capsys.readouterr().err
