@@ -102,10 +102,12 @@ def go(session: nox.Session) -> None:
 @nox.session(default=False, requires=["verify"])
 def machines(session: nox.Session) -> None:
     """Boot tests, one for each promise; needs root (arguments after -- go to pytest)."""
+    session.run(sys.executable, "-m", "invoke", "doctor", "--install", external=True)
     session.run("pytest", "tests/machines", *session.posargs)
 
 
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
     """The long campaign of faults; needs root (arguments after -- go to pytest)."""
+    session.run(sys.executable, "-m", "invoke", "doctor", "--install", external=True)
     session.run("pytest", "tests/faults", *session.posargs)

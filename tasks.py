@@ -218,9 +218,14 @@ def rehearse(
         report.show(result, Console())
 
 
-@command(**JSON)
-def doctor(_context: Context, json: bool = False) -> None:
-    """Show what this host has and lacks for a rehearsal, with the fix. Changes nothing; exit code 3 when it lacks."""
+@command(install="install the Debian packages that are missing", **JSON)
+def doctor(_context: Context, install: bool = False, json: bool = False) -> None:
+    """Show what this host has and lacks for a rehearsal, with the fix; exit code 3 when it lacks something.
+
+    Changes nothing, or with --install only what apt-get installs.
+    """
+    if install:
+        host.install_missing()
     found = host.findings(cloud.STATE)
     _print(found, json)
     if not all(finding.ok for finding in found):

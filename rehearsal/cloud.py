@@ -127,8 +127,9 @@ def down(name: str, state: Path) -> None:
         if mark is not None and mark.is_alive():
             say(f"{found} belongs to a rehearsal that is running: left alone (--name {found} takes it down)")
             continue
-        with step(f"taking the local cloud {found} down"):
-            stop(found, state)
+        if (state / found).exists():
+            say(f"taking the local cloud {found} down")
+        stop(found, state)
     left = marks.stop_leftovers()
     if left:
         say(f"ended {len(left)} processes of a killed rehearsal")

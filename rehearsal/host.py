@@ -132,15 +132,26 @@ def require(state: Path, *, install: bool, confirm: bool) -> None:
     """
     if os.geteuid() != 0:
         raise NotRoot
-    packages = missing_packages()
-    if packages and install and (not confirm or _agreed(packages)):
-        _install(packages)
+    if install and (not confirm or _agreed(missing_packages())):
+        install_missing()
     looked_at = findings(state)
     if not all(finding.ok for finding in looked_at):
         raise HostIncomplete(looked_at)
 
 
+def install_missing() -> None:
+    """Install the Debian packages that are missing, if any. Raises NotRoot, or HostLacks with apt-get's words."""
+    packages = missing_packages()
+    if not packages:
+        return
+    if os.geteuid() != 0:
+        raise NotRoot
+    _install(packages)
+
+
 def _agreed(packages: list[str]) -> bool:
+    if not packages:
+        return True
     say(f"This host lacks these Debian packages: {' '.join(packages)}")
     sys.stderr.write("Install them now with apt-get? [Y/n] ")
     sys.stderr.flush()

@@ -123,7 +123,7 @@ def _release(rehearsal: Rehearsal, options: Options, prepared: Prepared, cloud: 
 
     def task(name: str, *arguments: str) -> dict[str, Any]:
         with rehearsal.step(name):
-            return _task(options.root, environment, name, *arguments)
+            return run_task(options.root, environment, name, *arguments)
 
     version = ("--version", options.version)
     built = task("build-ami", *version)
@@ -135,7 +135,8 @@ def _release(rehearsal: Rehearsal, options: Options, prepared: Prepared, cloud: 
     rehearsal.save(published=published, parameter_versions=versions)
 
 
-def _task(root: Path, environment: Mapping[str, str], name: str, *arguments: str) -> dict[str, Any]:
+def run_task(root: Path, environment: Mapping[str, str], name: str, *arguments: str) -> dict[str, Any]:
+    """Run a task in the clone at `root`, as a person would, and return its JSON. Raises StepFailed."""
     command = [sys.executable, "-m", "invoke", name, *arguments, "--json"]
     completed = run(command, cwd=root, env=environment, check=False, pass_stderr=True)
     if completed.returncode != 0:
