@@ -215,8 +215,11 @@ def _failed(what: str, directory: Path) -> CloudFailed:
 def _clean(directory: Path) -> None:
     """Take everything of a cloud off the host. Raises CleanUpFailed when something stays."""
     own_groups = groups.cloud_groups(directory)
+    child = _children.pop(directory, None)
+    if child is not None:
+        child.kill()  # it may not have entered its groups yet
     left = [f"process {pid}" for pid in groups.kill_all(own_groups)]
-    if (child := _children.pop(directory, None)) is not None:
+    if child is not None:
         child.wait()
     left += [f"loop device {device}" for device in volumes.wait_until_released(directory)]
     addresses.delete_link(link_name(directory))

@@ -94,22 +94,29 @@ def members(group: Path) -> list[int]:
 def kill_all(groups: list[Path], patience: float = 15.0) -> list[int]:
     """Kill everything in the groups and wait for its end, at most `patience` seconds; return who is left."""
     deadline = time.monotonic() + patience
-    while True:
-        left = sorted({pid for group in groups for pid in members(group)})
-        if not left or time.monotonic() > deadline:
-            return left
-        for pid in left:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it ended in between
+    while (left := _kill(groups)) and time.monotonic() < deadline:
         time.sleep(0.01)
+    return left
+
+
+def _kill(groups: list[Path]) -> list[int]:
+    found = sorted({pid for group in groups for pid in members(group)})
+    for pid in found:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it ended in between
+    return found
 
 
 def remove(groups: list[Path], patience: float = 5.0) -> list[Path]:
-    """Remove the groups and all below them (empty by now), at most `patience` seconds; return what is left."""
+    """Remove the groups and all below them, at most `patience` seconds; return what is left.
+
+    A process that enters one of them meanwhile (its starter was killed or interrupted just then) is killed as well.
+    """
     deadline = time.monotonic() + patience
     while True:
+        _kill(groups)
         for group in groups:
             for directory, _, _ in os.walk(group, topdown=False):
                 try:

@@ -71,6 +71,8 @@ def install(fleet: Fleet) -> None:
     # Raw mappings: moto's own parser refuses a root mapping without a size, which EC2 takes from the image.
     replace(InstanceResponse, "_parse_block_device_mapping", _raw_mappings)
     replace(InstanceResponse, "stop_instances", _stop_instances)
+    run_call = InstanceResponse.run_instances
+    replace(InstanceResponse, "run_instances", lambda response: _once(response) or run_call(response))
     replace(General, "get_console_output", lambda response: _console_output(response, fleet))
 
 
@@ -120,8 +122,12 @@ class Lifecycle:
 
         def work() -> None:
             with self._fleet.in_turn(instance.id):
-                self._fleet.halt(instance.id)
-                self._fleet.destroy(instance.id)
+                try:
+                    self._fleet.halt(instance.id)
+                    self._fleet.destroy(instance.id)
+                except Exception:
+                    # Whatever stayed goes with the cloud: the instance must not hang in shutting-down for it.
+                    log.exception("%s could not be taken away cleanly", instance.id)
                 self._fleet.note(instance.id, "terminated")
                 # moto's own terminate detaches volumes, deletes those that go with the instance, frees its interface,
                 # and shows the state.
@@ -147,11 +153,13 @@ class Lifecycle:
                 return  # stopped or terminated before its turn came
             try:
                 self._fleet.boot(instance.id, attachments(instance), lambda: self._ended(instance))
-            except Fault as fault:
-                log.warning("%s can't boot: %s", instance.id, fault)
+            except Exception as failure:
+                # Not only Faults: whatever it was, an instance must not hang in pending.
+                log.exception("%s can't boot", instance.id)
                 if state_after_failure == "terminated":
                     self._fleet.destroy(instance.id)
-                reason = StateReason(f"Server.InternalError: {fault.summary}", "Server.InternalError")
+                summary = failure.summary if isinstance(failure, Fault) else repr(failure)
+                reason = StateReason(f"Server.InternalError: {summary}", "Server.InternalError")
                 self._enter(instance, state_after_failure, reason)
             else:
                 if instance._state.name == "pending":
@@ -240,6 +248,13 @@ def _modify_metadata_options(backend: Any, instance_id: str, **asked: Any) -> An
     options.http_protocol_ipv6 = asked["http_protocol"] or options.http_protocol_ipv6
     options.instance_metadata_tags = asked["metadata_tags"] or options.instance_metadata_tags
     return options
+
+
+def _once(response: Any) -> ActionResult | None:
+    """Return the launch that a client token stands for, if it was made: a repeated call launches nothing more."""
+    token = response._get_param("ClientToken")
+    reservations = list(response.ec2_backend.reservations.values()) if token else []
+    return next((ActionResult(one) for one in reservations if one.instances[0].client_token == token), None)
 
 
 def _raw_mappings(response: Any) -> list[dict[str, Any]]:

@@ -166,3 +166,11 @@ def test_user_data_is_kept_as_it_was_sent(lab: Lab) -> None:
     shown = lab.ec2.describe_instance_attribute(InstanceId=instance, Attribute="userData")["UserData"]["Value"]
     assert base64.b64decode(shown).decode() == USER_DATA
     lab.terminate(instance)
+
+
+def test_a_launch_that_is_repeated_with_its_client_token_is_made_once(lab: Lab) -> None:
+    first = lab.launch(ClientToken="only-once")
+    assert lab.launch(ClientToken="only-once") == first
+    other = lab.launch(ClientToken="another")
+    assert other != first
+    lab.terminate(first, other)
