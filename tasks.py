@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import toolchain
+from bench import run as benching
 from localcloud import control
 from pipeline import account, aws, binary, packer, provenance
 from pipeline import build as building
@@ -218,6 +219,22 @@ def rehearse(
         report.show(result, Console())
 
 
+@command(
+    only=f"one of {', '.join(benching.BENCHMARKS)}; may be given several times (default: all)",
+    runs="how often each is run (default: as often as each has it)",
+    **JSON,
+)
+def bench(_context: Context, only: list[str] | None = None, runs: int = 0, json: bool = False) -> None:
+    """Time boots, bakes and rehearsals on a local cloud, and write build/bench/NAME.json. Needs root; takes a while.
+
+    Starts a cloud of its own and takes it down. Nothing fails for being slow.
+    """
+    _print(benching.bench(ROOT, user_cache(), cloud.STATE, only=only or (), runs=runs), json)
+
+
+bench.iterable = ["only"]
+
+
 @command(install="install the Debian packages that are missing", **JSON)
 def doctor(_context: Context, install: bool = False, json: bool = False) -> None:
     """Show what this host has and lacks for a rehearsal, with the fix; exit code 3 when it lacks something.
@@ -358,6 +375,7 @@ namespace = Collection(
     verify_ami,
     publish_ssm,
     rehearse,
+    bench,
     doctor,
     settings,
     Collection("tools", env=tools_env),
