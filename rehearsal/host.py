@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from localcloud import binfmt
+from localcloud import host as localcloud_host
 from support.cache import user_cache
 from support.errors import HostLacks
 from support.process import CommandFailed, run
@@ -44,17 +46,14 @@ class Finding:
 
 
 PROGRAMS = (
-    Program("systemd-nspawn", "systemd-container", "boots the local cloud's machines"),
+    *(
+        Program(name, package, "the local cloud: machines, networks, volumes")
+        for name, package in localcloud_host.PROGRAMS.items()
+    ),
     Program("mmdebstrap", "mmdebstrap", "makes the base image"),
-    Program("dnsmasq", "dnsmasq-base", "DHCP and DNS of the local cloud"),
-    Program("nft", "nftables", "keeps machines from every network but the cloud's"),
-    Program("ip", "iproute2", "the local cloud's links"),
-    Program("losetup", "mount", "volumes of the local cloud"),
     Program("git", "git", "the commit that an image is built from"),
 )
-EMULATOR = Program(
-    "qemu-aarch64-static", "qemu-user-static", "runs the linux/arm64 programs that ship on this x86-64 host"
-)
+EMULATOR = Program(binfmt.INTERPRETER.name, "qemu-user-static", "runs the linux/arm64 programs that ship on this host")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
