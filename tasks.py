@@ -26,9 +26,10 @@ from rich.table import Table
 import toolchain
 from bench import run as benching
 from localcloud import control
-from pipeline import account, aws, binary, packer, provenance
+from pipeline import account, aws, binary, contents_page, packer, provenance
 from pipeline import build as building
 from pipeline import publish as publishing
+from pipeline import resolve as resolving
 from pipeline import settings as all_settings
 from pipeline import verify as verifying
 from pipeline.aws import Clients
@@ -235,6 +236,24 @@ def bench(_context: Context, only: list[str] | None = None, runs: int = 0, json:
 bench.iterable = ["only"]
 
 
+@command(**JSON)
+def resolve_packages(_context: Context, json: bool = False) -> None:
+    """Check, inside an Amazon Linux 2023, that dnf finds every package of versions.json at the pinned release.
+
+    Installs spal-release there, which brings a repository; nothing else changes. Exit code 1 when something is missing
+    or too old, 3 on any other system.
+    """
+    rows = resolving.resolve(ROOT, resolving.os_release())
+    _print(rows, json)
+    resolving.check(rows)
+
+
+@command(**JSON)
+def contents(_context: Context, json: bool = False) -> None:
+    """Write docs/ami-contents.md anew from infrastructure/packer; a test fails when it is out of date."""
+    _print(contents_page.write(ROOT), json)
+
+
 @command(install="install the Debian packages that are missing", **JSON)
 def doctor(_context: Context, install: bool = False, json: bool = False) -> None:
     """Show what this host has and lacks for a rehearsal, with the fix; exit code 3 when it lacks something.
@@ -376,6 +395,8 @@ namespace = Collection(
     publish_ssm,
     rehearse,
     bench,
+    resolve_packages,
+    contents,
     doctor,
     settings,
     Collection("tools", env=tools_env),
