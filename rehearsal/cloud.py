@@ -118,14 +118,14 @@ def stop(name: str, state: Path) -> None:
 
 
 def down(name: str, state: Path) -> None:
-    """Take one cloud down, or, with an empty `name`, every cloud and every process that no living rehearsal owns."""
+    """Take one cloud down, or, with an empty `name`, every cloud and process that no living process owns."""
     if name:
         stop(name, state)
         return
     for found in names(state):
         mark = marks.mark_of(found)
         if mark is not None and mark.is_alive():
-            say(f"{found} belongs to a rehearsal that is running: left alone (--name {found} takes it down)")
+            say(f"{found} belongs to a process that is running: left alone (--name {found} takes it down)")
             continue
         if (state / found).exists():
             say(f"taking the local cloud {found} down")

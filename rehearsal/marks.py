@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "REHEARSAL_MARK"
-_NAME = re.compile(r"rehearsal-(\d+)-(\d+)")
+_NAME = re.compile(r"[a-z]+-(\d+)-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,9 @@ class Mark:
     pid: int
     started: int
 
-    @property
-    def name(self) -> str:
-        """The name of this rehearsal's cloud, from which the mark can be read back."""
-        return f"rehearsal-{self.pid}-{self.started}"
+    def name(self, kind: str = "rehearsal") -> str:
+        """Name a cloud that this process owns; the mark can be read back from it. `kind` is one word, a-z."""
+        return f"{kind}-{self.pid}-{self.started}"
 
     def is_alive(self) -> bool:
         """Tell whether the process that made this mark still runs; a reused process id does not count."""

@@ -87,11 +87,11 @@ def rehearse(options: Options) -> Result:
 
     Raises a Fault when a step fails; the file then holds what was done until there, and the error.
     """
-    mark = marks.own_mark()
-    os.environ[marks.VARIABLE] = mark.name
+    name = marks.own_mark().name()
+    os.environ[marks.VARIABLE] = name
     rehearsal = Rehearsal(options)
     try:
-        _rehearse(rehearsal, options, mark.name)
+        _rehearse(rehearsal, options, name)
     except BaseException as error:
         rehearsal.save(ok=False, error=str(error) or type(error).__name__)
         raise

@@ -17,6 +17,7 @@ import pytest
 
 from localcloud.settings import Cloud
 from rehearsal import cloud as clouds
+from rehearsal import marks
 from support.cache import user_cache
 from tests.machines.lab import Lab, wait_for
 
@@ -89,7 +90,7 @@ NOTHING: dict[str, list[str]] = {"instances": [], "key pairs": [], "security gro
 def release_cloud() -> Iterator[tuple[Cloud, Path]]:
     """A cloud as a rehearsal starts it: base image, mirror and account."""
     prepared = clouds.prepare(ROOT, user_cache())
-    name = f"release{os.getpid()}"
+    name = marks.own_mark().name("release")  # so that `cloud.down` beside us leaves it alone
     try:
         yield clouds.start(name, prepared, clouds.STATE, ROOT / "infrastructure" / "iam"), prepared.versions_file
     finally:

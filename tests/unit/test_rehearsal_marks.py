@@ -22,13 +22,13 @@ def _sleeper(mark: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_process_of_a_dead_rehearsal_is_ended() -> None:
-    with _sleeper(DEAD.name) as process:
+    with _sleeper(DEAD.name()) as process:
         assert process.pid in stop_leftovers()
         assert process.wait(5) != 0
 
 
 def test_a_process_of_a_living_rehearsal_is_left_alone() -> None:
-    with _sleeper(own_mark().name) as process:
+    with _sleeper(own_mark().name()) as process:
         assert process.pid not in stop_leftovers()
         assert process.poll() is None
 
@@ -40,7 +40,8 @@ def test_a_process_with_a_strange_mark_is_left_alone() -> None:
 
 
 def test_a_mark_can_be_read_back_from_the_name_of_its_cloud() -> None:
-    assert mark_of(own_mark().name) == own_mark()
+    assert mark_of(own_mark().name()) == own_mark()
+    assert mark_of(own_mark().name("bench")) == own_mark()
     assert mark_of("default") is None
 
 
