@@ -54,10 +54,10 @@ def lab(root: Path, cache: Path, state: Path) -> Iterator[Lab]:
     """
     host.require(state, install=False, confirm=False)
     prepared = clouds.prepare(root, cache)
-    mark = marks.own_mark()
-    os.environ[marks.VARIABLE] = mark.name
+    name = marks.own_mark().name("bench")
+    os.environ[marks.VARIABLE] = name
     try:
-        cloud = clouds.start(mark.name, prepared, state, root / POLICIES)
+        cloud = clouds.start(name, prepared, state, root / POLICIES)
         environment = clouds.environment(cloud, prepared.versions_file, os.environ)
         settings = all_settings.load(root, environment)
         yield Lab(
@@ -71,8 +71,8 @@ def lab(root: Path, cache: Path, state: Path) -> Iterator[Lab]:
             pace=Pace(_POLL_SECONDS),
         )
     finally:
-        with step(f"taking the local cloud {mark.name} down"):
-            clouds.stop(mark.name, state)
+        with step(f"taking the local cloud {name} down"):
+            clouds.stop(name, state)
 
 
 def _connect(environment: Mapping[str, str], region: str) -> Clients:
