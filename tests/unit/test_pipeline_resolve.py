@@ -1,0 +1,179 @@
+"""resolve-packages against what a real dnf has said (dnf_outputs/, from a machine of the stand-in)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from pipeline import resolve
+from pipeline.resolve import DnfFailed, NotAmazonLinux, NotResolved, Row, check, version_key
+from support.process import Completed
+
+OUTPUTS = Path(__file__).parent / "dnf_outputs"
+BUILDING = "readonly -a BUILD_PACKAGES=(\n  gcc make rpm-build systemd-devel openssl-devel\n)\n"
+ALL = "(all in one transaction)"
+
+
+def said(name: str) -> str:
+    return (OUTPUTS / f"{name}.txt").read_text()
+
+
+AMAZON = said("os-release")
+
+
+class Dnf:
+    """A runner that answers from dnf's own words; a test changes `offered` or `transaction` for a defect."""
+
+    def __init__(self) -> None:
+        self.offered = said("offered")
+        self.installed = said("installed")
+        self.transaction = Completed(1, said("would-install"), "")
+        self.spal = Completed(0, "", "")
+        self.commands: list[list[str]] = []
+
+    def __call__(self, command: Sequence[str]) -> Completed:
+        self.commands.append(list(command))
+        if "--installed" in command:
+            return Completed(0, self.installed, "")
+        if "repoquery" in command:
+            return Completed(0, self.offered, "")
+        return self.transaction if "--assumeno" in command else self.spal
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A tree with pins as they were when dnf's words were kept: the real file may move on."""
+    packages = {
+        "spal-release": ("1", "amazonlinux"),
+        "postgresql17-server": ("17.6", "amazonlinux"),
+        "postgresql17-postgis": ("3.4", "amazonlinux-spal"),
+        "chrony": ("4.0", "amazonlinux"),
+        "jq": ("1.5", "amazonlinux"),
+    }
+    directory = tmp_path / "infrastructure/packer"
+    (directory / "scripts").mkdir(parents=True)
+    (directory / "scripts/build-rpm.sh").write_text(BUILDING)
+    versions = {
+        "base": {"release": "2023.12.20260930"},
+        "packages": {name: {"minimum": low, "repository": place} for name, (low, place) in packages.items()},
+    }
+    (directory / "versions.json").write_text(json.dumps(versions))
+    return tmp_path
+
+
+def rows(clone: Path, dnf: Callable[[Sequence[str]], Completed]) -> dict[str, Row]:
+    return {row.name: row for row in resolve.resolve(clone, AMAZON, runner=dnf)}
+
+
+def test_packages_that_dnf_knows_at_their_minimum_are_fine(clone: Path) -> None:
+    found = rows(clone, Dnf())
+    check(list(found.values()))
+    assert found["postgresql17-server"].found == "17.12-1.amzn2023.standin.x86_64"
+    assert found["postgresql17-postgis"].repository == "amazonlinux-spal"
+    assert found["chrony"].repository == "installed already"
+    assert found["gcc"].minimum == ""
+
+
+def test_dnf_is_asked_at_the_pinned_release_and_changes_nothing_but_the_supplementary_repository(clone: Path) -> None:
+    dnf = Dnf()
+    rows(clone, dnf)
+    assert all("--releasever=2023.12.20260930" in command for command in dnf.commands)
+    changing = [command for command in dnf.commands if "install" in command and "--assumeno" not in command]
+    assert [command[-1] for command in changing] == ["spal-release"]
+    assert changing == dnf.commands[:1]
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "name", "problem"),
+    [
+        ("jq 1.7.1 1.amzn2023.standin x86_64 amazonlinux\n", "", "jq", "no such package"),
+        ("postgresql17-server 17.12 ", "postgresql17-server 17.5 ", "postgresql17-server", "older than 17.6"),
+        ("x86_64 amazonlinux-spal", "x86_64 amazonlinux", "postgresql17-postgis", "not in amazonlinux-spal"),
+        ("make 4.4.1 1.amzn2023.standin x86_64 amazonlinux\n", "", "make", "no such package"),
+    ],
+)
+def test_what_is_missing_too_old_or_elsewhere_is_named(
+    clone: Path, line: str, instead: str, name: str, problem: str
+) -> None:
+    dnf = Dnf()
+    assert line in dnf.offered
+    dnf.offered = dnf.offered.replace(line, instead)
+    found = rows(clone, dnf)
+    assert [row.name for row in found.values() if not row.ok] == [name]
+    assert problem in found[name].problem
+    with pytest.raises(NotResolved) as fault:
+        check(list(found.values()))
+    assert fault.value.exit_code == 1
+    assert name in fault.value.found
+
+
+def test_an_installed_package_that_is_too_old_is_not_taken(clone: Path) -> None:
+    dnf = Dnf()
+    dnf.installed = dnf.installed.replace("chrony 4.6.1", "chrony 3.5")
+    assert rows(clone, dnf)["chrony"].problem == "older than 4.0"
+
+
+@pytest.mark.parametrize("words", ["no-match", "conflict"])
+def test_packages_that_do_not_go_together_are_found_out_though_each_is_there(clone: Path, words: str) -> None:
+    dnf = Dnf()
+    dnf.transaction = Completed(1, said(words), "")
+    found = rows(clone, dnf)
+    assert [row.name for row in found.values() if not row.ok] == [ALL]
+    assert "Error:" in found[ALL].problem
+
+
+def test_nothing_to_install_is_no_failure(clone: Path) -> None:
+    dnf = Dnf()
+    dnf.transaction = Completed(0, said("nothing-to-do"), "")
+    assert rows(clone, dnf)[ALL].ok
+
+
+def test_without_the_supplementary_repository_its_packages_are_reported_missing(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dnf = Dnf()
+    dnf.spal = Completed(1, said("no-match"), "")
+    dnf.offered = "\n".join(line for line in dnf.offered.splitlines() if "spal" not in line)
+    found = rows(clone, dnf)
+    assert {row.name for row in found.values() if not row.ok} == {"spal-release", "postgresql17-postgis"}
+    assert "spal-release can't be installed" in capsys.readouterr().err
+
+
+def test_a_dnf_that_can_not_be_asked_is_no_missing_package(clone: Path) -> None:
+    def dnf(command: Sequence[str]) -> Completed:
+        return Completed(1, "", "Error: Failed to download metadata for repo 'amazonlinux'")
+
+    with pytest.raises(DnfFailed) as fault:
+        rows(clone, dnf)
+    assert "Failed to download metadata" in fault.value.found
+
+
+@pytest.mark.parametrize(
+    "system", ["", "ID=debian\nVERSION_ID=12\n", 'ID="amzn"\nVERSION_ID="2"\n', 'ID="fedora"\nVERSION_ID="2023"\n']
+)
+def test_elsewhere_it_refuses_and_says_where_to_run_it(clone: Path, system: str) -> None:
+    dnf = Dnf()
+    with pytest.raises(NotAmazonLinux) as fault:
+        resolve.resolve(clone, system, runner=dnf)
+    assert dnf.commands == []
+    assert fault.value.exit_code == 3
+    assert "amazonlinux:2023" in fault.value.fix
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [("17.6", "17.12"), ("1.300000", "1.300060"), ("3.4", "3.4.1"), ("", "1"), ("4.0", "4.6.1"), ("1.0rc1", "1.0.1")],
+)
+def test_versions_are_compared_by_their_numbers(older: str, newer: str) -> None:
+    assert version_key(older) < version_key(newer)
+
+
+def test_what_the_real_tree_wants_can_be_read() -> None:
+    release, packages = resolve.wanted(Path(__file__).parents[2])
+    names = [each.name for each in packages]
+    assert release.startswith("2023.")
+    assert names[0] == "spal-release"
+    assert {"postgresql17-server", "gcc"} <= set(names)
