@@ -19,6 +19,7 @@ from localcloud.authority import ensure_authority
 from localcloud.settings import BaseImage, CloudSettings
 from rehearsal.standin import build_tree
 from support.cache import user_cache
+from tests.machines.image import ImageLab, image_cloud
 from tests.machines.lab import IMAGE, Lab
 
 
@@ -61,3 +62,16 @@ def lab(cloud_settings: CloudSettings) -> Iterator[Lab]:
         yield Lab(cloud, cloud_settings.images[0].root, cloud_settings.state.parent)
     finally:
         control.down(cloud_settings.name, cloud_settings.state)
+
+
+@pytest.fixture(scope="session")
+def images() -> Iterator[ImageLab]:
+    """One cloud with the real image in it, for all tests of the image."""
+    with image_cloud() as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def served(images: ImageLab) -> str:
+    """Return one machine that serves, for tests that only look at it (or reboot it and wait for it)."""
+    return images.serve()

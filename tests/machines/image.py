@@ -1,22 +1,26 @@
-"""What tests of the real image share: a cloud with the image in it, built once by the production task, and its machines."""
+"""What tests of the real image share: a cloud that has it, built once by the production task, and its machines."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from localcloud import control
 from rehearsal import cloud as clouds
+from rehearsal import marks
 from support.cache import user_cache
 from tests.machines.lab import Lab, wait_for
 
@@ -24,6 +28,9 @@ ROOT = Path(__file__).parents[2]
 VERSION = "v9.0.0"
 ENVIRONMENT = "verify"
 ZONE = "eu-west-1a"
+ACCESS_KEY = re.compile(rb"(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Z0-9])")
+# With its first line of Base64: programs that read keys hold the bare header.
+PRIVATE_KEY = re.compile(rb"PRIVATE KEY-----\s+[A-Za-z0-9+/]{40}")
 # The units that have to be active on a machine that serves; each is one of the image's own.
 UNITS = (
     "zmanim.target", "data.mount", "zmanim-data-volume.service", "zmanim-data-layout.service", "zmanim-memory.service",
@@ -134,6 +141,15 @@ class ImageLab(Lab):
         with self.volume_file(volume).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    def enter(self, instance: str, command: Sequence[str], input: str = "") -> str:
+        """Run a command as root in a machine, not by its agent: nothing of it is written down there, nor cut off."""
+        shell = [*control.shell_command(self.cloud, instance), "-c", 'exec "$@"', "sh", *command]
+        return subprocess.run(shell, input=input, capture_output=True, text=True, check=True).stdout
+
+    def root_disk(self, instance: str) -> Path:
+        """Return the directory of the host that has what a machine wrote to its root disk since it was launched."""
+        return self.cloud.directory / "machines" / instance / "upper"
+
     def active(self, instance: str, *units: str) -> dict[str, str]:
         """Return the state of units as systemd says it."""
         # is-active exits with another code than 0 when one is not.
@@ -189,7 +205,7 @@ def image_cloud() -> Iterator[ImageLab]:
     IMAGE_TEST_CLOUD names a cloud that is up and is left up, with its image if it has one: for working on a test.
     """
     given = os.environ.get("IMAGE_TEST_CLOUD")
-    name = given or f"image{os.getpid()}"
+    name = given or marks.own_mark().name("image")
     prepared = clouds.prepare(ROOT, user_cache())
     with tempfile.TemporaryDirectory(prefix="image-", dir="/var/tmp") as directory:
         try:
@@ -218,3 +234,67 @@ def _build(lab: ImageLab, clone: Path) -> str:
             shutil.copy2(ROOT / name, clone / name)
     told = lab.task("build-ami", "--version", VERSION, "--json", directory=clone)
     return str(json.loads(told)["ami_id"])
+
+
+def image_files(lab: ImageLab) -> dict[str, Path]:
+    """Return every path in the image and the file of the host that is there, without booting it.
+
+    The image is a layer on the base: what the layer has hides what the base has, and a whiteout (a device 0:0) or an
+    opaque directory takes away what is below it, as man 5 overlayfs says.
+    """
+    return merged(lab.cloud.directory / "layers" / lab.image, lab.root)
+
+
+def merged(upper: Path, lower: Path) -> dict[str, Path]:
+    """Return what an overlay of two trees shows, by its path."""
+    found: dict[str, Path] = {}
+    hidden: set[str] = set()
+    for path in _walk(upper):
+        name = f"/{path.relative_to(upper)}"
+        status = path.lstat()
+        if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+            hidden.add(name)
+            continue
+        found[name] = path
+        if path.is_dir() and not path.is_symlink() and _is_opaque(path):
+            hidden.add(name)
+    for path in _walk(lower):
+        name = f"/{path.relative_to(lower)}"
+        if name not in found and not any(parent in hidden for parent in _and_parents(name)):
+            found[name] = path
+    return found
+
+
+def _walk(tree: Path) -> Iterator[Path]:
+    for directory, folders, files in os.walk(tree):
+        for name in (*folders, *files):
+            yield Path(directory, name)
+
+
+def _and_parents(name: str) -> Iterator[str]:
+    while name:
+        yield name
+        name = name.rpartition("/")[0]
+
+
+def _is_opaque(path: Path) -> bool:
+    try:
+        return os.getxattr(path, "trusted.overlay.opaque") == b"y"
+    except OSError:
+        return False
+
+
+def files_with(tree: Path, values: Sequence[bytes], *, keys: bool = False) -> Iterator[str]:
+    """Name every file below `tree` that has one of `values` in it (or, with `keys`, any key of AWS or private key)."""
+    plain = re.compile(b"|".join(map(re.escape, values)))
+    looks = [(value, plain) for value in values]
+    if keys:
+        # Looking for a few fixed words first is ten times faster than the expressions.
+        looks += [(b"AKIA", ACCESS_KEY), (b"ASIA", ACCESS_KEY), (b"PRIVATE KEY-----", PRIVATE_KEY)]
+    for path in sorted(tree.rglob("*")):
+        if path.is_symlink() or not path.is_file() or not path.stat().st_size:
+            continue
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = [match for word, pattern in looks if content.find(word) >= 0 and (match := pattern.search(content))]
+            if found:
+                yield f"/{path.relative_to(tree)} at byte {found[0].start()}"
