@@ -1,0 +1,73 @@
+"""What a benchmark keeps: every value, and numbers that can be checked by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import figures
+from bench.figures import Ratio, Report, Series
+
+
+def report(**changes: object) -> Report:
+    found = (Series("fast", (1.0, 2.0, 4.0)), Series("slow", (12.0, 16.0, 20.0)))
+    values = {
+        "name": "boot",
+        "series": found,
+        "ratios": (figures.ratio(found, "slow", "fast", "at least 6"),),
+        "notes": ("counted from the launch",),
+        "at": "2026-11-24T12:00:00+00:00",
+        "commit": "0" * 40,
+        "machine": {"processors": 2},
+        **changes,
+    }
+    return Report(**values)  # type: ignore[arg-type]  # fields by name
+
+
+@pytest.mark.parametrize(
+    ("values", "median", "p95"),
+    [
+        ([float(n) for n in range(1, 11)], 5.5, 10.0),
+        ([float(n) for n in range(1, 101)], 50.5, 95.0),
+        ([3.0], 3.0, 3.0),
+        ([9.0, 1.0, 5.0], 5.0, 9.0),
+    ],
+)
+def test_median_and_p95_are_those_of_the_values(values: list[float], median: float, p95: float) -> None:
+    series = Series("x", tuple(values))
+    assert (series.median, series.p95) == (median, p95)
+
+
+def test_a_ratio_compares_medians() -> None:
+    assert report().ratios == (Ratio("slow / fast", 8.0, "at least 6"),)
+
+
+def test_runs_become_series_in_order_and_one_that_lacks_a_value_loses_nothing_else() -> None:
+    found = figures.series([{"a": 1.0, "b": 2.00049}, {"a": 3.0}])
+    assert found == (Series("a", (1.0, 3.0)), Series("b", (2.0,)))
+
+
+def test_the_file_holds_every_value_and_what_it_was_measured_on(tmp_path: Path) -> None:
+    path = figures.write(report(), tmp_path / "bench")
+    told = json.loads(path.read_text())
+    assert path.name == "boot.json"
+    assert told["unit"] == "seconds"
+    assert told["series"]["slow"] == {"values": [12.0, 16.0, 20.0], "median": 16.0, "p95": 20.0}
+    assert told["ratios"]["slow / fast"] == {"value": 8.0, "goal": "at least 6"}
+    assert told["machine"] == {"processors": 2}
+    assert told["at"].startswith("2026-")
+    assert [entry.name for entry in path.parent.iterdir()] == ["boot.json"]
+
+
+def test_the_table_ends_with_the_ratios_and_their_goal() -> None:
+    rows = figures.rows(report())
+    assert [row.measured for row in rows] == ["fast", "slow", "slow / fast"]
+    assert rows[0].runs == 3
+    assert rows[-1].unit == "times (goal: at least 6)"
+
+
+def test_missing_a_goal_fails_nothing() -> None:
+    found = (Series("fast", (1.0,)), Series("slow", (2.0,)))
+    assert figures.ratio(found, "slow", "fast", "at least 6").value == 2.0

@@ -1,0 +1,131 @@
+"""What the benchmarks read their times from: Packer's words, systemd's properties, a rehearsal's result."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from bench import bake, host, install_at_boot, launch, rehearsals
+from bench.bake import BakeNotUnderstood
+from bench.launch import NotReady
+
+ROOT = Path(__file__).parents[2]
+SAID = [
+    (0.5, "local cloud http://10.212.0.2:5000, eu-west-1"),
+    (1.0, "▸ packer validate"),
+    (2.0, "✓ packer validate (1.0 s)"),
+    (2.0, "▸ packer build test-bench"),
+    (2.5, "packer │ Prevalidating any provided VPC information"),
+    (4.0, "packer │ Launching a source AWS instance..."),
+    (9.0, "packer │ Connected to SSH!"),
+    (9.0, "packer │ Provisioning with shell script: ./scripts/wait-for-cloud-init.sh"),
+    (10.0, "packer │ Uploading ./scripts => /run/zmanim-build"),
+    (11.0, "packer │ Uploading ./files => /run/zmanim-build"),
+    (20.0, "packer │ run-steps: seconds: install-packages=8.9s validate=4.0s"),
+    (21.0, "packer │ Stopping the source instance..."),
+    (23.0, "packer │ Creating AMI zmanim-test-bench from instance i-0123456789abcdef0"),
+    (25.0, "packer │ Terminating the source AWS instance..."),
+    (26.0, "✓ packer build test-bench (24.0 s)"),
+]
+
+
+def test_a_bake_s_parts_are_told_apart_and_add_up_to_the_whole() -> None:
+    found = bake.phases(SAID, 27.5)
+    assert found["packer: launch until SSH answers"] == 5.0
+    assert found["packer: upload, then every script"] == 10.0
+    assert found["packer: make and tag the image"] == 2.0
+    assert found["check and keep the result"] == 1.5
+    assert sum(found.values()) == 27.5
+
+
+@pytest.mark.parametrize("lost", [1, 7, 10, 14])
+def test_a_packer_with_other_words_is_told_of_and_not_guessed_around(lost: int) -> None:
+    with pytest.raises(BakeNotUnderstood):
+        bake.phases([line for number, line in enumerate(SAID) if number != lost], 27.5)
+
+
+def test_the_scripts_seconds_are_those_of_the_summary_in_the_log() -> None:
+    log = "==> zmanim.amazon-ebs.al2023: other=9.9s\n" + "\n".join(f"==> x: {text[9:]}" for _, text in SAID)
+    assert bake.script_seconds(log) == {"script: install-packages": 8.9, "script: validate": 4.0}
+    assert bake.script_seconds("nothing of the kind") == {}
+
+
+def properties(redis: str) -> str:
+    return (
+        "Id=postgresql.service\nActiveEnterTimestampMonotonic=12345678\n\n"
+        f"Id=redis.service\nActiveEnterTimestampMonotonic={redis}\n\n"
+        "Id=zmanim-ready.service\nActiveEnterTimestampMonotonic=15000000\n"
+    )
+
+
+def test_moments_are_systemd_s_own() -> None:
+    found = launch.active_since(properties("13000000"))
+    assert found == {"PostgreSQL answers": 12.345678, "Redis answers": 13.0, "ready": 15.0}
+
+
+@pytest.mark.parametrize("never", ["0", ""])
+def test_a_service_that_was_never_active_has_no_time(never: str) -> None:
+    with pytest.raises(NotReady) as fault:
+        launch.active_since(properties(never))
+    assert "redis.service" in fault.value.found
+
+
+def test_the_baseline_runs_the_bake_s_own_scripts_and_starts_what_the_image_starts() -> None:
+    files = ROOT / "infrastructure/packer/files"
+    script = install_at_boot.user_data(
+        "https://mirror/bench.tar.gz", install_at_boot.enabled_units((files / "zmanim.preset").read_text())
+    )
+    assert script.startswith("#!/bin/bash\n")
+    assert len(script) < 16384, "more than user data may be"
+    scripts = ROOT / "infrastructure/packer/scripts"
+    steps = script.split("run-steps.sh")[1].splitlines()[0].strip('" ').split()
+    assert steps
+    assert [step for step in steps if not (scripts / f"{step}.sh").exists()] == []
+    template = (ROOT / "infrastructure/packer/zmanim-ami.pkr.hcl").read_text()
+    installing = [step for step in steps if f'"{step}"' in template]
+    assert installing == steps
+    assert {"zmanim.target", "postgresql.service", "zmanim-ready.service"} <= set(script.splitlines()[-1].split())
+
+
+def test_the_baseline_gets_what_packer_uploads(tmp_path: Path) -> None:
+    for name in ("packer/scripts", "packer/files", "bundle", "kept"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "packer/scripts/run-steps.sh").write_text("echo\n")
+    (tmp_path / "kept/redis.rpm").write_text("rpm")
+    (tmp_path / "versions.json").write_text("{}")
+
+    def names(compiled: Path | None) -> list[str]:
+        packed = install_at_boot.archive(tmp_path / "packer", tmp_path / "bundle", tmp_path / "versions.json", compiled)
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            return archive.getnames()
+
+    assert set(names(None)) == {"scripts", "scripts/run-steps.sh", "files", "bundle", "versions.json"}
+    assert "package-cache/redis.rpm" in names(tmp_path / "kept")
+
+
+def test_a_rehearsal_s_steps_are_taken_from_its_result() -> None:
+    result = {
+        "steps": [{"name": "prepare", "seconds": 0.1, "ok": True}, {"name": "build-ami", "seconds": 40.0, "ok": True}],
+        "boot": {"running_seconds": 0.4, "healthy_seconds": 13.1},
+    }
+    assert rehearsals.seconds(result) == {
+        "in all": 40.1,
+        "prepare": 0.1,
+        "build-ami": 40.0,
+        "boot: running_seconds": 0.4,
+        "boot: healthy_seconds": 13.1,
+    }
+
+
+def test_the_machine_is_described_by_what_the_kernel_says(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: A Processor\n")
+    (tmp_path / "meminfo").write_text("MemTotal:       16777216 kB\n")
+    (tmp_path / "loadavg").write_text("0.50 1.25 2.00 1/100 4242\n")
+    told = host.describe(tmp_path)
+    assert (told["processor"], told["memory_gib"]) == ("A Processor", 16.0)
+    assert host.load(tmp_path) == [0.5, 1.25, 2.0]
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nCPU part\t: 0xd0c\n")
+    assert host.describe(tmp_path)["processor"] == "unknown"
