@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -187,6 +188,17 @@ def test_a_build_that_is_killed_outright_is_cleaned_up_by_packer(release: Releas
 def test_a_source_image_that_is_not_there_is_said_before_anything_is_launched(release: Release) -> None:
     release.run("build-ami", "--version", "v1.4.0", "--source-ami-id", "ami-0123456789abcdef0", ends=1)
     assert "ami-0123456789abcdef0" in release.said()
+    assert release.leftovers() == NOTHING
+
+
+def test_a_builder_that_never_answers_ssh_is_given_up_and_cleaned_up(release: Release) -> None:
+    template = release.clone / "infrastructure/packer/zmanim-ami.pkr.hcl"
+    text = template.read_text()
+    deaf = re.sub(r'ssh_timeout( +)= "5m"', r'ssh_timeout\1= "15s"\n  ssh_port\1   = 2222', text)
+    assert deaf != text
+    template.write_text(deaf)
+    release.run("build-ami", "--version", "v1.5.0", ends=1)
+    assert "does not answer SSH" in release.said()
     assert release.leftovers() == NOTHING
 
 

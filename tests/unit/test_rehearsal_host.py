@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rehearsal import host
-from rehearsal.host import HostIncomplete
+from rehearsal.host import HostIncomplete, NotRoot
 
 
 def test_a_host_without_the_programs_is_told_their_debian_packages(
@@ -29,6 +29,17 @@ def test_too_little_disk_is_said_before_anything_is_built(tmp_path: Path, monkey
     assert [finding.name for finding in lacking] == ["disk for the cache", "disk for the clouds"]
     assert "GiB free" in lacking[0].found
     assert "XDG_CACHE_HOME" in lacking[0].fix
+
+
+def test_whoever_is_not_root_is_told_so_before_anything_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr(host, "install_missing", lambda: pytest.fail("it installed something"))
+    with pytest.raises(NotRoot) as caught:
+        host.require(tmp_path, install=True, confirm=False)
+    assert caught.value.exit_code == 3
+    assert "uid 1000" in str(caught.value)
 
 
 def test_a_lack_names_what_it_is_for_what_was_found_and_the_fix() -> None:
