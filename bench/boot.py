@@ -15,7 +15,7 @@ NOTES = (
 
 def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
     """Launch the baked image `runs` times and reboot each machine once. Raises launch's faults, lab.TaskFailed."""
-    image_id = baked_image(lab)
+    image_id, _base = baked_image(lab)
     samples = []
     for number in range(1, runs + 1):
         with step(f"boot {number} of {runs}"), launch.launched(lab, image_id) as first:

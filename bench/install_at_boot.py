@@ -1,8 +1,9 @@
 """install-at-boot: the baked image beside a stock base that installs the same at boot, from user data.
 
-The baseline runs the bake's own scripts, fetched from the mirror. Nothing makes it slower than it has to be: it skips
-what only a bake needs (removing compilers, cleaning, validating), and the local repositories take no time to download
-from. In `prebuilt` it gets Redis, pgvector and pg_cron as finished packages, in `compiled` it compiles them.
+The baseline (`compiled`) runs the bake's own scripts, fetched from the mirror. Nothing makes it slower than it has to
+be: it skips what only a bake needs (removing compilers, cleaning, validating), and the local repositories take no time
+to download from. In `prebuilt` it even gets Redis, pgvector and pg_cron as finished packages, which no repository has:
+the least that baking can save.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from support.progress import say, step
 GOAL = "at least 6"
 NOTES = (
     "The three take turns on the same machine; each is alone while it boots.",
-    "Seconds from RunInstances until the machine says that it is ready, every check passed.",
-    "Baseline: the same base and scripts, run by user data, without cleaning and validating, from local repositories.",
+    "Seconds from RunInstances until both servers answer, and until the machine is ready, every check passed.",
+    "compiled: a stock base runs the bake's scripts from user data, without cleaning and validating.",
+    "prebuilt: the same with the compiled packages given to it, which no repository has. Both use local repositories.",
 )
+_ANSWER, _READY = "PostgreSQL and Redis answer", "ready"
 _STAGING = "/run/zmanim-build"
 _STEPS = "install-packages install-postgresql install-redis install-restic configure-services"
 
@@ -62,8 +65,7 @@ def archive(directory: Path, bundle: Path, versions_file: Path, compiled: Path |
 
 def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
     """Boot the image and both baselines `runs` times in turns. Raises launch's faults, lab.TaskFailed."""
-    image_id = baked_image(lab)
-    base = lab.clients.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    image_id, base = baked_image(lab)
     directory = lab.root / PACKER_DIRECTORY
     units = enabled_units((directory / "files" / "zmanim.preset").read_text())
     kept = packages.directory(lab.cache, aws.account(lab.clients), file_sha256(lab.versions_file))
@@ -73,21 +75,24 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
         key = f"bench-{name}.tar.gz"
         lab.clients.s3.put_object(Bucket=MIRROR_BUCKET, Key=key, Body=content, ACL="public-read")
         scripts[name] = user_data(f"https://{MIRROR_BUCKET}.s3.{lab.cloud.region}.amazonaws.com/{key}", units)
+    kinds = {"baked": (image_id, ""), **{name: (base, script) for name, script in scripts.items()}}
     samples = []
     for number in range(1, runs + 1):
-        sample = {}
-        for name, image, script in (
-            ("baked", image_id, ""),
-            ("prebuilt", base, scripts["prebuilt"]),
-            ("compiled", base, scripts["compiled"]),
-        ):
+        sample: dict[str, float] = {}
+        for name, (image, script) in kinds.items():
             with step(f"{name}, {number} of {runs}"), launch.launched(lab, image, script) as started:
-                sample[name] = launch.moments(lab, started)["ready"]
-            say(f"  {name}: ready after {sample[name]:.1f} s")
+                found = launch.moments(lab, started)
+            ready = found.pop("ready")
+            sample |= {f"{name}: {_ANSWER}": max(found.values()), f"{name}: {_READY}": ready}
+            say(f"  {name}: ready after {ready:.1f} s")
         samples.append(sample)
     return samples
 
 
 def ratios(found: tuple[Series, ...]) -> tuple[Ratio, ...]:
-    """Return how many times slower installing at boot is."""
-    return ratio(found, "prebuilt", "baked", GOAL), ratio(found, "compiled", "baked", GOAL)
+    """Return how many times slower installing at boot is; the goal is for the scripts as they are, which compile."""
+    return tuple(
+        ratio(found, f"{name}: {what}", f"baked: {what}", goal)
+        for name, goal in (("compiled", GOAL), ("prebuilt", ""))
+        for what in (_ANSWER, _READY)
+    )

@@ -109,7 +109,7 @@ def task(
     return completed.stdout
 
 
-def baked_image(found: Lab) -> str:
-    """Return the id of the image of this clone, baked now unless this cloud has it."""
+def baked_image(found: Lab) -> tuple[str, str]:
+    """Return the ids of this clone's image, baked now unless this cloud has it, and of the base it was made from."""
     told = json.loads(task(found.root, found.environment, "build-ami", "--version", VERSION, "--json"))
-    return str(told["ami_id"])
+    return str(told["ami_id"]), str(told["source_ami"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import bake, host, install_at_boot, launch, rehearsals
+from bench import bake, figures, host, install_at_boot, launch, rehearsals
 from bench.bake import BakeNotUnderstood
 from bench.launch import NotReady
 
@@ -104,6 +104,13 @@ def test_the_baseline_gets_what_packer_uploads(tmp_path: Path) -> None:
 
     assert set(names(None)) == {"scripts", "scripts/run-steps.sh", "files", "bundle", "versions.json"}
     assert "package-cache/redis.rpm" in names(tmp_path / "kept")
+
+
+def test_installing_at_boot_is_compared_twice_and_the_goal_is_for_what_the_scripts_do_by_themselves() -> None:
+    values = {"baked": 5.0, "prebuilt": 10.0, "compiled": 100.0}
+    sample = {f"{kind}: {what}": at for kind, at in values.items() for what in ("PostgreSQL and Redis answer", "ready")}
+    found = install_at_boot.ratios(figures.series([sample]))
+    assert [(each.value, each.goal) for each in found] == [(20.0, "at least 6")] * 2 + [(2.0, "")] * 2
 
 
 def test_a_rehearsal_s_steps_are_taken_from_its_result() -> None:
