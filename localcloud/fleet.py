@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -113,6 +114,18 @@ class Fleet:
             except BaseException:
                 self._after_end(unit)
                 raise
+
+    def wait_for_ssh(self, instance_id: str, seconds: float) -> None:
+        """Wait until an instance's SSH port answers, `seconds` at most: an image need not have a server."""
+        unit = self.unit(instance_id)
+        deadline = time.monotonic() + seconds
+        while unit.machine.running and time.monotonic() < deadline:
+            try:
+                socket.create_connection((unit.spec.interface.address, 22), timeout=0.2).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
 
     def halt(self, instance_id: str, *, power_cut: bool = False) -> None:
         """Stop an instance's machine, cleanly or by cutting its power; its volumes are free afterwards."""

@@ -24,6 +24,7 @@ from localcloud.mappings import launch_mappings
 from support.errors import Fault
 
 log = logging.getLogger(__name__)
+_SSH_SECONDS = 4.0
 CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 _USER = StateReason("Client.UserInitiatedShutdown: User initiated shutdown", "Client.UserInitiatedShutdown")
 _ITSELF = StateReason(
@@ -153,6 +154,10 @@ class Lifecycle:
                 return  # stopped or terminated before its turn came
             try:
                 self._fleet.boot(instance.id, attachments(instance), lambda: self._ended(instance))
+                # EC2 says `running` many seconds after a machine's start, when most answer already. A machine here
+                # starts at once: a client that tries SSH as soon as it reads `running` (Packer, which then sleeps for
+                # 5 s) would always come too early.
+                self._fleet.wait_for_ssh(instance.id, _SSH_SECONDS)
             except Exception as failure:
                 # Not only Faults: whatever it was, an instance must not hang in pending.
                 log.exception("%s can't boot", instance.id)
