@@ -13,7 +13,15 @@ What a reader should know that it does *not* do:
 - There is no udev in a machine: the nodes and links of attached volumes are made by hand (devices.py).
 - SSM's Run Command is a fake agent (agent.py).
 
-The parts, in the order in which `control.up` meets them: settings, host, addresses, groups, binfmt (on the host);
-server, guestland, network, authority (in the cloud's own namespaces); api, audit, hooks_* (moto); fleet, machine,
-nspawn, layers, volumes, devices (what is real); metadata, metadata_server, agent (what machines talk to).
+- Public SSM parameters (/aws/service/…) are moto's own and name images that are not in the catalogue.
+
+The parts, in the order in which `control.up` meets them:
+
+- on the host: settings, host, authority, addresses, groups, binfmt; then inventory and environment, to use a cloud;
+- in the cloud's own namespaces: server, mounts, network;
+- what is real there: fleet over machine (nspawn is the one kind), layers, volumes, devices;
+- what is spoken there: application, api with errors and audit, the hooks_* on moto with mappings, agent; views and
+  metadata behind metadata_server.
+
+`guest` prepares the tree of a base image.
 """

@@ -7,6 +7,7 @@ kill -9 is what the kernel keeps for us on the host: a link, control groups, a b
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -49,6 +50,13 @@ def up(settings: CloudSettings) -> Cloud:
     """
     check(settings)
     host.check(settings)
+    # The server has another working directory, and the kernel shows a loop device's file without links in its path.
+    settings = dataclasses.replace(
+        settings,
+        state=settings.state.resolve(),
+        authority=settings.authority.resolve(),
+        images=tuple(dataclasses.replace(image, root=image.root.resolve()) for image in settings.images),
+    )
     with _lock(settings.name, settings.state):
         running = find(settings.name, settings.state)
         if running is not None:
@@ -65,15 +73,20 @@ def up(settings: CloudSettings) -> Cloud:
 
 
 def down(name: str = "default", state: Path = DEFAULT_STATE) -> None:
-    """Remove a cloud and whatever is left of one; quiet when there is none. Raises CleanUpFailed."""
+    """Remove a cloud and whatever is left of one; quiet when there is none.
+
+    Raises BadSettings, NotRoot and CleanUpFailed.
+    """
     check_name(name)
+    host.check_root()
+    state = state.resolve()
     with _lock(name, state):
         _clean(state / name)
 
 
 def find(name: str = "default", state: Path = DEFAULT_STATE) -> Cloud | None:
     """Return the cloud of that name if it is up and answering, else None."""
-    directory = state / name
+    directory = state.resolve() / name
     cloud = read_cloud(directory)
     if cloud is None or not (directory / "ready").exists() or not addresses.link_exists(cloud.link):
         return None
@@ -89,7 +102,11 @@ def _lock(name: str, state: Path) -> Iterator[None]:
     path = state / f".{name}.lock"
     while True:
         state.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as handle:
+        try:
+            handle = path.open("w")
+        except FileNotFoundError:
+            continue  # the holder before us took the empty directory away
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -34,8 +34,8 @@ def missing_packages(architectures: set[str]) -> dict[str, str]:
     return missing
 
 
-def check(settings: CloudSettings) -> None:
-    """Raise NotRoot, ProgramsMissing or DiskTooSmall when a cloud can't be carried by this host."""
+def check_root() -> None:
+    """Raise NotRoot for anybody else."""
     if os.geteuid() != 0:
         raise NotRoot(
             "the local cloud needs root",
@@ -43,6 +43,11 @@ def check(settings: CloudSettings) -> None:
             found=f"user id {os.geteuid()}",
             fix="run the same command with sudo",
         )
+
+
+def check(settings: CloudSettings) -> None:
+    """Raise NotRoot, ProgramsMissing or DiskTooSmall when a cloud can't be carried by this host."""
+    check_root()
     missing = missing_packages({image.architecture for image in settings.images})
     if missing:
         packages = " ".join(sorted(set(missing.values())))

@@ -94,22 +94,14 @@ class NspawnMachine:
         self._ended.clear()
         notify, address = _notify_socket(self.spec.name)
         started = threading.Event()
-        process = self._spawn(root, address)
         threading.Thread(target=self._listen, args=(notify, started), daemon=True).start()
-
-        def watch() -> None:
-            ended = process
-            while ended.wait() == _REBOOTED and not self._expected_to_end:
-                self._tidy_up()
-                ended = self._spawn(root, address)
+        try:
+            process = self._spawn(root, address)
+        except BaseException:
             self._tidy_up()
-            ran = started.is_set()
             self._ended.set()
-            started.set()
-            if ran and not self._expected_to_end:
-                on_exit()
-
-        threading.Thread(target=watch, daemon=True).start()
+            raise
+        threading.Thread(target=self._watch, args=(process, root, address, started, on_exit), daemon=True).start()
         if started.wait(START_SECONDS) and self.running:
             return
         self._expected_to_end = True
@@ -227,6 +219,27 @@ class NspawnMachine:
                 if found := re.search(r"^X_NSPAWN_LEADER_PID=(\d+)$", message, re.MULTILINE):
                     self._leader = int(found[1])
                     started.set()
+
+    def _watch(
+        self,
+        process: subprocess.Popen[bytes],
+        root: Path,
+        notify_address: str,
+        started: threading.Event,
+        on_exit: Callable[[], None],
+    ) -> None:
+        """See the machine through its reboots to its end."""
+        try:
+            while process.wait() == _REBOOTED and not self._expected_to_end:
+                self._tidy_up()
+                process = self._spawn(root, notify_address)
+        finally:
+            self._tidy_up()
+            ran = started.is_set()
+            self._ended.set()
+            started.set()
+            if ran and not self._expected_to_end:
+                on_exit()
 
     def _spawn(self, root: Path, notify_address: str) -> subprocess.Popen[bytes]:
         shim = self._shared / "init"

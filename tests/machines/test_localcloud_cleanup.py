@@ -133,15 +133,33 @@ def _starter(settings: CloudSettings, tmp_path: Path) -> subprocess.Popen[bytes]
     return subprocess.Popen([sys.executable, str(tmp_path / "starter.py")], env=environment, stderr=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("delay", [0.25, 0.4, 0.6, 1.0])
+def _moments(settings: CloudSettings) -> dict[str, Path]:
+    """What there is on the host once up() has come so far."""
+    return {
+        "the state directory": settings.directory,
+        "the certificate": settings.directory / "server.pem",
+        "the control group": groups.cloud_groups(settings.directory)[0],
+        "the link": Path("/sys/class/net") / link_name(settings.directory),
+        "the server's log": settings.directory / "server.log",
+        "the machines' list": settings.directory / "layers",
+        "the end": settings.directory / "ready",
+    }
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_stopping_up_at_any_moment_and_then_down_leaves_nothing(
-    settings: CloudSettings, tmp_path: Path, number: signal.Signals, delay: float
+    settings: CloudSettings, tmp_path: Path, number: signal.Signals
 ) -> None:
-    with _starter(settings, tmp_path) as starter:
-        time.sleep(delay)
-        starter.send_signal(number)
-        starter.wait(30)
+    before = host(settings.directory)
+    for name, path in _moments(settings).items():
+        with _starter(settings, tmp_path) as starter:
+            deadline = time.monotonic() + 30
+            while not path.exists():  # no pause: the next moment is milliseconds away
+                assert time.monotonic() < deadline, name
+            starter.send_signal(number)
+            starter.wait(30)
+        control.down(settings.name, settings.state)
+        assert _difference(before, settings.directory) == {}, name
 
 
 def test_an_interrupted_up_cleans_up_by_itself(settings: CloudSettings, tmp_path: Path) -> None:
@@ -212,3 +230,15 @@ def test_state_is_readable_for_root_alone(settings: CloudSettings) -> None:
     cloud = control.up(settings)
     assert cloud.directory.stat().st_mode & 0o777 == 0o700
     assert json.loads((cloud.directory / "cloud.json").read_text())["index"] == cloud.index
+
+
+def test_a_child_that_has_not_entered_its_groups_yet_is_ended_all_the_same(settings: CloudSettings) -> None:
+    """The incident: an interrupted up() found its groups empty, and then waited for ever for the child in them."""
+    group = groups.cloud_groups(settings.directory)[0]
+    groups.make([group])
+    late = subprocess.Popen(["/bin/sh", "-c", 'sleep 0.5; echo 0 >"$1/cgroup.procs"; exec sleep 60', "sh", str(group)])
+    control._children[settings.directory] = late
+    start = time.monotonic()
+    control.down(settings.name, settings.state)
+    assert time.monotonic() - start < 10
+    assert late.poll() is not None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from typing import Any
 
 import pytest
@@ -90,7 +91,19 @@ def test_layers_go_with_the_last_image_or_instance_that_stands_on_them(lab: Lab)
 
 
 def test_the_operations_of_an_image_build_are_all_there(lab: Lab) -> None:
-    builder = lab.launch()
+    account = lab.cloud.directory / "api.jsonl"
+    before = len(account.read_text().splitlines()) if account.exists() else 0
+    lab.client("sts").get_caller_identity()
+    lab.ec2.describe_regions()
+    vpc = lab.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    subnet = lab.ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"][0]["SubnetId"]
+    group = lab.ec2.create_security_group(GroupName="builder", Description="for a build", VpcId=vpc)["GroupId"]
+    lab.ec2.describe_security_groups(GroupIds=[group])
+    lab.ec2.authorize_security_group_ingress(
+        GroupId=group, IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="0.0.0.0/0"
+    )
+    lab.ec2.create_key_pair(KeyName="builder", KeyType="ed25519")
+    builder = lab.launch(KeyName="builder", SubnetId=subnet, SecurityGroupIds=[group], IamInstanceProfile={"Name": ""})
     lab.wait_state(builder, "running")
     lab.ec2.stop_instances(InstanceIds=[builder])
     lab.wait_state(builder, "stopped")
@@ -130,6 +143,13 @@ def test_the_operations_of_an_image_build_are_all_there(lab: Lab) -> None:
         lab.ec2.deregister_image(ImageId=name)
     with pytest.raises(ClientError, match="AuthFailure"):
         lab.ec2.deregister_image(ImageId=lab.base_image())
+    lab.ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [builder]}])
+    lab.ec2.delete_security_group(GroupId=group)
+    lab.ec2.delete_key_pair(KeyName="builder")
+
+    calls = [json.loads(line) for line in account.read_text().splitlines()[before:]]
+    assert len(calls) > 25
+    assert [call for call in calls if not call["emulated"]] == []
 
 
 def test_only_the_base_images_are_in_the_catalogue_and_in_every_region(lab: Lab) -> None:

@@ -110,11 +110,10 @@ def test_role_credentials_work_inside_with_no_setting_at_all(lab: Lab) -> None:
     lab.terminate(instance)
 
 
-def test_an_unpatched_boto3_inside_needs_no_setting_either(lab: Lab) -> None:
-    profile(lab, "boto")
-    lab.client("ssm").put_parameter(Name="/boto/parameter", Value="told", Type="SecureString")
-    instance = lab.launch_and_wait(IamInstanceProfile={"Name": "boto"})
-    # The AWS CLI is botocore with its own interpreter on Amazon Linux; python3 has boto3 only where somebody put it.
-    read = "aws ssm get-parameter --name /boto/parameter --with-decryption --query Parameter.Value --output text"
+def test_a_program_inside_reads_its_secret_parameter_with_no_setting_at_all(lab: Lab) -> None:
+    profile(lab, "reader")
+    lab.client("ssm").put_parameter(Name="/reader/secret", Value="told", Type="SecureString")
+    instance = lab.launch_and_wait(IamInstanceProfile={"Name": "reader"})
+    read = "aws ssm get-parameter --name /reader/secret --with-decryption --query Parameter.Value --output text"
     assert lab.run(instance, read) == "told"
     lab.terminate(instance)
