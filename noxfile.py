@@ -24,7 +24,7 @@ nox.options.parallel = os.cpu_count() or 1
 nox.options.stop_on_first_error = False
 
 PACKER = ROOT / "infrastructure" / "packer"
-PYTHON = ["support", "toolchain", "pipeline", "localcloud", "rehearsal", "tests", "tasks.py", "noxfile.py"]
+PYTHON = ["support", "toolchain", "pipeline", "localcloud", "rehearsal", "gate", "bench", "tests", "tasks.py", "noxfile.py"]
 SHIPPED_PYTHON = PACKER / "files" / "zmanim_host"
 
 
@@ -55,7 +55,7 @@ def imports(session: nox.Session) -> None:
 
 @nox.session(default=False, allow_parallel=True)
 def unit(session: nox.Session) -> None:
-    """Unit tests: no root, no network (arguments after -- go to pytest)."""
+    """Unit tests, with the effective configuration of the servers (DoD 6, 7): no root, no network (-- for pytest)."""
     session.run("pytest", "tests/unit", *session.posargs)
 
 
@@ -70,6 +70,12 @@ def shell(session: nox.Session) -> None:
 
 
 @nox.session(default=False, allow_parallel=True)
+def units(session: nox.Session) -> None:
+    """systemd units (DoD 4): systemd-analyze verify on a staged root, any output is a failure."""
+    session.run(sys.executable, "-m", "gate.units", external=True)
+
+
+@nox.session(default=False, allow_parallel=True)
 def workflows(session: nox.Session) -> None:
     """Workflows (DoD 5): yamllint, check-jsonschema."""
     files = [str(path) for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))]
@@ -80,7 +86,7 @@ def workflows(session: nox.Session) -> None:
 @nox.session(
     default=False,
     allow_parallel=True,
-    requires=["python", "types", "imports", "unit", "shell", "workflows", "packer", "go"],
+    requires=["python", "types", "imports", "unit", "shell", "units", "workflows", "packer", "go"],
 )
 def verify(session: nox.Session) -> None:
     """Everything a merge needs that neither root nor a machine is needed for."""

@@ -52,6 +52,7 @@ PROGRAMS = (
     ),
     Program("mmdebstrap", "mmdebstrap", "makes the base image"),
     Program("git", "git", "the commit that an image is built from"),
+    Program("ssh", "openssh-client", "the machine tests log in with it"),
 )
 EMULATOR = Program(binfmt.INTERPRETER.name, "qemu-user-static", "runs the linux/arm64 programs that ship on this host")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
