@@ -24,7 +24,7 @@ nox.options.parallel = os.cpu_count() or 1
 nox.options.stop_on_first_error = False
 
 PACKER = ROOT / "infrastructure" / "packer"
-PYTHON = ["support", "toolchain", "pipeline", "localcloud", "rehearsal", "gate", "bench", "tests", "tasks.py", "noxfile.py"]
+PARTS = ["support", "toolchain", "pipeline", "localcloud", "rehearsal", "gate", "bench", "tests"]
 SHIPPED_PYTHON = PACKER / "files" / "zmanim_host"
 
 
@@ -43,7 +43,7 @@ def python(session: nox.Session) -> None:
 @nox.session(default=False, allow_parallel=True)
 def types(session: nox.Session) -> None:
     """Types: mypy, strict."""
-    session.run("mypy", *PYTHON)
+    session.run("mypy", *PARTS, "tasks.py", "noxfile.py")
     session.run("mypy", "--python-version=3.11", str(SHIPPED_PYTHON))
 
 
@@ -55,7 +55,7 @@ def imports(session: nox.Session) -> None:
 
 @nox.session(default=False, allow_parallel=True)
 def unit(session: nox.Session) -> None:
-    """Unit tests, with the effective configuration of the servers (DoD 6, 7): no root, no network (-- for pytest)."""
+    """Unit tests, the servers' effective settings (DoD 6, 7) among them: no root, no network."""
     session.run("pytest", "tests/unit", *session.posargs)
 
 
