@@ -98,6 +98,7 @@ def validate(_context: Context) -> None:
     api_dir="source tree of the API (setting api_dir)",
     source_ami_id="build from exactly this image (setting source_ami_id)",
     instance_type="instance type of the builder (setting instance_type)",
+    postgresql_repo="whose PostgreSQL: amazonlinux or pgdg (setting postgresql_repo)",
     **REGION,
     **JSON,
 )
@@ -108,6 +109,7 @@ def build_ami(
     api_dir: str = "",
     source_ami_id: str = "",
     instance_type: str = "",
+    postgresql_repo: str = "",
     region: str = "",
     json: bool = False,
 ) -> None:
@@ -116,7 +118,13 @@ def build_ami(
     In the account: a builder, key pair and security group that go away again; the image and its snapshot, which stay.
     Builds the API's binary and validates the template first. --dry shows the plan.
     """
-    chosen = _settings(api_dir=api_dir, source_ami_id=source_ami_id, instance_type=instance_type, region=region)
+    chosen = _settings(
+        api_dir=api_dir,
+        source_ami_id=source_ami_id,
+        instance_type=instance_type,
+        postgresql_repo=postgresql_repo,
+        region=region,
+    )
     wanted = parse(version)
     result = building.build_ami(
         _clients(chosen),

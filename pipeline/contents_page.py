@@ -125,7 +125,11 @@ def _head(found: Contents) -> list[str]:
 
 
 def _packages(found: Contents) -> list[str]:
-    kinds = {"source": "compiled while building, as an RPM", "aarch64": "the released program for ARM64"}
+    kinds = {
+        "source": "compiled while building, as an RPM",
+        "aarch64": "the released program for ARM64",
+        "noarch": "a package, as it is",
+    }
     return [
         "## Packages",
         "",
@@ -135,6 +139,16 @@ def _packages(found: Contents) -> list[str]:
         *_table(
             ("package", "at least", "repository", "why"),
             ((f"`{name}`", p["minimum"], p["repository"], p["why"]) for name, p in found.versions["packages"].items()),
+        ),
+        "With `postgresql_repo` = `pgdg` these come in place of `spal-release` and all of PostgreSQL's and PostGIS's",
+        "above, and no extension is compiled:",
+        "",
+        *_table(
+            ("package", "at least", "repository", "why"),
+            (
+                (f"`{name}`", p["minimum"], p["repository"], p["why"])
+                for name, p in found.versions["pgdg_packages"].items()
+            ),
         ),
         "What is in no repository, pinned by version, address and SHA-256 in `versions.json`:",
         "",

@@ -86,7 +86,13 @@ def tree_digest(root: Path, bundle: Path, settings: Settings, tools: Mapping[str
         "bundle": file_sha256(bundle / "manifest.json"),
         "versions": versions_sha256(root, settings),
         "tools": dict(sorted(tools.items())),
-        "settings": [settings.source_ami_id, settings.kms_key_id, settings.root_encrypted, settings.root_volume_gib],
+        "settings": [
+            settings.source_ami_id,
+            settings.kms_key_id,
+            settings.root_encrypted,
+            settings.root_volume_gib,
+            settings.postgresql_repo,
+        ],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

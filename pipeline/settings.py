@@ -71,6 +71,12 @@ class Settings:
     versions_file: str = _setting(
         "infrastructure/packer/versions.json", "pins of everything that goes into the image", r".*\S.*", "versions.json"
     )
+    postgresql_repo: str = _setting(
+        "amazonlinux",
+        "whose PostgreSQL is in the image: amazonlinux or pgdg",
+        r"amazonlinux|pgdg",
+        "amazonlinux or pgdg",
+    )
     data_volume_gib: int = _setting(8, "size of the data volume that an image is verified with, in GiB")
     parameter_prefix: str = _setting(
         "/zmanim/prod", "path of the SSM parameters ami-id and ami-version", r"(/[A-Za-z0-9_.-]+)+", "/zmanim/prod"

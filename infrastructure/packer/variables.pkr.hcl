@@ -36,6 +36,17 @@ variable "versions_file" {
   }
 }
 
+variable "postgresql_repo" {
+  description = "Whose PostgreSQL: amazonlinux (core, with PostGIS of SPAL) or pgdg (PGDG's packages). Never a mixture."
+  type        = string
+  default     = "amazonlinux"
+
+  validation {
+    condition     = contains(["amazonlinux", "pgdg"], var.postgresql_repo)
+    error_message = "The postgresql_repo is amazonlinux or pgdg."
+  }
+}
+
 variable "package_cache" {
   description = "Directory of RPMs that earlier builds compiled, used where their digest still fits; empty for none."
   type        = string

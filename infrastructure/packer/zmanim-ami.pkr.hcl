@@ -126,7 +126,11 @@ build {
 
   provisioner "shell" {
     execute_command = "sudo env {{ .Vars }} bash -e {{ .Path }}"
-    env             = { STAGING = local.staging, IMAGE_VERSION = var.version }
+    env = {
+      STAGING         = local.staging
+      IMAGE_VERSION   = var.version
+      POSTGRESQL_REPO = var.postgresql_repo
+    }
     inline = [
       join(" ", [
         "bash $STAGING/scripts/run-steps.sh",

@@ -16,7 +16,7 @@ from localcloud import guest
 from rehearsal.standin import debian, mirror, rpms
 from rehearsal.standin.closure import closure, parse
 from rehearsal.standin.inside import inside_script
-from rehearsal.standin.packages import INSTALLED, PAYLOAD, Catalogue, load, required_by
+from rehearsal.standin.packages import INSTALLED, MIRRORED, PAYLOAD, Catalogue, load, required_by
 from rehearsal.standin.templates import copy_rendered
 from support.cache import cached_directory
 from support.digest import file_sha256, files_below, tree_sha256
@@ -110,10 +110,9 @@ def _build_tree(entry: Path, downloads: Path, release: str) -> None:
         inside_script(root, "dress.sh")
     with step(f"{len(specs)} RPMs and their repositories"):
         rpms.build(root, work, downloads / "packages", specs)
-        signer = rpms.sign(root, work, downloads / "packages", catalogue.repositories())
+        signer = rpms.make_repositories(root, work, downloads / "packages", catalogue.repositories())
         _place(signer, root / _SIGNER.lstrip("/"))
-        for repository in catalogue.repositories():
-            rpms.make_repository(root, work, downloads / "packages", repository)
+        mirror.add_packages(entry / "mirror", work / MIRRORED)
     with step("installing what a machine image has"):
         _install(root, work, catalogue, release)
     shutil.rmtree(work)
@@ -121,11 +120,11 @@ def _build_tree(entry: Path, downloads: Path, release: str) -> None:
 
 def _specs(root: Path, downloads: Path, catalogue: Catalogue, release: str) -> dict[str, str]:
     present = debian.installed_packages(root)
-    wanted = {p.name: [source.package for source in p.sources] for p in catalogue.packages}
+    wanted = {p.key: [source.package for source in p.sources] for p in catalogue.packages}
     graph = parse(debian.dependency_graph(root, sorted({name for names in wanted.values() for name in names})))
-    whole = {name: closure(graph, packages, present.keys(), catalogue.left_out) for name, packages in wanted.items()}
+    whole = {key: closure(graph, packages, present.keys(), catalogue.left_out) for key, packages in wanted.items()}
     carried = {
-        package.name: _without_what_others_bring(whole, package.name, wanted, required_by(package, catalogue.packages))
+        package.key: _without_what_others_bring(whole, package.key, wanted, required_by(package, catalogue.packages))
         for package in catalogue.packages
     }
     names = sorted({name for closure_names in carried.values() for name in closure_names})
@@ -139,11 +138,11 @@ def _specs(root: Path, downloads: Path, catalogue: Catalogue, release: str) -> d
 
 
 def _without_what_others_bring(
-    whole: Mapping[str, Sequence[str]], name: str, wanted: Mapping[str, Sequence[str]], required: set[str]
+    whole: Mapping[str, Sequence[str]], key: str, wanted: Mapping[str, Sequence[str]], required: set[str]
 ) -> list[str]:
     # What a package names itself it always carries: two may share one Debian package by their patterns.
     brought = {each for other in required for each in whole[other]}
-    return [each for each in whole[name] if each in wanted[name] or each not in brought]
+    return [each for each in whole[key] if each in wanted[key] or each not in brought]
 
 
 def _place(file: Path, target: Path) -> None:

@@ -20,6 +20,8 @@ SOURCES = (f"redis/{OLDER_SUITE}", "pgvector", "pg-cron")
 _ARTIFACTS = {"redis": "redis", "pgvector": "pgvector", "pg-cron": "pg_cron"}
 # Not every mirror of Debian has every source. Of pg_cron, compiled files do as well: Debian's package of it.
 COMPILED_PACKAGES = {"pg-cron": "postgresql-17-cron"}
+# Packages that are downloaded as files: their names, and the artifacts' in the versions file.
+_PACKAGES = {"pgdg-redhat-repo": "pgdg_repo"}
 # Go writes the versions of a program's modules into it as text.
 _MAKEFILE = Path(__file__).with_name("compiled.mk")
 _RESTIC_VERSION = re.compile(rb"\tgithub\.com/restic/restic\tv([0-9][0-9A-Za-z.-]*)")
@@ -67,6 +69,14 @@ def _pack_compiled(deb: Path, artifact: str, mirror: Path) -> None:
         (tree / "compiled/usr/share/doc" / deb.name.split("_")[0] / "copyright").rename(tree / "LICENSE")
         packed = mirror / f"{tree.name}{COMPILED}.tar.gz"
         run(["tar", "--create", "--gzip", "--file", str(packed), "--directory", scratch, tree.name])
+
+
+def add_packages(mirror: Path, rpms: Path) -> None:
+    """Move the RPMs in `rpms` into `mirror`, named as the versions file looks for them."""
+    for package, artifact in _PACKAGES.items():
+        (rpm,) = rpms.glob(f"{package}-[0-9]*.rpm")
+        version = rpm.name.removeprefix(f"{package}-").split("-")[0]
+        shutil.move(rpm, mirror / f"{artifact}-{version}.noarch.rpm")
 
 
 def add_restic(mirror: Path, program: Path) -> Path:

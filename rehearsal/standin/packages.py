@@ -14,6 +14,8 @@ _HERE = Path(__file__).parent
 PAYLOAD = _HERE / "payload"
 # Of packages that are part of the machine image: they are installed in the tree and offered nowhere.
 INSTALLED = "installed"
+# Of packages that are files to download: they lie in the mirror.
+MIRRORED = "mirrored"
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,25 @@ class Package:
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
     programs: str = ""
+    programs_in: str = "/usr/bin"
     links: Mapping[str, str] = field(default_factory=dict)
     directories: Mapping[str, str] = field(default_factory=dict)
     moved: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     before: str = ""
     after: str = ""
+    own_files: str = ""
+    release: str = "1.amzn2023.standin"
+
+    @property
+    def key(self) -> str:
+        """Return REPOSITORY/NAME: two repositories may offer packages of one name."""
+        return f"{self.repository}/{self.name}"
+
+    @property
+    def payload(self) -> Path:
+        """Return the directory of its own files, which most packages don't have."""
+        return PAYLOAD / (self.own_files or self.name)
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Catalogue:
 
     def repositories(self) -> list[str]:
         """Return the names of the repositories, each once, in their order."""
-        return list(dict.fromkeys(p.repository for p in self.packages if p.repository != INSTALLED))
+        return list(dict.fromkeys(p.repository for p in self.packages if p.repository not in (INSTALLED, MIRRORED)))
 
     def left_out(self, debian_package: str) -> bool:
         """Return whether a Debian package is never followed."""
@@ -81,16 +96,23 @@ def _package(entry: dict[str, object]) -> Package:
 
 
 def required_by(package: Package, packages: Sequence[Package]) -> set[str]:
-    """Return the names of all packages that `package` requires, directly or not.
+    """Return the keys of all packages that `package` requires, directly or not.
 
-    Raises KeyError for a requirement that no package here is.
+    A name means the package of the same repository that has or provides it, else any other's.
+    Raises KeyError for a requirement that no package here meets.
     """
-    by_name = {each.name: each for each in packages}
     found: set[str] = set()
-    ahead = list(package.requires)
+    ahead = [(package.repository, name) for name in package.requires]
     while ahead:
-        name = ahead.pop()
-        if name not in found:
-            found.add(name)
-            ahead += by_name[name].requires
+        met = _met_by(*ahead.pop(), packages)
+        if met.key not in found:
+            found.add(met.key)
+            ahead += [(met.repository, name) for name in met.requires]
     return found
+
+
+def _met_by(repository: str, name: str, packages: Sequence[Package]) -> Package:
+    offers = [each for each in packages if name == each.name or name in each.provides]
+    if not offers:
+        raise KeyError(name)
+    return min(offers, key=lambda each: each.repository != repository)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rehearsal.standin.inside import inside, inside_script
-from rehearsal.standin.packages import PAYLOAD, Catalogue, Package, Source
+from rehearsal.standin.packages import Catalogue, Package, Source
 from rehearsal.standin.templates import render
 from support.errors import Fault
 from support.process import CommandFailed
@@ -81,20 +81,13 @@ def build(root: Path, work: Path, downloads: Path, specs: Mapping[str, str]) -> 
     _packaging(root, work, downloads, command, input="\n".join(specs) + "\n")
 
 
-def sign(root: Path, work: Path, downloads: Path, repositories: Sequence[str]) -> Path:
-    """Sign the RPMs in `work`/`repositories` with a key made for them and return its public half's file.
+def make_repositories(root: Path, work: Path, downloads: Path, repositories: Sequence[str]) -> Path:
+    """Make repositories of the RPMs in `work`/`repositories`, signed by a key of their own; return its public file.
 
     The private half is gone when this returns, so nobody else's package can ever pass. Raises NotPackaged.
     """
-    _packaging(root, work, downloads, ["/bin/sh", f"{_SCRIPTS}/sign.sh", *repositories])
+    _packaging(root, work, downloads, ["/bin/sh", f"{_SCRIPTS}/make-repositories.sh", *repositories])
     return work / "signer.asc"
-
-
-def make_repository(root: Path, work: Path, downloads: Path, repository: str) -> None:
-    """Write the metadata of the repository in `work`/`repository`. Raises NotPackaged."""
-    # Uncompressed packages of known content: what createrepo_c can leave out costs time alone.
-    command = ["createrepo_c", "--quiet", "--general-compress-type=gz", "--no-database", f"{_WORK}/{repository}"]
-    _packaging(root, work, downloads, command)
 
 
 def _packaging(root: Path, work: Path, downloads: Path, command: Sequence[str], input: str | None = None) -> None:
@@ -114,8 +107,8 @@ def plan(
 ) -> dict[str, str]:
     """Return the specs ("REPOSITORY/NAME": text) of all packages, the one with most to unpack first.
 
-    `closures` has the Debian packages that each package carries, `files` their files, `versions` those that the tree
-    has installed.
+    `closures` has the Debian packages that each package (by its key) carries, `files` their files, `versions` those
+    that the tree has installed.
     """
     sizes: dict[str, int] = {}
     specs: dict[str, str] = {}
@@ -123,10 +116,10 @@ def plan(
         sources = {source.package: source for source in package.sources}
         debs = [
             Deb(name, f"{_DOWNLOADS}/{files[name].name}", *_patterns(sources.get(name)))
-            for name in closures.get(package.name, ())
+            for name in closures.get(package.key, ())
         ]
-        key = f"{package.repository}/{package.name}"
-        payload = f"{_WORK}/payload/{package.name}" if (PAYLOAD / package.name).is_dir() else ""
+        key = package.key
+        payload = f"{_WORK}/{OWN_FILES}/{package.payload.name}" if package.payload.is_dir() else ""
         specs[key] = render_package(package, _version(package, files, versions), debs, catalogue.without, payload)
         sizes[key] = sum(files[deb.name].stat().st_size for deb in debs)
     return {key: specs[key] for key in sorted(specs, key=lambda key: -sizes[key])}

@@ -153,6 +153,11 @@ def test_variables_are_texts_that_packer_reads() -> None:
     assert values(Settings())["deprecate_at"] == ""
 
 
+def test_the_route_of_postgresql_s_packages_is_the_setting_s() -> None:
+    assert values(Settings())["postgresql_repo"] == "amazonlinux"
+    assert values(Settings(postgresql_repo="pgdg"))["postgresql_repo"] == "pgdg"
+
+
 def test_paths_do_not_depend_on_where_packer_runs() -> None:
     given = values(Settings())
     assert all(Path(given[name]).is_absolute() for name in ("bundle_dir", "versions_file", "output_dir"))

@@ -82,10 +82,11 @@ def test_everything_that_is_baked_in_changes_the_digest(root: Path) -> None:
     seen.add(digest(root, Settings(source_ami_id="ami-0123456789abcdef0")))
     seen.add(digest(root, Settings(kms_key_id="alias/zmanim")))
     seen.add(digest(root, Settings(root_encrypted=False)))
+    seen.add(digest(root, Settings(postgresql_repo="pgdg")))
     other = root / "other.json"
     other.write_text('{"base": {}}')
     seen.add(digest(root, Settings(versions_file=str(other))))
-    assert len(seen) == 11
+    assert len(seen) == 12
 
 
 def test_what_is_not_baked_in_leaves_the_digest_alone(root: Path) -> None:

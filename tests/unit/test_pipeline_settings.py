@@ -48,6 +48,13 @@ def test_an_empty_flag_or_variable_counts_as_not_given(root: Path, empty: object
     assert load(root, {"ZMANIM_REGION": ""}, {"region": empty}).region == "eu-central-1"
 
 
+def test_postgresql_comes_by_one_of_two_routes(root: Path) -> None:
+    assert load(root, {"ZMANIM_POSTGRESQL_REPO": "pgdg"}).postgresql_repo == "pgdg"
+    with pytest.raises(SettingInvalid) as caught:
+        load(root, {"ZMANIM_POSTGRESQL_REPO": "pgdg17"})
+    assert "amazonlinux or pgdg" in caught.value.expected
+
+
 def test_lists_are_toml_lists_or_comma_separated(root: Path) -> None:
     table(root, 'ami_users = ["111111111111"]')
     assert load(root, {}).ami_users == ("111111111111",)

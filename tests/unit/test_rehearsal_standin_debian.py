@@ -101,6 +101,14 @@ def test_restic_is_packed_under_the_version_that_it_says_itself(tmp_path: Path) 
     assert bz2.decompress(packed.read_bytes()) == program.read_bytes()
 
 
+def test_a_package_to_download_gets_the_name_that_the_versions_file_looks_for(tmp_path: Path) -> None:
+    built = tmp_path / "pgdg-redhat-repo-42.0-67.standin.noarch.rpm"
+    built.write_text("package")
+    (tmp_path / "mirror").mkdir()
+    mirror.add_packages(tmp_path / "mirror", tmp_path)
+    assert (tmp_path / "mirror/pgdg_repo-42.0.noarch.rpm").read_text() == "package"
+
+
 def test_another_program_is_not_taken_for_restic(tmp_path: Path) -> None:
     (tmp_path / "restic").write_bytes(b"\x7fELF of something else")
     with pytest.raises(mirror.NotRestic):

@@ -60,6 +60,14 @@ def test_a_service_is_not_enabled_against_its_preset_and_stops_with_its_package(
     assert "systemctl stop postgresql.service" in spec.partition("%preun")[2].partition("%postun")[0]
 
 
+def test_a_spec_links_programs_from_where_the_package_has_them() -> None:
+    programs = replace(SERVER, programs="/usr/lib/postgresql/17/bin")
+    assert "%{buildroot}/usr/bin/\n" in render_package(programs, "17.12", [])
+    elsewhere = render_package(replace(programs, programs_in="/usr/pgsql-17/bin"), "17.12", [])
+    assert "%{buildroot}/usr/pgsql-17/bin/\n" in elsewhere
+    assert "%{buildroot}/usr/bin/\n" not in elsewhere
+
+
 def test_a_package_of_text_alone_fits_every_machine() -> None:
     assert "BuildArch: noarch" in render_package(replace(SERVER, sources=()), "1", [])
     assert "BuildArch" not in render_package(SERVER, "1", [Deb("x", "/d/x.deb")])
@@ -79,7 +87,10 @@ def test_the_largest_package_is_built_first(tmp_path: Path) -> None:
     large.write_bytes(b"x" * 9)
     packages = tuple(Package(name, "amazonlinux", (Source(name),)) for name in ("small", "large"))
     specs = plan(
-        Catalogue(packages, (), (), {}), {"small": ["small"], "large": ["large"]}, {"small": small, "large": large}, {}
+        Catalogue(packages, (), (), {}),
+        {"amazonlinux/small": ["small"], "amazonlinux/large": ["large"]},
+        {"small": small, "large": large},
+        {},
     )
     assert list(specs) == ["amazonlinux/large", "amazonlinux/small"]
     assert "Version: 2.0\n" in specs["amazonlinux/large"]

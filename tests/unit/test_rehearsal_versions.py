@@ -32,6 +32,7 @@ def production(**artifacts: dict[str, str]) -> dict[str, Any]:
 def mirror(tmp_path: Path) -> Path:
     for name in ("redis-7.0.15.tar.gz", "pgvector-0.8.0.tar.gz", "pg_cron-1.6.5-compiled.tar.gz"):
         (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "pgdg_repo-42.0.noarch.rpm").write_bytes(b"package")
     (tmp_path / "restic_0.19.1_linux_arm64.bz2").write_bytes(b"restic")
     return tmp_path
 
@@ -45,6 +46,7 @@ def test_the_file_of_a_rehearsal_is_as_complete_as_productions(mirror: Path) -> 
     jsonschema.validate(rehearsed, schema)
     assert rehearsed["base"] == genuine["base"]
     assert rehearsed["packages"] == genuine["packages"]
+    assert rehearsed["pgdg_packages"] == genuine["pgdg_packages"]
     assert rehearsed["artifacts"].keys() == genuine["artifacts"].keys()
 
 

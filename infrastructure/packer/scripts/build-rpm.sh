@@ -4,11 +4,27 @@
 # As RPMs, so that `rpm -qa` and the inventory know what was compiled and the next build can use it again.
 # Input:  STAGING; scripts/specs/NAME.spec; the artifact NAME of the versions file.
 
+# What is compiled. PGDG has packages of PostgreSQL's extensions.
+# shellcheck disable=SC2034 # the scripts that source this use it
+case ${POSTGRESQL_REPO} in
+  amazonlinux) readonly -a COMPILED=(redis pgvector pg_cron) ;;
+  pgdg) readonly -a COMPILED=(redis) ;;
+  *) die "POSTGRESQL_REPO is amazonlinux or pgdg, not ${POSTGRESQL_REPO}" ;;
+esac
+
 # What compiling needs, and the finished image must not have. postgresql17-private-devel has libpq's headers.
 # shellcheck disable=SC2034 # the scripts that source this use it
 readonly -a BUILD_PACKAGES=(
   gcc make rpm-build systemd-devel openssl-devel postgresql17-server-devel postgresql17-private-devel
 )
+
+# needed_to_compile prints those of BUILD_PACKAGES that this route needs: with PGDG's PostgreSQL none of the core's.
+needed_to_compile() {
+  local name
+  for name in "${BUILD_PACKAGES[@]}"; do
+    [[ ${POSTGRESQL_REPO} == pgdg && ${name} == postgresql* ]] || echo "${name}"
+  done
+}
 
 # rpm_digest NAME prints what the RPM depends on, as twelve hex digits: the spec, the source, the base and the architecture.
 rpm_digest() {

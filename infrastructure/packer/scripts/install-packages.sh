@@ -2,7 +2,7 @@
 # Makes the system users, then installs every package of the versions file, and what earlier builds compiled, in one
 # transaction.
 #
-# Input:   STAGING.
+# Input:   STAGING, POSTGRESQL_REPO.
 # Output:  the packages, each at its minimum version or newer; package-cache/ used where a digest fits.
 # Twice:   yes.
 set -o errexit -o nounset -o pipefail
@@ -10,13 +10,6 @@ set -o errexit -o nounset -o pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source-path=SCRIPTDIR source=build-rpm.sh
 source "$(dirname "${BASH_SOURCE[0]}")/build-rpm.sh"
-
-# package_list prints "NAME MINIMUM REPOSITORY" lines.
-package_list() {
-  python3 -c 'import json, sys
-for name, package in json.load(open(sys.argv[1]))["packages"].items():
-    print(name, package["minimum"], package["repository"])' "${STAGING}/versions.json"
-}
 
 # The data volume outlives the image: files on it carry numbers, so the numbers are fixed before a package picks its own.
 make_users() {
@@ -33,7 +26,7 @@ make_users() {
 # Only a miss costs: everything that compiling needs comes in the same transaction.
 plan_compiled() {
   local name rpm
-  for name in redis pgvector pg_cron; do
+  for name in "${COMPILED[@]}"; do
     rpm="${STAGING}/package-cache/$(rpm_file_name "${name}")"
     if [[ -f ${rpm} ]]; then
       log "${name}: compiled by an earlier build ($(basename "${rpm}"))"
@@ -45,9 +38,25 @@ plan_compiled() {
   done
 }
 
+# Amazon's repository has packages of the same names, and a better priority. Shut out for good, not for this transaction:
+# a later upgrade must not mix them either.
+use_pgdg() {
+  local -r rpm="${STAGING}/pgdg-repo.rpm" core=/etc/yum.repos.d/amazonlinux.repo
+  download "$(pinned artifacts pgdg_repo url)" "$(pinned artifacts pgdg_repo sha256)" "${rpm}"
+  dnf --assumeyes --quiet install "${rpm}"
+  rm "${rpm}"
+  if ! grep --quiet '^excludepkgs=postgresql\*$' "${core}"; then
+    sed --in-place '/^\[amazonlinux]$/a excludepkgs=postgresql*' "${core}"
+  fi
+  grep --quiet '^excludepkgs=postgresql\*$' "${core}" || die "${core} defines no repository [amazonlinux]"
+}
+
 main() {
   require_environment STAGING
   make_users
+  if [[ ${POSTGRESQL_REPO} == pgdg ]]; then
+    use_pgdg
+  fi
 
   local name minimum repository found
   local -a names=() compiled=()
@@ -62,7 +71,9 @@ main() {
 
   plan_compiled
   if [[ -n ${to_compile} ]]; then
-    names+=("${BUILD_PACKAGES[@]}")
+    while read -r name; do
+      names+=("${name}")
+    done < <(needed_to_compile)
   fi
   dnf --assumeyes --quiet --setopt=install_weak_deps=False install "${names[@]}" "${compiled[@]}"
 

@@ -1,14 +1,36 @@
 #!/usr/bin/env bash
-# Adds pgvector and pg_cron to PostgreSQL 17 and checks that the server and every extension the schema needs are there.
+# Completes PostgreSQL 17 and checks that the server and every extension the schema needs are there.
 #
-# Input:   STAGING; the packages of install-packages.sh.
-# Output:  PostgreSQL 17 with postgis, vector, pg_trgm, unaccent and pg_cron, not configured yet.
+# Input:   STAGING, POSTGRESQL_REPO; the packages of install-packages.sh.
+# Output:  PostgreSQL 17 with postgis, vector, pg_trgm, unaccent and pg_cron, not configured yet; its programs in /usr/bin
+#          whichever route they came by.
 # Twice:   yes.
 set -o errexit -o nounset -o pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source-path=SCRIPTDIR source=build-rpm.sh
 source "$(dirname "${BASH_SOURCE[0]}")/build-rpm.sh"
+
+# PGDG's are in a directory of their own, and its packages link only clients from /usr/bin. With the rest there too,
+# nothing that is shipped has to know the route.
+link_programs() {
+  local program
+  for program in /usr/pgsql-17/bin/*; do
+    [[ -e /usr/bin/$(basename "${program}") ]] || ln --symbolic "${program}" /usr/bin/
+  done
+}
+
+# PGDG marks the release of what it makes. Both sources have packages of the same names, so only that tells.
+check_route() {
+  local name release
+  while read -r name release; do
+    if [[ ${POSTGRESQL_REPO} == pgdg && ${release} != *PGDG* || ${POSTGRESQL_REPO} != pgdg && ${release} == *PGDG* ]]; then
+      die "${name} is not from where POSTGRESQL_REPO says
+  expected: ${POSTGRESQL_REPO}
+  found:    release ${release}"
+    fi
+  done < <(rpm --query --all --queryformat '%{NAME} %{RELEASE}\n' 'postgresql*' 'postgis*' 'pgvector*' 'pg_cron*')
+}
 
 check() {
   local major extension
@@ -37,10 +59,16 @@ check() {
 
 main() {
   require_environment STAGING
-  ensure_rpm pgvector
-  ensure_rpm pg_cron
+  case ${POSTGRESQL_REPO} in
+    amazonlinux)
+      ensure_rpm pgvector
+      ensure_rpm pg_cron
+      ;;
+    pgdg) link_programs ;;
+  esac
+  check_route
   check
-  log "$(postgres --version), PostGIS $(rpm --query --queryformat '%{VERSION}' postgresql17-postgis)"
+  log "$(postgres --version) from ${POSTGRESQL_REPO}"
 }
 
 main "$@"

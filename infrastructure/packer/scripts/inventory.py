@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -20,6 +21,7 @@ OURS = (
     "/usr/lib/systemd/system-preset/00-zmanim.preset",
     "/etc/systemd/system",
 )
+PGDG = Path("/usr/pgsql-17/bin")
 
 
 def lines(*command: str) -> list[str]:
@@ -38,7 +40,9 @@ def packages() -> dict[str, str]:
 def files() -> dict[str, dict[str, Any]]:
     """Return mode, owner and SHA-256 (or target) of every file of ours."""
     found: dict[str, dict[str, Any]] = {}
-    for place in map(Path, OURS):
+    # PostgreSQL's programs, where scripts/install-postgresql.sh had to link them.
+    links = [path for path in Path("/usr/bin").iterdir() if path.is_symlink() and PGDG in path.readlink().parents]
+    for place in [*map(Path, OURS), *sorted(links)]:
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             about = path.lstat()
             if stat.S_ISLNK(about.st_mode):
@@ -76,6 +80,7 @@ def main() -> None:
     inventory = {
         "os": {name: os_release.get(name, "").strip('"') for name in ("NAME", "VERSION", "PRETTY_NAME")},
         "versions": json.loads(Path("/usr/share/zmanim/versions.json").read_text("utf-8")),
+        "postgresql_repo": os.environ["POSTGRESQL_REPO"],
         "release": json.loads(Path("/opt/zmanim/baked/manifest.json").read_text("utf-8")),
         "packages": packages(),
         "users": users(),

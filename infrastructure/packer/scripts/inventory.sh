@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Writes what is in the image, as JSON, into the image and for Packer to fetch.
 #
-# Input:   STAGING.
+# Input:   STAGING, POSTGRESQL_REPO.
 # Output:  /usr/share/zmanim/inventory.json and output/inventory.json.
 # Twice:   yes.
 set -o errexit -o nounset -o pipefail

@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
 # Functions that the build's scripts share. Sourced, never run.
 #
-# Input:  STAGING, the directory that Packer uploaded to (scripts/, files/, bundle/, versions.json, package-cache/).
+# Input:  STAGING, the directory that Packer uploaded to (scripts/, files/, bundle/, versions.json, package-cache/);
+#         POSTGRESQL_REPO, the route of PostgreSQL's packages: amazonlinux (without it) or pgdg.
+
+readonly POSTGRESQL_REPO=${POSTGRESQL_REPO:-amazonlinux}
+export POSTGRESQL_REPO
 
 # Where the finished image keeps the versions file, for validate.sh, the inventory and whoever looks later.
 # shellcheck disable=SC2034 # the scripts that source this use it
@@ -28,6 +32,16 @@ pinned() {
   python3 -c 'import functools, json, sys
 print(functools.reduce(lambda value, key: value[key], sys.argv[2:], json.load(open(sys.argv[1]))))' \
     "${STAGING}/versions.json" "$@"
+}
+
+# package_list prints "NAME MINIMUM REPOSITORY" of every package of the versions file that this route has.
+package_list() {
+  python3 -c 'import json, sys
+versions, route = json.load(open(sys.argv[1])), sys.argv[2]
+packages = {name: each for name, each in versions["packages"].items() if each.get("route", route) == route}
+packages.update(versions["pgdg_packages"] if route == "pgdg" else {})
+for name, package in packages.items():
+    print(name, package["minimum"], package["repository"])' "${STAGING}/versions.json" "${POSTGRESQL_REPO}"
 }
 
 # at_least FOUND MINIMUM succeeds when the version FOUND is MINIMUM or newer.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Removes compilers and headers. A finished image has no use for them, an intruder has.
 #
-# Input:   STAGING.
+# Input:   STAGING, POSTGRESQL_REPO.
 # Output:  none of build-rpm.sh's BUILD_PACKAGES is installed, nor what only they needed.
 # Twice:   yes.
 set -o errexit -o nounset -o pipefail
@@ -27,7 +27,7 @@ main() {
     fi
   done
   # Removing what only the compilers needed must not have taken what was compiled.
-  rpm --query redis pgvector pg_cron postgresql17-server >/dev/null
+  rpm --query "${COMPILED[@]}" postgresql17-server >/dev/null
   log "${#installed[@]} packages removed"
 }
 

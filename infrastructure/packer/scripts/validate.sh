@@ -3,7 +3,7 @@
 #
 # Every failure is told before it ends. It reads what the image keeps (versions.json in /usr/share), not what was
 # uploaded.
-# Input:   STAGING.
+# Input:   STAGING, POSTGRESQL_REPO.
 # Output:  exit code 1 when anything is wrong.
 # Twice:   yes.
 set -o errexit -o nounset -o pipefail
@@ -59,6 +59,17 @@ is() {
   [[ $2 == "$3" ]] || wrong "$1 is $2, and should be $3"
 }
 
+check_packages() {
+  local name minimum repository found
+  while read -r name minimum repository; do
+    found=$(rpm --query --queryformat '%{VERSION}' "${name}") || {
+      wrong "${name} is not installed"
+      continue
+    }
+    at_least "${found}" "${minimum}" || wrong "${name} (${repository}) is ${found}, and should be ${minimum} or newer"
+  done < <(package_list)
+}
+
 check_programs() {
   local program version
   for program in postgres initdb psql pg_dump pg_dumpall pg_restore redis-server redis-cli aws jq; do
@@ -76,8 +87,10 @@ check_programs() {
   [[ ${version} == "postgres (PostgreSQL) 17."* ]] || wrong "postgres --version says ${version}"
   is pg_dump "$(pg_dump --version | cut -d ' ' -f 3)" "$(cut -d ' ' -f 3 <<<"${version}")"
   is redis-server "$(redis-server --version | sed --regexp-extended 's/.* v=([0-9.]+) .*/\1/')" "$(pinned artifacts redis version)"
-  is pgvector "$(rpm --query --queryformat '%{VERSION}' pgvector)" "$(pinned artifacts pgvector version)"
-  is pg_cron "$(rpm --query --queryformat '%{VERSION}' pg_cron)" "$(pinned artifacts pg_cron version)"
+  if [[ ${POSTGRESQL_REPO} == amazonlinux ]]; then
+    is pgvector "$(rpm --query --queryformat '%{VERSION}' pgvector)" "$(pinned artifacts pgvector version)"
+    is pg_cron "$(rpm --query --queryformat '%{VERSION}' pg_cron)" "$(pinned artifacts pg_cron version)"
+  fi
   is restic "$(restic version | cut -d ' ' -f 2)" "$(pinned artifacts restic version)"
   is zmanim-host "$(/opt/zmanim/zmanim-host 2>&1 | head -n 1)" "usage: zmanim-host COMMAND"
 }
@@ -113,6 +126,7 @@ main() {
   require_environment STAGING
   is "${SHIPPED_VERSIONS}" "$(sha256sum <"${SHIPPED_VERSIONS}")" "$(sha256sum <"${STAGING}/versions.json")"
   check_clean
+  check_packages
   check_programs
   check_api
   check_units
