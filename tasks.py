@@ -99,6 +99,7 @@ def validate(_context: Context) -> None:
     source_ami_id="build from exactly this image (setting source_ami_id)",
     instance_type="instance type of the builder (setting instance_type)",
     postgresql_repo="whose PostgreSQL: amazonlinux or pgdg (setting postgresql_repo)",
+    package_cache="--no-package-cache compiles everything anew instead of using what earlier builds compiled",
     **REGION,
     **JSON,
 )
@@ -110,6 +111,7 @@ def build_ami(
     source_ami_id: str = "",
     instance_type: str = "",
     postgresql_repo: str = "",
+    package_cache: bool = True,
     region: str = "",
     json: bool = False,
 ) -> None:
@@ -134,6 +136,7 @@ def build_ami(
         cache=user_cache(),
         workshop=workshop(ROOT, user_cache(), os.environ, lambda each: _bundle(chosen, each).directory),
         replace=replace,
+        package_cache=package_cache,
         dry=context.config.run.dry,
     )
     _print(result, json)
