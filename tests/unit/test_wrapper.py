@@ -1,0 +1,59 @@
+"""./inv says what it lacks before it makes anything, and never takes the Python that it is about to throw away."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OLD_PYTHON = "#!/bin/sh\nexit 1\n"
+# Answers the version check, has no ensurepip, and notes that it was asked.
+NO_VENV = '#!/bin/sh\necho asked >>"$(dirname "$0")/asked"\ncase $2 in *ensurepip*) exit 1 ;; esac\n'
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    (tmp_path / "inv").write_bytes((ROOT / "inv").read_bytes())
+    (tmp_path / "inv").chmod(0o755)
+    (tmp_path / "requirements.txt").write_text("invoke==0\n")
+    return tmp_path
+
+
+def _python(directory: Path, text: str) -> Path:
+    directory.mkdir(parents=True)
+    for name in ("python3", "python3.11", "python3.12", "python3.13"):
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o755)
+    return directory
+
+
+def _inv(clone: Path, *path: Path) -> subprocess.CompletedProcess[str]:
+    search = ":".join([*map(str, path), "/usr/bin", "/bin"])
+    return subprocess.run(
+        [str(clone / "inv"), "--list"], env={"PATH": search}, capture_output=True, text=True, check=False
+    )
+
+
+def test_without_a_new_enough_python_it_says_which_package_to_install(clone: Path) -> None:
+    ended = _inv(clone, _python(clone / "host", OLD_PYTHON))
+    assert ended.returncode == 3
+    assert "3.11" in ended.stderr
+    assert "apt-get install python3" in ended.stderr
+    assert ended.stdout == ""
+
+
+def test_without_python3_venv_it_says_that_in_clear_words(clone: Path) -> None:
+    ended = _inv(clone, _python(clone / "host", NO_VENV))
+    assert ended.returncode == 3
+    assert "python3-venv" in ended.stderr
+    assert not (clone / ".venv").exists()
+
+
+@pytest.mark.incident("with an activated .venv, a changed requirements.txt left neither an old nor a new environment")
+def test_the_python_of_its_own_environment_is_not_what_it_is_made_from(clone: Path) -> None:
+    own, host = _python(clone / ".venv/bin", NO_VENV), _python(clone / "host", NO_VENV)
+    assert _inv(clone, own, host).returncode == 3
+    assert (host / "asked").exists()
+    assert not (own / "asked").exists()
