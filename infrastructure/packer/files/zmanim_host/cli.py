@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from zmanim_host import cluster, environment, memory, migrations, readiness, vault, volume
-from zmanim_host.host import FaultNotes, HostFault, log
+from zmanim_host import cluster, environment, memory, migrations, readiness, redis_files, vault, volume
+from zmanim_host.host import ERROR, FaultNotes, HostFault, log
 
 COMMANDS: Mapping[str, Callable[[], None]] = {
     "data-volume": volume.command,
@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
     "memory": memory.command,
     "environment": environment.command,
     "secrets": vault.command,
+    "redis-check": redis_files.command,
     "migrate": migrations.command,
     "ready": readiness.command,
 }
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         COMMANDS[name]()
     except HostFault as fault:
-        log(f"ERROR: {fault}")
+        log(f"ERROR: {fault}", ERROR)
         notes.put(name, str(fault))
         return 1
     notes.clear(name)

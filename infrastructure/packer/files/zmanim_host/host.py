@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 RUN = Path("/run/zmanim")
+# The journal's priority of what somebody has to look at (syslog's numbers).
+ERROR = 3
 
 
 class HostFault(Exception):
@@ -18,9 +20,11 @@ class HostFault(Exception):
     """
 
 
-def log(message: str) -> None:
-    """Write one line to the journal."""
-    print(message, file=sys.stderr, flush=True)
+def log(message: str, priority: int | None = None) -> None:
+    """Write to the journal, with a priority of syslog's if given; on a terminal, without it."""
+    # What systemd takes off again; every line needs its own.
+    prefix = f"<{priority}>" if priority is not None and "JOURNAL_STREAM" in os.environ else ""
+    print("\n".join(prefix + line for line in message.splitlines()), file=sys.stderr, flush=True)
 
 
 def write_whole(path: Path, content: str, *, mode: int = 0o644) -> None:
@@ -67,7 +71,9 @@ def run(
             input=input,
             stdin=None if input is not None else subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            # A program that quotes a damaged file must not be one more fault.
+            errors="replace",
             timeout=timeout,
             check=False,
         )

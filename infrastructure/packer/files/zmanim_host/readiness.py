@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from zmanim_host import redis_files
 from zmanim_host.host import RUN, FaultNotes, HostFault, log, run, write_whole
 from zmanim_host.postgres import psql
 
@@ -129,6 +130,18 @@ def check_units(notes: Mapping[str, str]) -> str:
     if failed or notes:
         reasons = "".join(f"; {name}: {text}" for name, text in notes.items())
         raise HostFault(f"failed: {', '.join(failed) or 'none now'}{reasons}")
+    return ""
+
+
+def check_redis_files(data: Path = redis_files.DATA) -> str:
+    """No damaged append-only file is waiting for somebody to look at it."""
+    found = redis_files.kept(data)
+    if found:
+        names = ", ".join(str(path) for path in found)
+        raise HostFault(
+            f"Redis's append-only file was damaged and Redis went on with its snapshot; kept for you: {names}."
+            " Take what you need from there and remove it: that ends this alarm"
+        )
     return ""
 
 
@@ -255,6 +268,7 @@ def examine() -> dict[str, Any]:
         "api": api,
         "units": attempt(lambda: check_units(earlier_faults())),
         "timers": attempt(check_timers, required=False),
+        "redis-files": attempt(check_redis_files, required=False),
     }
     return report(
         checks,

@@ -1,0 +1,196 @@
+"""Whether Redis can load its append-only file, and what takes its place when it can't.
+
+Redis itself cuts off a torn tail, and refuses a file that is damaged elsewhere; with a snapshot (dump.rdb) and no
+append-only file it would come up empty, and write its emptiness over the snapshot. So this runs before it: a damaged
+append-only file is moved aside, never removed, and the snapshot becomes the base of a new one.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from zmanim_host.cluster import sync_folder
+from zmanim_host.host import ERROR, HostFault, log, run, write_whole
+
+DATA = Path("/data/redis")
+FOLDER = "appendonlydir"
+MANIFEST = "appendonly.aof.manifest"
+BASE = "appendonly.aof.1.base.rdb"
+SNAPSHOT = "dump.rdb"
+# How many damaged append-only files are kept; the oldest goes when there are more.
+KEPT = 3
+# The exit code and the words of redis-check-aof for a manifest.
+Check = Callable[[Path], tuple[int, str]]
+
+_ANALYZED = re.compile(r"AOF analyzed: filename=(\S+), size=(\d+), ok_up_to=(\d+)")
+_COUNT = re.compile(rb"\*(\d{1,10})\r\n")
+_LENGTH = re.compile(rb"\$(\d{1,10})\r\n")
+_CUT_COUNT = re.compile(rb"\*(?:\d{1,10}\r?)?\Z")
+_CUT_LENGTH = re.compile(rb"\$(?:\d{1,10}\r?)?\Z")
+_NEXT_COMMAND = re.compile(rb"\r\n\*\d{1,10}\r\n\$\d{1,10}\r\n")
+_MULTI = re.compile(rb"\*1\r\n\$5\r\nmulti\r\n", re.IGNORECASE)
+
+
+def check_aof(manifest: Path) -> tuple[int, str]:
+    """Run redis-check-aof, for five minutes at most; HostFault when it comes to no end."""
+    done = run(["redis-check-aof", str(manifest)], timeout=300, may_exit=range(-64, 256))
+    return done.returncode, done.stdout
+
+
+def is_torn(content: bytes | mmap.mmap, start: int) -> bool:
+    """Return whether `content` just stops within a command that begins at `start` (or within its MULTI).
+
+    It does not when anything contradicts the format before the end. A length that reaches beyond the end is a damaged
+    one when whole commands follow it: Redis would cut them all off.
+    """
+    position, size = start, len(content)
+    while position < size:
+        counted = _COUNT.match(content, position)
+        if not counted:
+            return _CUT_COUNT.match(content, position) is not None
+        position = counted.end()
+        for _ in range(int(counted[1])):
+            if position == size:
+                return True
+            measured = _LENGTH.match(content, position)
+            if not measured:
+                return _CUT_LENGTH.match(content, position) is not None
+            end = measured.end() + int(measured[1])
+            if end + 2 > size:
+                return _NEXT_COMMAND.search(content, measured.end()) is None and b"\r\n".startswith(content[end:size])
+            if content[end : end + 2] != b"\r\n":
+                return False
+            position = end + 2
+    return _MULTI.match(content, start) is not None
+
+
+def last_file(manifest: str) -> str | None:
+    """Return the name of the file that Redis was writing to, or None when the manifest names none."""
+    rows = [line.split() for line in manifest.splitlines()]
+    names = [row[1] for row in rows if len(row) >= 6 and row[0] == "file" and row[5] in {"b", "i"}]
+    return names[-1] if names else None
+
+
+def damage(manifest: Path, check: Check) -> str | None:
+    """Return what is wrong with the append-only file, or None when Redis can load it, a torn tail included."""
+    name = last_file(manifest.read_text("utf-8", "replace"))
+    if name is None:
+        # redis-check-aof takes such a manifest for an empty append-only file, and finds nothing wrong.
+        return f"{manifest} names no file"
+    try:
+        code, said = check(manifest)
+    except HostFault as fault:
+        # Redis refuses what it can't load: nothing is lost by letting it judge.
+        log(f"the append-only file could not be checked ({fault}): Redis has to judge by itself")
+        return None
+    if code == 0:
+        return None
+    found = _ANALYZED.findall(said)
+    if found and found[-1][0] == name:
+        whole = int(found[-1][2])
+        with (
+            (manifest.parent / name).open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            if whole < len(content) and is_torn(content, whole):
+                log(f"{name} ends within a command: Redis cuts off what comes after byte {whole}")
+                return None
+    words = [line for line in said.splitlines() if line.strip()]
+    return f"redis-check-aof, exit code {code}: {' / '.join(words[-3:])[:500]}"
+
+
+def is_unused(data: Path) -> bool:
+    """Return whether Redis never held anything here: a new volume, or one whose first start was cut short.
+
+    Redis writes its manifest before it serves: without one, nothing was acknowledged unless a file has content.
+    """
+    written = [path for path in (data / FOLDER).glob("*.incr.aof") if path.stat().st_size]
+    return not written and not (data / SNAPSHOT).exists() and not kept(data)
+
+
+def kept(data: Path) -> list[Path]:
+    """Return the damaged append-only files that are kept, the oldest first."""
+    return sorted(data.glob("damaged-*"))
+
+
+def make_from_snapshot(data: Path, check: Check) -> Path:
+    """Return a new append-only folder, not yet in its place, whose base is the snapshot.
+
+    Raises HostFault when there is no snapshot, or none that Redis could load.
+    """
+    snapshot = data / SNAPSHOT
+    if not snapshot.exists():
+        raise HostFault(f"there is no {snapshot}")
+    folder = data / f".{FOLDER}.unfinished"
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o700)
+    # A link, not a copy: it takes no room on a full volume, and Redis replaces both files, never writes into them.
+    os.link(snapshot, folder / BASE)
+    write_whole(folder / MANIFEST, f"file {BASE} seq 1 type b\n", mode=0o600)
+    code, said = check(folder / MANIFEST)
+    if code or not (folder / BASE).stat().st_size:
+        words = [line for line in said.splitlines() if line.strip()] or ["it is empty"]
+        shutil.rmtree(folder)
+        raise HostFault(f"{snapshot} is damaged too: {words[-1][:200]}")
+    sync_folder(folder)
+    return folder
+
+
+def fall_back(data: Path, reason: str, check: Check, now: Callable[[], float] = time.time) -> None:
+    """Move the damaged append-only folder aside and put one made from the snapshot in its place.
+
+    Cut short after the first rename, the next run finds the snapshot and no folder, and does the rest.
+    Raises HostFault, and changes nothing, when there is no snapshot that could be loaded.
+    """
+    try:
+        made = make_from_snapshot(data, check)
+    except HostFault as fault:
+        raise HostFault(
+            f"Redis's append-only file can't be loaded ({reason}), and no snapshot can take its place ({fault})."
+            " Redis does not start, and nothing was changed: an empty one would hide what was lost. Put a snapshot from"
+            f" a backup to {data / SNAPSHOT} (owner redis) and start redis.service; or keep what is before the damage:"
+            f" redis-check-aof --fix {data / FOLDER / MANIFEST}; or give both up: move {data / FOLDER} and"
+            f" {data / SNAPSHOT} away"
+        ) from fault
+    folder = data / FOLDER
+    taken = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime((data / SNAPSHOT).stat().st_mtime))
+    if folder.exists():
+        aside = data / time.strftime("damaged-%Y%m%dT%H%M%SZ", time.gmtime(now()))
+        folder.rename(aside)
+        log(
+            f"ALARM: Redis's append-only file was damaged ({reason}). It is kept as {aside}; Redis starts with the"
+            f" snapshot of {taken}, and what was written after that is only in the kept copy",
+            ERROR,
+        )
+    else:
+        log(f"no append-only file: made one from the snapshot of {taken}")
+    made.rename(folder)
+    sync_folder(data)
+    for old in kept(data)[:-KEPT]:
+        shutil.rmtree(old)
+        log(f"removed {old}: no more than {KEPT} damaged append-only files are kept", ERROR)
+
+
+def prepare(data: Path, check: Check = check_aof) -> None:
+    """Leave what Redis can load, or HostFault."""
+    manifest = data / FOLDER / MANIFEST
+    if manifest.exists():
+        reason = damage(manifest, check)
+    elif is_unused(data):
+        reason = None
+    else:
+        reason = f"there is no {manifest}"
+    if reason:
+        fall_back(data, reason, check)
+
+
+def command() -> None:
+    """Check Redis's append-only file; if it is damaged, keep it aside and go on with the snapshot."""
+    prepare(DATA)

@@ -1,0 +1,198 @@
+"""Redis's append-only file: a torn tail is Redis's own business, anything else is kept and replaced by the snapshot."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from zmanim_host import readiness
+from zmanim_host.host import HostFault
+from zmanim_host.redis_files import BASE, FOLDER, KEPT, MANIFEST, Check, fall_back, is_torn, kept, last_file, prepare
+
+INCR = "appendonly.aof.1.incr.aof"
+NAMED = f"file {BASE} seq 1 type b\nfile {INCR} seq 1 type i\n"
+
+
+def command(*words: bytes) -> bytes:
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+
+COMMANDS = [command(b"SET", b"key%d" % number, b"value") for number in range(20)]
+WHOLE = b"".join(COMMANDS)
+
+
+def volume(tmp_path: Path, content: bytes = WHOLE, snapshot: str | None = "REDIS good") -> Path:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    (folder / BASE).write_text("REDIS good, old")
+    (folder / INCR).write_bytes(content)
+    (folder / MANIFEST).write_text(NAMED)
+    if snapshot is not None:
+        (tmp_path / "dump.rdb").write_text(snapshot)
+    return tmp_path
+
+
+def checker(whole: int = len(WHOLE)) -> Check:
+    """Return redis-check-aof, as it answers when the last file is whole up to a byte and a base is good or not."""
+
+    def check(manifest: Path) -> tuple[int, str]:
+        if "good" not in (manifest.parent / BASE).read_text():
+            return 1, "--- RDB ERROR DETECTED ---\nRDB preamble of AOF file is not sane, aborting.\n"
+        said = f"AOF analyzed: filename={BASE}, size=10, ok_up_to=10, ok_up_to_line=1, diff=0\n"
+        incr = manifest.parent / INCR
+        size = incr.stat().st_size if incr.exists() else 0
+        if size <= whole:
+            return 0, f"{said}All AOF files and manifest are valid\n"
+        diff = size - whole
+        return 1, f"{said}AOF analyzed: filename={INCR}, size={size}, ok_up_to={whole}, ok_up_to_line=9, diff={diff}\n"
+
+    return check
+
+
+@given(st.integers(min_value=1, max_value=len(WHOLE)))
+def test_a_file_that_stops_anywhere_within_a_command_is_torn(size: int) -> None:
+    begins = max(len(b"".join(COMMANDS[:count])) for count in range(21) if len(b"".join(COMMANDS[:count])) <= size)
+    if begins < size:
+        assert is_torn(WHOLE[:size], begins)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        pytest.param(bytes(50), id="zeros"),
+        pytest.param(WHOLE.replace(b"$5\r\nvalue", b"$7\r\nvalue", 1), id="a length that ends within the next command"),
+        pytest.param(WHOLE.replace(b"$5\r\nvalue", b"$99999\r\nvalue", 1), id="a length beyond the end of the file"),
+        pytest.param(WHOLE.replace(b"*3", b"*9", 1), id="a wrong count"),
+        pytest.param(WHOLE.replace(b"value\r\n", b"value\r\xff", 1), id="no end of a value"),
+        pytest.param(WHOLE, id="whole commands that are refused for another reason"),
+    ],
+)
+def test_what_contradicts_the_format_is_damage_and_no_torn_tail(tail: bytes) -> None:
+    assert not is_torn(WHOLE + tail, len(WHOLE))
+
+
+def test_a_transaction_that_never_ends_is_a_torn_tail() -> None:
+    assert is_torn(WHOLE + command(b"MULTI") + command(b"SET", b"a", b"b"), len(WHOLE))
+
+
+def test_the_last_file_is_the_one_that_redis_writes_to() -> None:
+    assert last_file(f"{NAMED}file old.aof seq 0 type h\n") == INCR
+    assert last_file("") is None
+
+
+def test_a_sound_file_stays_as_it_is(tmp_path: Path) -> None:
+    data = volume(tmp_path)
+    prepare(data, checker())
+    assert (data / FOLDER / INCR).read_bytes() == WHOLE
+    assert kept(data) == []
+
+
+def test_a_torn_tail_is_left_to_redis(tmp_path: Path) -> None:
+    data = volume(tmp_path, WHOLE + COMMANDS[0][:-4])
+    prepare(data, checker())
+    assert (data / FOLDER / INCR).exists()
+    assert kept(data) == []
+
+
+DAMAGED = WHOLE + b"\xff" + WHOLE
+
+
+def test_a_damaged_file_is_kept_whole_and_the_snapshot_takes_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    data = volume(tmp_path, DAMAGED)
+    prepare(data, checker())
+    (copy,) = kept(data)
+    assert re.fullmatch(r"damaged-\d{8}T\d{6}Z", copy.name)
+    assert (copy / INCR).read_bytes() == DAMAGED
+    assert (data / FOLDER / BASE).read_text() == (data / "dump.rdb").read_text() == "REDIS good"
+    assert (data / FOLDER / MANIFEST).read_text() == f"file {BASE} seq 1 type b\n"
+    said = capsys.readouterr().err
+    assert "<3>ALARM: Redis's append-only file was damaged" in said
+    assert str(copy) in said
+    # And it is over with that: the next start finds nothing wrong.
+    prepare(data, checker())
+    assert kept(data) == [copy]
+
+
+@pytest.mark.parametrize("snapshot", [None, "", "REDIS bad"])
+def test_without_a_valid_snapshot_nothing_is_changed_and_redis_must_not_start(
+    tmp_path: Path, snapshot: str | None
+) -> None:
+    data = volume(tmp_path, DAMAGED, snapshot)
+    with pytest.raises(HostFault, match="Redis does not start, and nothing was changed"):
+        prepare(data, checker())
+    assert {path.name for path in data.iterdir()} == {FOLDER} | ({"dump.rdb"} if snapshot is not None else set())
+    assert (data / FOLDER / INCR).read_bytes() == DAMAGED
+
+
+@pytest.mark.incident("a restored dump.rdb beside no append-only file came up as 0 keys, and was overwritten")
+def test_a_restored_snapshot_becomes_the_base_of_the_append_only_file(tmp_path: Path) -> None:
+    (tmp_path / "dump.rdb").write_text("REDIS good")
+    prepare(tmp_path, checker())
+    assert (tmp_path / FOLDER / BASE).read_text() == "REDIS good"
+    assert kept(tmp_path) == []
+
+
+def test_a_run_that_was_cut_between_its_two_renames_is_finished_by_the_next(tmp_path: Path) -> None:
+    data = volume(tmp_path, DAMAGED)
+    (data / FOLDER).rename(data / "damaged-20260101T000000Z")
+    (data / f".{FOLDER}.unfinished").mkdir()
+    prepare(data, checker())
+    assert (data / FOLDER / BASE).exists()
+    assert len(kept(data)) == 1
+
+
+def test_a_manifest_that_lost_its_content_is_not_taken_for_an_empty_redis(tmp_path: Path) -> None:
+    data = volume(tmp_path)
+    (data / FOLDER / MANIFEST).write_text("")
+    prepare(data, lambda manifest: (0, "All AOF files and manifest are valid\n"))
+    assert len(kept(data)) == 1
+
+
+def test_a_volume_on_which_redis_never_served_begins_empty(tmp_path: Path) -> None:
+    prepare(tmp_path, lambda manifest: pytest.fail("there is nothing to check"))
+    # The first start of all was cut short: a base and no manifest yet.
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / BASE).write_text("REDIS good")
+    (tmp_path / FOLDER / INCR).touch()
+    prepare(tmp_path, lambda manifest: pytest.fail("there is nothing to check"))
+    assert kept(tmp_path) == []
+
+
+def test_without_any_file_but_with_a_kept_one_redis_does_not_begin_empty(tmp_path: Path) -> None:
+    (tmp_path / "damaged-20260101T000000Z").mkdir()
+    with pytest.raises(HostFault, match=r"there is no .*dump\.rdb"):
+        prepare(tmp_path, checker())
+
+
+def test_a_check_that_comes_to_no_end_leaves_the_verdict_to_redis(tmp_path: Path) -> None:
+    def hangs(manifest: Path) -> tuple[int, str]:
+        raise HostFault("redis-check-aof: no end after 300 s")
+
+    data = volume(tmp_path, DAMAGED)
+    prepare(data, hangs)
+    assert (data / FOLDER / INCR).read_bytes() == DAMAGED
+
+
+def test_the_newest_three_damaged_files_are_kept(tmp_path: Path) -> None:
+    data = volume(tmp_path)
+    days = iter(range(1, 6))
+    for _ in range(5):
+        fall_back(data, "damaged", checker(), now=lambda: next(days) * 86400.0)
+    assert [path.name for path in kept(data)] == [f"damaged-197001{day:02}T000000Z" for day in (4, 5, 6)]
+    assert KEPT == 3
+
+
+def test_the_alarm_is_on_for_as_long_as_a_damaged_file_is_kept(tmp_path: Path) -> None:
+    assert readiness.check_redis_files(tmp_path) == ""
+    copy = tmp_path / "damaged-20260101T000000Z"
+    copy.mkdir()
+    with pytest.raises(HostFault, match="damaged-20260101T000000Z"):
+        readiness.check_redis_files(tmp_path)
+    copy.rmdir()
+    assert readiness.check_redis_files(tmp_path) == ""
