@@ -71,6 +71,19 @@ def test_redis_persists_within_its_memory_on_the_volume() -> None:
     assert settings["bind"][-1] == "127.0.0.1"
 
 
+def test_every_log_of_ours_is_in_the_journal_and_the_journal_is_bounded() -> None:
+    bounds = sections(FILES / "zmanim-journald.conf")["Journal"]
+    assert {"SystemMaxUse", "RuntimeMaxUse", "RateLimitBurst"} <= set(bounds)
+    postgresql = effective(FILES / "postgresql.conf")
+    assert (postgresql["log_destination"][-1], postgresql["logging_collector"][-1]) == ("stderr", "off")
+    assert effective(FILES / "redis.conf")["logfile"][-1] == '""'
+    for path in FILES.rglob("*"):
+        if path.is_file() and path.suffix != ".pyc":
+            assert "/var/log" not in path.read_text(), path.name
+    for path in UNITS:
+        assert not {"StandardOutput", "StandardError"} & set(sections(path).get("Service", {})), path.name
+
+
 def test_the_included_settings_come_last_so_that_they_win() -> None:
     for name in ("postgresql.conf", "redis.conf"):
         last = [line for line in (FILES / name).read_text().splitlines() if line and line[0] != "#"][-1]

@@ -23,6 +23,7 @@ install_files() {
   install --mode=0644 --target-directory=/opt/zmanim config.env.template database.sql
   install -D --mode=0644 zmanim-tmpfiles.conf /usr/lib/tmpfiles.d/zmanim.conf
   install -D --mode=0644 zmanim-sysctl.conf /usr/lib/sysctl.d/60-zmanim.conf
+  install -D --mode=0644 zmanim-journald.conf /usr/lib/systemd/journald.conf.d/60-zmanim.conf
   install -D --mode=0644 zmanim.preset "${PRESET}"
   install --mode=0644 "${STAGING}/versions.json" "${SHIPPED_VERSIONS}"
 

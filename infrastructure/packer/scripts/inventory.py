@@ -18,6 +18,7 @@ OURS = (
     "/usr/lib/sysusers.d/zmanim.conf",
     "/usr/lib/tmpfiles.d/zmanim.conf",
     "/usr/lib/sysctl.d/60-zmanim.conf",
+    "/usr/lib/systemd/journald.conf.d/60-zmanim.conf",
     "/usr/lib/systemd/system-preset/00-zmanim.preset",
     "/etc/systemd/system",
 )
