@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -148,6 +149,33 @@ def test_every_oneshot_has_a_time_limit() -> None:
 def test_only_the_units_that_need_a_secret_are_given_one() -> None:
     takers = {path.name for path in UNITS if "/run/zmanim/secrets" in path.read_text()}
     assert takers == {"redis.service", "restic-backup.service", "zmanim-api.service"}
+
+
+@pytest.mark.parametrize("name", ["postgresql", "redis", "zmanim-migrate", "zmanim-api", "restic-backup"])
+def test_what_stamps_times_starts_after_the_clock_is_looked_after_and_does_not_need_it(name: str) -> None:
+    unit = sections(FILES / f"{name}.service")["Unit"]
+    assert "chronyd.service" in " ".join(unit["After"]).split()
+    assert not [key for key, values in unit.items() if key != "After" and "chronyd" in " ".join(values)]
+
+
+@pytest.mark.incident("one snapshot dated in the future outlived and hid all that followed")
+@pytest.mark.parametrize(
+    ("chronyc", "refuses"),
+    [
+        ("echo 'Leap status     : Not synchronised'", True),
+        ("echo 'Leap status     : Normal'", False),
+        ("exit 1", False),
+    ],
+)
+def test_nothing_is_backed_up_by_a_clock_that_is_known_to_be_wrong(tmp_path: Path, chronyc: str, refuses: bool) -> None:
+    (tmp_path / "chronyc").write_text(f"#!/bin/sh\n{chronyc}\n")
+    (tmp_path / "chronyc").chmod(0o755)
+    names = ("ZMANIM_ENVIRONMENT", "AWS_REGION", "BACKUP_BUCKET_PREFIX", "BACKUP_PATH")
+    environment = dict.fromkeys(names, "x") | {"CREDENTIALS_DIRECTORY": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin"}
+    done = subprocess.run([FILES / "backup.sh"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    # Without its secrets it ends at the next step, if not here.
+    assert ("the clock is not synchronised" if refuses else "restic-password is missing") in done.stderr
 
 
 @pytest.mark.parametrize(

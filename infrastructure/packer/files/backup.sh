@@ -28,6 +28,15 @@ require_environment() {
   done
 }
 
+# A snapshot dated in the future is never thinned out and hides all that follow. A chronyd that does not answer says
+# nothing about the clock: that is no reason to have no backup.
+check_clock() {
+  local tracking
+  if tracking=$(chronyc -n tracking) && [[ ${tracking} == *"Not synchronised"* ]]; then
+    die "the clock is not synchronised: nothing was backed up (chronyc tracking; systemctl status chronyd)"
+  fi
+}
+
 use_secrets() {
   export RESTIC_PASSWORD_FILE="${CREDENTIALS_DIRECTORY}/backup_restic-password"
   [[ -s ${RESTIC_PASSWORD_FILE} ]] ||
@@ -88,6 +97,7 @@ main() {
   require_environment ZMANIM_ENVIRONMENT AWS_REGION BACKUP_BUCKET_PREFIX BACKUP_PATH CREDENTIALS_DIRECTORY
   export PGHOST=/run/postgresql PGUSER=zmanim_backup PGDATABASE=zmanim
   export RESTIC_REPOSITORY="s3:https://s3.${AWS_REGION}.amazonaws.com/${BACKUP_BUCKET_PREFIX}-${ZMANIM_ENVIRONMENT}/${BACKUP_PATH}"
+  check_clock
   use_secrets
   check_versions
   open_repository
