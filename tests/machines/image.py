@@ -96,9 +96,8 @@ class ImageLab(Lab):
         return instance
 
     def console(self, instance: str) -> str:
-        """Return what a machine has said on its console."""
-        text: str = self.ec2.get_console_output(InstanceId=instance, Latest=True).get("Output", "")
-        return text
+        """Return all that a machine has said on its console; the API shows the last 64 KiB, a few boots."""
+        return control.console(self.cloud, instance)
 
     def said(self, instance: str) -> list[dict[str, Any]]:
         """Return every ready line of a machine, one for each boot."""
@@ -202,21 +201,22 @@ class ImageLab(Lab):
 def image_cloud() -> Iterator[ImageLab]:
     """Start a cloud as a rehearsal does, build the image of this work tree in it, and take it down at the end.
 
-    IMAGE_TEST_CLOUD names a cloud that is up and is left up, with its image if it has one: for working on a test.
+    IMAGE_TEST_STATE names a directory whose cloud is left up with its image, and found there by the next run: for
+    working on a test.
     """
-    given = os.environ.get("IMAGE_TEST_CLOUD")
-    name = given or marks.own_mark().name("image")
+    given = os.environ.get("IMAGE_TEST_STATE")
+    # A mark of this process in its name: `cloud.down` leaves it alone while we live, and takes it down afterwards.
+    name, state = ("image", Path(given)) if given else (marks.own_mark().name("image"), clouds.STATE)
     prepared = clouds.prepare(ROOT, user_cache())
     with tempfile.TemporaryDirectory(prefix="image-", dir="/var/tmp") as directory:
         try:
-            cloud = clouds.start(name, prepared, clouds.STATE, ROOT / "infrastructure" / "iam")
+            cloud = clouds.start(name, prepared, state, ROOT / "infrastructure" / "iam")
             lab = ImageLab(cloud, prepared.standin.root, Path(directory), "")
-            lab.image = _existing(lab) if given else ""
-            lab.image = lab.image or _build(lab, Path(directory) / "clone")
+            lab.image = (_existing(lab) if given else "") or _build(lab, Path(directory) / "clone")
             yield lab
         finally:
             if not given:
-                clouds.stop(name, clouds.STATE)
+                clouds.stop(name, state)
 
 
 def _existing(lab: ImageLab) -> str:

@@ -1,0 +1,7 @@
+"""The cloud and the image of tests/machines, for the long campaign of faults."""
+
+from __future__ import annotations
+
+from tests.machines import conftest as machines
+
+images = machines.images
