@@ -138,6 +138,16 @@ def test_the_ready_line_waits_for_everything_and_needs_nothing() -> None:
     assert ours - {"zmanim-ready.service"} <= waits
 
 
+def test_huge_pages_are_set_before_the_servers_and_only_where_they_can_be() -> None:
+    unit = sections(FILES / "zmanim-huge-pages.service")
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    assert unit["Unit"]["ConditionPathIsReadWrite"] == [str(setting)]
+    assert unit["Unit"]["Before"] == ["postgresql.service redis.service"]
+    assert f"echo madvise >{setting}" in unit["Service"]["ExecStart"][0]
+    # Its sandbox leaves it what it is there for.
+    assert unit["Service"]["ProtectKernelTunables"] == ["no"]
+
+
 @pytest.mark.incident("a hung backup stays 'activating' and is the silent end of backups")
 def test_every_oneshot_has_a_time_limit() -> None:
     for path in UNITS:
