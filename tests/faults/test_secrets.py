@@ -12,8 +12,8 @@ from tests.machines.lab import wait_for
 NASTY = """a b'c"d$e\\f%g/h@i:j?k#l&m`n;o|p>q<r*s~t!u^v{w}x[y](z)=+,.é"""
 ENVIRON = """
 import json, pathlib, subprocess
-pid = subprocess.run(["systemctl", "show", "--property=MainPID", "--value", "zmanim-api"], capture_output=True, text=True)
-raw = pathlib.Path(f"/proc/{pid.stdout.strip()}/environ").read_bytes().decode()
+shown = subprocess.check_output(["systemctl", "show", "--property=MainPID", "--value", "zmanim-api"], text=True)
+raw = pathlib.Path(f"/proc/{shown.strip()}/environ").read_bytes().decode()
 print(json.dumps(dict(pair.split("=", 1) for pair in raw.split("\\0") if "=" in pair)))
 """
 
