@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from zmanim_host import volume
+from zmanim_host.cli import main
 from zmanim_host.host import HostFault
 from zmanim_host.volume import MIB, Choice, Device, choose, find_content, in_use, make_file_system, sample_offsets
 
@@ -110,6 +111,44 @@ def test_mkfs_is_never_told_to_overwrite(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(volume, "run", lambda command, **named: ran.append(command))
     make_file_system(sparse(tmp_path / "disk", MIB), "new")
     assert ran == [["mkfs.xfs", "-q", "-L", "zmanim-data", str(tmp_path / "disk")]]
+
+
+@pytest.mark.parametrize(
+    ("devices", "reason"),
+    [
+        ([], "is no disk that may be a data volume (those are: none)"),
+        ([Device(TWO, {})], "is no disk that may be a data volume (those are: /dev/nvme2n1)"),
+        ([Device(ONE, {"TYPE": "ext4"})], "is not blank and is left untouched; it has TYPE=ext4"),
+        ([Device(ONE, OURS)], "has a data volume already (/dev/nvme1n1)"),
+        ([Device(ONE, {}), Device(TWO, OURS)], "has a data volume already (/dev/nvme2n1)"),
+    ],
+)
+def test_an_operator_s_consent_covers_only_a_blank_volume_beside_no_other(devices: list[Device], reason: str) -> None:
+    with pytest.raises(HostFault) as raised:
+        volume.check_choice(ONE, devices)
+    assert reason in str(raised.value)
+
+
+def test_an_operator_s_command_runs_nothing_on_what_is_no_data_volume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(volume, "run", lambda *arguments, **named: pytest.fail("something was run"))
+    monkeypatch.setattr(volume, "block_devices", lambda: [Device(ONE, {})])
+    assert main(["format-data-volume", str(sparse(tmp_path / "disk", MIB))]) == 1
+    assert "is no disk that may be a data volume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"data"])
+def test_an_operator_s_command_looks_at_the_bytes_too(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+    disk = sparse(tmp_path / "disk", 2 * MIB)
+    disk.write_bytes(bytes(MIB) + content)
+    monkeypatch.setattr(volume, "run", lambda command, **named: ran.append(command))
+    monkeypatch.setattr(volume, "block_devices", lambda: [Device(disk.resolve(), {})])
+    assert main(["format-data-volume", str(disk)]) == (1 if content else 0)
+    assert bool(ran) is not bool(content)
 
 
 def test_partitions_and_holders_are_in_the_way(tmp_path: Path) -> None:

@@ -18,13 +18,18 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
     "migrate": migrations.command,
     "ready": readiness.command,
 }
+# For people, with what they name.
+OPERATOR_COMMANDS: Mapping[str, Callable[[str], None]] = {
+    "format-data-volume": volume.format_command,
+}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; return 0, 1 for a HostFault, 2 for a command that there is not."""
+    if len(arguments) == 2 and arguments[0] in OPERATOR_COMMANDS:
+        return run_for_operator(*arguments)
     if len(arguments) != 1 or arguments[0] not in COMMANDS:
-        lines = [f"  {name:<12} {(function.__doc__ or '').splitlines()[0]}" for name, function in COMMANDS.items()]
-        print("usage: zmanim-host COMMAND\n" + "\n".join(lines), file=sys.stderr)
+        print(usage(), file=sys.stderr)
         return 2
     name = arguments[0]
     notes = FaultNotes()
@@ -36,3 +41,20 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     notes.clear(name)
     return 0
+
+
+def run_for_operator(name: str, argument: str) -> int:
+    """Run a command that a person typed: a fault is told to them alone, and is no alarm of this machine's."""
+    try:
+        OPERATOR_COMMANDS[name](argument)
+    except HostFault as fault:
+        log(f"ERROR: {fault}")
+        return 1
+    return 0
+
+
+def usage() -> str:
+    """Return what commands there are."""
+    every = [*COMMANDS.items(), *((f"{name} DEVICE", function) for name, function in OPERATOR_COMMANDS.items())]
+    lines = [f"  {name:<25} {(function.__doc__ or '').splitlines()[0]}" for name, function in every]
+    return "usage: zmanim-host COMMAND\n" + "\n".join(lines)

@@ -1,7 +1,7 @@
 """Which device is the data volume, and making a file system on it: only when it is blank and the launch consents.
 
 Data was once lost by a boot script that formatted what it did not know. So everything but a blank volume *with*
-consent is left untouched, and the message says what was seen.
+consent, the launch's or an operator's, is left untouched, and the message says what was seen.
 """
 
 from __future__ import annotations
@@ -114,8 +114,17 @@ def make_file_system(path: Path, consent: str | None) -> None:
     if consent != CONSENT:
         raise HostFault(
             f"{path} is blank and the launch does not consent to formatting it: launch with the tag {TAG}={CONSENT}"
-            " for a new volume, or attach the right one"
+            " for a new volume, attach the right one, or, if this one is new, say so here:"
+            f" /opt/zmanim/zmanim-host format-data-volume {ATTACHED_AT}"
         )
+    format_blank(path, f"the launch says ({TAG}={CONSENT})")
+
+
+def format_blank(path: Path, consent: str) -> None:
+    """Make XFS on a device that somebody consented to format; HostFault, and nothing written, unless it is blank.
+
+    `consent` says who it was, for the journal.
+    """
     user = in_use(path)
     if user:
         raise HostFault(f"{path} is in use by {user} and is left untouched")
@@ -126,7 +135,7 @@ def make_file_system(path: Path, consent: str | None) -> None:
         )
     # Never -f: mkfs.xfs itself refuses where it finds something.
     run(["mkfs.xfs", "-q", "-L", LABEL, str(path)], timeout=120)
-    log(f"{path}: made a file system on a blank volume, as the launch says ({TAG}={CONSENT})")
+    log(f"{path}: made a file system on a blank volume, as {consent}")
 
 
 def block_devices() -> list[Device]:
@@ -190,6 +199,31 @@ def look() -> Choice | None:
     """Look for the data volume once."""
     attached = ATTACHED_AT.resolve() if ATTACHED_AT.exists() else None
     return choose(block_devices(), attached)
+
+
+def check_choice(device: Path, devices: Sequence[Device]) -> None:
+    """Raise HostFault unless an operator may format `device` (a real path): blkid sees nothing on it, nor another one.
+
+    That it is blank, and not only unknown to blkid, is for format_blank to find out.
+    """
+    found = next((one for one in devices if one.path == device), None)
+    if found is None:
+        there = ", ".join(str(one.path) for one in devices) or "none"
+        raise HostFault(f"{device} is no disk that may be a data volume (those are: {there}): it is left untouched")
+    labelled = [str(one.path) for one in devices if one.tags.get("LABEL") == LABEL]
+    if labelled:
+        raise HostFault(f"this machine has a data volume already ({', '.join(labelled)}): {device} is left untouched")
+    if found.tags:
+        seen = ", ".join(f"{name}={value}" for name, value in sorted(found.tags.items()))
+        raise HostFault(f"{device} is not blank and is left untouched; it has {seen}")
+
+
+def format_command(name: str) -> None:
+    """Make a file system on DEVICE, a blank volume, by an operator's own consent."""
+    device = Path(name).resolve()
+    check_choice(device, block_devices())
+    format_blank(device, "an operator says")
+    log("now: systemctl start zmanim-data-volume.service && systemctl start zmanim.target")
 
 
 def command() -> None:
