@@ -77,5 +77,5 @@ def test_without_a_valid_snapshot_redis_refuses_and_touches_nothing(images: Imag
     told = start(images, machine)
     assert not told["ok"]
     assert not told["checks"]["redis"]["ok"]
-    assert "no snapshot can take its place (/data/redis/dump.rdb is damaged too" in told["checks"]["units"]["detail"]
+    assert "no snapshot can take its place (/data/redis/dump.rdb is damaged too)" in told["checks"]["units"]["detail"]
     assert images.run(machine, f"cd {DATA}; find . -type f -exec sha256sum {{}} + | sort") == before

@@ -39,7 +39,10 @@ def checker(whole: int = len(WHOLE)) -> Check:
     """Return redis-check-aof, as it answers when the last file is whole up to a byte and a base is good or not."""
 
     def check(manifest: Path) -> tuple[int, str]:
-        if "good" not in (manifest.parent / BASE).read_text():
+        base = (manifest.parent / BASE).read_text()
+        if not base:
+            return 0, f"BASE AOF {BASE} is empty\n"
+        if "good" not in base:
             return 1, "--- RDB ERROR DETECTED ---\nRDB preamble of AOF file is not sane, aborting.\n"
         said = f"AOF analyzed: filename={BASE}, size=10, ok_up_to=10, ok_up_to_line=1, diff=0\n"
         incr = manifest.parent / INCR
@@ -67,11 +70,15 @@ def test_a_file_that_stops_anywhere_within_a_command_is_torn(size: int) -> None:
         pytest.param(WHOLE.replace(b"$5\r\nvalue", b"$99999\r\nvalue", 1), id="a length beyond the end of the file"),
         pytest.param(WHOLE.replace(b"*3", b"*9", 1), id="a wrong count"),
         pytest.param(WHOLE.replace(b"value\r\n", b"value\r\xff", 1), id="no end of a value"),
-        pytest.param(WHOLE, id="whole commands that are refused for another reason"),
     ],
 )
 def test_what_contradicts_the_format_is_damage_and_no_torn_tail(tail: bytes) -> None:
     assert not is_torn(WHOLE + tail, len(WHOLE))
+    assert not is_torn(WHOLE + tail + COMMANDS[0][:-4], len(WHOLE))
+
+
+def test_whole_commands_that_are_refused_for_another_reason_are_no_torn_tail() -> None:
+    assert not is_torn(WHOLE + WHOLE, len(WHOLE))
 
 
 def test_a_transaction_that_never_ends_is_a_torn_tail() -> None:

@@ -101,8 +101,10 @@ def damage(manifest: Path, check: Check) -> str | None:
             if whole < len(content) and is_torn(content, whole):
                 log(f"{name} ends within a command: Redis cuts off what comes after byte {whole}")
                 return None
-    words = [line for line in said.splitlines() if line.strip()]
-    return f"redis-check-aof, exit code {code}: {' / '.join(words[-3:])[:500]}"
+        log(said)
+        return f"{name} is damaged after byte {whole}"
+    log(said)
+    return f"redis-check-aof ends with exit code {code}"
 
 
 def is_unused(data: Path) -> bool:
@@ -136,9 +138,9 @@ def make_from_snapshot(data: Path, check: Check) -> Path:
     write_whole(folder / MANIFEST, f"file {BASE} seq 1 type b\n", mode=0o600)
     code, said = check(folder / MANIFEST)
     if code or not (folder / BASE).stat().st_size:
-        words = [line for line in said.splitlines() if line.strip()] or ["it is empty"]
         shutil.rmtree(folder)
-        raise HostFault(f"{snapshot} is damaged too: {words[-1][:200]}")
+        log(said)
+        raise HostFault(f"{snapshot} is damaged too")
     sync_folder(folder)
     return folder
 
@@ -154,10 +156,9 @@ def fall_back(data: Path, reason: str, check: Check, now: Callable[[], float] = 
     except HostFault as fault:
         raise HostFault(
             f"Redis's append-only file can't be loaded ({reason}), and no snapshot can take its place ({fault})."
-            " Redis does not start, and nothing was changed: an empty one would hide what was lost. Put a snapshot from"
-            f" a backup to {data / SNAPSHOT} (owner redis) and start redis.service; or keep what is before the damage:"
-            f" redis-check-aof --fix {data / FOLDER / MANIFEST}; or give both up: move {data / FOLDER} and"
-            f" {data / SNAPSHOT} away"
+            " Redis does not start, and nothing was changed. Put a backup's snapshot there (owner redis) and start"
+            f" redis.service; or keep what is before the damage: redis-check-aof --fix {data / FOLDER / MANIFEST};"
+            " or begin empty: move both away"
         ) from fault
     folder = data / FOLDER
     taken = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime((data / SNAPSHOT).stat().st_mtime))
