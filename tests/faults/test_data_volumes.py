@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machines.image import STORES, ImageLab
+from tests.machines.image import NOT_ON_THE_ROOT_DISK, STORES, ImageLab
 
 LEFT_ALONE = "left untouched"
 TREE = "cd /data && find postgres -type f -exec sha256sum {} + | sort | sha256sum"
@@ -126,6 +126,17 @@ def test_of_two_candidates_none_is_taken(images: ImageLab, volume: str) -> None:
     images.terminate(machine)
     assert [images.digest(each) for each in (volume, second)] == before
     images.ec2.delete_volume(VolumeId=second)
+
+
+def test_without_a_data_volume_nothing_starts_on_the_root_disk(images: ImageLab) -> None:
+    machine = images.start(data=False)
+    told = images.wait_said(machine, seconds=150)
+    assert not told["ok"]
+    reason = str(told["checks"]["units"]["detail"])
+    assert "no data volume within 90 s: attach one labelled zmanim-data, or a new one at /dev/sdf" in reason
+    assert set(images.active(machine, *STORES).values()) == {"inactive"}
+    assert images.run(machine, NOT_ON_THE_ROOT_DISK) == ""
+    images.terminate(machine)
 
 
 def test_a_volume_that_comes_20_seconds_late_is_waited_for(images: ImageLab, volume: str) -> None:

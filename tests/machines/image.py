@@ -39,6 +39,10 @@ UNITS = (
     "restic-backup.timer",
 )  # fmt: skip
 # What writes to /data: none of it may run on a machine without its data volume.
+# Prints what of the stores' data lies on the root disk: nothing, as it should be.
+NOT_ON_THE_ROOT_DISK = (
+    "find / -xdev \\( -name PG_VERSION -o -name dump.rdb -o -name appendonlydir \\); find /data -xdev -mindepth 1"
+)
 STORES = ("postgresql.service", "redis.service", "zmanim-api.service")
 _READY = re.compile(r"zmanim-ready (\{.*\})[ \r]*\n")
 

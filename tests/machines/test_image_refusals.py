@@ -10,16 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.machines.image import STORES, ImageLab
-
-NOT_ON_THE_ROOT_DISK = (
-    "find / -xdev \\( -name PG_VERSION -o -name dump.rdb -o -name appendonlydir \\); find /data -xdev -mindepth 1"
-)
+from tests.machines.image import NOT_ON_THE_ROOT_DISK, STORES, ImageLab
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The machines by what they lack, all launched at once: one of them waits 90 s for its volume."""
+    """The machines by what they lack, all launched at once. (One without any volume waits 90 s: tests/faults.)"""
 
     machines: dict[str, str]
     key: Path
@@ -39,7 +35,6 @@ def refused(images: ImageLab, tmp_path_factory: pytest.TempPathFactory) -> Itera
     hidden = {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}  # as a launch is that asks for nothing else
     with_key: dict[str, Any] = {"KeyName": "refused"}
     machines = {
-        "no volume": images.start(data=False, **with_key),
         "no consent": images.start(consent=False, **with_key),
         "no environment": images.start(None, **with_key),
         "no tags in the metadata": images.start(MetadataOptions=hidden, **with_key),
@@ -98,10 +93,3 @@ def test_a_foreign_volume_stays_as_it_is_to_the_last_byte(images: ImageLab, refu
     assert set(images.active(machine, *STORES).values()) == {"inactive"}
     images.terminate(machine)
     assert images.digest(refused.foreign) == refused.digest
-
-
-def test_without_a_data_volume_nothing_starts_on_the_root_disk(images: ImageLab, refused: Refused) -> None:
-    machine = refused.machines["no volume"]
-    reason = refusal(images, refused, "no volume")
-    assert "no data volume within 90 s: attach one labelled zmanim-data, or a new one at /dev/sdf" in reason
-    assert set(images.active(machine, *STORES).values()) == {"inactive"}
