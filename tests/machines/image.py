@@ -38,11 +38,11 @@ UNITS = (
     "zmanim-database.service", "zmanim-migrate.service", "zmanim-api.service", "zmanim-ready.service",
     "restic-backup.timer",
 )  # fmt: skip
-# What writes to /data: none of it may run on a machine without its data volume.
 # Prints what of the stores' data lies on the root disk: nothing, as it should be.
 NOT_ON_THE_ROOT_DISK = (
     "find / -xdev \\( -name PG_VERSION -o -name dump.rdb -o -name appendonlydir \\); find /data -xdev -mindepth 1"
 )
+# What writes to /data: none of it may run on a machine without its data volume.
 STORES = ("postgresql.service", "redis.service", "zmanim-api.service")
 _READY = re.compile(r"zmanim-ready (\{.*\})[ \r]*\n")
 
