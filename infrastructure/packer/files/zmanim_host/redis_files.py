@@ -94,13 +94,13 @@ def damage(manifest: Path, check: Check) -> str | None:
     found = _ANALYZED.findall(said)
     if found and found[-1][0] == name:
         whole = int(found[-1][2])
-        with (
-            (manifest.parent / name).open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        ):
-            if whole < len(content) and is_torn(content, whole):
-                log(f"{name} ends within a command: Redis cuts off what comes after byte {whole}")
-                return None
+        with (manifest.parent / name).open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            with content:
+                torn = whole < len(content) and is_torn(content, whole)
+        if torn:
+            log(f"{name} ends within a command: Redis cuts off what comes after byte {whole}")
+            return None
         log(said)
         return f"{name} is damaged after byte {whole}"
     log(said)
