@@ -7,12 +7,10 @@ lacks something, 130 interrupted.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import json as json_format
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 from rich.console import Console
-from rich.table import Table
 
 import toolchain
 from bench import run as benching
@@ -40,6 +37,7 @@ from rehearsal import cloud, host, report
 from rehearsal import run as rehearsing
 from support.cache import user_cache
 from support.errors import Fault
+from support.output import show
 from support.process import interrupt_on_termination
 from support.progress import say
 from toolchain.go import go
@@ -82,7 +80,7 @@ def build_binary(_context: Context, version: str = "", api_dir: str = "", json: 
 
     Changes nothing outside build/. Does nothing when nothing has changed.
     """
-    _print(_bundle(_settings(api_dir=api_dir), parse(version)), json)
+    show(_bundle(_settings(api_dir=api_dir), parse(version)), json)
 
 
 @command()
@@ -139,7 +137,7 @@ def build_ami(
         package_cache=package_cache,
         dry=context.config.run.dry,
     )
-    _print(result, json)
+    show(result, json)
 
 
 @command(**VERSION, ami_id="verify exactly this image instead of a version's", **REGION, **JSON)
@@ -160,7 +158,7 @@ def verify_ami(context: Context, version: str = "", ami_id: str = "", region: st
         ami_id=ami_id,
         dry=context.config.run.dry,
     )
-    _print(result, json)
+    show(result, json)
 
 
 @command(**VERSION, ami_id="publish exactly this image instead of a version's", **REGION, **JSON)
@@ -180,14 +178,14 @@ def publish_ssm(context: Context, version: str = "", ami_id: str = "", region: s
         ami_id=ami_id,
         dry=context.config.run.dry,
     )
-    _print(result, json)
+    show(result, json)
 
 
 @command(environment="prod, verify, …", **REGION, **JSON)
 def account_plan(_context: Context, environment: str = "prod", region: str = "", json: bool = False) -> None:
     """Show what an account still needs for an environment: buckets, secrets, roles, network. Changes nothing."""
     chosen = _settings(region=region)
-    _print(account.plan(_clients(chosen), environment, policies=POLICIES, subnet_id=chosen.subnet_id), json)
+    show(account.plan(_clients(chosen), environment, policies=POLICIES, subnet_id=chosen.subnet_id), json)
 
 
 @command(environment="prod, verify, …", **REGION, **JSON)
@@ -198,7 +196,7 @@ def account_apply(context: Context, environment: str = "prod", region: str = "",
     changes = account.plan(clients, environment, policies=POLICIES, subnet_id=chosen.subnet_id)
     if not context.config.run.dry:
         account.apply(clients, changes)
-    _print(changes, json)
+    show(changes, json)
 
 
 @command(
@@ -241,7 +239,7 @@ def bench(_context: Context, only: list[str] | None = None, runs: int = 0, json:
 
     Starts a cloud of its own and takes it down. Nothing fails for being slow.
     """
-    _print(benching.bench(ROOT, user_cache(), cloud.STATE, only=only or (), runs=runs), json)
+    show(benching.bench(ROOT, user_cache(), cloud.STATE, only=only or (), runs=runs), json)
 
 
 bench.iterable = ["only"]
@@ -255,14 +253,14 @@ def resolve_packages(_context: Context, json: bool = False) -> None:
     or too old, 3 on any other system.
     """
     rows = resolving.resolve(ROOT, resolving.os_release())
-    _print(rows, json)
+    show(rows, json)
     resolving.check(rows)
 
 
 @command(**JSON)
 def contents(_context: Context, json: bool = False) -> None:
     """Write docs/ami-contents.md anew from infrastructure/packer; a test fails when it is out of date."""
-    _print(contents_page.write(ROOT), json)
+    show(contents_page.write(ROOT), json)
 
 
 @command(install="install the Debian packages that are missing", **JSON)
@@ -274,7 +272,7 @@ def doctor(_context: Context, install: bool = False, json: bool = False) -> None
     if install:
         host.install_missing()
     found = host.findings(cloud.STATE)
-    _print(found, json)
+    show(found, json)
     if not all(finding.ok for finding in found):
         raise host.HostIncomplete(found)
 
@@ -291,7 +289,7 @@ def tools_env(_context: Context) -> None:
 @command(**JSON)
 def settings(_context: Context, json: bool = False) -> None:
     """Show every setting, its value and where it came from: pyproject.toml, ZMANIM_<FIELD> or the default."""
-    _print(all_settings.explain(ROOT, os.environ), json)
+    show(all_settings.explain(ROOT, os.environ), json)
 
 
 @command(**CLOUD_NAME, **JSON)
@@ -301,7 +299,7 @@ def cloud_up(_context: Context, name: str = "default", json: bool = False) -> No
     Up already is a success. Its base image, mirror and account are those of a rehearsal.
     """
     prepared = cloud.prepare(ROOT, user_cache())
-    _print(cloud.start(name, prepared, cloud.STATE, POLICIES), json)
+    show(cloud.start(name, prepared, cloud.STATE, POLICIES), json)
 
 
 @command(**CLOUD_NAME)
@@ -316,7 +314,7 @@ def cloud_env(_context: Context, name: str = "") -> None:
 @command(**CLOUD_NAME, **JSON)
 def cloud_ps(_context: Context, name: str = "", json: bool = False) -> None:
     """List the machines of a local cloud."""
-    _print(control.machines(cloud.running(name, cloud.STATE)), json)
+    show(control.machines(cloud.running(name, cloud.STATE)), json)
 
 
 @command(instance="the instance's id (default: the only one that runs)", **CLOUD_NAME)
@@ -360,42 +358,6 @@ def _clients(chosen: Settings) -> Clients:
     clients = aws.connect(chosen.region)
     say(aws.target(clients, os.environ))
     return clients
-
-
-def _print(result: object, as_json: bool) -> None:
-    """Print a result, a frozen dataclass or a list of such: as JSON, or as a table."""
-    plain = _plain(result)
-    if as_json:
-        print(json_format.dumps(plain, indent=2))
-        return
-    if isinstance(plain, Mapping) and list(plain) == ["steps"]:
-        plain = plain["steps"]  # a plan
-    rows = plain if isinstance(plain, list) else [{"": name, " ": value} for name, value in plain.items()]
-    if not rows:
-        say("nothing to do")
-        return
-    table = Table(*rows[0], box=None, header_style="bold")
-    for row in rows:
-        table.add_row(*(_text(value) for value in row.values()))
-    # Piped, a table keeps its long lines whole.
-    Console(width=None if sys.stdout.isatty() else 400).print(table, highlight=False, markup=False)
-
-
-def _plain(value: object) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        shown = (field.name for field in dataclasses.fields(value) if field.repr)
-        return {name: _plain(getattr(value, name)) for name in shown}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if isinstance(value, str) else json_format.dumps(value)
 
 
 namespace = Collection(
