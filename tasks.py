@@ -245,14 +245,15 @@ def bench(_context: Context, only: list[str] | None = None, runs: int = 0, json:
 bench.iterable = ["only"]
 
 
-@command(**JSON)
-def resolve_packages(_context: Context, json: bool = False) -> None:
-    """Check, inside an Amazon Linux 2023, that dnf finds every package of versions.json at the pinned release.
+@command(postgresql_repo=all_settings.help_for("postgresql_repo"), **JSON)
+def resolve_packages(_context: Context, postgresql_repo: str = "", json: bool = False) -> None:
+    """Check, inside an Amazon Linux 2023, that dnf finds every package of a route at the pinned release.
 
-    Installs spal-release there, which brings a repository; nothing else changes. Exit code 1 when something is missing
-    or too old, 3 on any other system.
+    Installs there the one package that brings the route's repository; nothing else changes. Exit code 1 when something
+    is missing or too old, 3 on any other system.
     """
-    rows = resolving.resolve(ROOT, resolving.os_release())
+    route = _settings(postgresql_repo=postgresql_repo).postgresql_repo
+    rows = resolving.resolve(ROOT, resolving.os_release(), route=route)
     show(rows, json)
     resolving.check(rows)
 

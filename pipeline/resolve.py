@@ -1,7 +1,7 @@
-"""resolve-packages: whether dnf finds every package of the versions file, at the pinned release, new enough.
+"""resolve-packages: whether dnf finds every package of a route, at the pinned release, new enough.
 
 Only Amazon Linux 2023 itself can tell, so this runs inside one: a container or an instance. It asks dnf as the build's
-scripts do. The repository of one package (spal-release) brings another repository, so that package gets installed.
+scripts do. One package brings a further repository (spal-release, or PGDG's own), so that one gets installed.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import json
 import os
 import re
 import shlex
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contents import build_packages
 from pipeline.provenance import PACKER_DIRECTORY
+from support.digest import file_sha256
 from support.errors import Fault, HostLacks
 from support.process import Completed, run
 from support.progress import say, step
@@ -28,6 +30,9 @@ _CONTAINER = (
     "cd /zmanim && ./inv resolve-packages'"
 )
 _CORE, _INSTALLED = "amazonlinux", "installed already"
+_PGDG = "pgdg"
+# As install-packages.sh writes into the core's definition: both repositories have packages of these names.
+_EXCLUDED = "--setopt=amazonlinux.excludepkgs=postgresql*"
 _FORMAT = "%{name} %{version} %{release} %{arch} %{reponame}\n"
 
 
@@ -37,6 +42,10 @@ class NotAmazonLinux(HostLacks):
 
 class DnfFailed(Fault):
     """dnf could not be asked: it ended with an error that is not about a package."""
+
+
+class RepositoryNotPinned(Fault):
+    """PGDG's repository package is not the one that the versions file pins, so it is not installed."""
 
 
 class NotResolved(Fault):
@@ -77,12 +86,19 @@ def require_amazon_linux(system: str) -> None:
         )
 
 
-def wanted(root: Path) -> tuple[str, list[Wanted]]:
-    """Return the pinned release and every package that a build of the clone at `root` asks dnf for."""
+def wanted(root: Path, route: str) -> tuple[str, list[Wanted]]:
+    """Return the pinned release and every package that a build by `route` asks dnf for, in the clone at `root`."""
     directory = root / PACKER_DIRECTORY
     versions = json.loads((directory / "versions.json").read_text())
-    names = [Wanted(name, each["repository"], each["minimum"]) for name, each in versions["packages"].items()]
-    building = build_packages((directory / "scripts" / "build-rpm.sh").read_text())
+    packages = {name: each for name, each in versions["packages"].items() if each.get("route", route) == route}
+    packages |= versions["pgdg_packages"] if route == _PGDG else {}
+    names = [Wanted(name, each["repository"], each["minimum"]) for name, each in packages.items()]
+    building = [
+        name
+        for name in build_packages((directory / "scripts" / "build-rpm.sh").read_text())
+        # With PGDG's PostgreSQL nothing of it is compiled.
+        if not (route == _PGDG and name.startswith("postgresql"))
+    ]
     return versions["base"]["release"], names + [Wanted(name, _CORE, "") for name in building]
 
 
@@ -96,26 +112,30 @@ def dnf(command: Sequence[str]) -> Completed:
     return run(command, env={**os.environ, "LC_ALL": "C"}, check=False)
 
 
-def resolve(root: Path, system: str, *, runner: Runner = dnf) -> list[Row]:
-    """Ask dnf for every package alone and for all in one transaction; nothing but spal-release is installed.
+def resolve(root: Path, system: str, *, route: str = _CORE, runner: Runner = dnf) -> list[Row]:
+    """Ask dnf for every package alone and for all in one transaction; only what brings a repository is installed.
 
-    `system` is the text of /etc/os-release.
+    `system` is the text of /etc/os-release, `route` the setting postgresql_repo.
 
-    Raises NotAmazonLinux, DnfFailed. What is missing is in the rows: `check` makes a fault of that.
+    Raises NotAmazonLinux, DnfFailed, RepositoryNotPinned. What is missing is in the rows: `check` makes a fault of it.
     """
     require_amazon_linux(system)
-    release, packages = wanted(root)
-    say(f"release {release}, {len(packages)} packages")
-    with step("add the supplementary repository"):
-        _add_repositories(release, packages, runner)
+    release, packages = wanted(root, route)
+    say(f"route {route}, release {release}, {len(packages)} packages")
+    with step("add the route's repository"):
+        if route == _PGDG:
+            _add_pgdg(root, release, runner)
+        else:
+            _add_spal(release, packages, runner)
+    locked = [f"--releasever={release}", *([_EXCLUDED] if route == _PGDG else [])]
     names = [each.name for each in packages]
     with step("ask for each package"):
-        offered = _query(release, ["--latest-limit=1"], names, runner)
+        offered = _query(locked, ["--latest-limit=1"], names, runner)
         # What the machine image brings is there already; the stand-in of a rehearsal offers it in no repository.
-        present = _query(release, ["--installed"], [name for name in names if name not in offered], runner)
+        present = _query(locked, ["--installed"], [name for name in names if name not in offered], runner)
     rows = [_row(each, offered, present) for each in packages]
     with step("resolve all of them together"):
-        problem = _transaction(release, [row.name for row in rows if row.found], runner)
+        problem = _transaction(locked, [row.name for row in rows if row.found], runner)
     return [*rows, Row("(all in one transaction)", "", "", "" if problem else "resolves", not problem, problem)]
 
 
@@ -137,7 +157,26 @@ def version_key(version: str) -> list[tuple[int, int, str]]:
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
 
 
-def _add_repositories(release: str, packages: Sequence[Wanted], runner: Runner) -> None:
+def _add_pgdg(root: Path, release: str, runner: Runner) -> None:
+    artifact = json.loads((root / PACKER_DIRECTORY / "versions.json").read_text())["artifacts"]["pgdg_repo"]
+    with tempfile.TemporaryDirectory() as directory:
+        package = Path(directory) / "pgdg-repo.rpm"
+        limits = ["--fail", "--silent", "--show-error", "--location", "--max-time", "60", "--max-filesize", "10000000"]
+        fetched = runner(["curl", *limits, "--output", str(package), artifact["url"]])
+        found = file_sha256(package) if fetched.returncode == 0 else _tail(fetched)
+        if found != artifact["sha256"]:
+            raise RepositoryNotPinned(
+                "PGDG's repository package is not what was pinned",
+                expected=f"sha256 {artifact['sha256']} of {artifact['url']}",
+                found=found,
+                fix="compare it with what PGDG signs, then write its checksum into versions.json",
+            )
+        done = runner(["dnf", "--assumeyes", "--quiet", f"--releasever={release}", "install", str(package)])
+    if done.returncode != 0:
+        say(f"PGDG's repository package can't be installed, so its packages won't be found:\n{_tail(done)}")
+
+
+def _add_spal(release: str, packages: Sequence[Wanted], runner: Runner) -> None:
     # As install-packages.sh: first and alone, for it brings the repository that others come from.
     if any(each.name == "spal-release" for each in packages):
         done = runner(["dnf", "--assumeyes", "--quiet", f"--releasever={release}", "install", "spal-release"])
@@ -146,12 +185,12 @@ def _add_repositories(release: str, packages: Sequence[Wanted], runner: Runner) 
 
 
 def _query(
-    release: str, options: Sequence[str], names: Sequence[str], runner: Runner
+    locked: Sequence[str], options: Sequence[str], names: Sequence[str], runner: Runner
 ) -> Mapping[str, tuple[str, str, str]]:
     """Return (version, version-release.architecture, repository) of each package that dnf knows, by its name."""
     if not names:
         return {}
-    command = ["dnf", "--quiet", f"--releasever={release}", "repoquery", *options, f"--queryformat={_FORMAT}", *names]
+    command = ["dnf", "--quiet", *locked, "repoquery", *options, f"--queryformat={_FORMAT}", *names]
     done = runner(command)
     if done.returncode != 0:
         raise DnfFailed(
@@ -183,10 +222,10 @@ def _row(
     return Row(package.name, shown, package.minimum, found, not problem, problem)
 
 
-def _transaction(release: str, names: Sequence[str], runner: Runner) -> str:
+def _transaction(locked: Sequence[str], names: Sequence[str], runner: Runner) -> str:
     """Return what dnf says against installing all of them at once, or nothing."""
     # --assumeno ends with 1 whether dnf would or could not: its words tell.
-    options = ["--assumeno", f"--releasever={release}", "--setopt=install_weak_deps=False"]
+    options = ["--assumeno", *locked, "--setopt=install_weak_deps=False"]
     done = runner(["dnf", *options, "install", *names])
     said = done.stdout + done.stderr
     if "Operation aborted." in said or (done.returncode == 0 and "Nothing to do." in said):

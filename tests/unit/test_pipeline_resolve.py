@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from pipeline import resolve
-from pipeline.resolve import DnfFailed, NotAmazonLinux, NotResolved, Row, check, version_key
+from pipeline.resolve import DnfFailed, NotAmazonLinux, NotResolved, RepositoryNotPinned, Row, check, version_key
 from support.process import Completed
 
 OUTPUTS = Path(__file__).parent / "dnf_outputs"
 BUILDING = "readonly -a BUILD_PACKAGES=(\n  gcc make rpm-build systemd-devel openssl-devel\n)\n"
+PGDG_PACKAGE = b"PGDG's repository package"
 ALL = "(all in one transaction)"
 
 
@@ -36,6 +38,9 @@ class Dnf:
 
     def __call__(self, command: Sequence[str]) -> Completed:
         self.commands.append(list(command))
+        if command[0] == "curl":
+            Path(command[command.index("--output") + 1]).write_bytes(PGDG_PACKAGE)
+            return Completed(0, "", "")
         if "--installed" in command:
             return Completed(0, self.installed, "")
         if "repoquery" in command:
@@ -110,6 +115,41 @@ def test_what_is_missing_too_old_or_elsewhere_is_named(
     assert name in fault.value.found
 
 
+@pytest.fixture
+def pgdg(clone: Path) -> Path:
+    """The same tree, whose PostgreSQL may come from PGDG as well."""
+    path = clone / "infrastructure/packer/versions.json"
+    versions = json.loads(path.read_text())
+    for name in ("spal-release", "postgresql17-server", "postgresql17-postgis"):
+        versions["packages"][name]["route"] = "amazonlinux"
+    versions["pgdg_packages"] = {"postgis35_17": {"minimum": "3.5", "repository": "pgdg17"}}
+    pin = {"url": "https://example.com/repo.rpm", "sha256": hashlib.sha256(PGDG_PACKAGE).hexdigest()}
+    versions["artifacts"] = {"pgdg_repo": pin}
+    path.write_text(json.dumps(versions))
+    return clone
+
+
+def test_the_other_route_asks_for_its_own_packages_with_the_core_s_shut_out(pgdg: Path) -> None:
+    dnf = Dnf()
+    dnf.offered += "postgis35_17 3.5.7 1PGDG.amzn2023 aarch64 pgdg17\n"
+    found = {row.name: row for row in resolve.resolve(pgdg, AMAZON, route="pgdg", runner=dnf)}
+    assert found["postgis35_17"].ok
+    assert not {"spal-release", "postgresql17-server", "postgresql17-postgis"} & found.keys()
+    asking = [command for command in dnf.commands if "repoquery" in command or "--assumeno" in command]
+    assert asking
+    assert all("--setopt=amazonlinux.excludepkgs=postgresql*" in command for command in asking)
+
+
+def test_a_repository_package_that_is_not_the_pinned_one_is_told_and_not_installed(pgdg: Path) -> None:
+    path = pgdg / "infrastructure/packer/versions.json"
+    path.write_text(path.read_text().replace(hashlib.sha256(PGDG_PACKAGE).hexdigest(), "0" * 64))
+    dnf = Dnf()
+    with pytest.raises(RepositoryNotPinned) as fault:
+        resolve.resolve(pgdg, AMAZON, route="pgdg", runner=dnf)
+    assert hashlib.sha256(PGDG_PACKAGE).hexdigest() in fault.value.found
+    assert [command[0] for command in dnf.commands] == ["curl"]
+
+
 def test_an_installed_package_that_is_too_old_is_not_taken(clone: Path) -> None:
     dnf = Dnf()
     dnf.installed = dnf.installed.replace("chrony 4.6.1", "chrony 3.5")
@@ -171,9 +211,11 @@ def test_versions_are_compared_by_their_numbers(older: str, newer: str) -> None:
     assert version_key(older) < version_key(newer)
 
 
-def test_what_the_real_tree_wants_can_be_read() -> None:
-    release, packages = resolve.wanted(Path(__file__).parents[2])
+@pytest.mark.parametrize("route", ["amazonlinux", "pgdg"])
+def test_what_the_real_tree_wants_can_be_read(route: str) -> None:
+    release, packages = resolve.wanted(Path(__file__).parents[2], route)
     names = [each.name for each in packages]
     assert release.startswith("2023.")
-    assert names[0] == "spal-release"
+    assert ("spal-release" in names, "postgis35_17" in names) == (route == "amazonlinux", route == "pgdg")
     assert {"postgresql17-server", "gcc"} <= set(names)
+    assert ("postgresql17-server-devel" in names) == (route == "amazonlinux")
