@@ -25,13 +25,14 @@ def install(fleet: Fleet) -> None:
     ) -> Any:
         volume, instance = backend.get_volume(volume_id), backend.get_instance(instance_id)
         _check_attachable(volume, instance, device_path)
-        running = fleet.known(instance_id)  # while RunInstances makes an instance's volumes, it has no machine yet
-        if running:
+        if not fleet.known(instance_id):  # while RunInstances makes an instance's volumes, it has no machine yet
+            return attach(backend, volume_id, instance_id, device_path, delete_on_termination)
+        with fleet.in_turn(instance_id):  # a boot reads the list of attachments: before both steps or after both
             try:
                 fleet.plug(instance_id, Attachment(volume_id, int(volume.size), device_path))
             except Fault as fault:
                 raise ApiError("InternalError", fault.summary) from fault
-        return attach(backend, volume_id, instance_id, device_path, delete_on_termination)
+            return attach(backend, volume_id, instance_id, device_path, delete_on_termination)
 
     def detach_volume(backend: Any, volume_id: str, instance_id: str, device_path: str) -> Any:
         volume = backend.get_volume(volume_id)

@@ -114,3 +114,13 @@ def test_a_snapshot_keeps_what_the_volume_held_then(lab: Lab) -> None:
     lab.ec2.delete_volume(VolumeId=restored)
     lab.ec2.delete_snapshot(SnapshotId=snapshot)
     assert not list(Path(lab.cloud.directory / "snapshots").glob("*"))
+
+
+def test_a_volume_attached_while_its_machine_boots_is_there_once_it_has_booted(lab: Lab) -> None:
+    volume = str(lab.ec2.create_volume(AvailabilityZone="eu-west-1a", Size=1, VolumeType="gp3")["VolumeId"])
+    instance = lab.launch()
+    lab.ec2.attach_volume(InstanceId=instance, VolumeId=volume, Device="/dev/sdf")
+    lab.wait_online(instance)
+    assert lab.run(instance, "blockdev --getsize64 /dev/sdf") == str(1 << 30)
+    lab.terminate(instance)
+    lab.ec2.delete_volume(VolumeId=volume)
