@@ -229,15 +229,19 @@ def _existing(lab: ImageLab) -> str:
 
 
 def _build(lab: ImageLab, clone: Path) -> str:
-    """Build the image from a copy of this work tree: building in it would disturb whoever works there."""
+    copy_work_tree(clone)
+    told = lab.task("build-ami", "--version", VERSION, "--json", directory=clone)
+    return str(json.loads(told)["ami_id"])
+
+
+def copy_work_tree(clone: Path) -> None:
+    """Copy this work tree: building in it would disturb whoever works there."""
     subprocess.run(["git", "clone", "--quiet", "--local", str(ROOT), str(clone)], check=True)
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
         if (ROOT / name).is_file() and not (ROOT / name).is_symlink():
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, clone / name)
-    told = lab.task("build-ami", "--version", VERSION, "--json", directory=clone)
-    return str(json.loads(told)["ami_id"])
 
 
 def image_files(lab: ImageLab) -> dict[str, Path]:
