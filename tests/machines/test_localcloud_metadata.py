@@ -116,4 +116,8 @@ def test_a_program_inside_reads_its_secret_parameter_with_no_setting_at_all(lab:
     instance = lab.launch_and_wait(IamInstanceProfile={"Name": "reader"})
     read = "aws ssm get-parameter --name /reader/secret --with-decryption --query Parameter.Value --output text"
     assert lab.run(instance, read) == "told"
+    lab.run(instance, "dnf --assumeyes --quiet install python3-boto3")
+    parameter = "boto3.client('ssm').get_parameter(Name='/reader/secret', WithDecryption=True)['Parameter']"
+    script = f"python3 -c \"import boto3; print({parameter}['Value'])\""
+    assert lab.run(instance, f"AWS_DEFAULT_REGION={lab.cloud.region} {script}") == "told"
     lab.terminate(instance)
