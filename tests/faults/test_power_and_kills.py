@@ -184,6 +184,19 @@ def test_a_stale_postmaster_pid_does_not_keep_postgresql_down(images: ImageLab) 
     images.terminate(machine)
 
 
+def test_a_job_of_pg_cron_goes_on_after_a_power_cut(images: ImageLab) -> None:
+    machine = images.serve()
+    images.query(machine, "CREATE TABLE ticks (at timestamptz DEFAULT now())")
+    images.query(machine, "SELECT cron.schedule('tick', '2 seconds', 'INSERT INTO ticks DEFAULT VALUES')")
+    wait_for(lambda: images.query(machine, "SELECT count(*) FROM ticks") != "0", 20, "a row of the job")
+    power_cut(images, machine)
+    restart(images, machine)
+    images.expect_ready(machine, boot=2)
+    since = "SELECT count(*) FROM ticks WHERE at > pg_postmaster_start_time()"
+    wait_for(lambda: int(images.query(machine, since)) > 1, 20, "rows of the job since the boot")
+    images.terminate(machine)
+
+
 def test_a_killed_postmaster_comes_back_with_every_acknowledged_row(images: ImageLab) -> None:
     machine = images.serve()
     prepare(images, machine)
