@@ -26,30 +26,30 @@ MOMENTS = {
 NEAREST = "curl --silent --fail 'http://127.0.0.1:8080/cities/nearest?lat=31.8&lon=35.2'"
 
 
-def catch(machine: str, words: str, delay: float = 0.0) -> int:
-    """Wait for a program of a machine and stop it `delay` seconds later, in the middle of its work; return its pid."""
+def catch(machine: str, words: str, delay: float = 0.0) -> None:
+    """Wait for a program of a machine and stop it `delay` seconds later, in the middle of its work."""
     others: set[str] = set()
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for pid in [path.name for path in Path("/proc").glob("[0-9]*") if path.name not in others]:
+            command = Path("/proc", pid, "cmdline")
             try:
                 if machine not in Path("/proc", pid, "cgroup").read_text():
                     others.add(pid)
-                elif words in Path("/proc", pid, "cmdline").read_text(errors="replace"):
+                elif words in command.read_text(errors="replace"):
                     time.sleep(delay)
                     os.kill(int(pid), signal.SIGSTOP)
-                    return int(pid)
+                    if words in command.read_text(errors="replace"):
+                        return
+                    os.kill(int(pid), signal.SIGCONT)  # it is at something else by now
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it ended while it was looked at
-        time.sleep(0.001)
     raise AssertionError(f"{words} was not seen, or ended within {delay} s")
 
 
 def cut(images: ImageLab, machine: str, words: str, delay: float = 0.0) -> None:
     """Cut a machine's power while a program of it is at work."""
-    pid = catch(machine, words, delay)
-    # Else it had ended: the cut would come too late.
-    assert words in Path("/proc", str(pid), "cmdline").read_text(errors="replace")
+    catch(machine, words, delay)
     power_cut(images, machine)
     assert images.said(machine) == []
 
