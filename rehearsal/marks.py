@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "REHEARSAL_MARK"
+_REAPING_SECONDS = 5.0
 _NAME = re.compile(r"[a-z]+-(\d+)-(\d+)")
 
 
@@ -50,7 +51,9 @@ def mark_of(name: str) -> Mark | None:
 def stop_leftovers(grace: float = 2.0) -> list[int]:
     """End every process that carries the mark of a rehearsal which is dead; return their ids.
 
-    Each gets one SIGTERM and `grace` seconds, then SIGKILL. Processes of a living rehearsal are left alone.
+    Each gets one SIGTERM and `grace` seconds, then SIGKILL. Processes of a living rehearsal are left alone. Waits until
+    process 1 has taken note of those that have ended, which in a container may take it seconds: until then they are
+    listed still.
     """
     left = [pid for pid in _processes() if _is_leftover(pid)]
     for pid in left:
@@ -61,11 +64,19 @@ def stop_leftovers(grace: float = 2.0) -> list[int]:
     for pid in left:
         if _is_leftover(pid):
             _send(pid, signal.SIGKILL)
+    end = time.monotonic() + _REAPING_SECONDS
+    while any(_is_orphan_that_ended(pid) for pid in _processes()) and time.monotonic() < end:
+        time.sleep(0.05)
     return left
 
 
 def _processes() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _is_orphan_that_ended(pid: int) -> bool:
+    state, *fields = _stat(pid) or ["", "0"]
+    return state == "Z" and fields[0] == "1"
 
 
 def _is_leftover(pid: int) -> bool:
@@ -84,12 +95,17 @@ def _is_leftover(pid: int) -> bool:
 
 
 def _start_time(pid: int) -> int | None:
+    fields = _stat(pid)
+    return None if fields is None or fields[0] == "Z" else int(fields[19])
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return what proc(5) says of a process from its state on, or None when there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    state, *fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
-    return None if state == "Z" else int(fields[18])
+    return stat.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
 
 
 def _send(pid: int, number: signal.Signals) -> None:

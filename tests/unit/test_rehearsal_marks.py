@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rehearsal.marks import VARIABLE, Mark, mark_of, own_mark, stop_leftovers
 
@@ -25,6 +26,16 @@ def test_a_process_of_a_dead_rehearsal_is_ended() -> None:
     with _sleeper(DEAD.name()) as process:
         assert process.pid in stop_leftovers()
         assert process.wait(5) != 0
+
+
+def test_an_orphan_of_a_dead_rehearsal_is_not_even_listed_any_more() -> None:
+    script = "sleep 60 >/dev/null 2>&1 & echo $!"
+    said = subprocess.run(
+        ["sh", "-c", script], env={**os.environ, VARIABLE: DEAD.name()}, capture_output=True, text=True, check=True
+    )
+    orphan = int(said.stdout)
+    assert orphan in stop_leftovers()
+    assert not Path(f"/proc/{orphan}").exists()
 
 
 def test_a_process_of_a_living_rehearsal_is_left_alone() -> None:
