@@ -83,10 +83,10 @@ def publish(
     Raises TrialVersion, image's faults (there is none, not this account's, not of that version), NotPublishable,
     NotVerifiedYet, NotWritten, NotReadBack, aws's faults.
     """
-    _refuse_trial(version)
+    refuse_trial(version)
     account = aws.account(clients)
     found = image.find(clients, account, version, ami_id)
-    _refuse_trial(parse(found.version))
+    refuse_trial(parse(found.version))
     _check(found)
     id_name, version_name = (f"{settings.parameter_prefix}/{name}" for name in ("ami-id", "ami-version"))
     meant = {version_name: found.version, id_name: found.ami_id}
@@ -108,7 +108,8 @@ def publish(
     )
 
 
-def _refuse_trial(version: Version | None) -> None:
+def refuse_trial(version: Version | None) -> None:
+    """Raise TrialVersion when a version is given and is a trial; asks nobody."""
     if version and version.trial:
         raise TrialVersion(
             f"{version} is a trial and never published",

@@ -103,3 +103,17 @@ def test_a_bad_version_is_refused_with_exit_code_2_and_no_traceback() -> None:
     assert "Traceback" not in ended.stderr
     assert "expected:" in ended.stderr
     assert ended.stdout == ""
+
+
+def test_a_trial_is_not_published_and_nobody_is_asked_first() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "invoke", "publish-ssm", "--version", "test-mine"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "never published" in ended.stderr
+    assert "127.0.0.1" not in ended.stderr
