@@ -24,7 +24,7 @@ nox.options.parallel = os.cpu_count() or 1
 nox.options.stop_on_first_error = False
 
 PACKER = ROOT / "infrastructure" / "packer"
-PARTS = ["support", "toolchain", "pipeline", "localcloud", "rehearsal", "gate", "bench", "tests"]
+PARTS = ["commands", "support", "toolchain", "pipeline", "localcloud", "rehearsal", "gate", "bench", "tests"]
 SHIPPED_PYTHON = PACKER / "files" / "zmanim_host"
 
 
