@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from support.progress import say
+
+# An entry of the same name that nobody asked for in this time is deleted when a new one is finished. Not at once: two
+# clones may take turns, and a running cloud has its base from here.
+UNUSED_SECONDS = 14 * 24 * 3600
 
 
 def user_cache() -> Path:
@@ -47,12 +53,15 @@ def cached_directory(parent: Path, name: str, digest: str, build: Callable[[Path
     """Return `parent/name-digest`, calling `build(empty directory)` first when it is not there yet.
 
     `digest` must cover everything the result depends on. What `build` raises is raised again and leaves no entry.
+    A finished build deletes the entries of this name that were not asked for in UNUSED_SECONDS.
     """
     entry = cache_entry(parent, name, digest)
     if entry.is_dir():
+        os.utime(entry)
         return entry
     with locked(parent / f".{name}.lock", name):
         if entry.is_dir():
+            os.utime(entry)
             return entry
         unfinished = parent / f".{name}.unfinished"
         if unfinished.exists():
@@ -60,4 +69,17 @@ def cached_directory(parent: Path, name: str, digest: str, build: Callable[[Path
         unfinished.mkdir(parents=True)
         build(unfinished)
         unfinished.rename(entry)
+        _delete_unused(parent, name, before=time.time() - UNUSED_SECONDS)
     return entry
+
+
+def _delete_unused(parent: Path, name: str, before: float) -> None:
+    # `standin-…` is not `standin-tree-…`.
+    ours = re.compile(re.escape(name) + r"-[0-9a-f]{16}")
+    for entry in parent.iterdir():
+        if ours.fullmatch(entry.name) and entry.stat().st_mtime < before:
+            say(f"deleting {entry.name} from the cache: unused for {UNUSED_SECONDS // 86400} days")
+            # By one rename first: a deletion that is interrupted must not leave half an entry under its name.
+            doomed = parent / f".{name}.unfinished"
+            entry.rename(doomed)
+            shutil.rmtree(doomed)
