@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from zmanim_host.host import HostFault
-from zmanim_host.parameters import fetch_required, named_values
+from zmanim_host.parameters import fetch_required
 
 GOOD = {"jwt-secret": "s3cret", "redis-password": "s3cret"}
 
@@ -36,20 +34,6 @@ def answers(*planned: dict[str, str] | Exception):  # type: ignore[no-untyped-de
         return answer
 
     return fetch
-
-
-def test_names_come_without_their_path() -> None:
-    said = json.dumps({"Parameters": [{"Name": "/zmanim/prod/jwt-secret", "Value": "v"}]})
-    assert named_values("/zmanim/prod/", said) == {"jwt-secret": "v"}
-
-
-@pytest.mark.incident("a boot script printed secrets into logs")
-@pytest.mark.parametrize("said", ["{half s3cret", '{"Parameters": [{"Value": "s3cret"}]}', '["s3cret"]', ""])
-def test_an_answer_that_makes_no_sense_is_refused_without_being_repeated(said: str) -> None:
-    with pytest.raises(HostFault) as raised:
-        named_values("/zmanim/prod/", said)
-    assert "s3cret" not in str(raised.value)
-    assert raised.value.__cause__ is None
 
 
 def test_an_outage_is_waited_out_with_growing_pauses() -> None:

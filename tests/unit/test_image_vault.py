@@ -66,10 +66,10 @@ def template_lines() -> dict[str, str]:
 
 
 def test_the_template_names_exactly_what_the_api_is_given() -> None:
-    everything = {known.parameter: "value" for known in API_VARIABLES} | {"redis-password": "value"}
+    everything = {known.name: "value" for known in API_VARIABLES} | {"redis-password": "value"}
     assert set(template_lines()) == set(api_environment(everything))
 
 
 def test_the_template_says_from_which_parameter_each_value_comes() -> None:
-    placeholders = {known.variable: f"__{known.parameter}__" for known in API_VARIABLES}
+    placeholders = {known.variable: f"__{known.name}__" for known in API_VARIABLES}
     assert {name: value for name, value in template_lines().items() if name in placeholders} == placeholders

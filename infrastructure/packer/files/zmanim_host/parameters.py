@@ -1,50 +1,81 @@
-"""Which parameters there are, and reading them from Parameter Store with the instance's role."""
+"""The table of parameters, and reading them from Parameter Store with the instance's role.
+
+The table is the one place that says which parameters there are, who gets each, and which are required: what is written
+for the units (vault.py), config.env.template, the README's table and what account.plan makes agree with it, by tests.
+"""
 
 from __future__ import annotations
 
-import json
+import enum
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from zmanim_host.host import HostFault, log, run
+from zmanim_host import aws, imds
+from zmanim_host.host import HostFault, log
+
+API = "zmanim-api.service"
+REDIS = "redis.service"
+BACKUP = "restic-backup.service"
+
+
+class Need(enum.Enum):
+    """What a machine lacks without a parameter."""
+
+    ALL = "required: without it Redis and the API don't start"
+    # A missing backup is loud by itself, and must not take the service down.
+    BACKUPS = "required for backups: without it they fail"
+    NOTHING = "optional"
 
 
 @dataclass(frozen=True)
-class ApiVariable:
-    """A variable of the API's environment that is a parameter of its own."""
+class Parameter:
+    """One parameter below /zmanim/ENVIRONMENT/, and the units that get it.
 
-    parameter: str
-    variable: str
+    `variable` is the name that the API reads it by, when it is one variable's whole value.
+    """
+
+    name: str
+    need: Need
+    units: tuple[str, ...]
+    variable: str = ""
 
 
-# The variable is the parameter's name in capitals, without exception; the list says which the API reads.
-API_VARIABLES: Sequence[ApiVariable] = tuple(
-    ApiVariable(name, name.upper().replace("-", "_"))
-    for name in (
-        "jwt-secret",
-        "allowed-origins",
-        "clerk-jwks-url",
-        "clerk-issuer",
-        "clerk-audience",
-        "clerk-secret-key",
-        "origin-verify-key",
-        "anthropic-api-key",
-        "openai-api-key",
-        "resend-api-key",
-        "resend-from",
-        "resend-domain",
-        "recaptcha-secret-key",
-        "mapbox-public-token",
-        "web-url",
-        "admin-email",
-        "rate-limit-requests",
-        "rate-limit-duration",
-    )
+def _of_the_api(name: str, need: Need = Need.NOTHING) -> Parameter:
+    # The variable is the parameter's name in capitals, without exception.
+    return Parameter(name, need, (API,), name.upper().replace("-", "_"))
+
+
+PARAMETERS: Sequence[Parameter] = (
+    Parameter("redis-password", Need.ALL, (REDIS, API)),
+    _of_the_api("jwt-secret", Need.ALL),
+    Parameter("restic-password", Need.BACKUPS, (BACKUP,)),
+    *(
+        _of_the_api(name)
+        for name in (
+            "allowed-origins",
+            "clerk-jwks-url",
+            "clerk-issuer",
+            "clerk-audience",
+            "clerk-secret-key",
+            "origin-verify-key",
+            "anthropic-api-key",
+            "openai-api-key",
+            "resend-api-key",
+            "resend-from",
+            "resend-domain",
+            "recaptcha-secret-key",
+            "mapbox-public-token",
+            "web-url",
+            "admin-email",
+            "rate-limit-requests",
+            "rate-limit-duration",
+        )
+    ),
 )
-# Without these nothing may start. restic-password is not among them: a missing backup is loud by itself, and must not
-# take the service down.
-REQUIRED = ("jwt-secret", "redis-password")
+API_VARIABLES = tuple(known for known in PARAMETERS if known.variable)
+REQUIRED = tuple(known.name for known in PARAMETERS if known.need is Need.ALL)
 
 Fetch = Callable[[str], "dict[str, str]"]
 
@@ -52,22 +83,11 @@ Fetch = Callable[[str], "dict[str, str]"]
 def fetch_by_path(path: str) -> dict[str, str]:
     """Return every parameter below `path` (such as /zmanim/prod/), decrypted, by its name without the path.
 
-    One call of the AWS CLI for all of them: it takes a second to start. It follows every page, empty ones too.
-    Raises HostFault with what AWS answered; AWS's errors hold no values.
+    One try. Raises HostFault with what AWS answered; AWS's errors hold no values.
     """
-    command = ["aws", "ssm", "get-parameters-by-path", "--path", path, "--with-decryption"]
-    command += ["--output", "json", "--no-cli-pager", "--cli-connect-timeout", "5", "--cli-read-timeout", "10"]
-    # It has no other home to look for settings in; one try of its own, because we retry.
-    done = run(command, timeout=60, environment={"HOME": "/nonexistent", "AWS_MAX_ATTEMPTS": "1"})
-    return named_values(path, done.stdout)
-
-
-def named_values(path: str, answer: str) -> dict[str, str]:
-    """Return the values by name from the CLI's JSON; HostFault (without the text) when it is not what was expected."""
-    try:
-        return {item["Name"][len(path) :]: item["Value"] for item in json.loads(answer)["Parameters"]}
-    except (ValueError, KeyError, TypeError):
-        raise HostFault(f"Parameter Store's answer for {path} can't be understood") from None
+    # The role's keys are asked for at each try: while a machine waits for its secrets, they may come to an end.
+    credentials = aws.instance_credentials(imds.connect(wait=5))
+    return aws.get_parameters_by_path(aws.Session(os.environ["AWS_REGION"], credentials), path)
 
 
 def fetch_required(
@@ -93,7 +113,7 @@ def fetch_required(
                 return values
             reason = f"missing or empty in Parameter Store: {', '.join(missing)}"
         except HostFault as fault:
-            reason = str(fault)
+            reason = f"{path}: {fault}"
         if clock() + pause >= deadline:
             raise HostFault(f"the secrets can't be had: {reason}")
         log(f"{reason}; trying again in {pause:.0f} s")

@@ -26,8 +26,8 @@ def api_environment(values: Mapping[str, str]) -> dict[str, str]:
         "REDIS_URL": f"redis://zmanim:{url_part(values['redis-password'])}@127.0.0.1:6379/0",
     }
     for known in API_VARIABLES:
-        if known.parameter in values:
-            environment[known.variable] = values[known.parameter]
+        if known.name in values:
+            environment[known.variable] = values[known.name]
     return environment
 
 
