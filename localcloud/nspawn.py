@@ -192,7 +192,8 @@ class NspawnMachine:
             f"--machine={self.spec.name}", f"--hostname={self.spec.interface.hostname}",
             f"--network-namespace-path={self.spec.interface.namespace}",
             # Without a private network of systemd-nspawn's own making this capability would be taken away.
-            "--capability=CAP_NET_ADMIN",
+            # The other one is an instance's own too: with it root may read what another process has mapped.
+            "--capability=CAP_NET_ADMIN,CAP_CHECKPOINT_RESTORE",
             # A console that can be written to (/dev/console exists) and that nobody types on.
             "--console=read-only", f"--kill-signal={_POWER_OFF}",
             "--link-journal=no", "--resolv-conf=off", "--timezone=off", "--notify-ready=no",
