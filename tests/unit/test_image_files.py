@@ -111,7 +111,8 @@ def test_every_unit_that_can_be_enabled_is_in_the_preset() -> None:
     enabled = {line.split()[1] for line in lines if line.startswith("enable ")}
     ours = {path.name for path in UNITS if "Install" in sections(path)}
     assert ours <= enabled
-    assert enabled - ours == {"chronyd.service", "amazon-ssm-agent.service"}
+    packaged = {"chronyd.service", "sshd.service", "amazon-ssm-agent.service", "amazon-cloudwatch-agent.service"}
+    assert enabled - ours == packaged
 
 
 @pytest.mark.incident("services started on the root disk while /data was missing")

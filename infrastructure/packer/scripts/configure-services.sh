@@ -24,6 +24,9 @@ install_files() {
   install -D --mode=0644 zmanim-tmpfiles.conf /usr/lib/tmpfiles.d/zmanim.conf
   install -D --mode=0644 zmanim-sysctl.conf /usr/lib/sysctl.d/60-zmanim.conf
   install -D --mode=0644 zmanim-journald.conf /usr/lib/systemd/journald.conf.d/60-zmanim.conf
+  install -D --mode=0644 zmanim-sshd.conf /etc/ssh/sshd_config.d/00-zmanim.conf
+  install --mode=0644 --target-directory=/etc/zmanim cloudwatch-agent.json.template
+  install -D --mode=0644 zmanim-cloudwatch-agent.conf "${UNITS}/amazon-cloudwatch-agent.service.d/zmanim.conf"
   install -D --mode=0644 zmanim.preset "${PRESET}"
   install --mode=0644 "${STAGING}/versions.json" "${SHIPPED_VERSIONS}"
 
@@ -33,6 +36,22 @@ install_files() {
   install --mode=0644 --target-directory=/opt/zmanim/zmanim_host zmanim_host/*.py
   python3 -m compileall -q --invalidation-mode checked-hash /opt/zmanim/zmanim_host
   cd /
+}
+
+# The agent's own word on its configuration, by its own schema. What it makes of it is of the bake, and goes away again.
+configure_cloudwatch_agent() {
+  local -r agent=/opt/aws/amazon-cloudwatch-agent
+  local said
+  # The agent reads the journal as its own user.
+  usermod --append --groups systemd-journal cwagent
+  install --directory --mode=0755 "${agent}/etc"
+  ZMANIM_ENVIRONMENT=bake /opt/zmanim/zmanim-host cloudwatch-agent
+  mv "${agent}/etc/amazon-cloudwatch-agent.json" "${STAGING}/cloudwatch-agent.json"
+  said=$("${agent}/bin/amazon-cloudwatch-agent-ctl" -a fetch-config -m ec2 -c "file:${STAGING}/cloudwatch-agent.json" 2>&1) ||
+    die "the CloudWatch agent refuses its configuration
+${said}"
+  rm --recursive --force "${agent}"/etc/amazon-cloudwatch-agent.* "${agent}"/logs/*
+  install --directory --mode=0755 "${agent}/etc/amazon-cloudwatch-agent.d"
 }
 
 # The release is laid out so that a later one replaces it by one rename of a link. The baked one stays as the floor.
@@ -76,6 +95,7 @@ enable_units() {
 main() {
   require_environment STAGING IMAGE_VERSION
   install_files
+  configure_cloudwatch_agent
   install_release
   enable_units
 }

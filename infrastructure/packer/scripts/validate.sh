@@ -107,6 +107,25 @@ check_api() {
   is "what others can write" "$(find /opt/zmanim -not -type l -perm /022 | head -n 1)" ""
 }
 
+# Every line of ours, as sshd itself sums its files up. It does not say a word without a host key, and the image has none.
+check_sshd() {
+  local -r key="${STAGING}/host-key"
+  local effective name value
+  rm --force "${key}" "${key}.pub"
+  ssh-keygen -q -t ed25519 -N "" -f "${key}"
+  effective=$(/usr/sbin/sshd -T -h "${key}" -C user=root,host=elsewhere,addr=192.0.2.1) || wrong "sshd -T ends with exit code $?"
+  while read -r name value; do
+    [[ -z ${name} || ${name} == "#"* ]] || grep --quiet --line-regexp --fixed-strings "${name,,} ${value}" <<<"${effective}" ||
+      wrong "sshd's effective ${name} is $(grep "^${name,,} " <<<"${effective}"), and should be ${value}"
+  done </etc/ssh/sshd_config.d/00-zmanim.conf
+}
+
+check_cloudwatch_agent() {
+  local -r agent=/opt/aws/amazon-cloudwatch-agent
+  absent "${agent}"/etc/amazon-cloudwatch-agent.{json,toml,yaml} "${agent}"/etc/amazon-cloudwatch-agent.d/* "${agent}"/logs/*
+  [[ " $(id --name --groups cwagent) " == *" systemd-journal "* ]] || wrong "cwagent may not read the journal"
+}
+
 check_units() {
   local verb unit
   while read -r verb unit; do
@@ -129,6 +148,8 @@ main() {
   check_packages
   check_programs
   check_api
+  check_sshd
+  check_cloudwatch_agent
   check_units
   ((failures == 0)) || die "${failures} things are wrong with the image"
   log "the image is clean and everything in it runs"

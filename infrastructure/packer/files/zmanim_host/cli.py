@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from zmanim_host import cluster, environment, memory, migrations, readiness, redis_files, vault, volume
+from zmanim_host import cloudwatch, cluster, environment, memory, migrations, readiness, redis_files, vault, volume
 from zmanim_host.host import ERROR, FaultNotes, HostFault, log
 
 COMMANDS: Mapping[str, Callable[[], None]] = {
@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
     "redis-check": redis_files.command,
     "migrate": migrations.command,
     "ready": readiness.command,
+    "cloudwatch-agent": cloudwatch.command,
 }
 # For people, with what they name.
 OPERATOR_COMMANDS: Mapping[str, Callable[[str], None]] = {
