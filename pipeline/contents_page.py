@@ -214,7 +214,7 @@ def _ports(found: Contents) -> list[str]:
         "## Ports",
         "",
         *_table(("who", "listens on", ""), rows),
-        "sshd listens on 22: keys only, and never root (`zmanim-sshd.conf`). Security groups decide who reaches it at all.",
+        "sshd listens on 22: keys only, and never root (`zmanim-sshd.conf`). Security groups decide who reaches it.",
         "",
     ]
 
