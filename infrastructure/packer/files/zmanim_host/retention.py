@@ -1,0 +1,132 @@
+"""Which runs of the backup are kept: 7 days, then 4 weeks older than those, then 3 months older than those.
+
+Pure. Only complete runs are counted, and only what is dated up to now: a run from the future takes nobody's place, and
+is not removed either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+DAYS, WEEKS, MONTHS = 7, 4, 3
+# An incomplete run is looked at by a person, or was cut short: nobody needs it longer.
+INCOMPLETE_DAYS = 2
+# As far as S3 lets a clock be wrong.
+TOLERANCE = timedelta(minutes=15)
+# The parts in which a Sunday's check reads the repository, one after the other.
+CHECK_PARTS = 4
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the backup: its snapshots, the last of which is `record` (None when it was cut short).
+
+    `time` is UTC: the record's, or that of the newest snapshot. An `adoption` has no data; it says whose the
+    repository is from then on. `system` is the cluster that a record or an adoption is of.
+    """
+
+    id: str
+    time: datetime
+    snapshots: tuple[str, ...]
+    record: str | None = None
+    adoption: bool = False
+    system: str = ""
+
+
+@dataclass(frozen=True)
+class Thinning:
+    """What is kept and what goes, each run with the reason; `future` are the kept ones that are dated after now."""
+
+    keep: Mapping[Run, str]
+    forget: Mapping[Run, str]
+    future: Sequence[Run]
+
+
+def plan(runs: Iterable[Run], now: datetime) -> Thinning:
+    """Return what is kept of `runs` at `now` (UTC)."""
+    everything = sorted(runs, key=lambda run: (run.time, run.id), reverse=True)
+    future = [run for run in everything if is_future(run, now)]
+    past = [run for run in everything if not is_future(run, now)]
+    keep = dict.fromkeys(future, "dated in the future")
+    complete = [run for run in past if run.record]
+    keep.update(kept(complete))
+    forget: dict[Run, str] = {}
+    for run in past:
+        if run in keep:
+            continue
+        if run.record:
+            forget[run] = "a newer run stands for its day, week or month"
+        elif run.adoption:
+            # It has done its work once a run of the same owner follows it.
+            if complete and complete[0].time > run.time:
+                forget[run] = "an adoption that a complete run has followed"
+            else:
+                keep[run] = "says whose this repository is"
+        elif run.time <= now - timedelta(days=INCOMPLETE_DAYS):
+            forget[run] = "incomplete"
+        else:
+            keep[run] = f"incomplete, not yet {INCOMPLETE_DAYS} days old"
+    return Thinning(keep, forget, future)
+
+
+def kept(complete: Sequence[Run]) -> dict[Run, str]:
+    """Return which of these runs stay, the newest first; all of them are complete and dated in the past."""
+    chosen: dict[Run, str] = {}
+    rest: Sequence[Run] = complete
+    for most, what, period in ((DAYS, "day", _day), (WEEKS, "week", _week), (MONTHS, "month", _month)):
+        newest: dict[object, Run] = {}
+        for run in rest:
+            newest.setdefault(period(run), run)
+        stay = list(newest.values())[:most]
+        chosen.update(dict.fromkeys(stay, f"the newest of its {what}"))
+        if len(stay) < most:
+            break
+        # Only what is older than these counts for the longer periods: the rules add up and do not overlap.
+        oldest = min(run.time.date() for run in stay)
+        rest = [run for run in rest if run.time.date() < oldest]
+    return chosen
+
+
+def is_future(run: Run, now: datetime) -> bool:
+    """Return whether a run is dated after `now`, by more than clocks differ."""
+    return run.time > now + TOLERANCE
+
+
+def newest_complete(runs: Iterable[Run], now: datetime) -> Run | None:
+    """Return the complete run that `--latest` means: the newest that is not dated in the future."""
+    complete = [run for run in runs if run.record and not is_future(run, now)]
+    return max(complete, key=lambda run: (run.time, run.id), default=None)
+
+
+def owner(runs: Iterable[Run], now: datetime) -> str | None:
+    """Return the system identifier of the cluster that these backups are of; None for a repository without any.
+
+    What is dated in the future counts when there is nothing else: such a repository belongs to somebody all the same.
+    """
+    owned = [run for run in runs if run.system]
+    past = [run for run in owned if not is_future(run, now)]
+    return max(past or owned, key=lambda run: (run.time, run.id)).system if owned else None
+
+
+def check_part(day: date) -> int:
+    """Return which of the CHECK_PARTS parts (from 1) is read in the week of `day`: each in turn, at a year's end too."""
+    return (day.toordinal() - 1) // 7 % CHECK_PARTS + 1
+
+
+def is_check_day(day: date) -> bool:
+    """Return whether the repository is checked on that day: on Sundays."""
+    return day.weekday() == 6
+
+
+def _day(run: Run) -> object:
+    return run.time.date()
+
+
+def _week(run: Run) -> object:
+    return run.time.isocalendar()[:2]
+
+
+def _month(run: Run) -> object:
+    return (run.time.year, run.time.month)

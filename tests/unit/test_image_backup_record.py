@@ -1,0 +1,82 @@
+"""The completion record: what is written is what is read, and nothing torn or foreign passes for one."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from zmanim_host.backup_record import (
+    CompletionRecord,
+    DatabasePart,
+    GlobalsPart,
+    RedisPart,
+    database_part,
+    from_json,
+    part_to_json,
+    to_json,
+)
+from zmanim_host.host import HostFault
+
+texts = st.text(max_size=20)
+counts = st.integers(min_value=0, max_value=2**63)
+moments = st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2100, 1, 1)).map(
+    lambda time: time.replace(microsecond=0, tzinfo=UTC)
+)
+databases = st.builds(
+    DatabasePart, texts, texts, counts, st.dictionaries(texts, counts, max_size=3), st.dictionaries(texts, texts)
+)
+records = st.builds(
+    CompletionRecord,
+    run=texts,
+    environment=texts,
+    started=moments,
+    finished=moments,
+    image_version=texts,
+    instance_id=texts,
+    system_identifier=texts,
+    databases=st.lists(databases, max_size=3).map(tuple),
+    globals=st.builds(GlobalsPart, texts, counts, st.lists(texts, max_size=3).map(tuple)),
+    redis=st.builds(RedisPart, texts, counts, texts, counts, counts),
+    versions=st.dictionaries(texts, texts, max_size=3),
+)
+
+
+@given(records)
+def test_a_record_comes_back_as_it_was_written(record: CompletionRecord) -> None:
+    assert from_json(to_json(record)) == record
+
+
+@given(records, st.data())
+def test_a_torn_record_is_none(record: CompletionRecord, data: st.DataObject) -> None:
+    text = to_json(record).rstrip()
+    cut = data.draw(st.integers(min_value=0, max_value=len(text) - 1))
+    with pytest.raises(HostFault):
+        from_json(text[:cut])
+
+
+@given(records, st.sampled_from(["run", "databases", "globals", "redis", "versions", "started", "system_identifier"]))
+def test_a_record_that_lacks_something_is_none(record: CompletionRecord, name: str) -> None:
+    told = json.loads(to_json(record))
+    del told[name]
+    with pytest.raises(HostFault, match="can't be understood"):
+        from_json(json.dumps(told))
+
+
+def test_a_newer_image_s_record_is_told_from_a_damaged_one() -> None:
+    with pytest.raises(HostFault, match="newer image"):
+        from_json('{"format": 2}')
+
+
+@pytest.mark.parametrize("value", ["7", -1, True, None, 1.5])
+def test_a_count_is_a_count(value: object) -> None:
+    told = {"name": "n", "snapshot": "s", "bytes": value, "rows": {}, "extensions": {}}
+    with pytest.raises(TypeError):
+        database_part(told)
+
+
+def test_a_part_can_be_put_down_and_taken_up() -> None:
+    part = DatabasePart("zmanim", "ab12", 10, {'public."od|d"': 3}, {"postgis": "3.5"})
+    assert database_part(json.loads(part_to_json(part))) == part

@@ -1,0 +1,181 @@
+"""Retention: 7 days, 4 older weeks, 3 older months, of complete runs only, whatever a clock says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from zmanim_host.retention import (
+    CHECK_PARTS,
+    Run,
+    check_part,
+    is_check_day,
+    is_future,
+    kept,
+    newest_complete,
+    owner,
+    plan,
+)
+
+START = datetime(2026, 1, 1, 3, 2, tzinfo=UTC)
+OURS, OTHERS = "7000000000000000001", "7000000000000000002"
+
+
+def night(number: int, *, complete: bool = True, hours: float = 0) -> Run:
+    time = START + timedelta(days=number, hours=hours)
+    name = f"n{number}-{hours}"
+    return Run(name, time, (f"{name}-db", f"{name}-rec"), f"{name}-rec" if complete else None, system=OURS)
+
+
+def adoption(number: int, system: str) -> Run:
+    return Run(f"a{number}", START + timedelta(days=number, hours=1), (f"a{number}",), adoption=True, system=system)
+
+
+def simulate(nights: Iterable[tuple[list[Run], datetime]]) -> list[set[Run]]:
+    """Add each night's runs and thin out; return what was there after each."""
+    there: set[Run] = set()
+    seen = []
+    for new, now in nights:
+        there |= set(new)
+        there -= set(plan(there, now).forget)
+        seen.append(set(there))
+    return seen
+
+
+@pytest.mark.incident("--keep-daily 7 --keep-weekly 4 --keep-monthly 3 kept 11 runs of 120 nights, 54 days back")
+@pytest.mark.parametrize("first", range(0, 365, 23))
+def test_after_120_nights_there_are_7_days_4_older_weeks_and_3_older_months(first: int) -> None:
+    left = simulate(([night(n)], night(n).time + timedelta(hours=1)) for n in range(first, first + 120))[-1]
+    newest = sorted(left, key=lambda run: run.time, reverse=True)
+    assert len(newest) == 14
+    last = first + 119
+    assert newest[:7] == [night(n) for n in range(last, last - 7, -1)]
+    assert len({run.time.isocalendar()[:2] for run in newest[7:11]}) == 4
+    assert len({(run.time.year, run.time.month) for run in newest[11:]}) == 3
+    assert (newest[0].time - newest[-1].time).days >= 65
+
+
+def test_400_nights_with_gaps_failures_and_a_jumping_clock_lose_nothing_that_they_would_have_without_the_jumps() -> (
+    None
+):
+    jumps = {60: 400, 150: 1, 151: 40, 270: 4000, 300: 0.5}  # nights on which the clock was that many days ahead
+    nights = []
+    honest = []
+    for n in range(400):
+        if n % 37 in {5, 6, 7}:  # the instance was off
+            continue
+        run = night(n, complete=n % 11 != 3)
+        now = run.time + timedelta(hours=1)
+        honest.append(([run], now))
+        if n in jumps:
+            ahead = Run(f"ahead{n}", run.time + timedelta(days=jumps[n]), (f"ahead{n}",), f"ahead{n}")
+            nights.append(([run, ahead], now))
+        else:
+            nights.append(([run], now))
+    for with_jumps, without in zip(simulate(nights), simulate(honest), strict=True):
+        # A run from the future that has become the past stands for its own day; before that it takes nobody's place.
+        seen = {run for run in with_jumps if run.id.startswith("n")}
+        missing = without - seen
+        assert all(
+            any(other.id.startswith("ahead") and other.time.date() >= run.time.date() for other in with_jumps)
+            for run in missing
+        )
+        assert len({run.time.date() for run in with_jumps if run.record}) >= len(
+            {run.time.date() for run in without if run.record}
+        )
+
+
+times = st.integers(min_value=0, max_value=400).flatmap(
+    lambda n: st.builds(
+        lambda complete, hours: night(n, complete=complete, hours=hours), st.booleans(), st.sampled_from([0, 5, 20.5])
+    )
+)
+histories = st.sets(times, max_size=80)
+
+
+@given(histories, st.integers(min_value=-50, max_value=450))
+def test_every_run_has_one_fate_and_a_complete_one_goes_only_for_a_newer_one_of_its_period(
+    runs: set[Run], today: int
+) -> None:
+    now = START + timedelta(days=today)
+    thinning = plan(runs, now)
+    assert set(thinning.keep) | set(thinning.forget) == runs
+    assert not set(thinning.keep) & set(thinning.forget)
+    stay = {run for run in thinning.keep if run.record and not is_future(run, now)}
+    assert len(stay) <= 14
+    for run in thinning.forget:
+        assert not is_future(run, now)
+        if run.record:
+            # Its day has a newer one, or there are 7 newer days and its week has one, or the months are full.
+            newer = [other for other in stay if other.time > run.time]
+            same_day = [other for other in newer if other.time.date() == run.time.date()]
+            assert same_day or len({other.time.date() for other in newer}) >= 7
+        else:
+            assert now - run.time >= timedelta(days=2)
+
+
+@given(histories, st.integers(min_value=0, max_value=400), st.integers(min_value=1, max_value=4000))
+def test_a_run_from_the_future_changes_nobody_else_s_fate(runs: set[Run], today: int, ahead: int) -> None:
+    now = START + timedelta(days=today)
+    stranger = Run("stranger", now + timedelta(days=ahead), ("s",), "s", system=OURS)
+    without, with_it = plan(runs, now), plan({*runs, stranger}, now)
+    assert with_it.keep == {**without.keep, stranger: "dated in the future"}
+    assert with_it.forget == without.forget
+    assert stranger in with_it.future
+
+
+@given(histories, st.integers(min_value=0, max_value=400))
+def test_thinning_out_twice_is_thinning_out_once(runs: set[Run], today: int) -> None:
+    now = START + timedelta(days=today)
+    once = plan(runs, now)
+    assert plan(once.keep, now).forget == {}
+
+
+def test_the_newest_complete_run_of_a_day_stands_for_it() -> None:
+    early, late, broken = night(3), night(3, hours=9), night(3, hours=12, complete=False)
+    thinning = plan([early, late, broken], broken.time)
+    assert set(thinning.keep) == {late, broken}
+    assert set(thinning.forget) == {early}
+
+
+def test_an_incomplete_run_goes_after_two_days_and_is_never_the_latest() -> None:
+    broken = night(5, complete=False)
+    assert broken in plan([broken, night(4)], broken.time + timedelta(hours=47)).keep
+    assert broken in plan([broken, night(4)], broken.time + timedelta(hours=48)).forget
+    assert newest_complete([broken, night(4)], broken.time) == night(4)
+    assert newest_complete([broken], broken.time) is None
+
+
+def test_the_latest_is_not_one_from_the_future() -> None:
+    assert newest_complete([night(1), night(9)], START + timedelta(days=2)) == night(1)
+
+
+def test_a_repository_is_of_the_newest_run_s_cluster_until_somebody_adopts_it() -> None:
+    now = START + timedelta(days=10)
+    assert owner([], now) is None
+    assert owner([night(1), night(2)], now) == OURS
+    assert owner([night(1), adoption(2, OTHERS)], now) == OTHERS
+    assert owner([night(3), adoption(2, OTHERS)], now) == OURS
+    # A run from the future can't be argued with by any date; and alone it still says that somebody was here.
+    assert owner([night(99), night(1), adoption(2, OTHERS)], now) == OTHERS
+    assert owner([night(99)], now) == OURS
+
+
+def test_an_adoption_stays_until_a_complete_run_has_followed_it() -> None:
+    adopted = adoption(1, OTHERS)
+    assert adopted in plan([night(0), adopted, night(30, complete=False)], START + timedelta(days=31)).keep
+    assert adopted in plan([night(0), adopted, night(2)], START + timedelta(days=3)).forget
+
+
+@given(st.dates(min_value=date(2026, 1, 1), max_value=date(2060, 1, 1)))
+def test_four_sundays_in_a_row_read_the_whole_repository(day: date) -> None:
+    sundays = [day + timedelta(days=n) for n in range(28) if is_check_day(day + timedelta(days=n))]
+    assert {check_part(sunday) for sunday in sundays} == set(range(1, CHECK_PARTS + 1))
+
+
+def test_fewer_runs_than_there_are_places_are_all_kept() -> None:
+    runs = [night(n) for n in range(5)]
+    assert set(kept(sorted(runs, key=lambda run: run.time, reverse=True))) == set(runs)
