@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Backs PostgreSQL and Redis up to S3 with restic: three snapshots, tagged postgresql, globals and redis.
+# Backs every database, the roles and Redis up to S3 with restic; the run counts once its completion record is there.
 #
-# restic-backup.service runs it as zmanim-backup. pg_dump is streamed: nothing of the database touches the disk.
-# Input:   ZMANIM_ENVIRONMENT, AWS_REGION (/run/zmanim/environment); BACKUP_BUCKET_PREFIX, BACKUP_PATH
+# restic-backup.service runs it as zmanim-backup. pg_dump is streamed: nothing of the databases touches the disk. What has
+# rules (refusals, counting, reading back, the record, retention) is `zmanim-host backup`.
+# Input:   ZMANIM_ENVIRONMENT, AWS_REGION, INSTANCE_ID (/run/zmanim/environment); BACKUP_BUCKET_PREFIX, BACKUP_PATH
 #          (/etc/restic/backup.conf); $CREDENTIALS_DIRECTORY/backup_restic-password and backup_redis-password.
-# Output:  snapshots in s3:…/BACKUP_BUCKET_PREFIX-ENVIRONMENT/BACKUP_PATH; exit code 0 only when all three are whole.
-# Twice:   yes; each run is a set of snapshots of its own.
+# Output:  snapshots in s3:…/BACKUP_BUCKET_PREFIX-ENVIRONMENT/BACKUP_PATH; exit code 0 only when the run is complete.
+# Twice:   one after the other, each is a run of its own; at the same time the second one refuses.
 set -o errexit -o nounset -o pipefail
 
 readonly WORK=/data/backup
-# A fixed name: the machine's own changes with every image, and snapshots of other names would never expire.
-readonly HOST=zmanim
+HERE=$(dirname "${BASH_SOURCE[0]}")
+readonly HERE
 
 log() {
   printf '%s\n' "$*" >&2
@@ -28,8 +29,8 @@ require_environment() {
   done
 }
 
-# A snapshot dated in the future is never thinned out and hides all that follow. A chronyd that does not answer says
-# nothing about the clock: that is no reason to have no backup.
+# A snapshot of a wrong date takes another one's place. A chronyd that does not answer says nothing about the clock: that
+# is no reason to have no backup.
 check_clock() {
   local tracking
   if tracking=$(chronyc -n tracking) && [[ ${tracking} == *"Not synchronised"* ]]; then
@@ -47,40 +48,31 @@ Make it (SecureString), keep a copy offline, then: systemctl restart zmanim-secr
   export REDISCLI_AUTH
 }
 
-# Only exit code 10 says that there is no repository. Anything else (S3 away, access denied, a wrong password) must never
-# lead to a new one.
-open_repository() {
-  local code=0
-  restic cat config >/dev/null || code=$?
-  case ${code} in
-    0) ;;
-    10)
-      log "no repository at ${RESTIC_REPOSITORY} yet: making it"
-      restic init
-      ;;
-    12) die "the parameter /zmanim/${ZMANIM_ENVIRONMENT}/restic-password is not the repository's password" ;;
-    *) die "the repository ${RESTIC_REPOSITORY} can't be opened (restic exit code ${code})" ;;
-  esac
-  # Locks of runs that were killed. Never --remove-all: a lock that is held belongs to somebody.
-  restic unlock
+# Held until this process ends, however it ends.
+take_turn() {
+  exec 9>"${WORK}/lock"
+  flock --nonblock 9 || die "another backup is running on this machine: nothing was backed up"
 }
 
-# A pg_dump of another major version may leave things out without a word.
-check_versions() {
-  local client server
-  client=$(pg_dump --version | sed --regexp-extended 's/^pg_dump \(PostgreSQL\) ([0-9]+).*/\1/')
-  server=$(psql --no-psqlrc --no-align --tuples-only --command 'SHOW server_version_num')
-  ((client == server / 10000)) || die "pg_dump has major version ${client}, the server has $((server / 10000))"
+step() {
+  "${HERE}/zmanim-host" backup "$@" </dev/null
 }
 
-# No shell and no pipe between pg_dump and restic: restic sees how it ended and keeps no snapshot of half a dump.
-# Uncompressed (-Z0): restic compresses, and finds what did not change since yesterday.
-back_up_postgresql() {
-  restic backup --host "${HOST}" --tag postgresql --stdin-filename zmanim.pgdump --stdin-from-command -- \
-    pg_dump --format=custom --compress=0 --no-password --dbname=zmanim
-  # pg_dump has no roles. Theirs have no passwords, so there is none to leave out.
-  restic backup --host "${HOST}" --tag globals --stdin-filename globals.sql --stdin-from-command -- \
-    pg_dumpall --globals-only --no-role-passwords --no-password --database=postgres
+# Each command is run by restic itself, with no shell and no pipe in between: restic sees how it ended and keeps no
+# snapshot of half a dump. Uncompressed (0): restic compresses, and finds what did not change since yesterday. --snapshot
+# is added: the dump and the row counts of the record are of the same moment.
+back_up_databases() {
+  local databases database
+  databases=$(step databases)
+  while read -r database; do
+    step database "${database}" -- \
+      pg_dump --format=custom --compress=0 --no-password --lock-wait-timeout=10min --dbname="${database}"
+  done <<<"${databases}"
+}
+
+# pg_dump has no roles. Theirs have no passwords, so there is none to leave out.
+back_up_globals() {
+  step globals -- pg_dumpall --globals-only --no-role-passwords --no-password --database=postgres
 }
 
 # Through a file, not a pipe: a slow upload would hold Redis's saving child, and a stream keeps a 40-byte mark at its
@@ -88,22 +80,22 @@ back_up_postgresql() {
 back_up_redis() {
   local -r file="${WORK}/redis.rdb"
   redis-cli -s /run/redis/redis.sock --user backup --no-auth-warning --rdb "${file}"
-  redis-check-rdb "${file}" >/dev/null
-  restic backup --host "${HOST}" --tag redis "${file}"
+  step redis "${file}"
   rm "${file}"
 }
 
 main() {
-  require_environment ZMANIM_ENVIRONMENT AWS_REGION BACKUP_BUCKET_PREFIX BACKUP_PATH CREDENTIALS_DIRECTORY
-  export PGHOST=/run/postgresql PGUSER=zmanim_backup PGDATABASE=zmanim
-  export RESTIC_REPOSITORY="s3:https://s3.${AWS_REGION}.amazonaws.com/${BACKUP_BUCKET_PREFIX}-${ZMANIM_ENVIRONMENT}/${BACKUP_PATH}"
+  require_environment ZMANIM_ENVIRONMENT AWS_REGION INSTANCE_ID BACKUP_BUCKET_PREFIX BACKUP_PATH CREDENTIALS_DIRECTORY
+  export PGHOST=/run/postgresql PGUSER=zmanim_backup
   check_clock
   use_secrets
-  check_versions
-  open_repository
-  back_up_postgresql
+  take_turn
+  step begin
+  back_up_databases
+  back_up_globals
   back_up_redis
-  log "backed up to ${RESTIC_REPOSITORY}"
+  step complete
+  step thin-out
 }
 
 main "$@"

@@ -1,24 +1,16 @@
 #!/usr/bin/env bash
-# Sends a mail by SES that says which unit failed, where and how.
+# Sends a mail by SES that says which unit failed, where and how, with its last lines in the journal cleared of secrets.
 #
-# backup-notify@.service runs it. No line of the journal goes into the mail: a mail is no place for what a log may hold.
-# Input:   $1, the unit; ZMANIM_ENVIRONMENT, AWS_REGION, INSTANCE_ID (/run/zmanim/environment); MAIL_FROM, MAIL_TO
-#          (/etc/restic/backup.conf); MONITOR_SERVICE_RESULT, MONITOR_EXIT_CODE, MONITOR_EXIT_STATUS (systemd).
-# Output:  one mail.
-# Twice:   yes; it sends another mail.
+# backup-notify@.service runs it; backup-notify-retry.service without a unit, to send what SES would not take before.
+# What has rules (clearing, the spool, one mail an hour) is `zmanim-host notify`.
+# Input:   $1, the unit (or nothing); ZMANIM_ENVIRONMENT, AWS_REGION, INSTANCE_ID (/run/zmanim/environment); MAIL_FROM,
+#          MAIL_TO (/etc/restic/backup.conf); MONITOR_* and STATE_DIRECTORY (systemd).
+# Output:  one mail, now or when SES answers again.
+# Twice:   yes; within the hour the second failure is counted in the next mail.
 set -o errexit -o nounset -o pipefail
 
 main() {
-  local -r unit=${1:?"usage: notify-failure.sh UNIT"}
-  local -r where="${ZMANIM_ENVIRONMENT:?} (${INSTANCE_ID:?}, ${AWS_REGION:?})"
-  aws ses send-email --region "${AWS_REGION}" --cli-connect-timeout 5 --cli-read-timeout 15 --output text \
-    --from "${MAIL_FROM:?}" --to "${MAIL_TO:?}" \
-    --subject "zmanim ${ZMANIM_ENVIRONMENT}: ${unit} failed" \
-    --text "${unit} failed on ${where} at $(date --utc +%Y-%m-%dT%H:%M:%SZ).
-
-Result: ${MONITOR_SERVICE_RESULT:-unknown} (${MONITOR_EXIT_CODE:-unknown} ${MONITOR_EXIT_STATUS:-unknown})
-
-What it said: journalctl --unit ${unit}"
+  exec "$(dirname "${BASH_SOURCE[0]}")/zmanim-host" notify "$@"
 }
 
 main "$@"

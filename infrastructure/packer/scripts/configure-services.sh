@@ -19,7 +19,7 @@ install_files() {
   install --mode=0644 --target-directory="${UNITS}" ./*.service ./*.timer ./*.mount ./*.target
   install --mode=0644 --target-directory=/etc/zmanim postgresql.conf pg_hba.conf pg_ident.conf redis.conf
   install --mode=0644 --target-directory=/etc/restic backup.conf
-  install --mode=0755 --target-directory=/opt/zmanim backup.sh notify-failure.sh download-latest.sh zmanim-host
+  install --mode=0755 --target-directory=/opt/zmanim backup.sh restore.sh notify-failure.sh download-latest.sh zmanim-host
   install --mode=0644 --target-directory=/opt/zmanim config.env.template database.sql
   install -D --mode=0644 zmanim-tmpfiles.conf /usr/lib/tmpfiles.d/zmanim.conf
   install -D --mode=0644 zmanim-sysctl.conf /usr/lib/sysctl.d/60-zmanim.conf

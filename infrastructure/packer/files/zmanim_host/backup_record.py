@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from zmanim_host.host import HostFault
@@ -145,4 +145,4 @@ def _count(value: Any) -> int:
 
 
 def _time(value: Any) -> datetime:
-    return datetime.strptime(_text(value), TIME).replace(tzinfo=UTC)
+    return datetime.strptime(_text(value), TIME).replace(tzinfo=timezone.utc)

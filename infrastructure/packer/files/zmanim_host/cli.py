@@ -5,7 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from zmanim_host import cloudwatch, cluster, environment, memory, migrations, readiness, redis_files, vault, volume
+from zmanim_host import (
+    backup,
+    cloudwatch,
+    cluster,
+    environment,
+    memory,
+    migrations,
+    notices,
+    readiness,
+    redis_files,
+    restore,
+    vault,
+    volume,
+)
 from zmanim_host.host import ERROR, FaultNotes, HostFault, log
 
 COMMANDS: Mapping[str, Callable[[], None]] = {
@@ -23,12 +36,20 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
 OPERATOR_COMMANDS: Mapping[str, Callable[[str], None]] = {
     "format-data-volume": volume.format_command,
 }
+# With words of their own, for the scripts that are named like them.
+SCRIPT_COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "backup": backup.command,
+    "restore": restore.command,
+    "notify": notices.command,
+}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; return 0, 1 for a HostFault, 2 for a command that there is not."""
     if len(arguments) == 2 and arguments[0] in OPERATOR_COMMANDS:
-        return run_for_operator(*arguments)
+        return run_untold(lambda: OPERATOR_COMMANDS[arguments[0]](arguments[1]))
+    if arguments and arguments[0] in SCRIPT_COMMANDS:
+        return run_untold(lambda: SCRIPT_COMMANDS[arguments[0]](arguments[1:]))
     if len(arguments) != 1 or arguments[0] not in COMMANDS:
         print(usage(), file=sys.stderr)
         return 2
@@ -44,10 +65,10 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def run_for_operator(name: str, argument: str) -> int:
-    """Run a command that a person typed: a fault is told to them alone, and is no alarm of this machine's."""
+def run_untold(function: Callable[[], None]) -> int:
+    """Run a command of a person's or a script's: a fault is told to them alone, and is no alarm of this machine's."""
     try:
-        OPERATOR_COMMANDS[name](argument)
+        function()
     except HostFault as fault:
         log(f"ERROR: {fault}")
         return 1
@@ -57,5 +78,6 @@ def run_for_operator(name: str, argument: str) -> int:
 def usage() -> str:
     """Return what commands there are."""
     every = [*COMMANDS.items(), *((f"{name} DEVICE", function) for name, function in OPERATOR_COMMANDS.items())]
+    every += [(f"{name} …", function) for name, function in SCRIPT_COMMANDS.items()]
     lines = [f"  {name:<25} {(function.__doc__ or '').splitlines()[0]}" for name, function in every]
     return "usage: zmanim-host COMMAND\n" + "\n".join(lines)

@@ -75,6 +75,21 @@ def server_major() -> int:
     return int(found.group(1))
 
 
+def initdb_command(place: Path, *options: str) -> list[str]:
+    """Return the command that makes a cluster as this image's are."""
+    return [
+        "initdb",
+        f"--pgdata={place}",
+        "--encoding=UTF8",
+        # Independent of the C library's collations: an image with another glibc reads the same order.
+        "--locale-provider=builtin",
+        "--locale=C.UTF-8",
+        "--data-checksums",
+        "--username=postgres",
+        *options,
+    ]
+
+
 def make_cluster(data: Path) -> None:
     """Make a cluster beside its place, then move it there with one rename.
 
@@ -84,23 +99,8 @@ def make_cluster(data: Path) -> None:
     if unfinished.exists():
         shutil.rmtree(unfinished)
     make_folder(unfinished, "postgres")
-    run(
-        [
-            "initdb",
-            f"--pgdata={unfinished}",
-            "--auth=peer",
-            "--encoding=UTF8",
-            # Independent of the C library's collations: an image with another glibc reads the same order.
-            "--locale-provider=builtin",
-            "--locale=C.UTF-8",
-            "--data-checksums",
-            "--username=postgres",
-            # One sync of the whole file system instead of a thousand of single files; it holds nothing else yet.
-            "--sync-method=syncfs",
-        ],
-        timeout=120,
-        user="postgres",
-    )
+    # One sync of the whole file system instead of a thousand of single files; it holds nothing else yet.
+    run(initdb_command(unfinished, "--auth=peer", "--sync-method=syncfs"), timeout=120, user="postgres")
     unfinished.replace(data / "postgres")
     sync_folder(data)
     log("made a new PostgreSQL cluster")

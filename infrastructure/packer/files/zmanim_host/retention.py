@@ -24,7 +24,8 @@ class Run:
     """One run of the backup: its snapshots, the last of which is `record` (None when it was cut short).
 
     `time` is UTC: the record's, or that of the newest snapshot. An `adoption` has no data; it says whose the
-    repository is from then on. `system` is the cluster that a record or an adoption is of.
+    repository is from then on. `system` is the cluster that a record or an adoption is of, `bytes` the length of all
+    its files.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Run:
     record: str | None = None
     adoption: bool = False
     system: str = ""
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def owner(runs: Iterable[Run], now: datetime) -> str | None:
 
 
 def check_part(day: date) -> int:
-    """Return which of the CHECK_PARTS parts (from 1) is read in the week of `day`: each in turn, at a year's end too."""
+    """Return which of the CHECK_PARTS parts (from 1) is read in the week of `day`: each in its turn."""
     return (day.toordinal() - 1) // 7 % CHECK_PARTS + 1
 
 

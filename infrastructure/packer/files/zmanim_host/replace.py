@@ -1,0 +1,96 @@
+"""Putting a restored cluster and a restored Redis in the place of this machine's.
+
+Both are made and compared beside the live ones first. Then directories change places: what was there stays, whole, in
+a directory of its own until somebody removes it, and comes back when the restored one does not start.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from zmanim_host import backup, scratch
+from zmanim_host.backup_record import CompletionRecord
+from zmanim_host.cluster import DATA, sync_folder
+from zmanim_host.host import HostFault, log, run
+from zmanim_host.scratch import Scratch
+from zmanim_host.servers import Server
+
+API = "zmanim-api.service"
+STORES = ("postgresql.service", "redis.service")
+OWNERS = {"postgres": "postgres", "redis": "redis"}
+DIRECTORY = backup.WORK / "replace"
+# An empty cluster, its write-ahead log, and room to build indexes.
+ROOM = 256 << 20
+
+
+def prepare(record: CompletionRecord, data: Path = DATA) -> Scratch:
+    """Refuse, or return where the run is to be restored. Raises HostFault; nothing has changed then."""
+    if os.geteuid() != 0:
+        raise HostFault("--replace has to be run as root")
+    state = run(["systemctl", "is-active", API], timeout=20, may_exit=range(256)).stdout.strip()
+    if state not in {"inactive", "failed"}:
+        raise HostFault(f"{API} is {state}: what it writes would be lost. First: systemctl stop {API}")
+    before = place_of_old(record, data)
+    if before.exists():
+        raise HostFault(f"{before} is there, from an earlier restore of this run: look at it, and remove it")
+    scratch.remove(DIRECTORY)
+    needed = 2 * sum(part.bytes for part in record.databases) + record.redis.bytes + ROOM
+    free = shutil.disk_usage(data).free
+    if free < needed:
+        raise HostFault(
+            f"{data} has {free >> 20} MiB free, and {needed >> 20} MiB may be needed beside what is there: grow it"
+        )
+    return scratch.prepare(DIRECTORY)
+
+
+def place_of_old(record: CompletionRecord, data: Path) -> Path:
+    """Return where this machine's data stays when it has given way to that run."""
+    return data / f"before-{record.run}"
+
+
+def analyze(server: Server) -> None:
+    """Collect the statistics that a dump does not have: without them the first queries are planned blindly."""
+    command = ["vacuumdb", "--all", "--analyze-only", "--quiet", "--no-password"]
+    run([*command, f"--host={server.socket}", f"--username={server.role}"], timeout=3600, user=server.user)
+
+
+def swap(record: CompletionRecord, place: Scratch, data: Path = DATA) -> None:
+    """Put what was restored into its place and start it; put the old data back when it does not start."""
+    # The scratch servers did not sync.
+    run(["initdb", "--sync-only", f"--pgdata={place.postgres}"], timeout=1800, user=place.user)
+    (place.postgres / "pg_hba.conf").unlink()  # it lets everybody in, and is read by nobody from now on
+    for name, owner in OWNERS.items():
+        run(["chown", "--recursive", f"{owner}:{owner}", str(place.directory / name)], timeout=600)
+    run(["sync", "--file-system", str(place.directory)], timeout=600)
+    before = place_of_old(record, data)
+    before.mkdir(mode=0o700)
+    run(["systemctl", "stop", *STORES], timeout=600)
+    for name in OWNERS:
+        exchange(data / name, before / name, place.directory / name)
+    sync_folder(before)
+    sync_folder(data)
+    try:
+        run(["systemctl", "start", *STORES], timeout=900)
+    except HostFault as fault:
+        run(["systemctl", "stop", *STORES], timeout=600, may_exit=range(256))
+        for name in OWNERS:
+            exchange(data / name, place.directory / name, before / name)
+        sync_folder(data)
+        before.rmdir()
+        run(["systemctl", "reset-failed", *STORES], timeout=60, may_exit=range(256))
+        run(["systemctl", "start", *STORES], timeout=900)
+        raise HostFault(f"what was restored does not start, and the old data is back: {fault}") from fault
+    scratch.remove(place.directory)
+    log(
+        f"in force: run {record.run}. What was here is whole in {before}; remove it when nobody needs it. Now:"
+        f" systemctl start {API}; and if this machine is to go on with these backups: restore.sh --adopt"
+    )
+
+
+def exchange(live: Path, away: Path, new: Path) -> None:
+    """Move `live` away, if it is there, and `new` into its place."""
+    if live.exists():
+        live.rename(away)
+    new.rename(live)

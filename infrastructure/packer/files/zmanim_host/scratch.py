@@ -1,0 +1,175 @@
+"""A second PostgreSQL and a second Redis in a directory, on sockets that only its owner reaches."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from zmanim_host import cluster, redis_files
+from zmanim_host.host import HostFault, run
+from zmanim_host.servers import Server, query
+
+# A socket's whole path has at most 107 characters.
+LONGEST = 90
+# Seconds that a server may take to load what it is given, and to stop.
+PATIENCE = 600.0
+OWNER = "zmanim-backup"
+# Fast rather than safe against a power cut: what is in here is in the backup, and is synced before it goes anywhere.
+# pg_cron has to be loaded to be restored, and runs no job of the database that it stands beside.
+POSTGRESQL = {
+    "listen_addresses": "",
+    "shared_buffers": "128MB",
+    "maintenance_work_mem": "128MB",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "1GB",
+    "autovacuum": "off",
+    "jit": "off",
+    "max_worker_processes": "16",
+    "shared_preload_libraries": "pg_cron",
+    "cron.database_name": "zmanim",
+    "cron.launch_active_jobs": "off",
+    "cron.use_background_workers": "on",
+}
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """The directory, and the system user that the servers run as (None: ourselves, who are not root)."""
+
+    directory: Path
+    user: str | None
+
+    @property
+    def server(self) -> Server:
+        """The second PostgreSQL, as its superuser."""
+        return Server(socket=str(self.directory / "socket"), role="postgres", user=self.user)
+
+    @property
+    def postgres(self) -> Path:
+        """The second cluster."""
+        return self.directory / "postgres"
+
+    @property
+    def redis(self) -> Path:
+        """The second Redis's data."""
+        return self.directory / "redis"
+
+    @property
+    def redis_socket(self) -> Path:
+        """The second Redis's socket."""
+        return self.directory / "socket/redis.sock"
+
+
+def prepare(directory: Path) -> Scratch:
+    """Make an empty directory for both servers; HostFault when there is something already, or its path is too long."""
+    if len(str(directory)) > LONGEST or not directory.is_absolute():
+        raise HostFault(f"{directory}: an absolute path of at most {LONGEST} characters is needed, sockets are in it")
+    if directory.exists() and any(directory.iterdir()):
+        raise HostFault(f"{directory} is not empty: nothing was restored into it")
+    user = OWNER if os.geteuid() == 0 else None
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in (directory, directory / "socket", directory / "redis"):
+        path.mkdir(mode=0o700, exist_ok=True)
+        if user:
+            account = pwd.getpwnam(user)
+            os.chown(path, account.pw_uid, account.pw_gid)
+    return Scratch(directory, user)
+
+
+def remove(directory: Path) -> None:
+    """Remove a scratch directory, if it is there."""
+    if directory.exists():
+        shutil.rmtree(directory)
+
+
+@contextmanager
+def postgresql(scratch: Scratch) -> Iterator[Server]:
+    """Make a cluster and run it for the body of the `with`; it is stopped cleanly whatever happens there."""
+    run(cluster.initdb_command(scratch.postgres, "--auth=trust", "--no-sync"), timeout=300, user=scratch.user)
+    settings = {**POSTGRESQL, "unix_socket_directories": str(scratch.directory / "socket")}
+    command = ["postgres", "-D", str(scratch.postgres), *(f"--{name}={value}" for name, value in settings.items())]
+    with _running(scratch, command, "postgresql.log", signal.SIGINT, lambda: _answers(scratch.server)):
+        yield scratch.server
+
+
+def _answers(server: Server) -> bool:
+    try:
+        return query(server, "postgres", "SELECT 1;", timeout=10) == ["1"]
+    except HostFault:
+        return False
+
+
+@contextmanager
+def redis(scratch: Scratch) -> Iterator[Callable[[str], str]]:
+    """Load dump.rdb of the second Redis's directory, append-only file and all, and yield what asks it something.
+
+    With `appendonly yes` and a snapshot but no append-only file Redis comes up empty: so the snapshot is first made the
+    base of one, as redis-check does.
+    """
+    made = redis_files.make_from_snapshot(scratch.redis, redis_files.check_aof)
+    made.rename(scratch.redis / redis_files.FOLDER)
+    if scratch.user:
+        run(["chown", "--recursive", f"{scratch.user}:", str(scratch.redis)], timeout=60)
+    # Nothing is evicted and nothing saved over what was restored.
+    options = {"port": "0", "unixsocket": str(scratch.redis_socket), "dir": str(scratch.redis), "daemonize": "no"}
+    options |= {"appendonly": "yes", "save": "", "maxmemory": "0", "aof-use-rdb-preamble": "yes"}
+    command = ["redis-server", *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+    def ask(asked: str) -> str:
+        return run(["redis-cli", "-s", str(scratch.redis_socket), *asked.split()], timeout=60).stdout
+
+    def loaded() -> bool:
+        try:
+            return "loading:0" in ask("INFO persistence")
+        except HostFault:
+            return False
+
+    with _running(scratch, command, "redis.log", signal.SIGTERM, loaded):
+        yield ask
+
+
+@contextmanager
+def _running(
+    scratch: Scratch,
+    command: Sequence[str],
+    log_name: str,
+    stop: signal.Signals,
+    ready: Callable[[], bool],
+) -> Iterator[None]:
+    log_file = scratch.directory / log_name
+    with log_file.open("wb") as output:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            user=scratch.user,
+            group=scratch.user,
+            extra_groups=[] if scratch.user else None,
+            cwd="/",
+        )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise HostFault(f"{command[0]} does not start: {log_file.read_text('utf-8', 'replace')[-1500:]}")
+            time.sleep(0.1)
+        yield
+    finally:
+        if process.poll() is None:
+            process.send_signal(stop)
+        code = process.wait(PATIENCE)
+    if code:
+        raise HostFault(f"{command[0]} did not stop cleanly: exit code {code}")

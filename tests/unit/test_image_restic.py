@@ -1,0 +1,173 @@
+"""What restic's exit codes lead to, with a restic that answers as it is told."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from zmanim_host import restic
+from zmanim_host.host import HostFault
+from zmanim_host.restic import NoRepository, Repository, Stored
+
+ENVIRON = {
+    "ZMANIM_ENVIRONMENT": "prod",
+    "AWS_REGION": "eu-west-1",
+    "INSTANCE_ID": "i-1",
+    "BACKUP_BUCKET_PREFIX": "zmanim-backups",
+    "BACKUP_PATH": "restic",
+    "RESTIC_PASSWORD_FILE": "/nowhere",
+}
+REPO = restic.repository(ENVIRON)
+SUMMARY = json.dumps({"message_type": "summary", "snapshot_id": "abc", "total_bytes_processed": 7})
+Fake = Callable[..., Path]
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """Put programs on PATH that write down how they are called; each line of `answers` is a verb and some shell."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    calls = tmp_path / "calls"
+    calls.touch()
+
+    def make(program: str = "restic", **answers: str) -> Path:
+        cases = "".join(f"{verb.replace('_', '-')}) {shell} ;;\n" for verb, shell in answers.items())
+        script = f'#!/bin/sh\necho "{program} $*" >>{calls}\ncase $1 in\n{cases}*) exit 0 ;;\nesac\n'
+        (tmp_path / program).write_text(script)
+        (tmp_path / program).chmod(0o755)
+        return calls
+
+    return make
+
+
+def verbs(calls: Path) -> list[str]:
+    return [" ".join(line.split()[:2]) for line in calls.read_text().splitlines()]
+
+
+def test_each_environment_has_its_own_bucket_and_each_passing_machine_its_own_repository() -> None:
+    assert REPO.location == "s3:https://s3.eu-west-1.amazonaws.com/zmanim-backups-prod/restic"
+    passing = restic.repository({**ENVIRON, "ZMANIM_ENVIRONMENT": "verify"})
+    assert passing.location.endswith("/zmanim-backups-verify/restic/i-1")
+
+
+@pytest.mark.parametrize("name", ENVIRON)
+def test_what_is_missing_is_named_and_nothing_is_guessed(name: str) -> None:
+    with pytest.raises(HostFault, match=name):
+        restic.repository({**ENVIRON, name: ""})
+
+
+@pytest.mark.incident("restic init || true hid every error; a missing bucket looks like a missing repository")
+@pytest.mark.parametrize(
+    ("code", "said", "message"),
+    [
+        (1, "Fatal: unable to open config file: Stat: Access Denied.", "S3 denies access"),
+        (1, "dial tcp: connection refused\nIs there a repository at the following location?", "exit code 1"),
+        (11, "unable to create lock in backend: repository is already locked by PID 7", "is locked"),
+        (12, "Fatal: wrong password or no key found", "/zmanim/prod/restic-password is not the password"),
+        (2, "panic", "exit code 2"),
+        (77, "who knows", "exit code 77"),
+        (130, "", "exit code 130"),
+    ],
+)
+def test_no_exit_code_but_10_leads_to_a_new_repository(fake: Fake, code: int, said: str, message: str) -> None:
+    calls = fake(snapshots=f"echo '{said}' >&2; exit {code}")
+    with pytest.raises(HostFault, match=message):
+        restic.open_or_make(REPO)
+    assert verbs(calls) == ["restic snapshots"]
+
+
+def test_exit_code_10_makes_one_in_a_bucket_that_is_there(fake: Fake) -> None:
+    fake("aws")
+    calls = fake(snapshots="exit 10")
+    assert restic.open_or_make(REPO) == []
+    assert verbs(calls) == ["restic snapshots", "aws s3api", "restic init"]
+
+
+def test_exit_code_10_makes_nothing_where_there_is_no_bucket(fake: Fake) -> None:
+    fake("aws", s3api="echo 'Not Found' >&2; exit 254")
+    calls = fake(snapshots="exit 10")
+    with pytest.raises(HostFault, match="the bucket zmanim-backups-prod is not there"):
+        restic.open_or_make(REPO)
+    assert "restic init" not in verbs(calls)
+
+
+def test_an_s3_that_nobody_answers_for_is_told_at_once() -> None:
+    def refuse(host: str, port: int) -> None:
+        asked.append((host, port))
+        raise ConnectionRefusedError("refused")
+
+    asked: list[tuple[str, int]] = []
+    with pytest.raises(HostFault, match=r"S3 can't be reached: s3.eu-west-1.amazonaws.com port 443"):
+        restic.check_reachable(REPO, connect=refuse, sleep=lambda _: None)
+    assert len(asked) == 4
+
+
+@pytest.mark.incident("a dump that had died was kept as a snapshot, and pushed the good one out")
+def test_a_command_is_run_by_restic_itself_and_a_whole_snapshot_is_told(fake: Fake) -> None:
+    calls = fake(backup=f"echo '{SUMMARY}'")
+    command = ["pg_dump", "--format=custom"]
+    assert restic.store(REPO, ["run:1", "part:x"], name="/x", command=command) == Stored("abc", 7)
+    line = calls.read_text()
+    assert "--host zmanim --tag run:1 --tag part:x --stdin-filename /x --stdin-from-command -- pg_dump" in line
+
+
+@pytest.mark.parametrize("answer", [f"echo '{SUMMARY}'; exit 3", f"echo '{SUMMARY.replace('7', '0')}'"])
+def test_a_snapshot_of_nothing_or_of_a_part_is_removed_again(fake: Fake, answer: str) -> None:
+    calls = fake(backup=answer)
+    with pytest.raises(HostFault, match="removed again"):
+        restic.store(REPO, ["run:1"], name="/x", command=["pg_dump"])
+    assert calls.read_text().splitlines()[-1] == "restic forget abc"
+
+
+def test_a_failed_command_is_a_fault_with_its_own_words(fake: Fake) -> None:
+    told = json.dumps({"message_type": "error", "error": {"message": "pg_dump: error: connection failed"}})
+    fake(backup=f"echo '{told}' >&2; exit 1")
+    with pytest.raises(HostFault, match="pg_dump: error: connection failed"):
+        restic.store(REPO, ["run:1"], name="/x", command=["pg_dump"])
+
+
+def test_a_file_is_read_to_its_end_or_it_is_a_fault(fake: Fake) -> None:
+    def whole(process: object) -> None:
+        got.append(process.stdout.read())  # type: ignore[attr-defined]
+
+    got: list[bytes] = []
+    fake(dump="echo content")
+    restic.read_into(REPO, "abc", "/x", whole)
+    assert got == [b"content\n"]
+    fake(dump="echo conte; echo 'pack is damaged' >&2; exit 1")
+    with pytest.raises(HostFault, match="pack is damaged"):
+        restic.read_into(REPO, "abc", "/x", whole)
+
+
+def snapshot(id: str, time: str, *tags: str) -> Mapping[str, object]:
+    return {"id": id, "time": time, "tags": list(tags), "summary": {"total_bytes_processed": 5}}
+
+
+def test_snapshots_are_grouped_by_their_run_and_strangers_are_left_out() -> None:
+    found = restic.grouped(
+        [
+            snapshot("3", "2026-11-24T03:02:09.9+02:00", "run:a", "part:record", "system:77"),
+            snapshot("1", "2026-11-24T01:01:00.123456789Z", "run:a", "part:database=zmanim"),
+            snapshot("4", "2026-11-25T01:01:00Z", "run:b", "part:globals"),
+            snapshot("5", "2026-11-25T01:01:00Z", "postgresql"),
+            snapshot("6", "2026-11-26T01:01:00Z", "run:c", "part:adoption", "system:88"),
+        ]
+    )
+    whole, cut, adopted = sorted(found, key=lambda run: run.id)
+    assert (whole.snapshots, whole.record, whole.system, whole.bytes) == (("1", "3"), "3", "77", 10)
+    assert whole.time == datetime(2026, 11, 24, 1, 2, 9, tzinfo=UTC)
+    assert (cut.record, cut.system, cut.adoption) == (None, "", False)
+    assert (adopted.record, adopted.system, adopted.adoption) == (None, "88", True)
+
+
+def test_a_missing_repository_has_its_own_fault(fake: Fake) -> None:
+    fake(snapshots="exit 10")
+    with pytest.raises(NoRepository, match="there is no repository"):
+        restic.runs(REPO)
+
+
+def test_the_password_is_in_no_text() -> None:
+    assert "RESTIC" not in repr(Repository("prod", "r", "b", "l", {"RESTIC_PASSWORD": "x"}))
