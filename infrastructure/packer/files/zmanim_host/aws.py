@@ -228,7 +228,7 @@ def exchange(session: Session, request: Request, seconds: float) -> Iterator[htt
         timer = threading.Timer(max(deadline - time.monotonic(), 0), _cut, (connection.sock, late))
         timer.daemon = True
         timer.start()
-        headers = signed_headers(request, session.credentials, session.region, datetime.now(timezone.utc))  # noqa: UP017 - 3.9
+        headers = signed_headers(request, session.credentials, session.region, datetime.now(timezone.utc))
         connection.request(request.method, request.path, body=request.body or None, headers=headers)
         with closing(connection.getresponse()) as answer:
             yield answer
