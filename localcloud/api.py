@@ -1,4 +1,4 @@
-"""The AWS API of the cloud: moto's application, with errors that clients understand and an account of every call.
+"""The AWS API of the cloud: moto's application behind IAM, with errors that clients understand and an account of calls.
 
 moto answers an operation it lacks with an HTML page and status 500, which SDKs retry ten times before they fail to
 parse it. Here it is UnsupportedOperation, status 400, in the service's own protocol, at once.
@@ -6,96 +6,21 @@ parse it. Here it is UnsupportedOperation, status 400, in the service's own prot
 
 from __future__ import annotations
 
-import io
 import logging
 import re
-import urllib.parse
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
-from moto.core.request import Request
-from moto.core.routing import get_service_router
-from moto.moto_server.werkzeug_app import SIGNING_ALIASES, DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+from localcloud.asked import Asked, Environ, asked_for
 from localcloud.audit import Audit, Call
-from localcloud.errors import error_answer
+from localcloud.errors import ErrorAnswer, error_answer
 
 log = logging.getLogger(__name__)
-Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 _JSON_CODE = re.compile(r'"(?:__type|code)"\s*:\s*"(?:[^"#]*#)?([^"]+)"')
-# Bodies that may name the operation are short; everything else is streamed through untouched.
-_LONGEST_FORM = 4 << 20
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a request asks for: the service's signing name and the operation, as far as can be told."""
-
-    service: str
-    operation: str
-
-
-def asked_for(environ: Environ) -> Asked:
-    """Tell service and operation from a request. A form body is read and put back."""
-    service = _service(environ)
-    target = environ.get("HTTP_X_AMZ_TARGET", "")
-    if target:
-        return Asked(service, target.rpartition(".")[2])
-    if action := _action(environ):
-        return Asked(service, action)
-    return Asked(service, _routed_operation(service, environ))
-
-
-def _service(environ: Environ) -> str:
-    query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""))
-    scope = environ.get("HTTP_AUTHORIZATION", "") or query.get("X-Amz-Credential", [""])[0]
-    # Credential=KEY/20260930/eu-west-1/ec2/aws4_request
-    if found := re.search(r"[^/\s]+/\d{8}/[^/]+/([^/]+)/aws4_request", scope):
-        name = str(found[1]).lower()
-        return str(SIGNING_ALIASES.get(name, name))
-    host = str(environ.get("HTTP_HOST", "")).partition(":")[0]
-    if found := re.search(r"(?:^|\.)(s3)[.-]", host):
-        return "s3"
-    if found := re.match(r"([a-z0-9-]+)\.(?:[a-z0-9-]+\.)?amazonaws\.com$", host):
-        return str(found[1])
-    return "s3"  # moto's own guess for an unsigned request
-
-
-def _action(environ: Environ) -> str:
-    query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""))
-    if "Action" in query:
-        return str(query["Action"][0])
-    if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
-        return ""
-    length = int(environ.get("CONTENT_LENGTH") or 0)
-    if not 0 < length <= _LONGEST_FORM:
-        return ""
-    body = environ["wsgi.input"].read(length)
-    environ["wsgi.input"] = io.BytesIO(body)
-    form = urllib.parse.parse_qs(body.decode(errors="replace"))
-    return str(form.get("Action", [""])[0])
-
-
-def _routed_operation(service: str, environ: Environ) -> str:
-    """Find a REST operation by method and path, on a copy of the request without its body."""
-    bare = {**environ, "wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
-    if service == "s3":
-        bare = _path_style(bare)
-    try:
-        operation, _ = get_service_router(service).match(Request(bare))
-    except Exception:
-        return f"{environ.get('REQUEST_METHOD', '')} {environ.get('PATH_INFO', '')}"[:200]
-    return str(operation.name)
-
-
-def _path_style(environ: Environ) -> Environ:
-    """Rewrite a virtual-host request (BUCKET.s3.…) to the path style that the router knows."""
-    host = environ.get("HTTP_HOST", "").partition(":")[0]
-    if found := re.match(r"(.+)\.s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com$", host):
-        return {**environ, "PATH_INFO": f"/{found[1]}{environ.get('PATH_INFO', '/')}"}
-    return environ
 
 
 def _create_backend_app(service: Any) -> Any:
@@ -105,12 +30,18 @@ def _create_backend_app(service: Any) -> Any:
 
 
 class Api:
-    """The WSGI application."""
+    """The WSGI application. `refusal` says what IAM refuses a call with, None when it is allowed."""
 
-    def __init__(self, audit: Audit, source_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        audit: Audit,
+        source_of: Callable[[str], str],
+        refusal: Callable[[Environ, Asked], ErrorAnswer | None],
+    ) -> None:
         self._moto = DomainDispatcherApplication(_create_backend_app)
         self._audit = audit
         self._source_of = source_of
+        self._refusal = refusal
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request: moto's answer, or an error in its stead, and one line in the account."""
@@ -122,9 +53,11 @@ class Api:
             return lambda _data: None
 
         failure = ""
+        body = b""
         try:
-            body = b"".join(self._moto(environ, capture))
-            if _is_no_answer(captured[0], captured[1], body):
+            refused = self._refusal(environ, asked)
+            body = _send(refused, environ, capture) if refused else b"".join(self._moto(environ, capture))
+            if not refused and _is_no_answer(captured[0], captured[1], body):
                 failure = f"The local cloud does not emulate {asked.service} {asked.operation}"
         except NotImplementedError as error:
             failure = f"The local cloud does not emulate {asked.service} {asked.operation}: {error}"
@@ -132,16 +65,28 @@ class Api:
             log.exception("%s %s", asked.service, asked.operation)
             failure = f"The local cloud failed at {asked.service} {asked.operation}: {error!r} (see its server.log)"
         if failure:
-            refusal = error_answer(asked.service, environ.get("CONTENT_TYPE", ""), "UnsupportedOperation", failure)
-            body = refusal.body
-            length = ("Content-Length", str(len(body)))
-            captured[:] = [f"{refusal.status} Bad Request", [*refusal.headers.items(), length]]
+            answer = error_answer(asked.service, environ.get("CONTENT_TYPE", ""), "UnsupportedOperation", failure)
+            body = _send(answer, environ, capture)
         status = int(captured[0].split()[0])
         error_code = _error_code(captured[1], body) if status >= 400 else ""
         source = self._source_of(environ.get("REMOTE_ADDR", ""))
         self._audit.write(Call(source, asked.service, asked.operation, status, not failure, error_code))
         start_response(captured[0], captured[1])
         return [body]
+
+
+def _send(answer: ErrorAnswer, environ: Environ, start_response: StartResponse) -> bytes:
+    # What the request's body still holds would be taken for the next request of the connection.
+    stream, left = environ["wsgi.input"], int(environ.get("CONTENT_LENGTH") or 0)
+    chunked = bool(environ.get("wsgi.input_terminated")) and "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "")
+    while (chunked or left > 0) and (read := stream.read(1 << 16 if chunked else min(left, 1 << 16))):
+        left -= len(read)
+    body = b"" if environ.get("REQUEST_METHOD") == "HEAD" else answer.body
+    start_response(
+        f"{answer.status} {HTTPStatus(answer.status).phrase}",
+        [*answer.headers.items(), ("Content-Length", str(len(body)))],
+    )
+    return body
 
 
 def _is_no_answer(status: str, headers: list[tuple[str, str]], body: bytes) -> bool:

@@ -9,9 +9,18 @@ from pathlib import Path
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import ThreadedWSGIServer
 
-from localcloud import agent, hooks_image_calls, hooks_images, hooks_instances, hooks_volumes, metadata_server
+from localcloud import (
+    agent,
+    hooks_image_calls,
+    hooks_images,
+    hooks_instances,
+    hooks_policies,
+    hooks_volumes,
+    metadata_server,
+)
 from localcloud.api import Api
 from localcloud.audit import Audit
+from localcloud.authorization import Authorizer, Record
 from localcloud.faults import CloudFailed
 from localcloud.fleet import Fleet
 from localcloud.network import Interfaces
@@ -34,7 +43,9 @@ def serve(settings: CloudSettings, cloud: Cloud) -> None:
     def source_of(address: str) -> str:
         return "host" if address == cloud.host_address else fleet.by_address(address) or address
 
-    api = Api(Audit(cloud.directory / "api.jsonl"), source_of)
+    hooks_policies.install()
+    authorizer = Authorizer(Record(cloud.directory / "authorization.jsonl"), cloud.region)
+    api = Api(Audit(cloud.directory / "api.jsonl"), source_of, authorizer.refusal)
     _listen(api, cloud.link_address, 5000, None)
     _listen(api, cloud.gateway, 443, _tls(cloud.directory / "server.pem"))
     metadata_server.serve(Views(fleet))

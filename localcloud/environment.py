@@ -12,7 +12,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from localcloud.settings import Cloud
+from localcloud.settings import ADMINISTRATOR_KEY, Cloud
 
 DEAD_ENDPOINT = "http://127.0.0.1:9"
 # Matters of taste that can neither redirect nor authenticate anything.
@@ -31,8 +31,7 @@ def _wanted(cloud: Cloud | None) -> dict[str, str]:
         "AWS_ENDPOINT_URL": cloud.endpoint if cloud else DEAD_ENDPOINT,
         "AWS_REGION": cloud.region if cloud else "eu-west-1",
         "AWS_DEFAULT_REGION": cloud.region if cloud else "eu-west-1",
-        # Any key would do. The shape is AWS's; the prefix says to whoever finds it that it opens nothing.
-        "AWS_ACCESS_KEY_ID": "LOCALCLOUD0000000000",
+        "AWS_ACCESS_KEY_ID": ADMINISTRATOR_KEY,
         "AWS_SECRET_ACCESS_KEY": "localcloud",
         "AWS_CONFIG_FILE": "/dev/null",
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",

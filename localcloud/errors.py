@@ -39,19 +39,19 @@ def protocol_of(service: str, content_type: str) -> str:
         return "ec2"
 
 
-def error_answer(service: str, content_type: str, code: str, message: str) -> ErrorAnswer:
-    """Return an error of the caller's making (status 400) in the service's own protocol."""
+def error_answer(service: str, content_type: str, code: str, message: str, status: int = 400) -> ErrorAnswer:
+    """Return an error of the caller's making in the service's own protocol."""
     protocol = protocol_of(service, content_type)
     if protocol in {"json", "rest-json"}:
         body = json.dumps({"__type": code, "message": message}).encode()
         kind = "application/json" if protocol == "rest-json" else "application/x-amz-json-1.1"
-        return ErrorAnswer(400, {"Content-Type": kind, "x-amzn-ErrorType": code}, body)
+        return ErrorAnswer(status, {"Content-Type": kind, "x-amzn-ErrorType": code}, body)
     if protocol == "smithy-rpc-v2-cbor":
         body = b"\xa2" + b"".join(_cbor_text(text) for text in ("__type", code, "message", message))
-        return ErrorAnswer(400, {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}, body)
+        return ErrorAnswer(status, {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}, body)
     fields = f"<Code>{html.escape(code)}</Code><Message>{html.escape(message)}</Message>"
     body = _XML.get(protocol, _XML["ec2"]).format(fields=fields).encode()
-    return ErrorAnswer(400, {"Content-Type": "text/xml"}, body)
+    return ErrorAnswer(status, {"Content-Type": "text/xml"}, body)
 
 
 _XML = {

@@ -13,6 +13,9 @@ from localcloud.faults import BadSettings
 
 # moto serves one account under this number whatever keys a client uses.
 ACCOUNT = "123456789012"
+# The key of whoever owns the cloud: it may do everything. The shape is AWS's; the prefix says to whoever finds it that
+# it opens nothing.
+ADMINISTRATOR_KEY = "LOCALCLOUD0000000000"
 DEFAULT_STATE = Path("/var/lib/localcloud")
 
 

@@ -18,9 +18,12 @@ TRUST = {
 }
 
 
-def profile(lab: Lab, name: str) -> None:
+def profile(lab: Lab, name: str, *actions: str) -> None:
     iam = lab.client("iam")
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))
+    allowed = {"Effect": "Allow", "Action": actions, "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    iam.put_role_policy(RoleName=name, PolicyName="allowed", PolicyDocument=policy)
     iam.create_instance_profile(InstanceProfileName=name)
     iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
 
@@ -90,7 +93,7 @@ def test_tags_are_shown_only_when_the_launch_asks_for_it(lab: Lab) -> None:
 
 
 def test_role_credentials_work_inside_with_no_setting_at_all(lab: Lab) -> None:
-    profile(lab, "inside")
+    profile(lab, "inside", "s3:*", "ec2:DescribeInstances")
     lab.client("s3").create_bucket(
         Bucket="inside-bucket", CreateBucketConfiguration={"LocationConstraint": lab.cloud.region}
     )
@@ -111,7 +114,7 @@ def test_role_credentials_work_inside_with_no_setting_at_all(lab: Lab) -> None:
 
 
 def test_a_program_inside_reads_its_secret_parameter_with_no_setting_at_all(lab: Lab) -> None:
-    profile(lab, "reader")
+    profile(lab, "reader", "ssm:GetParameter")
     lab.client("ssm").put_parameter(Name="/reader/secret", Value="told", Type="SecureString")
     instance = lab.launch_and_wait(IamInstanceProfile={"Name": "reader"})
     read = "aws ssm get-parameter --name /reader/secret --with-decryption --query Parameter.Value --output text"
@@ -120,4 +123,8 @@ def test_a_program_inside_reads_its_secret_parameter_with_no_setting_at_all(lab:
     parameter = "boto3.client('ssm').get_parameter(Name='/reader/secret', WithDecryption=True)['Parameter']"
     script = f"python3 -c \"import boto3; print({parameter}['Value'])\""
     assert lab.run(instance, f"AWS_DEFAULT_REGION={lab.cloud.region} {script}") == "told"
+    write = lab.try_run(instance, "aws ssm put-parameter --name /reader/secret --value mine --overwrite")
+    assert write["Status"] == "Failed"
+    assert "AccessDeniedException" in write["StandardErrorContent"]
+    assert lab.client("ssm").get_parameter(Name="/reader/secret", WithDecryption=True)["Parameter"]["Value"] == "told"
     lab.terminate(instance)

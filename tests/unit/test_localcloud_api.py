@@ -11,7 +11,8 @@ from botocore.awsrequest import HeadersDict
 from botocore.parsers import create_parser
 from botocore.session import get_session
 
-from localcloud.api import Api, Asked, asked_for
+from localcloud.api import Api
+from localcloud.asked import Asked, asked_for
 from localcloud.audit import Audit
 from localcloud.errors import error_answer
 
@@ -35,11 +36,11 @@ def json_call(service: str, target: str, kind: str = "application/x-amz-json-1.1
 
 
 def test_service_and_operation_are_told_from_every_kind_of_request() -> None:
-    assert asked_for(request("ec2", form("RunInstances"))) == Asked("ec2", "RunInstances")
-    assert asked_for(json_call("ssm", "AmazonSSM.GetParameter")) == Asked("ssm", "GetParameter")
-    assert asked_for(request("s3", method="PUT", path="/bucket/some/key")) == Asked("s3", "PutObject")
+    assert asked_for(request("ec2", form("RunInstances"))) == Asked("ec2", "RunInstances", "eu-west-1")
+    assert asked_for(json_call("ssm", "AmazonSSM.GetParameter")) == Asked("ssm", "GetParameter", "eu-west-1")
+    assert asked_for(request("s3", method="PUT", path="/bucket/some/key")) == Asked("s3", "PutObject", "eu-west-1")
     virtual = request("s3", method="GET", path="/key", HTTP_HOST="bucket.s3.eu-west-1.amazonaws.com")
-    assert asked_for(virtual) == Asked("s3", "GetObject")
+    assert asked_for(virtual) == Asked("s3", "GetObject", "eu-west-1")
 
 
 def test_looking_at_a_form_leaves_it_to_be_read() -> None:
@@ -85,7 +86,11 @@ class Call:
     """One call of the application, with what it answered and what the account says of it."""
 
     def __init__(self, tmp_path: Path, environ: dict[str, Any], moto: Any = None) -> None:
-        api = Api(Audit(tmp_path / "api.jsonl"), lambda address: "host" if address == "10.212.0.1" else address)
+        api = Api(
+            Audit(tmp_path / "api.jsonl"),
+            lambda address: "host" if address == "10.212.0.1" else address,
+            lambda _environ, _asked: None,
+        )
         if moto is not None:
             api._moto = moto
         self.status = ""

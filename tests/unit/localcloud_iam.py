@@ -1,0 +1,147 @@
+"""The cloud's API with IAM, in this process: boto3's requests are handed to it without a socket."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import boto3
+import botocore.exceptions
+import botocore.session
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from moto.moto_api._internal.models import moto_api_backend
+
+from localcloud import hooks_policies
+from localcloud.api import Api
+from localcloud.audit import Audit
+from localcloud.authorization import Authorizer, Record
+from localcloud.settings import ACCOUNT, ADMINISTRATOR_KEY
+
+REGION = "eu-west-1"
+INSTANCE_TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
+    ],
+}
+
+
+@dataclass(frozen=True)
+class IamLab:
+    """The API, the clients of whoever owns the cloud, and those of roles."""
+
+    api: Api
+    directory: Path
+
+    def client(self, service: str, credentials: Mapping[str, str] | None = None) -> Any:
+        """Return a client; without `credentials` the owner's."""
+        session = boto3.session.Session(
+            botocore_session=_session(),
+            aws_access_key_id=credentials["AccessKeyId"] if credentials else ADMINISTRATOR_KEY,
+            aws_secret_access_key=credentials["SecretAccessKey"] if credentials else "x",
+            aws_session_token=credentials["SessionToken"] if credentials else None,
+            region_name=REGION,
+        )
+        client = session.client(service)  # type: ignore[call-overload]  # its overloads want a literal
+        client.meta.events.register("before-send", self._send)
+        return client
+
+    def role(self, name: str, *statements: Mapping[str, Any], trust: Mapping[str, Any] | None = None) -> dict[str, str]:
+        """Make a role with one inline policy `p` and return credentials of a session of it."""
+        iam = self.client("iam")
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust or INSTANCE_TRUST))
+        self.policy(name, *statements)
+        return self.session(name)
+
+    def policy(self, role: str, *statements: Mapping[str, Any]) -> None:
+        """Give a role these statements and no others."""
+        document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+        self.client("iam").put_role_policy(RoleName=role, PolicyName="p", PolicyDocument=document)
+
+    def session(self, role: str) -> dict[str, str]:
+        """Return credentials of a session of a role."""
+        found: dict[str, str] = self.client("sts").assume_role(
+            RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{role}", RoleSessionName="i-0123456789abcdef0"
+        )["Credentials"]
+        return found
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """Return what the record of decisions holds."""
+        path = self.directory / "authorization.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def _send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        url = urllib.parse.urlsplit(request.url)
+        given: Any = request.body or b""
+        body = given.read() if hasattr(given, "read") else given
+        body = body.encode() if isinstance(body, str) else body
+        environ = {
+            "REQUEST_METHOD": request.method,
+            "PATH_INFO": urllib.parse.unquote(url.path, "latin-1"),
+            "RAW_URI": url.path,
+            "QUERY_STRING": url.query,
+            "SERVER_NAME": "x",
+            "SERVER_PORT": "443",
+            "HTTP_HOST": url.netloc,
+            "REMOTE_ADDR": "10.0.0.1",
+            "wsgi.url_scheme": "https",
+            "wsgi.input": io.BytesIO(body),
+            "wsgi.input_terminated": True,
+            "CONTENT_LENGTH": str(len(body)),
+        }
+        for name, value in request.headers.items():
+            raw: Any = value
+            text = raw.decode() if isinstance(raw, bytes) else str(raw)
+            key = name.upper().replace("-", "_")
+            environ[key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"] = text
+        told: list[Any] = []
+        content = b"".join(self.api(environ, lambda status, headers, *_: told.extend((status, headers))))
+        return AWSResponse(request.url, int(told[0].split()[0]), HTTPHeaders.from_dict(dict(told[1])), _Raw(content))
+
+
+@cache
+def _loader() -> Any:
+    return botocore.session.get_session().get_component("data_loader")
+
+
+def _session() -> Any:
+    # One loader for all clients: to parse a service's model anew for each would take most of the tests' time.
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _loader())
+    return session
+
+
+class _Raw(io.BytesIO):
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self.read()
+
+
+@contextmanager
+def iam_lab(directory: Path) -> Iterator[IamLab]:
+    """Start with an empty account."""
+    # Not moto's hundreds of images, which no test is about.
+    with mock.patch.dict(os.environ, {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}):
+        moto_api_backend.reset()
+        hooks_policies.install()
+        authorizer = Authorizer(Record(directory / "authorization.jsonl"), REGION)
+        yield IamLab(Api(Audit(directory / "api.jsonl"), str, authorizer.refusal), directory)
+        moto_api_backend.reset()
+
+
+def refused(call: Any, *arguments: Any, **parameters: Any) -> str:
+    """Make a call that has to be refused; return AWS's code."""
+    try:
+        call(*arguments, **parameters)
+    except botocore.exceptions.ClientError as error:
+        return str(error.response["Error"]["Code"])
+    raise AssertionError("it was allowed")
