@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from commands import account, cloud, host, image
+from commands import account, backup, cloud, host, image
 
 namespace = Collection(
     image.build_binary,
@@ -25,6 +25,15 @@ namespace = Collection(
     host.settings,
     Collection("tools", env=host.tools_env),
     Collection("account", plan=account.plan, apply=account.apply),
+    backup.recovery_drill,
+    Collection(
+        "backup",
+        now=backup.now,
+        list=backup.list_runs,
+        drill=backup.drill,
+        restore=backup.restore,
+        adopt=backup.adopt,
+    ),
     Collection(
         "cloud", up=cloud.up, env=cloud.env, ps=cloud.ps, shell=cloud.shell, console=cloud.console, down=cloud.down
     ),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
-from pipeline import aws, network, roles
+from pipeline import alarms, aws, buckets, network, roles
 from pipeline.aws import Clients
 from support.errors import BadInput, Fault
 from support.progress import say
@@ -70,11 +70,17 @@ def plan(clients: Clients, environment: str, *, policies: Path, subnet_id: str =
         )
     account = aws.account(clients)
     with aws.faults(f"looking at what {environment} has"):
-        changes = [change for role in BUCKETS for change in _bucket(clients, f"zmanim-{role}-{environment}", account)]
+        changes = [change for role in BUCKETS for change in _bucket(clients, role, environment, account)]
         changes += _secrets(clients, environment)
         changes += [
             Change(action, resource, reason, do)
             for action, resource, reason, do in roles.plan(clients, environment, account, policies)
+        ]
+        changes += [
+            Change(action, resource, reason, do)
+            for action, resource, reason, do in alarms.plan(
+                clients, environment, account, watched=environment != VERIFY
+            )
         ]
         if environment == VERIFY:
             changes += _network(clients, subnet_id)
@@ -92,7 +98,8 @@ def apply(clients: Clients, changes: Sequence[Change]) -> None:
             change.do(clients)
 
 
-def _bucket(clients: Clients, name: str, account: str) -> Iterator[Change]:
+def _bucket(clients: Clients, role: str, environment: str, account: str) -> Iterator[Change]:
+    name = f"zmanim-{role}-{environment}"
     exists = _bucket_exists(clients, name, account)
     if not exists:
         yield Change("create", f"bucket {name}", "there is none", lambda c: _create_bucket(c, name))
@@ -129,6 +136,9 @@ def _bucket(clients: Clients, name: str, account: str) -> Iterator[Change]:
             "an overwritten or deleted object would be gone",
             lambda c: c.s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"}),
         )
+    rows = buckets.plan(clients, name, exists=exists, backups=role == "backups", passing=environment == VERIFY)
+    for action, resource, reason, do in rows:
+        yield Change(action, resource, reason, do)
 
 
 def _bucket_exists(clients: Clients, name: str, account: str) -> bool:

@@ -19,9 +19,11 @@ from botocore.config import Config
 from support.errors import BadInput, Fault
 
 if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_ses import SESClient
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_sts import STSClient
 
@@ -76,9 +78,11 @@ class RegionUnknown(BadInput):
 class Clients:
     """The boto3 clients of one region, made in one place (`connect`) and passed to whoever needs them."""
 
+    cloudwatch: CloudWatchClient
     ec2: EC2Client
     iam: IAMClient
     s3: S3Client
+    ses: SESClient
     ssm: SSMClient
     sts: STSClient
     region: str
@@ -99,9 +103,11 @@ def connect(region: str) -> Clients:
             user_agent_extra="zmanim-ami",
         )
         return Clients(
+            cloudwatch=session.client("cloudwatch", config=config),
             ec2=session.client("ec2", config=config),
             iam=session.client("iam", config=config),
             s3=session.client("s3", config=config),
+            ses=session.client("ses", config=config),
             ssm=session.client("ssm", config=config),
             sts=session.client("sts", config=config),
             region=region,

@@ -95,8 +95,10 @@ def terminate(clients: Clients, instance_ids: Sequence[str]) -> None:
 
 
 @contextmanager
-def launched(clients: Clients, settings: Settings, image: Image, pace: Pace) -> Iterator[Machine]:
-    """Launch an instance of `image` for the body of a `with`, and terminate it whatever happens there.
+def launched(
+    clients: Clients, settings: Settings, image: Image, pace: Pace, *, environment: str = VERIFY
+) -> Iterator[Machine]:
+    """Launch an instance of `image` in `environment` for the body of a `with`, and terminate it whatever happens there.
 
     Raises AccountNotPrepared, NotLaunched, aws's faults.
     """
@@ -104,7 +106,7 @@ def launched(clients: Clients, settings: Settings, image: Image, pace: Pace) -> 
     run = uuid.uuid4().hex
     try:
         start = pace.clock()
-        instance_id = _run_instance(clients, settings, image, place=place, run=run, pace=pace)
+        instance_id = _run_instance(clients, settings, image, place=place, run=run, pace=pace, environment=environment)
         say(f"launched {instance_id} ({settings.verify_instance_type})")
         yield Machine(instance_id, start)
     finally:
@@ -226,13 +228,20 @@ def run_script(clients: Clients, instance_id: str, script: str, timeout: float, 
 
 
 def _run_instance(
-    clients: Clients, settings: Settings, image: Image, *, place: network.Network, run: str, pace: Pace
+    clients: Clients,
+    settings: Settings,
+    image: Image,
+    *,
+    place: network.Network,
+    run: str,
+    pace: Pace,
+    environment: str,
 ) -> str:
-    profile = roles.name(VERIFY)
+    profile = roles.name(environment)
     kind: InstanceTypeType = settings.verify_instance_type  # type: ignore[assignment]  # any type that AWS has
     tags = {
         "Name": f"zmanim-verify-{image.version}",
-        "zmanim:environment": VERIFY,
+        "zmanim:environment": environment,
         "zmanim:data-volume": "new",
         TAG: "true",
         RUN_TAG: run,
@@ -285,7 +294,7 @@ def _run_instance(
             f"EC2 knows no instance profile {profile}",
             expected=f"the instance profile {profile} with its role",
             found="none",
-            fix=f"./inv account.apply --environment {VERIFY}",
+            fix=f"./inv account.apply --environment {environment}",
         )
     return instance_id
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import aws, image, machine
+from pipeline import aws, backups, image, machine
 from pipeline.account import VERIFY
 from pipeline.aws import Clients, Pace
 from pipeline.image import VERIFIED_TAG, Image
@@ -28,6 +28,8 @@ from support.errors import Fault
 from support.progress import say, step
 
 _COMMAND_SECONDS = 120.0
+# A first backup of an empty database and its restore: some ten calls of restic.
+_BACKUP_SECONDS = 900.0
 
 
 class ImageNotAvailable(Fault):
@@ -101,6 +103,7 @@ def _verified(
             machine.run_script(clients, running.instance_id, SCRIPT.read_text(), _COMMAND_SECONDS, pace)
         )
         checks += answer_checks(answers, ready.report, wanted, bundle_sha256(root, found, answers.manifest))
+        checks.append(backups.prove(clients, running.instance_id, pace, _BACKUP_SECONDS))
     report = _write_report(root, found, ready, checks, answers)
     if answers is None or not all(check.ok for check in checks):
         withdraw(clients, found)
@@ -152,6 +155,7 @@ def _plan(settings: Settings, found: Image, left: list[str]) -> Plan:
                 f"with a data volume of {settings.data_volume_gib} GiB; both are deleted in the end",
             ),
             Step("run", "a script by Systems Manager", "which program runs, what /health says"),
+            Step("back up", "the instance, and restore that beside it", "compared with the backup's own record"),
             Step("tag", found.ami_id, f"{VERIFIED_TAG}, when every check passes"),
         )
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import account, machine, network
+from pipeline import account, backups, machine, network
 from pipeline.aws import Clients
 from pipeline.image import VERIFIED_TAG
 from pipeline.machine import CommandNotRun, InstanceDied, NeverReady, NotLaunched
@@ -26,6 +26,8 @@ from tests.unit import pipeline_cloud as cloud
 
 SHA = cloud.SHA
 HEALTH = {"data": {"status": "ok", "database": "ok", "version": "v1.2.3"}, "meta": {}}
+
+PROOF = json.dumps({"run": "20261124T030212Z-0a1b2c", "seconds": 4.5, "age": 9, "rows": 19, "keys": 2})
 
 
 def encoded(value: object) -> str:
@@ -72,6 +74,8 @@ class Stage:
     ready: dict[str, Any] | None = field(default_factory=good_ready)
     answers: dict[str, str] = field(default_factory=good_answers)
     status: str = "Success"
+    proof: str = PROOF
+    proof_status: str = "Success"
     on_console: Callable[[], None] = lambda: None
     agent_after: int = 0
     scripts: list[str] = field(default_factory=list)
@@ -92,6 +96,12 @@ class Stage:
         return {"Command": {"CommandId": "0" * 36}}
 
     def invocation(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self.scripts[-1] == backups.PROVE.rstrip("\n"):
+            return {
+                "Status": self.proof_status,
+                "StandardOutputContent": self.proof,
+                "StandardErrorContent": "the words of the unit",
+            }
         text = "\n".join(f"{name} {value}" for name, value in self.answers.items())
         return {"Status": self.status, "StandardOutputContent": text, "StandardErrorContent": "curl: (7)"}
 
@@ -349,7 +359,7 @@ def test_a_dry_run_says_what_would_be_done_and_launches_nothing(stage: Stage) ->
     left = leave(stage, stage.ami_id)
     plan = stage.verify(dry=True)
     assert isinstance(plan, Plan)
-    assert [step.action for step in plan.steps] == ["terminate", "launch", "run", "tag"]
+    assert [step.action for step in plan.steps] == ["terminate", "launch", "run", "back up", "tag"]
     assert cloud.alive(stage.clients) == [left]
     assert stage.tag() is None
 
@@ -397,3 +407,26 @@ def test_a_security_group_with_an_open_port_is_refused(stage: Stage) -> None:
 def test_only_a_whole_ready_line_counts_and_the_last_one_wins(text: str, version: str | None) -> None:
     found = machine.ready_line(text)
     assert (found or {}).get("version") == version
+
+
+@pytest.mark.incident("an image was published whose backups nobody had ever restored")
+@pytest.mark.parametrize(
+    ("proof", "status", "found"),
+    [
+        ("", "Failed", "the words of the unit"),
+        ("", "Success", "nothing"),
+        ("no JSON", "Success", "no JSON"),
+        (PROOF.replace("19", "0"), "Success", "0 rows"),
+    ],
+)
+def test_an_image_whose_backup_does_not_restore_is_not_verified(
+    stage: Stage, proof: str, status: str, found: str
+) -> None:
+    stage.proof, stage.proof_status = proof, status
+    with pytest.raises(NotVerified) as caught:
+        stage.verify()
+    assert stage.tag() is None
+    (failed,) = [check for check in stage.report()["checks"] if not check["ok"]]
+    assert failed["name"] == "backup"
+    assert found in failed["found"]
+    assert "a backup that restores" in str(caught.value)

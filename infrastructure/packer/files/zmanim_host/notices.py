@@ -230,8 +230,8 @@ def flush(spool: Path, send: Callable[[Notice], None], at: float) -> int:
     return len(waiting(spool))
 
 
-def send_by_ses(who: Sender, notice: Notice) -> None:
-    """Send one mail; HostFault when SES does not take it."""
+def send_by_ses(who: Sender, notice: Notice, place: Path) -> None:
+    """Send one mail, which the AWS CLI reads from a file in `place`; HostFault when SES does not take it."""
     mail = {
         "Source": who.mail_from,
         "Destination": {"ToAddresses": [who.mail_to]},
@@ -241,9 +241,14 @@ def send_by_ses(who: Sender, notice: Notice) -> None:
         },
     }
     command = ["aws", "ses", "send-email", "--region", who.region, "--no-cli-pager", "--output", "text"]
-    # By stdin: arguments are everybody's to read.
-    command += ["--cli-connect-timeout", "5", "--cli-read-timeout", "15", "--cli-input-json", "file:///dev/stdin"]
-    run(command, timeout=60, input=json.dumps(mail), environment={"HOME": "/nonexistent", "AWS_MAX_ATTEMPTS": "2"})
+    # By a file: arguments are everybody's to read.
+    file = place / "sending"
+    write_whole(file, json.dumps(mail), mode=0o600)
+    command += ["--cli-connect-timeout", "5", "--cli-read-timeout", "15", "--cli-input-json", f"file://{file}"]
+    try:
+        run(command, timeout=60, environment={"HOME": "/nonexistent", "AWS_MAX_ATTEMPTS": "2"})
+    finally:
+        file.unlink()
 
 
 def command(arguments: Sequence[str]) -> None:
@@ -260,4 +265,4 @@ def command(arguments: Sequence[str]) -> None:
             log(f"{unit} was written about within the hour: this failure is counted in the next mail")
         remember(spool, unit, at, written=may)
     # Mail that waits is no failure of this unit: the timer tries again.
-    flush(spool, lambda notice: send_by_ses(who, notice), at)
+    flush(spool, lambda notice: send_by_ses(who, notice, spool), at)
