@@ -15,7 +15,7 @@ mapped_files() {
   # maps pads its addresses with zeros, map_files does not; lines with inode 0 are no files.
   sed -n 's|^0*\([0-9a-f]\{1,\}\)-0*\([0-9a-f]\{1,\}\) [^ ]* [^ ]* [^ ]* [1-9][0-9]* .*$|\1-\2|p' "/proc/$1/maps" |
     while read -r range; do
-      sha256sum "/proc/$1/map_files/$range" | cut -d' ' -f1
+      sha256sum "/proc/$1/map_files/${range}" | cut -d' ' -f1
     done | sort -u
 }
 
@@ -24,20 +24,20 @@ version_of() {
 }
 
 pid=$(systemctl show --property=MainPID --value zmanim-api.service)
-echo "main-pid $pid"
-if [ "$pid" -gt 0 ]; then
-  mapped_files "$pid" | sed 's/^/mapped /'
+echo "main-pid ${pid}"
+if [ "${pid}" -gt 0 ]; then
+  mapped_files "${pid}" | sed 's/^/mapped /'
 fi
 echo "manifest $(base64 -w0 /opt/zmanim/baked/manifest.json)"
 echo "current $(readlink -f /opt/zmanim/current)"
 echo "baked $(readlink -f /opt/zmanim/baked)"
 
 body=$(mktemp)
-status=$(curl --silent --max-time 10 --output "$body" --write-out '%{http_code}' http://127.0.0.1:8080/health) ||
+status=$(curl --silent --max-time 10 --output "${body}" --write-out '%{http_code}' http://127.0.0.1:8080/health) ||
   echo "curl ended with exit code $?" >&2
-echo "health-status $status"
-echo "health $(base64 -w0 "$body")"
-rm -f "$body"
+echo "health-status ${status}"
+echo "health $(base64 -w0 "${body}")"
+rm -f "${body}"
 
 echo "kernel $(uname -r)"
 echo "os $(sed -n 's/^PRETTY_NAME="\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' /etc/os-release)"

@@ -15,6 +15,7 @@ from support.errors import BadInput, Fault
 from support.process import CommandFailed, run
 
 PACKER_DIRECTORY = Path("infrastructure/packer")
+_SOURCES = ("infrastructure", "api", "commands", "pipeline", "support", "toolchain", "tools", "requirements.txt")
 
 
 class NotAClone(Fault):
@@ -95,6 +96,17 @@ def tree_digest(root: Path, bundle: Path, settings: Settings, tools: Mapping[str
         ],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def sources(root: Path) -> str:
+    """Return one SHA-256 over every file that a release is built, verified and published by, as it lies there now.
+
+    It needs nothing built, as tree_digest does: two clones can tell without building whether they are the same tree.
+    Raises NotAClone.
+    """
+    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *_SOURCES)
+    files = [root / name for name in listed.split("\0") if name]
+    return tree_sha256(root, [path for path in files if path.exists() or path.is_symlink()])
 
 
 def versions_sha256(root: Path, settings: Settings) -> str:

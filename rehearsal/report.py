@@ -29,7 +29,8 @@ class Result:
 
     `published` maps SSM parameter names to the values that were read back, `parameter_versions` to their versions.
     `boot` counts seconds from RunInstances: `running_seconds` until the instance ran, `healthy_seconds` until it said
-    that it is ready. `tree_digest` names the tree that was rehearsed.
+    that it is ready. `tree_digest` names what the image was made from; `sources` all that it was made by, so that a
+    tree can be told from the one that was rehearsed without building anything.
     """
 
     version: str
@@ -37,6 +38,7 @@ class Result:
     ami_id: str = ""
     source_ami: str = ""
     tree_digest: str = ""
+    sources: str = ""
     published: Mapping[str, str] | None = None
     parameter_versions: Mapping[str, int] | None = None
     health: Mapping[str, Any] | None = None

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.settings import Cloud
+from pipeline import provenance
 from rehearsal import cloud as clouds
 from rehearsal import host, marks, report
 from rehearsal.cloud import Prepared
@@ -102,6 +103,7 @@ def rehearse(options: Options) -> Result:
 def _rehearse(rehearsal: Rehearsal, options: Options, name: str) -> None:
     with rehearsal.step("host"):
         host.require(options.state, install=options.install, confirm=options.confirm)
+    rehearsal.save(sources=provenance.sources(options.root))
     with rehearsal.step("prepare"):
         prepared = clouds.prepare(options.root, options.cache)
     rehearsal.save(differences=tuple(prepared.differences))

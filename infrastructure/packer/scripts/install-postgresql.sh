@@ -65,6 +65,7 @@ main() {
       ensure_rpm pg_cron
       ;;
     pgdg) link_programs ;;
+    *) die "POSTGRESQL_REPO is amazonlinux or pgdg, not ${POSTGRESQL_REPO}" ;;
   esac
   check_route
   check

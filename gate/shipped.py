@@ -1,0 +1,81 @@
+"""The Python that ships: Amazon Linux 2023's own interpreter, 3.9 (vermin), and nothing but its standard library."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from gate.finding import Finding, ask, tool
+
+FILES = Path("infrastructure/packer/files")
+SCRIPTS = Path("infrastructure/packer/scripts")
+_OURS = "zmanim_host"
+_VERMIN = re.compile(r"(?P<found>~?[\d.!, ]+)\s+(?P<file>\S+\.py|\S+)(?::(?P<line>\d+))?.*")
+
+
+def check(tree: Path) -> list[Finding]:
+    """Return what Python 3.9 would not understand, what is not in its library, and what no machine may do."""
+    found: list[Finding] = []
+    for path in python_files(tree):
+        name = str(path.relative_to(tree))
+        text = path.read_text()
+        found += _vermin(tree, name)
+        try:
+            module = ast.parse(text, feature_version=(3, 9))
+        except SyntaxError as error:
+            found.append(Finding(name, error.lineno or 0, f"no Python 3.9: {error.msg}"))
+            continue
+        found += [*_imports(name, module), *_calls(name, module)]
+    return found
+
+
+def python_files(tree: Path) -> list[Path]:
+    """Return every Python file that runs on a builder or a machine."""
+    below = [*(tree / FILES).rglob("*.py"), *(tree / SCRIPTS).rglob("*.py")]
+    programs = [path for path in (tree / FILES).iterdir() if path.is_file() and not path.suffix and _is_python(path)]
+    return sorted([*below, *programs])
+
+
+def _is_python(path: Path) -> bool:
+    with path.open("rb") as file:
+        return re.match(rb"#!\S*/python3", file.readline()) is not None
+
+
+def _vermin(tree: Path, name: str) -> Iterator[Finding]:
+    said = ask([tool("vermin"), "--no-tips", "--target=3.9-", "--violations", "--format=parsable", name], tree)
+    if said.returncode == 0:
+        return
+    lines = [line for line in said.stdout.splitlines() if line.count(":") >= 4]
+    for line in lines:
+        file, number, _column, _versions, words = line.split(":", 4)
+        if number:
+            yield Finding(file, int(number), f"not in Python 3.9: {words}")
+
+
+def _imports(name: str, module: ast.Module) -> Iterator[Finding]:
+    for node in ast.walk(module):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""] if not node.level else [_OURS]
+        for each in names:
+            top = each.partition(".")[0]
+            if top not in sys.stdlib_module_names and top != _OURS:
+                yield Finding(name, getattr(node, "lineno", 0), f"{top} is not in the standard library")
+
+
+def _calls(name: str, module: ast.Module) -> Iterator[Finding]:
+    for node in ast.walk(module):
+        if not isinstance(node, ast.Call):
+            continue
+        words = ast.unparse(node)
+        if any(keyword.arg == "shell" and ast.unparse(keyword.value) == "True" for keyword in node.keywords):
+            yield Finding(name, node.lineno, "a shell takes a value for a command: an argument list")
+        if re.match(r"os\.(system|popen)\b", words):
+            yield Finding(name, node.lineno, "a shell takes a value for a command: an argument list")
+        if "postmaster.pid" in words and re.search(r"\b(unlink|remove|rmtree|rename|replace)\b", words):
+            yield Finding(name, node.lineno, "takes a running server's own mark away (postmaster.pid)")

@@ -1,0 +1,85 @@
+"""Unit files as systemd reads them: sections, directives, a list over several lines and an empty value that ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+FILES = Path("infrastructure/packer/files")
+SUFFIXES = {".service", ".timer", ".mount", ".target", ".path", ".socket"}
+
+
+@dataclass(frozen=True)
+class Directive:
+    """One assignment: its section, name and value, and the line it begins on."""
+
+    section: str
+    name: str
+    value: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit file: its path relative to the tree, and its directives in their order."""
+
+    path: Path
+    directives: tuple[Directive, ...] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Return the unit's name."""
+        return self.path.name
+
+    def every(self, name: str) -> list[Directive]:
+        """Return every assignment of `name`, less what an empty one has taken back."""
+        found: list[Directive] = []
+        for each in self.directives:
+            if each.name == name:
+                found = [*found, each] if each.value else []
+        return found
+
+    def words(self, *names: str) -> list[str]:
+        """Return the words of the lists `names`, in their order."""
+        return [word for name in names for each in self.every(name) for word in each.value.split()]
+
+    def last(self, name: str) -> str:
+        """Return the value of `name` that counts; empty when there is none."""
+        found = self.every(name)
+        return found[-1].value if found else ""
+
+    def line(self, name: str) -> int:
+        """Return where `name` is said last; 1 when it is not."""
+        found = [each.line for each in self.directives if each.name == name]
+        return found[-1] if found else 1
+
+    @property
+    def has_install(self) -> bool:
+        """Whether it can be enabled."""
+        return any(each.section == "Install" for each in self.directives)
+
+
+def units(tree: Path) -> list[Unit]:
+    """Return the unit files of the tree at `tree`, by name."""
+    paths = sorted(path for path in (tree / FILES).iterdir() if path.suffix in SUFFIXES)
+    return [Unit(path.relative_to(tree), tuple(_directives(path.read_text()))) for path in paths]
+
+
+def _directives(text: str) -> Iterator[Directive]:
+    section, joined, first = "", "", 0
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped[0] in "#;":
+            continue
+        first = first or number
+        if stripped.endswith("\\"):
+            joined += stripped[:-1] + " "
+            continue
+        whole, joined = joined + stripped, ""
+        if whole.startswith("["):
+            section = whole.strip("[]")
+        else:
+            name, _, value = whole.partition("=")
+            yield Directive(section, name.strip(), value.strip(), first)
+        first = 0

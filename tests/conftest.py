@@ -1,0 +1,11 @@
+"""How hard hypothesis tries: a few examples at a desk, where the same test runs again soon; its own default in CI."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("desk", max_examples=15, deadline=None)
+settings.register_profile("full", max_examples=100, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("full" if os.environ.get("CI") else "desk"))
