@@ -153,20 +153,12 @@ def reachable(text: str) -> str:
 def _backup(text: str) -> Iterator[Finding]:
     run = reachable(text)
     wanted = (
-        (r"restic backup [^\n]*--stdin-from-command[^\n]*\bpg_dump\s", "pg_dump", "does not back PostgreSQL up"),
-        (r"restic backup [^\n]*\bpg_dumpall\s", "pg_dumpall", "does not back the roles up by pg_dumpall"),
+        (r"(--stdin-from-command|\bstep \w+)[^\n]*--\s+pg_dump\s", "pg_dump", "does not back PostgreSQL up"),
+        (r"(--stdin-from-command|\bstep \w+)[^\n]*--\s+pg_dumpall\s", "pg_dumpall", "does not back the roles up"),
         (r"redis-cli [^\n]*--rdb", "redis-cli", "does not fetch Redis's snapshot"),
-        (r"restic backup [^\n]*(\$\{file\}|redis)", "redis", "does not back Redis's snapshot up"),
-    )  # fmt: skip
+        (r"(\brestic backup|\bstep redis) [^\n]*\$\{file\}", "step redis", "does not back Redis's snapshot up"),
+        (r"\bstep complete\b", "step complete", "does not write the record that makes a run count"),
+    )
     for pattern, near, words in wanted:
         if not re.search(pattern, run):
             yield Finding(str(BACKUP), line_of(text, near), f"{words} (what main does counts, not what is written)")
-    for number, command in commands(text):
-        if "restic backup" in command and not ("--host" in command and "--tag" in command):
-            yield Finding(str(BACKUP), number, "a snapshot without --host and --tag: retention could not group it")
-        if "restic backup" in command and re.search(r"hostname|HOSTNAME|uname", command):
-            yield Finding(str(BACKUP), number, "grouped by a host name that changes with every image")
-    if not re.search(r"^readonly HOST=[a-z-]+$", text, re.MULTILINE):
-        yield Finding(str(BACKUP), line_of(text, "HOST="), "not grouped by one fixed name: readonly HOST=…")
-    if len(re.findall(r"\brestic init\b", run)) != 1 or not re.search(r"\b10\)\s+log [^\n]*\n\s+restic init", text):
-        yield Finding(str(BACKUP), line_of(text, "restic init"), "restic init belongs behind exit code 10 alone")

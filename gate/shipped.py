@@ -28,7 +28,7 @@ def check(tree: Path) -> list[Finding]:
         except SyntaxError as error:
             found.append(Finding(name, error.lineno or 0, f"no Python 3.9: {error.msg}"))
             continue
-        found += [*_imports(name, module), *_calls(name, module)]
+        found += [*_imports(name, module), *_calls(name, module), *_restic(name, module)]
     return found
 
 
@@ -79,3 +79,30 @@ def _calls(name: str, module: ast.Module) -> Iterator[Finding]:
             yield Finding(name, node.lineno, "a shell takes a value for a command: an argument list")
         if "postmaster.pid" in words and re.search(r"\b(unlink|remove|rmtree|rename|replace)\b", words):
             yield Finding(name, node.lineno, "takes a running server's own mark away (postmaster.pid)")
+
+
+def _restic(name: str, module: ast.Module) -> Iterator[Finding]:
+    """Tell what once lost backups: a host name that changes, a truncated stream, a repository made too easily."""
+    for node in ast.walk(module):
+        line = getattr(node, "lineno", 0)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HOST" and not _is_text(node.value):
+            yield Finding(name, line, "snapshots are not grouped by one fixed name: HOST is text")
+        words = node.elts if isinstance(node, ast.List | ast.Tuple) else node.args if isinstance(node, ast.Call) else []
+        said = [ast.unparse(word) for word in words]
+        if "'--host'" in said and said[said.index("'--host'") + 1 :][:1] != ["HOST"]:
+            yield Finding(name, line, "snapshots are not grouped by one fixed name: --host HOST")
+        # Text of our own may come through stdin: it is whole.
+        if "*command" in said and "'--stdin-filename'" in said and "'--stdin-from-command'" not in said:
+            yield Finding(name, line, "restic can't see how the command ended: --stdin-from-command")
+        if "'--remove-all'" in said:
+            yield Finding(name, line, "takes locks away that are held")
+        if isinstance(node, ast.FunctionDef):
+            body = ast.unparse(node)
+            if re.search(r"restic\([^)]*'init'", body) and "except NoRepository" not in body:
+                yield Finding(
+                    name, line, "restic init belongs behind NoRepository alone: restic is sure that there is none"
+                )
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)

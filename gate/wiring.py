@@ -36,8 +36,11 @@ PROGRAMS: Mapping[str, str] = {
 }
 # What is started by another name than the one it is installed by.
 _OURS_ELSEWHERE = {"/opt/zmanim/zmanim-api"}
+# Scripts that root runs, each without a single capability, and why.
+ROOTS = {"notify-failure.sh"}  # reads the journal, and root's own secrets to take them out of what it sends
 _STARTS = ("Wants", "Requires", "BindsTo", "Requisite", "Upholds", "OnFailure", "OnSuccess")
 _NEEDS = ("Requires", "BindsTo", "Requisite")
+_SCRIPT = re.compile(r"/[\w/.-]+\.sh\b")
 # The server's own unit, its configuration, and the setting that says where its data is.
 _SERVERS = (("postgresql.service", POSTGRESQL, "data_directory"), ("redis.service", REDIS, "dir"))
 
@@ -195,11 +198,14 @@ def _running(ours: list[Unit]) -> Iterator[Finding]:
     timed = {unit.last("Unit") or f"{unit.path.stem}.service" for unit in ours if unit.path.suffix == ".timer"}
     for unit in (unit for unit in ours if unit.path.suffix == ".service"):
         place = (str(unit.path), unit.line("ExecStart"))
-        scripts = [each.value for each in unit.directives if each.name.startswith("Exec") and ".sh" in each.value]
-        # PrivateNetwork and no other user: root is what its work needs. Scripts are shell, and never root's.
-        if scripts and not unit.last("User") and unit.last("DynamicUser") != "yes":
-            yield Finding(*place, f"runs {scripts[0].split()[0]} as root: User= or DynamicUser=")
+        scripts = [
+            script for each in unit.directives if each.name.startswith("Exec") for script in _SCRIPT.findall(each.value)
+        ]
+        as_root = not unit.last("User") and unit.last("DynamicUser") != "yes"
+        if as_root and any(Path(script).name not in ROOTS for script in scripts):
+            yield Finding(*place, f"runs {scripts[0]} as root: User= or DynamicUser=")
         if unit.last("Type") == "oneshot" and not unit.last("TimeoutStartSec") and unit.last("PrivateNetwork") != "yes":
             yield Finding(*place, "a oneshot without TimeoutStartSec= may hang for ever")
-        if unit.name in timed and not unit.words("OnFailure"):
+        # A notice does not notify about itself.
+        if unit.name in timed and not unit.words("OnFailure") and not unit.name.startswith("backup-notify"):
             yield Finding(*place, "is started by a timer and tells nobody when it fails: OnFailure=")
