@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import bake, figures, host, install_at_boot, launch, rehearsals
+from bench import bake, chain, figures, host, install_at_boot, launch, rehearsals
 from bench.bake import BakeNotUnderstood
 from bench.launch import NotReady
 
@@ -135,3 +135,36 @@ def test_the_machine_is_described_by_what_the_kernel_says(tmp_path: Path) -> Non
     assert host.load(tmp_path) == [0.5, 1.25, 2.0]
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nCPU part\t: 0xd0c\n")
     assert host.describe(tmp_path)["processor"] == "unknown"
+
+
+CHAIN = """The time when unit became active or started is printed after the "@" character.
+The time the unit took to start is printed after the "+" character.
+
+zmanim-ready.service +412ms
+`-zmanim-api.service @2.350s +20ms
+  `-zmanim-migrate.service @1min 1.900s +1.250s
+    `-basic.target @301ms
+      `--.mount @90ms
+        `-run-credentials-systemd\\x2dsysctl.service.mount @80ms +1us
+"""
+
+
+def test_the_critical_chain_is_read_in_the_order_of_the_boot() -> None:
+    found = chain.critical(CHAIN)
+    assert list(found.items()) == [
+        ("run-credentials-systemd\\x2dsysctl.service.mount", 0.08),
+        ("-.mount", 0.09),
+        ("basic.target", 0.301),
+        ("zmanim-migrate.service", 63.15),
+        ("zmanim-api.service", 2.37),
+    ]
+
+
+def test_a_boot_without_a_chain_is_told_of() -> None:
+    with pytest.raises(NotReady, match="no critical chain"):
+        chain.critical("Bootup is not yet finished")
+
+
+def test_the_slowest_units_are_told_with_their_seconds() -> None:
+    text = "1min 3.5s cloud-init.service\n   820ms redis.service\n    12ms tmp.mount\n"
+    assert chain.blamed(text, 2) == {"cloud-init.service": 63.5, "redis.service": 0.82}
