@@ -31,12 +31,12 @@ ZONE = "eu-west-1a"
 ACCESS_KEY = re.compile(rb"(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Z0-9])")
 # With its first line of Base64: programs that read keys hold the bare header.
 PRIVATE_KEY = re.compile(rb"PRIVATE KEY-----\s+[A-Za-z0-9+/]{40}")
-# The units that have to be active on a machine that serves; each is one of the image's own.
+# The units that have to be active on a machine that serves: the image's own, and the packages' that it enables.
 UNITS = (
     "zmanim.target", "data.mount", "zmanim-data-volume.service", "zmanim-data-layout.service", "zmanim-memory.service",
     "zmanim-environment.service", "zmanim-secrets.service", "postgresql.service", "redis.service",
     "zmanim-database.service", "zmanim-migrate.service", "zmanim-api.service", "zmanim-ready.service",
-    "restic-backup.timer",
+    "restic-backup.timer", "sshd.service", "amazon-ssm-agent.service", "amazon-cloudwatch-agent.service",
 )  # fmt: skip
 # Prints what of the stores' data lies on the root disk: nothing, as it should be.
 NOT_ON_THE_ROOT_DISK = (
@@ -158,6 +158,11 @@ class ImageLab(Lab):
         # is-active exits with another code than 0 when one is not.
         said = self.run(instance, f"systemctl is-active {' '.join(units)} || true").split()
         return dict(zip(units, said, strict=True))
+
+    def all_active(self, instance: str) -> bool:
+        """Wait until a machine is done booting (agents start after the ready line); say whether UNITS are active."""
+        self.run(instance, "systemctl is-system-running --wait >/dev/null || true")
+        return self.active(instance, *UNITS) == dict.fromkeys(UNITS, "active")
 
     def query(self, instance: str, sql: str, role: str = "zmanim", database: str = "zmanim") -> str:
         """Ask PostgreSQL through its socket as the system user and role `role`."""

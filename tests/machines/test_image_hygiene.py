@@ -67,6 +67,18 @@ def test_every_log_is_empty(tree: Mapping[str, Path]) -> None:
     assert [name for name in logs if tree[name].stat().st_size and not tree[name].is_symlink()] == []
 
 
+def test_nothing_can_be_written_by_everybody_and_no_program_gained_a_setuid_bit(
+    images: ImageLab, tree: Mapping[str, Path]
+) -> None:
+    modes = {name: path.lstat().st_mode for name, path in tree.items()}
+    open_files = [name for name, mode in modes.items() if stat.S_ISREG(mode) and mode & stat.S_IWOTH]
+    # A directory of everybody's is one where each can only remove what is theirs: /tmp and the like.
+    sticky = stat.S_IWOTH | stat.S_ISVTX
+    open_folders = [name for name, mode in modes.items() if stat.S_ISDIR(mode) and mode & sticky == stat.S_IWOTH]
+    assert (open_files, open_folders) == ([], [])
+    assert _set_ids(tree) == _set_ids(merged(images.cloud.directory / "layers" / "none", images.root))
+
+
 @pytest.mark.incident("secrets ended up in what was shipped")
 def test_no_secret_is_in_what_the_build_wrote(images: ImageLab) -> None:
     # What the build added to the base, deleted files aside: the base is Amazon's.
@@ -86,6 +98,11 @@ def test_a_file_that_is_whited_out_is_not_taken_for_one_that_is_there(tmp_path: 
     assert set(merged(upper, lower)) == {"/a", "/a/new", "/a/gone", "/a/kept"}
     _white_out(upper / "a/gone")
     assert set(merged(upper, lower)) == {"/a", "/a/new", "/a/kept"}
+
+
+def _set_ids(tree: Mapping[str, Path]) -> set[str]:
+    special = stat.S_ISUID | stat.S_ISGID
+    return {name for name, path in tree.items() if path.is_file() and path.lstat().st_mode & special}
 
 
 def _white_out(path: Path) -> None:
