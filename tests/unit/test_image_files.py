@@ -157,6 +157,14 @@ def test_every_oneshot_has_a_time_limit() -> None:
             assert "TimeoutStartSec" in service, path.name
 
 
+@pytest.mark.incident("a disk that was full for a minute left Redis down for good")
+@pytest.mark.parametrize("name", ["postgresql", "redis", "zmanim-api"])
+def test_what_serves_is_started_again_for_as_long_as_it_takes(name: str) -> None:
+    unit = sections(FILES / f"{name}.service")
+    assert unit["Unit"]["StartLimitIntervalSec"] == ["0"]
+    assert unit["Service"]["Restart"][0] in {"always", "on-failure"}
+
+
 def test_only_the_units_that_need_a_secret_are_given_one() -> None:
     takers = {path.name for path in UNITS if "/run/zmanim/secrets" in path.read_text()}
     assert takers == {"redis.service", "restic-backup.service", "backup-drill.service", "zmanim-api.service"}
