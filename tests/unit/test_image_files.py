@@ -157,7 +157,6 @@ def test_every_oneshot_has_a_time_limit() -> None:
             assert "TimeoutStartSec" in service, path.name
 
 
-@pytest.mark.incident("a disk that was full for a minute left Redis down for good")
 @pytest.mark.parametrize("name", ["postgresql", "redis", "zmanim-api"])
 def test_what_serves_is_started_again_for_as_long_as_it_takes(name: str) -> None:
     unit = sections(FILES / f"{name}.service")
