@@ -1,7 +1,8 @@
 """Which device is the data volume, and making a file system on it: only when it is blank and the launch consents.
 
 Data was once lost by a boot script that formatted what it did not know. So everything but a blank volume *with*
-consent, the launch's or an operator's, is left untouched, and the message says what was seen.
+consent, the launch's or an operator's, is left untouched, and the message says what was seen. A file system that
+mkfs.xfs never finished counts as blank: a power cut in a first boot must not need a hand.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zmanim_host import xfs
 from zmanim_host.host import RUN, HostFault, log, run
 from zmanim_host.imds import connect, instance_tag
 
@@ -27,18 +29,23 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Device:
-    """A block device: its real path, and what blkid found on it (empty when nothing, or nothing it could read)."""
+    """A block device: its real path, and what blkid found on it (empty when nothing, or nothing it could read).
+
+    `unfinished`: the file system on it has the mark of a mkfs.xfs that is not done.
+    """
 
     path: Path
     tags: dict[str, str]
+    unfinished: bool = False
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The device to mount, and whether it has to get a file system first."""
+    """The device to mount; whether it has to get a file system first, and has the beginning of one."""
 
     device: Path
     blank: bool
+    unfinished: bool = False
 
 
 def choose(devices: Sequence[Device], attached: Path | None) -> Choice | None:
@@ -55,7 +62,7 @@ def choose(devices: Sequence[Device], attached: Path | None) -> Choice | None:
         kind = labelled[0].tags.get("TYPE")
         if kind != "xfs":
             raise HostFault(f"{labelled[0].path} is labelled {LABEL} but holds {kind or 'no file system'}, not xfs")
-        return Choice(labelled[0].path, blank=False)
+        return Choice(labelled[0].path, blank=False, unfinished=labelled[0].unfinished)
     at_sdf = next((device for device in devices if device.path == attached), None)
     if at_sdf is None:
         return None
@@ -78,8 +85,8 @@ def sample_offsets(size: int) -> list[int]:
     return first + spread + last
 
 
-def find_content(path: Path) -> int | None:
-    """Return the offset of a sampled MiB that is not all zero, or None when every sample is.
+def find_content(path: Path, skip: Callable[[int], bool] | None = None) -> int | None:
+    """Return the offset of a sampled MiB that is not all zero, or None when every sample is; `skip` leaves some out.
 
     blkid's "nothing" also means junk, or a file system whose first sector is damaged; a new EBS volume is all zero.
     Raises HostFault when it can't be read: what can't be read is not blank.
@@ -89,6 +96,8 @@ def find_content(path: Path) -> int | None:
         with path.open("rb") as device:
             size = device.seek(0, os.SEEK_END)
             for offset in sample_offsets(size):
+                if skip is not None and skip(offset):
+                    continue
                 device.seek(offset)
                 wanted = min(MIB, size - offset)
                 data = device.read(wanted)
@@ -138,11 +147,75 @@ def format_blank(path: Path, consent: str) -> None:
     log(f"{path}: made a file system on a blank volume, as {consent}")
 
 
+def remake_file_system(path: Path, consent: str | None) -> None:
+    """Make XFS where mkfs.xfs was cut short; HostFault, and nothing written, unless the launch consents and it was."""
+    if consent != CONSENT:
+        raise HostFault(
+            f"{path} has a file system that mkfs.xfs never finished (sb_inprogress is 1), so nothing was ever kept on"
+            " it. It is left untouched, for the launch does not consent to formatting: attach a new volume in its"
+            f" place and launch with the tag {TAG}={CONSENT}, attach the right one, or, if this one is new, say so"
+            f" here: /opt/zmanim/zmanim-host format-data-volume {ATTACHED_AT}"
+        )
+    format_unfinished(path, f"the launch says ({TAG}={CONSENT})")
+
+
+def format_unfinished(path: Path, consent: str) -> None:
+    """Make XFS anew where mkfs.xfs was cut short; HostFault, and nothing written, when there is any doubt about that.
+
+    `consent` says who wants it, for the journal.
+    """
+    user = in_use(path)
+    if user:
+        raise HostFault(f"{path} is in use by {user} and is left untouched")
+    reason = find_doubt(path)
+    if reason:
+        raise HostFault(
+            f"{path} has a file system marked as unfinished (sb_inprogress is 1), but not as a power cut during"
+            f" mkfs.xfs leaves it: {reason}. It may be a copy that was cut short, or damaged, and is left untouched."
+            " Attach a new volume made from a snapshot, or a new one and restore a backup; keep this one until that"
+            " is done"
+        )
+    # -f, for mkfs.xfs refuses what has a signature. A second power cut between its wiping that and writing its own (the
+    # next write) leaves a volume that is not blank, which is refused: never a loss.
+    run(["mkfs.xfs", "-q", "-f", "-L", LABEL, str(path)], timeout=120)
+    log(f"{path}: made the file system anew that mkfs.xfs never finished, as {consent}")
+
+
+def find_doubt(path: Path) -> str | None:
+    """Return why a device is not one on which mkfs.xfs was cut short, or None when it certainly is.
+
+    Raises HostFault when it can't be read.
+    """
+    try:
+        superblock = xfs.read_superblock(path)
+        with path.open("rb") as device:
+            size = device.seek(0, os.SEEK_END)
+    except OSError as error:
+        raise HostFault(f"{path} can't be read and is left untouched: {error}") from error
+    if superblock is None:
+        return "it has no superblock"
+    reason = xfs.doubt(superblock, size)
+    if reason:
+        return reason
+    offset = find_content(path, superblock.written_by_mkfs)
+    return None if offset is None else f"data at byte {offset}"
+
+
 def block_devices() -> list[Device]:
     """Return the block devices that may be a data volume: all but the root's."""
     root = Path("/").stat().st_dev
     real = sorted({path.resolve() for pattern in PATTERNS for path in Path("/dev").glob(pattern)})
-    return [Device(path, probe(path)) for path in real if _is_block(path) and root not in _numbers(path)]
+    return [examine(path) for path in real if _is_block(path) and root not in _numbers(path)]
+
+
+def examine(path: Path) -> Device:
+    """Return what is on a device. Raises HostFault when it can't be told."""
+    tags = probe(path)
+    try:
+        superblock = xfs.read_superblock(path) if tags.get("TYPE") == "xfs" else None
+    except OSError as error:
+        raise HostFault(f"{path} can't be read and is left untouched: {error}") from error
+    return Device(path, tags, unfinished=superblock is not None and superblock.in_progress)
 
 
 def _is_block(path: Path) -> bool:
@@ -201,28 +274,36 @@ def look() -> Choice | None:
     return choose(block_devices(), attached)
 
 
-def check_choice(device: Path, devices: Sequence[Device]) -> None:
-    """Raise HostFault unless an operator may format `device` (a real path): blkid sees nothing on it, nor another one.
+def check_choice(device: Path, devices: Sequence[Device]) -> Choice:
+    """Raise HostFault unless an operator may format `device` (a real path), and there is no other data volume.
 
-    That it is blank, and not only unknown to blkid, is for format_blank to find out.
+    Either blkid sees nothing on it, or only our own label on what mkfs.xfs never finished. That it is so, and does not
+    only look so, is for format_blank and format_unfinished to find out.
     """
     found = next((one for one in devices if one.path == device), None)
     if found is None:
         there = ", ".join(str(one.path) for one in devices) or "none"
         raise HostFault(f"{device} is no disk that may be a data volume (those are: {there}): it is left untouched")
-    labelled = [str(one.path) for one in devices if one.tags.get("LABEL") == LABEL]
+    unfinished = found.unfinished and found.tags.get("LABEL") == LABEL
+    labelled = [one for one in devices if one.tags.get("LABEL") == LABEL and not (one is found and unfinished)]
     if labelled:
-        raise HostFault(f"this machine has a data volume already ({', '.join(labelled)}): {device} is left untouched")
+        names = ", ".join(str(one.path) for one in labelled)
+        raise HostFault(f"this machine has a data volume already ({names}): {device} is left untouched")
+    if unfinished:
+        return Choice(device, blank=False, unfinished=True)
     if found.tags:
         seen = ", ".join(f"{name}={value}" for name, value in sorted(found.tags.items()))
         raise HostFault(f"{device} is not blank and is left untouched; it has {seen}")
+    return Choice(device, blank=True)
 
 
 def format_command(name: str) -> None:
     """Make a file system on DEVICE, a blank volume, by an operator's own consent."""
     device = Path(name).resolve()
-    check_choice(device, block_devices())
-    format_blank(device, "an operator says")
+    if check_choice(device, block_devices()).unfinished:
+        format_unfinished(device, "an operator says")
+    else:
+        format_blank(device, "an operator says")
     log("now: systemctl start zmanim-data-volume.service && systemctl start zmanim.target")
 
 
@@ -231,6 +312,8 @@ def command() -> None:
     choice = wait_for(look)
     if choice.blank:
         make_file_system(choice.device, instance_tag(connect(wait=90), TAG))
+    elif choice.unfinished:
+        remake_file_system(choice.device, instance_tag(connect(wait=90), TAG))
     link = RUN / "data-volume"
     link.unlink(missing_ok=True)
     link.symlink_to(choice.device)
