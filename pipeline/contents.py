@@ -1,7 +1,7 @@
-"""docs/ami-contents.md: what is in the image, read from the tree that the image is made from.
+"""What is in the image, read from the tree that the image is made from, for docs/ami-contents.md.
 
-From the tree alone, never from a build: the same commit gives the same page, and a test compares it with the one that
-is there. What only a finished image can tell (exact versions, the base's own packages) is in its inventory.
+What no file of the tree says comes from a committed extract of an inventory (contents_inventory.py), so the same commit
+gives the same page, and a test compares it with the one that is there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from support.errors import Fault
 PAGE = Path("docs/ami-contents.md")
 # The scripts that put shipped files into place, and where the names that they share are set.
 _PLACING, _SHARED = ("install-packages.sh", "configure-services.sh"), "lib.sh"
-_UNIT_SUFFIXES = {".service", ".timer", ".mount", ".target"}
+_UNIT_SUFFIXES = {".service", ".timer", ".mount", ".target", ".path"}
 _RUN_OF_SPACES = re.compile(r"\S\s{2,}\S")
 
 
@@ -188,18 +188,22 @@ def _starts(name: str, known: Mapping[str, Mapping[str, Sequence[str]]], enabled
     if name in enabled:
         when = known[name].get("OnCalendar", [])
         return f"at boot; fires {when[0]}" if when else "at boot"
-    timer = f"{name.removesuffix('.service')}.timer"
-    if timer in known:
-        return f"by {timer}"
-    failing = [
-        other
-        for other, stated in known.items()
-        if any(value.replace("%n", "") == name for value in stated.get("OnFailure", []))
-    ]
-    if failing:
-        return f"when {', '.join(sorted(failing))} fails"
+    for suffix in (".timer", ".path"):
+        starter = name.removesuffix(".service") + suffix
+        if starter in known:
+            return f"by {starter}"
+    failing, wanting = (
+        sorted(
+            other
+            for other, stated in known.items()
+            if any(value.replace("%n", "") == name for value in stated.get(setting, []))
+        )
+        for setting in ("OnFailure", "Wants")
+    )
+    if failing or wanting:
+        return ", ".join([f"when {other} fails" for other in failing] + [f"with {other}" for other in wanting])
     raise ContentsUnreadable(
-        f"nothing starts {name}", expected="zmanim.preset, a timer or an OnFailure=", found="none of them"
+        f"nothing starts {name}", expected="zmanim.preset, a timer, a path or an OnFailure=", found="none of them"
     )
 
 

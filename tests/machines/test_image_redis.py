@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.machines.image import ImageLab
+from tests.machines.lab import wait_for
 
 DATA = "/data/redis"
 INCR = f"{DATA}/appendonlydir/appendonly.aof.1.incr.aof"
@@ -43,6 +44,14 @@ def counted(images: ImageLab, machine: str) -> tuple[int, int]:
     return int(saved), int(logged)
 
 
+def mails(images: ImageLab, machine: str) -> int:
+    """Return how many mails about a damaged append-only file a machine has sent."""
+    said = images.run(
+        machine, "journalctl --unit='backup-notify@zmanim-redis-damage.service.service' --output=cat --no-pager"
+    )
+    return said.count("Finished ") - said.count("Failed ")
+
+
 @pytest.mark.incident("a damaged append-only file kept Redis from starting, and its repair threw the rest away")
 def test_a_damaged_middle_is_kept_and_the_snapshot_serves_with_a_loud_alarm(images: ImageLab, machine: str) -> None:
     images.run(machine, OVERWRITE.format(path=INCR, where=MIDDLE))
@@ -56,6 +65,16 @@ def test_a_damaged_middle_is_kept_and_the_snapshot_serves_with_a_loud_alarm(imag
     assert told["checks"]["redis-files"]["required"] is False
     assert copy in told["checks"]["redis-files"]["detail"]
     assert copy in images.run(machine, "journalctl --unit=redis --priority=err --output=cat --no-pager")
+    # One mail went out, which names where to look, and none after it while nothing changes.
+    assert mails(images, machine) == 1
+    images.run(machine, "systemctl restart zmanim-redis-damage.path; sleep 3")
+    assert mails(images, machine) == 1
+    assert images.active(machine, "zmanim-redis-damage.service")["zmanim-redis-damage.service"] == "active"
+    assert copy in images.run(machine, "journalctl --unit=zmanim-redis-damage --priority=err --output=cat --no-pager")
+    # Another damaged file is another mail.
+    images.run(machine, f"install --directory --owner=redis --group=redis {DATA}/damaged-20000101T000000Z")
+    wait_for(lambda: mails(images, machine) == 2, 40, "the second mail")
+    images.run(machine, f"rmdir {DATA}/damaged-20000101T000000Z")
     # What is written from here on is kept as ever, and the alarm ends with the copy that it is about.
     images.redis(machine, "SET logged0 value")
     images.run(machine, f"systemctl kill --signal=KILL redis && systemctl stop redis && rm --recursive {copy}")

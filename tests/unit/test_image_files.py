@@ -12,7 +12,7 @@ import pytest
 
 PACKER = Path(__file__).parents[2] / "infrastructure/packer"
 FILES = PACKER / "files"
-UNITS = sorted(path for path in FILES.iterdir() if path.suffix in {".service", ".timer", ".mount", ".target"})
+UNITS = sorted(path for path in FILES.iterdir() if path.suffix in {".service", ".timer", ".mount", ".target", ".path"})
 SETTING = re.compile(r"^(\S+?)\s*(?:=\s*|\s+)(.*)$")
 
 

@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zmanim_host import readiness
 from zmanim_host.host import HostFault
-from zmanim_host.redis_files import BASE, FOLDER, KEPT, MANIFEST, Check, fall_back, is_torn, kept, last_file, prepare
+from zmanim_host.redis_files import (
+    BASE,
+    FOLDER,
+    KEPT,
+    MANIFEST,
+    Check,
+    fall_back,
+    is_torn,
+    kept,
+    last_file,
+    prepare,
+    tell_of_kept,
+)
 
 INCR = "appendonly.aof.1.incr.aof"
 NAMED = f"file {BASE} seq 1 type b\nfile {INCR} seq 1 type i\n"
@@ -203,3 +215,15 @@ def test_the_alarm_is_on_for_as_long_as_a_damaged_file_is_kept(tmp_path: Path) -
         readiness.check_redis_files(tmp_path)
     copy.rmdir()
     assert readiness.check_redis_files(tmp_path) == ""
+
+
+def test_kept_files_are_told_of_until_they_are_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tell_of_kept(tmp_path, sleep=lambda seconds: pytest.fail("nothing is kept"))
+    assert capsys.readouterr() == ("", "")
+    (tmp_path / "damaged-20260101T000000Z").mkdir()
+    looks = iter([lambda: None, lambda: None, (tmp_path / "damaged-20260102T000000Z").mkdir])
+    tell_of_kept(tmp_path, sleep=lambda seconds: next(looks)())
+    assert next(looks, None) is None
+    said = "".join(capsys.readouterr())
+    assert said.count("ALARM") == 1
+    assert str(tmp_path / "damaged-20260101T000000Z") in said

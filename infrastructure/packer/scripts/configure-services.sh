@@ -16,7 +16,7 @@ install_files() {
   cd "${STAGING}/files"
   install --directory --mode=0755 /opt/zmanim /opt/zmanim/releases /etc/zmanim /etc/restic /data /usr/share/zmanim
   # In /etc/systemd/system, where they win over the packages' own.
-  install --mode=0644 --target-directory="${UNITS}" ./*.service ./*.timer ./*.mount ./*.target
+  install --mode=0644 --target-directory="${UNITS}" ./*.service ./*.timer ./*.mount ./*.target ./*.path
   install --mode=0644 --target-directory=/etc/zmanim postgresql.conf pg_hba.conf pg_ident.conf redis.conf
   install --mode=0644 --target-directory=/etc/restic backup.conf
   install --mode=0755 --target-directory=/opt/zmanim backup.sh restore.sh notify-failure.sh download-latest.sh zmanim-host

@@ -136,7 +136,7 @@ check_units() {
   # Only what is said of our own: the distribution's units are not ours to mend.
   is "what systemd-analyze verify says" "$(
     cd /etc/systemd/system
-    systemd-analyze verify zmanim.target data.mount ./*.service restic-backup.timer backup-*.timer 2>&1 |
+    systemd-analyze verify zmanim.target data.mount ./*.service ./*.path restic-backup.timer backup-*.timer 2>&1 |
       grep --extended-regexp 'zmanim|data\.mount|postgresql|redis|restic|backup-'
   )" ""
 }

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
     "environment": environment.command,
     "secrets": vault.command,
     "redis-check": redis_files.command,
+    "redis-damage": redis_files.damage_command,
     "migrate": migrations.command,
     "ready": readiness.command,
     "cloudwatch-agent": cloudwatch.command,

@@ -25,6 +25,8 @@ BASE = "appendonly.aof.1.base.rdb"
 SNAPSHOT = "dump.rdb"
 # How many damaged append-only files are kept; the oldest goes when there are more.
 KEPT = 3
+# How often to look whether they are still there, in seconds.
+WATCH = 10.0
 # The exit code and the words of redis-check-aof for a manifest.
 Check = Callable[[Path], tuple[int, str]]
 
@@ -190,6 +192,26 @@ def prepare(data: Path, check: Check = check_aof) -> None:
         reason = f"there is no {manifest}"
     if reason:
         fall_back(data, reason, check)
+
+
+def tell_of_kept(data: Path, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Say what damaged append-only files are kept, and return when they are no longer the same ones."""
+    told = kept(data)
+    if not told:
+        return
+    names = ", ".join(str(path) for path in told)
+    log(
+        f"ALARM: Redis's append-only file was damaged and Redis went on with its snapshot; kept: {names}. When that"
+        " was and what it cost: journalctl --unit redis.service. Take what you need from there and remove it",
+        ERROR,
+    )
+    while kept(data) == told:
+        sleep(WATCH)
+
+
+def damage_command() -> None:
+    """Tell of the damaged append-only files that are kept, until they are looked after."""
+    tell_of_kept(DATA)
 
 
 def command() -> None:
