@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from invoke.context import Context
 from rich.console import Console
@@ -80,10 +81,10 @@ def resolve_packages(_context: Context, postgresql_repo: str = "", json: bool = 
     resolving.check(rows)
 
 
-@command(**JSON)
-def contents(_context: Context, json: bool = False) -> None:
-    """Write docs/ami-contents.md anew from infrastructure/packer; a test fails when it is out of date."""
-    show(contents_page.write(ROOT), json)
+@command(inventory="a build's output/inventory.json, to take docs/ami-inventory.json from first", **JSON)
+def contents(_context: Context, inventory: str = "", json: bool = False) -> None:
+    """Write docs/ami-contents.md from the tree and docs/ami-inventory.json; a test fails when it is out of date."""
+    show(contents_page.write(ROOT, Path(inventory) if inventory else None), json)
 
 
 @command(install="install the Debian packages that are missing", **JSON)

@@ -1,4 +1,4 @@
-"""docs/ami-contents.md says what the tree says."""
+"""docs/ami-contents.md says what the tree and the extract of a built image's inventory say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import contents, contents_page
+from pipeline import contents, contents_inventory, contents_page
 from pipeline.contents import ContentsUnreadable
 from pipeline.provenance import PACKER_DIRECTORY
 
@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 def clone(tmp_path: Path) -> Path:
     """A copy of the image's sources that a test may change."""
     shutil.copytree(ROOT / PACKER_DIRECTORY, tmp_path / PACKER_DIRECTORY, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / contents_inventory.EXTRACT).parent.mkdir()
+    shutil.copy(ROOT / contents_inventory.EXTRACT, tmp_path / contents_inventory.EXTRACT)
     return tmp_path
 
 
