@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 from pathlib import Path
 
 import pytest
@@ -78,6 +81,34 @@ def test_junk_that_no_tool_knows_is_found(tmp_path: Path, offset: int) -> None:
 def test_what_can_not_be_read_is_not_blank(tmp_path: Path) -> None:
     with pytest.raises(HostFault, match="left untouched"):
         find_content(tmp_path / "gone")
+
+
+class Disk(io.RawIOBase):
+    """A device of 40 MiB of zeros whose reads from `limit` on are an error, or end early."""
+
+    def __init__(self, limit: int, error: int | None) -> None:
+        self._at, self._limit, self._error = 0, limit, error
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = 40 * MIB if whence == os.SEEK_END else offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        if self._at + size > self._limit and self._error:
+            raise OSError(self._error, os.strerror(self._error))
+        return bytes(max(0, min(size, self._limit - self._at)))
+
+
+@pytest.mark.parametrize("limit", [0, 512, 20 * MIB + 5, 40 * MIB - 1])
+@pytest.mark.parametrize(("error", "reason"), [(errno.EIO, "Input/output error"), (None, "ends early")])
+def test_a_device_that_fails_or_ends_while_it_is_read_is_not_blank(
+    limit: int, error: int | None, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "open", lambda path, mode: Disk(limit, error))
+    monkeypatch.setattr(volume, "run", lambda *arguments, **named: pytest.fail("something was run"))
+    with pytest.raises(HostFault, match=reason) as raised:
+        volume.make_file_system(ONE, "new")
+    assert "left untouched" in str(raised.value)
 
 
 @given(st.integers(min_value=1, max_value=64 * 1024 * MIB))
