@@ -115,6 +115,17 @@ def test_every_unit_that_can_be_enabled_is_in_the_preset() -> None:
     assert enabled - ours == packaged
 
 
+@pytest.mark.incident(
+    "a unit was left out of a boot at random: its path unit came before basic.target and after the volume"
+)
+@pytest.mark.parametrize(
+    "path", [path for path in UNITS if path.suffix in {".path", ".timer"}], ids=lambda path: path.name
+)
+def test_what_comes_before_basic_target_waits_for_nothing_that_comes_after_it(path: Path) -> None:
+    unit = sections(path)["Unit"]
+    assert not {"After", "BindsTo", "Requires"} & set(unit) or unit["DefaultDependencies"] == ["no"]
+
+
 @pytest.mark.incident("services started on the root disk while /data was missing")
 @pytest.mark.parametrize("name", ["postgresql.service", "redis.service", "zmanim-data-layout.service"])
 def test_what_writes_to_the_volume_is_bound_to_its_mount(name: str) -> None:
