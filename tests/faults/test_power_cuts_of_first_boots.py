@@ -21,8 +21,6 @@ MOMENTS = {
     "the cluster, towards its end": ("initdb\0--pgdata", 0.7),
     "the database": ("--file=/opt/zmanim/database.sql", 0.0),
     "the extensions": ("--file=/opt/zmanim/database.sql", 0.3),
-    "the first migration": ("_extensions_and_time_categories.sql", 0.0),
-    "the second migration": ("_cities.sql", 0.0),
 }
 NEAREST = "curl --silent --fail 'http://127.0.0.1:8080/cities/nearest?lat=31.8&lon=35.2'"
 
@@ -166,7 +164,7 @@ def test_the_mark_on_a_file_system_with_data_does_not_make_it_a_new_one(images: 
 def test_a_power_cut_inside_a_migration_leaves_nothing_of_it(images: ImageLab) -> None:
     """Of the very first one, which waits for a lock: by then it has made a table and written a row."""
     machine = images.start(data=False)
-    images.wait_online(machine)
+    wait_for(lambda: images.online(machine), 60, "the agent")
     half = "CREATE TABLE half_made (n int); INSERT INTO half_made VALUES (1); SELECT pg_advisory_xact_lock(42);"
     images.run(
         machine,
