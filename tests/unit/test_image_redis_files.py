@@ -221,9 +221,15 @@ def test_kept_files_are_told_of_until_they_are_others(tmp_path: Path, capsys: py
     tell_of_kept(tmp_path, sleep=lambda seconds: pytest.fail("nothing is kept"))
     assert capsys.readouterr() == ("", "")
     (tmp_path / "damaged-20260101T000000Z").mkdir()
-    looks = iter([lambda: None, lambda: None, (tmp_path / "damaged-20260102T000000Z").mkdir])
-    tell_of_kept(tmp_path, sleep=lambda seconds: next(looks)())
-    assert next(looks, None) is None
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            (tmp_path / "damaged-20260102T000000Z").mkdir()
+
+    tell_of_kept(tmp_path, sleep)
+    assert len(looks) == 3
     said = "".join(capsys.readouterr())
     assert said.count("ALARM") == 1
     assert str(tmp_path / "damaged-20260101T000000Z") in said
