@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 from copy import deepcopy
@@ -74,6 +75,17 @@ def test_the_extract_has_what_no_file_of_the_tree_says() -> None:
     assert extract.users["redis"] == "401:401 nologin"
     assert extract.units["chronyd.service"] == "enabled"
     assert "of-the-base.service" not in extract.units
+
+
+def test_an_inventory_looks_wherever_a_file_of_ours_is_put() -> None:
+    script = ast.parse((ROOT / PACKER_DIRECTORY / "scripts/inventory.py").read_text())
+    (places,) = (
+        ast.literal_eval(each.value)
+        for each in script.body
+        if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "OURS"
+    )
+    lost = [each.path for each in FOUND.placed if not any(Path(each.path).is_relative_to(place) for place in places)]
+    assert lost == [], "add it to OURS in scripts/inventory.py"
 
 
 def test_an_image_of_this_tree_does_not_disagree_with_it() -> None:

@@ -20,6 +20,7 @@ OURS = (
     "/usr/lib/sysctl.d/60-zmanim.conf",
     "/usr/lib/systemd/journald.conf.d/60-zmanim.conf",
     "/usr/lib/systemd/system-preset/00-zmanim.preset",
+    "/etc/ssh/sshd_config.d/00-zmanim.conf",
     "/etc/systemd/system",
 )
 PGDG = Path("/usr/pgsql-17/bin")
