@@ -28,9 +28,11 @@ def restarts(images: ImageLab, machine: str, unit: str) -> int:
 
 
 def fill(prefix: str) -> str:
-    """Return a command that writes nearly 500 MB into Redis."""
-    script = "for i = 1, 60000 do redis.call('SET', KEYS[1] .. i, string.rep(KEYS[1], 8192 / #KEYS[1])) end"
-    return f'{ASK} EVAL "{script}" 1 {prefix}'
+    """Return a command that writes nearly 500 MB into Redis, key by key."""
+    program = (
+        f"for n in range(60000): print('SET', f'{prefix}{{n}}', '{prefix}' * (8192 // {len(prefix)}), end='\\r\\n')"
+    )
+    return f'python3 -c "{program}" | {ASK} --pipe'
 
 
 def said(images: ImageLab, machine: str, unit: str) -> str:
