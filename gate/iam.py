@@ -74,7 +74,7 @@ def check(tree: Path) -> list[Finding]:
         found += [
             Finding(name, line_of(text, f'"{sid}"'), f"two statements {sid}") for sid in {*sids} if sids.count(sid) > 1
         ]
-        if path.name == "bake.json" and not _never_says_verified(statements):
+        if path.name == "build.json" and not _never_says_verified(statements):
             found.append(Finding(name, 0, "who builds images may say that they are verified: Deny on zmanim:verified"))
     return found
 

@@ -25,7 +25,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a call goes to, and how to look up what is there: a resource's tags, a KMS key's ARN, a role's, …
+    """Where a call goes to, and how to look up what is there: a resource's tags, a key pair's id, a KMS key's ARN, …
 
     Each look-up returns something empty for what does not exist: then the service itself says so. `parameter_keys` are
     the keys of the SecureStrings among the named ones and below a path (unless that is empty).
@@ -34,6 +34,7 @@ class Place:
     region: str
     account: str
     tags: Callable[[str], Tags]
+    key_pair: Callable[[str], str]
     key_arn: Callable[[str], str]
     parameter_keys: Callable[[list[str], str], tuple[str, ...]]
     profile_roles: Callable[[str], tuple[str, ...]]

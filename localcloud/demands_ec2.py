@@ -40,6 +40,8 @@ _MADE = {
     "CreateSubnet": ("subnet",),
     "CreateInternetGateway": ("internet-gateway",),
 }
+# What an operation uses even where it is not named: AWS takes the account's default one.
+_IMPLIED = {"RunInstances": "subnet", "CreateSecurityGroup": "vpc"}
 # The parameters that name what an operation is about, where others only say what is wanted of it.
 _ABOUT = {"CreateTags": ("Resources",), "DeleteTags": ("Resources",)}
 # Looks at the account that know no resources; GetConsoleOutput and the like do.
@@ -63,8 +65,13 @@ def ec2(operation: str, given: Parameters, place: Place) -> Iterator[Demand]:
         # A key pair's and a security group's own ARN end in what its maker can't know, or in the name.
         name = str(given.get("KeyName") or "*") if kind == "key-pair" else "*"
         yield Demand(action, arn(place, kind, name), {**common, **requested_tags(tags.get(kind, {}))})
+    implied = _IMPLIED.get(operation)
+    if implied and not any(identifier.startswith(f"{implied}-") for identifier in named):
+        yield Demand(action, arn(place, implied, "*"), common)
     if "KeyName" in given and "key-pair" not in made:
-        yield Demand(action, arn(place, "key-pair", str(given["KeyName"])), common)
+        key_pair = str(given["KeyName"])
+        tags_of_it = resource_tags(place.tags(place.key_pair(key_pair)), "ec2")
+        yield Demand(action, arn(place, "key-pair", key_pair), {**common, **tags_of_it})
     if not named and not made and "KeyName" not in given:
         yield Demand(action)
     for kind, asked in tags.items():

@@ -19,6 +19,9 @@ def place(region: str) -> Place:
     def tags(identifier: str) -> dict[str, str]:
         return dict(ec2_backends[ACCOUNT][region].tags.get(identifier, {}))
 
+    def key_pair(name: str) -> str:
+        return str(getattr(ec2_backends[ACCOUNT][region].key_pairs.get(name), "id", ""))
+
     def key_arn(name: str) -> str:
         backend = kms_backends[ACCOUNT][region]
         wanted = name.rpartition(":")[2]
@@ -49,4 +52,4 @@ def place(region: str) -> Place:
             one.id for one in every if all(tags(one.id).get(key) in values for key, values in wanted.items())
         )
 
-    return Place(region, ACCOUNT, tags, key_arn, parameter_keys, profile_roles, tagged_instances)
+    return Place(region, ACCOUNT, tags, key_pair, key_arn, parameter_keys, profile_roles, tagged_instances)

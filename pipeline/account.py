@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
-from pipeline import alarms, aws, buckets, network, roles
+from pipeline import alarms, aws, buckets, network, roles, workflow_roles
 from pipeline.aws import Clients
+from pipeline.workflow_roles import Workflows
 from support.errors import BadInput, Fault
 from support.progress import say
 
@@ -56,11 +57,13 @@ class Change:
     do: Callable[[Clients], object] = field(repr=False, compare=False)
 
 
-def plan(clients: Clients, environment: str, *, policies: Path, subnet_id: str = "") -> list[Change]:
+def plan(
+    clients: Clients, environment: str, *, policies: Path, subnet_id: str = "", workflows: Workflows | None = None
+) -> list[Change]:
     """Return what is missing for `environment`, in the order in which it has to be made; changes nothing.
 
-    `policies` is infrastructure/iam. The network is planned with the environment `verify`, where instances are
-    launched by this project itself; `subnet_id` is the setting of that name.
+    `policies` is infrastructure/iam. The network, and the roles of `workflows` when there are any, are planned with the
+    environment `verify`, where instances are launched by this project itself; `subnet_id` is the setting of that name.
 
     Raises EnvironmentInvalid, BucketNotOurs, roles.PoliciesInvalid, aws's faults.
     """
@@ -84,6 +87,11 @@ def plan(clients: Clients, environment: str, *, policies: Path, subnet_id: str =
         ]
         if environment == VERIFY:
             changes += _network(clients, subnet_id)
+        if environment == VERIFY and workflows is not None:
+            changes += [
+                Change(action, resource, reason, do)
+                for action, resource, reason, do in workflow_roles.plan(clients, account, policies, workflows)
+            ]
     return changes
 
 

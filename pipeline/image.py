@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import ImageTypeDef
 
 VERIFIED_TAG = "zmanim:verified"
+# On all that a build or a verification makes; its value is the id of the run (setting `run`).
+PROJECT_TAG = "zmanim:run"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _AMI_ID = re.compile(r"ami-[0-9a-f]{8,17}")
 

@@ -19,7 +19,7 @@ import botocore.exceptions
 from pipeline import aws, network, roles
 from pipeline.account import VERIFY
 from pipeline.aws import Clients, Pace
-from pipeline.image import Image
+from pipeline.image import PROJECT_TAG, Image
 from pipeline.network import AccountNotPrepared
 from pipeline.settings import Settings
 from support.errors import Fault
@@ -245,6 +245,7 @@ def _run_instance(
         "zmanim:data-volume": "new",
         TAG: "true",
         RUN_TAG: run,
+        PROJECT_TAG: settings.run,
     }
 
     def launch() -> str | None:
@@ -278,7 +279,10 @@ def _run_instance(
                 InstanceInitiatedShutdownBehavior="terminate",
                 TagSpecifications=[
                     {"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]},
-                    {"ResourceType": "volume", "Tags": [{"Key": TAG, "Value": "true"}]},
+                    {
+                        "ResourceType": "volume",
+                        "Tags": [{"Key": k, "Value": tags[k]} for k in (TAG, PROJECT_TAG)],
+                    },
                 ],
             )
         except botocore.exceptions.ClientError as error:

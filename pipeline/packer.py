@@ -68,6 +68,7 @@ def variables(
         "deprecate_at": deprecate.strftime("%Y-%m-%dT%H:%M:%SZ") if settings.deprecate_days else "",
         "bundle_dir": str(bundle.absolute()),
         "versions_file": str((root / settings.versions_file).absolute()),
+        "run": settings.run,
         "postgresql_repo": settings.postgresql_repo,
         "package_cache": package_cache,
         "commit": provenance.commit,

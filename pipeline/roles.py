@@ -45,19 +45,10 @@ def policies(directory: Path, *, environment: str, account: str, region: str) ->
     """
     trust: Document = _TRUST
     inline: dict[str, Document] = {}
+    values = {"environment": environment, "account": account, "region": region}
     for path in sorted(directory.glob("instance*.json")):
-        try:
-            template = string.Template(path.read_text())
-            text = template.safe_substitute(environment=environment, account=account, region=region)
-            if left := _PLACEHOLDER.search(text):
-                raise ValueError(f"unknown placeholder {left[0]}")
-            document = json.loads(text)
-            statements = document["Statement"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise PoliciesInvalid(
-                f"{path.name} is no policy", expected="a JSON object with a Statement", found=str(error), fix=str(path)
-            ) from error
-        if any("Principal" in statement for statement in statements):
+        document = read(path, values)
+        if is_trust(document):
             trust = document
         else:
             inline[path.stem] = document
@@ -68,6 +59,28 @@ def policies(directory: Path, *, environment: str, account: str, region: str) ->
     return trust, inline
 
 
+def read(path: Path, values: Mapping[str, str]) -> Document:
+    """Return the policy in a file with `values` in the place of its placeholders. Raises PoliciesInvalid."""
+    try:
+        text = string.Template(path.read_text()).safe_substitute(values)
+        if left := _PLACEHOLDER.search(text):
+            raise ValueError(f"unknown placeholder {left[0]}")
+        document: Document = json.loads(text)
+        document["Statement"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PoliciesInvalid(
+            f"{path.name} is no policy", expected="a JSON object with a Statement", found=str(error), fix=str(path)
+        ) from error
+    return document
+
+
+def is_trust(document: Document) -> bool:
+    """Say whether a policy is about who may take a role."""
+    statements = document["Statement"]
+    assert isinstance(statements, list)
+    return any("Principal" in statement for statement in statements)
+
+
 def plan(clients: Clients, environment: str, account: str, directory: Path) -> Iterator[Row]:
     """Yield what the role and the profile of `environment` lack or have too much.
 
@@ -75,9 +88,22 @@ def plan(clients: Clients, environment: str, account: str, directory: Path) -> I
     """
     role = name(environment)
     trust, inline = policies(directory, environment=environment, account=account, region=clients.region)
+    yield from role_rows(clients, role, trust, inline, "zmanim: what an instance may do")
+    holds = _profile_roles(clients, role)
+    if holds is None:
+        yield "create", f"instance profile {role}", "there is none", partial(_create_profile, role=role)
+    if not holds or role not in holds:
+        yield "add", f"role {role} to its instance profile", "not in it", partial(_fill_profile, role=role)
+
+
+def role_rows(
+    clients: Clients, role: str, trust: Document, inline: Mapping[str, Document], description: str
+) -> Iterator[Row]:
+    """Yield what a role lacks or has too much of its trust policy and inline policies."""
     there = _trust(clients, role)
     if there is None:
-        yield "create", f"role {role}", "there is none", partial(_create_role, role=role, trust=trust)
+        create = partial(_create_role, role=role, trust=trust, description=description)
+        yield "create", f"role {role}", "there is none", create
     elif there != trust:
         yield "update", f"role {role}", "another trust policy", partial(_update_trust, role=role, trust=trust)
     present = _inline(clients, role) if there is not None else {}
@@ -88,12 +114,7 @@ def plan(clients: Clients, environment: str, account: str, directory: Path) -> I
             yield "update" if policy in present else "create", f"policy {policy} of {role}", why, put
     for policy in sorted(present.keys() - inline.keys()):
         delete = partial(_delete_policy, role=role, policy=policy)
-        yield "delete", f"policy {policy} of {role}", f"no such file in {directory.name}/", delete
-    holds = _profile_roles(clients, role)
-    if holds is None:
-        yield "create", f"instance profile {role}", "there is none", partial(_create_profile, role=role)
-    if not holds or role not in holds:
-        yield "add", f"role {role} to its instance profile", "not in it", partial(_fill_profile, role=role)
+        yield "delete", f"policy {policy} of {role}", "its file is gone", delete
 
 
 def _trust(clients: Clients, role: str) -> Document | None:
@@ -125,10 +146,8 @@ def _profile_roles(clients: Clients, role: str) -> list[str] | None:
     return [item["RoleName"] for item in profile["Roles"]]
 
 
-def _create_role(clients: Clients, role: str, trust: Document) -> None:
-    clients.iam.create_role(
-        RoleName=role, AssumeRolePolicyDocument=json.dumps(trust), Description="zmanim: what an instance may do"
-    )
+def _create_role(clients: Clients, role: str, trust: Document, description: str) -> None:
+    clients.iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(trust), Description=description)
     clients.iam.get_waiter("role_exists").wait(RoleName=role)
 
 

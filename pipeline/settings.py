@@ -81,6 +81,18 @@ class Settings:
     parameter_prefix: str = _setting(
         "/zmanim/prod", "path of the SSM parameters ami-id and ami-version", r"(/[A-Za-z0-9_.-]+)+", "/zmanim/prod"
     )
+    github_subject: str = _setting(
+        "",
+        "the `sub` claim of this repository's workflows in an environment of GitHub; empty: no roles for workflows",
+        r"repo:[A-Za-z0-9_.@/-]+:environment:\{environment\}",
+        "repo:owner/name:environment:{environment}",
+    )
+    run: str = _setting(
+        "by-hand",
+        "what a run makes is tagged zmanim:run with this, for sweep to find; CI gives its run's id",
+        r"[A-Za-z0-9-]{1,40}",
+        "1234567890",
+    )
     boot_timeout: int = _setting(300, "seconds that an instance may take from launch to ready")
 
 

@@ -21,7 +21,7 @@ from localcloud.authority import ensure_authority
 from localcloud.settings import DEFAULT_STATE, BaseImage, Cloud, CloudSettings
 from pipeline import account, aws
 from pipeline.aws import Clients
-from rehearsal import marks, standin
+from rehearsal import identity, marks, standin
 from rehearsal.standin import StandIn
 from rehearsal.versions import MIRROR_BUCKET, Difference, differences, rehearsed_versions
 from support.errors import BadInput
@@ -109,7 +109,7 @@ def _seed(cloud: Cloud, mirror: Path, policies: Path) -> None:
             # As open as the sites that it stands for: curl asks without credentials.
             clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name, ExtraArgs={"ACL": "public-read"})
         for each in ENVIRONMENTS:
-            account.apply(clients, account.plan(clients, each, policies=policies))
+            account.apply(clients, account.plan(clients, each, policies=policies, workflows=identity.WORKFLOWS))
 
 
 def stop(name: str, state: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from localcloud.settings import Cloud
 from pipeline import provenance
 from rehearsal import cloud as clouds
-from rehearsal import host, marks, report
+from rehearsal import host, identity, marks, report
 from rehearsal.cloud import Prepared
 from rehearsal.report import Result, Step
 from support.errors import Fault
@@ -123,16 +123,18 @@ def _rehearse(rehearsal: Rehearsal, options: Options, name: str) -> None:
 def _release(rehearsal: Rehearsal, options: Options, prepared: Prepared, cloud: Cloud) -> None:
     environment = clouds.environment(cloud, prepared.versions_file, os.environ)
 
-    def task(name: str, *arguments: str) -> dict[str, Any]:
+    def task(step: str, name: str, *arguments: str) -> dict[str, Any]:
         with rehearsal.step(name):
-            return run_task(options.root, environment, name, *arguments)
+            # Each under the role that its job has on GitHub, which may do that step and no other.
+            role = identity.environment_of(step, cloud, environment, f"refs/tags/{options.version}-ami")
+            return run_task(options.root, role, name, *arguments)
 
     version = ("--version", options.version)
-    built = task("build-ami", *version)
+    built = task("build", "build-ami", *version)
     rehearsal.save(ami_id=built["ami_id"], source_ami=built["source_ami"], tree_digest=built["tree_digest"])
-    verified = task("verify-ami", *version)
+    verified = task("verify", "verify-ami", *version)
     rehearsal.save(health=verified["health"], boot=verified["boot"])
-    task("publish-ssm", *version)
+    task("publish", "publish-ssm", *version)
     published, versions = clouds.published_parameters(cloud)
     rehearsal.save(published=published, parameter_versions=versions)
 

@@ -47,6 +47,17 @@ variable "postgresql_repo" {
   }
 }
 
+variable "run" {
+  description = "Id of the run that builds: the tag zmanim:run of all that it makes, by which a sweep finds it."
+  type        = string
+  default     = "by-hand"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9-]{1,40}$", var.run))
+    error_message = "The run is 1 to 40 letters, digits and hyphens."
+  }
+}
+
 variable "package_cache" {
   description = "Directory of RPMs that earlier builds compiled, used where their digest still fits; empty for none."
   type        = string

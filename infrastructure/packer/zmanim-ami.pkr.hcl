@@ -10,6 +10,7 @@ locals {
   tags = {
     "Name"                   = "zmanim-${var.version}"
     "zmanim:version"         = var.version
+    "zmanim:run"             = var.run
     "zmanim:commit"          = var.commit
     "zmanim:tree-digest"     = var.tree_digest
     "zmanim:tool-versions"   = var.tool_versions
@@ -20,6 +21,7 @@ locals {
   builder_tags = {
     "Name"           = "zmanim-builder-${var.version}"
     "zmanim:builder" = "true"
+    "zmanim:run"     = var.run
   }
 }
 

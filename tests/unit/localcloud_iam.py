@@ -20,6 +20,7 @@ import botocore.session
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from moto.moto_api._internal.models import moto_api_backend
+from moto.sts.models import sts_backends
 
 from localcloud import hooks_policies
 from localcloud.api import Api
@@ -74,6 +75,22 @@ class IamLab:
             RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{role}", RoleSessionName="i-0123456789abcdef0"
         )["Credentials"]
         return found
+
+    def session_of_instance(self, role: str) -> dict[str, str]:
+        """Return credentials as an instance with this role gets them from its metadata service."""
+        made = sts_backends[ACCOUNT]["aws"].assume_role(
+            region_name=REGION,
+            role_session_name="i-0123456789abcdef0",
+            role_arn=f"arn:aws:iam::{ACCOUNT}:role/{role}",
+            policy="",
+            duration=3600,
+            external_id="",
+        )
+        return {
+            "AccessKeyId": made.access_key_id,
+            "SecretAccessKey": made.secret_access_key,
+            "SessionToken": made.session_token,
+        }
 
     def decisions(self) -> list[dict[str, Any]]:
         """Return what the record of decisions holds."""
