@@ -20,7 +20,7 @@ from typing import Any
 
 from localcloud import control
 from rehearsal import cloud as clouds
-from rehearsal import marks
+from rehearsal import identity, marks
 from support.cache import user_cache
 from tests.machines.lab import Lab, wait_for
 
@@ -192,19 +192,28 @@ class ImageLab(Lab):
         """Give an environment its account: secrets, buckets, role."""
         self.task("account.apply", "--environment", environment)
 
-    def task(self, task: str, *arguments: str, directory: Path = ROOT) -> str:
-        """Run a production task against this cloud; return its stdout."""
-        done = subprocess.run(
+    def task(self, task: str, *arguments: str, directory: Path = ROOT, step: str = "", **settings: str) -> str:
+        """Run a production task against this cloud, under the role of a `step` of the release; return its stdout."""
+        done = self.try_task(task, *arguments, directory=directory, step=step, **settings)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def try_task(
+        self, task: str, *arguments: str, directory: Path = ROOT, step: str = "", **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a production task, with `settings` by their environment variables; return how it ended."""
+        environment = clouds.environment(self.cloud, ROOT / clouds.VERSIONS_FILE, os.environ)
+        if step:
+            environment = identity.environment_of(step, self.cloud, environment, f"refs/tags/{VERSION}-ami")
+        return subprocess.run(
             [sys.executable, "-m", "invoke", task, *arguments],
             cwd=directory,
-            env=clouds.environment(self.cloud, ROOT / clouds.VERSIONS_FILE, os.environ),
+            env=environment | settings,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
 
 @contextmanager
@@ -236,7 +245,7 @@ def _existing(lab: ImageLab) -> str:
 
 def _build(lab: ImageLab, clone: Path) -> str:
     copy_work_tree(clone)
-    told = lab.task("build-ami", "--version", VERSION, "--json", directory=clone)
+    told = lab.task("build-ami", "--version", VERSION, "--json", directory=clone, step="build")
     return str(json.loads(told)["ami_id"])
 
 
