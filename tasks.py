@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from commands import account, backup, cloud, host, image
+from commands import account, backup, cloud, host, image, upkeep
 
 namespace = Collection(
     image.build_binary,
@@ -17,6 +17,10 @@ namespace = Collection(
     image.build_ami,
     image.verify_ami,
     image.publish_ssm,
+    image.check_tag,
+    image.verification,
+    upkeep.sweep,
+    upkeep.bump,
     host.rehearse,
     host.bench,
     host.resolve_packages,

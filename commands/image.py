@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from invoke.context import Context
 
 import toolchain
 from commands.shared import JSON, REGION, ROOT, VERSION, command, connect, load_settings
-from pipeline import aws, binary, packer, provenance
+from pipeline import aws, binary, packer, provenance, summary, tag
 from pipeline import build as building
 from pipeline import publish as publishing
 from pipeline import verify as verifying
@@ -127,6 +128,21 @@ def publish_ssm(context: Context, version: str = "", ami_id: str = "", region: s
         dry=context.config.run.dry,
     )
     show(result, json)
+
+
+@command(ref="what is checked out: refs/tags/v1.2.3-ami, or a branch", **VERSION, **JSON)
+def check_tag(_context: Context, ref: str = "", version: str = "", json: bool = False) -> None:
+    """Check that what is checked out may become a release: the tag is its version's, the commit is on main.
+
+    Asks nobody, changes nothing.
+    """
+    show(tag.check(ROOT, ref, parse(version)), json)
+
+
+@command(**VERSION)
+def verification(_context: Context, version: str = "") -> None:
+    """Print what verify-ami found on this machine, as Markdown: the image, its boot times, its checks."""
+    sys.stdout.write(summary.markdown(ROOT, parse(version)))
 
 
 def _bundle(chosen: Settings, version: Version) -> binary.Bundle:
