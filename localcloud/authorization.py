@@ -17,11 +17,12 @@ from pathlib import Path
 
 from moto.core.utils import utcnow
 
-from localcloud import callers, demands, demands_s3, places
+from localcloud import callers, demands, places
 from localcloud.asked import Asked, Environ
 from localcloud.callers import Caller, CredentialsRefused
 from localcloud.demands import Demand, Place
 from localcloud.demands_ec2 import ec2
+from localcloud.demands_s3 import s3
 from localcloud.errors import ErrorAnswer, error_answer, protocol_of
 from localcloud.parameters import parameters
 from localcloud.policy import Decision, PolicyInvalid, Request, Statement, decide
@@ -32,6 +33,7 @@ from localcloud.resource_policies import resource_policy
 _PREFIXES = {"monitoring": "cloudwatch", "email": "ses"}
 _BY_SERVICE = {
     "ec2": ec2,
+    "s3": s3,
     "ssm": demands.ssm,
     "kms": demands.kms,
     "ses": demands.ses,
@@ -147,8 +149,6 @@ class Authorizer:
 
 
 def _demands(service: str, operation: str, given: demands.Parameters, place: Place) -> Iterable[Demand]:
-    if service == "s3":
-        return demands_s3.s3(operation, given)
     if service in _BY_SERVICE:
         return _BY_SERVICE[service](operation, given, place)
     return [Demand(f"{service}:{operation}")]

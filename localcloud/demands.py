@@ -36,6 +36,7 @@ class Place:
     tags: Callable[[str], Tags]
     key_pair: Callable[[str], str]
     key_arn: Callable[[str], str]
+    has_object: Callable[[str, str], bool]
     parameter_keys: Callable[[list[str], str], tuple[str, ...]]
     profile_roles: Callable[[str], tuple[str, ...]]
     tagged_instances: Callable[[Mapping[str, list[str]]], tuple[str, ...]]

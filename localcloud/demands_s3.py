@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from localcloud.demands import Demand, Parameters
+from localcloud.demands import Demand, Parameters, Place
 
 # Operations whose action has another name; every other one's is its own.
 _ACTIONS = {
@@ -54,7 +54,7 @@ _HEADERS = (
 )  # fmt: skip
 
 
-def s3(operation: str, given: Parameters) -> Iterator[Demand]:
+def s3(operation: str, given: Parameters, place: Place) -> Iterator[Demand]:
     """Yield what a call asks for; `given` is what parameters.py makes of path, query and headers."""
     bucket, key, version = (str(given.get(name) or "") for name in ("Bucket", "Key", "versionId"))
     arn = f"arn:aws:s3:::{bucket}" if bucket else "*"
@@ -72,6 +72,9 @@ def s3(operation: str, given: Parameters) -> Iterator[Demand]:
         yield Demand(f"s3:{action}", arn, context)
         return
     yield from _object(arn, key, version, action, context)
+    if action == "GetObject" and not version and not place.has_object(bucket, key):
+        # Who may not list a bucket is not told that it lacks an object: S3 answers 403 instead of 404.
+        yield Demand("s3:ListBucket", arn)
     extra = []
     if bypass:
         extra.append("BypassGovernanceRetention")

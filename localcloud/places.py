@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 from moto.kms.models import kms_backends
+from moto.s3.models import s3_backends
 from moto.ssm.models import ssm_backends
 
 from localcloud.demands import Place
@@ -30,6 +31,10 @@ def place(region: str) -> Place:
         wanted = wanted.removeprefix("key/")
         return f"arn:aws:kms:{region}:{ACCOUNT}:key/{wanted}"
 
+    def has_object(bucket: str, key: str) -> bool:
+        there = s3_backends[ACCOUNT]["aws"].buckets.get(bucket)
+        return there is not None and key in there.keys
+
     def parameter_keys(names: list[str], path: str) -> tuple[str, ...]:
         there = ssm_backends[ACCOUNT][region]._parameters
         wanted = [name.partition(":")[0] for name in names]
@@ -52,4 +57,4 @@ def place(region: str) -> Place:
             one.id for one in every if all(tags(one.id).get(key) in values for key, values in wanted.items())
         )
 
-    return Place(region, ACCOUNT, tags, key_pair, key_arn, parameter_keys, profile_roles, tagged_instances)
+    return Place(region, ACCOUNT, tags, key_pair, key_arn, has_object, parameter_keys, profile_roles, tagged_instances)
