@@ -39,7 +39,7 @@ def answers(*planned: dict[str, str] | Exception):  # type: ignore[no-untyped-de
 def test_an_outage_is_waited_out_with_growing_pauses() -> None:
     clock = Clock()
     fetch = answers(HostFault("ThrottlingException"), HostFault("AccessDeniedException"), {"jwt-secret": "x"}, GOOD)
-    assert fetch_required("/zmanim/prod/", fetch=fetch, sleep=clock.sleep, clock=clock) == GOOD
+    assert fetch_required("/zmanim/prod/", fetch=fetch, patience=120, sleep=clock.sleep, clock=clock) == GOOD
     assert clock.pauses == [1.0, 2.0, 4.0]
 
 
@@ -47,7 +47,9 @@ def test_an_outage_is_waited_out_with_growing_pauses() -> None:
 def test_patience_ends_with_the_reason_that_aws_gave() -> None:
     clock = Clock()
     with pytest.raises(HostFault, match="AccessDeniedException"):
-        fetch_required("/p/", fetch=answers(HostFault("AccessDeniedException")), sleep=clock.sleep, clock=clock)
+        fetch_required(
+            "/p/", fetch=answers(HostFault("AccessDeniedException")), patience=120, sleep=clock.sleep, clock=clock
+        )
     assert clock.now <= 120
 
 
@@ -56,5 +58,5 @@ def test_a_missing_or_empty_required_parameter_is_named_with_its_path(value: str
     clock = Clock()
     values = {"jwt-secret": "s3cret"} | ({} if value is None else {"redis-password": value})
     with pytest.raises(HostFault, match="/zmanim/prod/redis-password") as raised:
-        fetch_required("/zmanim/prod/", fetch=answers(values), sleep=clock.sleep, clock=clock)
+        fetch_required("/zmanim/prod/", fetch=answers(values), patience=120, sleep=clock.sleep, clock=clock)
     assert "s3cret" not in str(raised.value)

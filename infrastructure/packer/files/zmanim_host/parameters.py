@@ -94,7 +94,7 @@ def fetch_required(
     path: str,
     *,
     fetch: Fetch = fetch_by_path,
-    patience: float = 120.0,
+    patience: float,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, str]:

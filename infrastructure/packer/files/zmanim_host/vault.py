@@ -72,7 +72,7 @@ def put(directory: Path, made: Mapping[str, str]) -> None:
 def command() -> None:
     """Fetch the environment's parameters and write each unit's own."""
     path = f"/zmanim/{os.environ['ZMANIM_ENVIRONMENT']}/"
-    values = fetch_required(path)
+    values = fetch_required(path, patience=float(os.environ["ZMANIM_SECRETS_PATIENCE"]))
     made = files(values, backup=secrets.token_urlsafe(32), ready=secrets.token_urlsafe(32))
     put(RUN / "secrets", made)
     # Names only.
