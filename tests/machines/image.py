@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,20 +61,22 @@ class ImageLab(Lab):
         consent: bool = True,
         data: bool = True,
         keep: bool = False,
+        tags: Mapping[str, str] | None = None,
         **options: Any,
     ) -> str:
         """Launch a machine as verify-ami does and return its id at once.
 
         Without `environment` or `consent` it lacks that tag, without `data` the blank data volume; `keep` lets the
-        volume outlive it. `environment` has to have been given its account (`prepare`).
+        volume outlive it; `tags` are more of them. `environment` has to have been given its account (`prepare`).
         """
-        tags = {"zmanim:data-volume": "new"} if consent else {}
-        tags |= {"zmanim:environment": environment} if environment else {}
+        wanted = {"zmanim:data-volume": "new"} if consent else {}
+        wanted |= {"zmanim:environment": environment} if environment else {}
+        wanted |= tags or {}
         if data:
             disk = {"VolumeSize": 1, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": not keep}
             options["BlockDeviceMappings"] = [{"DeviceName": "/dev/sdf", "Ebs": disk}]
-        if tags:
-            listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+        if wanted:
+            listed = [{"Key": key, "Value": value} for key, value in wanted.items()]
             options["TagSpecifications"] = [{"ResourceType": "instance", "Tags": listed}]
         metadata = {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "InstanceMetadataTags": "enabled"}
         return self.launch(

@@ -10,10 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zmanim_host import readiness
 from zmanim_host.host import FaultNotes, HostFault
-from zmanim_host.readiness import Check, attempt, check_units, console_line, mapped_binary, redis_verdict, report
+from zmanim_host.readiness import (
+    Check,
+    attempt,
+    check_timers,
+    check_units,
+    console_line,
+    is_to_power_off,
+    mapped_binary,
+    redis_verdict,
+    report,
+    wait_until_written,
+    was_ready,
+)
 
 GOOD_REDIS = (
-    "OK\n42\n# Persistence\nloading:0\naof_enabled:1\nrdb_last_bgsave_status:ok\naof_last_write_status:ok\n"
+    "OK\nready-1\n# Persistence\nloading:0\naof_enabled:1\nrdb_last_bgsave_status:ok\naof_last_write_status:ok\n"
     "# Server\nredis_version:7.2.16\n"
 )
 
@@ -55,7 +67,7 @@ def test_a_fault_becomes_a_failed_check_with_its_text() -> None:
 
 
 def test_redis_is_well_when_it_gives_back_and_persists() -> None:
-    assert redis_verdict(GOOD_REDIS) == "7.2.16"
+    assert redis_verdict(GOOD_REDIS, "ready-1") == "7.2.16"
 
 
 @pytest.mark.incident("AOF was switched off over permission issues")
@@ -65,12 +77,61 @@ def test_redis_is_well_when_it_gives_back_and_persists() -> None:
         ("aof_enabled:1", "aof_enabled:0"),
         ("aof_last_write_status:ok", "aof_last_write_status:err"),
         ("rdb_last_bgsave_status:ok", "rdb_last_bgsave_status:err"),
-        ("42\n", "NOAUTH Authentication required.\n"),
+        ("ready-1\n", "NOAUTH Authentication required.\n"),
     ],
 )
 def test_redis_that_forgets_is_not_well(well: str, ill: str) -> None:
     with pytest.raises(HostFault):
-        redis_verdict(GOOD_REDIS.replace(well, ill))
+        redis_verdict(GOOD_REDIS.replace(well, ill), "ready-1")
+
+
+@pytest.mark.incident("AOF was switched off over permission issues")
+def test_what_redis_was_given_has_to_be_in_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "appendonly.aof.3.incr.aof"
+    file.write_bytes(b"x" * (2 << 20) + b"$5\r\nready-1\r\n")
+    wait_until_written(tmp_path, b"ready-1")
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        file.write_bytes(b"ready-2" if len(pauses) > 1 else b"late")
+
+    wait_until_written(tmp_path, b"ready-2", sleep=sleep)
+    assert len(pauses) == 2
+    times = iter(range(1000))
+    with pytest.raises(HostFault, match="in no append-only file"):
+        wait_until_written(tmp_path, b"ready-3", sleep=lambda seconds: None, clock=lambda: next(times))
+
+
+def test_every_timer_of_the_preset_has_to_be_armed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    preset = tmp_path / "preset"
+    preset.write_text("# enable commented.timer\nenable one.timer\nenable redis.service\nenable two.timer\n")
+    states = {"one.timer": "active", "two.timer": "active"}
+    monkeypatch.setattr(readiness, "unit_property", lambda unit, name: states[unit])
+    assert check_timers(preset) == "one.timer, two.timer"
+    states["two.timer"] = "inactive"
+    with pytest.raises(HostFault, match=r"^two\.timer is inactive$"):
+        check_timers(preset)
+    preset.write_text("enable redis.service\n")
+    with pytest.raises(HostFault, match="enables no timer"):
+        check_timers(preset)
+
+
+def test_the_launch_alone_lets_a_machine_power_itself_off() -> None:
+    def unreadable() -> str | None:
+        raise HostFault("no tags in the metadata")
+
+    assert is_to_power_off(lambda: "poweroff")
+    assert [is_to_power_off(lambda tag=tag: tag) for tag in (None, "", "reboot", "Poweroff")] == [False] * 4  # type: ignore[misc]  # a default binds the loop's value
+    assert not is_to_power_off(unreadable)
+
+
+def test_a_machine_that_was_ready_since_its_boot_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "ready.json"
+    assert not was_ready(path)
+    for said in (False, True):
+        path.write_text(json.dumps({"ok": False, "was_ready": said}))
+        assert was_ready(path) is said
 
 
 def test_failed_units_come_with_the_reason_that_was_noted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +142,11 @@ def test_failed_units_come_with_the_reason_that_was_noted(monkeypatch: pytest.Mo
     with pytest.raises(
         HostFault, match=r"failed: zmanim-data-volume\.service; data-volume: no data volume within 90 s"
     ):
-        check_units({"data-volume": "no data volume within 90 s"})
+        check_units({"data-volume": "no data volume within 90 s"}, lambda unit: pytest.fail("asked for what is known"))
+    with pytest.raises(
+        HostFault, match=r"failed: zmanim-data-volume\.service; zmanim-data-volume\.service: it is on fire$"
+    ):
+        check_units({}, lambda unit: "it is on fire")
 
 
 def test_a_fault_is_noted_until_the_command_succeeds(tmp_path: Path) -> None:

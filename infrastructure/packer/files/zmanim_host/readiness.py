@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import time
 import urllib.error
 import urllib.request
@@ -18,11 +19,17 @@ from typing import Any
 
 from zmanim_host import redis_files
 from zmanim_host.host import RUN, FaultNotes, HostFault, log, run, write_whole
+from zmanim_host.imds import connect, instance_tag
 from zmanim_host.postgres import psql
 
 RELEASES = Path("/opt/zmanim/releases")
 HEALTH = "http://127.0.0.1:8080/health"
 API = "zmanim-api.service"
+PRESET = Path("/usr/lib/systemd/system-preset/00-zmanim.preset")
+REPORT = RUN / "ready.json"
+# The launch's tag that says what a machine does that is not ready.
+ON_FAILURE_TAG = "zmanim:on-failure"
+POWER_OFF = "poweroff"
 
 
 @dataclass(frozen=True)
@@ -97,24 +104,56 @@ def check_postgis() -> str:
     return told[3:]
 
 
-def check_redis() -> str:
-    """Write, read, and ask whether both kinds of persistence work."""
+def check_redis(data: Path = redis_files.DATA) -> str:
+    """Write, read, ask whether both kinds of persistence work, and look for what was written on the data volume."""
     try:
         password = (RUN / "secrets/ready/redis-password").read_text("ascii")
     except OSError as error:
         raise HostFault("there is no password for Redis: see zmanim-secrets.service") from error
     base = ["redis-cli", "-s", "/run/redis/redis.sock", "--user", "ready", "--no-auth-warning"]
-    asked = "SET zmanim-ready 42 EX 60\nGET zmanim-ready\nINFO persistence\nINFO server\n"
+    value = "ready-" + secrets.token_hex(8)
+    asked = f"SET zmanim-ready {value} EX 60\nGET zmanim-ready\nINFO persistence\nINFO server\n"
     done = run(base, timeout=15, environment={"REDISCLI_AUTH": password}, input=asked)
     # It ends with 0 even when it can't connect, and says so on stderr.
-    return redis_verdict(done.stdout + done.stderr)
+    version = redis_verdict(done.stdout + done.stderr, value)
+    wait_until_written(data / redis_files.FOLDER, value.encode())
+    return version
 
 
-def redis_verdict(said: str) -> str:
-    """Return Redis's version from its answers; HostFault when it does not keep what it is given."""
+def wait_until_written(
+    folder: Path,
+    value: bytes,
+    *,
+    wait: float = 5.0,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Wait until the end of an append-only file in `folder` holds `value`; HostFault when it does not within `wait`.
+
+    Redis writes there before it answers, or up to two seconds later while the disk is busy with a sync.
+    """
+    deadline = clock() + wait
+    while not any(value in _tail(path) for path in folder.glob("*.incr.aof")):
+        if clock() >= deadline:
+            raise HostFault(f"Redis says that it persists, and what was written is in no append-only file of {folder}")
+        sleep(0.05)
+
+
+def _tail(path: Path, size: int = 1 << 20) -> bytes:
+    """Return the last bytes of a file; none when a rewrite has just removed it."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def redis_verdict(said: str, value: str) -> str:
+    """Return Redis's version from its answers; HostFault when it does not keep `value`, which it was given."""
     lines = said.splitlines()
     info = dict(line.split(":", 1) for line in lines if ":" in line)
-    if "42" not in lines:
+    if value not in lines:
         raise HostFault(f"Redis does not give back what was written: {said.strip()[:200]!r}")
     expected = {"aof_enabled": "1", "aof_last_write_status": "ok", "rdb_last_bgsave_status": "ok", "loading": "0"}
     wrong = {name: info.get(name) for name, value in expected.items() if info.get(name) != value}
@@ -123,14 +162,26 @@ def redis_verdict(said: str) -> str:
     return info.get("redis_version", "")
 
 
-def check_units(notes: Mapping[str, str]) -> str:
-    """No unit has failed; a fault that a command of ours noted is part of the message."""
+def last_words(unit: str) -> str:
+    """Return the last that a unit's own processes said of an error in this boot; nothing when they said none."""
+    command = ["journalctl", "--boot", "--priority=err", "--lines=3", "--output=cat", "--no-pager", "--quiet"]
+    return " ".join(run([*command, f"_SYSTEMD_UNIT={unit}"], timeout=15).stdout.split())
+
+
+def check_units(notes: Mapping[str, str], last_words: Callable[[str], str] = last_words) -> str:
+    """No unit has failed; a fault that a command of ours noted, or else what the unit said, is part of the message."""
     command = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"]
     failed = [line.split()[0] for line in run(command, timeout=15).stdout.splitlines() if line.strip()]
     if failed or notes:
-        reasons = "".join(f"; {name}: {text}" for name, text in notes.items())
+        said = {unit: last_words(unit) for unit in failed if _command_of(unit) not in notes}
+        reasons = "".join(f"; {name}: {text}" for name, text in {**notes, **said}.items() if text)
         raise HostFault(f"failed: {', '.join(failed) or 'none now'}{reasons}")
     return ""
+
+
+def _command_of(unit: str) -> str:
+    """Return the name of the command of ours that a unit runs, by which its fault is noted."""
+    return unit.partition(".")[0].replace("zmanim-", "", 1)
 
 
 def check_redis_files(data: Path = redis_files.DATA) -> str:
@@ -145,12 +196,15 @@ def check_redis_files(data: Path = redis_files.DATA) -> str:
     return ""
 
 
-def check_timers() -> str:
-    """The nightly backup is armed."""
-    state = unit_property("restic-backup.timer", "ActiveState")
-    if state != "active":
-        raise HostFault(f"restic-backup.timer is {state}")
-    return ""
+def check_timers(preset: Path = PRESET) -> str:
+    """Every timer of ours is armed: those that the image's preset enables."""
+    words = [line.split() for line in preset.read_text("utf-8").splitlines()]
+    timers = [word[1] for word in words if len(word) == 2 and word[0] == "enable" and word[1].endswith(".timer")]
+    states = {timer: unit_property(timer, "ActiveState") for timer in timers}
+    wrong = ", ".join(f"{timer} is {state}" for timer, state in states.items() if state != "active")
+    if wrong or not timers:
+        raise HostFault(wrong or f"{preset} enables no timer")
+    return ", ".join(timers)
 
 
 # ---- The API ----
@@ -267,7 +321,7 @@ def examine() -> dict[str, Any]:
         "redis": attempt(check_redis),
         "api": api,
         "units": attempt(lambda: check_units(earlier_faults())),
-        "timers": attempt(check_timers, required=False),
+        "timers": attempt(check_timers),
         "redis-files": attempt(check_redis_files, required=False),
     }
     return report(
@@ -280,17 +334,45 @@ def examine() -> dict[str, Any]:
     )
 
 
-def command() -> None:
-    """Tell on the console whether this machine serves."""
-    told = examine()
-    write_whole(RUN / "ready.json", json.dumps(told, indent=2) + "\n")
-    line = console_line(told)
+def was_ready(path: Path = REPORT) -> bool:
+    """Return whether this machine has said once since it booted that it is ready: the file is on tmpfs."""
+    try:
+        return bool(json.loads(path.read_text("utf-8"))["was_ready"])
+    except FileNotFoundError:
+        return False
+
+
+def is_to_power_off(tag: Callable[[], str | None] = lambda: instance_tag(connect(wait=5), ON_FAILURE_TAG)) -> bool:
+    """Return whether the launch wants a machine off that is not ready; not when nobody can say."""
+    try:
+        return tag() == POWER_OFF
+    except HostFault as fault:
+        log(f"it stays on: {fault}")
+        return False
+
+
+def tell_console(text: str) -> None:
+    """Write to the console; one that can't be written is told to the journal only."""
     try:
         with open("/dev/console", "w", encoding="ascii") as console:
-            console.write(line)
+            console.write(text)
     except OSError as error:
         log(f"the console can't be written: {error}")
+
+
+def command() -> None:
+    """Tell on the console whether this machine serves."""
+    before = was_ready()
+    told = examine()
+    write_whole(REPORT, json.dumps({**told, "was_ready": before or told["ok"]}, indent=2) + "\n")
+    line = console_line(told)
+    tell_console(line)
     log(line.strip())
-    if not told["ok"]:
-        failed = [name for name, check in told["checks"].items() if check["required"] and not check["ok"]]
-        raise HostFault(f"not ready: {', '.join(failed)}")
+    if told["ok"]:
+        return
+    # A machine that serves and is asked again in a bad moment stays on: this is for one that never came up.
+    if not before and is_to_power_off():
+        tell_console(f"zmanim is not ready: powering off, as the launch says ({ON_FAILURE_TAG}={POWER_OFF})\n")
+        run(["systemctl", "--no-block", "poweroff"], timeout=30)
+    failed = [name for name, check in told["checks"].items() if check["required"] and not check["ok"]]
+    raise HostFault(f"not ready: {', '.join(failed)}")
