@@ -7,8 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from zmanim_host.parameters import API_VARIABLES
-from zmanim_host.vault import api_environment, files, put
+from zmanim_host.vault import files, put
 
 VALUES = {
     "redis-password": "redis/secret:1",
@@ -57,19 +56,3 @@ def test_secrets_are_readable_by_root_alone_and_old_ones_go(tmp_path: Path) -> N
     assert (vault / "backup/redis-password").read_text() == "b2"
     for path in [vault, *vault.rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o400), path
-
-
-def template_lines() -> dict[str, str]:
-    template = Path(__file__).parents[2] / "infrastructure/packer/files/config.env.template"
-    pairs = (line.split("=", 1) for line in template.read_text().splitlines() if "=" in line and line[0] != "#")
-    return dict(pairs)
-
-
-def test_the_template_names_exactly_what_the_api_is_given() -> None:
-    everything = {known.name: "value" for known in API_VARIABLES} | {"redis-password": "value"}
-    assert set(template_lines()) == set(api_environment(everything))
-
-
-def test_the_template_says_from_which_parameter_each_value_comes() -> None:
-    placeholders = {known.variable: f"__{known.name}__" for known in API_VARIABLES}
-    assert {name: value for name, value in template_lines().items() if name in placeholders} == placeholders
