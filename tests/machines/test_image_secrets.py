@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from zmanim_host.parameters import API, BACKUP, PARAMETERS
 
-from tests.machines.image import ENVIRONMENT, ImageLab, files_with
+from tests.machines.image import ImageLab, files_with
 
+ENVIRONMENT = "searched"
 PROCESSES = """
 import json, pathlib
 found = []
@@ -21,53 +26,90 @@ for entry in pathlib.Path("/proc").glob("[0-9]*"):
     found.append({"unit": unit, **parts})
 print(json.dumps(found))
 """
-# Where a secret may be, by its parameter: on tmpfs, in the file of the unit that needs it.
+API_FILE = "/run/zmanim/secrets/api.env"
+BACKUP_FILE = "/run/zmanim/secrets/backup/restic-password"
+# Where a secret may be, by its parameter: on tmpfs, in the file of the unit that needs it. Redis gets a hash.
 PLACES = {
-    "redis-password": {"/run/zmanim/secrets/api.env"},
-    "jwt-secret": {"/run/zmanim/secrets/api.env"},
-    "restic-password": {"/run/zmanim/secrets/backup/restic-password"},
+    known.name: {API_FILE if unit == API else BACKUP_FILE for unit in known.units if unit in (API, BACKUP)}
+    for known in PARAMETERS
 }
 
 
+@dataclass(frozen=True)
+class Searched:
+    """A machine that was given every parameter there is, each with a value that is found nowhere else."""
+
+    machine: str
+    values: dict[str, str]
+
+
 @pytest.fixture(scope="module")
-def seeded(images: ImageLab) -> dict[str, str]:
-    found = {name.rpartition("/")[2]: value for name, value in images.secrets().items()}
-    assert set(found) == set(PLACES)
-    return found
+def searched(images: ImageLab) -> Iterator[Searched]:
+    values = {known.name: secrets.token_urlsafe(24) for known in PARAMETERS}
+    # What the API would not start with.
+    values["rate-limit-requests"] = str(secrets.randbelow(10**9) + 10**9)
+    values["rate-limit-duration"] = f"{secrets.randbelow(10**15) + 10**15}ns"
+    images.prepare(ENVIRONMENT)
+    for name, value in values.items():
+        images.ssm.put_parameter(Name=f"/zmanim/{ENVIRONMENT}/{name}", Value=value, Type="SecureString", Overwrite=True)
+    machine = images.serve(ENVIRONMENT)
+    yield Searched(machine, values)
+    images.terminate(machine)
+
+
+def told(values: dict[str, str], text: str) -> list[str]:
+    """Name the parameters whose values are in a text."""
+    return [name for name, value in values.items() if value in text]
 
 
 @pytest.mark.incident("a boot script printed secrets into logs that were shipped to CloudWatch")
-def test_no_secret_is_in_the_journal_or_on_the_console(images: ImageLab, served: str, seeded: dict[str, str]) -> None:
-    journal = images.enter(served, ["journalctl", "--no-pager", "--all", "--output=export"])
+def test_no_secret_is_in_the_journal_or_on_the_console(images: ImageLab, searched: Searched) -> None:
+    journal = images.enter(searched.machine, ["journalctl", "--no-pager", "--all", "--output=export"])
     # That it was the journal of this boot, and that it tells which parameters there were: their names are no secret.
-    assert f"parameters below /zmanim/{ENVIRONMENT}/: jwt-secret, redis-password, restic-password" in journal
-    console = images.console(served)
+    names = ", ".join(sorted(searched.values))
+    assert f"{len(names.split())} parameters below /zmanim/{ENVIRONMENT}/: {names}" in journal
+    console = images.console(searched.machine)
     assert "zmanim-ready" in console
-    assert [name for name, value in seeded.items() if value in journal or value in console] == []
+    assert told(searched.values, journal + console) == []
+
+
+def test_no_secret_is_in_what_systemd_tells_of_any_unit(images: ImageLab, searched: Searched) -> None:
+    for command in (
+        ["systemctl", "show", "--all", "*"],
+        ["systemctl", "show-environment"],
+        ["systemd-analyze", "dump"],
+    ):
+        said = images.enter(searched.machine, command)
+        assert said
+        assert told(searched.values, said) == [], command
 
 
 def test_a_secret_is_in_the_environment_of_the_unit_that_reads_it_and_in_no_command_line(
-    images: ImageLab, served: str, seeded: dict[str, str]
+    images: ImageLab, searched: Searched
 ) -> None:
-    processes: list[dict[str, Any]] = json.loads(images.enter(served, ["python3", "-"], PROCESSES))
-    having = {name: {each["unit"] for each in processes if value in each["environ"]} for name, value in seeded.items()}
+    processes: list[dict[str, Any]] = json.loads(images.enter(searched.machine, ["python3", "-"], PROCESSES))
+    having = {
+        name: {each["unit"] for each in processes if value in each["environ"]}
+        for name, value in searched.values.items()
+    }
     # The API reads its environment only; that it is found there shows that this test would find it elsewhere.
-    api = {"zmanim-api.service"}
-    assert having == {"redis-password": api, "jwt-secret": api, "restic-password": set()}
-    assert [each["cmdline"] for each in processes if any(value in each["cmdline"] for value in seeded.values())] == []
+    assert having == {known.name: {API} & set(known.units) for known in PARAMETERS}
+    assert told(searched.values, "\n".join(each["cmdline"] for each in processes)) == []
 
 
-def test_a_secret_is_in_one_file_on_tmpfs_and_only_root_reads_it(
-    images: ImageLab, served: str, seeded: dict[str, str]
-) -> None:
+def test_a_secret_is_in_one_file_on_tmpfs_and_only_root_reads_it(images: ImageLab, searched: Searched) -> None:
     search = ["grep", "--recursive", "--devices=skip", "--fixed-strings", "--files-with-matches", "--file=-"]
-    for name, value in seeded.items():
-        where = set(images.enter(served, [*search, "/run", "/data", "/etc", "/tmp"], value).split())
-        assert where == PLACES[name]
-        for place in where:
-            said = images.run(served, f"stat --format='%a %U' {place}; findmnt --noheadings -o FSTYPE --target {place}")
-            assert said.split() == ["400", "root", "tmpfs"]
-    assert images.run(served, "stat --format='%a %U' /run/zmanim/secrets") == "700 root"
-    # Everything that the machine wrote to its root disk, read from outside.
-    assert images.root_disk(served).is_dir()
-    assert list(files_with(images.root_disk(served), [value.encode() for value in seeded.values()])) == []
+    for name, value in searched.values.items():
+        where = set(images.enter(searched.machine, [*search, "/run", "/data", "/etc", "/tmp"], value).split())
+        assert where == PLACES[name], name
+    for place in (API_FILE, BACKUP_FILE):
+        asked = f"stat --format='%a %U' {place}; findmnt --noheadings -o FSTYPE --target {place}"
+        assert images.run(searched.machine, asked).split() == ["400", "root", "tmpfs"]
+    assert images.run(searched.machine, "stat --format='%a %U' /run/zmanim/secrets") == "700 root"
+
+
+def test_no_secret_is_on_the_root_disk(images: ImageLab, searched: Searched) -> None:
+    # Everything that the machine wrote there, read from outside.
+    assert images.root_disk(searched.machine).is_dir()
+    values = [value.encode() for value in searched.values.values()]
+    assert list(files_with(images.root_disk(searched.machine), values)) == []
