@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 
 import botocore.auth
@@ -32,9 +28,7 @@ from zmanim_host.aws import (
 from zmanim_host.host import HostFault
 from zmanim_host.imds import Imds
 
-KEYS = Credentials("ASIAEXAMPLEEXAMPLE00", "s3cret/key+", "t0ken==")
-PATH = "/zmanim/prod/"
-
+from tests.unit.aws_server import KEYS, PATH, Server, answering, page
 
 # ---- Signatures ----
 
@@ -93,78 +87,6 @@ def test_a_server_with_a_certificate_that_nobody_signed_is_not_asked() -> None:
     assert isinstance(connection, http.client.HTTPSConnection)
     context = connection._context  # type: ignore[attr-defined]  # what it verifies with has no public name
     assert (context.check_hostname, context.verify_mode.name) == (True, "CERT_REQUIRED")
-
-
-# ---- A server of the tests' own ----
-
-
-@dataclass(frozen=True)
-class Asked:
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-Answer = Callable[[Asked], "tuple[int, bytes] | Iterator[bytes]"]
-
-
-@dataclass
-class Server:
-    port: int
-    asked: list[Asked] = field(default_factory=list)
-
-    def connect(self, host: str, timeout: float) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-
-    @property
-    def session(self) -> Session:
-        return Session("eu-west-1", KEYS, self.connect)
-
-
-@contextmanager
-def answering(answer: Answer) -> Iterator[Server]:
-    """Serve `answer`: a status and a body, or the raw bytes of the whole answer, piece by piece."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            asked = Asked(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
-            server.asked.append(asked)
-            said = answer(asked)
-            if isinstance(said, tuple):
-                self.send_response(said[0])
-                self.send_header("content-length", str(len(said[1])))
-                self.end_headers()
-                self.wfile.write(said[1])
-                return
-            try:
-                for piece in said:
-                    self.wfile.write(piece)
-                    self.wfile.flush()
-            except OSError:
-                return  # whoever asked has had enough
-
-        do_GET = do_POST  # noqa: N815 - the name that the server looks for
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            return
-
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    listening.daemon_threads = True
-    server = Server(listening.server_address[1])
-    thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        listening.shutdown()
-        thread.join()
-        listening.server_close()
-
-
-def page(names: dict[str, str], token: str = "") -> tuple[int, bytes]:
-    found = {"Parameters": [{"Name": PATH + name, "Value": value} for name, value in names.items()]}
-    return 200, json.dumps({**found, **({"NextToken": token} if token else {})}).encode()
 
 
 # ---- Parameter Store ----

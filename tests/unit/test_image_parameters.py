@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import pytest
+from zmanim_host.aws import get_parameters_by_path
 from zmanim_host.host import HostFault
 from zmanim_host.parameters import fetch_required
+
+from tests.unit.aws_server import PATH, Answer, Asked, answering, page
 
 GOOD = {"jwt-secret": "s3cret", "redis-password": "s3cret"}
 
@@ -60,3 +66,69 @@ def test_a_missing_or_empty_required_parameter_is_named_with_its_path(value: str
     with pytest.raises(HostFault, match="/zmanim/prod/redis-password") as raised:
         fetch_required("/zmanim/prod/", fetch=answers(values), patience=120, sleep=clock.sleep, clock=clock)
     assert "s3cret" not in str(raised.value)
+
+
+def refused(code: str) -> tuple[int, bytes]:
+    return 400, b'{"__type":"%s","message":"of AWS"}' % code.encode()
+
+
+def in_turn(*planned: tuple[int, bytes] | Iterator[bytes]) -> Answer:
+    queue = list(planned)
+
+    def answer(asked: Asked) -> tuple[int, bytes] | Iterator[bytes]:
+        return queue.pop(0) if len(queue) > 1 else queue[0]
+
+    return answer
+
+
+def silence() -> Iterator[bytes]:
+    time.sleep(4)
+    yield b""
+
+
+def test_each_fault_of_parameter_store_is_got_over_in_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    answer = in_turn(
+        refused("ThrottlingException"),
+        refused("AccessDeniedException"),
+        (500, b"<html>"),
+        silence(),
+        page({}),
+        page({}, "more"),
+        page({"jwt-secret": "s3cret"}, "more"),
+        page({"redis-password": "s3cret"}),
+    )
+    with answering(answer) as server:
+        found = fetch_required(
+            PATH,
+            patience=120,
+            fetch=lambda path: get_parameters_by_path(server.session, path, seconds=2),
+            sleep=clock.sleep,
+            clock=clock,
+        )
+    assert found == GOOD
+    assert clock.pauses == [1, 2, 4, 8, 15]
+    said = capsys.readouterr().err
+    for reason in (
+        f"Parameter Store refuses {PATH}: ThrottlingException of AWS; trying again in 1 s",
+        f"Parameter Store refuses {PATH}: AccessDeniedException of AWS; trying again in 2 s",
+        f"Parameter Store refuses {PATH}: 500; trying again in 4 s",
+        f"{PATH}: ssm.eu-west-1.amazonaws.com: no whole answer within 2 s; trying again in 8 s",
+        f"missing or empty in Parameter Store: {PATH}redis-password, {PATH}jwt-secret; trying again in 15 s",
+    ):
+        assert reason in said
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException", "InternalServerError"])
+def test_a_fault_that_stays_ends_closed_with_the_path(code: str) -> None:
+    clock = Clock()
+    with answering(lambda asked: refused(code)) as server, pytest.raises(HostFault) as raised:
+        fetch_required(
+            PATH,
+            patience=120,
+            fetch=lambda path: get_parameters_by_path(server.session, path),
+            sleep=clock.sleep,
+            clock=clock,
+        )
+    assert str(raised.value) == f"the secrets can't be had: Parameter Store refuses {PATH}: {code} of AWS"

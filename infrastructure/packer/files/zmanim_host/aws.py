@@ -123,7 +123,9 @@ def _ask_parameter_store(session: Session, path: str, asked: Mapping[str, object
         copy(answer, said, ANSWER_BYTES)
         if answer.status != 200:
             code, message = _json_error(said.getvalue())
-            raise AwsRefused(f"Parameter Store refuses {path}: {code or answer.status} {message}", answer.status, code)
+            raise AwsRefused(
+                f"Parameter Store refuses {path}: {code or answer.status} {message}".strip(), answer.status, code
+            )
         return said.getvalue()
 
 
@@ -236,7 +238,7 @@ def exchange(session: Session, request: Request, seconds: float) -> Iterator[htt
             raise TimeoutError
     except (OSError, http.client.HTTPException) as error:
         if late.is_set() or isinstance(error, (TimeoutError, socket.timeout)):
-            raise HostFault(f"{request.host}: no whole answer within {seconds:.0f} s") from error
+            raise HostFault(f"{request.host}: no whole answer within {seconds:.3g} s") from error
         raise HostFault(f"{request.host}: no answer ({str(error) or type(error).__name__})") from error
     finally:
         if timer is not None:

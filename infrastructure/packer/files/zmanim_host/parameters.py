@@ -113,7 +113,7 @@ def fetch_required(
                 return values
             reason = f"missing or empty in Parameter Store: {', '.join(missing)}"
         except HostFault as fault:
-            reason = f"{path}: {fault}"
+            reason = str(fault) if path in str(fault) else f"{path}: {fault}"
         if clock() + pause >= deadline:
             raise HostFault(f"the secrets can't be had: {reason}")
         log(f"{reason}; trying again in {pause:.0f} s")
