@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.machines.image import ImageLab
+from tests.machines.image import ENVIRONMENT, ImageLab
 from tests.machines.lab import wait_for
 
 SSM = "ssm.eu-west-1.amazonaws.com"
@@ -61,6 +61,15 @@ def test_services_come_up_by_themselves_once_parameter_store_is_back(images: Ima
     images.run(machine, "systemctl stop zmanim-api redis")
     time.sleep(5)
     assert images.active(machine, "redis", "zmanim-api") == {"redis": "inactive", "zmanim-api": "inactive"}
+    images.terminate(machine)
+
+
+def test_a_machine_that_is_told_its_environment_after_its_launch_comes_up_by_itself(images: ImageLab) -> None:
+    machine = images.start(None, UserData=AWAY + BACK)
+    assert "this instance has no tag zmanim:environment" in images.wait_said(machine)["checks"]["units"]["detail"]
+    images.ec2.create_tags(Resources=[machine], Tags=[{"Key": "zmanim:environment", "Value": ENVIRONMENT}])
+    assert images.expect_ready(machine, boot=2)["environment"] == ENVIRONMENT
+    assert images.run(machine, "systemctl --failed --plain --no-legend") == ""
     images.terminate(machine)
 
 
