@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from zmanim_host.parameters import API, API_VARIABLES, BACKUP, PARAMETERS, REDIS, REQUIRED, Need
+from zmanim_host.parameters import API, API_VARIABLES, BACKUP, DRILL, PARAMETERS, REDIS, REQUIRED, Need
 from zmanim_host.vault import api_environment, files
 
 from pipeline import account
@@ -38,9 +39,15 @@ def test_account_apply_makes_every_parameter_that_is_needed_and_no_other() -> No
     assert set(account.SECRETS) == {known.name for known in PARAMETERS if known.need is not Need.NOTHING}
 
 
-def test_every_unit_of_the_table_ships() -> None:
-    assert {unit for known in PARAMETERS for unit in known.units} == {API, REDIS, BACKUP}
-    assert all((FILES / unit).is_file() for unit in (API, REDIS, BACKUP))
+def test_the_units_of_the_table_are_those_that_take_a_file_of_secrets() -> None:
+    taking = {path.name for path in FILES.glob("*.service") if "=/run/zmanim/secrets/" in taken(path)}
+    assert {unit for known in PARAMETERS for unit in known.units} == taking == {API, REDIS, BACKUP, DRILL}
+
+
+def taken(unit: Path) -> str:
+    """Return the unit's lines that hand something over, without the credentials' own names."""
+    lines = [line for line in unit.read_text().splitlines() if line.startswith(("EnvironmentFile=", "LoadCredential="))]
+    return "\n".join(re.sub(r"=[^/]*:", "=", line) for line in lines)
 
 
 def test_each_unit_is_given_what_the_table_says_and_nothing_else() -> None:

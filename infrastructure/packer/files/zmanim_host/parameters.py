@@ -18,6 +18,7 @@ from zmanim_host.host import HostFault, log
 API = "zmanim-api.service"
 REDIS = "redis.service"
 BACKUP = "restic-backup.service"
+DRILL = "backup-drill.service"
 
 
 class Need(enum.Enum):
@@ -50,7 +51,7 @@ def _of_the_api(name: str, need: Need = Need.NOTHING) -> Parameter:
 PARAMETERS: Sequence[Parameter] = (
     Parameter("redis-password", Need.ALL, (REDIS, API)),
     _of_the_api("jwt-secret", Need.ALL),
-    Parameter("restic-password", Need.BACKUPS, (BACKUP,)),
+    Parameter("restic-password", Need.BACKUPS, (BACKUP, DRILL)),
     *(
         _of_the_api(name)
         for name in (
