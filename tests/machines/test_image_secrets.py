@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from zmanim_host.escaping import environment_line
+from zmanim_host.host import HostFault
 from zmanim_host.parameters import API, BACKUP, PARAMETERS
 
 from tests.machines.image import ImageLab, files_with
@@ -60,6 +63,27 @@ def searched(images: ImageLab) -> Iterator[Searched]:
 def told(values: dict[str, str], text: str) -> list[str]:
     """Name the parameters whose values are in a text."""
     return [name for name, value in values.items() if value in text]
+
+
+def test_systemd_gives_every_value_back_and_takes_none_that_is_refused(images: ImageLab, searched: Searched) -> None:
+    characters = [chr(code) for code in range(0x20, 0x7F)] + list("\t\n\x80é\u00a0\u2028א😀")
+    values = ["", " ", "\n", *characters, *(f"\\{one}" for one in characters), *(f"a{one}{one}" for one in characters)]
+    chosen = random.Random(20260901)
+    values += ["".join(chosen.choices(characters, k=40)) for _ in range(200)]
+    given = {f"V{number}": value for number, value in enumerate(values)}
+    lines = "".join(environment_line(name, value) for name, value in given.items())
+    # What environment_line refuses is what systemd would leave out, without a word to the program.
+    left_out = [*"\x01\r\x7f\ufdd0\ufffe"]
+    lines += "".join(f'LEFT{number}="a{one}b"\n' for number, one in enumerate(left_out))
+    for one in left_out:
+        with pytest.raises(HostFault):
+            environment_line("LEFT", f"a{one}b")
+    images.enter(searched.machine, ["sh", "-c", "umask 077; cat >/run/probe.env"], lines)
+    asked = ["systemd-run", "--quiet", "--pipe", "--wait", "--property=EnvironmentFile=/run/probe.env", "env", "--null"]
+    said = images.enter(searched.machine, asked)
+    read = dict(pair.split("=", 1) for pair in said.split("\0") if "=" in pair)
+    assert {name: read.get(name) for name in given} == given
+    assert [name for name in read if name.startswith("LEFT")] == []
 
 
 @pytest.mark.incident("a boot script printed secrets into logs that were shipped to CloudWatch")
