@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import secrets
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -72,18 +73,25 @@ def test_systemd_gives_every_value_back_and_takes_none_that_is_refused(images: I
     values += ["".join(chosen.choices(characters, k=40)) for _ in range(200)]
     given = {f"V{number}": value for number, value in enumerate(values)}
     lines = "".join(environment_line(name, value) for name, value in given.items())
-    # What environment_line refuses is what systemd would leave out, without a word to the program.
-    left_out = [*"\x01\r\x7f\ufdd0\ufffe"]
+    # What environment_line refuses: systemd leaves the variable out, without a word to the program.
+    left_out = [*"\x01\r\x7f"]
     lines += "".join(f'LEFT{number}="a{one}b"\n' for number, one in enumerate(left_out))
-    for one in left_out:
-        with pytest.raises(HostFault):
-            environment_line("LEFT", f"a{one}b")
-    images.enter(searched.machine, ["sh", "-c", "umask 077; cat >/run/probe.env"], lines)
+    write = ["sh", "-c", "umask 077; cat >/run/probe.env"]
+    images.enter(searched.machine, write, lines)
     asked = ["systemd-run", "--quiet", "--pipe", "--wait", "--property=EnvironmentFile=/run/probe.env", "env", "--null"]
     said = images.enter(searched.machine, asked)
     read = dict(pair.split("=", 1) for pair in said.split("\0") if "=" in pair)
     assert {name: read.get(name) for name in given} == given
     assert [name for name in read if name.startswith("LEFT")] == []
+    # Or takes the whole file for damaged.
+    no_characters = [*"\ufdd0\ufffe"]
+    for one in no_characters:
+        images.enter(searched.machine, write, f'NO="a{one}b"\n')
+        with pytest.raises(subprocess.CalledProcessError):
+            images.enter(searched.machine, asked)
+    for one in (*left_out, *no_characters):
+        with pytest.raises(HostFault):
+            environment_line("LEFT", f"a{one}b")
 
 
 @pytest.mark.incident("a boot script printed secrets into logs that were shipped to CloudWatch")

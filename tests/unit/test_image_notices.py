@@ -56,10 +56,13 @@ def test_a_secret_of_this_machine_is_cleared_wherever_it_stands(value: str, befo
     assert value not in redact(before + value + after, [value]).replace(notices.REDACTED, "\0")
 
 
-# White space at an end is taken off, and what is too short then is not looked for.
-nasty = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FF), min_size=notices.SHORTEST, max_size=30).filter(
-    lambda value: len(value.strip()) >= notices.SHORTEST
-)
+# White space at an end is taken off, and what is too short then is not looked for; nor is a word that every machine has
+# ("0.0.0.0", which hypothesis does find). No environment has the control character.
+nasty = st.text(
+    st.characters(min_codepoint=33, max_codepoint=0x2FF, exclude_characters="\x7f"),
+    min_size=notices.SHORTEST,
+    max_size=30,
+).filter(lambda value: len(value.strip()) >= notices.SHORTEST and value not in notices._HARMLESS)
 
 
 @given(nasty)
