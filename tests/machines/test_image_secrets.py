@@ -67,31 +67,25 @@ def told(values: dict[str, str], text: str) -> list[str]:
 
 
 def test_systemd_gives_every_value_back_and_takes_none_that_is_refused(images: ImageLab, searched: Searched) -> None:
-    characters = [chr(code) for code in range(0x20, 0x7F)] + list("\t\n\x80é\u00a0\u2028א😀")
+    characters = [chr(code) for code in range(1, 0x80) if chr(code) != "\r"] + list("\x80é\u00a0\u2028א😀")
     values = ["", " ", "\n", *characters, *(f"\\{one}" for one in characters), *(f"a{one}{one}" for one in characters)]
     chosen = random.Random(20260901)
     values += ["".join(chosen.choices(characters, k=40)) for _ in range(200)]
     given = {f"V{number}": value for number, value in enumerate(values)}
     lines = "".join(environment_line(name, value) for name, value in given.items())
-    # What environment_line refuses: systemd leaves the variable out, without a word to the program.
-    left_out = [*"\x01\r\x7f"]
-    lines += "".join(f'LEFT{number}="a{one}b"\n' for number, one in enumerate(left_out))
     write = ["sh", "-c", "umask 077; cat >/run/probe.env"]
     images.enter(searched.machine, write, lines)
     asked = ["systemd-run", "--quiet", "--pipe", "--wait", "--property=EnvironmentFile=/run/probe.env", "env", "--null"]
     said = images.enter(searched.machine, asked)
     read = dict(pair.split("=", 1) for pair in said.split("\0") if "=" in pair)
     assert {name: read.get(name) for name in given} == given
-    assert [name for name in read if name.startswith("LEFT")] == []
-    # Or takes the whole file for damaged.
-    no_characters = [*"\ufdd0\ufffe"]
-    for one in no_characters:
+    # What environment_line refuses: systemd takes the whole file for damaged, and nothing starts with it.
+    for one in "\ufdd0\ufffe":
         images.enter(searched.machine, write, f'NO="a{one}b"\n')
         with pytest.raises(subprocess.CalledProcessError):
             images.enter(searched.machine, asked)
-    for one in (*left_out, *no_characters):
         with pytest.raises(HostFault):
-            environment_line("LEFT", f"a{one}b")
+            environment_line("NO", f"a{one}b")
 
 
 @pytest.mark.incident("a boot script printed secrets into logs that were shipped to CloudWatch")

@@ -15,22 +15,17 @@ def environment_line(name: str, value: str) -> str:
     """Return one line of a systemd EnvironmentFile= that gives `name` the value `value`.
 
     In double quotes systemd takes the characters " \\ ` $ literally after a backslash, and everything else (newlines
-    too) as it stands. Raises HostFault for what systemd would leave the whole variable out for.
+    too) as it stands. Raises HostFault for what makes systemd take the whole file for damaged.
     """
-    if any(_is_left_out(ord(character)) for character in value):
-        raise HostFault(
-            f"the value of {name} holds a control character (a carriage return, say), which systemd lets no"
-            " environment have: put the value into Parameter Store without it"
-        )
+    if any(_is_no_character(ord(character)) for character in value):
+        raise HostFault(f"the value of {name} holds NUL or what is no character in Unicode: no environment can have it")
     escaped = "".join("\\" + character if character in '"\\`$' else character for character in value)
     return f'{name}="{escaped}"\n'
 
 
-def _is_left_out(code: int) -> bool:
-    """Return whether systemd takes a value with this character for no value at all (env_value_is_valid)."""
-    control = (code < 0x20 and chr(code) not in "\t\n") or code == 0x7F
-    no_character = 0xD800 <= code <= 0xDFFF or 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
-    return control or no_character
+def _is_no_character(code: int) -> bool:
+    """Return whether systemd refuses a text with this code point (unichar_is_valid), or no C string can hold it."""
+    return code == 0 or 0xD800 <= code <= 0xDFFF or 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
 
 
 def url_part(value: str) -> str:

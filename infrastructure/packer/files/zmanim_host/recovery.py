@@ -9,7 +9,7 @@ from collections.abc import Callable
 from zmanim_host.host import HostFault, log, run
 from zmanim_host.parameters import API, REDIS
 
-SECRETS = "zmanim-secrets.service"
+FETCHING = "zmanim-secrets.service"
 READY = "zmanim-ready.service"
 
 # Runs systemctl with these arguments and returns its exit code.
@@ -30,9 +30,9 @@ def recover(pause: float, *, systemctl: Systemctl = systemctl, sleep: Callable[[
     """
     while True:
         sleep(pause)
-        if systemctl("start", SECRETS) == 0:
+        if systemctl("start", FETCHING) == 0:
             break
-        log(f"the secrets can't be had yet (journalctl --unit={SECRETS}); trying again in {pause:.0f} s")
+        log(f"the secrets can't be had yet (journalctl --unit={FETCHING}); trying again in {pause:.0f} s")
     log(f"the secrets are there: starting {REDIS} and {API}")
     if systemctl("--no-block", "start", REDIS, API) or systemctl("--no-block", "restart", READY):
         raise HostFault(f"systemd does not take {REDIS}, {API} and {READY}: see the journal")
