@@ -143,7 +143,10 @@ def test_a_saving_child_of_redis_that_is_killed_takes_no_server_along(images: Im
 
 
 def test_a_full_redis_that_saves_leaves_postgresql_its_memory(images: ImageLab) -> None:
-    machine = images.serve(InstanceType="t4g.small")
+    # Its append-only file and its snapshots need room too.
+    volume = images.new_volume(8)
+    machine = images.start_with(volume, InstanceType="t4g.small")
+    images.expect_ready(machine)
     prepare(images, machine)
     images.run(machine, TESTER)
     # Twice its limit, and a save that goes on all the while: every page that is written meanwhile is there twice.
@@ -158,6 +161,7 @@ def test_a_full_redis_that_saves_leaves_postgresql_its_memory(images: ImageLab) 
     assert [restarts(images, machine, unit) for unit in ("postgresql", "redis")] == [0, 0]
     assert missing(images, machine, sql) == []
     images.terminate(machine)
+    images.ec2.delete_volume(VolumeId=volume)
 
 
 def test_a_flipped_byte_in_a_page_is_an_error_and_no_row(images: ImageLab) -> None:
