@@ -69,9 +69,16 @@ class Backups:
 
     def start(self) -> bool:
         """Start the unit and wait for its end; return whether that was a good one."""
+        self.begin()
+        return self.wait()
+
+    def begin(self) -> None:
+        """Start the unit, and return as soon as it has begun."""
+        which = f"systemctl show --property=InvocationID --value {UNIT}"
+        before = self.images.run(self.machine, which)
         # Not in the foreground: a command of the agent's has a shorter patience than a backup.
         self.images.run(self.machine, f"systemctl start --no-block {UNIT}")
-        return self.wait()
+        wait_for(lambda: self.images.run(self.machine, which) != before, 30, f"{UNIT}'s beginning")
 
     def wait(self) -> bool:
         """Wait for the unit's end; return whether that was a good one."""

@@ -71,6 +71,9 @@ def begin(repo: Repository, work: Path = WORK) -> None:
     started = now()
     system = servers.system_identifier(servers.Server())
     check_owner(repo, known, system, started)
+    if known:
+        # A run that was killed while it pruned has left one that lets nobody in.
+        restic.unlock(repo)
     shutil.rmtree(work / "run", ignore_errors=True)
     for file in work.glob("*.rdb"):
         file.unlink()
@@ -262,8 +265,6 @@ def thin_out(repo: Repository) -> None:
     at = now()
     thinning = retention.plan(restic.runs(repo), at)
     check = retention.is_check_day(at.date())
-    if thinning.forget or check:
-        restic.unlock(repo)
     for gone, reason in thinning.forget.items():
         log(f"removing run {gone.id}: {reason}")
     # The records first: cut short after them, these runs are incomplete ones, and never a record without its parts.

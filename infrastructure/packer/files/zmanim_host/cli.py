@@ -72,7 +72,8 @@ def run_untold(function: Callable[[], None]) -> int:
     """Run a command of a person's or a script's: a fault is told to them alone, and is no alarm of this machine's."""
     try:
         function()
-    except HostFault as fault:
+    except (HostFault, OSError) as fault:
+        # An OSError names its file and its reason, such as a full volume.
         log(f"ERROR: {fault}")
         return 1
     return 0

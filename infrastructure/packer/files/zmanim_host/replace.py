@@ -76,7 +76,8 @@ def swap(record: CompletionRecord, place: Scratch, data: Path = DATA) -> None:
     except HostFault as fault:
         run(["systemctl", "stop", *STORES], timeout=600, may_exit=range(256))
         for name in OWNERS:
-            exchange(data / name, place.directory / name, before / name)
+            if (before / name).exists():
+                exchange(data / name, place.directory / name, before / name)
         sync_folder(data)
         before.rmdir()
         run(["systemctl", "reset-failed", *STORES], timeout=60, may_exit=range(256))
