@@ -23,7 +23,7 @@ from gate.checks import CHECKS, Check  # noqa: E402
 
 nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["verify", "machines"]
+nox.options.sessions = ["verify", "gate-proof", "machines"]
 nox.options.parallel = os.cpu_count() or 1
 nox.options.stop_on_first_error = False
 
@@ -52,6 +52,12 @@ def _affected() -> list[str]:
 def verify(session: nox.Session) -> None:
     """Everything a merge needs without root and machines (-- --changed: only what a change against main can affect)."""
     session.log(f"the gate holds: {len(_affected())} of {len(CHECKS)} checks")
+
+
+@nox.session(name="gate-proof", default=False)
+def gate_proof(session: nox.Session) -> None:
+    """The test of the tests: each seeded defect is caught by the check that is there for it."""
+    session.run("pytest", "tests/gate", "-n", str(os.cpu_count() or 1), *session.posargs)
 
 
 @nox.session(default=False, requires=["verify"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gate.finding import Finding, ask, tool
@@ -13,16 +13,15 @@ from gate.finding import Finding, ask, tool
 FILES = Path("infrastructure/packer/files")
 SCRIPTS = Path("infrastructure/packer/scripts")
 _OURS = "zmanim_host"
-_VERMIN = re.compile(r"(?P<found>~?[\d.!, ]+)\s+(?P<file>\S+\.py|\S+)(?::(?P<line>\d+))?.*")
 
 
 def check(tree: Path) -> list[Finding]:
     """Return what Python 3.9 would not understand, what is not in its library, and what no machine may do."""
-    found: list[Finding] = []
-    for path in python_files(tree):
+    paths = python_files(tree)
+    found = [*_vermin(tree, [str(path.relative_to(tree)) for path in paths])]
+    for path in paths:
         name = str(path.relative_to(tree))
         text = path.read_text()
-        found += _vermin(tree, name)
         try:
             module = ast.parse(text, feature_version=(3, 9))
         except SyntaxError as error:
@@ -44,15 +43,15 @@ def _is_python(path: Path) -> bool:
         return re.match(rb"#!\S*/python3", file.readline()) is not None
 
 
-def _vermin(tree: Path, name: str) -> Iterator[Finding]:
-    said = ask([tool("vermin"), "--no-tips", "--target=3.9-", "--violations", "--format=parsable", name], tree)
+def _vermin(tree: Path, names: Sequence[str]) -> Iterator[Finding]:
+    command = [tool("vermin"), "--no-tips", "--target=3.9-", "--format", "parsable", "--violations"]
+    said = ask([*command, "--processes=1", *names], tree)
     if said.returncode == 0:
         return
-    lines = [line for line in said.stdout.splitlines() if line.count(":") >= 4]
-    for line in lines:
-        file, number, _column, _versions, words = line.split(":", 4)
-        if number:
-            yield Finding(file, int(number), f"not in Python 3.9: {words}")
+    # FILE:LINE:COLUMN:PYTHON 2:PYTHON 3:WORDS, without a line for the file as a whole.
+    told = [line.split(":", 5) for line in said.stdout.splitlines() if line.count(":") >= 5]
+    lines = [Finding(each[0], int(each[1]), f"not in Python 3.9: {each[5]}") for each in told if each[0] and each[1]]
+    yield from lines or [Finding("", 0, f"vermin: {said.stdout}{said.stderr}")]
 
 
 def _imports(name: str, module: ast.Module) -> Iterator[Finding]:

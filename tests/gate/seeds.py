@@ -1,0 +1,120 @@
+"""Ways to seed a defect: each changes one thing in a copy of the tree, or fails when there is nothing to change."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gate import rehearsed
+from pipeline import provenance
+
+Seed = Callable[[Path], None]
+
+
+class NothingToChange(AssertionError):
+    """The tree has moved on, and the row proves nothing any more: mend the row."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One defect: what is done to a copy of the tree, the check that must fail, and words that it must say.
+
+    `dod` is the point of the definition of done, `lesson` the incident (a key of LESSONS) that the row stands for.
+    `only` names the tests that the check `unit` runs: all of them would take a minute a row.
+    """
+
+    name: str
+    check: str
+    seed: Seed
+    words: str
+    dod: int = 0
+    lesson: str = ""
+    only: tuple[str, ...] = ()
+
+
+def sub(path: str, pattern: str, replacement: str, *, every: bool = False) -> Seed:
+    """Replace the first match of `pattern` (or each): a regular expression, ^ and $ meaning lines."""
+
+    def seed(tree: Path) -> None:
+        text = _read(tree / path)
+        changed, count = re.subn(pattern, replacement, text, count=0 if every else 1, flags=re.MULTILINE)
+        if not count or changed == text:
+            raise NothingToChange(f"{path} has nothing like {pattern!r}")
+        (tree / path).write_text(changed)
+
+    return seed
+
+
+def drop(path: str, pattern: str) -> Seed:
+    """Take the first line that matches `pattern` away."""
+    return sub(path, rf"^.*(?:{pattern}).*\n", "")
+
+
+def append(path: str, text: str) -> Seed:
+    """Write `text` at the end of a file that is there."""
+
+    def seed(tree: Path) -> None:
+        before = _read(tree / path)
+        (tree / path).write_text(before + text)
+
+    return seed
+
+
+def new(path: str, text: str) -> Seed:
+    """Make a file that is not there yet."""
+
+    def seed(tree: Path) -> None:
+        if (tree / path).exists():
+            raise NothingToChange(f"{path} is there already")
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_text(text)
+
+    return seed
+
+
+def delete(path: str) -> Seed:
+    """Take a file away."""
+
+    def seed(tree: Path) -> None:
+        _read(tree / path)
+        (tree / path).unlink()
+
+    return seed
+
+
+def without_tests_but(*names: str) -> Seed:
+    """Take every unit test away but these."""
+
+    def seed(tree: Path) -> None:
+        kept = {tree / "tests/unit" / name for name in names}
+        for path in kept:
+            _read(path)
+        for path in (tree / "tests/unit").glob("test_*.py"):
+            if path not in kept:
+                path.unlink()
+
+    return seed
+
+
+def rehearsal(**result: Any) -> Seed:
+    """Leave the result of a rehearsal of exactly this tree."""
+
+    def seed(tree: Path) -> None:
+        for command in (["init", "-q"], ["add", "-A"]):
+            subprocess.run(["git", "-C", str(tree), *command], check=True)
+        path = tree / rehearsed.RESULT
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"sources": provenance.sources(tree), **result}))
+
+    return seed
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        raise NothingToChange(f"{path.name} is not there")
+    return path.read_text()

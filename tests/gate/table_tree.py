@@ -1,0 +1,78 @@
+"""Defects of the workflows, the policies, the code, the documents, and of what the unit tests hold."""
+
+from __future__ import annotations
+
+from tests.gate.seeds import Row, append, new, sub, without_tests_but
+
+_WORKFLOW = ".github/workflows/build-ami.yml"
+_IAM = "infrastructure/iam"
+_HOST = "infrastructure/packer/files/zmanim_host"
+_INSTANCE = f"{_IAM}/instance.json"
+_BAKE = f"{_IAM}/bake.json"
+_GO = "api/internal/config/config.go"
+
+
+def _test(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/unit/test_{name}.py" for name in names)
+
+
+# Put together here, so that this file holds none itself.
+_AWS_KEY = "AKIA" + "Q3EGRT7XJ5LPZK2M"
+_PRIVATE_KEY = "-----BEGIN RSA " + "PRIVATE KEY-----"
+
+ROWS = (
+    # ---- Workflows (DoD 5) ----
+    Row("workflow that is no YAML", "workflows", sub(_WORKFLOW, r'tags: \["v\*-ami"\]', 'tags: ["v*-ami"'), "syntax error", dod=5),
+    Row("workflow with another trigger", "workflows", sub(_WORKFLOW, r'tags: \["v\*-ami"\]', 'tags: ["v*"]'), "is not triggered by the tags", dod=5),
+    Row("workflow that every push starts", "workflows", sub(_WORKFLOW, r'^    tags: \["v\*-ami"\]$', '    tags: ["v*-ami"]\n    branches: [main]'), "by more than the tags of releases", dod=5),
+    Row("workflow with a key that GitHub lacks", "workflows", sub(_WORKFLOW, r"^    timeout-minutes:", "    timeout-minuts:"), "timeout-minuts", dod=5),
+    Row("action that is not pinned", "workflows", sub(_WORKFLOW, r"actions/checkout@[0-9a-f]{40}", "actions/checkout@v4"), "is not pinned by its commit"),
+    Row("workflow with all permissions", "workflows", sub(_WORKFLOW, r"^permissions: \{\}$", "permissions: write-all"), "zizmor excessive-permissions"),
+    Row("workflow that takes a tag for a command", "workflows", sub(_WORKFLOW, r'--version "\$\{TAG%-ami\}"', '--version "${{ github.ref_name }}"'), "zizmor template-injection"),
+    Row("published before it is verified", "workflows", sub(_WORKFLOW, r"run: \./inv verify-ami (.*)\n(.*)\n(.*)publish-ssm", r"run: ./inv publish-ssm \1\n\2\n\3verify-ami"), "nothing else is published", lesson="old images first"),
+    Row("image whose id is grepped", "workflows", sub(_WORKFLOW, r'run: \./inv build-ami (.*)$', r"run: ./inv build-ami \1 | tee log && grep -o 'ami-[0-9a-f]*' log"), "never out of a log by grep", lesson="id by grep"),
+    Row("old images go before the new one is there", "workflows", sub(_WORKFLOW, r"^      - name: Build the image$", "      - name: Tidy up\n        run: ./inv sweep --yes\n      - name: Build the image"), "takes images away before", lesson="old images first"),
+    # ---- Policies ----
+    Row("policy that is no JSON", "iam", append(_INSTANCE, "}\n"), "no policy"),
+    Row("policy that grants everything", "iam", sub(_INSTANCE, r'"Action": "kms:Decrypt"', '"Action": "kms:*"'), "grants more than it names"),
+    Row("policy of an action that AWS lacks", "iam", sub(_INSTANCE, r'"ssm:GetParameters"', '"ssm:GetParametersAll"'), "AWS has no action ssm:GetParametersAll"),
+    Row("policy of every environment", "iam", sub(_INSTANCE, r"parameter/zmanim/\$\{environment\}/\*", "parameter/zmanim/*"), "every environment's parameters"),
+    Row("policy of the path without what is below", "iam", sub(_INSTANCE, r'parameter/zmanim/\$\{environment\}",\n *"arn:aws:ssm:[^"]*"', 'parameter/zmanim/${environment}"'), "the path itself and what is below it"),
+    Row("policy of every bucket", "iam", sub(_INSTANCE, r"arn:aws:s3:::zmanim-backups-\$\{environment\}/", "arn:aws:s3:::*/"), "other people's buckets"),
+    Row("policy of every key", "iam", sub(_INSTANCE, r',\n\s*"Condition": \{ "StringEquals": \{ "kms:ViaService"[^\n]*', ""), "no condition kms:ViaService"),
+    Row("builder that may say verified", "iam", sub(_BAKE, r"zmanim:verified", "zmanim:verify"), "who builds images may say"),
+    Row("role that anybody may be", "iam", sub(f"{_IAM}/instance-trust.json", r'\{ "Service": "ec2\.amazonaws\.com" \}', '"*"'), "anybody may be it"),
+    # ---- Python ----
+    Row("import that nobody uses", "python", sub("pipeline/version.py", r"^from __future__ import annotations$", "from __future__ import annotations\n\nimport json"), "F401"),
+    Row("file that ruff would write otherwise", "python", append("pipeline/version.py", "\n\nUNTIDY   =  1\n"), "not as ruff writes it"),
+    Row("text where a number belongs", "types", append("pipeline/version.py", '\n\nWRONG: int = "1"\n'), "Incompatible types in assignment"),
+    Row("function without types", "types", append("pipeline/version.py", "\n\ndef untyped(value):\n    return value\n"), "missing a type annotation"),
+    Row("pipeline that knows the rehearsal", "imports", append("pipeline/version.py", "\n\nfrom rehearsal import marks  # noqa: E402, F401\n"), "pipeline is not allowed to import rehearsal"),
+    Row("local cloud that knows the pipeline", "imports", append("localcloud/views.py", "\n\nfrom pipeline import version  # noqa: E402, F401\n"), "pipeline.version"),
+    Row("library that knows the task runner", "imports", append("support/progress.py", "\n\nimport invoke  # noqa: E402, F401\n"), "invoke"),
+    # ---- What the unit tests hold ----
+    Row("unverified image published", "unit", sub("pipeline/publish.py", r"if not found\.verified:", "if False:"), "test_pipeline_publish.py", only=_test("pipeline_publish")),
+    Row("secret that is not escaped", "unit", sub(f"{_HOST}/escaping.py", r'return quote\(value, safe=""\)', "return value"), "test_image_escaping.py", lesson="unescaped secrets", only=_test("image_escaping", "image_vault")),
+    Row("missing secret that is no fault", "unit", sub(f"{_HOST}/parameters.py", r"^            if not missing:$", "            if True:"), "test_image_parameters.py", lesson="changeme", only=_test("image_parameters")),
+    Row("wrong password taken for no repository", "unit", sub(f"{_HOST}/restic.py", r"if done\.returncode in may_exit:", "if True:"), "test_image_restic.py", lesson="init or true", only=_test("image_restic")),
+    Row("volume that is formatted unasked", "unit", sub(f"{_HOST}/volume.py", r"if consent != CONSENT:", "if False:"), "test_image_volume.py", lesson="volume lost by hand", only=_test("image_volume")),
+    Row("volume that is formatted with data on it", "unit", sub(f"{_HOST}/volume.py", r"^    if offset is not None:$", "    if False:"), "test_image_volume.py", lesson="volume lost by hand", only=_test("image_volume")),
+    Row("sizes that do not follow the memory", "unit", sub(f"{_HOST}/memory.py", r"unit = \(total_mib - RESERVE_MIB\)", "unit = (4096 - RESERVE_MIB)"), "test_image_memory.py", lesson="tuned for another machine", only=_test("image_memory")),
+    Row("restore of what is not the newest", "unit", sub(f"{_HOST}/retention.py", r"return max\(complete, key=", "return min(complete, key="), "test_image_re", lesson="wrong snapshot", only=_test("image_retention", "image_restore")),
+    Row("incomplete run that counts", "unit", sub(f"{_HOST}/retention.py", r"^    complete = \[run for run in past if run\.record\]$", "    complete = past"), "test_image_retention.py", lesson="wrong snapshot", only=_test("image_retention")),
+    Row("id that is guessed from the manifest", "unit", sub("pipeline/packer.py", r"if len\(ids\) != 1:", "if False:"), "test_pipeline_packer.py", lesson="id by grep", only=_test("pipeline_packer")),
+    Row("code that no test reaches", "unit", without_tests_but("test_pipeline_version.py", "test_image_escaping.py", "test_support_output.py"), "of its lines and branches"),
+    # ---- Go ----
+    Row("Go that is not formatted", "go", sub(_GO, r"^\tvar faults \[\]error$", "  var faults []error"), "not as gofmt writes it"),
+    Row("Go that vet finds fault with", "go", append(_GO, '\nfunc say() { fmt.Printf("%d", "x") }\n'), "Printf"),
+    Row("Go whose tests fail", "go", sub(_GO, r'or\("PORT", "8080"\)', 'or("PORT", "8081")'), "unexpected defaults"),
+    # ---- Secrets ----
+    Row("access key in a document", "secrets", append("README.md", f"\nAWS_ACCESS_KEY_ID={_AWS_KEY}\n"), "AWS Access Key"),
+    Row("private key in the tree", "secrets", new("infrastructure/packer/files/key.pem", f"{_PRIVATE_KEY}\nMIIEow\n"), "Private Key"),
+    Row("password in the code", "secrets", append("pipeline/version.py", '\n\nPASSWORD = "' + "tr0ub4dor&3-horse" + '"\n'), "Secret Keyword"),
+    # ---- Documents ----
+    Row("contents that are out of date", "docs", sub("infrastructure/packer/versions.json", r'"minimum": "1\.5"', '"minimum": "1.4"'), "out of date"),
+    Row("task that there is not", "docs", append("README.md", "\nRun `./inv rehears` first.\n"), "./inv rehears: there is no such task", lesson="wrong snapshot"),
+    Row("session that there is not", "docs", append("README.md", "\nRun `./nox -s verfy` first.\n"), "./nox -s verfy: there is no such session"),
+    Row("link that leads nowhere", "docs", append("README.md", "\nSee [the plan](docs/plan.md).\n"), "leads nowhere"),
+)  # fmt: skip

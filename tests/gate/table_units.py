@@ -1,0 +1,43 @@
+"""Defects of the units: each by itself, and all together."""
+
+from __future__ import annotations
+
+from tests.gate.seeds import Row, drop, new, sub
+
+_FILES = "infrastructure/packer/files"
+_API = f"{_FILES}/zmanim-api.service"
+_REDIS = f"{_FILES}/redis.service"
+_POSTGRESQL = f"{_FILES}/postgresql.service"
+_TIMER = f"{_FILES}/restic-backup.timer"
+_BACKUP = f"{_FILES}/restic-backup.service"
+_PRESET = f"{_FILES}/zmanim.preset"
+
+ROWS = (
+    Row("directive with a typing error", "units", sub(_API, r"^RestartSec=", "RestartSecs="), "RestartSecs", dod=4),
+    Row("value that systemd does not know", "units", sub(_REDIS, r"^Type=notify$", "Type=notifyy"), "notifyy", dod=4),
+    Row("program without a path", "units", sub(_API, r"^ExecStart=/opt/zmanim/", "ExecStart=zmanim/"), "zmanim/zmanim-api", dod=4),
+    Row("hour that there is not", "units", sub(_TIMER, r"^OnCalendar=.*$", "OnCalendar=*-*-* 25:00:00 UTC"), "25:00:00", dod=4),
+    Row("hour of whatever time zone", "units", sub(_TIMER, r"^(OnCalendar=.*) UTC$", r"\1"), "without UTC"),
+    Row("directive of a newer systemd", "units", sub(_API, r"^RestartSec=2$", "RestartSec=2\nRestartSteps=5"), "systemd 252 knows no RestartSteps="),
+    Row("value of a newer systemd", "units", sub(_API, r"^Type=exec$", "Type=notify-reload"), "came with systemd 253"),
+    Row("directive in the wrong section", "units", sub(_API, r"^\[Unit\]$", "[Unit]\nRestart=no"), "knows no Restart= in [Unit]"),
+    Row("API with fewer walls", "units", sub(_API, r"^(SystemCallFilter|ProtectSystem|RestrictNamespaces|CapabilityBoundingSet)=.*\n", "", every=True), "at most 2.5 is allowed", dod=4),
+    Row("PostgreSQL with fewer walls", "units", sub(_POSTGRESQL, r"^(SystemCallFilter|ProtectSystem|RestrictNamespaces|NoNewPrivileges|CapabilityBoundingSet)=.*\n", "", every=True), "at most 2.5 is allowed"),
+    Row("service without any wall", "units", new(f"{_FILES}/bare.service", "[Unit]\nDescription=Bare\n[Service]\nExecStart=/bin/kill -l\n"), "bare.service"),
+    Row("unit that ships disabled", "wiring", drop(_PRESET, r"^enable redis\.service"), "ships disabled", dod=4, lesson="shipped disabled"),
+    Row("every unit disabled", "wiring", sub(_PRESET, r"^enable ", "disable ", every=True), "ships disabled", lesson="shipped disabled"),
+    Row("unit that nothing starts", "wiring", drop(_PRESET, r"^enable restic-backup\.timer"), "restic-backup.timer", dod=4),
+    Row("service that nothing starts", "wiring", new(f"{_FILES}/idle.service", "[Unit]\nDescription=Idle\n[Service]\nExecStart=/bin/kill -l\n"), "nothing that is enabled starts it"),
+    Row("two units each after the other", "wiring", sub(_POSTGRESQL, r"^\[Unit\]$", "[Unit]\nAfter=zmanim-api.service"), "ordering cycle", dod=4),
+    Row("service after its own target", "wiring", sub(_REDIS, r"^\[Unit\]$", "[Unit]\nAfter=zmanim.target"), "ordering cycle"),
+    Row("program that is not in the image", "wiring", sub(_API, r"download-latest\.sh", "download-newest.sh"), "/opt/zmanim/download-newest.sh is not in the image"),
+    Row("program of no package", "wiring", sub(_REDIS, r"^ExecStart=/usr/bin/redis-server", "ExecStart=/usr/bin/valkey-server"), "is in no package that the gate knows"),
+    Row("command that zmanim-host lacks", "wiring", sub(f"{_FILES}/zmanim-memory.service", r"zmanim-host memory", "zmanim-host memories"), "has no command 'memories'"),
+    Row("mount that no unit mounts", "wiring", sub(_API, r"^\[Unit\]$", "[Unit]\nRequiresMountsFor=/srv/data"), "no mount unit in the tree mounts it"),
+    Row("Redis that can't write to its data", "wiring", drop(_REDIS, r"^ReadWritePaths=/data/redis"), "ReadWritePaths= lacks /data/redis", lesson="persistence switched off"),
+    Row("PostgreSQL on the root disk", "wiring", sub(_POSTGRESQL, r"^(BindsTo=data\.mount|Requires=zmanim-data-layout.*)\n", "", every=True), "would start on the root disk", lesson="volume lost by hand"),
+    Row("release chosen as root", "wiring", sub(_API, r"^(User|Group)=.*\n", "", every=True), "as root", lesson="code as root"),
+    Row("release chosen with full privileges", "wiring", sub(_API, r"^ExecStartPre=", "ExecStartPre=+"), "runs with full privileges", lesson="code as root"),
+    Row("backup that may hang for ever", "wiring", drop(_BACKUP, r"^TimeoutStartSec="), "may hang for ever"),
+    Row("backup that fails in silence", "wiring", drop(_BACKUP, r"^OnFailure="), "tells nobody when it fails", lesson="no mail"),
+)  # fmt: skip

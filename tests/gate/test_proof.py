@@ -1,0 +1,87 @@
+"""The test of the tests: every check of the gate fails when it should, and says what it has found."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from gate import types, unit
+from gate.checks import CHECKS
+from gate.finding import Finding, Level, files
+from tests.gate.seeds import Row
+from tests.gate.table import LESSONS, ROWS
+
+ROOT = Path(__file__).parents[2]
+# What `nox -s verify` has run on the tree itself: it takes as long as all the rest of this.
+LEFT_TO_VERIFY = {"unit"}
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tree as it lies there, committed or not, times and all: mypy's cache goes by them."""
+    copy = tmp_path_factory.mktemp("pristine") / "tree"
+    for path in files(ROOT):
+        (copy / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, copy / path, follow_symlinks=False)
+    if (ROOT / ".gate_cache").is_dir():
+        shutil.copytree(ROOT / ".gate_cache", copy / ".gate_cache")
+    return copy
+
+
+@pytest.fixture
+def tree(pristine: Path, tmp_path: Path) -> Path:
+    """A copy to change."""
+    shutil.copytree(pristine, tmp_path / "tree", symlinks=True)
+    return tmp_path / "tree"
+
+
+def _findings(check: str, tree: Path, only: tuple[str, ...] = ()) -> list[Finding]:
+    if check == "types":
+        cache = tree.parent / "mypy"
+        if (ROOT / ".mypy_cache").is_dir():
+            shutil.copytree(ROOT / ".mypy_cache", cache)
+        return types.check(tree, cache)
+    if check == "unit":
+        assert all((tree / name).is_file() for name in only), "the row names tests that are gone"
+        return unit.check(tree, only)
+    return CHECKS[check].check(tree)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name.replace(" ", "-") for row in ROWS])
+def test_the_seeded_defect_is_caught(row: Row, tree: Path) -> None:
+    row.seed(tree)
+    found = _findings(row.check, tree, row.only)
+    failing = [str(finding) for finding in found if finding.level is Level.ERROR]
+    assert any(row.words in text for text in failing), f"{row.check} did not say {row.words!r}, but: {failing}"
+
+
+@pytest.mark.parametrize("check", sorted(set(CHECKS) - LEFT_TO_VERIFY))
+def test_the_tree_as_it_is_passes(check: str, tree: Path) -> None:
+    # Without this a row could be "caught" by what was wrong before.
+    assert [str(found) for found in _findings(check, tree) if found.level is Level.ERROR] == []
+
+
+def test_every_check_has_two_rows() -> None:
+    counts = Counter(row.check for row in ROWS)
+    assert {name for name in CHECKS if counts[name] < 2} == set()
+    assert set(counts) <= set(CHECKS)
+
+
+def test_every_point_of_the_definition_of_done_has_three_rows() -> None:
+    counts = Counter(row.dod for row in ROWS)
+    assert {number for number in range(1, 9) if counts[number] < 3} == set()
+    proven = {number for check in CHECKS.values() for number in check.proves}
+    assert proven == set(range(1, 9))
+
+
+def test_every_lesson_has_a_row() -> None:
+    assert LESSONS.keys() - {row.lesson for row in ROWS} == set()
+    assert {row.lesson for row in ROWS} - {""} <= LESSONS.keys()
+
+
+def test_there_are_enough_rows_and_each_has_a_name_of_its_own() -> None:
+    assert len(ROWS) >= 80
+    assert [name for name, count in Counter(row.name for row in ROWS).items() if count > 1] == []
