@@ -19,8 +19,8 @@ NOTICE = timedelta(days=30)
 
 def check(tree: Path, today: date | None = None) -> list[Finding]:
     """Return what is wrong with the versions file; a review is due from the day after its date on (UTC)."""
-    text = (tree / VERSIONS).read_text()
     try:
+        text = (tree / VERSIONS).read_text()
         content = json.loads(text)
         schema = json.loads((tree / SCHEMA).read_text())
     except ValueError as error:

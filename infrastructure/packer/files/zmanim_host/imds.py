@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import time
 import urllib.error
@@ -42,6 +43,8 @@ class Imds:
             raise HostFault(f"the metadata service answers {error.code} for {path}") from error
         except OSError as error:
             raise HostFault(f"the metadata service does not answer for {path} ({error})") from error
+        except (http.client.HTTPException, UnicodeDecodeError) as error:
+            raise HostFault(f"the metadata service's answer for {path} can't be understood ({error})") from error
 
 
 def connect(
@@ -71,7 +74,7 @@ def connect(
                     f"the metadata service refuses a token ({error.code}): launch with the metadata endpoint enabled"
                 ) from error
             reason: Exception = error
-        except OSError as error:
+        except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
             reason = error
         if clock() >= deadline:
             raise HostFault(f"the metadata service at {endpoint} does not answer: {reason}")
