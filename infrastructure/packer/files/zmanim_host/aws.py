@@ -77,9 +77,15 @@ def instance_credentials(imds: Imds) -> Credentials:
     answer = imds.get(base + role) or ""
     try:
         found = json.loads(answer)
-        return Credentials(found["AccessKeyId"], found["SecretAccessKey"], found["Token"])
+        return Credentials(_text(found["AccessKeyId"]), _text(found["SecretAccessKey"]), _text(found["Token"]))
     except (ValueError, KeyError, TypeError):
         raise HostFault(f"the metadata service has no usable keys of the role {role}") from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not text")
+    return value
 
 
 # ---- Parameter Store ----
@@ -99,7 +105,7 @@ def get_parameters_by_path(session: Session, path: str, *, seconds: float = 20.0
         answer = _ask_parameter_store(session, path, asked, deadline - time.monotonic())
         try:
             found = json.loads(answer)
-            values.update((item["Name"][len(path) :], item["Value"]) for item in found["Parameters"])
+            values.update((_text(item["Name"])[len(path) :], _text(item["Value"])) for item in found["Parameters"])
             token = found.get("NextToken") or ""
         except (ValueError, KeyError, TypeError, AttributeError):
             raise HostFault(f"Parameter Store's answer for {path} can't be understood") from None
