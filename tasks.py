@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from commands import account, backup, cloud, host, image, upkeep
+from commands import account, backup, cloud, host, image, release, upkeep
 
 namespace = Collection(
     image.build_binary,
@@ -27,6 +27,7 @@ namespace = Collection(
     host.contents,
     host.doctor,
     host.settings,
+    Collection("release", publish=release.publish, rollback=release.rollback),
     Collection("tools", env=host.tools_env),
     Collection("account", plan=account.plan, apply=account.apply),
     backup.recovery_drill,

@@ -28,7 +28,7 @@ def build_binary(_context: Context, version: str = "", api_dir: str = "", json: 
 
     Changes nothing outside build/. Does nothing when nothing has changed.
     """
-    show(_bundle(load_settings(api_dir=api_dir), parse(version)), json)
+    show(bundle(load_settings(api_dir=api_dir), parse(version)), json)
 
 
 @command()
@@ -80,7 +80,7 @@ def build_ami(
         wanted,
         root=ROOT,
         cache=user_cache(),
-        workshop=workshop(ROOT, user_cache(), os.environ, lambda each: _bundle(chosen, each).directory),
+        workshop=workshop(ROOT, user_cache(), os.environ, lambda each: bundle(chosen, each).directory),
         replace=replace,
         package_cache=package_cache,
         dry=context.config.run.dry,
@@ -145,7 +145,8 @@ def verification(_context: Context, version: str = "") -> None:
     sys.stdout.write(summary.markdown(ROOT, parse(version)))
 
 
-def _bundle(chosen: Settings, version: Version) -> binary.Bundle:
+def bundle(chosen: Settings, version: Version) -> binary.Bundle:
+    """Build the API's release bundle of a version, or find the equal one."""
     made_by = go(user_cache())
     return binary.build(
         ROOT / chosen.api_dir, str(version), provenance.commit(ROOT), ROOT / "build" / "bundle", made_by

@@ -179,8 +179,8 @@ def _wide(resource: str, condition: str, file: str) -> Iterator[str]:
         yield f"{resource} is every environment's parameters"
     if service == "iam" and name.startswith("role/") and "*" in name:
         yield f"{resource} is every role"
-    if service == "kms" and name.endswith("*") and "kms:ViaService" not in condition:
-        yield f"{resource} is every key, and no condition kms:ViaService says by which service"
+    if service == "kms" and name.endswith("*") and not re.search("kms:(ViaService|RequestAlias)", condition):
+        yield f"{resource} is every key: say by which service (kms:ViaService) or name (kms:RequestAlias)"
     if file == INSTANCE and service in {"s3", "ssm", "logs"} and "${environment}" not in name:
         yield f"{resource} is not this environment's alone: ${{environment}}"
 

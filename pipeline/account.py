@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
-from pipeline import alarms, aws, buckets, network, roles, workflow_roles
+from pipeline import alarms, aws, buckets, network, release_key, roles, workflow_roles
 from pipeline.aws import Clients
 from pipeline.workflow_roles import Workflows
 from support.errors import BadInput, Fault
@@ -67,14 +67,12 @@ def plan(
 
     Raises EnvironmentInvalid, BucketNotOurs, roles.PoliciesInvalid, aws's faults.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", environment, re.ASCII):
-        raise EnvironmentInvalid(
-            f"{environment!r} is no environment's name", expected="a-z, 0-9 and '-', such as prod", found=environment
-        )
+    check_environment(environment)
     account = aws.account(clients)
     with aws.faults(f"looking at what {environment} has"):
         changes = [change for role in BUCKETS for change in _bucket(clients, role, environment, account)]
         changes += _secrets(clients, environment)
+        changes += _release_key(clients, environment)
         changes += [
             Change(action, resource, reason, do)
             for action, resource, reason, do in roles.plan(clients, environment, account, policies)
@@ -93,6 +91,14 @@ def plan(
                 for action, resource, reason, do in workflow_roles.plan(clients, account, policies, workflows)
             ]
     return changes
+
+
+def check_environment(environment: str) -> None:
+    """Raise EnvironmentInvalid unless this can be an environment's name; asks nobody."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", environment, re.ASCII):
+        raise EnvironmentInvalid(
+            f"{environment!r} is no environment's name", expected="a-z, 0-9 and '-', such as prod", found=environment
+        )
 
 
 def apply(clients: Clients, changes: Sequence[Change]) -> None:
@@ -208,6 +214,16 @@ def _create_secret(clients: Clients, name: str) -> None:
         )
     except clients.ssm.exceptions.ParameterAlreadyExists:
         say(f"{name} has appeared meanwhile: left as it is")
+
+
+def _release_key(clients: Clients, environment: str) -> Iterator[Change]:
+    if release_key.find(clients, environment) is None:
+        yield Change(
+            "create",
+            f"KMS key {release_key.alias(environment)}",
+            "there is none to sign the API's releases with",
+            partial(release_key.create, environment=environment),
+        )
 
 
 def _network(clients: Clients, subnet_id: str) -> Iterator[Change]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_iam import IAMClient
+    from mypy_boto3_kms import KMSClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_ses import SESClient
     from mypy_boto3_ssm import SSMClient
@@ -81,6 +82,7 @@ class Clients:
     cloudwatch: CloudWatchClient
     ec2: EC2Client
     iam: IAMClient
+    kms: KMSClient
     s3: S3Client
     ses: SESClient
     ssm: SSMClient
@@ -106,6 +108,7 @@ def connect(region: str) -> Clients:
             cloudwatch=session.client("cloudwatch", config=config),
             ec2=session.client("ec2", config=config),
             iam=session.client("iam", config=config),
+            kms=session.client("kms", config=config),
             s3=session.client("s3", config=config),
             ses=session.client("ses", config=config),
             ssm=session.client("ssm", config=config),

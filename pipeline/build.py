@@ -13,7 +13,7 @@ from pathlib import Path
 
 import botocore.exceptions
 
-from pipeline import aws, image, packages, packer, provenance
+from pipeline import aws, image, packages, packer, provenance, release_key
 from pipeline.aws import Clients
 from pipeline.image import Image
 from pipeline.plan import Plan, Step
@@ -76,7 +76,8 @@ def build_ami(
     aws.check_region(clients)
     account = aws.account(clients)
     bundle = workshop.bundle(version)
-    made = provenance.describe(root, bundle, settings, workshop.tools())
+    keys = release_key.public_keys(clients, settings.release_environments)
+    made = provenance.describe(root, bundle, settings, workshop.tools(), keys)
     if made.commit.endswith("-dirty"):
         say("the work tree differs from its commit: the image will be tagged so")
     old = image.of_name(clients, version.image_name)
@@ -88,7 +89,13 @@ def build_ami(
         image.check_replaceable(old, version, published=published, replace=replace)
     kept = packages.directory(cache, account, provenance.versions_sha256(root, settings))
     values = packer.variables(
-        root, settings, version, bundle, made, package_cache=packages.offered(kept) if package_cache else ""
+        root,
+        settings,
+        version,
+        bundle,
+        made,
+        package_cache=packages.offered(kept) if package_cache else "",
+        release_keys=release_key.write(root, version, keys),
     )
     if dry:
         return _plan(settings, version, made, old)

@@ -46,12 +46,13 @@ def variables(
     provenance: Provenance,
     *,
     package_cache: str,
+    release_keys: str = "",
     now: datetime | None = None,
 ) -> dict[str, str]:
     """Return every variable of the template by name, as `-var` takes it (lists as JSON).
 
-    All of them, always: the template's own defaults are for a bare `packer validate .`. `package_cache` is a directory
-    or empty; `now` (UTC) is what deprecate_days counts from.
+    All of them, always: the template's own defaults are for a bare `packer validate .`. `package_cache` and
+    `release_keys` are directories or empty; `now` (UTC) is what deprecate_days counts from.
     """
     deprecate = (now or datetime.now(UTC)) + timedelta(days=settings.deprecate_days)
     return {
@@ -71,6 +72,7 @@ def variables(
         "run": settings.run,
         "postgresql_repo": settings.postgresql_repo,
         "package_cache": package_cache,
+        "release_keys": release_keys,
         "commit": provenance.commit,
         "tree_digest": provenance.tree_digest,
         "tool_versions": provenance.tool_versions,

@@ -47,10 +47,17 @@ class Provenance:
         }
 
 
-def describe(root: Path, bundle: Path, settings: Settings, tools: Mapping[str, str]) -> Provenance:
+def describe(
+    root: Path,
+    bundle: Path,
+    settings: Settings,
+    tools: Mapping[str, str],
+    release_keys: Mapping[str, str] | None = None,
+) -> Provenance:
     """Return the provenance of an image made from the clone at `root` and the release bundle `bundle`.
 
     `tools` maps a tool's name to its version; the Go that built the API is added from the bundle's manifest.
+    `release_keys` maps an environment to the public key that goes into the image.
 
     Raises NotAClone, VersionsFileUnreadable.
     """
@@ -58,7 +65,7 @@ def describe(root: Path, bundle: Path, settings: Settings, tools: Mapping[str, s
     versions = {**tools, "go": str(manifest.get("go", "unknown")).removeprefix("go")}
     return Provenance(
         commit=commit(root),
-        tree_digest=tree_digest(root, bundle, settings, versions),
+        tree_digest=tree_digest(root, bundle, settings, versions, release_keys or {}),
         tool_versions=", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
     )
 
@@ -72,12 +79,14 @@ def commit(root: Path) -> str:
     return f"{sha}-dirty" if _git(root, "status", "--porcelain").strip() else sha
 
 
-def tree_digest(root: Path, bundle: Path, settings: Settings, tools: Mapping[str, str]) -> str:
+def tree_digest(
+    root: Path, bundle: Path, settings: Settings, tools: Mapping[str, str], release_keys: Mapping[str, str]
+) -> str:
     """Return one SHA-256 over all that decides what is in the image.
 
     That is the files of infrastructure/packer (what git does not ignore: build output is no input), the bundle's
     manifest, which holds the digests of the binary and the migrations, the versions file wherever it is, the tools'
-    versions, and the settings that change the image itself.
+    versions, the release channels' keys, and the settings that change the image itself.
     """
     packer = root / PACKER_DIRECTORY
     listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", str(PACKER_DIRECTORY))
@@ -87,6 +96,7 @@ def tree_digest(root: Path, bundle: Path, settings: Settings, tools: Mapping[str
         "bundle": file_sha256(bundle / "manifest.json"),
         "versions": versions_sha256(root, settings),
         "tools": dict(sorted(tools.items())),
+        "release keys": dict(sorted(release_keys.items())),
         "settings": [
             settings.source_ami_id,
             settings.kms_key_id,

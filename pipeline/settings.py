@@ -77,6 +77,12 @@ class Settings:
         r"amazonlinux|pgdg",
         "amazonlinux or pgdg",
     )
+    release_environments: tuple[str, ...] = _setting(
+        ("prod", "verify"),
+        "environments whose release channel an instance of the image may follow: their public keys go into it",
+        r"[a-z][a-z0-9-]{0,19}",
+        "prod",
+    )
     data_volume_gib: int = _setting(8, "size of the data volume that an image is verified with, in GiB")
     parameter_prefix: str = _setting(
         "/zmanim/prod", "path of the SSM parameters ami-id and ami-version", r"(/[A-Za-z0-9_.-]+)+", "/zmanim/prod"

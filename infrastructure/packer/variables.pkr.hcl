@@ -64,6 +64,12 @@ variable "package_cache" {
   default     = ""
 }
 
+variable "release_keys" {
+  description = "Directory of public keys (ENVIRONMENT.pem) of the release channels to follow; empty: none is followed."
+  type        = string
+  default     = ""
+}
+
 # ---- Where, and on what ----
 
 variable "region" {

@@ -126,12 +126,23 @@ build {
     }
   }
 
+  dynamic "provisioner" {
+    labels   = ["file"]
+    for_each = var.release_keys == "" ? [] : [var.release_keys]
+    content {
+      generated   = true
+      source      = "${provisioner.value}/"
+      destination = "${local.staging}/release-keys"
+    }
+  }
+
   provisioner "shell" {
     execute_command = "sudo env {{ .Vars }} bash -e {{ .Path }}"
     env = {
       STAGING         = local.staging
       IMAGE_VERSION   = var.version
       POSTGRESQL_REPO = var.postgresql_repo
+      RELEASE_KEYS    = var.release_keys == "" ? "none" : "given"
     }
     inline = [
       join(" ", [

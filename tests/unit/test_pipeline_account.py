@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import account, network, roles
+from pipeline import account, network, release_key, roles
 from pipeline.account import BucketNotOurs, EnvironmentInvalid
 from pipeline.aws import Clients
 from pipeline.network import AccountNotPrepared
@@ -53,6 +53,19 @@ def test_after_an_apply_the_next_plan_is_empty(clients: Clients, policies: Path,
     assert rows(clients, policies, environment)
     apply(clients, policies, environment)
     assert rows(clients, policies, environment) == []
+
+
+def test_an_environment_s_key_signs_and_is_its_own(clients: Clients, policies: Path) -> None:
+    assert ("create", "KMS key alias/zmanim-release-prod") in rows(clients, policies)
+    for environment in ("prod", "verify"):
+        apply(clients, policies, environment)
+    signature = release_key.sign(clients, "prod", b"payload")
+    assert release_key.is_signed(clients, "prod", b"payload", signature)
+    assert not release_key.is_signed(clients, "verify", b"payload", signature)
+    assert not release_key.is_signed(clients, "prod", b"another", signature)
+    # AWS says it in another way than moto.
+    cloud.answer(clients.kms, "Verify", lambda request: "KMSInvalidSignatureException")
+    assert not release_key.is_signed(clients, "prod", b"payload", signature)
 
 
 def test_a_plan_changes_nothing_and_each_row_has_its_reason(clients: Clients, policies: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import build, image, packages
+from pipeline import build, image, packages, release_key
 from pipeline.aws import Clients, RegionUnknown
 from pipeline.build import BuildResult, Workshop, build_ami
 from pipeline.packer import Baked
@@ -120,6 +120,17 @@ def test_the_same_version_commit_and_tree_is_reused(site: Site) -> None:
     again = site.built()
     assert (again.ami_id, again.reused) == (first.ami_id, True)
     assert site.done == ["bundle"]
+
+
+def test_the_release_channels_keys_go_into_the_image_and_another_key_is_another_image(site: Site) -> None:
+    site.built()
+    assert site.values["release_keys"] == ""
+    release_key.create(site.clients, "prod")
+    assert not site.built(replace=True).reused
+    keys = Path(site.values["release_keys"])
+    assert [path.name for path in keys.iterdir()] == ["prod.pem"]
+    der = site.clients.kms.get_public_key(KeyId="alias/zmanim-release-prod")["PublicKey"]
+    assert (keys / "prod.pem").read_text() == release_key.pem(der)
 
 
 def test_an_equal_image_that_can_not_be_launched_is_not_reused(site: Site) -> None:

@@ -37,8 +37,13 @@ def root(tmp_path: Path) -> Path:
     return clone
 
 
-def digest(root: Path, settings: Settings | None = None, tools: dict[str, str] | None = None) -> str:
-    return tree_digest(root, root / "build/bundle", settings or Settings(), tools or TOOLS)
+def digest(
+    root: Path,
+    settings: Settings | None = None,
+    tools: dict[str, str] | None = None,
+    release_keys: dict[str, str] | None = None,
+) -> str:
+    return tree_digest(root, root / "build/bundle", settings or Settings(), tools or TOOLS, release_keys or {})
 
 
 def test_the_commit_is_that_of_the_clone_and_says_when_the_tree_differs(root: Path) -> None:
@@ -79,6 +84,7 @@ def test_everything_that_is_baked_in_changes_the_digest(root: Path) -> None:
     (root / "build/bundle/manifest.json").write_text(json.dumps({"sha256": "11"}))
     assert differs()
     seen.add(digest(root, tools={"packer": "1.16.0"}))
+    seen.add(digest(root, release_keys={"prod": "a key"}))
     seen.add(digest(root, Settings(source_ami_id="ami-0123456789abcdef0")))
     seen.add(digest(root, Settings(kms_key_id="alias/zmanim")))
     seen.add(digest(root, Settings(root_encrypted=False)))
@@ -86,7 +92,7 @@ def test_everything_that_is_baked_in_changes_the_digest(root: Path) -> None:
     other = root / "other.json"
     other.write_text('{"base": {}}')
     seen.add(digest(root, Settings(versions_file=str(other))))
-    assert len(seen) == 12
+    assert len(seen) == 13
 
 
 def test_what_is_not_baked_in_leaves_the_digest_alone(root: Path) -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Puts the shipped files, the API's release and the units into place, and enables the units.
 #
-# Input:   STAGING, IMAGE_VERSION; the packages of the install steps.
+# Input:   STAGING (with release-keys/ if RELEASE_KEYS is not none), IMAGE_VERSION; the packages of the install steps.
 # Output:  /opt/zmanim, /etc/zmanim, /etc/restic, /data (an empty mount point), units in /etc/systemd/system.
 # Twice:   yes.
 set -o errexit -o nounset -o pipefail
@@ -19,7 +19,8 @@ install_files() {
   install --mode=0644 --target-directory="${UNITS}" ./*.service ./*.timer ./*.mount ./*.target ./*.path
   install --mode=0644 --target-directory=/etc/zmanim postgresql.conf pg_hba.conf pg_ident.conf redis.conf
   install --mode=0644 --target-directory=/etc/restic backup.conf
-  install --mode=0755 --target-directory=/opt/zmanim backup.sh restore.sh notify-failure.sh download-latest.sh zmanim-host
+  install --mode=0755 --target-directory=/opt/zmanim backup.sh restore.sh notify-failure.sh zmanim-host
+  install --mode=0755 --target-directory=/opt/zmanim download-latest.sh check-health.sh
   install --mode=0644 --target-directory=/opt/zmanim config.env.template database.sql
   install -D --mode=0644 zmanim-tmpfiles.conf /usr/lib/tmpfiles.d/zmanim.conf
   install -D --mode=0644 zmanim-sysctl.conf /usr/lib/sysctl.d/60-zmanim.conf
@@ -73,8 +74,26 @@ install_release() {
   install --mode=0644 --target-directory="${release}" "${bundle}/manifest.json"
   install --mode=0644 --target-directory="${release}/migrations" "${bundle}"/migrations/*.sql
   ln --symbolic --force --no-dereference "releases/${version}" /opt/zmanim/baked
-  ln --symbolic --force --no-dereference "releases/${version}" /opt/zmanim/current
+  # The link that moves is in releases/, so that who moves it needs to write nowhere else below /opt/zmanim.
+  ln --symbolic --force --no-dereference "${version}" /opt/zmanim/releases/current
+  ln --symbolic --force --no-dereference releases/current /opt/zmanim/current
   ln --symbolic --force --no-dereference current/zmanim-api /opt/zmanim/zmanim-api
+}
+
+# One public key for each environment whose channel an instance of this image may follow; none, and it follows none.
+install_release_keys() {
+  local key
+  rm --recursive --force /etc/zmanim/release-keys
+  install --directory --mode=0755 /etc/zmanim/release-keys
+  if [[ ${RELEASE_KEYS} == none ]]; then
+    log "no release key was given: instances of this image follow no release channel"
+    return
+  fi
+  for key in "${STAGING}"/release-keys/*.pem; do
+    openssl pkey -pubin -in "${key}" -noout || die "${key} is not a public key in PEM"
+    install --mode=0644 --target-directory=/etc/zmanim/release-keys "${key}"
+    log "follows the release channel of $(basename "${key}" .pem)"
+  done
 }
 
 # By the preset, so that what is tested here is what a first boot would apply.
@@ -93,10 +112,11 @@ enable_units() {
 }
 
 main() {
-  require_environment STAGING IMAGE_VERSION
+  require_environment STAGING IMAGE_VERSION RELEASE_KEYS
   install_files
   configure_cloudwatch_agent
   install_release
+  install_release_keys
   enable_units
 }
 
