@@ -36,8 +36,11 @@ PROGRAMS: Mapping[str, str] = {
 }
 # What is started by another name than the one it is installed by.
 _OURS_ELSEWHERE = {"/opt/zmanim/zmanim-api"}
-# Scripts that root runs, each without a single capability, and why.
-ROOTS = {"notify-failure.sh"}  # reads the journal, and root's own secrets to take them out of what it sends
+# Scripts that root runs, and why: no other user could do what they lead to.
+ROOTS = {
+    "notify-failure.sh",  # reads the journal, and root's own secrets to take them out of what it sends
+    "check-health.sh",  # asks by curl; what it calls then restarts the API, or moves the link that root alone may move
+}
 _STARTS = ("Wants", "Requires", "BindsTo", "Requisite", "Upholds", "OnFailure", "OnSuccess")
 _NEEDS = ("Requires", "BindsTo", "Requisite")
 _SCRIPT = re.compile(r"/[\w/.-]+\.sh\b")

@@ -196,14 +196,14 @@ def _starts(name: str, known: Mapping[str, Mapping[str, Sequence[str]]], enabled
         sorted(
             other
             for other, stated in known.items()
-            if any(value.replace("%n", "") == name for value in stated.get(setting, []))
+            if any(word.replace("%n", "") == name for value in stated.get(setting, []) for word in value.split())
         )
         for setting in ("OnFailure", "Wants")
     )
     if failing or wanting:
         return ", ".join([f"when {other} fails" for other in failing] + [f"with {other}" for other in wanting])
     raise ContentsUnreadable(
-        f"nothing starts {name}", expected="zmanim.preset, a timer, a path or an OnFailure=", found="none of them"
+        f"nothing starts {name}", expected="zmanim.preset, a timer, a path, an OnFailure= or a Wants=", found="none of them"
     )
 
 

@@ -75,6 +75,7 @@ check_programs() {
   for program in postgres initdb psql pg_dump pg_dumpall pg_restore redis-server redis-cli aws jq; do
     runs "${program}" --version
   done
+  runs openssl version
   runs xfs_growfs -V
   runs mkfs.xfs -V
   runs blkid --version
@@ -136,7 +137,7 @@ check_units() {
   # Only what is said of our own: the distribution's units are not ours to mend.
   is "what systemd-analyze verify says" "$(
     cd /etc/systemd/system
-    systemd-analyze verify zmanim.target data.mount ./*.service ./*.path restic-backup.timer backup-*.timer 2>&1 |
+    systemd-analyze verify zmanim.target data.mount ./*.service ./*.path ./*.timer 2>&1 |
       grep --extended-regexp 'zmanim|data\.mount|postgresql|redis|restic|backup-'
   )" ""
 }

@@ -16,6 +16,9 @@ from zmanim_host import (
     readiness,
     recovery,
     redis_files,
+    release,
+    release_fetch,
+    release_health,
     restore,
     vault,
     volume,
@@ -31,6 +34,10 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
     "recover": recovery.command,
     "redis-check": redis_files.command,
     "redis-damage": redis_files.damage_command,
+    "release-fetch": release_fetch.command,
+    "release-adopt": release.command,
+    "release-health": release_health.command,
+    "release-migration-failed": release.migration_failed_command,
     "migrate": migrations.command,
     "ready": readiness.command,
     "cloudwatch-agent": cloudwatch.command,
@@ -38,7 +45,10 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
 # For people, with what they name.
 OPERATOR_COMMANDS: Mapping[str, Callable[[str], None]] = {
     "format-data-volume": volume.format_command,
+    "release-allow": release.allow_command,
 }
+# What each of them is given, as the usage says it.
+NAMED = {"format-data-volume": "DEVICE", "release-allow": "BUNDLE"}
 # With words of their own, for the scripts that are named like them.
 SCRIPT_COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "backup": backup.command,
@@ -81,7 +91,7 @@ def run_untold(function: Callable[[], None]) -> int:
 
 def usage() -> str:
     """Return what commands there are."""
-    every = [*COMMANDS.items(), *((f"{name} DEVICE", function) for name, function in OPERATOR_COMMANDS.items())]
+    every = [*COMMANDS.items(), *((f"{name} {NAMED[name]}", function) for name, function in OPERATOR_COMMANDS.items())]
     every += [(f"{name} …", function) for name, function in SCRIPT_COMMANDS.items()]
     lines = [f"  {name:<25} {(function.__doc__ or '').splitlines()[0]}" for name, function in every]
     return "usage: zmanim-host COMMAND\n" + "\n".join(lines)

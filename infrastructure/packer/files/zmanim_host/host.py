@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 RUN = Path("/run/zmanim")
-# The journal's priority of what somebody has to look at (syslog's numbers).
+# The journal's priority of what somebody has to look at, and of what they will want to know (syslog's numbers).
 ERROR = 3
+WARNING = 4
+NOTICE = 5
 
 
 class HostFault(Exception):

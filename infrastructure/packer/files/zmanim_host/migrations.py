@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from zmanim_host.host import HostFault, log
+from zmanim_host.host import WARNING, HostFault, log
 from zmanim_host.postgres import psql
+from zmanim_host.release_store import Store, told
 
 DIRECTORY = Path("/opt/zmanim/current/migrations")
 NAME = re.compile(r"(\d{14})_[a-z0-9_]+\.sql")
@@ -34,16 +35,20 @@ def pending(names: Iterable[str], applied: Iterable[str]) -> list[str]:
     return [name for name in sorted(names) if not {version_of(name), name[:14]} & done]
 
 
-def migrate(directory: Path) -> Sequence[str]:
-    """Apply what is pending and return its names.
+def migrate(directory: Path, *, may_change: bool = True) -> Sequence[str]:
+    """Apply what is pending and return its names; without `may_change` only say what would be.
 
     Raises HostFault that names the failing migration; its transaction leaves the database as it was.
     """
     names = [path.name for path in directory.glob("*.sql")]
     if not names:
         raise HostFault(f"there is no migration in {directory}: the release is not whole")
-    said = psql(f"--command={TABLE}", "--command=SELECT version FROM schema_migrations", timeout=60)
+    make = [f"--command={TABLE}"] if may_change else []
+    said = psql(*make, "--command=SELECT version FROM schema_migrations", timeout=60)
     todo = pending(names, said.split("\n"))
+    if todo and not may_change:
+        log(f"not applied, because an automatic rollback runs no SQL: {', '.join(todo)}", WARNING)
+        return []
     for name in todo:
         log(f"applying {name}")
         try:
@@ -63,4 +68,5 @@ def migrate(directory: Path) -> Sequence[str]:
 
 def command() -> None:
     """Apply the release's pending migrations."""
-    migrate(DIRECTORY)
+    status = told(Store())
+    migrate(DIRECTORY, may_change=status is None or status.run_migrations)

@@ -1,0 +1,191 @@
+"""A release's bundle: what may be in it, and whether its program is one for this machine.
+
+The form is a gzipped tar of zmanim-api, manifest.json and migrations/NAME.sql. Nothing is unpacked by a name that the
+archive chooses freely: there are no other names.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import struct
+import tarfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from zmanim_host.cluster import sync_folder
+from zmanim_host.host import HostFault
+
+PROGRAM = "zmanim-api"
+MANIFEST = "manifest.json"
+LARGEST = 512 * 1024 * 1024  # bytes, unpacked
+MOST_FILES = 10_000
+_MIGRATION = re.compile(r"migrations/[0-9]{14}_[a-z0-9_]{1,150}\.sql")
+_AARCH64 = 183  # e_machine
+_BUILD_INFO = b"\xff Go buildinf:"
+_PACKAGE = "cmd/api"
+
+
+@dataclass(frozen=True)
+class BuildInfo:
+    """What a Go program says of how it was built: the main package and the settings such as GOARCH."""
+
+    package: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_whole(content: bytes, *, sha256: str, size: int) -> None:
+    """Raise HostFault unless this is the bundle that was signed."""
+    if len(content) != size:
+        raise HostFault(f"the bundle has {len(content)} bytes, and should have {size}")
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise HostFault(f"the bundle's SHA-256 is {found}, and should be {sha256}")
+
+
+def unpack(content: bytes, directory: Path, version: str) -> None:
+    """Unpack a bundle that was checked into an empty directory, check what is in it, and make it durable.
+
+    Raises HostFault when it is not a release `version` for this machine, OSError when it can't be written.
+    """
+    (directory / "migrations").mkdir(mode=0o755)
+    unpacked: Any = _Unpacked(content)
+    try:
+        with tarfile.open(fileobj=unpacked, mode="r|") as archive:
+            _unpack(archive, directory)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise HostFault(f"the bundle can't be unpacked: {error}") from error
+    check_manifest(directory, version)
+    program = (directory / PROGRAM).read_bytes()
+    check_elf(program)
+    check_build(build_info(program))
+    for folder in (directory / "migrations", directory):
+        sync_folder(folder)
+
+
+def _unpack(archive: tarfile.TarFile, directory: Path) -> None:
+    names: set[str] = set()
+    for member in archive:
+        # isreg() would say yes to a sparse file too.
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or not _is_name(member.name):
+            raise HostFault(f"the bundle holds {member.name[:200]!r}, which does not belong there")
+        if member.name in names or len(names) >= MOST_FILES:
+            raise HostFault(f"the bundle holds {member.name!r} twice, or too many files")
+        names.add(member.name)
+        source = archive.extractfile(member)
+        if source is None:
+            raise HostFault(f"the bundle's {member.name} can't be read")
+        _write(source, directory / member.name, 0o755 if member.name == PROGRAM else 0o644)
+
+
+def _is_name(name: str) -> bool:
+    return name in (PROGRAM, MANIFEST) or bool(_MIGRATION.fullmatch(name))
+
+
+def _write(source: IO[bytes], path: Path, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        while True:
+            part = source.read(1 << 20)
+            if not part:
+                break
+            file.write(part)
+        file.flush()
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+
+
+class _Unpacked:
+    """What a gzip file holds, up to the size that a release may have: a small file can hold a huge one."""
+
+    def __init__(self, content: bytes) -> None:
+        self._file = gzip.GzipFile(fileobj=io.BytesIO(content), mode="rb")
+        self._left = LARGEST
+
+    def read(self, size: int) -> bytes:
+        part = self._file.read(size)
+        self._left -= len(part)
+        if self._left < 0:
+            raise HostFault(f"the bundle is larger than {LARGEST} bytes")
+        return part
+
+
+def check_manifest(directory: Path, version: str) -> None:
+    """Raise HostFault unless the manifest is that of `version` and names exactly the files that are there."""
+    try:
+        manifest = json.loads((directory / MANIFEST).read_bytes())
+        said = (manifest["version"], manifest["architecture"], manifest["sha256"])
+        migrations = {each["name"]: each["sha256"] for each in manifest["migrations"]}
+        found = {path.name: _digest(path) for path in (directory / "migrations").iterdir()}
+        program = _digest(directory / PROGRAM)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise HostFault(f"the bundle is not whole: {error!r}") from error
+    if said != (version, "aarch64", program):
+        raise HostFault(f"the bundle is another one than its manifest and the channel say ({version})")
+    if migrations != found or not found:
+        raise HostFault("the bundle's migrations are not those of its manifest")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check_elf(program: bytes) -> None:
+    """Raise HostFault unless this is a 64-bit little-endian ELF program for ARM64."""
+    if program[:4] != b"\x7fELF" or program[4:6] != b"\x02\x01" or len(program) < 64:
+        raise HostFault("the release's program is not a 64-bit ELF program")
+    (machine,) = struct.unpack_from("<H", program, 18)
+    if machine != _AARCH64:
+        raise HostFault(f"the release's program is for another machine (ELF machine {machine}, and ARM64 is 183)")
+
+
+def check_build(info: BuildInfo) -> None:
+    """Raise HostFault unless Go built this from the API's main package, static, for linux/arm64."""
+    wanted = {"GOOS": "linux", "GOARCH": "arm64", "CGO_ENABLED": "0"}
+    found = {name: info.settings.get(name, "") for name in wanted}
+    if found != wanted or not f"/{info.package}".endswith(f"/{_PACKAGE}"):
+        raise HostFault(f"the release's program is not the API built for linux/arm64: {info.package[:80]!r}, {found}")
+
+
+def build_info(program: bytes) -> BuildInfo:
+    """Return what a Go program (1.18 or newer) says of its build; HostFault when it says nothing.
+
+    The form is that of Go's debug/buildinfo: after the mark and a byte of flags, at byte 32, two strings, each behind
+    its length: Go's version and, between 16 bytes on either side, the text that `go version -m` prints.
+    """
+    at = program.find(_BUILD_INFO)
+    while at >= 0 and (at % 16 or program[at + 15 : at + 16] not in (b"\x02", b"\x03")):
+        at = program.find(_BUILD_INFO, at + 1)
+    if at < 0:
+        raise HostFault("the release's program was not built by Go")
+    _, at = _string(program, at + 32)
+    text, _ = _string(program, at)
+    package, settings = "", {}
+    for line in text[16:-16].decode("utf-8", "replace").splitlines():
+        fields = line.split("\t")
+        if fields[0] == "path" and len(fields) == 2:
+            package = fields[1]
+        elif fields[0] == "build" and len(fields) == 2:
+            name, _, value = fields[1].partition("=")
+            settings[name] = value
+    return BuildInfo(package, settings)
+
+
+def _string(program: bytes, at: int) -> tuple[bytes, int]:
+    """Return the string behind a varint of its length, and where the next thing begins."""
+    length = shift = 0
+    for byte in program[at : at + 5]:
+        length |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            break
+    if at + length > len(program):
+        raise HostFault("the release's program is cut short")
+    return program[at : at + length], at + length

@@ -1,0 +1,147 @@
+"""Fetching what the release channel has, as a user who can change nothing that runs.
+
+It looks at what it fetches with the same rules as the adopter (release.py), only to save itself a download; the
+adopter believes none of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import TypeVar
+
+from zmanim_host import aws, release_pointer, release_rules
+from zmanim_host.aws import AwsRefused, Session, instance_credentials
+from zmanim_host.host import WARNING, HostFault, log
+from zmanim_host.imds import connect
+from zmanim_host.release_pointer import KEYS, Pointer
+from zmanim_host.release_rules import Release
+from zmanim_host.release_store import CURRENT, Store, baked, installed, linked, load
+
+# Of the 20 s that following a channel may cost a boot, with the adopter's 8 and what starting a process takes.
+SECONDS = 10.0
+POINTER = "pointer.json"
+BUNDLE = "bundle"
+
+# An object's bytes by its key and the most that is taken; None when there is none.
+Get = Callable[[str, int], "bytes | None"]
+Result = TypeVar("Result")
+
+
+def fetch(get: Get, directory: Path, store: Store, environment: str, *, keys: Path = KEYS, now: float) -> str:
+    """Fetch the pointer, and the bundle that it names if this machine would adopt it; return what was done, in a line.
+
+    Both are written to `directory` whole or not at all, the pointer only once its signature was checked: a good one
+    that is there already is not lost for a bad one. Raises HostFault and OSError.
+    """
+    content = get(release_pointer.NAME, release_pointer.LONGEST)
+    if content is None:
+        (directory / POINTER).unlink(missing_ok=True)
+        return f"the channel of {environment} is empty"
+    pointer = release_pointer.read(content, environment, keys)
+    if needs_bundle(pointer, store, now):
+        _fetch_bundle(get, directory, pointer)
+    _write(directory / POINTER, content)
+    return f"the channel of {environment} names {pointer.version} (serial {pointer.serial})"
+
+
+def needs_bundle(pointer: Pointer, store: Store, now: float) -> bool:
+    """Return whether this machine would adopt what the pointer names, and has it not; HostFault when it may not."""
+    own = baked(store)
+    if not release_pointer.is_release(own.version):
+        return False
+    state = load(store)
+    release_rules.check_serial(pointer, state)
+    running = linked(store, CURRENT) or own
+    wanted = release_rules.choose(pointer, state, running=running, baked=own, now=now)
+    return wanted == Release(pointer.version, pointer.sha256) and wanted not in installed(store)
+
+
+def _fetch_bundle(get: Get, directory: Path, pointer: Pointer) -> None:
+    bundle = directory / BUNDLE
+    if bundle.exists() and hashlib.sha256(bundle.read_bytes()).hexdigest() == pointer.sha256:
+        return  # left by an adopter that was interrupted
+    key = release_pointer.bundle_name(pointer.sha256)
+    content = get(key, pointer.size)
+    if content is None:
+        raise HostFault(f"the channel names {pointer.version}, and its bundle {key} is not there")
+    if len(content) != pointer.size or hashlib.sha256(content).hexdigest() != pointer.sha256:
+        raise HostFault(f"the bundle of {pointer.version} is not the one that was signed ({len(content)} bytes)")
+    _write(bundle, content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def from_s3(bucket: str, session: Callable[[], Session]) -> Get:
+    """Return what reads a bucket; the session is asked for when it is first needed."""
+    sessions: list[Session] = []
+
+    def get(key: str, limit: int) -> bytes | None:
+        sessions[:] = sessions or [session()]
+        content = BytesIO()
+        try:
+            aws.get_object(sessions[0], bucket, key, content, limit=limit, seconds=SECONDS)
+        except AwsRefused as refusal:
+            if refusal.code == "NoSuchKey":
+                return None
+            raise
+        return content.getvalue()
+
+    return get
+
+
+def within(seconds: float, work: Callable[[], Result]) -> Result:
+    """Return what `work` returns, if it does within `seconds`.
+
+    In a thread that is left behind: a name server that is silent holds its caller in C, where neither a time limit of
+    sockets nor a signal's handler ends it. The process ends soon.
+
+    Raises HostFault when it takes longer, and what `work` raises.
+    """
+    results: list[Result] = []
+    failures: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failures:
+        raise failures[0]
+    if not results:
+        raise HostFault(f"no end after {seconds:.0f} s")
+    return results[0]
+
+
+def command() -> None:
+    """Fetch what the release channel has for this environment; whatever is wrong, what runs goes on."""
+    environment, region = os.environ.get("ZMANIM_ENVIRONMENT", ""), os.environ.get("AWS_REGION", "")
+    if not environment or not region:
+        log("this machine does not know its environment: it follows no release channel", WARNING)
+        return
+    if not (KEYS / f"{environment}.pem").is_file():
+        log(f"this image has no key for the release channel of {environment}: it follows none")
+        return
+    directory = Path(os.environ["STATE_DIRECTORY"])
+    get = from_s3(f"zmanim-releases-{environment}", lambda: Session(region, instance_credentials(connect(wait=3))))
+    try:
+        log(within(SECONDS, lambda: fetch(get, directory, Store(), environment, now=time.time())))
+    except (HostFault, OSError) as fault:
+        # No failure of the unit: a machine without its channel is not ill. What runs is the adopter's to say.
+        log(f"the release channel is not followed now: {fault}", WARNING)

@@ -1,0 +1,195 @@
+"""Whether the API answers: a hang ends in a restart, a release on trial that fails is taken back, one that stays well
+becomes the last good one.
+
+A timer asks every few seconds. Not counted: the API while it is not running or has just begun (systemd restarts what
+ended), and anything at all while PostgreSQL does not answer, for then /health rightly says 503.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from zmanim_host import release, release_store
+from zmanim_host.host import ERROR, NOTICE, RUN, WARNING, HostFault, log, run, write_whole
+from zmanim_host.release_store import CURRENT, LAST_GOOD, Status, Store, linked
+
+ADDRESS = ("127.0.0.1", 8080)
+ANSWER_SECONDS = 3.0
+# The API may take this long from its start until it answers: it waits up to 10 s for PostgreSQL.
+START_SECONDS = 10.0
+NOTES = RUN / "health.json"
+# For tests; by the unit's Environment=.
+FAILURES = "ZMANIM_HEALTH_FAILURES"
+TRIAL_SECONDS = "ZMANIM_TRIAL_SECONDS"
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What one look leaves for the next. `run` is systemd's id of the API's run; times are monotonic seconds."""
+
+    run: str = ""
+    failures: int = 0
+    well_since: float = 0.0
+
+
+@dataclass(frozen=True)
+class Api:
+    """The API's unit as systemd sees it: the id of its run, and for how many seconds it has been running (0: not)."""
+
+    run: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many failures in a row are a hang, and how many seconds a release has to be well to be the last good one."""
+
+    failures: int = 3
+    trial_seconds: float = 60.0
+
+
+def after_answer(notes: Notes, api: Api, now: float) -> Notes:
+    """Return the notes after a good answer."""
+    since = notes.well_since if notes.run == api.run and notes.well_since else now
+    return Notes(api.run, 0, since)
+
+
+def after_failure(notes: Notes, api: Api) -> Notes:
+    """Return the notes after a bad answer or none; failures of an earlier run do not count."""
+    return Notes(api.run, (notes.failures if notes.run == api.run else 0) + 1, 0.0)
+
+
+def ask(address: tuple[str, int] = ADDRESS, seconds: float = ANSWER_SECONDS) -> str:
+    """Ask /health; return nothing when all is well, else what is not.
+
+    By a socket: urllib takes longer to load than the API takes to answer.
+    """
+    deadline = time.monotonic() + seconds
+    said = b""
+    try:
+        with socket.create_connection(address, timeout=seconds) as connection:
+            connection.sendall(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            while b"\r\n" not in said and len(said) < 256:
+                connection.settimeout(max(0.01, deadline - time.monotonic()))
+                part = connection.recv(256)
+                if not part:
+                    break
+                said += part
+    except OSError as error:
+        return f"/health does not answer ({error})"
+    fields = said.split(None, 2)
+    if len(fields) < 2 or not fields[0].startswith(b"HTTP/"):
+        return "/health answers something that is not HTTP"
+    return "" if fields[1] == b"200" else f"/health answers {fields[1][:20].decode('ascii', 'replace')}"
+
+
+def read_notes(path: Path = NOTES) -> Notes:
+    """Return the last look's notes, or new ones."""
+    try:
+        return Notes(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return Notes()
+
+
+def look(
+    store: Store,
+    limits: Limits,
+    notes: Notes,
+    *,
+    ask: Callable[[], str],
+    api: Callable[[], Api],
+    database_answers: Callable[[], bool],
+    restart: Callable[[], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> Notes:
+    """Look once, do what follows from it, and return the notes for the next look.
+
+    Raises HostFault and OSError when what follows can't be done.
+    """
+    wrong = ask()
+    seen = api()
+    if not seen.seconds:
+        return Notes()
+    if not wrong:
+        after = after_answer(notes, seen, clock())
+        if clock() - after.well_since >= limits.trial_seconds:
+            _promote(store)
+        return after
+    if seen.seconds < START_SECONDS:
+        return replace(notes, well_since=0.0)
+    if not database_answers():
+        log(f"{wrong}, and PostgreSQL does not answer either: the API is not to blame", NOTICE)
+        return Notes(seen.run)
+    after = after_failure(notes, seen)
+    log(f"{wrong} (failure {after.failures} of {limits.failures})", WARNING)
+    if after.failures < limits.failures:
+        return after
+    _end_it(store, wrong, restart)
+    return Notes()
+
+
+def _promote(store: Store) -> None:
+    with release_store.locked(store):
+        state = release_store.load(store)
+        running = linked(store, CURRENT)
+        if state.trial is None or state.trial.release != running:
+            return
+        # First the link: a power cut in between leaves it on trial, and it is promoted again.
+        release_store.point(store, LAST_GOOD, running)
+        state = replace(state, trial=None)
+        release_store.save(store, state)
+        release_store.prune(store)
+        told = release_store.told(store) or Status(running.version, "from the channel")
+        release_store.tell(store, replace(told, on_trial=False, why=told.why.replace(", on trial", "")))
+    log(f"{running.version} has stayed well: it is the last good release from now", NOTICE)
+
+
+def _end_it(store: Store, wrong: str, restart: Callable[[], None]) -> None:
+    with release_store.locked(store):
+        try:
+            state = release_store.load(store)
+            if state.trial is not None and state.trial.release == linked(store, CURRENT):
+                release.take_back(store, state, wrong)
+        except HostFault as fault:
+            log(f"nothing is taken back: {fault}", WARNING)
+    log(f"{wrong}: restarting {release.API}", ERROR)
+    restart()
+
+
+def unit() -> Api:
+    """Return the API's unit as it is now."""
+    said = release.unit_properties(release.API, "ActiveState", "InvocationID", "ActiveEnterTimestampMonotonic")
+    since = int(said.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
+    running = said.get("ActiveState") == "active"
+    return Api(said.get("InvocationID", ""), max(0.001, time.monotonic() - since) if running else 0.0)
+
+
+def restart_api() -> None:
+    """Restart the API without waiting: its start comes back to our own lock."""
+    run(["systemctl", "restart", "--no-block", release.API], timeout=10)
+
+
+def command() -> None:
+    """Ask the API for its health, and act when it fails or has proven itself."""
+    store = Store()
+    limits = Limits(int(os.environ.get(FAILURES, "3")), float(os.environ.get(TRIAL_SECONDS, "60")))
+    answers = release.database_answers
+    try:
+        after = look(store, limits, read_notes(), ask=ask, api=unit, database_answers=answers, restart=restart_api)
+    except (HostFault, OSError) as fault:
+        # The next look is seconds away; a unit that fails and recovers all the time would tell nobody more.
+        log(f"the API's health can't be acted upon: {fault}", ERROR)
+        return
+    status = release_store.told(store)
+    if after.failures or (status and status.on_trial):
+        write_whole(NOTES, json.dumps(dataclasses.asdict(after)) + "\n")
+    else:
+        # check-health.sh asks by itself from now on.
+        NOTES.unlink(missing_ok=True)

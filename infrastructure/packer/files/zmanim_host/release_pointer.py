@@ -1,0 +1,201 @@
+"""The release channel's pointer: one signed object that names the release to run.
+
+Everything here reads what an attacker may have written, so it takes exactly one form and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import calendar
+import hashlib
+import json
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zmanim_host.host import HostFault, run
+
+# One object with both the payload and its signature: two objects could be read from two different moments.
+NAME = "channel.json"
+LONGEST = 16 * 1024  # bytes; a real one has about 700
+FORMAT = 1
+LARGEST_BUNDLE = 64 * 1024 * 1024  # bytes
+KEYS = Path("/etc/zmanim/release-keys")
+
+_VERSION = re.compile(r"v(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})(?:-rc\.([1-9][0-9]{0,5}))?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_TIME = re.compile(r"2[0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_FIELDS = {
+    "format": int,
+    "environment": str,
+    "serial": int,
+    "expires": str,
+    "version": str,
+    "sha256": str,
+    "size": int,
+    "architecture": str,
+    "oldest_allowed": str,
+    "rollback": bool,
+}
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What the channel says. `sha256` and `size` (bytes) are the bundle's; `digest` is the payload's own SHA-256."""
+
+    environment: str
+    serial: int
+    expires: float  # seconds since 1970
+    version: str
+    sha256: str
+    size: int
+    architecture: str
+    oldest_allowed: str
+    rollback: bool
+    digest: str
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A payload and its signature (DER), neither of them believed yet."""
+
+    payload: bytes
+    signature: bytes
+
+
+def order(version: str) -> tuple[int, int, int, int]:
+    """Return what sorts versions by age; a release candidate is older than its release. HostFault for anything else."""
+    found = _VERSION.fullmatch(version)
+    if not found:
+        raise HostFault(f"{version[:80]!r} is not a release's version (vMAJOR.MINOR.PATCH, or that with -rc.N)")
+    major, minor, patch, candidate = found.groups()
+    return int(major), int(minor), int(patch), int(candidate) if candidate else sys.maxsize
+
+
+def is_release(version: str) -> bool:
+    """Return whether a version is a release's; a trial's is not."""
+    return bool(_VERSION.fullmatch(version))
+
+
+def open_envelope(content: bytes) -> Envelope:
+    """Return the parts of the channel's object; HostFault when it is anything else."""
+    if len(content) > LONGEST:
+        raise HostFault(f"the channel's pointer is longer than {LONGEST} bytes")
+    said = _object(content, "the channel's pointer")
+    if set(said) == {"payload"}:
+        raise HostFault("the channel's pointer is not signed")
+    if set(said) != {"payload", "signature"}:
+        raise HostFault("the channel's pointer is not a payload with a signature")
+    return Envelope(_decoded(said["payload"], "payload"), _decoded(said["signature"], "signature"))
+
+
+def verify(envelope: Envelope, key: Path) -> None:
+    """Check the signature (ECDSA or any other that `key`, a public key in PEM, says) over the payload's SHA-256.
+
+    Raises HostFault when it is not this key's, or can't be checked.
+    """
+    try:
+        text = envelope.payload.decode("ascii")
+    except UnicodeDecodeError:
+        raise HostFault("the channel's payload is not ASCII") from None
+    with tempfile.TemporaryDirectory(prefix="release-") as directory:
+        signature = Path(directory, "signature")
+        signature.write_bytes(envelope.signature)
+        command = ["openssl", "dgst", "-sha256", "-verify", str(key), "-signature", str(signature)]
+        done = run(command, timeout=5, input=text, may_exit=(0, 1))
+    if done.returncode != 0 or done.stdout.strip() != "Verified OK":
+        raise HostFault(f"the channel's signature is not that of {key.name}")
+
+
+def read_payload(payload: bytes) -> Pointer:
+    """Return what a payload says; HostFault for a field too much, too few or of another form."""
+    said = _object(payload, "the channel's payload")
+    if set(said) != set(_FIELDS):
+        wrong = sorted(set(said) ^ set(_FIELDS))
+        raise HostFault(f"the channel's payload has other fields than it should: {', '.join(wrong)[:200]}")
+    for name, kind in _FIELDS.items():
+        # A bool is an int to isinstance.
+        if type(said[name]) is not kind:
+            raise HostFault(f"the channel's {name} is not of the right kind")
+    if said["format"] != FORMAT:
+        raise HostFault(f"the channel's format is {said['format']}, and this image reads {FORMAT}")
+    if not 1 <= said["serial"] < 1 << 53:
+        raise HostFault("the channel's serial is not a number from 1")
+    if not 1 <= said["size"] <= LARGEST_BUNDLE:
+        raise HostFault(f"the channel's size is not from 1 to {LARGEST_BUNDLE} bytes")
+    if not _SHA256.fullmatch(said["sha256"]):
+        raise HostFault("the channel's sha256 is not one")
+    order(said["version"])
+    order(said["oldest_allowed"])
+    return Pointer(
+        environment=said["environment"],
+        serial=said["serial"],
+        expires=_seconds(said["expires"]),
+        version=said["version"],
+        sha256=said["sha256"],
+        size=said["size"],
+        architecture=said["architecture"],
+        oldest_allowed=said["oldest_allowed"],
+        rollback=said["rollback"],
+        digest=hashlib.sha256(payload).hexdigest(),
+    )
+
+
+def read(content: bytes, environment: str, keys: Path = KEYS) -> Pointer:
+    """Return what the channel's object says, once it is proven to be what this environment's key signed.
+
+    Raises HostFault with the first thing that is wrong.
+    """
+    key = keys / f"{environment}.pem"
+    if not key.is_file():
+        raise HostFault(f"this image has no key for the channel of {environment}: it follows none")
+    envelope = open_envelope(content)
+    # First the signature: nothing that is unsigned is looked into.
+    verify(envelope, key)
+    pointer = read_payload(envelope.payload)
+    if pointer.environment != environment:
+        raise HostFault(f"the channel's pointer is for {pointer.environment[:40]!r}, and this machine is {environment}")
+    return pointer
+
+
+def bundle_name(sha256: str) -> str:
+    """Return the key of the object that holds a bundle: it is named by its content."""
+    return f"bundles/{sha256}.tar.gz"
+
+
+def _object(content: bytes, what: str) -> Mapping[str, Any]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({name for name, _ in pairs}) != len(pairs):
+            raise ValueError("a name that is there twice")
+        return dict(pairs)
+
+    try:
+        said = json.loads(content.decode("ascii"), object_pairs_hook=once)
+    except (ValueError, RecursionError):
+        raise HostFault(f"{what} is not JSON as it should be") from None
+    if not isinstance(said, dict):
+        raise HostFault(f"{what} is not a JSON object")
+    return said
+
+
+def _decoded(value: object, name: str) -> bytes:
+    try:
+        if isinstance(value, str) and value:
+            return base64.b64decode(value, validate=True)
+    except ValueError:
+        pass
+    raise HostFault(f"the channel's {name} is not Base64")
+
+
+def _seconds(text: str) -> float:
+    if _TIME.fullmatch(text):
+        try:
+            return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
+        except ValueError:
+            pass
+    raise HostFault("the channel's expires is not a time like 2027-01-31T00:00:00Z")
