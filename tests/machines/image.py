@@ -35,7 +35,7 @@ PRIVATE_KEY = re.compile(rb"PRIVATE KEY-----\s+[A-Za-z0-9+/]{40}")
 UNITS = (
     "zmanim.target", "data.mount", "zmanim-data-volume.service", "zmanim-data-layout.service", "zmanim-memory.service",
     "zmanim-environment.service", "zmanim-secrets.service", "postgresql.service", "redis.service",
-    "zmanim-database.service", "zmanim-migrate.service", "zmanim-api.service", "zmanim-ready.service",
+    "zmanim-database.service", "zmanim-api.service", "zmanim-release-health.timer", "zmanim-ready.service",
     "restic-backup.timer", "sshd.service", "amazon-ssm-agent.service", "amazon-cloudwatch-agent.service",
     "zmanim-redis-damage.path",
 )  # fmt: skip
