@@ -203,7 +203,9 @@ def _starts(name: str, known: Mapping[str, Mapping[str, Sequence[str]]], enabled
     if failing or wanting:
         return ", ".join([f"when {other} fails" for other in failing] + [f"with {other}" for other in wanting])
     raise ContentsUnreadable(
-        f"nothing starts {name}", expected="zmanim.preset, a timer, a path, an OnFailure= or a Wants=", found="none of them"
+        f"nothing starts {name}",
+        expected="zmanim.preset, a timer, a path, an OnFailure= or a Wants=",
+        found="none of them",
     )
 
 
