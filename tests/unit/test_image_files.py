@@ -175,6 +175,15 @@ def test_what_serves_is_started_again_for_as_long_as_it_takes(name: str) -> None
     assert unit["Service"]["Restart"][0] in {"always", "on-failure"}
 
 
+@pytest.mark.parametrize("name", ["zmanim-release-fetch", "zmanim-release", "zmanim-migrate"])
+def test_every_start_of_the_api_runs_this_again_and_however_often(name: str) -> None:
+    api, unit = sections(FILES / "zmanim-api.service")["Unit"], sections(FILES / f"{name}.service")
+    assert f"{name}.service" in " ".join(api["After"]).split()
+    assert f"{name}.service" in " ".join(api["Wants"] + api["Requires"]).split()
+    assert unit["Unit"]["StartLimitIntervalSec"] == ["0"]
+    assert "RemainAfterExit" not in unit["Service"]
+
+
 def test_only_the_units_that_need_a_secret_are_given_one() -> None:
     secrets = re.compile(r"^(?!InaccessiblePaths=)[^\n]*/run/zmanim/secrets", re.MULTILINE)
     takers = {path.name for path in UNITS if secrets.search(path.read_text())}
