@@ -79,7 +79,9 @@ def status_of(state: State, running: Release, own: Release, reason: str) -> Stat
 
 
 def _said(fault: Exception) -> str:
-    return f"{fault.strerror} ({fault.filename})" if isinstance(fault, OSError) else str(fault)
+    if isinstance(fault, OSError) and fault.strerror:
+        return fault.strerror + (f" ({fault.filename})" if fault.filename else "")
+    return str(fault)
 
 
 def _loaded(store: Store, otherwise: State) -> State:
