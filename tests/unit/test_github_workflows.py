@@ -1,0 +1,109 @@
+"""What the workflows promise, read from the files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import workflow_roles
+from pipeline.version import VersionInvalid, from_tag
+from tests.github.expressions import Evaluator
+from tests.github.workflow import read, triggered_by_tag
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+BUILD = read(ROOT / ".github" / "workflows" / "build-ami.yml")
+# What prepares a runner, or keeps what was made; everything else is a task of ours.
+SET_UP = {"actions/checkout", "actions/upload-artifact", "aws-actions/configure-aws-credentials"}
+
+
+def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    return [step for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+@pytest.mark.parametrize(
+    ("ref", "starts", "version"),
+    [
+        ("refs/tags/v1.0.0-ami", True, "v1.0.0"),
+        ("refs/tags/v1.0.0-rc.1-ami", True, "v1.0.0-rc.1"),
+        ("refs/tags/v1.0-ami", True, ""),
+        ("refs/tags/1.0.0-ami", False, ""),
+        ("refs/tags/v1.0.0", False, ""),
+        ("refs/tags/v1.0.0-ami-2", False, ""),
+        ("refs/heads/v1.0.0-ami", False, ""),
+    ],
+)
+def test_the_workflow_starts_for_a_releases_tag_and_the_tag_has_to_be_a_version(
+    ref: str, starts: bool, version: str
+) -> None:
+    assert triggered_by_tag(BUILD, ref) is starts
+    if starts and not version:
+        with pytest.raises(VersionInvalid):
+            from_tag(ref.removeprefix("refs/tags/"))
+    elif starts:
+        assert str(from_tag(ref.removeprefix("refs/tags/"))) == version
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned_by_their_commit(path: Path) -> None:
+    used = re.findall(r"uses: *(\S+)(.*)", path.read_text())
+    assert used
+    for action, comment in used:
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), action
+        assert re.fullmatch(r"  # v\d+\.\d+\.\d+", comment), f"{action} lacks its version"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_every_job_has_a_time_limit_and_no_right_that_it_does_not_name(path: Path) -> None:
+    workflow = read(path)
+    assert workflow["permissions"] == {}
+    for job in workflow["jobs"].values():
+        assert 0 < job["timeout-minutes"] <= 360
+        assert job["permissions"].get("contents") in {"read", "write"}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_no_expression_is_put_into_a_script(path: Path) -> None:
+    # A branch's or tag's name could hold shell: it reaches scripts by the environment only.
+    assert [step["run"] for step in steps(read(path)) if "${{" in step.get("run", "")] == []
+
+
+def test_every_step_of_a_release_is_a_task_but_checkout_credentials_and_artifacts() -> None:
+    for step in steps(BUILD):
+        if "uses" in step:
+            assert step["uses"].partition("@")[0] in SET_UP
+        else:
+            assert re.fullmatch(r'\./inv [a-z-]+( [^;&|]*?)?( >>"\$GITHUB_STEP_SUMMARY")?', step["run"])
+
+
+def test_each_job_of_a_release_has_the_environment_of_its_role_and_publish_waits_for_verify() -> None:
+    jobs = BUILD["jobs"]
+    for step in workflow_roles.STEPS:
+        assert jobs[step]["environment"] == workflow_roles.environment(step)
+    assert jobs["verify"]["needs"] == "build"
+    assert jobs["publish"]["needs"] == "verify"
+    assert jobs["sweep"]["if"] == "always()"
+    assert set(jobs["sweep"]["needs"]) == set(workflow_roles.STEPS)
+    assert jobs["sweep"]["environment"] == workflow_roles.environment("build")
+
+
+def test_a_version_is_never_built_twice_at_once_and_a_publication_never_interrupted() -> None:
+    assert BUILD["concurrency"]["cancel-in-progress"] is False
+    status = {"success": True, "failure": False, "cancelled": False}
+
+    def group(**context: Any) -> str:
+        return Evaluator(context, status).text(BUILD["concurrency"]["group"])
+
+    by_tag = group(inputs={}, github={"ref_name": "v1.0.0-ami"})
+    by_hand = group(inputs={"version": "v1.0.0"}, github={"ref_name": "main"})
+    assert by_tag == by_hand == "build-ami-v1.0.0-ami"
+
+
+@pytest.mark.incident("what an earlier job left in a shared cache becomes part of a release")
+def test_nothing_is_restored_from_a_cache_while_a_release_is_built() -> None:
+    text = (ROOT / ".github" / "workflows" / "build-ami.yml").read_text()
+    assert "actions/cache" not in text
+    assert not re.search(r"^\s*cache:", text, re.MULTILINE)
