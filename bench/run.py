@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import bake, boot, figures, host, install_at_boot, rehearsals
+from bench import bake, boot, figures, gate, host, install_at_boot, rehearsals
 from bench.figures import Ratio, Report, Series
 from bench.lab import Lab, lab
 from pipeline import provenance
@@ -48,6 +48,7 @@ BENCHMARKS = {
         install_at_boot.ratios,
     ),
     "bake": Benchmark(3, bake.NOTES, lambda _root, cloud, runs: bake.measure(cloud(), runs)),
+    "gate": Benchmark(3, gate.NOTES, lambda root, _cloud, runs: gate.measure(root, runs)),
     "rehearsal": Benchmark(3, rehearsals.NOTES, lambda root, _cloud, runs: rehearsals.measure(root, runs)),
 }
 
@@ -86,8 +87,8 @@ def bench(root: Path, cache: Path, state: Path, *, only: Sequence[str] = (), run
             return opened[0]
 
         for name in names:
-            if name == "rehearsal":
-                # It makes a cloud of its own: an idle one beside it would be timed along.
+            if name in {"gate", "rehearsal"}:
+                # They need none, or make a cloud of its own: an idle one beside it would be timed along.
                 stack.close()
             report = _report(name, root, cloud, runs or BENCHMARKS[name].runs)
             say(f"written: {figures.write(report, root / DIRECTORY)}")

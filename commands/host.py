@@ -89,14 +89,16 @@ def contents(_context: Context, inventory: str = "", json: bool = False) -> None
 
 @command(install="install the Debian packages that are missing", **JSON)
 def doctor(_context: Context, install: bool = False, json: bool = False) -> None:
-    """Show what this host has and lacks for a rehearsal, with the fix; exit code 3 when it lacks something.
+    """Show what this host has and lacks for a rehearsal and the gate, with the fix.
+
+    Exit code 3 when a rehearsal lacks something; what a gate run would leave out is only told.
 
     Changes nothing, or with --install only what apt-get installs.
     """
     if install:
         host.install_missing()
     found = host.findings(cloud.STATE)
-    show(found, json)
+    show([*found, *host.gate_findings()], json)
     if not all(finding.ok for finding in found):
         raise host.HostIncomplete(found)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gate import configuration
 from localcloud import binfmt
 from localcloud import host as localcloud_host
 from support.cache import user_cache
@@ -43,6 +44,7 @@ class Finding:
     ok: bool
     found: str
     fix: str
+    needed: bool = True  # for a rehearsal; what only the gate asks for is not
 
 
 PROGRAMS = (
@@ -53,6 +55,12 @@ PROGRAMS = (
     Program("mmdebstrap", "mmdebstrap", "makes the base image"),
     Program("git", "git", "the commit that an image is built from"),
     Program("ssh", "openssh-client", "the machine tests log in with it"),
+)
+# Program, Debian packages, what the gate asks it for.
+GATE = (
+    ("systemd-analyze", "systemd", "gate: the units by systemd's own word"),
+    ("gcc", "gcc libc6-dev", "gate: the API's tests under the race detector"),
+    ("bash", "bash", "gate: every script is parsed"),
 )
 EMULATOR = Program(binfmt.INTERPRETER.name, "qemu-user-static", "runs the linux/arm64 programs that ship on this host")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -74,7 +82,7 @@ class HostIncomplete(HostLacks):
     """Something that a rehearsal needs is not on this host and was not (or can't be) installed."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:
-        missing = [finding for finding in findings if not finding.ok]
+        missing = [finding for finding in findings if finding.needed and not finding.ok]
         super().__init__(
             "this host lacks what a rehearsal needs",
             expected="; ".join(f"{finding.name} ({finding.purpose})" for finding in missing),
@@ -123,6 +131,22 @@ def findings(state: Path) -> list[Finding]:
     ]
     result += [_memory(), _disk("the cache", user_cache()), _disk("the clouds", state)]
     return result
+
+
+def gate_findings() -> list[Finding]:
+    """Look for what only the gate asks for: without it `nox -s verify` looks at less, and says so (in CI it fails)."""
+    found = []
+    for name, package, purpose in GATE:
+        where = shutil.which(name, path=_path())
+        text = where or "not there: a gate run leaves that out"
+        found.append(
+            Finding(name, purpose, where is not None, text, "" if where else f"apt-get install {package}", False)
+        )
+    try:
+        text, fix = configuration.postgresql_17(), ""
+    except HostLacks as lacks:
+        text, fix = "not there: the gate reads postgresql.conf alone", lacks.fix
+    return [*found, Finding("PostgreSQL 17", "gate: postgresql.conf by its own reader", not fix, text, fix, False)]
 
 
 def require(state: Path, *, install: bool, confirm: bool) -> None:

@@ -53,3 +53,13 @@ def test_a_lack_names_what_it_is_for_what_was_found_and_the_fix() -> None:
 
 def test_a_host_that_has_everything_needs_no_fix(tmp_path: Path) -> None:
     assert [finding for finding in host.findings(tmp_path) if finding.ok and finding.fix] == []
+
+
+def test_what_a_gate_run_would_leave_out_is_told_and_needed_by_no_rehearsal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "_path", lambda: str(tmp_path))
+    lacking = [finding for finding in host.gate_findings() if not finding.ok]
+    assert {"systemd-analyze", "gcc"} <= {finding.name for finding in lacking}
+    assert all(finding.fix and not finding.needed for finding in lacking)
+    assert "systemd-analyze" not in str(HostIncomplete(lacking))
