@@ -60,6 +60,13 @@ def gate_proof(session: nox.Session) -> None:
     session.run("pytest", "tests/gate", "-n", str(os.cpu_count() or 1), *session.posargs)
 
 
+@nox.session(default=False, venv_backend="venv")
+def mutation(session: nox.Session) -> None:
+    """How many mutants of the rules about publishing, retention and volumes the unit tests kill; takes long."""
+    session.install("--require-hashes", "--only-binary", ":all:", "--requirement", "requirements-mutation.txt")
+    session.run("python", "-m", "tests.mutation", *session.posargs)
+
+
 @nox.session(default=False, requires=["verify"])
 def machines(session: nox.Session) -> None:
     """Boot tests, one for each promise; needs root (arguments after -- go to pytest)."""

@@ -1,0 +1,83 @@
+"""`python -m tests.mutation [PART …]`: how many mutants of the rules that decide the unit tests kill (mutmut).
+
+The rules about publishing, retention and volumes, each in a copy with the tests that hold it. A mutant that survives is
+a change to a rule that no test minds; exit code 1 when mutmut could not be run, never for survivors: some mean nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = Path("infrastructure/packer/files/zmanim_host")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A rule's module, and the tests that hold it."""
+
+    module: Path
+    tests: tuple[str, ...]
+
+
+PARTS: Mapping[str, Part] = {
+    "retention": Part(SHIPPED / "retention.py", ("test_image_retention.py",)),
+    "volumes": Part(SHIPPED / "volume.py", ("test_image_volume.py",)),
+    "versions": Part(Path("pipeline/version.py"), ("test_pipeline_version.py",)),
+    "publishing": Part(Path("pipeline/publish.py"), ("test_pipeline_publish.py",)),
+}
+
+
+def score(part: Part) -> Counter[str]:
+    """Return how many mutants of a part came to which end, by mutmut's own words (killed, survived, timeout, …)."""
+    with tempfile.TemporaryDirectory(prefix="mutation-") as directory:
+        copy = Path(directory)
+        for name in ("pipeline", "support", "toolchain", "tests/unit"):
+            shutil.copytree(ROOT / name, copy / name)
+        shutil.copytree(ROOT / SHIPPED, copy / "zmanim_host")
+        shutil.copytree(ROOT / "infrastructure", copy / "infrastructure")
+        for name in ("tests/__init__.py", "tests/conftest.py"):
+            shutil.copy(ROOT / name, copy / name)
+        module = Path("zmanim_host", part.module.name) if part.module.is_relative_to(SHIPPED) else part.module
+        tests = json.dumps([f"tests/unit/{name}" for name in part.tests])
+        others = json.dumps(["pipeline", "support", "toolchain", "zmanim_host", "infrastructure", "tests"])
+        (copy / "pyproject.toml").write_text(
+            f'[tool.mutmut]\nsource_paths = ["{module}"]\nalso_copy = {others}\n'
+            f"pytest_add_cli_args_test_selection = {tests}\n"
+            '[tool.pytest.ini_options]\npythonpath = ["."]\naddopts = ["--import-mode=importlib"]\n'
+        )
+        env = {**os.environ, "HYPOTHESIS_PROFILE": "desk"}
+        mutmut = str(Path(sys.executable).with_name("mutmut"))
+        ran = subprocess.run([mutmut, "run"], cwd=copy, env=env, capture_output=True, text=True, check=False)
+        told = subprocess.run(
+            [mutmut, "results", "--all", "true"], cwd=copy, capture_output=True, text=True, check=False
+        )
+        ends = [line.rpartition(": ")[2].strip() for line in told.stdout.splitlines() if ": " in line]
+        if not ends:
+            raise SystemExit(f"mutmut did not run:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}{told.stderr[-500:]}")
+        for line in told.stdout.splitlines():
+            if line.endswith(": survived"):
+                print(line.strip())
+        return Counter(ends)
+
+
+def main() -> None:
+    """Print the score of every part, or of those that the command line names."""
+    for name in sys.argv[1:] or PARTS:
+        ends = score(PARTS[name])
+        counted = sum(ends.values())
+        rest = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()) if end != "killed")
+        print(f"{name}: killed {ends['killed']} / {counted}{f' ({rest})' if rest else ''}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
