@@ -59,12 +59,16 @@ def _tasks(tree: Path) -> set[str] | Finding:
 
 
 def _sessions(tree: Path) -> set[str] | Finding:
-    # Without handing over to ./nox: this is the project's own environment already, whichever tree is looked at.
-    program = f"import sys; sys.prefix = {str((tree / '.venv').absolute())!r}; from nox.__main__ import main; main()"
-    said = ask([sys.executable, "-B", "-c", program, "--list", "--json"], tree)
+    # Without handing over to ./nox: this is the project's own environment already, whichever tree is looked at. And not
+    # `nox --list --json`, which leaves out what runs only when it is named.
+    program = (
+        f"import json, sys; sys.prefix = {str((tree / '.venv').absolute())!r}\n"
+        "import noxfile; from nox import registry; print(json.dumps(list(registry.get())))"
+    )
+    said = ask([sys.executable, "-B", "-c", program], tree)
     if said.returncode != 0:
         return Finding("noxfile.py", 0, f"./nox --list fails: {said.stderr.strip()[-400:]}")
-    return {each["session"] for each in json.loads(said.stdout)}
+    return set(json.loads(said.stdout))
 
 
 def _commands(path: Path, text: str, tasks: set[str], sessions: set[str]) -> Iterator[Finding]:
