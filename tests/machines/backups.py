@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
@@ -137,7 +138,14 @@ def seed(images: ImageLab, machine: str) -> None:
 
 def mails(images: ImageLab) -> list[dict[str, Any]]:
     """Return every mail that the cloud's SES has taken, the oldest first."""
-    with urllib.request.urlopen(f"{images.cloud.endpoint}/moto-api/data.json") as answer:
-        told = json.load(answer)
-    found: list[dict[str, Any]] = told["ses"]["Message"]
+
+    def ask() -> dict[str, Any] | None:
+        try:
+            with urllib.request.urlopen(f"{images.cloud.endpoint}/moto-api/data.json") as answer:
+                told: dict[str, Any] = json.load(answer)
+        except urllib.error.HTTPError:
+            return None  # it reads what others are writing, and gives up then
+        return told
+
+    found: list[dict[str, Any]] = wait_for(ask, 20, "moto's own data")["ses"]["Message"]
     return found
