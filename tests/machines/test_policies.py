@@ -22,8 +22,6 @@ from tests.machines.lab import wait_for
 
 POLICIES = ROOT / "infrastructure" / "iam"
 RUN = "7"
-# What no machine does yet: nothing is fetched from the channel of releases.
-NOT_YET = {"FindOwnReleases", "ReadOwnReleases"}
 REPLACED = "v9.1.0"
 VALUES = {
     "account": ACCOUNT,
@@ -147,8 +145,7 @@ def test_every_action_of_every_policy_is_needed_or_asked_for_by_aws_alone(used: 
     exempt = only_aws_asks()
     record = read_record(used.cloud.directory / "authorization.jsonl")
     found = [each for each in unneeded(policies(), record) if each.action not in exempt]
-    assert [each for each in found if each.sid not in NOT_YET] == []
-    assert {each.sid for each in found} == NOT_YET, "what is used by now is to be taken out of NOT_YET"
+    assert found == []
 
 
 def test_nothing_was_refused_to_a_role_that_does_its_own_step(used: ImageLab) -> None:
