@@ -8,7 +8,7 @@ _WORKFLOW = ".github/workflows/build-ami.yml"
 _IAM = "infrastructure/iam"
 _HOST = "infrastructure/packer/files/zmanim_host"
 _INSTANCE = f"{_IAM}/instance.json"
-_BAKE = f"{_IAM}/bake.json"
+_BUILD = f"{_IAM}/build.json"
 _GO = "api/internal/config/config.go"
 
 
@@ -28,19 +28,19 @@ ROWS = (
     Row("workflow with a key that GitHub lacks", "workflows", sub(_WORKFLOW, r"^    timeout-minutes:", "    timeout-minuts:"), "timeout-minuts", dod=5),
     Row("action that is not pinned", "workflows", sub(_WORKFLOW, r"actions/checkout@[0-9a-f]{40}", "actions/checkout@v4"), "is not pinned by its commit"),
     Row("workflow with all permissions", "workflows", sub(_WORKFLOW, r"^permissions: \{\}$", "permissions: write-all"), "zizmor excessive-permissions"),
-    Row("workflow that takes a tag for a command", "workflows", sub(_WORKFLOW, r'--version "\$\{TAG%-ami\}"', '--version "${{ github.ref_name }}"'), "zizmor template-injection"),
-    Row("published before it is verified", "workflows", sub(_WORKFLOW, r"run: \./inv verify-ami (.*)\n(.*)\n(.*)publish-ssm", r"run: ./inv publish-ssm \1\n\2\n\3verify-ami"), "nothing else is published", lesson="old images first"),
+    Row("workflow that takes a tag for a command", "workflows", sub(_WORKFLOW, r'--version "\$\{\w+%-ami\}"', '--version "${{ github.ref_name }}"'), "zizmor template-injection"),
+    Row("published before it is verified", "workflows", sub(_WORKFLOW, r"run: \./inv verify-ami ([\s\S]*?)run: \./inv publish-ssm ", r"run: ./inv publish-ssm \1run: ./inv verify-ami "), "nothing else is published", lesson="old images first"),
     Row("image whose id is grepped", "workflows", sub(_WORKFLOW, r'run: \./inv build-ami (.*)$', r"run: ./inv build-ami \1 | tee log && grep -o 'ami-[0-9a-f]*' log"), "never out of a log by grep", lesson="id by grep"),
     Row("old images go before the new one is there", "workflows", sub(_WORKFLOW, r"^      - name: Build the image$", "      - name: Tidy up\n        run: ./inv sweep --yes\n      - name: Build the image"), "takes images away before", lesson="old images first"),
     # ---- Policies ----
     Row("policy that is no JSON", "iam", append(_INSTANCE, "}\n"), "no policy"),
     Row("policy that grants everything", "iam", sub(_INSTANCE, r'"Action": "kms:Decrypt"', '"Action": "kms:*"'), "grants more than it names"),
-    Row("policy of an action that AWS lacks", "iam", sub(_INSTANCE, r'"ssm:GetParameters"', '"ssm:GetParametersAll"'), "AWS has no action ssm:GetParametersAll"),
+    Row("policy of an action that AWS lacks", "iam", sub(_INSTANCE, r'"ssm:GetParametersByPath"', '"ssm:GetParametersAtPath"'), "AWS has no action ssm:GetParametersAtPath"),
     Row("policy of every environment", "iam", sub(_INSTANCE, r"parameter/zmanim/\$\{environment\}/\*", "parameter/zmanim/*"), "every environment's parameters"),
     Row("policy of the path without what is below", "iam", sub(_INSTANCE, r'parameter/zmanim/\$\{environment\}",\n *"arn:aws:ssm:[^"]*"', 'parameter/zmanim/${environment}"'), "the path itself and what is below it"),
     Row("policy of every bucket", "iam", sub(_INSTANCE, r"arn:aws:s3:::zmanim-backups-\$\{environment\}/", "arn:aws:s3:::*/"), "other people's buckets"),
-    Row("policy of every key", "iam", sub(_INSTANCE, r',\n\s*"Condition": \{ "StringEquals": \{ "kms:ViaService"[^\n]*', ""), "no condition kms:ViaService"),
-    Row("builder that may say verified", "iam", sub(_BAKE, r"zmanim:verified", "zmanim:verify"), "who builds images may say"),
+    Row("policy of every key", "iam", sub(_INSTANCE, r',\n\s*"Condition": \{ "StringEquals": \{ "kms:ViaService"[^\n]*', ""), "is every key"),
+    Row("builder that may say verified", "iam", sub(_BUILD, r'"aws:TagKeys": "zmanim:verified"', '"aws:TagKeys": "zmanim:verify"'), "who builds images may say"),
     Row("role that anybody may be", "iam", sub(f"{_IAM}/instance-trust.json", r'\{ "Service": "ec2\.amazonaws\.com" \}', '"*"'), "anybody may be it"),
     # ---- Python ----
     Row("import that nobody uses", "python", sub("pipeline/version.py", r"^from __future__ import annotations$", "from __future__ import annotations\n\nimport json"), "F401"),

@@ -35,7 +35,7 @@ ROWS = (
     Row("command that zmanim-host lacks", "wiring", sub(f"{_FILES}/zmanim-memory.service", r"zmanim-host memory", "zmanim-host memories"), "has no command 'memories'"),
     Row("mount that no unit mounts", "wiring", sub(_API, r"^\[Unit\]$", "[Unit]\nRequiresMountsFor=/srv/data"), "no mount unit in the tree mounts it"),
     Row("Redis that can't write to its data", "wiring", drop(_REDIS, r"^ReadWritePaths=/data/redis"), "ReadWritePaths= lacks /data/redis", lesson="persistence switched off"),
-    Row("PostgreSQL on the root disk", "wiring", sub(_POSTGRESQL, r"^(BindsTo=data\.mount|Requires=zmanim-data-layout.*)\n", "", every=True), "would start on the root disk", lesson="volume lost by hand"),
+    Row("PostgreSQL on the root disk", "wiring", sub(_POSTGRESQL, r"^(BindsTo=data\.mount|Requi\w+=zmanim-data-layout.*)\n", "", every=True), "would start on the root disk", lesson="volume lost by hand"),
     Row("release chosen as root", "wiring", sub(_API, r"^(User|Group)=.*\n", "", every=True), "as root", lesson="code as root"),
     Row("release chosen with full privileges", "wiring", sub(_API, r"^ExecStartPre=", "ExecStartPre=+"), "runs with full privileges", lesson="code as root"),
     Row("backup that may hang for ever", "wiring", drop(_BACKUP, r"^TimeoutStartSec="), "may hang for ever"),
