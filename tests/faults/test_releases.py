@@ -228,7 +228,7 @@ def test_a_full_disk_leaves_what_is_good_and_the_release_comes_when_there_is_roo
 
 @pytest.mark.parametrize("does", [HANGS, FAILS], ids=["hangs", "fails its health check"])
 def test_a_release_that_runs_and_is_not_well_is_taken_back(prod: Follower, does: str) -> None:
-    good = prod.serves()
+    good = prod.proven()
     bad = prod.publish(does)
     prod.restart()
     prod.wait_serves(good, 90)
@@ -240,7 +240,7 @@ def test_a_release_that_runs_and_is_not_well_is_taken_back(prod: Follower, does:
 def test_a_release_whose_migration_fails_leaves_the_database_as_it_was_and_the_one_before_serves(
     prod: Follower,
 ) -> None:
-    good = prod.serves()
+    good = prod.proven()
     rows = "SELECT count(*) FROM schema_migrations"
     before = prod.images.query(prod.machine, rows)
     bad = prod.publish("", "CREATE TABLE half_done (n int);\nSELECT 1 / 0;\n")

@@ -99,6 +99,11 @@ class Follower:
         except AssertionError as error:
             raise AssertionError(f"{error}; the units said:\n{self.journal()}") from error
 
+    def proven(self) -> str:
+        """Wait until what serves is the last good release, and return its version."""
+        wait_for(lambda: self.state()["trial"] is None, 60, "the trial's end")
+        return self.serves()
+
     def state(self) -> dict[str, Any]:
         """Return what the machine remembers."""
         found: dict[str, Any] = json.loads(self.images.run(self.machine, "cat /data/zmanim/release.json"))

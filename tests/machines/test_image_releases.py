@@ -42,7 +42,7 @@ def test_a_new_release_and_a_rollback_each_go_live_within_one_restart(prod: Foll
 
 
 def test_a_release_that_crashes_is_taken_back_and_denied(prod: Follower) -> None:
-    good = prod.serves()
+    good = prod.proven()
     bad = prod.publish(CRASHES)
     prod.restart()
     prod.wait_serves(good)
