@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,8 @@ from tests.machines.backups import STATE, Backups, seed
 from tests.machines.image import VERSION, ImageLab
 from tests.machines.lab import wait_for
 
-ENVIRONMENT = "backups"
+# A name of this run's own: in a cloud that is kept, the last run's cluster owns the last run's backups.
+ENVIRONMENT = f"backups-{secrets.token_hex(2)}"
 
 
 @pytest.fixture(scope="module")
