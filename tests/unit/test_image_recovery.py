@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from zmanim_host.host import HostFault
-from zmanim_host.recovery import recover
+from zmanim_host.recovery import POSTGRESQL, after_a_store, recover
 
 
 class Systemd:
@@ -19,9 +19,14 @@ class Systemd:
         return self.codes.pop(0) if self.codes else 0
 
 
+def stopped(unit: str) -> str:
+    """Every unit is inactive."""
+    return "inactive"
+
+
 def test_it_tries_until_the_secrets_are_there_and_then_starts_what_needs_them() -> None:
     systemd, pauses = Systemd(1, 1, 0), list[float]()
-    recover(30, systemctl=systemd, sleep=pauses.append)
+    recover(30, systemctl=systemd, state=stopped, sleep=pauses.append)
     assert pauses == [30, 30, 30], "it never tries at once: the unit has only just failed"
     assert systemd.asked == [
         *["start zmanim-secrets.service"] * 3,
@@ -32,4 +37,44 @@ def test_it_tries_until_the_secrets_are_there_and_then_starts_what_needs_them() 
 
 def test_systemd_that_takes_nothing_is_a_fault_and_not_the_end() -> None:
     with pytest.raises(HostFault, match=r"does not take redis\.service"):
-        recover(1, systemctl=Systemd(0, 1), sleep=lambda seconds: None)
+        recover(1, systemctl=Systemd(0, 1), state=stopped, sleep=lambda seconds: None)
+
+
+def test_it_waits_for_a_postgresql_that_tries_again_and_again() -> None:
+    systemd, states = Systemd(), ["activating", "activating", "active"]
+    recover(
+        1,
+        systemctl=systemd,
+        state=lambda unit: states.pop(0) if unit == POSTGRESQL else "inactive",
+        sleep=lambda _: None,
+    )
+    assert states == []
+    assert "--no-block start redis.service zmanim-api.service" in systemd.asked
+
+
+def test_an_api_that_serves_is_left_alone() -> None:
+    systemd = Systemd()
+    recover(1, systemctl=systemd, state=lambda unit: "active", sleep=lambda _: None)
+    assert systemd.asked == ["start zmanim-secrets.service"]
+
+
+@pytest.mark.incident("after a night with a full disk both stores were back, and the API was not")
+@pytest.mark.parametrize(
+    ("result", "api", "said_ready", "expected"),
+    [
+        ("exit-code", "active", True, True),
+        ("signal", "activating", True, True),
+        # A boot that has not spoken yet: its API waits for the store.
+        ("exit-code", "inactive", False, True),
+        # Stopped by an operator, and staying so.
+        ("exit-code", "inactive", True, False),
+        ("success", "active", True, False),
+        ("success", "inactive", False, False),
+    ],
+)
+def test_a_store_that_fails_brings_the_api_back_unless_somebody_stopped_it(
+    result: str, api: str, said_ready: bool, expected: bool
+) -> None:
+    systemd = Systemd()
+    assert after_a_store(result, api, said_ready=said_ready, systemctl=systemd) is expected
+    assert systemd.asked == (["--no-block start zmanim-recovery.service"] if expected else [])

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
     "environment": environment.command,
     "secrets": vault.command,
     "recover": recovery.command,
+    "store-stopped": recovery.store_command,
     "redis-check": redis_files.command,
     "redis-damage": redis_files.damage_command,
     "release-fetch": release_fetch.command,

@@ -1,4 +1,4 @@
-"""Starting what waited for secrets, once there are some: for as long as it takes, without anybody's hand."""
+"""Starting what waits for secrets or for a store, once it is there: as long as it takes, without anybody's hand."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import os
 import time
 from collections.abc import Callable
 
-from zmanim_host.host import HostFault, log, run
+from zmanim_host.host import RUN, HostFault, log, run
 from zmanim_host.parameters import API, REDIS
 
 FETCHING = "zmanim-secrets.service"
+POSTGRESQL = "postgresql.service"
 READY = "zmanim-ready.service"
+RECOVERY = "zmanim-recovery.service"
 
 # Runs systemctl with these arguments and returns its exit code.
 Systemctl = Callable[..., int]
+# Returns a unit's ActiveState.
+State = Callable[[str], str]
 
 
 def systemctl(*arguments: str) -> int:
@@ -22,8 +26,19 @@ def systemctl(*arguments: str) -> int:
     return run(["systemctl", *arguments], timeout=900, may_exit=range(256)).returncode
 
 
-def recover(pause: float, *, systemctl: Systemctl = systemctl, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Try to fetch the secrets, `pause` seconds apart, until it works; then start what needs them.
+def active_state(unit: str) -> str:
+    """Return a unit's ActiveState: active, activating (waiting for its next automatic start, too), inactive, failed."""
+    return run(["systemctl", "show", "--value", "--property=ActiveState", unit], timeout=60).stdout.strip()
+
+
+def recover(
+    pause: float,
+    *,
+    systemctl: Systemctl = systemctl,
+    state: State = active_state,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Wait, looking every `pause` seconds, until there are secrets and PostgreSQL no longer tries; then start the API.
 
     What needs them is asked for once and not waited for: where the data volume is refused, or a migration fails, that
     stays so. Raises HostFault when systemd itself does not answer.
@@ -33,11 +48,36 @@ def recover(pause: float, *, systemctl: Systemctl = systemctl, sleep: Callable[[
         if systemctl("start", FETCHING) == 0:
             break
         log(f"the secrets can't be had yet (journalctl --unit={FETCHING}); trying again in {pause:.0f} s")
+    while state(POSTGRESQL) == "activating":
+        sleep(pause)
+    if state(API) == "active":
+        return  # it was never away, or somebody was faster
     log(f"the secrets are there: starting {REDIS} and {API}")
     if systemctl("--no-block", "start", REDIS, API) or systemctl("--no-block", "restart", READY):
         raise HostFault(f"systemd does not take {REDIS}, {API} and {READY}: see the journal")
 
 
 def command() -> None:
-    """Go on until the secrets can be had, then start what waits for them."""
+    """Go on until the secrets can be had and PostgreSQL is up, then start what waits for them."""
     recover(float(os.environ["ZMANIM_RECOVERY_PAUSE"]))
+
+
+def after_a_store(result: str, api: str, *, said_ready: bool, systemctl: Systemctl = systemctl) -> bool:
+    """Have the API started again after a store has stopped, if it has to be; return whether.
+
+    systemd starts the store again by itself. But when its first try fails it cancels the start of what requires it,
+    for good: after a night with a full disk both stores were back, and the API was not. `result` is the store's
+    $SERVICE_RESULT, `api` the API's ActiveState: what an operator has stopped stays so. `said_ready`: before a boot has
+    spoken, an API that does not run is one that waits.
+    """
+    wanted = api in {"active", "activating"} or not said_ready
+    if result == "success" or not wanted:
+        return False
+    # Not waited for: it is ordered after nothing of ours, but this store's own next start waits for this program.
+    return systemctl("--no-block", "start", RECOVERY) == 0
+
+
+def store_command() -> None:
+    """Have the API started again if this store, which has just stopped, takes it down (ExecStopPost=)."""
+    if after_a_store(os.environ.get("SERVICE_RESULT", ""), active_state(API), said_ready=(RUN / "ready.json").exists()):
+        log(f"{RECOVERY} starts {API} when PostgreSQL is up again")
