@@ -28,7 +28,7 @@ def test_stores_that_can_t_start_on_a_full_disk_come_back_by_themselves_and_the_
     images.run(machine, "rm /data/ballast")
     wait_for(lambda: set(images.active(machine, *STORES).values()) == {"active"}, 60, "both stores")
     # systemd gave up on the API when PostgreSQL's first try failed; zmanim-recovery has not.
-    wait_for(lambda: images.active(machine, "zmanim-api") == {"zmanim-api": "active"}, 90, "the API")
+    wait_for(lambda: images.active(machine, "zmanim-api") == {"zmanim-api": "active"}, 120, "the API")
     wait_for(lambda: images.try_run(machine, "curl -sf http://127.0.0.1:8080/health")["Status"] == "Success", 30)
     assert images.query(machine, "SELECT word FROM kept") == "precious"
     assert images.redis(machine, "GET kept") == "precious"

@@ -41,7 +41,7 @@ def test_systemd_that_takes_nothing_is_a_fault_and_not_the_end() -> None:
 
 
 def test_it_waits_for_a_postgresql_that_tries_again_and_again() -> None:
-    systemd, states = Systemd(), ["activating", "activating", "active"]
+    systemd, states = Systemd(), ["activating", "deactivating", "failed", "active"]
     recover(
         1,
         systemctl=systemd,

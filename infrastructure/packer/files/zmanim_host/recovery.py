@@ -48,7 +48,9 @@ def recover(
         if systemctl("start", FETCHING) == 0:
             break
         log(f"the secrets can't be had yet (journalctl --unit={FETCHING}); trying again in {pause:.0f} s")
-    while state(POSTGRESQL) == "activating":
+    # Between two tries it is activating, deactivating or failed for a moment; inactive is one that was refused, or that
+    # somebody stopped.
+    while state(POSTGRESQL) not in {"active", "inactive"}:
         sleep(pause)
     if state(API) == "active":
         return  # it was never away, or somebody was faster
