@@ -41,6 +41,10 @@ ROOTS = {
     "notify-failure.sh",  # reads the journal, and root's own secrets to take them out of what it sends
     "check-health.sh",  # asks by curl; what it calls then restarts the API, or moves the link that root alone may move
 }
+# Commands that run with full privileges beside a unit's own user, and why.
+PRIVILEGED = {
+    "/opt/zmanim/zmanim-host store-stopped",  # asks systemd to start zmanim-recovery, which no other user may
+}
 _STARTS = ("Wants", "Requires", "BindsTo", "Requisite", "Upholds", "OnFailure", "OnSuccess")
 _NEEDS = ("Requires", "BindsTo", "Requisite")
 _SCRIPT = re.compile(r"/[\w/.-]+\.sh\b")
@@ -128,7 +132,10 @@ def _programs(tree: Path, ours: list[Unit]) -> Iterator[Finding]:
     commands = host_commands(tree)
     for unit in ours:
         for each in (each for each in unit.directives if each.name.startswith("Exec")):
-            words = each.value.lstrip("-@:").split()
+            command = each.value.lstrip("-@:")
+            if command.lstrip("+") in PRIVILEGED:
+                command = command.lstrip("+")
+            words = command.split()
             program = words[0] if words else ""
             place = (str(unit.path), each.line)
             if program.startswith(("+", "!")):
