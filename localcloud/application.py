@@ -14,6 +14,7 @@ from localcloud import (
     hooks_image_calls,
     hooks_images,
     hooks_instances,
+    hooks_mails,
     hooks_policies,
     hooks_volumes,
     metadata_server,
@@ -43,6 +44,7 @@ def serve(settings: CloudSettings, cloud: Cloud) -> None:
     def source_of(address: str) -> str:
         return "host" if address == cloud.host_address else fleet.by_address(address) or address
 
+    hooks_mails.install(cloud.directory / "mails.jsonl")
     hooks_policies.install()
     authorizer = Authorizer(Record(cloud.directory / "authorization.jsonl"), cloud.region)
     api = Api(Audit(cloud.directory / "api.jsonl"), source_of, authorizer.refusal)
