@@ -75,6 +75,13 @@ def staticcheck(cache: Path) -> Path:
     return _built(plan, made_by, _download([plan], cache)) / "staticcheck"
 
 
+def native_restic(cache: Path) -> Path:
+    """Return restic's program for this host, as `staticcheck` does: where the shipped one would be emulated."""
+    made_by = go(cache)
+    plan = _plan(cache, made_by, pin("restic"))
+    return _built(plan, made_by, _download([plan], cache)) / "restic"
+
+
 def packer_on_path(version: str, path: str | None = None) -> Path | None:
     """Return PATH's `packer` when it is of exactly that version (without a "v"), else None.
 

@@ -152,6 +152,12 @@ class ImageLab(Lab):
         shell = [*control.shell_command(self.cloud, instance), "-c", 'exec "$@"', "sh", *command]
         return subprocess.run(shell, input=input, capture_output=True, text=True, check=True).stdout
 
+    def put(self, instance: str, path: str, content: bytes) -> None:
+        """Put a program in a machine, in the place of the one that is there."""
+        shell = control.shell_command(self.cloud, instance)
+        command = [*shell, "-c", 'cat >"$0.new" && chmod 755 "$0.new" && mv "$0.new" "$0"', path]
+        subprocess.run(command, input=content, check=True)
+
     def root_disk(self, instance: str) -> Path:
         """Return the directory of the host that has what a machine wrote to its root disk since it was launched."""
         return self.cloud.directory / "machines" / instance / "upper"
