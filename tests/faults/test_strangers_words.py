@@ -1,7 +1,6 @@
 """What parses other people's words answers any of them with a result or a fault, never with a traceback.
 
-A few minutes of examples: `nox -s faults -- -k strangers`. What the release channel's pointer says belongs here too,
-once something reads it.
+A few minutes of examples: `nox -s faults -- -k strangers`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from zmanim_host import aws, environment, imds
+from zmanim_host import aws, environment, imds, release_pointer
 from zmanim_host.escaping import environment_line
 from zmanim_host.host import HostFault
 
@@ -24,6 +23,7 @@ from gate import versions
 from pipeline import provenance
 from pipeline.provenance import VersionsFileUnreadable
 from pipeline.settings import Settings
+from tests.unit.release_files import OTHER_KEY, envelope, payload, write_key
 
 ROOT = Path(__file__).parents[2]
 LONG = settings(
@@ -44,6 +44,11 @@ keys = st.fixed_dictionaries(dict.fromkeys(("AccessKeyId", "SecretAccessKey", "T
 parameters = st.fixed_dictionaries(
     {"Parameters": st.lists(st.fixed_dictionaries({"Name": plain, "Value": plain}) | anything, max_size=3)},
     optional={"NextToken": plain},
+)
+# A whole pointer in which some fields are something else.
+pointers = st.builds(
+    lambda changes: payload(**changes),
+    st.dictionaries(st.sampled_from(sorted(payload())), plain | anything, max_size=3),
 )
 VERSIONS = json.loads((ROOT / versions.VERSIONS).read_text())
 
@@ -136,3 +141,43 @@ def test_whatever_stands_in_the_versions_file_is_refused_with_words(
         except VersionsFileUnreadable:
             continue
         assert json.loads(path.read_bytes()) is not None or said == b"null"
+
+
+def read_pointer(keys: Path, said: bytes) -> release_pointer.Pointer | None:
+    try:
+        return release_pointer.read(said, "prod", keys)
+    except HostFault:
+        return None
+
+
+@LONG
+@given(words | pointers.map(lambda said: envelope(said, OTHER_KEY)), st.integers(0), st.binary(min_size=1, max_size=3))
+def test_whatever_lies_in_the_release_channel_unsigned_it_is_a_fault(
+    tmp_path: Path, said: bytes, at: int, other: bytes
+) -> None:
+    keys = write_key(tmp_path / "keys")
+    assert read_pointer(keys, said) is None
+    # One that was signed, with a few bytes that were not.
+    signed = envelope(payload())
+    at %= len(signed)
+    changed = signed[:at] + other + signed[at + len(other) :]
+    found = read_pointer(keys, changed)
+    assert found is None or json.loads(changed) == json.loads(signed)
+
+
+@LONG
+@given(pointers | anything)
+def test_whatever_the_release_channel_s_key_signed_it_is_a_pointer_of_one_form_or_a_fault(
+    tmp_path: Path, said: Any
+) -> None:
+    pointer = read_pointer(write_key(tmp_path / "keys"), envelope(said))
+    if pointer is None:
+        return
+    assert pointer.environment == "prod"
+    assert pointer.serial >= 1
+    assert 1 <= pointer.size <= release_pointer.LARGEST_BUNDLE
+    # It becomes the name of an object and of a directory.
+    assert release_pointer.is_release(pointer.version)
+    assert len(pointer.sha256) == 64
+    assert set(pointer.sha256) <= set("0123456789abcdef")
+    assert {type(pointer.expires), type(pointer.rollback), type(pointer.architecture)} == {float, bool, str}
