@@ -7,5 +7,7 @@ import os
 from hypothesis import settings
 
 settings.register_profile("desk", max_examples=15, deadline=None)
+# For what only looks at what a test reads.
+settings.register_profile("once", max_examples=1, deadline=None)
 settings.register_profile("full", max_examples=100, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("full" if os.environ.get("CI") else "desk"))
