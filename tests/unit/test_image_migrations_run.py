@@ -1,0 +1,75 @@
+"""A release's migrations are applied in order, each with its row, and none after one that fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from zmanim_host import migrations
+from zmanim_host.host import HostFault
+
+ONE, TWO, THREE = ("20260101000000_one.sql", "20260102000000_two.sql", "20260103000000_three.sql")
+
+
+class Database:
+    """psql as it answers: what was applied, and each call."""
+
+    def __init__(self, *applied: str, fails: str = "") -> None:
+        self.applied, self.fails = list(applied), fails
+        self.calls: list[tuple[str, ...]] = []
+
+    def psql(self, *arguments: str, timeout: float, input: str = "") -> str:
+        self.calls.append(arguments)
+        if "--single-transaction" not in arguments:
+            return "\n".join(self.applied)
+        assert input == migrations.ROW
+        if self.fails and any(self.fails in each for each in arguments):
+            raise HostFault("psql: exit code 3: syntax error")
+        self.applied.append(next(each for each in arguments if each.startswith("--set=version=")).rpartition("=")[2])
+        return ""
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    for name in (TWO, THREE, ONE):
+        (tmp_path / name).write_text("SELECT 1;")
+    return tmp_path
+
+
+def use(monkeypatch: pytest.MonkeyPatch, database: Database) -> Database:
+    monkeypatch.setattr(migrations, "psql", database.psql)
+    return database
+
+
+def test_what_is_pending_is_applied_in_order_each_with_its_row(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = use(monkeypatch, Database("20260101000000_one"))
+    assert migrations.migrate(release) == [TWO, THREE]
+    assert database.applied == ["20260101000000_one", "20260102000000_two", "20260103000000_three"]
+    for call, name in zip(database.calls[1:], (TWO, THREE), strict=True):
+        # The file, then the row, in one transaction.
+        assert call[:3] == ("--single-transaction", f"--file={release / name}", "--file=-")
+    assert migrations.migrate(release) == []
+
+
+def test_after_a_migration_that_fails_none_is_tried(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = use(monkeypatch, Database(fails="two"))
+    with pytest.raises(HostFault, match=rf"the migration {TWO} failed and was rolled back: psql: .*syntax error"):
+        migrations.migrate(release)
+    assert database.applied == ["20260101000000_one"]
+    assert not any(THREE in each for call in database.calls for each in call)
+
+
+def test_after_an_automatic_rollback_no_sql_is_run_and_what_is_left_is_named(
+    release: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = use(monkeypatch, Database("20260101000000_one", "20260102000000_two"))
+    assert migrations.migrate(release, may_change=False) == []
+    assert database.calls == [("--command=SELECT version FROM schema_migrations",)]
+    assert f"runs no SQL: {THREE}" in capsys.readouterr().err
+
+
+def test_a_release_without_migrations_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = use(monkeypatch, Database())
+    with pytest.raises(HostFault, match="the release is not whole"):
+        migrations.migrate(tmp_path)
+    assert database.calls == []
