@@ -2,138 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline import account, backups, machine, network
-from pipeline.aws import Clients
-from pipeline.image import VERIFIED_TAG
+from pipeline import machine, network
 from pipeline.machine import CommandNotRun, InstanceDied, NeverReady, NotLaunched
 from pipeline.network import AccountNotPrepared
 from pipeline.plan import Plan
-from pipeline.settings import Settings
-from pipeline.verify import ImageNotAvailable, NotVerified, VerifyResult, verify_ami
-from pipeline.version import parse
+from pipeline.verify import ImageNotAvailable, NotVerified, VerifyResult
 from support.digest import file_sha256
 from tests.unit import pipeline_cloud as cloud
-
-SHA = cloud.SHA
-HEALTH = {"data": {"status": "ok", "database": "ok", "version": "v1.2.3"}, "meta": {}}
-
-PROOF = json.dumps({"run": "20261124T030212Z-0a1b2c", "seconds": 4.5, "age": 9, "rows": 19, "keys": 2})
-
-
-def encoded(value: object) -> str:
-    return base64.b64encode(json.dumps(value).encode()).decode()
-
-
-def good_ready() -> dict[str, Any]:
-    return {
-        "ok": True,
-        "version": "v1.2.3",
-        "environment": "verify",
-        "binary_sha256": SHA,
-        "seconds": 6.1,
-        "checks": {
-            "postgresql": {"ok": True, "required": True, "detail": ""},
-            "metrics": {"ok": False, "required": False, "detail": "no agent"},
-        },
-        "health": HEALTH,
-    }
-
-
-def good_answers() -> dict[str, str]:
-    return {
-        "main-pid": "812",
-        "mapped": SHA,
-        "manifest": encoded({"version": "v1.2.3", "commit": cloud.COMMIT, "sha256": SHA}),
-        "current": "/opt/zmanim/releases/v1.2.3",
-        "baked": "/opt/zmanim/releases/v1.2.3",
-        "health-status": "200",
-        "health": encoded(HEALTH),
-        "kernel": "6.12.9",
-        "os": "Amazon Linux 2023",
-        "end": "",
-    }
-
-
-@dataclass
-class Stage:
-    """An account with an image, and how its instances behave."""
-
-    clients: Clients
-    root: Path
-    ami_id: str
-    ready: dict[str, Any] | None = field(default_factory=good_ready)
-    answers: dict[str, str] = field(default_factory=good_answers)
-    status: str = "Success"
-    proof: str = PROOF
-    proof_status: str = "Success"
-    on_console: Callable[[], None] = lambda: None
-    agent_after: int = 0
-    scripts: list[str] = field(default_factory=list)
-    launches: list[Mapping[str, Any]] = field(default_factory=list)
-
-    def console(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        self.on_console()
-        text = "[    0.0] booting\r\n"
-        if self.ready is not None:
-            text += f"zmanim-ready {json.dumps(self.ready)}\r\n"
-        return {"Output": base64.b64encode(text.encode()).decode()}
-
-    def send(self, request: Mapping[str, Any]) -> Mapping[str, Any] | str:
-        if self.agent_after > 0:
-            self.agent_after -= 1
-            return "InvalidInstanceId"
-        self.scripts.append("\n".join(cloud.json_body(request)["Parameters"]["commands"]))
-        return {"Command": {"CommandId": "0" * 36}}
-
-    def invocation(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self.scripts[-1] == backups.PROVE.rstrip("\n"):
-            return {
-                "Status": self.proof_status,
-                "StandardOutputContent": self.proof,
-                "StandardErrorContent": "the words of the unit",
-            }
-        text = "\n".join(f"{name} {value}" for name, value in self.answers.items())
-        return {"Status": self.status, "StandardOutputContent": text, "StandardErrorContent": "curl: (7)"}
-
-    def verify(self, **options: Any) -> VerifyResult | Plan:
-        return verify_ami(
-            self.clients, Settings(), root=self.root, pace=cloud.hurried(), **{"version": parse("v1.2.3"), **options}
-        )
-
-    def tag(self) -> str | None:
-        return cloud.image_tags(self.clients, self.ami_id).get(VERIFIED_TAG)
-
-    def report(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.root / f"build/verify/{self.ami_id}.json").read_text())
-        return content
+from tests.unit.pipeline_verify_stage import HEALTH, PROOF, SHA, Stage, encoded, staged
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    policies = tmp_path / "iam"
-    policies.mkdir()
-    (policies / "instance.json").write_text(
-        '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": "*"}]}'
-    )
-    with cloud.account() as clients:
-        account.apply(clients, account.plan(clients, "verify", policies=policies))
-        ami_id = cloud.make_image(clients, version="v1.2.3", commit=cloud.COMMIT, tree_digest=cloud.TREE)
-        made = Stage(clients, tmp_path, ami_id)
-        cloud.answer(clients.ec2, "GetConsoleOutput", made.console)
-        cloud.answer(clients.ssm, "SendCommand", made.send)
-        cloud.answer(clients.ssm, "GetCommandInvocation", made.invocation)
-        cloud.answer(clients.ec2, "RunInstances", lambda request: made.launches.append(request["body"]))
-        yield made
+    with staged(tmp_path) as prepared:
+        yield prepared
 
 
 def test_a_good_image_is_tagged_with_the_digest_of_its_report(stage: Stage) -> None:
