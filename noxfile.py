@@ -26,6 +26,9 @@ nox.options.default_venv_backend = "none"
 nox.options.sessions = ["verify", "gate-proof", "machines"]
 nox.options.parallel = os.cpu_count() or 1
 nox.options.stop_on_first_error = False
+# Where long sessions say how far they are: Nox itself shows a session's words when it has ended. Set once, by the Nox
+# that a person has started; those it starts for its sessions inherit it.
+os.environ.setdefault("NOX_PROGRESS", f"/proc/{os.getpid()}/fd/2")
 
 
 def _session(check: Check) -> None:

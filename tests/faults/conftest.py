@@ -5,3 +5,4 @@ from __future__ import annotations
 from tests.machines import conftest as machines
 
 images = machines.images
+pytest_runtest_logreport = machines.pytest_runtest_logreport

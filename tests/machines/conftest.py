@@ -19,8 +19,15 @@ from localcloud.authority import ensure_authority
 from localcloud.settings import BaseImage, CloudSettings
 from rehearsal.standin import build_tree
 from support.cache import user_cache
+from tests.machines import progress
 from tests.machines.image import ImageLab, image_cloud
 from tests.machines.lab import IMAGE, Lab
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Tell each outcome at once (progress.py)."""
+    if line := progress.told(report):
+        progress.tell(line)
 
 
 @pytest.fixture(scope="session")
