@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipeline import account, backups
 from pipeline.aws import Clients
 from pipeline.image import VERIFIED_TAG
@@ -129,3 +131,10 @@ def staged(directory: Path) -> Iterator[Stage]:
         cloud.answer(clients.ssm, "GetCommandInvocation", made.invocation)
         cloud.answer(clients.ec2, "RunInstances", lambda request: made.launches.append(request["body"]))
         yield made
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """Give a stage of the test's own; a module that imports it has the fixture."""
+    with staged(tmp_path) as prepared:
+        yield prepared

@@ -20,7 +20,7 @@ from pipeline.recovery import NotRecovered, Recovery, recovery_drill
 from pipeline.settings import Settings
 from pipeline.version import parse
 from tests.unit import pipeline_cloud as cloud
-from tests.unit.test_pipeline_verify import Stage, stage  # noqa: F401 - a fixture
+from tests.unit.pipeline_verify_stage import Stage, stage  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parents[2]
 RUN = "20261124T030212Z-0a1b2c"
