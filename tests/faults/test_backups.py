@@ -256,34 +256,6 @@ def test_two_at_once_are_one(patient: Patient, good: str) -> None:
     assert patient.backups.complete()[0]["run"] != good
 
 
-@pytest.mark.incident("the failure mails were rejected themselves, and nobody heard of it")
-def test_a_mail_that_ses_does_not_take_waits_and_is_sent_once(patient: Patient, good: str) -> None:
-    before = len(patient.mails())
-    patient.run("cp /etc/hosts /run/hosts; echo 127.0.0.9 email.eu-west-1.amazonaws.com >>/etc/hosts")
-    waiting = "ls /var/lib/zmanim-notices/waiting 2>/dev/null || true"
-    try:
-        with dying_dump(patient, 0, 1):
-            patient.backups.fail()
-            said = f"journalctl --no-pager --output=cat --unit=backup-notify@{UNIT}"
-            wait_for(lambda: "1 mails wait" in patient.run(said), 90, "a mail that waits")
-    finally:
-        patient.run("cat /run/hosts >/etc/hosts")
-    notify = f"backup-notify@{UNIT}.service"
-    wait_for(lambda: patient.images.active(patient.machine, notify)[notify] != "activating", 90, "the notice's end")
-    # Waiting is no failure: a failing notice would be one more alarm, about itself.
-    assert patient.images.active(patient.machine, notify)[notify] == "inactive"
-    assert len(patient.mails()) == before
-    patient.run("systemctl start backup-notify-retry")
-    assert patient.run(waiting) == ""
-    assert len(patient.mails()) == before + 1
-    # Within the hour the same unit is counted and not mailed about again.
-    with dying_dump(patient, 0, 1):
-        patient.backups.fail()
-    wait_for(lambda: '"withheld": 1' in patient.run("cat /var/lib/zmanim-notices/told-*"), 60, "the count")
-    assert len(patient.mails()) == before + 1
-    patient.backups.succeed()
-
-
 @pytest.mark.incident("one snapshot dated in the future outlived and hid all that followed")
 def test_a_run_from_the_future_is_told_of_and_hides_nothing(patient: Patient, good: str) -> None:
     system = patient.backups.complete()[0]["system"]
