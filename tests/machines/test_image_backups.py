@@ -88,9 +88,9 @@ def test_another_machine_has_every_row_role_geometry_vector_key_and_expiry_back(
     assert "adopted: " in said
     other.succeed()
     assert "are of cluster" in source.fail()
-    images.terminate(other.machine)
     images.task("backup.adopt", "--instance", source.machine)
     source.succeed()
+    images.terminate(other.machine)
 
 
 def test_a_drill_restores_beside_what_is_live_and_tells_how_long_it_took(images: ImageLab, source: Backups) -> None:
