@@ -20,7 +20,7 @@ SCRIPT = """\
 set -eu
 systemctl stop restic-backup.timer backup-drill.timer zmanim-api.service
 /opt/zmanim/restore.sh --latest --replace --yes --json >/run/zmanim/recovery.json
-systemctl start zmanim-api.service
+systemctl start zmanim-api.service restic-backup.timer backup-drill.timer
 systemctl restart zmanim-ready.service
 cat /run/zmanim/recovery.json
 """
