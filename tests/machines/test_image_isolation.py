@@ -25,7 +25,6 @@ with concurrent.futures.ThreadPoolExecutor(4) as pool:
 # What an instance of ENV may do with what is its own; the same of another environment it may not.
 OWN = (
     "ssm get-parameters-by-path --path /zmanim/ENV/ --with-decryption",
-    "ssm get-parameter --name /zmanim/ENV/jwt-secret --with-decryption",
     "s3api list-objects-v2 --bucket zmanim-backups-ENV",
     "s3api put-object --bucket zmanim-backups-ENV --key restic/probe --body /etc/os-release",
     "s3api get-object --bucket zmanim-backups-ENV --key restic/kept /dev/null",
@@ -39,6 +38,8 @@ NEVER = (
     "ssm put-parameter --overwrite --type SecureString --name /zmanim/ENV/jwt-secret --value guessed",
     "sts assume-role --role-session-name probe --role-arn arn:aws:iam::123456789012:role/zmanim-ENV-instance",
     "ssm get-parameters-by-path --path /zmanim/ --recursive",
+    # Its own it reads by their path; nothing of it asks for one alone.
+    "ssm get-parameter --name /zmanim/ENV/jwt-secret --with-decryption",
 )
 OTHER = "prod"
 DENIED = ("AccessDenied", "AccessDeniedException", "403")
