@@ -37,7 +37,7 @@ def user_data(url: str, units: str) -> str:
     """Return the script that makes a stock base what the image is, at boot, from the archive at `url`."""
     return f"""#!/bin/bash
 set -o errexit -o nounset -o pipefail
-export STAGING={_STAGING} IMAGE_VERSION={VERSION}
+export STAGING={_STAGING} IMAGE_VERSION={VERSION} RELEASE_KEYS=none
 mkdir --parents "$STAGING/package-cache"
 curl --fail --silent --show-error --retry 5 --retry-all-errors '{url}' | tar --extract --gzip --directory="$STAGING"
 bash "$STAGING/scripts/run-steps.sh" {_STEPS}
