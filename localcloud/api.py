@@ -23,9 +23,13 @@ StartResponse = Callable[..., Any]
 _JSON_CODE = re.compile(r'"(?:__type|code)"\s*:\s*"(?:[^"#]*#)?([^"]+)"')
 
 
+class _NoSuchService(Exception):
+    """moto has no service for the address that was asked."""
+
+
 def _create_backend_app(service: Any) -> Any:
     if service is None:
-        raise NotImplementedError("there is no such service in it")
+        raise _NoSuchService("there is no such service in it")
     return create_backend_app(service)
 
 
@@ -59,7 +63,7 @@ class Api:
             body = _send(refused, environ, capture) if refused else b"".join(self._moto(environ, capture))
             if not refused and _is_no_answer(captured[0], captured[1], body):
                 failure = f"The local cloud does not emulate {asked.service} {asked.operation}"
-        except NotImplementedError as error:
+        except (NotImplementedError, _NoSuchService) as error:  # the first is moto's signal for what it lacks
             failure = f"The local cloud does not emulate {asked.service} {asked.operation}: {error}"
         except Exception as error:
             log.exception("%s %s", asked.service, asked.operation)

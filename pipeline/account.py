@@ -118,7 +118,7 @@ def _bucket(clients: Clients, role: str, environment: str, account: str) -> Iter
     if not exists:
         yield Change("create", f"bucket {name}", "there is none", lambda c: _create_bucket(c, name))
     s3 = clients.s3
-    if not exists or _setting(
+    if not exists or aws.unless_absent(
         lambda: s3.get_bucket_encryption(Bucket=name), "ServerSideEncryptionConfigurationNotFoundError"
     ) in (None, {}):
         yield Change(
@@ -132,7 +132,7 @@ def _bucket(clients: Clients, role: str, environment: str, account: str) -> Iter
                 },
             ),
         )
-    blocked = exists and _setting(
+    blocked = exists and aws.unless_absent(
         lambda: s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"],
         "NoSuchPublicAccessBlockConfiguration",
     )
@@ -180,15 +180,6 @@ def _create_bucket(clients: Clients, name: str) -> None:
     else:
         where: BucketLocationConstraintType = clients.region  # type: ignore[assignment]  # any region's name
         clients.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": where})
-
-
-def _setting(read: Callable[[], object], absent: str) -> object | None:
-    try:
-        return read()
-    except botocore.exceptions.ClientError as error:
-        if aws.error_code(error) != absent:
-            raise
-        return None
 
 
 def _secrets(clients: Clients, environment: str) -> Iterator[Change]:

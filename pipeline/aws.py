@@ -191,6 +191,19 @@ def error_code(error: botocore.exceptions.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def unless_absent(read: Callable[[], object], code: str) -> object | None:
+    """Return what `read` finds, or None when AWS answers with the `code` for a setting that was never made.
+
+    Raises botocore's errors.
+    """
+    try:
+        return read()
+    except botocore.exceptions.ClientError as error:
+        if error_code(error) != code:
+            raise
+        return None
+
+
 def _unanswered(doing: str, error: botocore.exceptions.BotoCoreError) -> Fault:
     if isinstance(error, _MISSING):
         return CredentialsMissing(

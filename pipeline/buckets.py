@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-import botocore.exceptions
-
 from pipeline import aws
 from pipeline.aws import Clients
 
@@ -30,13 +28,13 @@ def plan(clients: Clients, name: str, *, exists: bool, backups: bool, passing: b
     Raises botocore's errors.
     """
     s3 = clients.s3
-    policy = exists and _read(lambda: s3.get_bucket_policy(Bucket=name)["Policy"], "NoSuchBucketPolicy")
+    policy = exists and aws.unless_absent(lambda: s3.get_bucket_policy(Bucket=name)["Policy"], "NoSuchBucketPolicy")
     wanted = tls_only(name)
     if not policy or json.loads(str(policy)) != wanted:
         put = partial(_put_policy, name=name, policy=wanted)
         yield "restrict", f"bucket {name}", "it would be spoken to without TLS", put
     if backups:
-        rules = exists and _read(
+        rules = exists and aws.unless_absent(
             lambda: s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"], "NoSuchLifecycleConfiguration"
         )
         lifecycle = lifecycle_rules(passing=passing)
@@ -82,15 +80,6 @@ def lifecycle_rules(*, passing: bool) -> list[LifecycleRuleUnionTypeDef]:
 
 def _plain(rules: object) -> object:
     return json.loads(json.dumps(rules, sort_keys=True))
-
-
-def _read(read: Callable[[], object], absent: str) -> object | None:
-    try:
-        return read()
-    except botocore.exceptions.ClientError as error:
-        if aws.error_code(error) != absent:
-            raise
-        return None
 
 
 def _put_policy(clients: Clients, name: str, policy: dict[str, object]) -> None:

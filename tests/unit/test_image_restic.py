@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import pytest
 from zmanim_host import restic
@@ -130,8 +131,8 @@ def test_a_failed_command_is_a_fault_with_its_own_words(fake: Fake) -> None:
 
 
 def test_a_file_is_read_to_its_end_or_it_is_a_fault(fake: Fake) -> None:
-    def whole(process: object) -> None:
-        got.append(process.stdout.read())  # type: ignore[attr-defined]
+    def whole(stream: IO[bytes]) -> None:
+        got.append(stream.read())
 
     got: list[bytes] = []
     fake(dump="echo content")

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import IO
 
 from zmanim_host import metrics, restic, retention, servers
 from zmanim_host.backup_record import (
@@ -151,7 +152,8 @@ def back_up_redis(repo: Repository, file: Path, work: Path = WORK) -> None:
     """Keep an RDB file that Redis has written, if it is whole."""
     begun = read_begun(work)
     keys = servers.rdb_keys(file)
-    digest = sha256(file)
+    with file.open("rb") as stream:
+        digest = sha256(stream)
     stored = restic.store(repo, tags(begun, "redis"), name=str(file), file=file)
     restic.read_into(repo, stored.snapshot, str(file), check_digest(digest))
     part = RedisPart(stored.snapshot, stored.bytes, digest, keys.lasting, keys.expiring)
@@ -164,9 +166,9 @@ def tags(begun: Begun, part: str) -> list[str]:
     return [f"run:{begun.run}", f"part:{part}"]
 
 
-def read_dump_through(process: subprocess.Popen[bytes]) -> None:
+def read_dump_through(dump: IO[bytes]) -> None:
     """Have pg_restore read a dump to its end; --list would look at its beginning only. Raises HostFault."""
-    done = subprocess.run(["pg_restore", "--file=/dev/null"], stdin=process.stdout, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(["pg_restore", "--file=/dev/null"], stdin=dump, stderr=subprocess.PIPE, check=False)
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip()[-1000:]
         raise HostFault(f"the dump in the repository can't be read to its end: {said}")
@@ -178,26 +180,21 @@ def check_globals(text: str) -> None:
         raise HostFault(f"the roles in the repository are not whole: they lack {GLOBALS_END!r}")
 
 
-def check_digest(expected: str) -> Callable[[subprocess.Popen[bytes]], None]:
+def check_digest(expected: str) -> Callable[[IO[bytes]], None]:
     """Return what raises HostFault unless it is given a file of that SHA-256."""
 
-    def consume(process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout
-        digest = hashlib.sha256()
-        for block in iter(lambda: process.stdout.read(1 << 20), b""):  # type: ignore[union-attr]  # asserted above
-            digest.update(block)
-        if digest.hexdigest() != expected:
+    def consume(stream: IO[bytes]) -> None:
+        if sha256(stream) != expected:
             raise HostFault("Redis's file in the repository is not what was written there")
 
     return consume
 
 
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256."""
+def sha256(stream: IO[bytes]) -> str:
+    """Return the SHA-256 of what is left in a stream."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
+    for block in iter(lambda: stream.read(1 << 20), b""):
+        digest.update(block)
     return digest.hexdigest()
 
 

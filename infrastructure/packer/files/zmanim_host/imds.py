@@ -32,11 +32,8 @@ class Imds:
 
         Raises HostFault when the service does not answer or refuses.
         """
-        request = urllib.request.Request(  # noqa: S310 - the endpoint is http by nature and comes from root's unit
-            f"{self.endpoint}/latest/{path}", headers={"X-aws-ec2-metadata-token": self.token}
-        )
         try:
-            return _read(request)
+            return _ask("GET", f"{self.endpoint}/latest/{path}", {"X-aws-ec2-metadata-token": self.token})
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
@@ -59,15 +56,11 @@ def connect(
     Raises HostFault when there is none by then, or at once when the service refuses.
     """
     endpoint = (endpoint or os.environ.get(ENDPOINT_VARIABLE) or ENDPOINT).rstrip("/")
-    request = urllib.request.Request(  # noqa: S310 - as above
-        f"{endpoint}/latest/api/token",
-        method="PUT",
-        headers={"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)},
-    )
+    lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)}
     deadline = clock() + wait
     while True:
         try:
-            return Imds(endpoint, _read(request))
+            return Imds(endpoint, _ask("PUT", f"{endpoint}/latest/api/token", lifetime))
         except urllib.error.HTTPError as error:
             if error.code < 500:
                 raise HostFault(
@@ -95,7 +88,9 @@ def instance_tag(imds: Imds, name: str) -> str | None:
     return value
 
 
-def _read(request: urllib.request.Request) -> str:
+def _ask(method: str, url: str, headers: dict[str, str]) -> str:
+    # http by nature, and the address comes from root's unit.
+    request = urllib.request.Request(url, method=method, headers=headers)  # noqa: S310
     with _OPENER.open(request, timeout=5) as answer:
         body: bytes = answer.read()
     return body.decode("utf-8")

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from zmanim_host.host import RUN, HostFault, log, run, write_whole
+from zmanim_host.vault import FIXED
 
 SPOOL = Path("/var/lib/zmanim-notices")
 BAKED = Path("/opt/zmanim/baked")
@@ -122,8 +123,8 @@ def secret_values(directory: Path) -> set[str]:
     return {value for value in found if len(value) >= SHORTEST} - _HARMLESS
 
 
-# What api.env holds beside secrets: the mail would be full of holes.
-_HARMLESS = {"production", "0.0.0.0", "postgres://zmanim@/zmanim?host=/run/postgresql", "default", "zmanim", "backup"}  # noqa: S104 - no address is bound
+# What these files hold beside secrets: the mail would be full of holes.
+_HARMLESS = {*FIXED.values(), "default", "zmanim", "backup"}
 
 
 def redact(text: str, values: Iterable[str]) -> str:

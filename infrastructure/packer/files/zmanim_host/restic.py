@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from zmanim_host.host import HostFault, log, run
@@ -271,8 +272,8 @@ def read(repo: Repository, snapshot: str, path: str) -> str:
     return restic(repo, "dump", "--no-lock", snapshot, path, timeout=600).stdout
 
 
-def read_into(repo: Repository, snapshot: str, path: str, consume: Callable[[subprocess.Popen[bytes]], None]) -> None:
-    """Give a file of a snapshot to `consume`, by the stdout of restic's process; HostFault unless both end well.
+def read_into(repo: Repository, snapshot: str, path: str, consume: Callable[[IO[bytes]], None]) -> None:
+    """Give a file of a snapshot to `consume`, as a stream; HostFault unless restic ends well, and `consume`.
 
     restic's end is looked at even when `consume` has failed: it may be the reason.
     """
@@ -283,7 +284,7 @@ def read_into(repo: Repository, snapshot: str, path: str, consume: Callable[[sub
         assert process.stderr
         fault: HostFault | None = None
         try:
-            consume(process)
+            consume(process.stdout)
         except HostFault as error:
             fault = error
         process.stdout.close()

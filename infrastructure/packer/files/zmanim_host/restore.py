@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from zmanim_host import backup, metrics, replace, restic, retention, scratch, servers
 from zmanim_host.backup_record import TIME, CompletionRecord, from_json
@@ -109,16 +111,16 @@ def fill_postgresql(repo: Repository, record: CompletionRecord, server: Server) 
         log(f"restored the database {part.name}")
 
 
-def load_dump(server: Server) -> Callable[[subprocess.Popen[bytes]], None]:
+def load_dump(server: Server) -> Callable[[IO[bytes]], None]:
     """Return what makes a database of a dump, with its own properties, and stops at the first error."""
     command = ["pg_restore", "--exit-on-error", "--clean", "--if-exists", "--create", "--no-password"]
     # From another database than the one that is made anew, even when that is `postgres`.
     command += servers.connection(server, "template1")
 
-    def consume(process: subprocess.Popen[bytes]) -> None:
+    def consume(dump: IO[bytes]) -> None:
         done = subprocess.run(
             command,
-            stdin=process.stdout,
+            stdin=dump,
             stderr=subprocess.PIPE,
             user=server.user,
             extra_groups=[] if server.user else None,
@@ -150,14 +152,14 @@ def compare_postgresql(record: CompletionRecord, server: Server) -> list[str]:
 def fetch_redis(repo: Repository, record: CompletionRecord, place: Path) -> None:
     """Write a run's RDB file to `place`. Raises HostFault."""
 
-    def consume(process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout
+    def consume(stream: IO[bytes]) -> None:
         with place.open("wb") as file:
-            for block in iter(lambda: process.stdout.read(1 << 20), b""):  # type: ignore[union-attr]  # asserted above
-                file.write(block)
+            shutil.copyfileobj(stream, file)
 
     restic.read_into(repo, record.redis.snapshot, str(backup.WORK / "redis.rdb"), consume)
-    if backup.sha256(place) != record.redis.sha256:
+    with place.open("rb") as file:
+        digest = backup.sha256(file)
+    if digest != record.redis.sha256:
         raise HostFault("Redis's file in the repository is not the one that the record is about")
 
 

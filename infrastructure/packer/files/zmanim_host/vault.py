@@ -14,15 +14,19 @@ from zmanim_host.parameters import API_VARIABLES, fetch_required
 # What the API may do in Redis: everything with its data, nothing with the server.
 API_COMMANDS = "+@all -@admin -@dangerous"
 DATABASE_URL = "postgres://zmanim@/zmanim?host=/run/postgresql"
+# What the API is told that no parameter holds, and everybody may know.
+FIXED = {
+    "ENVIRONMENT": "production",
+    "HOST": "0.0.0.0",  # noqa: S104 - meant: the API is what this machine is there to serve
+    "PORT": "8080",
+    "DATABASE_URL": DATABASE_URL,
+}
 
 
 def api_environment(values: Mapping[str, str]) -> dict[str, str]:
     """Return the API's whole environment from the parameters; a parameter that does not exist gives no variable."""
     environment = {
-        "ENVIRONMENT": "production",
-        "HOST": "0.0.0.0",  # noqa: S104 - meant: the API is what this machine is there to serve
-        "PORT": "8080",
-        "DATABASE_URL": DATABASE_URL,
+        **FIXED,
         "REDIS_URL": f"redis://zmanim:{url_part(values['redis-password'])}@127.0.0.1:6379/0",
     }
     for known in API_VARIABLES:
