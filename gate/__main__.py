@@ -12,8 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from gate import unit
-from gate.changed import changed_files, tests_of
+from gate.changed import changed_files
 from gate.checks import CHECKS
 from gate.finding import Finding, Level
 from support.process import interrupt_on_termination
@@ -27,17 +26,14 @@ def main() -> int:
     parser.add_argument("--changed", action="store_true", help="only what a change against main can affect")
     arguments = parser.parse_args()
     tree = Path()
+    check = CHECKS[arguments.check]
     if not arguments.changed:
-        return report(arguments.check, CHECKS[arguments.check].check(tree))
+        return report(check.name, check.check(tree))
     changed = changed_files(tree)
-    if not CHECKS[arguments.check].is_affected_by(changed):
-        print(f"{arguments.check}: no change can affect it")
+    if not check.is_affected_by(changed):
+        print(f"{check.name}: no change can affect it")
         return 0
-    if arguments.check == "unit":
-        only = tests_of(tree, changed)
-        print(f"unit: {len(only)} files of tests can see the change")
-        return report("unit", unit.check(tree, only) if only else [])
-    return report(arguments.check, CHECKS[arguments.check].check(tree))
+    return report(check.name, check.check_changed(tree, changed))
 
 
 def report(name: str, found: list[Finding]) -> int:

@@ -1,46 +1,9 @@
-"""What a change touches: the files that differ from where this branch left main, and the tests that can see them."""
+"""What a change touches: the files that differ from where this branch left main."""
 
 from __future__ import annotations
 
-import re
 import subprocess
-import sys
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-TESTS = Path("tests/unit")
-_PACKAGES = ("support", "toolchain", "pipeline", "localcloud", "rehearsal", "gate", "bench", "commands", "tests")
-_SHIPPED = Path("infrastructure/packer/files")
-# What every test stands on.
-_ALL = re.compile(r"pyproject\.toml|requirements\.txt|tests/conftest\.py|tests/(unit/)?__init__\.py")
-_OWN_PYTHON = rf"({'|'.join(_PACKAGES[:-1])})/.*\.py|tasks\.py"
-# What a test reads without naming each file of it: it lists a folder, or a module that it calls reads the file.
-# tests/gate/test_changed.py runs every test and sees that nothing is missing here.
-READS: Mapping[str, re.Pattern[str]] = {
-    name: re.compile(pattern)
-    for name, pattern in {
-        "test_contents": r"infrastructure/packer/|docs/.*\.json",
-        "test_contents_inventory": r"infrastructure/packer/|docs/.*\.json",
-        "test_github_workflows": r"\.github/workflows/",
-        "test_iam_policies": r"infrastructure/iam/",
-        "test_image_files": r"infrastructure/packer/",
-        "test_image_packages": r"infrastructure/packer/scripts/(lib\.sh|specs/)",
-        "test_image_release_bundle": r"tools/",
-        "test_parameter_table": r"infrastructure/packer/files/[^/]*\.service",
-        "test_pipeline_account": r"infrastructure/iam/",
-        "test_pipeline_backups": r"infrastructure/iam/",
-        "test_pipeline_binary": r"tools/",
-        "test_pipeline_bump": r"\.github/workflows/|infrastructure/packer/versions",
-        "test_pipeline_packer": r"tests/unit/packer_outputs/|infrastructure/packer/[^/]*\.hcl",
-        "test_pipeline_resolve": r"tests/unit/dnf_outputs/",
-        "test_pipeline_verify": r"pipeline/inspect\.sh",
-        "test_rehearsal_standin_debian": r"rehearsal/standin/",
-        "test_rehearsal_standin_packages": r"rehearsal/standin/",
-        "test_rehearsal_standin_rpms": r"rehearsal/standin/",
-        "test_tasks": _OWN_PYTHON,
-        "test_toolchain_go": r"tools/|toolchain/",
-    }.items()
-}
 
 
 def changed_files(tree: Path) -> list[str]:
@@ -54,63 +17,6 @@ def changed_files(tree: Path) -> list[str]:
     differing = _git(tree, "diff", "--name-only", "--no-renames", base.strip()).splitlines()
     new = _git(tree, "ls-files", "--others", "--exclude-standard").splitlines()
     return sorted({*differing, *new})
-
-
-def tests_of(tree: Path, changed: Iterable[str]) -> list[str]:
-    """Return the unit tests that a change of these files may turn: they import it, name it, or read it (READS)."""
-    names = list(changed)
-    tests = sorted(str(path.relative_to(tree)) for path in (tree / TESTS).glob("test_*.py"))
-    if any(_ALL.fullmatch(name) for name in names):
-        return tests
-    importers = _importers(tree, [name for name in names if name.endswith(".py")])
-    found = []
-    for test in tests:
-        text = (tree / test).read_text()
-        reads = READS.get(Path(test).stem)
-        if test in names or test in importers or any(_sees(text, reads, name) for name in names):
-            found.append(test)
-    return found
-
-
-def _sees(text: str, reads: re.Pattern[str] | None, name: str) -> bool:
-    if reads is not None and reads.match(name):
-        return True
-    path = Path(name)
-    if path.suffix == ".py" and not path.is_relative_to(_SHIPPED) and path.parts[0] in _PACKAGES:
-        return False  # who imports it is known exactly
-    return path.name in text
-
-
-def _importers(tree: Path, changed: list[str]) -> set[str]:
-    import grimp  # noqa: PLC0415 - noxfile.py imports this module for nothing but changed_files
-
-    modules = {_module(Path(name)) for name in changed}
-    if not modules:
-        return set()
-    before = list(sys.path)
-    sys.path[:0] = [str(tree), str(tree / _SHIPPED)]
-    try:
-        graph = grimp.build_graph(
-            *(name for name in _PACKAGES if (tree / name).is_dir()), "zmanim_host", cache_dir=None
-        )
-    finally:
-        sys.path[:] = before
-    for module in graph.modules:
-        # Whoever imports a module runs the packages that it is in, and what those import.
-        package = module.rpartition(".")[0]
-        if package in graph.modules:
-            graph.add_import(importer=module, imported=package)
-    found = {f"{name.replace('.', '/')}.py" for name in modules}
-    for module in modules & graph.modules:
-        found |= {f"{name.replace('.', '/')}.py" for name in graph.find_downstream_modules(module)}
-    return found
-
-
-def _module(path: Path) -> str:
-    if path.is_relative_to(_SHIPPED):
-        path = path.relative_to(_SHIPPED)
-    parts = path.with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def _git(tree: Path, *arguments: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ _PYTHON = r".*\.py$"
 class Check:
     """One check: its module `gate.NAME` has `check(tree) -> list[Finding]`.
 
+    Where a change of some files is looked at in less than everything, it has `check_changed(tree, changed)` besides.
     `proves` are the points of the definition of done that it proves. `touched_by` matches the files whose change it may
     answer differently to.
     """
@@ -38,6 +39,12 @@ class Check:
         """Return its function; only now its module is loaded, with what that needs."""
         function: Callable[[Path], list[Finding]] = importlib.import_module(f"gate.{self.name}").check
         return function
+
+    def check_changed(self, tree: Path, changed: Sequence[str]) -> list[Finding]:
+        """Return what it finds where only what a change of these files can affect is asked for."""
+        less: Callable[[Path, Sequence[str]], list[Finding]] | None
+        less = getattr(importlib.import_module(f"gate.{self.name}"), "check_changed", None)
+        return less(tree, changed) if less else self.check(tree)
 
     @property
     def title(self) -> str:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from gate import changed
+from gate import selection
 from gate.finding import files
 
 ROOT = Path(__file__).parents[2]
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.gate.reads")
-TESTS = sorted(path.stem for path in (ROOT / changed.TESTS).glob("test_*.py"))
+TESTS = sorted(path.stem for path in (ROOT / selection.TESTS).glob("test_*.py"))
 
 
 @cache
@@ -27,7 +27,7 @@ def tracked() -> frozenset[str]:
 
 @cache
 def selected_by(name: str) -> frozenset[str]:
-    return frozenset(Path(test).stem for test in changed.tests_of(ROOT, [name]))
+    return frozenset(Path(test).stem for test in selection.tests_of(ROOT, [name]))
 
 
 @pytest.mark.parametrize("test", TESTS)
@@ -35,7 +35,7 @@ def test_a_change_of_any_file_that_a_test_reads_selects_it(test: str, tmp_path: 
     report = tmp_path / "reads.json"
     # In a process of its own: what another test has imported or kept would not be read again.
     done = subprocess.run(
-        [*PYTEST, str(changed.TESTS / f"{test}.py")],
+        [*PYTEST, str(selection.TESTS / f"{test}.py")],
         cwd=ROOT,
         env={**os.environ, "READS_REPORT": str(report), "HYPOTHESIS_PROFILE": "once"},
         capture_output=True,
@@ -52,7 +52,7 @@ def test_a_change_of_any_file_that_a_test_reads_selects_it(test: str, tmp_path: 
         for (folder, suffix), count in kinds.items()
         if count > 1 and folder in told["listed"] and suffix != ".py"
     }
-    assert f"{changed.TESTS / test}.py" in read
+    assert f"{selection.TESTS / test}.py" in read
     left_out = {name for name in read | new if test not in selected_by(name)}
     assert left_out == set()
 
