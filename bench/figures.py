@@ -11,15 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-UNIT = "seconds"
-
 
 @dataclass(frozen=True)
 class Series:
-    """One thing that was measured: its value in every run (seconds, in the order of the runs; never empty)."""
+    """One thing that was measured: its value in every run (in the order of the runs; never empty).
+
+    A name that ends with (MB) is of megabytes, any other of seconds.
+    """
 
     name: str
     values: tuple[float, ...]
+
+    @property
+    def unit(self) -> str:
+        """What the values are."""
+        return "MB" if self.name.endswith("(MB)") else "seconds"
 
     @property
     def median(self) -> float:
@@ -34,7 +40,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times slower `slow` is than `fast` (medians), and what it is hoped to be, in words."""
+    """How many times more one series is than another (medians), and what it is hoped to be, in words."""
 
     name: str
     value: float
@@ -84,12 +90,12 @@ def ratio(found: Sequence[Series], slow: str, fast: str, goal: str = "") -> Rati
 def rows(report: Report) -> list[Row]:
     """Return the report as lines of a table, ratios last."""
     timed = [
-        Row(report.name, each.name, len(each.values), f"{each.median:.2f}", f"{each.p95:.2f}", UNIT)
+        Row(report.name, each.name, len(each.values), f"{each.median:.2f}", f"{each.p95:.2f}", each.unit)
         for each in report.series
     ]
     compared = [
         Row(
-            report.name, each.name, 0, f"{each.value:.1f}", "", "times" + (f" (goal: {each.goal})" if each.goal else "")
+            report.name, each.name, 0, f"{each.value:.2f}", "", "times" + (f" (goal: {each.goal})" if each.goal else "")
         )
         for each in report.ratios
     ]
@@ -100,12 +106,11 @@ def as_json(report: Report) -> str:
     """Return the text of the report's file."""
     told = {
         "name": report.name,
-        "unit": UNIT,
         "at": report.at,
         "commit": report.commit,
         "machine": report.machine,
         "series": {
-            each.name: {"values": each.values, "median": round(each.median, 3), "p95": each.p95}
+            each.name: {"unit": each.unit, "values": each.values, "median": round(each.median, 3), "p95": each.p95}
             for each in report.series
         },
         "ratios": {each.name: {"value": each.value, "goal": each.goal} for each in report.ratios},

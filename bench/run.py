@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import bake, boot, figures, gate, host, install_at_boot, rehearsals
+from bench import backup, bake, boot, figures, gate, host, install_at_boot, rehearsals
 from bench.figures import Ratio, Report, Series
 from bench.lab import Lab, lab
 from pipeline import provenance
@@ -48,6 +48,9 @@ BENCHMARKS = {
         install_at_boot.ratios,
     ),
     "bake": Benchmark(3, bake.NOTES, lambda _root, cloud, runs: bake.measure(cloud(), runs)),
+    "backup": Benchmark(
+        3, backup.NOTES, lambda _root, cloud, runs: backup.measure(cloud(), runs), ratios=backup.ratios
+    ),
     "gate": Benchmark(3, gate.NOTES, lambda root, _cloud, runs: gate.measure(root, runs)),
     "rehearsal": Benchmark(3, rehearsals.NOTES, lambda root, _cloud, runs: rehearsals.measure(root, runs)),
 }

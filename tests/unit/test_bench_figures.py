@@ -53,8 +53,7 @@ def test_the_file_holds_every_value_and_what_it_was_measured_on(tmp_path: Path) 
     path = figures.write(report(), tmp_path / "bench")
     told = json.loads(path.read_text())
     assert path.name == "boot.json"
-    assert told["unit"] == "seconds"
-    assert told["series"]["slow"] == {"values": [12.0, 16.0, 20.0], "median": 16.0, "p95": 20.0}
+    assert told["series"]["slow"] == {"unit": "seconds", "values": [12.0, 16.0, 20.0], "median": 16.0, "p95": 20.0}
     assert told["ratios"]["slow / fast"] == {"value": 8.0, "goal": "at least 6"}
     assert told["machine"] == {"processors": 2}
     assert told["at"].startswith("2026-")
@@ -66,6 +65,13 @@ def test_the_table_ends_with_the_ratios_and_their_goal() -> None:
     assert [row.measured for row in rows] == ["fast", "slow", "slow / fast"]
     assert rows[0].runs == 3
     assert rows[-1].unit == "times (goal: at least 6)"
+
+
+def test_megabytes_are_called_that_in_the_file_and_in_the_table(tmp_path: Path) -> None:
+    found = report(series=(Series("stored (MB)", (120.0,)), Series("dump", (2.0,))), ratios=())
+    told = json.loads(figures.write(found, tmp_path).read_text())
+    assert [each["unit"] for each in told["series"].values()] == ["MB", "seconds"]
+    assert [row.unit for row in figures.rows(found)] == ["MB", "seconds"]
 
 
 def test_missing_a_goal_fails_nothing() -> None:

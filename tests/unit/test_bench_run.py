@@ -43,7 +43,7 @@ def replace(
 
 
 def test_everything_runs_unless_something_is_named() -> None:
-    assert run.chosen([]) == ["boot", "install-at-boot", "bake", "gate", "rehearsal"]
+    assert run.chosen([]) == ["boot", "install-at-boot", "bake", "backup", "gate", "rehearsal"]
     assert run.chosen(["rehearsal", "boot"]) == ["boot", "rehearsal"]
 
 
@@ -81,7 +81,7 @@ def test_benchmarks_share_one_cloud_and_a_rehearsal_runs_without_it(
     for name in BENCHMARKS:
         replace(monkeypatch, name, measure(name, needs=name not in {"gate", "rehearsal"}))
     rows = run.bench(tmp_path, tmp_path, tmp_path, runs=3)
-    assert events == ["up", "boot 3", "install-at-boot 3", "bake 3", "down", "gate 3", "rehearsal 3"]
+    assert events == ["up", "boot 3", "install-at-boot 3", "bake 3", "backup 3", "down", "gate 3", "rehearsal 3"]
     assert [row.benchmark for row in rows] == list(BENCHMARKS)
     told = json.loads((tmp_path / "build/bench/bake.json").read_text())
     assert told["series"]["x"]["values"] == [1.0, 1.0, 1.0]
