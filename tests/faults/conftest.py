@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tests.faults import patient as patients
 from tests.machines import conftest as machines
 
 images = machines.images
+patient, good = patients.patient, patients.good
 pytest_runtest_logreport = machines.pytest_runtest_logreport

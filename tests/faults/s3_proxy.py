@@ -1,0 +1,70 @@
+"""S3 as it can be on a bad day: a proxy in the machine, in front of the cloud's S3, whose mood is in a file.
+
+Usage: s3_proxy.py UPSTREAM PEM MODE. `ok` passes everything on, `slow` after half a second, `denied` answers 403 as S3
+does, `away` closes the connection and leaves a file MODE.refused. The mode is read anew for each request.
+"""
+
+import http.client
+import http.server
+import ssl
+import sys
+import time
+from pathlib import Path
+
+UPSTREAM, PEM, MODE = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+REFUSED = Path(f"{MODE}.refused")
+REFUSED.unlink(missing_ok=True)
+DENIED = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
+TRUSTING = ssl._create_unverified_context()
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        mode = MODE.read_text().strip()
+        if mode == "away":
+            self.close_connection = True
+            REFUSED.touch()
+            return
+        if mode == "denied":
+            self.reply(403, [("Content-Type", "application/xml")], DENIED)
+            return
+        if mode == "slow":
+            time.sleep(0.5)
+        upstream = http.client.HTTPSConnection(UPSTREAM, 443, context=TRUSTING, timeout=60)
+        upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            upstream.putheader(name, value)
+        upstream.endheaders(body)
+        answer = upstream.getresponse()
+        content = answer.read()
+        headers = [pair for pair in answer.getheaders() if pair[0].lower() not in {"connection", "transfer-encoding"}]
+        self.reply(answer.status, headers, content)
+        upstream.close()
+
+    def reply(self, status: int, headers: "list[tuple[str, str]]", content: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() != "content-length" or self.command == "HEAD":
+                self.send_header(name, value)
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+for method in ("GET", "PUT", "POST", "HEAD", "DELETE"):
+    setattr(Proxy, f"do_{method}", Proxy.pass_on)
+
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 443), Proxy)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(PEM)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
