@@ -58,9 +58,9 @@ def rehearse(
     **JSON,
 )
 def bench(_context: Context, only: list[str] | None = None, runs: int = 0, json: bool = False) -> None:
-    """Time boots, bakes and rehearsals on a local cloud, and write build/bench/NAME.json. Needs root; takes a while.
+    """Time boots, bakes, backups and rehearsals on a local cloud, and write build/bench/NAME.json. Needs root.
 
-    Starts a cloud of its own and takes it down. Nothing fails for being slow.
+    Takes a while. Starts a cloud of its own and takes it down. Nothing fails for being slow.
     """
     show(benching.bench(ROOT, user_cache(), cloud.STATE, only=only or (), runs=runs), json)
 
