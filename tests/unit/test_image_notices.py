@@ -121,3 +121,23 @@ def test_the_spool_ends_somewhere(tmp_path: Path) -> None:
     sent: list[str] = []
     assert flush(tmp_path, lambda notice: sent.append(notice.subject), notices.STALE + 20) == 0
     assert sent[0] == "20"
+
+
+@pytest.mark.incident("journald did not know any more whose last words they were, and the mail lacked the reason")
+def test_the_journal_is_asked_by_the_unit_s_name_from_the_failed_start_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "journalctl"
+    told = '{"__REALTIME_TIMESTAMP": "1795547680400881"}'
+    fake.write_text(
+        f"#!/bin/sh\ncase $* in *' INVOCATION_ID=abcd') echo '{told}'; echo '{{}}';; *) echo \"$@\";; esac\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    asked = notices.last_lines(FAILED).split()
+    assert {"--unit=restic-backup.service", "--since=@1795547680.400881"} <= set(asked)
+    assert not any("INVOCATION" in word for word in asked)
+    unknown = Failure("a.service", "unknown", "unknown", "unknown", "", 0.0)
+    assert not any(word.startswith("--since") for word in notices.last_lines(unknown).split())
+    fake.write_text("#!/bin/sh\necho broken >&2; exit 1\n")
+    assert notices.last_lines(FAILED).startswith("(the journal can't be read: ")

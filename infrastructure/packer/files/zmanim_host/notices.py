@@ -158,14 +158,19 @@ Its last lines in the journal (more: journalctl --unit {failed.unit}):
 
 def last_lines(failed: Failure) -> str:
     """Return the journal's last lines of what failed; that there are none is no reason not to write."""
-    which = [f"_SYSTEMD_INVOCATION_ID={failed.invocation}", "+", f"INVOCATION_ID={failed.invocation}"]
-    if not failed.invocation:
-        which = [f"--unit={failed.unit}"]
-    command = ["journalctl", "--no-pager", "--all", f"--lines={LINES}", "--output=short-iso", "--utc", *which]
+    command = ["journalctl", "--no-pager", "--all", f"--lines={LINES}", "--output=short-iso", "--utc"]
     try:
-        return run(command, timeout=30).stdout.rstrip()
+        return run([*command, f"--unit={failed.unit}", *_since(failed)], timeout=30).stdout.rstrip()
     except HostFault as fault:
         return f"(the journal can't be read: {fault})"
+
+
+def _since(failed: Failure) -> list[str]:
+    # Not by the invocation itself: when journald comes to a process's last words, mostly the reason, that may be gone;
+    # such a line has its unit, and no invocation. systemd's own lines about the unit always have it.
+    command = ["journalctl", "--no-pager", "--output=json", f"INVOCATION_ID={failed.invocation}"]
+    first = run(command, timeout=30).stdout.partition("\n")[0] if failed.invocation else ""
+    return [f"--since=@{int(json.loads(first)['__REALTIME_TIMESTAMP']) / 1e6:.6f}"] if first else []
 
 
 # ---- The spool ----
