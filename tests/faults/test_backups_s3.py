@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.patient import POINTS, S3, Patient, dying_dump, go_on, held
+from tests.faults.patient import NOTICE, POINTS, S3, Patient, dying_dump, go_on, held
 from tests.machines.backups import UNIT, restic_script
 from tests.machines.lab import wait_for
 
@@ -26,8 +26,8 @@ def named(patient: Patient, address: str, *names: str) -> Iterator[None]:
 
 
 def s3_names(patient: Patient) -> tuple[str, str]:
-    """Return S3's name, and the bucket's own, by which restic asks."""
-    return S3, f"{patient.bucket}.{S3}"
+    """Return S3's name, and the one that restic asks by: the bucket's own, for IPv4 and IPv6."""
+    return S3, f"{patient.bucket}.{S3.replace('s3.', 's3.dualstack.', 1)}"
 
 
 @contextmanager
@@ -150,14 +150,13 @@ def test_a_flipped_byte_is_found_within_four_weeks_and_by_whoever_restores_it(pa
 
 @pytest.mark.incident("the failure mails were rejected themselves, and nobody heard of it")
 def test_a_mail_that_ses_does_not_take_waits_and_is_sent_once(patient: Patient, good: str) -> None:
-    notify = f"backup-notify@{UNIT}.service"
     with named(patient, "127.0.0.9", "email.eu-west-1.amazonaws.com"), dying_dump(patient, 0, 1):
         patient.backups.fail()
-        said = f"journalctl --no-pager --output=cat --unit={notify}"
+        said = f"journalctl --no-pager --output=cat --unit={NOTICE}"
         wait_for(lambda: "1 mails wait" in patient.run(said), 90, "a mail that waits")
-        wait_for(lambda: patient.images.active(patient.machine, notify)[notify] != "activating", 90, "the notice's end")
+        wait_for(lambda: patient.images.active(patient.machine, NOTICE)[NOTICE] != "activating", 90, "the notice's end")
     # Waiting is no failure: a failing notice would be one more alarm, about itself.
-    assert patient.images.active(patient.machine, notify)[notify] == "inactive"
+    assert patient.images.active(patient.machine, NOTICE)[NOTICE] == "inactive"
     assert len(patient.mails()) == patient.heard
     assert patient.backups.complete()[0]["run"] == good
     patient.run("systemctl start backup-notify-retry")

@@ -94,9 +94,10 @@ class Backups:
 
     def journal(self) -> str:
         """Return what the unit has said in its last run."""
-        run = f"run=$(systemctl show --property=InvocationID --value {UNIT})"
-        which = "_SYSTEMD_INVOCATION_ID=$run + INVOCATION_ID=$run"  # its own words, and systemd's about it
-        return self.images.run(self.machine, f"{run}; journalctl --no-pager --output=cat {which}")
+        # By its start, not by its invocation: a line that journald gets to when its process has ended lacks that.
+        asked = f"systemctl show --timestamp=us+utc --property=InactiveExitTimestamp --value {UNIT}"
+        script = f'began=$({asked}); journalctl --no-pager --output=cat --unit={UNIT} --since="$began"'
+        return self.images.run(self.machine, script)
 
     def succeed(self) -> str:
         """Make a backup, which must end well; return its id."""
