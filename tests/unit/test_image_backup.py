@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace as changed
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from zmanim_host import backup, metrics, replace, restic, scratch, servers
+from zmanim_host import backup, metrics, redis_files, replace, restic, scratch, servers
 from zmanim_host.host import HostFault
 from zmanim_host.retention import Run
 from zmanim_host.scratch import Scratch
@@ -278,3 +279,24 @@ def test_a_scratch_directory_has_to_be_empty_and_its_sockets_have_to_fit(
     for bad in (Path("/" + "x" * 100), Path("relative")):
         with pytest.raises(HostFault, match="absolute path of at most"):
             scratch.prepare(bad)
+
+
+@pytest.mark.parametrize(("loading", "filled"), [(0, True), (1, False)])
+def test_a_scratch_redis_is_full_when_it_says_that_it_loads_nothing_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, loading: int, filled: bool
+) -> None:
+    said = f"# Persistence\r\nloading:{loading}\r\nasync_loading:0\r\n"
+    looked = []
+
+    @contextmanager
+    def running(*arguments: Any) -> Iterator[None]:
+        looked.append(arguments[-1]())
+        yield
+
+    (tmp_path / "redis/made").mkdir(parents=True)
+    monkeypatch.setattr(redis_files, "make_from_snapshot", lambda *_arguments: tmp_path / "redis/made")
+    monkeypatch.setattr(scratch, "run", lambda *_arguments, **_options: SimpleNamespace(stdout=said))
+    monkeypatch.setattr(scratch, "_running", running)
+    with scratch.redis(Scratch(tmp_path, None)):
+        pass
+    assert looked == [filled]

@@ -132,7 +132,8 @@ def redis(scratch: Scratch) -> Iterator[Callable[[str], str]]:
 
     def loaded() -> bool:
         try:
-            return "loading:0" in ask("INFO persistence")
+            # A line of its own: async_loading:0 is there from the beginning.
+            return "loading:0" in ask("INFO persistence").split()
         except HostFault:
             return False
 
