@@ -1,7 +1,8 @@
-"""`python -m gate CHECK [--changed]`: run one check over the tree in the current directory (exit 0 or 1).
+"""`python -m gate CHECK [--changed] [--no-cache]`: run one check over the tree in the current directory: exit 0 or 1.
 
-With --changed only what a change against main can affect is looked at. In CI (the variable CI is set) something that
-could not be looked at is a failure; elsewhere it is told and counted.
+With --changed only what a change against main can affect is looked at. With --no-cache no check goes by what it has
+said of the same inputs before; in CI (the variable CI is set) none does. There something that could not be looked at is
+a failure; elsewhere it is told and counted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from gate import kept
 from gate.changed import changed_files
 from gate.checks import CHECKS
 from gate.finding import Finding, Level
@@ -24,7 +26,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m gate")
     parser.add_argument("check", choices=sorted(CHECKS))
     parser.add_argument("--changed", action="store_true", help="only what a change against main can affect")
+    parser.add_argument("--no-cache", action="store_true", help="go by nothing that was found before")
     arguments = parser.parse_args()
+    if arguments.no_cache:
+        os.environ[kept.DISBELIEVE] = "1"
     tree = Path()
     check = CHECKS[arguments.check]
     if not arguments.changed:

@@ -5,22 +5,26 @@ Validated as a bare `packer validate .` and with every set of variables that the
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import hcl2
 
 import toolchain
-from gate.finding import Finding, line_of, not_looked, numbered
+from gate import kept
+from gate.finding import Finding, files, line_of, not_looked, numbered
 from pipeline import packer
 from pipeline.provenance import Provenance
 from pipeline.settings import Settings
 from pipeline.version import parse
 from support.cache import user_cache
+from support.digest import text_sha256
 from support.errors import Fault, HostLacks
 
 PACKER = Path("infrastructure/packer")
@@ -29,6 +33,8 @@ VARIABLES = PACKER / "variables.pkr.hcl"
 PLUGINS = PACKER / "plugins.pkr.hcl"
 FIRST = "wait-for-cloud-init"
 LAST = ("remove-build-tools", "configure-services", "cleanup", "validate", "inventory")
+# What asks Packer, beside the versions of the programs.
+_ASKED_BY = ("gate/packer.py", "pipeline/packer.py")
 # A provisioner of its own, or a word of the list that run-steps.sh gets.
 _STEP = re.compile(r'script\s*=\s*"\$\{path\.root\}/scripts/([\w-]+)\.sh"|"([a-z]+(?:-[a-z]+)*)"(?=,)')
 _SECRET = re.compile(r"password|secret|token|credential|access_key|private", re.IGNORECASE)
@@ -63,7 +69,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _by_packer(tree: Path) -> list[Finding]:
     try:
-        env = toolchain.environment(toolchain.tools(user_cache()), os.environ)
+        tools = toolchain.tools(user_cache())
+        asked = _asked(tree, str(tools))
+        if kept.load(tree, "packer").get("valid") == asked:
+            return []
+        env = toolchain.environment(tools, os.environ)
         packer.validate(tree, env)
         with tempfile.TemporaryDirectory(prefix="bundle-") as directory:
             for values in passed(tree, Path(directory)):
@@ -72,7 +82,21 @@ def _by_packer(tree: Path) -> list[Finding]:
         return [not_looked(lacks, "the template, by Packer itself")]
     except Fault as fault:
         return [Finding(_file_of(str(fault)), 0, str(fault))]
+    kept.save(tree, "packer", {"valid": asked})
     return []
+
+
+def _asked(tree: Path, tools: str) -> str:
+    """Return the digest of all that Packer's answer depends on.
+
+    It reads the template and the versions file; of every other file it asks only whether it is there (strace shows so).
+    """
+    below = [path for path in files(tree) if path.is_relative_to(PACKER)]
+    read = [path for path in below if path.suffix in {".hcl", ".json"}] + [Path(name) for name in _ASKED_BY]
+    values = passed(tree, Path("/bundle"), now=datetime(2026, 1, 1, tzinfo=UTC))
+    told = {name: value for name, value in os.environ.items() if name.startswith(("PKR_", "PACKER_", "AWS_"))}
+    content = [kept.digests(tree, read), [str(path) for path in below], values, told]
+    return text_sha256(kept.surroundings(), tools, json.dumps(content, sort_keys=True))
 
 
 def _file_of(words: str) -> str:
@@ -80,11 +104,11 @@ def _file_of(words: str) -> str:
     return str(PACKER / match[0]) if match else str(PACKER)
 
 
-def passed(tree: Path, bundle: Path) -> list[dict[str, str]]:
+def passed(tree: Path, bundle: Path, now: datetime | None = None) -> list[dict[str, str]]:
     """Return every set of variables that the pipeline passes to Packer in CI: a release, by either route."""
     made_by = Provenance("0" * 40, "0" * 64, "packer 1.15.0")
     return [
-        packer.variables(tree, settings, parse("v1.2.3"), bundle, made_by, package_cache=str(bundle))
+        packer.variables(tree, settings, parse("v1.2.3"), bundle, made_by, package_cache=str(bundle), now=now)
         for settings in (Settings(), Settings(postgresql_repo="pgdg", deprecate_days=1, ami_users=("123456789012",)))
     ]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from detect_secrets.__version__ import VERSION
 from detect_secrets.core.secrets_collection import SecretsCollection
 from detect_secrets.settings import transient_settings
 
+from gate import kept
 from gate.finding import Finding, files
 from support.digest import text_sha256
 
@@ -57,8 +56,7 @@ def _scanned(tree: Path) -> Iterator[tuple[Path, str, list[tuple[int, str]]]]:
 
     It takes seconds for all of them, so what it said is kept, by the digest of what it was asked.
     """
-    kept = tree / ".gate_cache" / "secrets.json"
-    before = json.loads(kept.read_text()) if kept.is_file() else {}
+    before = kept.load(tree, "secrets")
     after: dict[str, list[tuple[int, str]]] = {}
     for path in files(tree):
         if path.name in _CHECKSUMS:
@@ -69,10 +67,7 @@ def _scanned(tree: Path) -> Iterator[tuple[Path, str, list[tuple[int, str]]]]:
         asked = text_sha256(VERSION, *plugins, str(path), text)
         after[asked] = before[asked] if asked in before else _scan(tree, path, plugins)
         yield path, text, after[asked]
-    kept.parent.mkdir(exist_ok=True)
-    unfinished = kept.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(after))
-    unfinished.replace(kept)
+    kept.save(tree, "secrets", after)
 
 
 def _scan(tree: Path, path: Path, plugins: Sequence[str]) -> list[tuple[int, str]]:

@@ -49,17 +49,27 @@ READS: Mapping[str, re.Pattern[str]] = {
 
 def tests_of(tree: Path, changed: Iterable[str]) -> list[str]:
     """Return the unit tests that a change of these files may turn: they import it, name it, or read it (READS)."""
-    names = list(changed)
+    return [test for test, names in seen(tree, changed).items() if names]
+
+
+def seen(tree: Path, names: Iterable[str]) -> dict[str, list[str]]:
+    """Return, for each file of unit tests in order, which of these files it can see."""
+    every = list(names)
     tests = sorted(str(path.relative_to(tree)) for path in (tree / TESTS).glob("test_*.py"))
-    if any(_ALL.fullmatch(name) for name in names):
-        return tests
-    importers = _importers(tree, [name for name in names if name.endswith(".py")])
-    found = []
+    imported = _imported(tree, tests) if any(name.endswith(".py") for name in every) else {}
+    found = {}
     for test in tests:
         text = (tree / test).read_text()
         reads = READS.get(Path(test).stem)
-        if test in names or test in importers or any(_sees(text, reads, name) for name in names):
-            found.append(test)
+        modules = imported.get(test, set())
+        found[test] = [
+            name
+            for name in every
+            if name == test
+            or _ALL.fullmatch(name)
+            or (name.endswith(".py") and _module(Path(name)) in modules)
+            or _sees(text, reads, name)
+        ]
     return found
 
 
@@ -72,10 +82,8 @@ def _sees(text: str, reads: re.Pattern[str] | None, name: str) -> bool:
     return path.name in text
 
 
-def _importers(tree: Path, changed: list[str]) -> set[str]:
-    modules = {_module(Path(name)) for name in changed}
-    if not modules:
-        return set()
+def _imported(tree: Path, tests: Iterable[str]) -> dict[str, set[str]]:
+    """Return the modules that are run when each of `tests` is imported, its own among them."""
     before = list(sys.path)
     sys.path[:0] = [str(tree), str(tree / _SHIPPED)]
     try:
@@ -89,10 +97,12 @@ def _importers(tree: Path, changed: list[str]) -> set[str]:
         package = module.rpartition(".")[0]
         if package in graph.modules:
             graph.add_import(importer=module, imported=package)
-    found = {f"{name.replace('.', '/')}.py" for name in modules}
-    for module in modules & graph.modules:
-        found |= {f"{name.replace('.', '/')}.py" for name in graph.find_downstream_modules(module)}
-    return found
+    modules = {test: _module(Path(test)) for test in tests}
+    return {
+        test: {module, *graph.find_upstream_modules(module)}
+        for test, module in modules.items()
+        if module in graph.modules
+    }
 
 
 def _module(path: Path) -> str:

@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def purpose(path: Path) -> str:
     if path.suffix in _UNIT_SUFFIXES:
         return unit_settings(text).get("Description", [""])[0]
     if path.suffix == ".py" or "python" in text.partition("\n")[0]:
-        return _sentence((ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0].split())
+        return _sentence(_docstring(text).partition("\n\n")[0].split())
     words: list[str] = []
     for line in text.splitlines():
         if line.startswith("#!"):
@@ -158,6 +159,12 @@ def purpose(path: Path) -> str:
             break  # the end of the comment, or the heading of a table, which is no sentence
         words += match[1].split()
     return _sentence(words)
+
+
+@cache
+def _docstring(text: str) -> str:
+    # Three quarters of a page's time went into parsing; the same program is asked for more than once.
+    return ast.get_docstring(ast.parse(text)) or ""
 
 
 def _sentence(words: Sequence[str]) -> str:
