@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from zmanim_host import redis_files, scratch
@@ -110,11 +112,19 @@ def test_a_server_that_does_not_start_is_a_fault_with_its_own_last_words(
 
 
 def test_a_server_that_never_answers_is_given_up_and_stopped(place: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scratch, "PATIENCE", 0.3)
+    here = with_postgresql(place, monkeypatch, SERVER.format(signal="INT", code=0))
+    asked: list[float] = []
+
+    def clock() -> float:
+        # Its time is over when it runs, however long it takes until then.
+        asked.append(scratch.PATIENCE + 1 if asked and (here / "up").exists() else 0.0)
+        return asked[-1]
+
+    monkeypatch.setattr(scratch, "time", SimpleNamespace(monotonic=clock, sleep=time.sleep))
     monkeypatch.setattr(scratch, "_answers", lambda server: False)
-    with_postgresql(place, monkeypatch, SERVER.format(signal="INT", code=0))
     with pytest.raises(HostFault, match="postgres does not start"), scratch.postgresql(place):
         pytest.fail("it never answered")
+    assert (here / "stopped").read_text() == "INT\n"
 
 
 def test_a_server_that_ends_in_another_way_than_asked_leaves_no_good_files(
