@@ -139,10 +139,18 @@ def check_tag(_context: Context, ref: str = "", version: str = "", json: bool = 
     show(tag.check(ROOT, ref, parse(version)), json)
 
 
-@command(**VERSION)
-def verification(_context: Context, version: str = "") -> None:
-    """Print what verify-ami found on this machine, as Markdown: the image, its boot times, its checks."""
-    sys.stdout.write(summary.markdown(ROOT, parse(version)))
+@command(**VERSION, **REGION, **JSON)
+def verification(_context: Context, version: str = "", region: str = "", json: bool = False) -> None:
+    """Print what verify-ami found on this machine, as Markdown: the image, its boot times, its checks, its packages.
+
+    Compares the packages with those of the image that is published now; changes nothing.
+    """
+    chosen = load_settings(region=region)
+    found = summary.summary(connect(chosen), chosen, ROOT, parse(version))
+    if json:
+        show(found, as_json=True)
+    else:
+        sys.stdout.write(summary.markdown(found))
 
 
 def bundle(chosen: Settings, version: Version) -> binary.Bundle:

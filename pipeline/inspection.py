@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,8 @@ class Answers:
     """What the script found on the instance.
 
     `mapped` are the SHA-256 of the files in the API's main process, `manifest` is that of the baked release,
-    `health_status` an HTTP status as text ("000": no answer), `health` the JSON of /health ({} when it is none).
+    `health_status` an HTTP status as text ("000": no answer), `health` the JSON of /health ({} when it is none),
+    `packages` the image's inventory of them: version-release.architecture by name.
     """
 
     main_pid: int
@@ -36,6 +39,7 @@ class Answers:
     health_status: str
     health: Mapping[str, object]
     versions: Mapping[str, str]
+    packages: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ def read_answers(text: str) -> Answers:
             health_status=values["health-status"],
             health=_object(values["health"]),
             versions={name: values[name] for name in _VERSIONS if values.get(name)},
+            packages=_packages(values["packages"]),
         )
     except (KeyError, ValueError) as error:
         raise AnswersUnreadable(
@@ -116,6 +121,17 @@ def answer_checks(
 
 def _equal(name: str, expected: str, found: object) -> Check:
     return Check(name, found == expected, expected, "(nothing)" if found is None else str(found))
+
+
+def _packages(encoded: str) -> Mapping[str, str]:
+    """Return what the script has made of the inventory. Raises ValueError."""
+    try:
+        packages = json.loads(gzip.decompress(base64.b64decode(encoded, validate=True)))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"packages: {error}") from error
+    if not isinstance(packages, dict) or not packages:
+        raise ValueError("the inventory has no packages")
+    return {str(name): str(version) for name, version in packages.items()}
 
 
 def _object(encoded: str) -> Mapping[str, object]:

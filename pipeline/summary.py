@@ -1,12 +1,18 @@
-"""verification: the report of a passed or failed verification, in words for a workflow's summary page."""
+"""verification: what verify-ami found of a version, and how the image differs from the published one."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import reports
+from pipeline.aws import Clients
+from pipeline.inspection import Check
+from pipeline.reports import Comparison
+from pipeline.settings import Settings
 from pipeline.version import Version
 from support.errors import BadInput
 
@@ -15,37 +21,95 @@ class NoReport(BadInput):
     """No verification of that version was made here."""
 
 
-def markdown(root: Path, version: Version) -> str:
-    """Return the newest report on `version` below build/verify as Markdown. Raises NoReport."""
+@dataclass(frozen=True)
+class Summary:
+    """A verification in short. The seconds count from RunInstances; `failed` are the checks that did not pass.
+
+    `versions` are those of the kernel, PostgreSQL and so on; `published` compares the packages with the published
+    image's.
+    """
+
+    version: str
+    ok: bool
+    ami_id: str
+    commit: str
+    running_seconds: float
+    healthy_seconds: float
+    checks: int
+    failed: tuple[Check, ...]
+    versions: Mapping[str, str]
+    published: Comparison
+
+
+def summary(clients: Clients, settings: Settings, root: Path, version: Version) -> Summary:
+    """Return what the newest report on `version` below build/verify says, compared with what is published now.
+
+    Raises NoReport, aws's faults.
+    """
     directory = root / "build" / "verify"
-    reports = [json.loads(path.read_text()) for path in directory.glob("ami-*.json")]
-    of_version = [report for report in reports if report.get("version") == str(version)]
+    found = [json.loads(path.read_text()) for path in directory.glob("ami-*.json")]
+    of_version = [report for report in found if report.get("version") == str(version)]
     if not of_version:
         raise NoReport(
             f"there is no report on {version}",
             expected=f"a report in {directory}",
-            found=", ".join(sorted(str(report.get("version")) for report in reports)) or "none",
+            found=", ".join(sorted(str(report.get("version")) for report in found)) or "none",
             fix=f"./inv verify-ami --version {version}",
         )
-    return _page(max(of_version, key=lambda report: str(report.get("at"))))
+    report = max(of_version, key=lambda each: str(each.get("at")))
+    if not report["packages"]:  # the machine never came to be asked
+        return _read(report, Comparison("", "", "the image's packages are not known", ()))
+    return _read(report, reports.compare(clients, settings.parameter_prefix, report["packages"]))
 
 
-def _page(report: Mapping[str, Any]) -> str:
-    checks = report["checks"]
-    passed = sum(bool(check["ok"]) for check in checks)
-    boot = report["boot"]
+def markdown(told: Summary) -> str:
+    """Return a summary as Markdown, for a workflow's summary page."""
     lines = [
-        f"## {report['version']}: {'verified' if report['ok'] else 'not verified'}",
+        f"## {told.version}: {'verified' if told.ok else 'not verified'}",
         "",
         "| | |",
         "| --- | --- |",
-        f"| AMI | `{report['ami_id']}` |",
-        f"| commit | `{report['commit']}` |",
-        f"| running after | {boot['running_seconds']:.1f} s |",
-        f"| healthy after | {boot['healthy_seconds']:.1f} s |",
-        f"| checks | {passed} of {len(checks)} passed |",
-        *(f"| {name} | {value} |" for name, value in sorted(report["versions"].items())),
+        f"| AMI | `{told.ami_id}` |",
+        f"| commit | `{told.commit}` |",
+        f"| running after | {told.running_seconds:.1f} s |",
+        f"| healthy after | {told.healthy_seconds:.1f} s |",
+        f"| checks | {told.checks - len(told.failed)} of {told.checks} passed |",
+        *(f"| {name} | {value} |" for name, value in sorted(told.versions.items())),
     ]
-    failed = [check for check in checks if not check["ok"]]
-    lines += [f"- {check['name']}: expected {check['expected']}, found {check['found']}" for check in failed]
+    if told.failed:
+        lines += ["", *(f"- {each.name}: expected {each.expected}, found {each.found}" for each in told.failed)]
+    lines += ["", "### Packages, against the published image", "", *_packages(told.published)]
     return "\n".join(lines) + "\n"
+
+
+def _packages(published: Comparison) -> Iterator[str]:
+    if published.unknown:
+        yield f"{published.unknown[:1].upper()}{published.unknown[1:]}{_of(published)}."
+        return
+    if not published.changes:
+        yield f"The same{_of(published)}."
+        return
+    yield f"{len(published.changes)} differ{_of(published)}:"
+    yield from ("", "| package | published | this image |", "| --- | --- | --- |")
+    for each in published.changes:
+        yield f"| {each.name} | {each.before or 'not in it'} | {each.after or 'not in it'} |"
+
+
+def _of(published: Comparison) -> str:
+    return f" ({' '.join(filter(None, (published.version, f'`{published.ami_id}`')))})" if published.ami_id else ""
+
+
+def _read(report: Mapping[str, Any], published: Comparison) -> Summary:
+    checks = [Check(**check) for check in report["checks"]]
+    return Summary(
+        version=report["version"],
+        ok=report["ok"],
+        ami_id=report["ami_id"],
+        commit=report["commit"],
+        running_seconds=report["boot"]["running_seconds"],
+        healthy_seconds=report["boot"]["healthy_seconds"],
+        checks=len(checks),
+        failed=tuple(check for check in checks if not check.ok),
+        versions=report["versions"],
+        published=published,
+    )

@@ -1,8 +1,8 @@
 """verify-ami: boot one instance of an image as production does, look whether it serves, and say so on the image.
 
-In the account it launches one instance with a data volume, which both go away again, and writes the image's tag
-`zmanim:verified`, or takes it away when a check fails. An image that is verified already is verified again: whoever
-asks wants to know, and it costs minutes and cents.
+In the account it launches one instance with a data volume, which both go away again, keeps the report of a passed
+verification (reports.py), and writes the image's tag `zmanim:verified`, or takes it away when a check fails. An image
+that is verified already is verified again: whoever asks wants to know, and it costs minutes and cents.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import aws, backups, image, machine
+from pipeline import aws, backups, image, machine, release_channel, reports
 from pipeline.account import VERIFY
 from pipeline.aws import Clients, Pace
 from pipeline.image import VERIFIED_TAG, Image
@@ -109,6 +109,7 @@ def _verified(
         withdraw(clients, found)
         raise _not_verified(clients, found, running, checks, report)
     digest = file_sha256(report)
+    reports.keep(clients, found.ami_id, report)
     with aws.faults(f"tagging {found.ami_id}"):
         clients.ec2.create_tags(Resources=[found.ami_id], Tags=[{"Key": VERIFIED_TAG, "Value": digest}])
     say(f"{found.ami_id} is verified: {len(checks)} checks, {VERIFIED_TAG}={digest[:16]}…")
@@ -156,6 +157,7 @@ def _plan(settings: Settings, found: Image, left: list[str]) -> Plan:
             ),
             Step("run", "a script by Systems Manager", "which program runs, what /health says"),
             Step("back up", "the instance, and restore that beside it", "compared with the backup's own record"),
+            Step("keep", "the report", f"in {release_channel.bucket(VERIFY)}, when every check passes"),
             Step("tag", found.ami_id, f"{VERIFIED_TAG}, when every check passes"),
         )
     )
@@ -174,6 +176,7 @@ def _write_report(root: Path, found: Image, ready: Ready, checks: list[Check], a
         "ready": ready.report,
         "health": answers.health if answers else {},
         "versions": answers.versions if answers else {},
+        "packages": answers.packages if answers else {},
     }
     path = root / "build" / "verify" / f"{found.ami_id}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

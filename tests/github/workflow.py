@@ -51,11 +51,12 @@ class Job:
 
 @dataclass
 class Run:
-    """One run of a workflow: the result of each job that was reached, and the steps that ran."""
+    """One run of a workflow: each job's result, the steps that ran, what they printed, and the summary page."""
 
     results: dict[str, str] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     output: str = ""
+    summary: str = ""
 
 
 Action = Callable[[Job, Mapping[str, str]], Mapping[str, str]]
@@ -142,7 +143,7 @@ class Runner:
             if ended.returncode != 0:
                 outcome = "cancelled" if ended.returncode == _CANCELLED else "failure"
         if summary.exists():
-            run.output += summary.read_text()
+            run.summary += summary.read_text()
         return outcome
 
     def _action(self, uses: str, job: Job, given: Mapping[str, str]) -> Mapping[str, str]:

@@ -100,6 +100,12 @@ def _release(lab: ImageLab) -> None:
     assert lab.ssm.get_parameters(Names=["/zmanim/prod/ami-version"])["Parameters"] == []
     iam.put_role_policy(RoleName=name, PolicyName="publish", PolicyDocument=json.dumps(whole))
     lab.task("publish-ssm", "--version", VERSION, step="publish")
+    # With the published image's report, and without it.
+    for kept in ("", "no report on the published image was kept"):
+        told = json.loads(lab.task("verification", "--version", VERSION, "--json", step="verify"))
+        assert told["published"]["unknown"] == kept
+        assert told["published"]["ami_id"] == lab.image
+        lab.client("s3").delete_object(Bucket="zmanim-releases-verify", Key=f"reports/{lab.image}.json")
 
 
 def _replace(lab: ImageLab, clone: Path) -> None:

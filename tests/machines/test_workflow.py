@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -213,7 +214,9 @@ def test_the_same_tag_is_published_when_it_is_run_again(github: GitHub) -> None:
     (image,) = github.lab.ec2.describe_images(Owners=["self"])["Images"]
     assert github.published() == {NAMES[0]: image["ImageId"], NAMES[1]: "v0.2.0"}
     assert github.left("5") == []
-    assert f"| AMI | `{image['ImageId']}` |" in run.output
+    assert f"| AMI | `{image['ImageId']}` |" in run.summary
+    assert re.search(r"^\| healthy after \| \d+\.\d s \|$", run.summary, re.MULTILINE)
+    assert "Nothing is published yet." in run.summary
 
 
 @pytest.mark.incident("a published image was replaced by another one under its name")
@@ -229,3 +232,19 @@ def test_a_tag_that_was_published_and_then_moved_is_refused(github: GitHub) -> N
     assert "already" in run.output
     assert github.published() == before
     assert len(github.lab.ec2.describe_images(Owners=["self"])["Images"]) == 1
+
+
+def test_the_next_releases_summary_names_the_packages_that_differ_from_the_published_image(github: GitHub) -> None:
+    before = github.published()
+    assert before, "an earlier test publishes"
+    path = github.repository / "infrastructure/packer/scripts/install-packages.sh"
+    text = path.read_text()
+    path.write_text(text.replace("\n  plan_compiled\n", "\n  names+=(bzip2)\n  plan_compiled\n"))
+    assert path.read_text() != text
+    github.git("commit", "--quiet", "--all", "-m", "one package more")
+    github.git("tag", "v0.2.1-ami")
+    run = github.run("refs/tags/v0.2.1-ami", "7")
+    assert set(run.results.values()) == {"success"}, run.output
+    assert f"1 differ (v0.2.0 `{before[NAMES[0]]}`):" in run.summary
+    assert re.search(r"^\| bzip2 \| not in it \| \d\S+ \|$", run.summary, re.MULTILINE)
+    assert github.published() != before

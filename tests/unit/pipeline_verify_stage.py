@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,12 +24,18 @@ from tests.unit import pipeline_cloud as cloud
 
 SHA = cloud.SHA
 HEALTH = {"data": {"status": "ok", "database": "ok", "version": "v1.2.3"}, "meta": {}}
+PACKAGES = {"bash": "5.2.15-1.amzn2023.aarch64", "redis": "7.2.4-1.aarch64"}
 
 PROOF = json.dumps({"run": "20261124T030212Z-0a1b2c", "seconds": 4.5, "age": 9, "rows": 19, "keys": 2})
 
 
 def encoded(value: object) -> str:
     return base64.b64encode(json.dumps(value).encode()).decode()
+
+
+def packed(packages: object) -> str:
+    """Return packages as inspect.sh prints them."""
+    return base64.b64encode(gzip.compress(json.dumps(packages).encode(), mtime=0)).decode()
 
 
 def good_ready() -> dict[str, Any]:
@@ -55,6 +62,7 @@ def good_answers() -> dict[str, str]:
         "baked": "/opt/zmanim/releases/v1.2.3",
         "health-status": "200",
         "health": encoded(HEALTH),
+        "packages": packed(PACKAGES),
         "kernel": "6.12.9",
         "os": "Amazon Linux 2023",
         "end": "",
@@ -124,6 +132,8 @@ def staged(directory: Path) -> Iterator[Stage]:
     )
     with cloud.account() as clients:
         account.apply(clients, account.plan(clients, "verify", policies=policies))
+        # moto takes what is refused without TLS for refused always.
+        clients.s3.delete_bucket_policy(Bucket="zmanim-releases-verify")
         ami_id = cloud.make_image(clients, version="v1.2.3", commit=cloud.COMMIT, tree_digest=cloud.TREE)
         made = Stage(clients, directory, ami_id)
         cloud.answer(clients.ec2, "GetConsoleOutput", made.console)

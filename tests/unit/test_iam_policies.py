@@ -160,6 +160,24 @@ def test_the_verify_role_launches_for_verification_only_and_ends_only_that(
     assert refused(ssm.send_command, **command, Parameters={"commands": ["id"]}) == "AccessDeniedException"
 
 
+def test_the_verify_role_keeps_reports_and_reads_of_the_published_image_only_its_id(lab: IamLab) -> None:
+    credentials = take(lab, "verify")
+    ssm, s3 = lab.client("ssm", credentials), lab.client("s3", credentials)
+    bucket, denied = "zmanim-releases-verify", "AccessDeniedException"
+    s3.put_object(Bucket=bucket, Key="reports/ami-1.json", Body=b"x")
+    assert s3.get_object(Bucket=bucket, Key="reports/ami-1.json")["Body"].read() == b"x"
+    assert refused(s3.get_object, Bucket=bucket, Key="reports/ami-2.json") == "NoSuchKey"
+    assert refused(s3.delete_object, Bucket=bucket, Key="reports/ami-1.json") == "AccessDenied"
+    for key in ("channel.json", "releases/v1.0.0.json", "bundles/x.tar.gz"):
+        assert refused(s3.put_object, Bucket=bucket, Key=key, Body=b"x") == "AccessDenied"
+        assert refused(s3.put_object, Bucket="zmanim-releases-prod", Key=key, Body=b"x") == "AccessDenied"
+    assert refused(s3.put_object, Bucket="zmanim-releases-prod", Key="reports/x", Body=b"x") == "AccessDenied"
+    assert refused(ssm.get_parameter, Name="/zmanim/prod/ami-id") == "ParameterNotFound"
+    for name in ("/zmanim/prod/jwt-secret", "/zmanim/verify/jwt-secret", "/zmanim/prod/ami-version"):
+        assert refused(ssm.get_parameter, Name=name) == denied
+    assert refused(ssm.put_parameter, Name="/zmanim/prod/ami-id", Value="x", Type="String") == denied
+
+
 # ---- publish ----
 
 

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from pipeline import machine, network
+from pipeline.inspection import AnswersUnreadable
 from pipeline.machine import CommandNotRun, InstanceDied, NeverReady, NotLaunched
 from pipeline.network import AccountNotPrepared
 from pipeline.plan import Plan
 from pipeline.verify import ImageNotAvailable, NotVerified, VerifyResult
 from support.digest import file_sha256
 from tests.unit import pipeline_cloud as cloud
-from tests.unit.pipeline_verify_stage import HEALTH, PROOF, SHA, Stage, encoded, staged
+from tests.unit.pipeline_verify_stage import HEALTH, PROOF, SHA, Stage, encoded, packed, staged
 
 
 @pytest.fixture
@@ -33,6 +34,8 @@ def test_a_good_image_is_tagged_with_the_digest_of_its_report(stage: Stage) -> N
     assert result.health == HEALTH
     assert 0 <= result.boot["running_seconds"] <= result.boot["healthy_seconds"]
     assert stage.report()["ok"] is True
+    kept = stage.clients.s3.get_object(Bucket="zmanim-releases-verify", Key=f"reports/{stage.ami_id}.json")["Body"]
+    assert kept.read() == result.report.read_bytes()
     assert all(check["ok"] for check in stage.report()["checks"])
     assert result.versions == {"kernel": "6.12.9", "os": "Amazon Linux 2023"}
     assert cloud.alive(stage.clients) == []
@@ -129,6 +132,12 @@ def test_each_thing_that_is_not_as_it_has_to_be_is_named_and_the_image_not_tagge
     assert names in message
     assert "booting" in message
     assert stage.report()["ok"] is False
+
+
+@pytest.mark.parametrize("packages", ["", "AAAA", packed({})[:-8], packed({}), packed([]), packed({"a": "1"})[:-12]])
+def test_an_inventory_that_was_cut_off_or_is_empty_is_not_taken_for_one(stage: Stage, packages: str) -> None:
+    stage.answers["packages"] = packages
+    assert "packages" in refused(stage, AnswersUnreadable)
 
 
 def test_a_wrong_ready_line_is_enough_and_no_command_is_run(stage: Stage) -> None:
@@ -249,7 +258,7 @@ def test_a_dry_run_says_what_would_be_done_and_launches_nothing(stage: Stage) ->
     left = leave(stage, stage.ami_id)
     plan = stage.verify(dry=True)
     assert isinstance(plan, Plan)
-    assert [step.action for step in plan.steps] == ["terminate", "launch", "run", "back up", "tag"]
+    assert [step.action for step in plan.steps] == ["terminate", "launch", "run", "back up", "keep", "tag"]
     assert cloud.alive(stage.clients) == [left]
     assert stage.tag() is None
 
