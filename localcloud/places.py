@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 from moto.kms.models import kms_backends
-from moto.s3.models import s3_backends
+from moto.s3.models import FakeKey, s3_backends
 from moto.ssm.models import ssm_backends
 
 from localcloud.demands import Place
@@ -33,7 +33,8 @@ def place(region: str) -> Place:
 
     def has_object(bucket: str, key: str) -> bool:
         there = s3_backends[ACCOUNT]["aws"].buckets.get(bucket)
-        return there is not None and key in there.keys
+        # What was deleted in a bucket with versions is a marker, and is answered for as if it had never been.
+        return there is not None and isinstance(there.keys.get(key), FakeKey)
 
     def parameter_keys(names: list[str], path: str) -> tuple[str, ...]:
         there = ssm_backends[ACCOUNT][region]._parameters
