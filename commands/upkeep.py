@@ -51,6 +51,8 @@ def bump(context: Context, propose: bool = False, region: str = "", json: bool =
     """
     chosen = load_settings(region=region)
     dry = context.config.run.dry
+    if propose and not dry:
+        proposal.check_unchanged(ROOT, run)
     found = bumping.bump(ROOT, look_ups(connect(chosen), go(user_cache())), dry=dry)
     if found and propose and not dry:
         proposal.propose(ROOT, "bump", "Take newer pins", bumping.words(found), run)

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from support.errors import BadInput
 from support.process import Completed
 
 _AUTHOR = ("-c", "user.name=zmanim-ami", "-c", "user.email=zmanim-ami@users.noreply.github.com")
+
+
+class WorkTreeChanged(BadInput):
+    """The clone has changes that somebody has not committed."""
 
 
 class RunIt(Protocol):
@@ -16,6 +21,18 @@ class RunIt(Protocol):
 
     def __call__(self, command: Sequence[str], *, cwd: Path, check: bool = True, input: str | None = None) -> Completed:
         """Run a command."""
+
+
+def check_unchanged(root: Path, run: RunIt) -> None:
+    """Raise WorkTreeChanged where a proposal would take somebody's own changes along; also CommandFailed, HostLacks."""
+    changed = run(["git", "status", "--porcelain", "--untracked-files=no"], cwd=root).stdout
+    if changed:
+        raise WorkTreeChanged(
+            "the work tree has changes that would become part of the proposal",
+            expected="a clone as it was committed",
+            found=", ".join(line[3:] for line in changed.splitlines()),
+            fix="commit or stash them",
+        )
 
 
 def propose(root: Path, branch: str, title: str, body: str, run: RunIt) -> None:
