@@ -25,6 +25,10 @@ class WorkflowUnknown(ValueError):
     """Something in a workflow that is not known here."""
 
 
+class ActionFailed(Exception):
+    """What stands in for an action ends the step as a failure, with these words."""
+
+
 @dataclass(frozen=True)
 class Event:
     """What a workflow runs for. `ref` is the full name (refs/tags/…); `inputs` are those of a start by hand."""
@@ -81,16 +85,16 @@ def triggered_by_tag(workflow: Mapping[str, Any], ref: str) -> bool:
 class Runner:
     """Where and as whom a workflow runs.
 
-    `clone` makes the work tree of a job; `environment` is every step's; `variables` and `secrets` are the repository's
-    and, by the environment's name, an environment's own. `actions` maps an action's name to what stands in for it: it
-    returns environment variables for the steps after it.
+    `clone` makes the work tree of a job; `environment` is every step's; `variables` and `secrets` are by the
+    environment's name, and under the empty name the repository's. `actions` maps an action's name to what stands in for
+    it: it returns environment variables for the steps after it, or raises ActionFailed.
     """
 
     workflow: Mapping[str, Any]
     clone: Callable[[Event], Path]
     environment: Mapping[str, str]
     variables: Mapping[str, Mapping[str, str]]
-    secrets: Mapping[str, str]
+    secrets: Mapping[str, Mapping[str, str]]
     actions: Mapping[str, Action]
 
     def run(self, event: Event, watch: Watch = lambda _step: False) -> Run:
@@ -113,8 +117,10 @@ class Runner:
 
     def _evaluator(self, event: Event, status: Mapping[str, bool], environment: str) -> Evaluator:
         github = {"ref": event.ref, "ref_name": event.ref_name, "run_id": event.run_id, "run_attempt": "1"}
-        variables = {**self.variables.get("", {}), **self.variables.get(environment, {})}
-        context = {"github": github, "inputs": event.inputs, "vars": variables, "secrets": self.secrets}
+        variables, secrets = (
+            {**given.get("", {}), **given.get(environment, {})} for given in (self.variables, self.secrets)
+        )
+        context = {"github": github, "inputs": event.inputs, "vars": variables, "secrets": secrets}
         return Evaluator(context, status)
 
     def _job(self, run: Run, name: str, job: Mapping[str, Any], event: Event, watch: Watch) -> str:
@@ -134,7 +140,11 @@ class Runner:
             run.steps.append(f"{name}: {title}")
             if "uses" in step:
                 given = {key: evaluator.text(to_text(value)) for key, value in step.get("with", {}).items()}
-                variables.update(self._action(str(step["uses"]), about, given))
+                try:
+                    variables.update(self._action(str(step["uses"]), about, given))
+                except ActionFailed as error:
+                    run.output += f"{error}\n"
+                    outcome = "failure"
                 continue
             asked = {**self.workflow.get("env", {}), **step.get("env", {})}
             env = {**variables, **{key: evaluator.text(to_text(value)) for key, value in asked.items()}}

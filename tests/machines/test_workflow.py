@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from rehearsal import cloud as clouds
 from rehearsal import identity, marks
 from rehearsal.versions import MIRROR_BUCKET
 from support.cache import user_cache
-from tests.github.workflow import Event, Job, Run, Runner, read
+from tests.github.workflow import ActionFailed, Event, Job, Run, Runner, Watch, read
 from tests.machines.lab import Lab, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -48,18 +49,7 @@ class GitHub:
 
     def run(self, ref: str, run_id: str, *, cancel_when: Any = None, **settings: str) -> Run:
         """Run build-ami.yml for a ref; `settings` are environment variables of the runner."""
-        runner = Runner(
-            workflow=read(ROOT / ".github" / "workflows" / "build-ami.yml"),
-            clone=self._clone,
-            environment={**self._environment, **settings},
-            variables={workflow_roles.environment(step): {"AWS_ROLE_ARN": _arn(step)} for step in workflow_roles.STEPS},
-            secrets={},
-            actions={
-                "actions/checkout": _no_credentials,
-                "actions/upload-artifact": _upload,
-                "aws-actions/configure-aws-credentials": lambda job, given: self._credentials(job, given, ref),
-            },
-        )
+        roles = {workflow_roles.environment(step): {"AWS_ROLE_ARN": _arn(step)} for step in workflow_roles.STEPS}
         done: list[str] = []
 
         def watch(step: str) -> bool:
@@ -68,7 +58,42 @@ class GitHub:
             done.append(step)
             return True
 
-        return runner.run(Event(ref, run_id), watch)
+        return self._run(Event(ref, run_id), roles, {}, settings, watch)
+
+    def run_by_access_key(self, ref: str, run_id: str, keys: Mapping[str, Mapping[str, str]]) -> Run:
+        """Run build-ami.yml where no environment has a role, with the secrets `keys` by the environment's name."""
+        return self._run(Event(ref, run_id), {}, keys, {}, lambda _step: False)
+
+    def user(self, step: str) -> Mapping[str, str]:
+        """Make a user of IAM who may do what the role of a step may; return the secrets of the step's environment."""
+        iam, name = self.lab.client("iam"), f"{workflow_roles.name(step)}-user"
+        policy = iam.get_role_policy(RoleName=workflow_roles.name(step), PolicyName=step)["PolicyDocument"]
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName=step, PolicyDocument=json.dumps(policy))
+        made = iam.create_access_key(UserName=name)["AccessKey"]
+        return {"AWS_ACCESS_KEY_ID": made["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"]}
+
+    def _run(
+        self,
+        event: Event,
+        variables: Mapping[str, Mapping[str, str]],
+        secrets: Mapping[str, Mapping[str, str]],
+        settings: Mapping[str, str],
+        watch: Watch,
+    ) -> Run:
+        runner = Runner(
+            workflow=read(ROOT / ".github" / "workflows" / "build-ami.yml"),
+            clone=self._clone,
+            environment={**self._environment, **settings},
+            variables=variables,
+            secrets=secrets,
+            actions={
+                "actions/checkout": _no_credentials,
+                "actions/upload-artifact": _upload,
+                "aws-actions/configure-aws-credentials": lambda job, given: self._credentials(job, given, event.ref),
+            },
+        )
+        return runner.run(event, watch)
 
     def published(self) -> dict[str, str]:
         """Return the parameters of a release that are there."""
@@ -109,11 +134,18 @@ class GitHub:
         return clone
 
     def _credentials(self, job: Job, given: Mapping[str, str], ref: str) -> Mapping[str, str]:
+        region = {"AWS_REGION": given["aws-region"], "AWS_DEFAULT_REGION": given["aws-region"]}
+        if "role-to-assume" not in given:
+            keys = {
+                name: given[name.lower().replace("_", "-")] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+            }
+            if not all(keys.values()):
+                raise ActionFailed("Credentials could not be loaded")
+            return {**keys, **region}
         assert job.permissions.get("id-token") == "write"
         step = job.environment.removeprefix("ami-")
         assert given["role-to-assume"] == _arn(step)
-        taken = identity.environment_of(step, self._cloud, {}, ref)
-        return {**taken, "AWS_REGION": given["aws-region"], "AWS_DEFAULT_REGION": given["aws-region"]}
+        return {**identity.environment_of(step, self._cloud, {}, ref), **region}
 
 
 def _arn(step: str) -> str:
@@ -217,6 +249,32 @@ def test_the_same_tag_is_published_when_it_is_run_again(github: GitHub) -> None:
     assert f"| AMI | `{image['ImageId']}` |" in run.summary
     assert re.search(r"^\| healthy after \| \d+\.\d s \|$", run.summary, re.MULTILINE)
     assert "Nothing is published yet." in run.summary
+
+
+def test_without_a_role_each_job_works_with_the_access_key_of_its_own_environment(github: GitHub) -> None:
+    before = github.published()
+    assert before, "the test before this one publishes"
+    keys = {workflow_roles.environment(step): github.user(step) for step in workflow_roles.STEPS}
+    asked = github.lab.cloud.directory / "authorization.jsonl"
+    start = len(asked.read_text().splitlines())
+    run = github.run_by_access_key(TAG, "8", keys)
+    assert set(run.results.values()) == {"success"}, run.output
+    by_key = "Credentials by access key (fallback)"
+    assert [step for step in run.steps if "Credentials" in step] == [f"{job}: {by_key}" for job in run.results]
+    assert f"The same (v0.2.0 `{before[NAMES[0]]}`)." in run.summary
+    assert github.published() == before
+    decided = [json.loads(line) for line in asked.read_text().splitlines()[start:]]
+    users = {name for raw in decided for name in raw["context"].get("aws:username", ())}
+    assert users == {f"{workflow_roles.name(step)}-user" for step in workflow_roles.STEPS}
+    for secret in (keys[environment]["AWS_SECRET_ACCESS_KEY"] for environment in keys):
+        assert secret not in run.output + run.summary
+
+
+def test_without_a_role_and_without_a_key_nothing_is_built(github: GitHub) -> None:
+    run = github.run_by_access_key(TAG, "9", {})
+    assert run.results == {**BUILD_FAILED, "sweep": "failure"}
+    assert "Credentials could not be loaded" in run.output
+    assert "build: Build the image" not in run.steps
 
 
 @pytest.mark.incident("a published image was replaced by another one under its name")

@@ -134,9 +134,9 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    for name in (bump.VERSIONS, bump.WORKFLOWS, *(bump.TOOLS / tool / "go.mod" for tool in bump._MODULES)):
-        (made.clone / name).parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, made.clone / name)
+    for each in (bump.VERSIONS, bump.WORKFLOWS, *(bump.TOOLS / tool / "go.mod" for tool in bump._MODULES)):
+        (made.clone / each).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / each).is_dir() else shutil.copy)(ROOT / each, made.clone / each)
     made.git("init", "--quiet", "--bare", str(tmp_path / "origin"), at=tmp_path)
     made.git("init", "--quiet", "--initial-branch=main")
     made.git("add", "--all")
