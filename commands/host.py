@@ -26,10 +26,16 @@ from support.output import show
     **VERSION,
     keep="leave the cloud running at the end",
     install="--no-install refuses to install missing Debian packages",
+    base="a tar archive of a root file system to start machines from, instead of the stand-in",
     **JSON,
 )
 def rehearse(
-    _context: Context, version: str = "", keep: bool = False, install: bool = True, json: bool = False
+    _context: Context,
+    version: str = "",
+    keep: bool = False,
+    install: bool = True,
+    base: str = "",
+    json: bool = False,
 ) -> None:
     """Go from this clone to a published, booted image on this machine: the production tasks against a cloud of our own.
 
@@ -44,6 +50,7 @@ def rehearse(
         keep=keep,
         install=install,
         confirm=sys.stdin.isatty() and not os.environ.get("CI"),
+        base=Path(base) if base else None,
     )
     result = rehearsing.rehearse(options)
     if json:

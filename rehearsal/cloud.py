@@ -22,6 +22,7 @@ from localcloud.settings import DEFAULT_STATE, BaseImage, Cloud, CloudSettings
 from pipeline import account, aws
 from pipeline.aws import Clients
 from rehearsal import identity, marks, standin
+from rehearsal.base import Base, unpack
 from rehearsal.standin import StandIn
 from rehearsal.versions import MIRROR_BUCKET, Difference, differences, rehearsed_versions
 from support.errors import BadInput
@@ -52,32 +53,39 @@ class WhichInstance(BadInput):
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a cloud is started from. `versions_file` pins what is rehearsed, `differences` say how that differs."""
+    """What a cloud is started from. `versions_file` pins what is rehearsed, `differences` say how that differs.
+
+    `base` is the tree of the base image where it is not the stand-in's own.
+    """
 
     tools: Tools
     standin: StandIn
     authority: Path
     versions_file: Path
     differences: tuple[Difference, ...]
+    base: Base | None = None
 
 
-def prepare(root: Path, cache: Path) -> Prepared:
-    """Build the tools and the base for the clone at `root`, or find them in `cache`: slow once, then immediate.
+def prepare(root: Path, cache: Path, base: Path | None = None) -> Prepared:
+    """Build the tools and the stand-in for the clone at `root`, or find them in `cache`: slow once, then immediate.
 
-    Raises the faults of toolchain.tools and standin.build.
+    With `base`, an archive of a root file system, machines start from that; of the stand-in only the mirror is used.
+    Raises the faults of toolchain.tools, standin.build and base.unpack.
     """
     authority = ensure_authority(cache / "authority")
+    unpacked = unpack(base, cache, authority.certificate) if base else None
     built: list[Tools] = []
     # Side by side: compiling keeps the processors busy while the base waits for the network and the disk.
     side_by_side([lambda: built.append(toolchain.tools(cache)), lambda: _build_tree(cache)])
     (tools,) = built
-    base = standin.build(cache, authority, tools.restic_arm64)
+    built_in = standin.build(cache, authority, tools.restic_arm64)
     production = json.loads((root / "infrastructure/packer/versions.json").read_text())
-    rehearsed = rehearsed_versions(production, base.mirror)
+    rehearsed = rehearsed_versions(production, built_in.mirror)
     versions_file = root / VERSIONS_FILE
     versions_file.parent.mkdir(parents=True, exist_ok=True)
     versions_file.write_text(json.dumps(rehearsed, indent=2) + "\n")
-    return Prepared(tools, base, cache / "authority", versions_file, tuple(differences(production, rehearsed)))
+    told = tuple(differences(production, rehearsed))
+    return Prepared(tools, built_in, cache / "authority", versions_file, told, unpacked)
 
 
 def _build_tree(cache: Path) -> None:
@@ -225,7 +233,7 @@ def _settings(name: str, prepared: Prepared, state: Path) -> CloudSettings:
     base = json.loads(prepared.versions_file.read_text())["base"]
     image = BaseImage(
         name=f"al2023-ami-{base['release']}.0-kernel-{base['kernel']}-arm64",
-        root=prepared.standin.root,
-        description="Stand-in for Amazon Linux 2023",
+        root=prepared.base.root if prepared.base else prepared.standin.root,
+        description=prepared.base.file.name if prepared.base else "Stand-in for Amazon Linux 2023",
     )
     return CloudSettings(images=(image,), authority=prepared.authority, name=name, state=state)

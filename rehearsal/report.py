@@ -30,7 +30,8 @@ class Result:
     `published` maps SSM parameter names to the values that were read back, `parameter_versions` to their versions.
     `boot` counts seconds from RunInstances: `running_seconds` until the instance ran, `healthy_seconds` until it said
     that it is ready. `tree_digest` names what the image was made from; `sources` all that it was made by, so that a
-    tree can be told from the one that was rehearsed without building anything.
+    tree can be told from the one that was rehearsed without building anything. `base` is the archive that machines
+    started from, {"file", "sha256"}; None for the stand-in.
     """
 
     version: str
@@ -39,6 +40,7 @@ class Result:
     source_ami: str = ""
     tree_digest: str = ""
     sources: str = ""
+    base: Mapping[str, str] | None = None
     published: Mapping[str, str] | None = None
     parameter_versions: Mapping[str, int] | None = None
     health: Mapping[str, Any] | None = None
@@ -75,6 +77,7 @@ def show(result: Result, console: Console) -> None:
 
     facts = Table(show_header=False, box=None)
     facts.add_row("AMI", result.ami_id or "none")
+    facts.add_row("base", f"{result.base['file']} (sha256 {result.base['sha256']})" if result.base else "the stand-in")
     facts.add_row("source AMI", result.source_ami or "none")
     versions = result.parameter_versions or {}
     for name, value in (result.published or {}).items():

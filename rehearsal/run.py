@@ -33,7 +33,10 @@ POLICIES = Path("infrastructure/iam")
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. `root` is the clone; with `keep` the cloud is left running at the end."""
+    """What was asked for. `root` is the clone; with `keep` the cloud is left running at the end.
+
+    `base` is an archive of the root file system that machines start from; None: the stand-in.
+    """
 
     version: str
     root: Path
@@ -42,6 +45,7 @@ class Options:
     keep: bool
     install: bool
     confirm: bool
+    base: Path | None = None
 
 
 class StepFailed(Fault):
@@ -105,8 +109,9 @@ def _rehearse(rehearsal: Rehearsal, options: Options, name: str) -> None:
         host.require(options.state, install=options.install, confirm=options.confirm)
     rehearsal.save(sources=provenance.sources(options.root))
     with rehearsal.step("prepare"):
-        prepared = clouds.prepare(options.root, options.cache)
-    rehearsal.save(differences=tuple(prepared.differences))
+        prepared = clouds.prepare(options.root, options.cache, options.base)
+    base = {"file": prepared.base.file.name, "sha256": prepared.base.sha256} if prepared.base else None
+    rehearsal.save(differences=tuple(prepared.differences), base=base)
     try:
         with rehearsal.step("cloud.up"):
             cloud = clouds.start(name, prepared, options.state, options.root / POLICIES)

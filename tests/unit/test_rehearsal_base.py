@@ -1,0 +1,120 @@
+"""A root file system that somebody brings is unpacked whole, or refused with what it lacks."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import shutil
+import struct
+import tarfile
+from pathlib import Path
+
+import pytest
+from invoke.program import Program
+
+import tasks
+from rehearsal import base
+from rehearsal import run as rehearsing
+from rehearsal.base import BaseIncomplete, BaseUnreadable
+from rehearsal.report import Result
+from rehearsal.run import Options
+
+MACHINES = {"x86_64": 62, "aarch64": 183}
+BUNDLE = "etc/pki/tls/certs/ca-bundle.crt"
+CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
+
+
+def program(machine: str) -> bytes:
+    """An ELF header, which is all that is looked at."""
+    return struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 3, MACHINES[machine], 1, 0, 64, 0, 0, 64, 56, 0, 0, 0, 0
+    )
+
+
+def archive(path: Path, *, without: str = "", machine: str = "", mode: str = "w", last: str = "etc/last") -> Path:
+    """Make a small root file system's archive."""
+    names = dict.fromkeys((*base._NEEDED, BUNDLE, last), b"x\n")
+    names[base._SYSTEMD] = program(machine or platform.machine())
+    names.pop(without, None)
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]  # one of its words
+        for name, content in names.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o751
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    path = tmp_path / "ca.pem"
+    path.write_bytes(CERTIFICATE)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+def test_an_archive_is_unpacked_with_its_modes_however_it_is_compressed(
+    tmp_path: Path, certificate: Path, mode: str
+) -> None:
+    found = base.unpack(archive(tmp_path / "root.tar", mode=mode), tmp_path / "cache", certificate)
+    assert (found.root / "etc/last").stat().st_mode & 0o7777 == 0o751
+    assert CERTIFICATE in (found.root / BUNDLE).read_bytes()
+
+
+def test_the_same_file_is_unpacked_once_and_another_one_anew(tmp_path: Path, certificate: Path) -> None:
+    one = archive(tmp_path / "one.tar")
+    first = base.unpack(one, tmp_path / "cache", certificate)
+    shutil.copy(one, tmp_path / "copy.tar")
+    assert base.unpack(tmp_path / "copy.tar", tmp_path / "cache", certificate).root == first.root
+    other = base.unpack(archive(tmp_path / "two.tar", last="etc/other"), tmp_path / "cache", certificate)
+    assert other.root != first.root
+    assert other.sha256 != first.sha256
+    certificate.write_bytes(CERTIFICATE.replace(b"x", b"y"))
+    assert base.unpack(one, tmp_path / "cache", certificate).root != first.root
+
+
+@pytest.mark.parametrize("name", base._NEEDED)
+def test_what_a_container_image_lacks_is_named(tmp_path: Path, certificate: Path, name: str) -> None:
+    with pytest.raises(BaseIncomplete) as caught:
+        base.unpack(archive(tmp_path / "root.tar", without=name), tmp_path / "cache", certificate)
+    assert f"/{name}" in caught.value.found
+    assert [each.name for each in (tmp_path / "cache").iterdir() if each.name.startswith("base-")] == []
+
+
+def test_a_tree_of_another_architecture_is_refused(tmp_path: Path, certificate: Path) -> None:
+    other = next(name for name in MACHINES if name != platform.machine())
+    with pytest.raises(BaseIncomplete) as caught:
+        base.unpack(archive(tmp_path / "root.tar", machine=other), tmp_path / "cache", certificate)
+    assert (caught.value.expected, caught.value.found) == (platform.machine(), other)
+
+
+def test_an_archive_that_is_cut_short_is_not_taken_for_a_whole_one(tmp_path: Path, certificate: Path) -> None:
+    path = archive(tmp_path / "root.tar.gz", mode="w:gz")
+    os.truncate(path, path.stat().st_size - 20)
+    with pytest.raises(BaseUnreadable):
+        base.unpack(path, tmp_path / "cache", certificate)
+    with pytest.raises(BaseUnreadable):
+        base.unpack(tmp_path / "nothing.tar", tmp_path / "cache", certificate)
+
+
+def test_a_member_that_would_leave_the_tree_is_refused(tmp_path: Path, certificate: Path) -> None:
+    with pytest.raises(BaseUnreadable):
+        base.unpack(archive(tmp_path / "root.tar", last="../../outside"), tmp_path / "cache", certificate)
+    assert list(tmp_path.rglob("outside")) == []
+
+
+@pytest.mark.parametrize(("given", "meant"), [([], None), (["--base", "root.tar.zst"], Path("root.tar.zst"))])
+def test_the_task_hands_the_file_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: list[str], meant: Path | None
+) -> None:
+    asked: list[Options] = []
+
+    def rehearse(options: Options) -> Result:
+        asked.append(options)
+        return Result(options.version, base={"file": "f", "sha256": "s"} if meant else None)
+
+    monkeypatch.setattr(rehearsing, "rehearse", rehearse)
+    Program(namespace=tasks.namespace).run(["inv", "rehearse", "--version", "v1.0.0", *given, "--json"], exit=False)
+    assert [options.base for options in asked] == [meant]
+    assert json.loads(capsys.readouterr().out)["base"] == ({"file": "f", "sha256": "s"} if meant else None)
