@@ -94,6 +94,19 @@ def test_a_session_that_ends_before_its_mark_is_a_fault_with_psqls_words(
         pytest.fail("half a survey is none")
 
 
+def test_a_session_that_ends_without_listening_is_told_by_psqls_words_and_not_by_a_broken_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # More than a pipe holds: the writer is still at it when the reader goes.
+    monkeypatch.setattr(servers, "_TABLES", "-- \n" * (1 << 18))
+    answering(tmp_path, monkeypatch, psql='echo "no such socket" >&2; exit 2')
+    with (
+        pytest.raises(HostFault, match="the database zmanim can't be read: no such socket"),
+        servers.exported(Server(), "zmanim"),
+    ):
+        pytest.fail("there is no survey")
+
+
 def test_redis_s_own_check_counts_the_keys_of_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = "[info] 7 keys read\\n[info] 3 expires\\n[info] 1 already expired\\n"
     on_path(tmp_path, monkeypatch, {"redis-check-rdb": f"printf '{said}'"})

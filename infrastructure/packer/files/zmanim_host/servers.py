@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,8 +131,13 @@ def exported(server: Server, database: str) -> Iterator[Survey]:
         assert session.stdin
         assert session.stdout
         assert session.stderr
-        session.stdin.write(f"{_EXPORT}{_TABLES}\\echo '{MARK}'\n")
-        session.stdin.flush()
+        try:
+            session.stdin.write(f"{_EXPORT}{_TABLES}\\echo '{MARK}'\n")
+            session.stdin.flush()
+        except BrokenPipeError:
+            # psql ended without listening, and says why on stderr. Closed here, or the `with` would try to write again.
+            with suppress(BrokenPipeError):
+                session.stdin.close()
         lines = []
         for line in session.stdout:
             if line.rstrip("\n") == MARK:
