@@ -18,7 +18,6 @@ from tests.machines.lab import wait_for
 from toolchain.build import native_restic
 
 NOTICE = f"backup-notify@{UNIT}.service"
-S3 = "s3.eu-west-1.amazonaws.com"
 
 
 @dataclass

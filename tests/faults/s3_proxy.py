@@ -1,7 +1,8 @@
 """S3 as it can be on a bad day: a proxy in the machine, in front of the cloud's S3, whose mood is in a file.
 
 Usage: s3_proxy.py UPSTREAM PEM MODE. `ok` passes everything on, `slow` after half a second, `denied` answers 403 as S3
-does, `away` closes the connection and leaves a file MODE.refused. The mode is read anew for each request.
+does, `away` closes the connection and leaves a file MODE.refused, `drip` gives what was asked for a byte at a time. The
+mode is read anew for each request.
 """
 
 import http.client
@@ -41,10 +42,10 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         answer = upstream.getresponse()
         content = answer.read()
         headers = [pair for pair in answer.getheaders() if pair[0].lower() not in {"connection", "transfer-encoding"}]
-        self.reply(answer.status, headers, content)
+        self.reply(answer.status, headers, content, 1 if mode == "drip" else len(content))
         upstream.close()
 
-    def reply(self, status: int, headers: "list[tuple[str, str]]", content: bytes) -> None:
+    def reply(self, status: int, headers: "list[tuple[str, str]]", content: bytes, piece: int = 1 << 20) -> None:
         self.send_response_only(status)
         for name, value in headers:
             if name.lower() != "content-length" or self.command == "HEAD":
@@ -52,8 +53,10 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+        for start in range(0, len(content) if self.command != "HEAD" else 0, max(piece, 1)):
+            self.wfile.write(content[start : start + piece])
+            if piece == 1:
+                time.sleep(0.5)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

@@ -4,50 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from tests.faults.patient import NOTICE, POINTS, S3, Patient, dying_dump, go_on, held
+from tests.faults import bad_s3
+from tests.faults.patient import NOTICE, POINTS, Patient, dying_dump, go_on, held
 from tests.machines.backups import UNIT, restic_script
 from tests.machines.lab import wait_for
-
-PROXY = Path(__file__).with_name("s3_proxy.py")
-
-
-@contextmanager
-def named(patient: Patient, address: str, *names: str) -> Iterator[None]:
-    """Give names another address on the machine."""
-    patient.run(f"cp /etc/hosts /run/hosts; echo {address} {' '.join(names)} >>/etc/hosts")
-    try:
-        yield
-    finally:
-        patient.run("cat /run/hosts >/etc/hosts")
-
-
-def s3_names(patient: Patient) -> tuple[str, str]:
-    """Return S3's name, and the one that restic asks by: the bucket's own, for IPv4 and IPv6."""
-    return S3, f"{patient.bucket}.{S3.replace('s3.', 's3.dualstack.', 1)}"
 
 
 @contextmanager
 def proxied(patient: Patient, mode: str) -> Iterator[None]:
     """Put a proxy in S3's place, in that mode (s3_proxy.py)."""
-    pem = (patient.images.cloud.directory / "server.pem").read_text()
-    upstream = patient.run(f"getent hosts {S3}").split()[0]
-    patient.run(f"cat >/run/proxy.py <<'END'\n{PROXY.read_text()}END\ncat >/run/proxy.pem <<'END'\n{pem}\nEND")
-    set_mode(patient, mode)
-    patient.run(f"systemd-run --unit=proxy --quiet python3 /run/proxy.py {upstream} /run/proxy.pem /run/proxy.mode")
-    try:
-        wait_for(lambda: "127.0.0.1:443" in patient.run("ss -ltn"), 20, "the proxy")
-        with named(patient, "127.0.0.1", *s3_names(patient)):
-            yield
-    finally:
-        patient.run("systemctl stop proxy")
+    with bad_s3.proxied(patient.images, patient.machine, patient.bucket, mode):
+        yield
 
 
 def set_mode(patient: Patient, mode: str) -> None:
-    patient.run(f"echo {mode} >/run/proxy.new; mv /run/proxy.new /run/proxy.mode")
+    """Give the proxy another mode."""
+    bad_s3.set_mode(patient.images, patient.machine, mode)
+
+
+@contextmanager
+def away(patient: Patient, *names: str) -> Iterator[None]:
+    """Let names lead to where nobody listens."""
+    with bad_s3.named(patient.images, patient.machine, "127.0.0.9", *names):
+        yield
 
 
 @contextmanager
@@ -63,7 +45,7 @@ def impatient(patient: Patient, seconds: int) -> Iterator[None]:
 
 
 def test_an_s3_that_is_away_is_told_before_anything_is_tried(patient: Patient, good: str) -> None:
-    with named(patient, "127.0.0.9", *s3_names(patient)):
+    with away(patient, *bad_s3.names(patient.bucket)):
         patient.check_refusal("S3 can't be reached", good="")
     assert patient.backups.complete()[0]["run"] == good
     patient.backups.succeed()
@@ -154,7 +136,7 @@ def test_a_flipped_byte_is_found_within_four_weeks_and_by_whoever_restores_it(pa
 
 @pytest.mark.incident("the failure mails were rejected themselves, and nobody heard of it")
 def test_a_mail_that_ses_does_not_take_waits_and_is_sent_once(patient: Patient, good: str) -> None:
-    with named(patient, "127.0.0.9", "email.eu-west-1.amazonaws.com"), dying_dump(patient, 0, 1):
+    with away(patient, "email.eu-west-1.amazonaws.com"), dying_dump(patient, 0, 1):
         patient.backups.fail()
         said = f"journalctl --no-pager --output=cat --unit={NOTICE}"
         wait_for(lambda: "1 mails wait" in patient.run(said), 90, "a mail that waits")

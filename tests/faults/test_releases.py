@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults import bad_s3
 from tests.machines.image import VERSION, ImageLab
 from tests.machines.lab import wait_for
 from tests.machines.releases import BUCKET, ENVIRONMENT, FAILS, HANGS, Follower, follower
@@ -167,12 +168,19 @@ def test_whatever_the_channel_has_that_does_not_verify_what_was_good_serves_in_t
         forger.point({**said, "serial": said["serial"] + len(WRONG) + 1})
 
 
-def test_a_channel_that_is_away_denied_or_silent_costs_a_start_little_time_and_nothing_else(prod: Follower) -> None:
+def fetched_for(prod: Follower) -> float:
+    """Return how many seconds the last look at the channel took."""
+    times = "--property=ExecMainStartTimestampMonotonic,ExecMainExitTimestampMonotonic"
+    told = prod.images.run(prod.machine, f"systemctl show {times} zmanim-release-fetch").splitlines()
+    first, last = sorted(int(line.split("=")[1]) / 1e6 for line in told)
+    return last - first
+
+
+def test_a_channel_that_is_away_or_silent_costs_a_start_little_time_and_nothing_else(prod: Follower) -> None:
     good = prod.serves()
     # The name leads to this machine itself: nobody listens, or somebody is silent.
     name = f"{BUCKET}.s3.eu-west-1.amazonaws.com"
     prod.images.run(prod.machine, f"echo '127.0.0.1 {name}' >>/etc/hosts")
-    seconds = "systemctl show --property=ExecMainStartTimestampMonotonic,ExecMainExitTimestampMonotonic"
     silent = (
         "import socket\n"
         "server = socket.create_server(('127.0.0.1', 443))\n"
@@ -188,14 +196,29 @@ def test_a_channel_that_is_away_denied_or_silent_costs_a_start_little_time_and_n
         prod.images.run(prod.machine, "systemd-run --quiet --unit=silent python3 /run/silent.py")
         prod.restart()
         prod.wait_serves(good, 30)
-        told = dict(
-            line.split("=") for line in prod.images.run(prod.machine, f"{seconds} zmanim-release-fetch").splitlines()
-        )
-        first, last = (int(value) / 1e6 for value in sorted(told.values()))
-        assert 5 < last - first < 20, "a server that is silent is waited for, and not for long"
+        assert 5 < fetched_for(prod) < 20, "a server that is silent is waited for, and not for long"
         prod.is_well()
     finally:
         prod.images.run(prod.machine, f"systemctl stop silent; sed -i '/{BUCKET}/d' /etc/hosts")
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"), [("denied", "AccessDenied"), ("drip", "no end after 10 s")], ids=["denied", "drips"]
+)
+def test_a_channel_that_answers_badly_costs_a_start_little_time_and_nothing_else(
+    prod: Follower, mode: str, said: str
+) -> None:
+    good = prod.serves()
+    # There is something new to fetch, and it comes when the channel is well again.
+    new = prod.publish()
+    with bad_s3.proxied(prod.images, prod.machine, BUCKET, mode):
+        prod.restart()
+        prod.wait_serves(good, 30)
+        assert said in prod.journal()
+        assert fetched_for(prod) < 20
+        prod.is_well()
+    prod.restart()
+    prod.wait_serves(new)
 
 
 def test_a_full_disk_leaves_what_is_good_and_the_release_comes_when_there_is_room(prod: Follower) -> None:
