@@ -179,3 +179,57 @@ def test_four_sundays_in_a_row_read_the_whole_repository(day: date) -> None:
 def test_fewer_runs_than_there_are_places_are_all_kept() -> None:
     runs = [night(n) for n in range(5)]
     assert set(kept(sorted(runs, key=lambda run: run.time, reverse=True))) == set(runs)
+
+
+def test_the_latest_is_the_newest_of_many_in_whatever_order_they_are_listed() -> None:
+    now = night(5).time
+    runs = [night(3), night(4, complete=False), night(1), night(2)]
+    assert newest_complete(runs, now) == night(3)
+    assert newest_complete(reversed(runs), now) == night(3)
+
+
+def test_clocks_may_differ_by_a_quarter_of_an_hour_before_a_run_is_from_the_future() -> None:
+    run = night(0)
+    assert not is_future(run, run.time)
+    assert not is_future(run, run.time - timedelta(minutes=15))
+    assert is_future(run, run.time - timedelta(minutes=15, seconds=1))
+
+
+def test_an_adoption_of_the_same_moment_as_a_run_stays() -> None:
+    ours = night(0, hours=1)
+    assert adoption(0, OURS) in plan([ours, adoption(0, OURS)], ours.time).keep
+
+
+def test_the_repository_is_checked_on_sundays_and_one_part_is_the_week_s() -> None:
+    monday = date(2026, 11, 23)
+    week = [monday + timedelta(days=day) for day in range(7)]
+    assert [is_check_day(day) for day in week] == [False] * 6 + [True]
+    assert len({check_part(day) for day in week}) == 1
+    assert check_part(monday) != check_part(monday - timedelta(days=1))
+
+
+def test_each_fate_has_its_reason_in_words() -> None:
+    now = night(40).time
+    runs = [
+        *(night(n) for n in range(20, 41)),
+        night(40, hours=-1),
+        night(40, complete=False, hours=-2),
+        night(30, complete=False, hours=1),
+        adoption(10, OURS),
+        night(41),
+    ]
+    fates = plan(runs, now)
+    assert {reason: sum(each == reason for each in fates.keep.values()) for reason in fates.keep.values()} == {
+        "dated in the future": 1,
+        "the newest of its day": 7,
+        "the newest of its week": 3,
+        "incomplete, not yet 2 days old": 1,
+    }
+    assert {reason: sum(each == reason for each in fates.forget.values()) for reason in fates.forget.values()} == {
+        "a newer run stands for its day, week or month": 12,
+        "an adoption that a complete run has followed": 1,
+        "incomplete": 1,
+    }
+    fates = plan([*(night(n) for n in range(60)), adoption(60, OURS)], night(61).time)
+    assert list(fates.keep.values()).count("the newest of its month") == 1
+    assert fates.keep[adoption(60, OURS)] == "says whose this repository is"
