@@ -81,27 +81,31 @@ def run(
     exist, subprocess.TimeoutExpired, and KeyboardInterrupt after the child has ended when we were interrupted.
     """
     _require(command[0], env)
+    child: subprocess.Popen[str] | None = None
     with _followed(on_line) if on_line else nullcontext() as followed:
-        child = subprocess.Popen(
-            [*_interrupted_with_us(), *command],
-            cwd=cwd,
-            env=dict(env) if env is not None else None,
-            stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
-            stdout=followed.sink if followed else subprocess.PIPE,
-            stderr=subprocess.STDOUT if followed else None if pass_stderr else subprocess.PIPE,
-            start_new_session=True,
-            text=True,
-            errors="replace",
-        )
-        _running.add(child)
         try:
+            with _interrupts_put_off():
+                child = subprocess.Popen(
+                    [*_interrupted_with_us(), *command],
+                    cwd=cwd,
+                    env=dict(env) if env is not None else None,
+                    stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+                    stdout=followed.sink if followed else subprocess.PIPE,
+                    stderr=subprocess.STDOUT if followed else None if pass_stderr else subprocess.PIPE,
+                    start_new_session=True,
+                    text=True,
+                    errors="replace",
+                )
+                _running.add(child)
             stdout, stderr = child.communicate(input, timeout=timeout)
         except BaseException:
-            stop(child)
+            if child is not None:
+                stop(child)
             raise
         finally:
-            _running.discard(child)
-            _close_pipes(child)
+            if child is not None:
+                _running.discard(child)
+                _close_pipes(child)
     stdout, stderr = "".join(followed.lines) if followed else stdout, stderr or ""  # None when it was passed on
     if check and child.returncode != 0:
         raise CommandFailed(command, child.returncode, stdout + stderr)
@@ -226,6 +230,36 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
         pass  # everybody in the group has ended already, which is what was wanted
 
 
+@dataclass
+class _Interrupts:
+    """Whether they are put off at this moment, and whether one has come since."""
+
+    put_off: bool = False
+    came: bool = False
+
+
+_interrupts = _Interrupts()
+
+
+@contextmanager
+def _interrupts_put_off() -> Iterator[None]:
+    """Put an interrupt off until the body is left: within Popen, nobody would know the child yet that is to be stopped.
+
+    Blocking the signals was rejected: the child would inherit that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread only
+        return
+    _interrupts.put_off = True
+    try:
+        yield
+    finally:
+        _interrupts.put_off = False
+        if _interrupts.came:
+            _interrupts.came = False
+            raise KeyboardInterrupt
+
+
 def interrupt_on_termination() -> None:
     """Make SIGTERM and SIGHUP raise KeyboardInterrupt, so that they clean up as Ctrl-C does.
 
@@ -233,7 +267,9 @@ def interrupt_on_termination() -> None:
     """
 
     def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
+        if not _interrupts.put_off:
+            raise KeyboardInterrupt
+        _interrupts.came = True
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)

@@ -22,7 +22,7 @@ def test_every_release_and_candidate_is_a_version_that_may_be_published(
     st.from_regex(r"test-[a-z0-9]([a-z0-9.-]{0,40}[a-z0-9])?", fullmatch=True, alphabet=st.characters(codec="ascii"))
 )
 def test_every_trial_is_known_as_one(text: str) -> None:
-    assert parse(text).trial
+    assert (str(parse(text)), parse(text).trial) == (text, True)
 
 
 @given(st.text(max_size=80))
@@ -64,12 +64,31 @@ def test_the_message_says_what_is_wrong_with_just_this_text(text: str, found: st
         parse(text)
     assert error.value.found == found
     assert error.value.exit_code == 2
-    assert error.value.fix
+    assert error.value.summary == (f"{text!r} is no version" if text else "no version was given")
+    assert error.value.expected.startswith("vMAJOR.MINOR.PATCH (v1.2.3)")
+    assert error.value.fix == "for example: --version v1.2.3"
+
+
+def test_the_longest_name_that_fits_is_a_version_and_is_not_called_too_long() -> None:
+    longest = "test-" + "x" * 59
+    assert str(parse(longest)) == longest
+    with pytest.raises(VersionInvalid) as error:
+        parse(longest[:-1] + "X")
+    assert error.value.found.startswith("a trial's name may hold")
 
 
 def test_a_release_tag_names_its_version() -> None:
     assert str(from_tag("v1.2.3-ami")) == "v1.2.3"
     assert str(from_tag("v1.2.3-rc.2-ami")) == "v1.2.3-rc.2"
+
+
+@pytest.mark.parametrize("tag", ["v1.2.3", "test-x-ami", ""])
+def test_the_message_says_what_a_release_tag_is(tag: str) -> None:
+    with pytest.raises(VersionInvalid) as error:
+        from_tag(tag)
+    told = error.value
+    assert (told.summary, told.found) == (f"{tag!r} is no release tag", repr(tag))
+    assert (told.expected, told.fix) == ("vMAJOR.MINOR.PATCH-ami", "git tag v1.2.3-ami")
 
 
 @pytest.mark.parametrize("tag", ["v1.2.3", "test-x-ami", "ami", "-ami", "v1.2-ami", ""])

@@ -66,6 +66,35 @@ def test_a_child_gets_exactly_one_sigint_when_we_are_told_to_stop(tmp_path: Path
     assert counts.read_text() == "SIGINT"
 
 
+# Told to stop when the child is there and Popen has not returned yet, as it happens on a busy machine.
+EARLY_PARENT = """
+import os, pathlib, signal, subprocess, sys, time
+from support.process import interrupt_on_termination, run
+interrupt_on_termination()
+start = subprocess.Popen
+def slow(*arguments, **options):
+    child = start(*arguments, **options)
+    counts = pathlib.Path(sys.argv[2])
+    while not (counts.exists() and counts.read_text() == "ready"):
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+    return child
+subprocess.Popen = slow
+try:
+    run([sys.executable, "-c", sys.argv[1], sys.argv[2]])
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_a_child_that_is_just_being_started_gets_its_sigint_too(tmp_path: Path) -> None:
+    counts = tmp_path / "counts"
+    parent = subprocess.Popen([sys.executable, "-c", EARLY_PARENT, COUNTING_CHILD, str(counts)], cwd=ROOT)
+    assert parent.wait(20) == 130
+    assert counts.read_text() == "SIGINT"
+
+
 def test_a_child_gets_one_sigterm_and_nothing_else_when_we_are_killed_outright(tmp_path: Path) -> None:
     counts = tmp_path / "counts"
     parent = _parent_with_child(counts)
