@@ -161,8 +161,13 @@ def test_a_mail_that_ses_does_not_take_waits_and_is_sent_once(patient: Patient, 
 @pytest.mark.incident("restic takes a bucket that is not there for a repository that is not there yet, and makes both")
 def test_a_bucket_that_is_gone_is_not_made(patient: Patient, good: str) -> None:
     s3 = patient.images.client("s3")
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=patient.bucket):
-        for item in (*page.get("Versions", []), *page.get("DeleteMarkers", [])):
+    # The first page again and again: the pages after it change while it is emptied.
+    while True:
+        page = s3.list_object_versions(Bucket=patient.bucket)
+        items = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        if not items:
+            break
+        for item in items:
             s3.delete_object(Bucket=patient.bucket, Key=item["Key"], VersionId=item["VersionId"])
     s3.delete_bucket(Bucket=patient.bucket)
     patient.check_refusal(f"the bucket {patient.bucket} is not there", good="")
