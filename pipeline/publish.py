@@ -90,7 +90,7 @@ def publish(
     _check(found)
     id_name, version_name = (f"{settings.parameter_prefix}/{name}" for name in ("ami-id", "ami-version"))
     meant = {version_name: found.version, id_name: found.ami_id}
-    now = {name: _read(clients, name) for name in meant}
+    now = {name: read_parameter(clients, name) for name in meant}
     stale = [name for name, value in meant.items() if (seen := now[name]) is None or seen.value != value]
     if dry:
         return Plan(tuple(Step("write", f"{name} = {meant[name]}", _reason(now[name])) for name in stale))
@@ -137,7 +137,8 @@ def _reason(now: Parameter | None) -> str:
     return f"it is {now.value}" if now else "there is none"
 
 
-def _read(clients: Clients, name: str) -> Parameter | None:
+def read_parameter(clients: Clients, name: str) -> Parameter | None:
+    """Return an SSM parameter as it is now, None when there is none. Raises aws's faults."""
     with aws.faults(f"reading {name}"):
         try:
             answer = clients.ssm.get_parameter(Name=name)["Parameter"]
@@ -196,14 +197,14 @@ def _put_back(clients: Clients, name: str, before: Parameter | None) -> None:
 
 def _try_read(clients: Clients, name: str) -> Parameter | None:
     try:
-        return _read(clients, name)
+        return read_parameter(clients, name)
     except Fault as error:
         return Parameter(f"(unreadable: {error.summary})", 0, "text")
 
 
 def _read_back(clients: Clients, name: str, value: str, pace: Pace) -> Parameter:
     def look() -> Parameter | None:
-        seen = _read(clients, name)
+        seen = read_parameter(clients, name)
         return seen if seen and seen.value == value else None
 
     seen = pace.until(look, _READ_BACK_SECONDS)
@@ -211,7 +212,7 @@ def _read_back(clients: Clients, name: str, value: str, pace: Pace) -> Parameter
         raise NotReadBack(
             f"{name} does not say what was written",
             expected=value,
-            found=_reason(_read(clients, name)),
+            found=_reason(read_parameter(clients, name)),
             fix=f"AWS takes a parameter of type {_IMAGE_TYPE} only when the image exists in this region; publish again",
         )
     return seen

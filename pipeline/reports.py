@@ -15,7 +15,7 @@ from pathlib import Path
 
 import botocore.exceptions
 
-from pipeline import aws, image, release_channel
+from pipeline import aws, image, publish, release_channel
 from pipeline.account import VERIFY
 from pipeline.aws import Clients
 from pipeline.image import VERIFIED_TAG, NoSuchImage
@@ -54,9 +54,10 @@ def keep(clients: Clients, ami_id: str, report: Path) -> None:
 
 def compare(clients: Clients, parameter_prefix: str, packages: Mapping[str, str]) -> Comparison:
     """Compare `packages` (versions by name) with those of the image that is published now. Raises aws's faults."""
-    ami_id = _published(clients, parameter_prefix)
-    if not ami_id:
+    pointer = publish.read_parameter(clients, f"{parameter_prefix}/ami-id")
+    if pointer is None:
         return Comparison("", "", "nothing is published yet", ())
+    ami_id = pointer.value
     try:
         found = image.of_id(clients, ami_id)
     except NoSuchImage:
@@ -81,15 +82,6 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Packag
 
 def _key(ami_id: str) -> str:
     return f"reports/{ami_id}.json"
-
-
-def _published(clients: Clients, parameter_prefix: str) -> str:
-    name = f"{parameter_prefix}/ami-id"
-    with aws.faults(f"reading {name}"):
-        try:
-            return clients.ssm.get_parameter(Name=name)["Parameter"].get("Value", "")
-        except clients.ssm.exceptions.ParameterNotFound:
-            return ""
 
 
 def _report(clients: Clients, ami_id: str) -> bytes | None:
