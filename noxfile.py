@@ -66,7 +66,8 @@ def gate_proof(session: nox.Session) -> None:
 @nox.session(default=False, venv_backend="venv")
 def mutation(session: nox.Session) -> None:
     """How many mutants of the rules about publishing, retention and volumes the unit tests kill; takes long."""
-    session.install("--require-hashes", "--only-binary", ":all:", "--requirement", "requirements-mutation.txt")
+    options = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
+    session.install(*options, "--requirement", "requirements-mutation.txt")
     session.run("python", "-m", "tests.mutation", *session.posargs)
 
 

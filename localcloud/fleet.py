@@ -83,10 +83,9 @@ class Fleet:
 
     def by_address(self, address: str) -> str | None:
         """Return the id of the instance that has this address."""
-        return next(
-            (name for name, unit in self._units.items() if unit.spec.interface.address == address and not unit.gone),
-            None,
-        )
+        # A copy: another thread may be launching a machine.
+        units = list(self._units.items())
+        return next((name for name, unit in units if unit.spec.interface.address == address and not unit.gone), None)
 
     @contextmanager
     def in_turn(self, instance_id: str) -> Iterator[Unit]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -75,14 +76,17 @@ class Tokens:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._lock = threading.Lock()
         self._valid: dict[str, tuple[str, float]] = {}
 
     def issue(self, instance_id: str, ttl_seconds: int) -> str:
         """Return a new token."""
         now = self._clock()
-        self._valid = {token: value for token, value in self._valid.items() if value[1] > now}
         token = secrets.token_urlsafe(40) + "=="
-        self._valid[token] = (instance_id, now + ttl_seconds)
+        # Requests come in threads: without the lock, one that sweeps loses the token that another has just issued.
+        with self._lock:
+            self._valid = {token: value for token, value in self._valid.items() if value[1] > now}
+            self._valid[token] = (instance_id, now + ttl_seconds)
         return token
 
     def accepts(self, instance_id: str, token: str) -> bool:

@@ -143,6 +143,38 @@ def test_a_file_is_read_to_its_end_or_it_is_a_fault(fake: Fake) -> None:
         restic.read_into(REPO, "abc", "/x", whole)
 
 
+LATE = "Fatal: unable to open repository: s3.getCredentials: no credentials found."
+
+
+def late(calls: str, times: int, then: str) -> str:
+    """Return shell that has no credentials at first, as when the metadata service is late, and then does `then`."""
+    return f'if [ "$(grep -c . {calls})" -le {times} ]; then echo "{LATE}" >&2; exit 1; fi; {then}'
+
+
+@pytest.mark.incident("a metadata service that was late by a second cost a night's backup")
+def test_a_metadata_service_that_is_late_is_asked_again(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restic, "PAUSES", (0.0, 0.0))
+    got: list[bytes] = []
+    calls = fake()
+    fake(snapshots=late(str(calls), 2, "echo '[]'"), dump=late(str(calls), 5, "echo content"))
+    assert restic.runs(REPO) == []
+    assert verbs(calls) == ["restic snapshots"] * 3
+    restic.read_into(REPO, "abc", "/x", lambda stream: got.append(stream.read()))
+    assert [part for part in got if part] == [b"content\n"]
+    assert verbs(calls)[3:] == ["restic dump"] * 3
+
+
+def test_a_metadata_service_that_stays_away_is_named_and_nothing_is_made(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restic, "PAUSES", (0.0, 0.0))
+    calls = fake()
+    fake(snapshots=late(str(calls), 99, "exit 0"))
+    with pytest.raises(HostFault, match="has this instance an instance profile"):
+        restic.open_or_make(REPO)
+    assert verbs(calls) == ["restic snapshots"] * 3
+
+
 def snapshot(id: str, time: str, *tags: str) -> Mapping[str, object]:
     return {"id": id, "time": time, "tags": list(tags), "summary": {"total_bytes_processed": 5}}
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -57,6 +59,28 @@ def test_a_token_opens_the_tree_until_it_expires_and_only_for_its_instance() -> 
     assert there.ask("GET", "/latest/meta-data/instance-id", **ask).status == 401
     here.now += 60
     assert here.ask("GET", "/latest/meta-data/instance-id", **ask).status == 401
+
+
+@pytest.mark.incident("a token was lost when two machines asked at once, and a backup found no credentials")
+def test_no_token_is_lost_when_many_ask_at_once() -> None:
+    one = service()
+    lost: list[str] = []
+
+    def ask() -> None:
+        for _ in range(200):
+            token = one.token("21600")
+            if not one.tokens.accepts("i-0123456789abcdef0", token):
+                lost.append(token)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for asked in [pool.submit(ask) for _ in range(8)]:
+                asked.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert lost == []
 
 
 def test_a_wrong_token_is_refused_even_where_none_is_required() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -57,3 +61,45 @@ def test_the_python_of_its_own_environment_is_not_what_it_is_made_from(clone: Pa
     assert _inv(clone, own, host).returncode == 3
     assert (host / "asked").exists()
     assert not (own / "asked").exists()
+
+
+def _wheel(directory: Path, name: str, version: str, needs: str = "", script: str = "") -> str:
+    """Make a wheel with nothing in it but its metadata and at most one script; return its line of requirements.txt."""
+    stem = f"{name}-{version}"
+    requires = f"Requires-Dist: {needs}\n" if needs else ""
+    files = {
+        f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}",
+        f"{stem}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    if script:
+        files[f"{stem}.data/scripts/{script}"] = f"#!python\nprint('{stem}')\n"
+    path = directory / f"{stem}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        record = ""
+        for inside, text in files.items():
+            entry = zipfile.ZipInfo(inside)
+            entry.external_attr = 0o100755 << 16  # a regular file that can be run
+            wheel.writestr(entry, text)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+            record += f"{inside},sha256={digest},{len(text)}\n"
+        wheel.writestr(f"{stem}.dist-info/RECORD", f"{record}{stem}.dist-info/RECORD,,\n")
+    return f"{name}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+@pytest.mark.incident("from the day of a new release of coverage on, no fresh clone could make its environment")
+def test_a_newer_release_of_what_is_pinned_changes_nothing(clone: Path) -> None:
+    wheels = clone / "wheels"
+    wheels.mkdir()
+    program = _wheel(wheels, "program", "1.0", needs="library[extra]>=1.0", script="inv")
+    (clone / "requirements.txt").write_text(program + _wheel(wheels, "library", "1.0"))
+    _wheel(wheels, "library", "1.1")
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(clone),
+        "INV_PYTHON": sys.executable,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheels),
+    }
+    ended = subprocess.run([str(clone / "inv")], env=environment, capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.returncode) == ("program-1.0\n", 0), ended.stderr
+    assert [path.name for path in clone.glob(".venv/lib/*/site-packages/library-*")] == ["library-1.0.dist-info"]

@@ -26,6 +26,10 @@ INCOMPLETE, NO_REPOSITORY, LOCKED, WRONG_PASSWORD = 3, 10, 11, 12
 PASSING = "verify"
 # Longer than any upload of ours; the unit's own limit ends the run as a whole.
 LONG = 7200.0
+# What restic says when the metadata service was late or away: it waits for a token for one second, once (minio-go's
+# fetchIMDSToken). Nothing has begun then, so the same is tried again, after these pauses (seconds).
+_NO_CREDENTIALS = "no credentials found"
+PAUSES = (2.0, 8.0)
 _DENIED = re.compile(r"Access ?Denied|AllAccessDisabled|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|403")
 
 
@@ -78,7 +82,11 @@ def restic(
     Raises NoRepository, or HostFault that says which of the known reasons it was.
     """
     every = range(-64, 256)
-    done = run(["restic", *arguments], timeout=timeout, environment=repo.variables, input=input, may_exit=every)
+    for pause in (*PAUSES, None):
+        done = run(["restic", *arguments], timeout=timeout, environment=repo.variables, input=input, may_exit=every)
+        if pause is None or _NO_CREDENTIALS not in done.stderr:
+            break
+        time.sleep(pause)
     if done.returncode in may_exit:
         return done
     text = explain(repo, arguments[0], done.returncode, done.stderr)
@@ -96,6 +104,11 @@ def explain(repo: Repository, verb: str, code: int, stderr: str) -> str:
         return (
             f"the repository {repo.location} is locked, by another run or by one that was killed less than 30 minutes"
             f" ago; a lock that nobody renews is ignored after that. restic said: {said}"
+        )
+    if _NO_CREDENTIALS in said:
+        return (
+            f"no credentials for {repo.location}: has this instance an instance profile, and does its metadata service"
+            f" answer? restic said: {said}"
         )
     if _DENIED.search(said):
         return f"S3 denies access to {repo.location}: does this instance's role allow it? restic said: {said}"
@@ -277,6 +290,20 @@ def read_into(repo: Repository, snapshot: str, path: str, consume: Callable[[IO[
 
     restic's end is looked at even when `consume` has failed: it may be the reason.
     """
+    for pause in (*PAUSES, None):
+        code, said, fault = _dump(repo, snapshot, path, consume)
+        if pause is None or _NO_CREDENTIALS not in said:
+            break
+        time.sleep(pause)
+    if code and (fault is None or "broken pipe" not in said.lower()):
+        raise HostFault(f"{explain(repo, 'dump', code, said)}{f' ({fault})' if fault else ''}") from fault
+    if fault:
+        raise fault
+
+
+def _dump(
+    repo: Repository, snapshot: str, path: str, consume: Callable[[IO[bytes]], None]
+) -> tuple[int, str, HostFault | None]:
     command = ["restic", "dump", "--no-lock", snapshot, path]
     environment = {**os.environ, **repo.variables}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
@@ -289,11 +316,7 @@ def read_into(repo: Repository, snapshot: str, path: str, consume: Callable[[IO[
             fault = error
         process.stdout.close()
         said = process.stderr.read().decode("utf-8", "replace")
-        code = process.wait()
-    if code and (fault is None or "broken pipe" not in said.lower()):
-        raise HostFault(f"{explain(repo, 'dump', code, said)}{f' ({fault})' if fault else ''}") from fault
-    if fault:
-        raise fault
+        return process.wait(), said, fault
 
 
 def forget(repo: Repository, snapshots: Sequence[str]) -> None:
