@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import grimp
@@ -56,36 +57,54 @@ def tests_of(tree: Path, changed: Iterable[str]) -> list[str]:
     return [test for test, names in seen(tree, changed).items() if names]
 
 
-def seen(tree: Path, names: Iterable[str]) -> dict[str, list[str]]:
-    """Return, for each file of unit tests in order, which of these files it can see."""
-    every = list(names)
-    tests = sorted(str(path.relative_to(tree)) for path in (tree / TESTS).glob("test_*.py"))
-    imported = _imported(tree, tests) if any(name.endswith(".py") for name in every) else {}
+def seen(tree: Path, names: Iterable[str], tests: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return, for each file of unit tests in order (or for `tests` alone), which of these files it can see."""
+    every = [_Seen.of(name) for name in names]
+    tests = tests or sorted(str(path.relative_to(tree)) for path in (tree / TESTS).glob("test_*.py"))
+    imported = _imported(tree, tests) if any(each.module for each in every) else {}
     found = {}
     for test in tests:
         text = (tree / test).read_text()
         reads = READS.get(Path(test).stem)
         modules = imported.get(test, set())
+        loads_tasks = _IMPORTS_TASKS.search(text) is not None
         found[test] = [
-            name
-            for name in every
-            if name == test
-            or _ALL.fullmatch(name)
-            or (name.endswith(".py") and _module(Path(name)) in modules)
-            or _sees(text, reads, name)
+            each.name
+            for each in every
+            if each.name == test
+            or each.by_all
+            or each.module in modules
+            or (reads is not None and reads.match(each.name))
+            or (loads_tasks and each.of_tasks)
+            # Who imports a module of ours is known exactly.
+            or (not each.is_ours and each.base in text)
         ]
     return found
 
 
-def _sees(text: str, reads: re.Pattern[str] | None, name: str) -> bool:
-    if reads is not None and reads.match(name):
-        return True
-    if _IMPORTS_TASKS.search(text) and _OF_TASKS.fullmatch(name):
-        return True
-    path = Path(name)
-    if path.suffix == ".py" and not path.is_relative_to(_SHIPPED) and path.parts[0] in _PACKAGES:
-        return False  # who imports it is known exactly
-    return path.name in text
+@dataclass(frozen=True)
+class _Seen:
+    """A file, and what decides who sees it: worked out once, and not once for each file of tests."""
+
+    name: str
+    base: str
+    module: str | None
+    by_all: bool
+    of_tasks: bool
+    is_ours: bool
+
+    @classmethod
+    def of(cls, name: str) -> _Seen:
+        path = Path(name)
+        is_python = path.suffix == ".py"
+        return cls(
+            name,
+            path.name,
+            module=_module(path) if is_python else None,
+            by_all=_ALL.fullmatch(name) is not None,
+            of_tasks=_OF_TASKS.fullmatch(name) is not None,
+            is_ours=is_python and not path.is_relative_to(_SHIPPED) and path.parts[0] in _PACKAGES,
+        )
 
 
 def _imported(tree: Path, tests: Iterable[str]) -> dict[str, set[str]]:

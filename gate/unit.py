@@ -76,7 +76,7 @@ def check_changed(tree: Path, changed: Sequence[str]) -> list[Finding]:
     if not only:
         print("unit: no test can see the change")
         return []
-    asked = _asked(tree)
+    asked = _asked(tree, only)
     before = kept.load(tree, "unit")
     stale = {name for name in only if not _is_kept(before, name, asked[name].digest)}
     found = list(_failures(_pytest(tree, sorted(stale)), tree)) if stale else []
@@ -97,12 +97,12 @@ class _Asked:
     digest: str
 
 
-def _asked(tree: Path) -> dict[str, _Asked]:
+def _asked(tree: Path, tests: Sequence[str] = ()) -> dict[str, _Asked]:
     content = kept.digests(tree, files(tree))
     around = text_sha256(kept.surroundings(), *(content.get(str(path), "") for path in _OURS))
     return {
         test: _Asked(frozenset(sees), text_sha256(around, *(f"{name} {content[name]}" for name in sees)))
-        for test, sees in selection.seen(tree, content).items()
+        for test, sees in selection.seen(tree, content, tests).items()
     }
 
 
