@@ -10,14 +10,19 @@ import pytest
 from pipeline import contents, contents_inventory, contents_page
 from pipeline.contents import ContentsUnreadable
 from pipeline.provenance import PACKER_DIRECTORY
+from tests.unit import image_tree
+from tests.unit.image_tree import ROOT
 
-ROOT = Path(__file__).parents[2]
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return image_tree.shared_copy(tmp_path_factory.mktemp("sources"))
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def clone(tmp_path: Path, copied: Path) -> Path:
     """A copy of the image's sources that a test may change."""
-    shutil.copytree(ROOT / PACKER_DIRECTORY, tmp_path / PACKER_DIRECTORY, ignore=shutil.ignore_patterns("__pycache__"))
+    image_tree.link(copied, tmp_path)
     (tmp_path / contents_inventory.EXTRACT).parent.mkdir()
     shutil.copy(ROOT / contents_inventory.EXTRACT, tmp_path / contents_inventory.EXTRACT)
     return tmp_path
@@ -27,7 +32,7 @@ def change(clone: Path, name: str, old: str, new: str) -> None:
     path = clone / PACKER_DIRECTORY / name
     text = path.read_text()
     assert old in text
-    path.write_text(text.replace(old, new))
+    image_tree.rewrite(path, text.replace(old, new))
 
 
 def test_the_page_that_is_there_is_the_tree_s() -> None:

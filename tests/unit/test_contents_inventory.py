@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import shutil
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ import pytest
 from pipeline import contents, contents_inventory, contents_page
 from pipeline.contents_inventory import InventoryUnusable, disagreements, normalise
 from pipeline.provenance import PACKER_DIRECTORY
+from tests.unit import image_tree
+from tests.unit.image_tree import ROOT
 
-ROOT = Path(__file__).parents[2]
 FOUND = contents.read(ROOT)
 COMPILED = ("redis", "pgvector", "pg_cron")
 
@@ -51,10 +51,15 @@ def built(version: str = "v1.2.3", python: str = "39", suffix: str = "-1.amzn202
     }
 
 
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return image_tree.shared_copy(tmp_path_factory.mktemp("sources"))
+
+
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def clone(tmp_path: Path, copied: Path) -> Path:
     """A copy of what the page is made from, with an inventory of it beside."""
-    shutil.copytree(ROOT / PACKER_DIRECTORY, tmp_path / PACKER_DIRECTORY, ignore=shutil.ignore_patterns("__pycache__"))
+    image_tree.link(copied, tmp_path)
     (tmp_path / "docs").mkdir()
     (tmp_path / "inventory.json").write_text(json.dumps(built()))
     return tmp_path
@@ -127,8 +132,8 @@ def test_a_unit_that_was_never_built_does_not_keep_the_page_from_being_made(clon
     contents_page.write(clone, clone / "inventory.json")
     files = clone / PACKER_DIRECTORY / "files"
     (files / "zmanim-new.service").write_text("[Unit]\nDescription=New\n")
-    with (files / "zmanim.preset").open("a") as preset:
-        preset.write("enable zmanim-new.service\n")
+    preset = files / "zmanim.preset"
+    image_tree.rewrite(preset, f"{preset.read_text()}enable zmanim-new.service\n")
     assert "| `zmanim-new.service` | not in the extract yet |" in contents_page.page(clone)
 
 
