@@ -112,9 +112,14 @@ class Site:
 def site(directory: Path, baked: str = "v1.0.0") -> Site:
     """Make a machine whose image came with `baked`."""
     store = Store(
-        directory / "releases", directory / "baked", directory / "data", directory / "status.json", lambda path: True
+        directory / "releases",
+        directory / "baked",
+        directory / "data",
+        directory / "status.json",
+        lambda path: True,
+        directory / "notices",
     )
-    for folder in (store.releases, store.data, directory / "fetched"):
+    for folder in (store.releases, store.data, store.notices, directory / "fetched"):
         folder.mkdir()
     folder = store.releases / baked
     (folder / "migrations").mkdir(parents=True)

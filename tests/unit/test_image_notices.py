@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,25 @@ from hypothesis import strategies as st
 from zmanim_host import notices
 from zmanim_host.escaping import environment_line
 from zmanim_host.host import HostFault
-from zmanim_host.notices import Failure, Notice, Sender, compose, due, flush, put, redact, remember, waiting
+from zmanim_host.notices import (
+    Failure,
+    Notice,
+    Sender,
+    TakenBack,
+    compose,
+    compose_taken_back,
+    due,
+    flush,
+    put,
+    redact,
+    remember,
+    waiting,
+)
+
+from tests.unit.programs import arguments, on_path
 
 WHO = Sender("prod", "eu-west-1", "i-1", "v1.2.3", "from@x", "to@x")
+TAKEN_BACK = TakenBack("v1.2.4", "v1.2.3", "/health answers 503", 1_800_000_000.0)
 FAILED = Failure("restic-backup.service", "exit-code", "exited", "1", "abcd", 1_800_000_000.0)
 
 
@@ -121,6 +139,91 @@ def test_the_spool_ends_somewhere(tmp_path: Path) -> None:
     sent: list[str] = []
     assert flush(tmp_path, lambda notice: sent.append(notice.subject), notices.STALE + 20) == 0
     assert sent[0] == "20"
+
+
+@pytest.mark.incident("a bad release was taken back at night, and nobody heard of it")
+def test_a_mail_says_which_release_was_taken_back_what_runs_and_why() -> None:
+    mail = compose_taken_back(TAKEN_BACK, WHO, "panic: token=hunter22 of abc123xyz", ["abc123xyz"], 2)
+    assert mail.subject == "zmanim prod: v1.2.4 was taken back, v1.2.3 runs"
+    assert "v1.2.4 was taken back at 2027-01-15T08:00:00Z: /health answers 503." in mail.text
+    for word in ("Runs now:      v1.2.3", "prod (i-1, eu-west-1)", "taken back 2 times more", "panic: token="):
+        assert word in mail.text
+    assert "hunter22" not in mail.text
+    assert "abc123xyz" not in mail.text
+    assert "times more" not in compose_taken_back(TAKEN_BACK, WHO, "", (), 0).text
+
+
+def take_up(spool: Path) -> None:
+    notices.take_up(spool, WHO, lambda: "its last words", ())
+
+
+def test_each_release_that_was_taken_back_is_in_one_mail(tmp_path: Path) -> None:
+    sent: list[str] = []
+    notices.leave(tmp_path, TAKEN_BACK)
+    later = TAKEN_BACK.at + 60
+    notices.leave(tmp_path, TakenBack("v1.2.5", "v1.2.3", "its migration failed", later))
+    for _ in range(2):
+        take_up(tmp_path)
+        flush(tmp_path, lambda notice: sent.append(notice.subject), later)
+    # Two releases within the hour are two mails: of the second nobody would hear for as long as none follows.
+    assert sent == [
+        "zmanim prod: v1.2.4 was taken back, v1.2.3 runs",
+        "zmanim prod: v1.2.5 was taken back, v1.2.3 runs",
+    ]
+    # The same one again, after an operator allowed it, is counted.
+    notices.leave(tmp_path, TakenBack("v1.2.4", "v1.2.3", "again", later))
+    take_up(tmp_path)
+    assert (waiting(tmp_path), notices.left(tmp_path)) == ([], [])
+    assert due(tmp_path, "release v1.2.4", later + notices.QUIET) == (True, 1)
+
+
+def test_a_power_cut_while_the_mail_is_put_makes_no_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notices.leave(tmp_path, TAKEN_BACK)
+
+    def cut(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", lambda path, missing_ok=False: cut(path) if not missing_ok else None)
+        with pytest.raises(KeyboardInterrupt):
+            take_up(tmp_path)
+    assert (len(waiting(tmp_path)), len(notices.left(tmp_path))) == (1, 1)
+    take_up(tmp_path)
+    assert (len(waiting(tmp_path)), len(notices.left(tmp_path))) == (1, 0)
+
+
+def test_a_note_that_is_none_is_in_nobody_s_way(tmp_path: Path) -> None:
+    notices.leave(tmp_path, TAKEN_BACK)
+    (tmp_path / "taken-back/0-torn.json").write_text('{"version": "v1"}')
+    take_up(tmp_path)
+    assert (len(waiting(tmp_path)), notices.left(tmp_path)) == (1, [])
+
+
+def test_the_journal_of_the_api_and_its_migrations_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_path(tmp_path, monkeypatch, {"journalctl": "echo said"})
+    assert notices.last_lines_of_the_api() == "said"
+    (asked,) = arguments(tmp_path, "journalctl")
+    assert {"--boot", "--unit=zmanim-api.service", "--unit=zmanim-migrate.service"} <= set(asked)
+
+
+def test_what_was_left_is_sent_and_by_one_sender_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    # It keeps the mail, and says whether anybody else could send now.
+    keep = 'for word; do case $word in file://*) cp "${word#file://}" "${HERE}/mail";; esac; done'
+    alone = f'flock --nonblock {spool} true && touch "${{HERE}}/not-alone"; true'
+    on_path(tmp_path / "programs", monkeypatch, {"journalctl": "echo its last words", "aws": f"{keep}\n{alone}"})
+    settings = {"ZMANIM_ENVIRONMENT": "prod", "AWS_REGION": "eu-west-1", "INSTANCE_ID": "i-1"}
+    for name, value in {**settings, "MAIL_FROM": "a@x", "MAIL_TO": "b@x", "STATE_DIRECTORY": str(spool)}.items():
+        monkeypatch.setenv(name, value)
+    notices.leave(spool, TakenBack("v1.2.4", "v1.2.3", "it ended by itself 3 times", time.time()))
+    notices.command([])
+    notices.command([])
+    assert len(arguments(tmp_path / "programs", "aws")) == 1
+    text = json.loads((tmp_path / "programs/mail").read_text())["Message"]["Body"]["Text"]["Data"]
+    assert "it ended by itself 3 times" in text
+    assert "its last words" in text
+    assert not (tmp_path / "programs/not-alone").exists()
 
 
 @pytest.mark.incident("journald did not know any more whose last words they were, and the mail lacked the reason")

@@ -13,12 +13,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from zmanim_host import release_store
+from zmanim_host import release, release_store
 from zmanim_host.host import HostFault
 from zmanim_host.release import Channel, Machine, adopt, read_fetched, take_back
 from zmanim_host.release_rules import Release
 from zmanim_host.release_store import Status, linked, load, point
 
+from tests.unit.programs import arguments, on_path
 from tests.unit.release_files import NOW, OTHER_KEY, Site, files, packed, program, site
 
 NEW = packed(files())
@@ -289,6 +290,45 @@ def test_without_the_data_volume_no_channel_is_followed(machine: Site, tmp_path:
     around = Machine(lambda: 0, lambda: True, lambda: NOW)
     assert "is not mounted" in adopt(store, Channel("prod", machine.fetched, machine.keys), around).why
     assert machine.running == "v1.0.0"
+
+
+def crashed(machine: Site) -> None:
+    machine.channel(NEW)
+    start(machine)
+    start(machine, restarts=3)
+    assert machine.running == "v1.0.0"
+
+
+@pytest.mark.incident("a bad release was taken back at night, and nobody heard of it")
+def test_what_is_taken_back_is_left_to_be_mailed_once(machine: Site) -> None:
+    crashed(machine)
+    start(machine, restarts=6)
+    (left,) = (machine.store.notices / "taken-back").iterdir()
+    said = json.loads(left.read_text())
+    assert said.pop("at") > NOW - 10 * 365 * 86400
+    assert said == {"version": "v1.2.3", "instead": "v1.0.0", "why": "it ended by itself 3 times"}
+    assert left.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_disk_that_takes_no_note_does_not_keep_a_release_from_being_taken_back(
+    machine: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.store.notices.rmdir()
+    crashed(machine)
+    assert len(load(machine.store).denied) == 1
+    assert "that v1.2.3 is taken back can't be mailed: No such file or directory" in capsys.readouterr().err
+
+
+def test_the_sending_is_started_when_something_was_left_and_may_fail(
+    machine: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs = on_path(tmp_path / "programs", monkeypatch, {"systemctl": "exit 1"})
+    release.mail(machine.store)
+    assert arguments(programs, "systemctl") == []
+    crashed(machine)
+    release.mail(machine.store)
+    assert arguments(programs, "systemctl") == [["start", "--no-block", "backup-notify-retry.service"]]
+    assert "backup-notify-retry.service can't be started, its timer does" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["gone", "no program", "leads elsewhere"])

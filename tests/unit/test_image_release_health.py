@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zmanim_host import notices
 from zmanim_host.release import Channel, Machine, adopt
 from zmanim_host.release_health import Api, Limits, Notes, after_answer, after_failure, ask, look, read_notes
 from zmanim_host.release_store import load, told
@@ -76,6 +77,8 @@ def test_a_release_on_trial_that_fails_its_health_check_is_taken_back(lab: Lab) 
     # Taken back first: the restart must not start it once more.
     assert (lab.machine.running, lab.restarts) == ("v1.0.0", ["v1.0.0"])
     assert len(load(lab.machine.store).denied) == 1
+    (left,) = notices.left(lab.machine.store.notices)
+    assert '"why": "/health answers 503"' in left.read_text()
 
 
 def test_a_proven_release_that_hangs_is_restarted_and_stays(lab: Lab) -> None:

@@ -1,16 +1,19 @@
-"""Mail about a unit that failed: put on disk first, sent by SES when that answers, never twice an hour for one unit.
+"""Mail about a unit that failed, and about a release of the API that was taken back.
 
-What goes into it from the journal is cleared of secrets: their values, wherever this machine has them, and whatever
-looks like one.
+It is put on disk first, sent by SES when that answers, and never twice an hour for one unit or one release. What goes
+into it from the journal is cleared of secrets: their values, wherever this machine has them, and whatever looks like
+one.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -20,6 +23,8 @@ from zmanim_host.vault import FIXED
 
 SPOOL = Path("/var/lib/zmanim-notices")
 BAKED = Path("/opt/zmanim/baked")
+# What a release that is taken back may have said last.
+API_UNITS = ("zmanim-api.service", "zmanim-migrate.service")
 LINES = 50
 # Seconds in which a unit is written about once.
 QUIET = 3600.0
@@ -59,6 +64,21 @@ class Failure:
     status: str
     invocation: str
     at: float
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """A release that was taken back, and the version that is in force instead; `at` is seconds since 1970."""
+
+    version: str
+    instead: str
+    why: str
+    at: float
+
+    @property
+    def about(self) -> str:
+        """What the quiet hour counts: two releases that are taken back within an hour are two mails."""
+        return f"release {self.version}"
 
 
 @dataclass(frozen=True)
@@ -156,13 +176,45 @@ Its last lines in the journal (more: journalctl --unit {failed.unit}):
     return Notice(failed.unit, subject, redact(text, secrets), failed.at)
 
 
+def compose_taken_back(what: TakenBack, who: Sender, journal: str, secrets: Iterable[str], withheld: int) -> Notice:
+    """Return the mail about a release that was taken back, `withheld` times more since the last mail about it."""
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(what.at))
+    more = f"\nSince the last mail about it, it was taken back {withheld} times more.\n" if withheld else ""
+    text = f"""{what.version} was taken back at {when}: {what.why}.
+
+Runs now:      {what.instead}
+Environment:   {who.environment} ({who.instance}, {who.region})
+Image:         {who.image}
+{more}
+This machine does not try {what.version} again. Publish a newer release, or roll the channel back.
+
+The last lines of the API and its migrations in the journal:
+
+{journal}
+"""
+    subject = f"zmanim {who.environment}: {what.version} was taken back, {what.instead} runs"
+    return Notice(what.about, subject, redact(text, secrets), what.at)
+
+
 def last_lines(failed: Failure) -> str:
     """Return the journal's last lines of what failed; that there are none is no reason not to write."""
-    command = ["journalctl", "--no-pager", "--all", f"--lines={LINES}", "--output=short-iso", "--utc"]
     try:
-        return run([*command, f"--unit={failed.unit}", *_since(failed)], timeout=30).stdout.rstrip()
+        return _journal(f"--unit={failed.unit}", *_since(failed))
     except HostFault as fault:
         return f"(the journal can't be read: {fault})"
+
+
+def last_lines_of_the_api() -> str:
+    """Return the journal's last lines of the API and its migrations in this boot, as `last_lines` does."""
+    try:
+        return _journal("--boot", *(f"--unit={unit}" for unit in API_UNITS))
+    except HostFault as fault:
+        return f"(the journal can't be read: {fault})"
+
+
+def _journal(*which: str) -> str:
+    command = ["journalctl", "--no-pager", "--all", f"--lines={LINES}", "--output=short-iso", "--utc"]
+    return run([*command, *which], timeout=30).stdout.rstrip()
 
 
 def _since(failed: Failure) -> list[str]:
@@ -174,6 +226,8 @@ def _since(failed: Failure) -> list[str]:
 
 
 # ---- The spool ----
+
+_TAKEN_BACK = "taken-back"
 
 
 def due(spool: Path, unit: str, at: float) -> tuple[bool, int]:
@@ -211,6 +265,48 @@ def put(spool: Path, notice: Notice) -> None:
 def waiting(spool: Path) -> list[Path]:
     """Return the mails that wait, the oldest first."""
     return sorted((spool / "waiting").glob("*.json"))
+
+
+def leave(spool: Path, what: TakenBack) -> None:
+    """Leave on disk that a release was taken back, for those who mail; raises OSError."""
+    folder = spool / _TAKEN_BACK
+    folder.mkdir(mode=0o700, exist_ok=True)
+    write_whole(folder / f"{what.at:017.3f}-{what.version}.json", json.dumps(asdict(what)), mode=0o600)
+
+
+def left(spool: Path) -> list[Path]:
+    """Return what was left and is not in a mail yet, the oldest first."""
+    return sorted((spool / _TAKEN_BACK).glob("*.json"))
+
+
+def take_up(spool: Path, who: Sender, journal: Callable[[], str], secrets: Iterable[str]) -> None:
+    """Put a mail into the spool about each release that was taken back; each is in one mail, whatever comes between."""
+    for path in left(spool):
+        try:
+            what = TakenBack(**json.loads(path.read_text("utf-8")))
+        except (ValueError, TypeError):
+            log(f"{path} tells of no release: removed")
+            path.unlink()
+            continue
+        may, withheld = due(spool, what.about, what.at)
+        if may:
+            # By the same name when it is put a second time: nothing is sent before it is not left any more.
+            put(spool, compose_taken_back(what, who, journal(), secrets, withheld))
+        else:
+            log(f"{what.version} was written about within the hour: this time is counted in the next mail")
+        path.unlink()
+        remember(spool, what.about, what.at, written=may)
+
+
+@contextmanager
+def alone(spool: Path) -> Iterator[None]:
+    """Keep others out who send: two at one time would send the same mail."""
+    descriptor = os.open(spool, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def flush(spool: Path, send: Callable[[Notice], None], at: float) -> int:
@@ -258,17 +354,21 @@ def send_by_ses(who: Sender, notice: Notice, place: Path) -> None:
 
 
 def command(arguments: Sequence[str]) -> None:
-    """Write a mail about the unit that failed and send it; without a unit, send what still waits."""
+    """Write a mail about the unit that failed and send it; without a unit, about what was left, and send what waits."""
     spool = Path(os.environ.get("STATE_DIRECTORY", str(SPOOL)))
     who = sender(os.environ)
     at = time.time()
+    secrets = secret_values(RUN / "secrets")
+    if not arguments:
+        take_up(spool, who, last_lines_of_the_api, secrets)
     for unit in arguments[:1]:
         failed = failure(unit, os.environ, at)
         may, withheld = due(spool, unit, at)
         if may:
-            put(spool, compose(failed, who, last_lines(failed), secret_values(RUN / "secrets"), withheld))
+            put(spool, compose(failed, who, last_lines(failed), secrets, withheld))
         else:
             log(f"{unit} was written about within the hour: this failure is counted in the next mail")
         remember(spool, unit, at, written=may)
     # Mail that waits is no failure of this unit: the timer tries again.
-    flush(spool, lambda notice: send_by_ses(who, notice, spool), at)
+    with alone(spool):
+        flush(spool, lambda notice: send_by_ses(who, notice, spool), at)

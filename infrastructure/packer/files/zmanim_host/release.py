@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zmanim_host import release_bundle, release_pointer, release_rules, release_store
+from zmanim_host import notices, release_bundle, release_pointer, release_rules, release_store
 from zmanim_host.host import ERROR, WARNING, HostFault, log, run
 from zmanim_host.postgres import psql
 from zmanim_host.release_fetch import BUNDLE, POINTER
@@ -25,6 +25,8 @@ from zmanim_host.release_store import CURRENT, LAST_GOOD, Status, Store, baked, 
 FETCHED = Path("/var/lib/zmanim-release")
 API = "zmanim-api.service"
 MIGRATE = "zmanim-migrate.service"
+# Mails what was left to be mailed.
+MAIL = "backup-notify-retry.service"
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ def _saved(store: Store, state: State) -> State:
 def take_back(store: Store, state: State, reason: str) -> State:
     """Go back from the release in force to the last good one, and never try it again; return the new state.
 
-    It runs no SQL. Raises HostFault when there is nothing to go back to, OSError when nothing can be written.
+    It runs no SQL, and leaves what is to be mailed about it. Raises HostFault when there is nothing to go back to,
+    OSError when nothing can be written.
     """
     failed, own = linked(store, CURRENT), baked(store)
     if failed is None or failed == own:
@@ -146,6 +149,11 @@ def take_back(store: Store, state: State, reason: str) -> State:
     release_store.save(store, state)
     release_store.point(store, CURRENT, target)
     log(f"{failed.version} is taken back ({reason}): {target.version} runs, and this machine denies it from now", ERROR)
+    try:
+        notices.leave(store.notices, notices.TakenBack(failed.version, target.version, reason, time.time()))
+    except OSError as error:
+        # It is done, and the API has to start: that nobody hears of it must not be in its way.
+        log(f"that {failed.version} is taken back can't be mailed: {_said(error)}", ERROR)
     return state
 
 
@@ -235,6 +243,16 @@ def database_answers() -> bool:
         return False
 
 
+def mail(store: Store) -> None:
+    """Start the sending of what was left to be mailed, if anything was; the timer tries again what can't be started."""
+    if not notices.left(store.notices):
+        return
+    try:
+        run(["systemctl", "start", "--no-block", MAIL], timeout=10)
+    except HostFault as fault:
+        log(f"{MAIL} can't be started, its timer does: {fault}", WARNING)
+
+
 # ---- Commands ----
 
 
@@ -246,6 +264,7 @@ def command() -> None:
         status = adopt(store, channel, Machine(restarts_of_the_api, database_answers))
         release_store.tell(store, status)
     log(f"{status.version}: {status.why}")
+    mail(store)
 
 
 def migration_failed_command() -> None:
@@ -262,6 +281,7 @@ def migration_failed_command() -> None:
         take_back(store, state, "its migration failed, see zmanim-migrate.service")
     run(["systemctl", "reset-failed", MIGRATE], timeout=10)
     run(["systemctl", "start", "--no-block", API], timeout=10)
+    mail(store)
 
 
 def allow_command(sha256: str) -> None:

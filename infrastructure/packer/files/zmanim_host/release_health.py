@@ -187,6 +187,7 @@ def command() -> None:
         # The next look is seconds away; a unit that fails and recovers all the time would tell nobody more.
         log(f"the API's health can't be acted upon: {fault}", ERROR)
         return
+    release.mail(store)
     status = release_store.told(store)
     if after.failures or (status and status.on_trial):
         write_whole(NOTES, json.dumps(dataclasses.asdict(after)) + "\n")

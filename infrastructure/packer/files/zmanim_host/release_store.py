@@ -5,6 +5,7 @@
 /opt/zmanim/releases/current        the one that the API starts from; /opt/zmanim/current leads here
 /opt/zmanim/releases/last-good      the last one that proved itself
 /data/zmanim/release.json           what outlives the root disk: serial, denied bundles, the trial
+/var/lib/zmanim-notices/taken-back  what was taken back and is not in a mail yet
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 from zmanim_host import release_bundle
 from zmanim_host.cluster import sync_folder
 from zmanim_host.host import RUN, HostFault, write_whole
+from zmanim_host.notices import SPOOL
 from zmanim_host.release_rules import Release, State, Trial
 
 FORMAT = 1
@@ -44,6 +46,7 @@ class Store:
     data: Path = Path("/data")
     status: Path = RUN / "release.json"
     is_mounted: Callable[[Path], bool] = os.path.ismount
+    notices: Path = SPOOL
 
     @property
     def state_file(self) -> Path:
