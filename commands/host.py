@@ -27,6 +27,7 @@ from support.output import show
     keep="leave the cloud running at the end",
     install="--no-install refuses to install missing Debian packages",
     base="a tar archive of a root file system to start machines from, instead of the stand-in",
+    egress="with --base: let machines reach package repositories and sources outside, by name on ports 80 and 443",
     **JSON,
 )
 def rehearse(
@@ -35,6 +36,7 @@ def rehearse(
     keep: bool = False,
     install: bool = True,
     base: str = "",
+    egress: bool = False,
     json: bool = False,
 ) -> None:
     """Go from this clone to a published, booted image on this machine: the production tasks against a cloud of our own.
@@ -51,6 +53,7 @@ def rehearse(
         install=install,
         confirm=sys.stdin.isatty() and not os.environ.get("CI"),
         base=Path(base) if base else None,
+        egress=egress,
     )
     result = rehearsing.rehearse(options)
     if json:

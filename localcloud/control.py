@@ -11,10 +11,11 @@ import dataclasses
 import fcntl
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,8 +39,8 @@ from support.progress import say
 
 __all__ = ["MachineInfo", "console", "down", "find", "machines", "shell_command", "up"]
 READY_SECONDS = 60.0
-# Clouds that this process has started: their first process is our child, to be buried by us when it ends.
-_children: dict[Path, subprocess.Popen[bytes]] = {}
+# Clouds that this process has started: their first processes are our children, to be buried by us when they end.
+_children: dict[Path, list[subprocess.Popen[bytes]]] = {}
 
 
 def up(settings: CloudSettings) -> Cloud:
@@ -56,6 +57,7 @@ def up(settings: CloudSettings) -> Cloud:
         state=settings.state.resolve(),
         authority=settings.authority.resolve(),
         images=tuple(dataclasses.replace(image, root=image.root.resolve()) for image in settings.images),
+        egress_hosts=settings.egress_hosts.resolve() if settings.egress_hosts else None,
     )
     with _lock(settings.name, settings.state):
         running = find(settings.name, settings.state)
@@ -146,34 +148,57 @@ def _start(settings: CloudSettings) -> Cloud:
         cloud = Cloud(settings.name, settings.region, directory, index)
         (directory / "cloud.json").write_text(cloud_to_json(cloud))
         addresses.make_link(cloud)
-    child = _spawn(directory, own_groups)
-    _wait_until_unshared(child, directory)
-    groups.spread_out(own_groups[0], child.pid)
-    addresses.hand_over_link(cloud.link, child.pid)
+    # Each end is closed here once its process has it: when that ends, the other one hears so.
+    ends = socket.socketpair() if settings.egress else ()
+    try:
+        child = _spawn(directory, own_groups, ends[:1])
+        _wait_until_unshared(child, directory)
+        groups.spread_out(own_groups[0], child.pid)
+        addresses.hand_over_link(cloud.link, child.pid)
+        if ends:
+            _spawn_egress(directory, own_groups, ends[1])
+    finally:
+        for end in ends:
+            end.close()
     _wait_until_ready(child, directory)
     return cloud
 
 
-def _spawn(directory: Path, own_groups: list[Path]) -> subprocess.Popen[bytes]:
-    # The shell enters the groups before it becomes unshare: there is no moment in which `down` could miss it. A group
-    # that was removed meanwhile (by `down`, after we were killed) stops it.
-    enter = " && ".join(f'echo 0 >"${number}/cgroup.procs"' for number in range(1, len(own_groups) + 1))
+def _spawn(directory: Path, own_groups: list[Path], link: Sequence[socket.socket]) -> subprocess.Popen[bytes]:
     namespaces = "--net --mount --pid --cgroup --ipc --uts --fork --kill-child --mount-proc"
-    script = f'{enter} && shift {len(own_groups)} && exec unshare {namespaces} "$@"'
     # Process 1 is a shell that ends with the server. It buries orphans, as an init must: a command in a machine whose
     # nsenter was killed would else stay as a zombie, and the kernel ends no machine before all in it are buried.
     server = ["/bin/sh", "-c", '"$@"; exit', "sh", sys.executable, "-m", "localcloud.server", str(directory)]
+    return _start_in(own_groups, directory, ["unshare", *namespaces.split(), *server], link)
+
+
+def _spawn_egress(directory: Path, own_groups: list[Path], link: socket.socket) -> None:
+    # Out of the cloud's namespaces but in its groups, so that `down` ends it too if it has not ended by itself.
+    inside = [groups.leaf(own_groups[0], "egress"), *own_groups[1:]]
+    _start_in(inside, directory, [sys.executable, "-m", "localcloud.egress", str(directory)], [link])
+
+
+def _start_in(
+    entered: list[Path], directory: Path, command: list[str], link: Sequence[socket.socket]
+) -> subprocess.Popen[bytes]:
+    """Start a process in these control groups; a socket that it inherits is its last argument."""
+    # The shell enters the groups before it becomes the program: there is no moment in which `down` could miss it. A
+    # group that was removed meanwhile (by `down`, after we were killed) stops it.
+    enter = " && ".join(f'echo 0 >"${number}/cgroup.procs"' for number in range(1, len(entered) + 1))
+    script = f'{enter} && shift {len(entered)} && exec "$@"'
+    handles = [end.fileno() for end in link]
     with (directory / "server.log").open("ab") as log:
         child = subprocess.Popen(
-            ["/bin/sh", "-c", script, "sh", *map(str, own_groups), *server],
+            ["/bin/sh", "-c", script, "sh", *map(str, entered), *command, *map(str, handles)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd="/",
             env=_server_environment(),
             start_new_session=True,
+            pass_fds=handles,
         )
-    _children[directory] = child
+    _children.setdefault(directory, []).append(child)
     return child
 
 
@@ -232,11 +257,11 @@ def _failed(what: str, directory: Path) -> CloudFailed:
 def _clean(directory: Path) -> None:
     """Take everything of a cloud off the host. Raises CleanUpFailed when something stays."""
     own_groups = groups.cloud_groups(directory)
-    child = _children.pop(directory, None)
-    if child is not None:
+    children = _children.pop(directory, [])
+    for child in children:
         child.kill()  # it may not have entered its groups yet
     left = [f"process {pid}" for pid in groups.kill_all(own_groups)]
-    if child is not None:
+    for child in children:
         child.wait()
     left += [f"loop device {device}" for device in volumes.wait_until_released(directory)]
     addresses.delete_link(link_name(directory))

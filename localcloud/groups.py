@@ -75,9 +75,14 @@ def spread_out(group: Path, outer_pid: int) -> None:
 
     cgroup2 has processes in leaves only. On hybrid hosts this is harmless and without effect.
     """
-    leaf = group / "keeper"
-    leaf.mkdir(exist_ok=True)
-    (leaf / "cgroup.procs").write_text(str(outer_pid))
+    (leaf(group, "keeper") / "cgroup.procs").write_text(str(outer_pid))
+
+
+def leaf(group: Path, name: str) -> Path:
+    """Make a group below a cloud's own, where processes may be."""
+    made = group / name
+    made.mkdir(exist_ok=True)
+    return made
 
 
 def members(group: Path) -> list[int]:

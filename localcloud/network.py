@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud.faults import MachineFailed
+from localcloud.outside import packages_name
 from localcloud.settings import Cloud
 from support.process import run
 
@@ -39,7 +40,7 @@ table inet localcloud {{
     iifname "{bridge}" tcp dport 53 accept
     iifname "{bridge}" ip daddr {gateway} tcp dport 443 accept
     iifname "{bridge}" ip daddr {metadata} tcp dport 80 accept
-    iifname "{bridge}" ip daddr {gateway} icmp type echo-request accept
+{egress}    iifname "{bridge}" ip daddr {gateway} icmp type echo-request accept
     meta l4proto tcp reject with tcp reset
     reject with icmpx type admin-prohibited
   }}
@@ -52,6 +53,7 @@ table inet localcloud {{
   }}
 }}
 """
+_EGRESS_RULE = '    iifname "{bridge}" ip daddr {address} tcp dport {{ 80, 443 }} accept\n'
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,15 @@ def wait_for_uplink(patience: float = 30.0) -> None:
         time.sleep(0.002)
 
 
-def set_up(cloud: Cloud) -> None:
-    """Wire the cloud's namespace: loopback, link, bridge with the cloud's addresses, and the rules."""
+def set_up(cloud: Cloud, *, egress: bool) -> None:
+    """Wire the cloud's namespace: loopback, link, bridge with the cloud's addresses, and the rules.
+
+    With `egress` there is one more address on the bridge, whose listeners lead outside (egress.py). Nothing is
+    forwarded there either.
+    """
+    rule = _EGRESS_RULE.format(bridge=_BRIDGE, address=cloud.egress_address) if egress else ""
     run(["nft", "-f", "-"], input=_RULES.format(uplink=_UPLINK, bridge=_BRIDGE, gateway=cloud.gateway,
-                                                metadata=METADATA, host=cloud.host_address))  # fmt: skip
+                                                metadata=METADATA, host=cloud.host_address, egress=rule))  # fmt: skip
     run(
         ["ip", "-batch", "-"],
         input=f"link set lo up\n"
@@ -85,7 +92,8 @@ def set_up(cloud: Cloud) -> None:
         f"address add {cloud.gateway}/24 dev {_BRIDGE}\n"
         f"address add {METADATA}/32 dev {_BRIDGE}\n"
         f"address add {RESOLVER}/32 dev {_BRIDGE}\n"
-        f"link set {_BRIDGE} up\n"
+        + (f"address add {cloud.egress_address}/32 dev {_BRIDGE}\n" if egress else "")
+        + f"link set {_BRIDGE} up\n"
         f"address add {cloud.link_address}/30 dev {_UPLINK}\n"
         f"link set {_UPLINK} up\n",
     )
@@ -93,7 +101,21 @@ def set_up(cloud: Cloud) -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 
-def start_dnsmasq(cloud: Cloud) -> subprocess.Popen[bytes]:
+def _answers(cloud: Cloud, egress: bool) -> list[str]:
+    """Return what names mean, as dnsmasq's options; the longest name that fits counts."""
+    aws = f"--address=/amazonaws.com/{cloud.gateway}"
+    if not egress:
+        # Every AWS name is the cloud; every other name is refused at once, without asking anybody.
+        return [aws, "--address=/#/"]
+    # Every other name leads to the way out, which asks the host; only names that DHCP has given are machines'.
+    outside = (
+        f"--address=/{packages_name(cloud.region)}/{cloud.egress_address}",
+        f"--address=/#/{cloud.egress_address}",
+    )
+    return [aws, *outside, "--local=/compute.internal/"]
+
+
+def start_dnsmasq(cloud: Cloud, *, egress: bool) -> subprocess.Popen[bytes]:
     """Start DHCP and DNS for the machines, and return once it answers. Raises MachineFailed."""
     _HOSTS.mkdir()
     network, _, _ = cloud.subnet.rpartition("/")
@@ -105,9 +127,7 @@ def start_dnsmasq(cloud: Cloud) -> subprocess.Popen[bytes]:
             "--dhcp-leasefile=/run/dnsmasq.leases", "--dhcp-authoritative", "--no-ping",
             f"--dhcp-option=option:router,{cloud.gateway}", f"--dhcp-option=option:dns-server,{RESOLVER}",
             f"--domain={cloud.region}.compute.internal",
-            # Every AWS name is the cloud; every other name is refused at once, without asking anybody.
-            "--no-resolv", "--no-hosts", f"--address=/amazonaws.com/{cloud.gateway}", "--address=/#/",
-            "--quiet-dhcp", "--local-ttl=60",
+            "--no-resolv", "--no-hosts", *_answers(cloud, egress), "--quiet-dhcp", "--local-ttl=60",
         ],
         stdin=subprocess.DEVNULL,
     )  # fmt: skip

@@ -1,4 +1,6 @@
-"""The cloud's server: `python -m localcloud.server STATE_DIRECTORY`, started by control.py in new namespaces.
+"""The cloud's server: `python -m localcloud.server STATE_DIRECTORY [LINK]`, started by control.py in new namespaces.
+
+LINK is a socket that was inherited: what leads outside is at its other end (egress.py).
 
 When it ends, for whatever reason, so does process 1 there, and with that the kernel ends everything else.
 """
@@ -9,19 +11,20 @@ import importlib
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
-from localcloud import groups, mounts, network
+from localcloud import egress, groups, mounts, network
 from localcloud.settings import Cloud, CloudSettings, read_cloud, settings_from_json
 from support.errors import Fault
 
 log = logging.getLogger("localcloud")
 
 
-def main(directory: Path) -> int:
+def main(directory: Path, link: socket.socket | None) -> int:
     """Serve until killed. Returns an exit code when the cloud can't be started."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
@@ -29,7 +32,7 @@ def main(directory: Path) -> int:
     cloud = read_cloud(directory)
     assert cloud is not None
     try:
-        wiring = _Wiring(settings, cloud)
+        wiring = _Wiring(settings, cloud, link)
         # Imported here, and so by name, because loading moto takes longer than the wiring, which goes on beside it.
         application = importlib.import_module("localcloud.application")
         wiring.wait()
@@ -46,16 +49,16 @@ def main(directory: Path) -> int:
 class _Wiring(threading.Thread):
     """Mounts, network, DHCP and DNS, made in a thread whose failure is raised where it is waited for."""
 
-    def __init__(self, settings: CloudSettings, cloud: Cloud) -> None:
+    def __init__(self, settings: CloudSettings, cloud: Cloud, link: socket.socket | None) -> None:
         super().__init__(name="wiring")
-        self._settings, self._cloud = settings, cloud
+        self._settings, self._cloud, self._link = settings, cloud, link
         self._failure: BaseException | None = None
         self.start()
 
     def run(self) -> None:
         """Do the work."""
         try:
-            wire(self._settings, self._cloud)
+            wire(self._settings, self._cloud, self._link)
         except BaseException as failure:
             self._failure = failure
 
@@ -66,16 +69,19 @@ class _Wiring(threading.Thread):
             raise self._failure
 
 
-def wire(settings: CloudSettings, cloud: Cloud) -> None:
-    """Make the namespaces a place for machines. Raises Faults."""
+def wire(settings: CloudSettings, cloud: Cloud, link: socket.socket | None) -> None:
+    """Make the namespaces a place for machines, with a way out at the other end of `link`. Raises Faults."""
     architectures = {image.architecture for image in settings.images}
     memory_v1 = groups.host_hierarchies().memory is not None
     mounts.settle(groups.group_name(cloud.directory), architectures, memory_v1)
     network.wait_for_uplink()
     mounts.delegate_memory()
-    network.set_up(cloud)
-    name_server = network.start_dnsmasq(cloud)
+    network.set_up(cloud, egress=link is not None)
+    name_server = network.start_dnsmasq(cloud, egress=link is not None)
     threading.Thread(target=_end_with, args=(name_server,), name="dnsmasq", daemon=True).start()
+    if link is not None:
+        egress.hand_over(cloud, link)
+        threading.Thread(target=_end_with_egress, args=(link,), name="egress", daemon=True).start()
 
 
 def _end_with(name_server: subprocess.Popen[bytes]) -> None:
@@ -84,5 +90,19 @@ def _end_with(name_server: subprocess.Popen[bytes]) -> None:
     os._exit(1)
 
 
+def _end_with_egress(link: socket.socket) -> None:
+    link.recv(1)  # until the other end is closed: nothing is ever sent
+    log.error("the way out ended, and the cloud with it")
+    os._exit(1)
+
+
+def _inherited(handles: list[str]) -> socket.socket | None:
+    if not handles:
+        return None
+    link = socket.socket(fileno=int(handles[0]))
+    link.set_inheritable(False)
+    return link
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), _inherited(sys.argv[2:])))

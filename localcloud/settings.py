@@ -40,13 +40,19 @@ class BaseImage:
 
 @dataclass(frozen=True)
 class CloudSettings:
-    """One cloud: its name, its images, the directory of its certificate authority, and where its state lives."""
+    """One cloud: its name, its images, the directory of its certificate authority, and where its state lives.
+
+    With `egress`, machines reach ports 80 and 443 of the internet by name, else nothing but the cloud. `egress_hosts`
+    is for tests: a file like /etc/hosts whose names lead to the addresses there, which need not be public.
+    """
 
     images: tuple[BaseImage, ...]
     authority: Path
     name: str = "default"
     region: str = "eu-west-1"
     state: Path = DEFAULT_STATE
+    egress: bool = False
+    egress_hosts: Path | None = None
 
     @property
     def directory(self) -> Path:
@@ -77,6 +83,11 @@ class Cloud:
     def gateway(self) -> str:
         """The cloud's address among the machines: their API, name server, DHCP server and (closed) gateway."""
         return f"10.213.{self.index}.1"
+
+    @property
+    def egress_address(self) -> str:
+        """Where every name that is not the cloud's leads, if machines have a way out."""
+        return f"10.213.{self.index}.2"
 
     @property
     def subnet(self) -> str:
@@ -141,6 +152,8 @@ def settings_from_json(text: str) -> CloudSettings:
         name=raw["name"],
         region=raw["region"],
         state=Path(raw["state"]),
+        egress=raw["egress"],
+        egress_hosts=Path(raw["egress_hosts"]) if raw["egress_hosts"] else None,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
 import hashlib
 import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from toolchain.elf import NotElf, read_elf
 _SYSTEMD = "usr/lib/systemd/systemd"
 # What a machine image of Amazon Linux has and its container image lacks in part.
 _NEEDED = (
-    _SYSTEMD, "usr/bin/cloud-init", "usr/sbin/sshd", "usr/bin/sudo", "usr/bin/dnf", "usr/bin/rpm", "usr/bin/python3",
+    _SYSTEMD, "usr/lib/systemd/systemd-networkd", "usr/bin/cloud-init", "usr/sbin/sshd", "usr/bin/sudo", "usr/bin/dnf",
+    "usr/bin/rpm", "usr/bin/python3",
 )  # fmt: skip
 
 
@@ -27,6 +30,10 @@ class BaseUnreadable(BadInput):
 
 class BaseIncomplete(BadInput):
     """The tree is not one that boots here as a machine image does."""
+
+
+class RepositoriesOutside(BadInput):
+    """The tree takes its packages from where machines can't get."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,36 @@ def unpack(file: Path, cache: Path, certificate: Path) -> Base:
     return Base(entry / "root", file, sha256)
 
 
+def check_repositories(base: Base) -> None:
+    """Raise RepositoriesOutside when an enabled repository of the tree is on the network, where machines don't get."""
+    outside = _repositories_outside(base.root)
+    if outside:
+        raise RepositoriesOutside(
+            f"{base.file} takes its packages from outside, and machines have no way out",
+            expected="repositories that are files of the tree",
+            found=", ".join(outside),
+            fix="--egress lets machines reach them",
+        )
+
+
+def _repositories_outside(root: Path) -> list[str]:
+    found = []
+    for path in sorted((root / "etc/yum.repos.d").glob("*.repo")):
+        if path.is_symlink() or not path.is_file():
+            continue  # what an absolute link means here is another file
+        parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="")
+        try:
+            parser.read_string(path.read_text(errors="replace"))
+        except configparser.Error:
+            continue  # dnf will say so, and better
+        for name in parser.sections():
+            section = parser[name]
+            where = " ".join(section.get(key, "") for key in ("baseurl", "mirrorlist", "metalink"))
+            if section.get("enabled", "1").strip() == "1" and re.search(r"\b(https?|ftp)://", where):
+                found.append(f"{name} ({where.split()[0]})")
+    return found
+
+
 def _unpack(file: Path, root: Path, certificate: bytes) -> None:
     root.mkdir()
     command = ["tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--same-permissions"]
@@ -68,7 +105,16 @@ def _unpack(file: Path, root: Path, certificate: bytes) -> None:
             fix="docker export makes one of a container's file system",
         ) from failure
     _check(file, root)
+    _leave_container(root)
     guest.fit(root, certificate)
+
+
+def _leave_container(root: Path) -> None:
+    """Take out what `docker export` puts in: the mark of a container, and empty files where it had mounted its own."""
+    (root / ".dockerenv").unlink(missing_ok=True)
+    hosts = root / "etc/hosts"
+    if hosts.is_file() and not hosts.is_symlink() and not hosts.read_text().strip():
+        hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
 
 
 def _check(file: Path, root: Path) -> None:
@@ -76,7 +122,8 @@ def _check(file: Path, root: Path) -> None:
     if missing:
         raise BaseIncomplete(
             f"{file} can't boot as a machine image",
-            expected="systemd, cloud-init, sshd, sudo, dnf, rpm and Python, as in Amazon's machine images",
+            expected="what Amazon's machine images have: systemd and its network daemon, cloud-init, sshd, sudo, dnf, "
+            "rpm, Python",
             found=f"no {', '.join(missing)}",
             fix="install them in the container before its file system is exported (docs/rehearsal.md)",
         )

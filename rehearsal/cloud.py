@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import toolchain
 from localcloud import control
 from localcloud import environment as cloud_environment
-from localcloud.authority import ensure_authority
+from localcloud.authority import Authority, ensure_authority
 from localcloud.settings import DEFAULT_STATE, BaseImage, Cloud, CloudSettings
 from pipeline import account, aws
 from pipeline.aws import Clients
 from rehearsal import identity, marks, standin
-from rehearsal.base import Base, unpack
+from rehearsal.base import Base, check_repositories, unpack
 from rehearsal.standin import StandIn
 from rehearsal.versions import MIRROR_BUCKET, Difference, differences, rehearsed_versions
 from support.errors import BadInput
@@ -51,41 +51,73 @@ class WhichInstance(BadInput):
     """Not exactly one instance runs, and none was named."""
 
 
+class EgressWithoutBase(BadInput):
+    """A way out was asked for where everything is inside."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What a cloud is started from. `versions_file` pins what is rehearsed, `differences` say how that differs.
 
-    `base` is the tree of the base image where it is not the stand-in's own.
+    `root` is the tree of the base image, which came from `base` where it is not the stand-in's own. `mirror` holds the
+    files that stand in for the sites that artifacts come from; None: they come from those sites, and machines have a
+    way out to them.
     """
 
     tools: Tools
-    standin: StandIn
+    root: Path
+    mirror: Path | None
     authority: Path
     versions_file: Path
     differences: tuple[Difference, ...]
     base: Base | None = None
 
 
-def prepare(root: Path, cache: Path, base: Path | None = None) -> Prepared:
+def prepare(root: Path, cache: Path, base: Path | None = None, *, egress: bool = False) -> Prepared:
     """Build the tools and the stand-in for the clone at `root`, or find them in `cache`: slow once, then immediate.
 
     With `base`, an archive of a root file system, machines start from that; of the stand-in only the mirror is used.
-    Raises the faults of toolchain.tools, standin.build and base.unpack.
+    With `egress` too, nothing of it is: packages and artifacts are the genuine ones, as production pins them.
+    Raises EgressWithoutBase and the faults of toolchain.tools, standin.build, base.unpack and base.check_repositories.
     """
+    check_egress(base, egress=egress)
     authority = ensure_authority(cache / "authority")
     unpacked = unpack(base, cache, authority.certificate) if base else None
-    built: list[Tools] = []
-    # Side by side: compiling keeps the processors busy while the base waits for the network and the disk.
-    side_by_side([lambda: built.append(toolchain.tools(cache)), lambda: _build_tree(cache)])
-    (tools,) = built
-    built_in = standin.build(cache, authority, tools.restic_arm64)
+    if unpacked and not egress:
+        check_repositories(unpacked)
     production = json.loads((root / "infrastructure/packer/versions.json").read_text())
-    rehearsed = rehearsed_versions(production, built_in.mirror)
+    mirror, rehearsed = None, production
+    if unpacked and egress:
+        tools, tree = toolchain.tools(cache), unpacked.root
+    else:
+        tools, built_in = _build(cache, authority)
+        mirror, rehearsed = built_in.mirror, rehearsed_versions(production, built_in.mirror)
+        tree = unpacked.root if unpacked else built_in.root
     versions_file = root / VERSIONS_FILE
     versions_file.parent.mkdir(parents=True, exist_ok=True)
     versions_file.write_text(json.dumps(rehearsed, indent=2) + "\n")
     told = tuple(differences(production, rehearsed))
-    return Prepared(tools, built_in, cache / "authority", versions_file, told, unpacked)
+    return Prepared(tools, tree, mirror, cache / "authority", versions_file, told, unpacked)
+
+
+def check_egress(base: Path | None, *, egress: bool) -> None:
+    """Raise EgressWithoutBase where a way out would serve nothing."""
+    if egress and base is None:
+        raise EgressWithoutBase(
+            "the stand-in needs no way out",
+            expected="--egress with --base FILE: a genuine Amazon Linux, whose packages are outside",
+            found="--egress alone: the stand-in has its packages in itself, and a mirror for the rest. A way out would "
+            "only hide that something wants one",
+            fix="leave --egress out, or add --base FILE (docs/rehearsal.md tells how to make one)",
+        )
+
+
+def _build(cache: Path, authority: Authority) -> tuple[Tools, StandIn]:
+    built: list[Tools] = []
+    # Side by side: compiling keeps the processors busy while the base waits for the network and the disk.
+    side_by_side([lambda: built.append(toolchain.tools(cache)), lambda: _build_tree(cache)])
+    (tools,) = built
+    return tools, standin.build(cache, authority, tools.restic_arm64)
 
 
 def _build_tree(cache: Path) -> None:
@@ -105,19 +137,24 @@ def start(name: str, prepared: Prepared, state: Path, policies: Path) -> Cloud:
     with step(f"starting the local cloud {name}"):
         up = control.up(_settings(name, prepared, state))
     with step("seeding its account"):
-        _seed(up, prepared.standin.mirror, policies)
+        _seed(up, prepared.mirror, policies)
     return up
 
 
-def _seed(cloud: Cloud, mirror: Path, policies: Path) -> None:
+def _seed(cloud: Cloud, mirror: Path | None, policies: Path) -> None:
     with _pointed_at(cloud) as clients:
-        where: CreateBucketConfigurationTypeDef = {"LocationConstraint": "eu-west-1"}
-        clients.s3.create_bucket(Bucket=MIRROR_BUCKET, CreateBucketConfiguration=where)
-        for file in sorted(mirror.iterdir()):
-            # As open as the sites that it stands for: curl asks without credentials.
-            clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name, ExtraArgs={"ACL": "public-read"})
+        if mirror:
+            _upload(clients, mirror)
         for each in ENVIRONMENTS:
             account.apply(clients, account.plan(clients, each, policies=policies, workflows=identity.WORKFLOWS))
+
+
+def _upload(clients: Clients, mirror: Path) -> None:
+    where: CreateBucketConfigurationTypeDef = {"LocationConstraint": "eu-west-1"}
+    clients.s3.create_bucket(Bucket=MIRROR_BUCKET, CreateBucketConfiguration=where)
+    for file in sorted(mirror.iterdir()):
+        # As open as the sites that it stands for: curl asks without credentials.
+        clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name, ExtraArgs={"ACL": "public-read"})
 
 
 def stop(name: str, state: Path) -> None:
@@ -233,7 +270,8 @@ def _settings(name: str, prepared: Prepared, state: Path) -> CloudSettings:
     base = json.loads(prepared.versions_file.read_text())["base"]
     image = BaseImage(
         name=f"al2023-ami-{base['release']}.0-kernel-{base['kernel']}-arm64",
-        root=prepared.base.root if prepared.base else prepared.standin.root,
+        root=prepared.root,
         description=prepared.base.file.name if prepared.base else "Stand-in for Amazon Linux 2023",
     )
-    return CloudSettings(images=(image,), authority=prepared.authority, name=name, state=state)
+    outward = prepared.mirror is None
+    return CloudSettings(images=(image,), authority=prepared.authority, name=name, state=state, egress=outward)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from rehearsal.fetched import Fetched
 from rehearsal.versions import Difference
 
 
@@ -31,7 +33,8 @@ class Result:
     `boot` counts seconds from RunInstances: `running_seconds` until the instance ran, `healthy_seconds` until it said
     that it is ready. `tree_digest` names what the image was made from; `sources` all that it was made by, so that a
     tree can be told from the one that was rehearsed without building anything. `base` is the archive that machines
-    started from, {"file", "sha256"}; None for the stand-in.
+    started from, {"file", "sha256"}; None for the stand-in. `fetched` is what machines asked for outside; None where
+    they had no way out.
     """
 
     version: str
@@ -47,6 +50,7 @@ class Result:
     boot: Mapping[str, float] | None = None
     steps: tuple[Step, ...] = ()
     differences: tuple[Difference, ...] = ()
+    fetched: tuple[Fetched, ...] | None = None
     error: str = ""
 
     def with_step(self, step: Step) -> Result:
@@ -92,3 +96,10 @@ def show(result: Result, console: Console) -> None:
         for difference in result.differences:
             differences.add_row(difference.name, difference.production, difference.rehearsed)
         console.print(differences)
+
+    if result.fetched is not None:
+        fetched = Table("name", "connections", "MB", "", title="fetched from outside", title_justify="left")
+        for each in result.fetched:
+            problems = escape("; ".join(each.problems))
+            fetched.add_row(each.name or "(none)", str(each.connections), f"{each.received / 1e6:.1f}", problems)
+        console.print(fetched)

@@ -17,11 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from localcloud.egress import passages
 from localcloud.settings import Cloud
 from pipeline import provenance
 from rehearsal import cloud as clouds
 from rehearsal import host, identity, marks, report
 from rehearsal.cloud import Prepared
+from rehearsal.fetched import by_name
 from rehearsal.report import Result, Step
 from support.errors import Fault
 from support.process import run
@@ -35,7 +37,8 @@ POLICIES = Path("infrastructure/iam")
 class Options:
     """What was asked for. `root` is the clone; with `keep` the cloud is left running at the end.
 
-    `base` is an archive of the root file system that machines start from; None: the stand-in.
+    `base` is an archive of the root file system that machines start from; None: the stand-in. With `egress`, those
+    machines reach the internet by name, and what the image is made of comes from there.
     """
 
     version: str
@@ -46,6 +49,7 @@ class Options:
     install: bool
     confirm: bool
     base: Path | None = None
+    egress: bool = False
 
 
 class StepFailed(Fault):
@@ -92,6 +96,7 @@ def rehearse(options: Options) -> Result:
 
     Raises a Fault when a step fails; the file then holds what was done until there, and the error.
     """
+    clouds.check_egress(options.base, egress=options.egress)
     name = marks.own_mark().name()
     os.environ[marks.VARIABLE] = name
     rehearsal = Rehearsal(options)
@@ -109,13 +114,18 @@ def _rehearse(rehearsal: Rehearsal, options: Options, name: str) -> None:
         host.require(options.state, install=options.install, confirm=options.confirm)
     rehearsal.save(sources=provenance.sources(options.root))
     with rehearsal.step("prepare"):
-        prepared = clouds.prepare(options.root, options.cache, options.base)
+        prepared = clouds.prepare(options.root, options.cache, options.base, egress=options.egress)
     base = {"file": prepared.base.file.name, "sha256": prepared.base.sha256} if prepared.base else None
     rehearsal.save(differences=tuple(prepared.differences), base=base)
     try:
         with rehearsal.step("cloud.up"):
             cloud = clouds.start(name, prepared, options.state, options.root / POLICIES)
-        _release(rehearsal, options, prepared, cloud)
+        try:
+            _release(rehearsal, options, prepared, cloud)
+        finally:
+            # Also, and most of all, when it failed: that a name was refused may be why.
+            if options.egress:
+                rehearsal.save(fetched=by_name(passages(cloud.directory)))
     finally:
         if not options.keep:
             with rehearsal.step("cloud.down"):

@@ -238,7 +238,7 @@ def image_cloud() -> Iterator[ImageLab]:
     with tempfile.TemporaryDirectory(prefix="image-", dir="/var/tmp") as directory:
         try:
             cloud = clouds.start(name, prepared, state, ROOT / "infrastructure" / "iam")
-            lab = ImageLab(cloud, prepared.standin.root, Path(directory), "")
+            lab = ImageLab(cloud, prepared.root, Path(directory), "")
             lab.image = (_existing(lab) if given else "") or _build(lab, Path(directory) / "clone")
             yield lab
         finally:

@@ -237,7 +237,7 @@ def test_a_child_that_has_not_entered_its_groups_yet_is_ended_all_the_same(setti
     group = groups.cloud_groups(settings.directory)[0]
     groups.make([group])
     late = subprocess.Popen(["/bin/sh", "-c", 'sleep 0.5; echo 0 >"$1/cgroup.procs"; exec sleep 60', "sh", str(group)])
-    control._children[settings.directory] = late
+    control._children[settings.directory] = [late]
     start = time.monotonic()
     control.down(settings.name, settings.state)
     assert time.monotonic() - start < 10

@@ -104,17 +104,37 @@ def test_a_member_that_would_leave_the_tree_is_refused(tmp_path: Path, certifica
     assert list(tmp_path.rglob("outside")) == []
 
 
-@pytest.mark.parametrize(("given", "meant"), [([], None), (["--base", "root.tar.zst"], Path("root.tar.zst"))])
-def test_the_task_hands_the_file_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: list[str], meant: Path | None
+def test_what_docker_puts_into_an_export_is_taken_out(tmp_path: Path, certificate: Path) -> None:
+    path = archive(tmp_path / "root.tar")
+    with tarfile.open(path, "a") as tar:
+        for name in (".dockerenv", "etc/hosts"):
+            tar.addfile(tarfile.TarInfo(name))
+    root = base.unpack(path, tmp_path / "cache", certificate).root
+    assert not (root / ".dockerenv").exists()
+    assert "127.0.0.1 localhost" in (root / "etc/hosts").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ([], (None, False)),
+        (["--base", "root.tar.zst"], (Path("root.tar.zst"), False)),
+        (["--base", "root.tar.zst", "--egress"], (Path("root.tar.zst"), True)),
+    ],
+)
+def test_the_task_hands_the_file_and_the_way_out_on(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: list[str],
+    meant: tuple[Path | None, bool],
 ) -> None:
     asked: list[Options] = []
 
     def rehearse(options: Options) -> Result:
         asked.append(options)
-        return Result(options.version, base={"file": "f", "sha256": "s"} if meant else None)
+        return Result(options.version, base={"file": "f", "sha256": "s"} if meant[0] else None)
 
     monkeypatch.setattr(rehearsing, "rehearse", rehearse)
     Program(namespace=tasks.namespace).run(["inv", "rehearse", "--version", "v1.0.0", *given, "--json"], exit=False)
-    assert [options.base for options in asked] == [meant]
-    assert json.loads(capsys.readouterr().out)["base"] == ({"file": "f", "sha256": "s"} if meant else None)
+    assert [(options.base, options.egress) for options in asked] == [meant]
+    assert json.loads(capsys.readouterr().out)["base"] == ({"file": "f", "sha256": "s"} if meant[0] else None)
