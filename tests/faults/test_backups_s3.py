@@ -57,7 +57,9 @@ def test_an_s3_that_goes_away_ends_with_the_unit_s_limit(patient: Patient, good:
         with held(patient, point):
             set_mode(patient, "away")
             go_on(patient)
-            patient.check_refusal("start operation timed out", good="", started=True)
+            # Who reads the mail learns what the time went by with.
+            trouble = r"trouble with S3: \w+\(<.*returned error, retrying after"
+            patient.check_refusal("start operation timed out", trouble, good="", started=True)
         assert patient.backups.result() == "timeout"
     assert patient.backups.complete()[0]["run"] == good
     patient.backups.succeed()

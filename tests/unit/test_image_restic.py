@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +73,9 @@ def test_what_is_missing_is_named_and_nothing_is_guessed(name: str) -> None:
         (12, "Fatal: wrong password or no key found", "/zmanim/prod/restic-password is not the password"),
         (2, "panic", "exit code 2"),
         (77, "who knows", "exit code 77"),
+        # A duration's digits are no HTTP status.
+        (1, "Stat(<config/>) returned error, retrying after 571.40302ms: EOF", "exit code 1"),
+        (1, "Stat: 403 Forbidden", "S3 denies access"),
         (130, "", "exit code 130"),
     ],
 )
@@ -141,6 +147,45 @@ def test_a_file_is_read_to_its_end_or_it_is_a_fault(fake: Fake) -> None:
     fake(dump="echo conte; echo 'pack is damaged' >&2; exit 1")
     with pytest.raises(HostFault, match="pack is damaged"):
         restic.read_into(REPO, "abc", "/x", whole)
+
+
+TRYING = 'Save(<data/0a1b>) returned error, retrying after 3.3s: Put "https://bucket.s3/": EOF'
+
+
+@pytest.mark.incident("S3 was lost in a run, and the mail named the unit's time limit only")
+def test_that_s3_fails_is_told_while_restic_still_tries(fake: Fake, tmp_path: Path) -> None:
+    """The unit's time limit kills whoever would tell it at the end."""
+    fake(backup=f"echo '{TRYING}' >&2; exec sleep 60")
+    script = f"from zmanim_host import restic; restic.store(restic.repository({ENVIRON}), [], name='/x', text='x')"
+    environment = {**os.environ, "PYTHONPATH": str(Path(restic.__file__).parents[1])}
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True) as run:
+        assert run.stderr
+        try:
+            # Without the telling this would wait for the end of restic, and find nothing.
+            assert run.stderr.readline() == f"trouble with S3: {TRYING}\n"
+        finally:
+            os.killpg(run.pid, signal.SIGKILL)
+
+
+def test_an_s3_that_is_back_is_told_once(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    back = "Save(<data/0a1b>) operation successful after 2 retries"
+    fake(backup=f"echo '{TRYING}' >&2; echo '{back}' >&2; echo careful >&2; echo '{SUMMARY}'")
+    assert restic.store(REPO, [], name="/x", text="x") == Stored("abc", 7)
+    assert capsys.readouterr().err == f"trouble with S3: {TRYING}\ntrouble with S3: {back}\ncareful\n"
+    fake(dump=f"echo '{TRYING}' >&2; echo content")
+    got: list[bytes] = []
+    restic.read_into(REPO, "abc", "/x", lambda stream: got.append(stream.read()))
+    assert got == [b"content\n"]
+    assert capsys.readouterr().err == f"trouble with S3: {TRYING}\n"
+
+
+def test_an_s3_that_stays_away_is_named_when_restic_gives_up(fake: Fake) -> None:
+    gave_up = TRYING.replace("returned error, retrying after 3.3s", "failed")
+    told = json.dumps({"message_type": "exit_error", "code": 1, "message": "Fatal: unable to save snapshot"})
+    fake(backup=f"for n in 1 2 3; do echo '{TRYING}' >&2; done; echo '{gave_up}' >&2; echo '{told}' >&2; exit 1")
+    with pytest.raises(HostFault, match=r"(?s)S3 did not answer .* restic backup: .* unable to save"):
+        restic.store(REPO, [], name="/x", text="x")
 
 
 LATE = "Fatal: unable to open repository: s3.getCredentials: no credentials found."

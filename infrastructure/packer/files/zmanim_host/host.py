@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 RUN = Path("/run/zmanim")
@@ -46,6 +47,32 @@ def write_whole(path: Path, content: str, *, mode: int = 0o644) -> None:
     unfinished.replace(path)
 
 
+class Ear:
+    """A pipe for a program's standard error: each line is told as it is written, and all of it is kept.
+
+    What is only read at a program's end is lost with a reader that is killed before.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._lines: list[str] = []
+        reader, self.writer = os.pipe()
+        self._thread = threading.Thread(target=self._listen, args=(reader,), daemon=True)
+        self._thread.start()
+
+    def _listen(self, reader: int) -> None:
+        with os.fdopen(reader, encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                self._lines.append(line)
+                self._tell(line.rstrip("\n"))
+
+    def close(self) -> str:
+        """Return all that was written; the program has ended. What it left running may hold the pipe for a moment."""
+        os.close(self.writer)
+        self._thread.join(5)
+        return "".join(self._lines)
+
+
 def run(
     command: Sequence[str],
     *,
@@ -54,15 +81,18 @@ def run(
     user: str | None = None,
     input: str | None = None,
     may_exit: Sequence[int] = (0,),
+    tell: Callable[[str], None] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program, as `user` if given, and return what it wrote.
 
-    `environment` is added to our own; `timeout` is in seconds. A secret may be in `environment` or `input`, never in
+    `environment` is added to our own; `timeout` is in seconds. `tell` is given each line of its standard error as it
+    is written. A secret may be in `environment` or `input`, never in
     `command`: everybody on the machine can read that.
 
     Raises HostFault when it can't be started, takes too long, or ends with a code that is not in `may_exit`.
     """
     name = command[0]
+    ear = Ear(tell) if tell else None
     try:
         done = subprocess.run(
             list(command),
@@ -72,7 +102,8 @@ def run(
             extra_groups=[] if user else None,
             input=input,
             stdin=None if input is not None else subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=ear.writer if ear else subprocess.PIPE,
             encoding="utf-8",
             # A program that quotes a damaged file must not be one more fault.
             errors="replace",
@@ -83,6 +114,10 @@ def run(
         raise HostFault(f"{name}: no end after {timeout:.0f} s") from error
     except OSError as error:
         raise HostFault(f"{name}: can't be started ({error.strerror})") from error
+    finally:
+        said = ear.close() if ear else ""
+    if ear:
+        done.stderr = said
     if done.returncode not in may_exit:
         raise HostFault(f"{name}: exit code {done.returncode}: {done.stderr.strip()[-2000:]}")
     return done

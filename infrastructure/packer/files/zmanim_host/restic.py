@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from zmanim_host.host import HostFault, log, run
+from zmanim_host.host import WARNING, Ear, HostFault, log, run
 from zmanim_host.retention import Run
 
 # A fixed name: the machine's own changes with every image.
@@ -30,7 +30,10 @@ LONG = 7200.0
 # fetchIMDSToken). Nothing has begun then, so the same is tried again, after these pauses (seconds).
 _NO_CREDENTIALS = "no credentials found"
 PAUSES = (2.0, 8.0)
-_DENIED = re.compile(r"Access ?Denied|AllAccessDisabled|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|403")
+# How restic says that it tries something again, for a quarter of an hour, that it was good then, and that it gives up.
+_AGAIN = re.compile(r"returned error, retrying after|operation successful after \d+ retries")
+_GAVE_UP = re.compile(r"returned error, retrying after.*^\w+\(.*\) failed: ", re.MULTILINE | re.DOTALL)
+_DENIED = re.compile(r"Access ?Denied|AllAccessDisabled|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|\b403\b")
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ def restic(
     """
     every = range(-64, 256)
     for pause in (*PAUSES, None):
-        done = run(["restic", *arguments], timeout=timeout, environment=repo.variables, input=input, may_exit=every)
+        command, variables = ["restic", *arguments], repo.variables
+        done = run(command, timeout=timeout, environment=variables, input=input, may_exit=every, tell=hear)
         if pause is None or _NO_CREDENTIALS not in done.stderr:
             break
         time.sleep(pause)
@@ -91,6 +95,12 @@ def restic(
         return done
     text = explain(repo, arguments[0], done.returncode, done.stderr)
     raise (NoRepository if done.returncode == NO_REPOSITORY else HostFault)(text)
+
+
+def hear(line: str) -> None:
+    """Log at once what restic says of S3 while it goes on: whoever ends it then would not know why it took so long."""
+    if _AGAIN.search(line):
+        log(f"trouble with S3: {messages(line)}", WARNING)
 
 
 def explain(repo: Repository, verb: str, code: int, stderr: str) -> str:
@@ -112,7 +122,8 @@ def explain(repo: Repository, verb: str, code: int, stderr: str) -> str:
         )
     if _DENIED.search(said):
         return f"S3 denies access to {repo.location}: does this instance's role allow it? restic said: {said}"
-    return f"restic {verb}: exit code {code}: {said}"
+    away = f"S3 did not answer for a quarter of an hour, or with errors only ({repo.location}). "
+    return f"{away if _GAVE_UP.search(messages(stderr)) else ''}restic {verb}: exit code {code}: {said}"
 
 
 def messages(stderr: str) -> str:
@@ -256,8 +267,9 @@ def store(
     else:
         arguments += ["--stdin", "--stdin-filename", name]
     done = restic(repo, *arguments, input=text, may_exit=(0, INCOMPLETE))
-    if done.stderr.strip():
-        log(messages(done.stderr))
+    said = "\n".join(line for line in done.stderr.splitlines() if not _AGAIN.search(line))
+    if said.strip():
+        log(messages(said))
     stored = summary(done.stdout)
     what = " ".join(command[:1]) or name
     if stored is None:
@@ -306,17 +318,20 @@ def _dump(
 ) -> tuple[int, str, HostFault | None]:
     command = ["restic", "dump", "--no-lock", snapshot, path]
     environment = {**os.environ, **repo.variables}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
-        assert process.stdout
-        assert process.stderr
-        fault: HostFault | None = None
-        try:
-            consume(process.stdout)
-        except HostFault as error:
-            fault = error
-        process.stdout.close()
-        said = process.stderr.read().decode("utf-8", "replace")
-        return process.wait(), said, fault
+    fault: HostFault | None = None
+    ear = Ear(hear)
+    try:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=ear.writer, env=environment) as process:
+            assert process.stdout
+            try:
+                consume(process.stdout)
+            except HostFault as error:
+                fault = error
+            process.stdout.close()
+            code = process.wait()
+    finally:
+        said = ear.close()
+    return code, said, fault
 
 
 def forget(repo: Repository, snapshots: Sequence[str]) -> None:
