@@ -23,18 +23,18 @@ class NoReport(BadInput):
 
 @dataclass(frozen=True)
 class Summary:
-    """A verification in short. The seconds count from RunInstances; `failed` are the checks that did not pass.
+    """A verification in short. `failed` are the checks that did not pass.
 
-    `versions` are those of the kernel, PostgreSQL and so on; `published` compares the packages with the published
-    image's.
+    The seconds count from RunInstances, and are None where the machine did not come so far. `versions` are those of
+    the kernel, PostgreSQL and so on; `published` compares the packages with the published image's.
     """
 
     version: str
     ok: bool
     ami_id: str
     commit: str
-    running_seconds: float
-    healthy_seconds: float
+    running_seconds: float | None
+    healthy_seconds: float | None
     checks: int
     failed: tuple[Check, ...]
     versions: Mapping[str, str]
@@ -71,15 +71,27 @@ def markdown(told: Summary) -> str:
         "| --- | --- |",
         f"| AMI | `{told.ami_id}` |",
         f"| commit | `{told.commit}` |",
-        f"| running after | {told.running_seconds:.1f} s |",
-        f"| healthy after | {told.healthy_seconds:.1f} s |",
+        f"| running after | {_seconds(told.running_seconds)} |",
+        f"| healthy after | {_seconds(told.healthy_seconds)} |",
         f"| checks | {told.checks - len(told.failed)} of {told.checks} passed |",
         *(f"| {name} | {value} |" for name, value in sorted(told.versions.items())),
     ]
     if told.failed:
-        lines += ["", *(f"- {each.name}: expected {each.expected}, found {each.found}" for each in told.failed)]
+        lines += ["", *(line for each in told.failed for line in _failed(each))]
     lines += ["", "### Packages, against the published image", "", *_packages(told.published)]
     return "\n".join(lines) + "\n"
+
+
+def _seconds(number: float | None) -> str:
+    return "not known" if number is None else f"{number:.1f} s"
+
+
+def _failed(check: Check) -> Iterator[str]:
+    """Yield a failed check; what was found may have a console's last lines below it, which are shown as they are."""
+    first, *more = check.found.splitlines() or ["nothing"]
+    yield f"- {check.name}: expected {check.expected or 'to be done'}, found {first}"
+    if more:
+        yield from ("", *(f"      {line.strip()}" for line in more), "")
 
 
 def _packages(published: Comparison) -> Iterator[str]:
@@ -106,8 +118,8 @@ def _read(report: Mapping[str, Any], published: Comparison) -> Summary:
         ok=report["ok"],
         ami_id=report["ami_id"],
         commit=report["commit"],
-        running_seconds=report["boot"]["running_seconds"],
-        healthy_seconds=report["boot"]["healthy_seconds"],
+        running_seconds=report["boot"].get("running_seconds"),
+        healthy_seconds=report["boot"].get("healthy_seconds"),
         checks=len(checks),
         failed=tuple(check for check in checks if not check.ok),
         versions=report["versions"],

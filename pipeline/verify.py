@@ -68,20 +68,36 @@ def verify_ami(
 ) -> VerifyResult | Plan:
     """Verify this account's image of `version`, or the one called `ami_id`, and tag it.
 
-    Writes build/verify/AMI.json below `root`, on a failed check too.
+    Writes build/verify/AMI.json below `root` whatever comes of it, once there is such an image: of a fault before the
+    checks it holds that as the one check, which failed.
 
     Raises image's faults, ImageNotAvailable, machine's faults, NotVerified with every check that failed.
     KeyboardInterrupt comes through after the instance has been terminated.
     """
     account = aws.account(clients)
     found = image.find(clients, account, version, ami_id)
+    if dry:
+        return _plan(settings, found, _left(clients, found))
+    try:
+        return _on_an_instance(clients, settings, found, root=root, pace=pace)
+    except NotVerified:
+        raise  # its report is written
+    except Fault as fault:
+        # Whoever reads the report, or a summary of it, learns as much as is known: of which image, and what went wrong.
+        _write_report(root, found, None, [Check(fault.summary, False, fault.expected, fault.found)], None)
+        raise
+
+
+def _left(clients: Clients, found: Image) -> list[str]:
     if found.state != "available":
         raise ImageNotAvailable(
             f"{found.ami_id} can't be launched", expected="state available", found=found.state, fix="wait, or rebuild"
         )
-    left = machine.leftovers(clients, found.ami_id, datetime.now(UTC))
-    if dry:
-        return _plan(settings, found, left)
+    return machine.leftovers(clients, found.ami_id, datetime.now(UTC))
+
+
+def _on_an_instance(clients: Clients, settings: Settings, found: Image, *, root: Path, pace: Pace) -> VerifyResult:
+    left = _left(clients, found)
     if left:
         say(f"an earlier verification left {', '.join(left)} running: terminating")
         machine.terminate(clients, left)
@@ -163,7 +179,7 @@ def _plan(settings: Settings, found: Image, left: list[str]) -> Plan:
     )
 
 
-def _write_report(root: Path, found: Image, ready: Ready, checks: list[Check], answers: Answers | None) -> Path:
+def _write_report(root: Path, found: Image, ready: Ready | None, checks: list[Check], answers: Answers | None) -> Path:
     report = {
         "ami_id": found.ami_id,
         "version": found.version,
@@ -171,9 +187,9 @@ def _write_report(root: Path, found: Image, ready: Ready, checks: list[Check], a
         "tree_digest": found.tags.get("zmanim:tree-digest", ""),
         "ok": answers is not None and all(check.ok for check in checks),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "boot": _boot(ready),
+        "boot": _boot(ready) if ready else {},
         "checks": [asdict(check) for check in checks],
-        "ready": ready.report,
+        "ready": ready.report if ready else {},
         "health": answers.health if answers else {},
         "versions": answers.versions if answers else {},
         "packages": answers.packages if answers else {},

@@ -238,6 +238,10 @@ def test_an_image_that_is_not_verified_is_swept_and_not_published(github: GitHub
     )
     assert github.left("4") == []
     assert github.published() == {}
+    # The run's summary has what is known all the same.
+    assert "## v0.2.0: not verified" in run.summary
+    assert re.search(r"^\| AMI \| `ami-[0-9a-f]+` \|$", run.summary, re.MULTILINE)
+    assert re.search(r"^- i-[0-9a-f]+ is not ready after 1 s: expected a line zmanim-ready", run.summary, re.MULTILINE)
 
 
 def test_the_same_tag_is_published_when_it_is_run_again(github: GitHub) -> None:

@@ -102,6 +102,14 @@ def test_a_version_is_never_built_twice_at_once_and_a_publication_never_interrup
     assert by_tag == by_hand == "build-ami-v1.0.0-ami"
 
 
+@pytest.mark.incident("a verification failed, and the run's summary was empty")
+def test_the_summary_is_written_after_a_failed_verification_too() -> None:
+    (step,) = [step for step in BUILD["jobs"]["verify"]["steps"] if "GITHUB_STEP_SUMMARY" in step.get("run", "")]
+    for outcome, reached in (("success", True), ("failure", True), ("cancelled", False)):
+        status = {each: each == outcome for each in ("success", "failure", "cancelled")}
+        assert Evaluator({}, status).condition(step.get("if", "")) is reached
+
+
 @pytest.mark.incident("what an earlier job left in a shared cache becomes part of a release")
 def test_nothing_is_restored_from_a_cache_while_a_release_is_built() -> None:
     text = (ROOT / ".github" / "workflows" / "build-ami.yml").read_text()

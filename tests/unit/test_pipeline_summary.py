@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import tasks
 from commands import image as commands
 from pipeline import aws, reports, summary
 from pipeline.image import VERIFIED_TAG
+from pipeline.machine import NeverReady
 from pipeline.reports import PackageChange
 from pipeline.settings import Settings
 from pipeline.summary import NoReport
@@ -121,6 +123,27 @@ def test_a_failed_verification_is_told_and_its_report_not_kept(stage: Stage) -> 
     assert [check.name for check in told.failed] == ["GET /health"]
     assert "- GET /health: expected 200, found 503" in summary.markdown(told).splitlines()
     assert stage.clients.s3.list_objects_v2(Bucket=BUCKET).get("Contents", []) == []
+
+
+@pytest.mark.incident("a verification failed, and the run's summary was empty")
+def test_a_verification_that_never_came_to_its_checks_is_told_with_its_image_and_its_fault(stage: Stage) -> None:
+    stage.ready = None
+    with pytest.raises(NeverReady):
+        stage.verify()
+    lines = summary.markdown(said(stage)).splitlines()
+    assert lines[0] == "## v1.2.3: not verified"
+    assert {f"| AMI | `{stage.ami_id}` |", "| healthy after | not known |", "| checks | 0 of 1 passed |"} <= set(lines)
+    assert any(re.match(r"- i-\w+ is not ready after .* expected a line zmanim-ready", line) for line in lines)
+    # The console's words are shown, and not read as Markdown.
+    assert "      [    0.0] booting" in lines
+
+
+def test_a_report_that_could_not_be_kept_is_no_verified_image(stage: Stage) -> None:
+    cloud.answer(stage.clients.s3, "PutObject", lambda request: "AccessDenied")
+    with pytest.raises(aws.NotAllowed):
+        stage.verify()
+    told = said(stage)
+    assert (told.ok, told.ami_id, len(told.failed)) == (False, stage.ami_id, 1)
 
 
 def test_a_machine_that_was_never_asked_has_packages_that_nobody_knows(stage: Stage) -> None:
