@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
-from pipeline import alarms, aws, buckets, network, release_key, roles, workflow_roles
+from pipeline import alarms, aws, buckets, network, release_key, release_role, roles, workflow_roles
 from pipeline.aws import Clients
 from pipeline.workflow_roles import Workflows
 from support.errors import BadInput, Fault
@@ -75,7 +75,8 @@ def plan(
         changes += _release_key(clients, environment)
         changes += [
             Change(action, resource, reason, do)
-            for action, resource, reason, do in roles.plan(clients, environment, account, policies)
+            for planned in (roles.plan, release_role.plan)
+            for action, resource, reason, do in planned(clients, environment, account, policies)
         ]
         changes += [
             Change(action, resource, reason, do)

@@ -127,9 +127,11 @@ class Stage:
 def staged(directory: Path) -> Iterator[Stage]:
     policies = directory / "iam"
     policies.mkdir()
-    (policies / "instance.json").write_text(
+    some = (
         '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": "*"}]}'
     )
+    for name in ("instance", "release", "release-trust"):
+        (policies / f"{name}.json").write_text(some)
     with cloud.account() as clients:
         account.apply(clients, account.plan(clients, "verify", policies=policies))
         # moto takes what is refused without TLS for refused always.

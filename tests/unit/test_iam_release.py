@@ -8,14 +8,14 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from localcloud.policy import Statement, read
 from localcloud.replay import read_record, unneeded
 from localcloud.settings import ACCOUNT
-from pipeline import account, release, roles
+from pipeline import account, release, release_role, roles
 from pipeline.aws import Clients
 from pipeline.release_channel import POINTER
 from pipeline.version import parse
@@ -23,7 +23,7 @@ from tests.unit.localcloud_iam import REGION, IamLab, iam_lab, refused
 
 POLICIES = Path(__file__).parents[2] / "infrastructure" / "iam"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-ROLE = "zmanim-release-prod"
+ROLE = release_role.name("prod")
 DOCUMENT = roles.read(
     POLICIES / "release.json",
     {"environment": "prod", "account": ACCOUNT, "region": REGION, "parameters": "/zmanim/prod"},
@@ -44,7 +44,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IamLab]:
         for environment in ("prod", "verify"):
             owner = clients(made)
             account.apply(owner, account.plan(owner, environment, policies=POLICIES))
-        made.role(ROLE, *cast(Any, DOCUMENT["Statement"]))
         yield made
 
 
@@ -103,6 +102,18 @@ def test_the_release_role_destroys_nothing_and_reaches_no_other_environment(rele
     put = {"Name": "/zmanim/prod/ami-id", "Value": "x", "Type": "String"}
     assert refused(mine.ssm.put_parameter, **put) == "AccessDeniedException"
     assert refused(mine.ec2.describe_images) == "UnauthorizedOperation"
+
+
+def test_nobody_is_the_release_role_but_whom_the_account_lets(lab: IamLab) -> None:
+    arn = f"arn:aws:iam::{ACCOUNT}:role/{ROLE}"
+    asked = {"RoleArn": arn, "RoleSessionName": "a-session"}
+    let = {"Sid": "Publish", "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": arn}
+    publisher = lab.client("sts", lab.role("publisher", let))
+    assert publisher.assume_role(**asked)["AssumedRoleUser"]["Arn"].endswith(f"{ROLE}/a-session")
+    other = {**asked, "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/{release_role.name('verify')}"}
+    assert refused(publisher.assume_role, **other) == "AccessDenied"
+    instance = lab.client("sts", lab.session_of_instance(roles.name("prod")))
+    assert refused(instance.assume_role, **asked) == "AccessDenied"
 
 
 def _key(owner: Clients) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pipeline.network import AccountNotPrepared
 from support.errors import BadInput
 from tests.unit import pipeline_cloud as cloud
 
+PROJECTS = Path(__file__).parents[2] / "infrastructure" / "iam"
 POLICY = {
     "Version": "2012-10-17",
     "Statement": [
@@ -31,6 +33,8 @@ POLICY = {
 def policies(tmp_path: Path) -> Path:
     (tmp_path / "instance.json").write_text(json.dumps(POLICY))
     (tmp_path / "bake.json").write_text("not for instances")
+    for name in ("release.json", "release-trust.json"):
+        shutil.copyfile(PROJECTS / name, tmp_path / name)
     return tmp_path
 
 
@@ -175,6 +179,25 @@ def test_the_file_with_a_principal_says_who_may_take_the_role(clients: Clients, 
     assert clients.iam.get_role(RoleName="zmanim-prod-instance")["Role"]["AssumeRolePolicyDocument"] == trust
 
 
+@pytest.mark.incident("the role that publishes the API's releases was made by hand, or not at all")
+def test_each_environment_has_a_role_of_its_own_that_publishes_the_api_s_releases(
+    clients: Clients, policies: Path
+) -> None:
+    assert ("create", "role zmanim-release-prod") in rows(clients, policies)
+    for environment in ("prod", "verify"):
+        apply(clients, policies, environment)
+        role = f"zmanim-release-{environment}"
+        document: Any = clients.iam.get_role_policy(RoleName=role, PolicyName="release")["PolicyDocument"]
+        assert f"arn:aws:s3:::zmanim-releases-{environment}/*" in json.dumps(document)
+    trust: Any = clients.iam.get_role(RoleName="zmanim-release-prod")["Role"]["AssumeRolePolicyDocument"]
+    assert [each["Principal"] for each in trust["Statement"]] == [{"AWS": f"arn:aws:iam::{cloud.ACCOUNT}:root"}]
+    # It is put right like the others, and then there is nothing to do.
+    clients.iam.delete_role_policy(RoleName="zmanim-release-prod", PolicyName="release")
+    assert rows(clients, policies) == [("create", "policy release of zmanim-release-prod")]
+    apply(clients, policies)
+    assert rows(clients, policies) == []
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"Statement": [{"Resource": "$acount"}]}'])
 def test_a_policy_that_is_none_is_a_fault_that_names_the_file(clients: Clients, policies: Path, content: str) -> None:
     (policies / "instance-more.json").write_text(content)
@@ -188,8 +211,7 @@ def test_no_policy_at_all_is_a_fault(clients: Clients, tmp_path: Path) -> None:
 
 
 def test_the_projects_own_policies_can_be_used() -> None:
-    directory = Path(__file__).parents[2] / "infrastructure" / "iam"
-    trust, inline = roles.policies(directory, environment="prod", account="1" * 12, region="eu-west-1")
+    trust, inline = roles.policies(PROJECTS, environment="prod", account="1" * 12, region="eu-west-1")
     assert "ec2.amazonaws.com" in json.dumps(trust)
     assert list(inline) == ["instance"]
 
