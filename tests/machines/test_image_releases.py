@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,13 @@ from tests.machines.releases import CRASHES, ENVIRONMENT, Follower, follower
 def prod(images: ImageLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Follower]:
     with follower(images, tmp_path_factory.mktemp("releases")) as found:
         yield found
+
+
+def ready(prod: Follower) -> dict[str, Any]:
+    """Let the machine look whether it is ready, and return its checks."""
+    prod.images.run(prod.machine, "systemctl restart zmanim-ready || true")
+    checks: dict[str, Any] = json.loads(prod.images.run(prod.machine, "cat /run/zmanim/ready.json"))["checks"]
+    return checks
 
 
 def mailed(prod: Follower) -> list[dict[str, Any]]:
@@ -43,6 +51,14 @@ def test_a_new_release_and_a_rollback_each_go_live_within_one_restart(prod: Foll
     prod.wait_serves(first)
     assert prod.state()["serial"] == 3
     prod.is_well()
+    # Whoever asks whether it is ready learns which release runs and why, and that another one should.
+    told = f"{first}: from the channel; the channel's serial 3 names {first}"
+    assert ready(prod)["release"] == {"ok": True, "required": True, "detail": told}
+    current = "ln --symbolic --force --no-dereference {} /opt/zmanim/releases/current"
+    prod.images.run(prod.machine, current.format(VERSION))
+    assert ready(prod)["release"]["detail"].startswith(f"{first} runs, and {VERSION} is in force")
+    prod.images.run(prod.machine, current.format(first))
+    assert ready(prod)["release"]["ok"]
     # Nobody but root can write what runs, and the fetcher has its own folder only.
     assert prod.images.run(prod.machine, "find /opt/zmanim -not -user root -or -not -type l -perm /022") == ""
     assert prod.images.run(prod.machine, "stat --format='%U %a' /var/lib/zmanim-release") == "zmanim-release 700"

@@ -17,12 +17,12 @@ from zmanim_host.readiness import (
     check_units,
     console_line,
     is_to_power_off,
-    mapped_binary,
     redis_verdict,
     report,
     wait_until_written,
     was_ready,
 )
+from zmanim_host.release_running import mapped
 
 GOOD_REDIS = (
     "OK\nready-1\n# Persistence\nloading:0\naof_enabled:1\nrdb_last_bgsave_status:ok\naof_last_write_status:ok\n"
@@ -164,9 +164,9 @@ def test_the_running_program_is_the_mapped_one_and_not_the_emulator() -> None:
         "7f0000000000-7f0000400000 r-xp 00000000 fd:00 12 /usr/bin/qemu-aarch64-static\n"
         "7ffe00000000-7ffe00021000 rw-p 00000000 00:00 0  [stack]\n"
     )
-    assert mapped_binary(maps) == "400000-d00000"
+    assert mapped(maps) == ("v1.2.3", "400000-d00000")
     with pytest.raises(HostFault, match="runs nothing below"):
-        mapped_binary(maps.replace("/opt/zmanim/releases", "/tmp"))
+        mapped(maps.replace("/opt/zmanim/releases", "/tmp"))
 
 
 def test_an_api_that_is_still_starting_is_waited_for() -> None:

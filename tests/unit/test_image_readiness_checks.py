@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zmanim_host import cli, readiness, redis_files
+from zmanim_host import cli, readiness, redis_files, release_running, release_store
 from zmanim_host.host import FaultNotes, HostFault
+from zmanim_host.release_store import Status
 
 from tests.unit.programs import arguments, on_path
+from tests.unit.release_files import site
 
 # ---- The stores ----
 
@@ -179,7 +181,7 @@ def test_another_answer_than_200_and_json_is_no_health(status: int, body: bytes,
 
 
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, maps: str) -> Path:
-    on_path(tmp_path, monkeypatch, {"systemctl": "echo 42"})
+    on_path(tmp_path, monkeypatch, {"systemctl": "echo MainPID=42"})
     (tmp_path / "42/map_files").mkdir(parents=True)
     (tmp_path / "42/maps").write_text(maps)
     return tmp_path
@@ -189,16 +191,54 @@ def test_the_digest_is_of_the_program_that_runs_and_not_of_what_lies_there_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maps = "00400000-00500000 r-xp 00000000 08:01 7 /usr/bin/qemu-aarch64\n"
-    maps += f"0a000000-0b000000 r-xp 00000000 08:01 9 {readiness.RELEASES}/v1.2.3/zmanim-api (deleted)\n"
+    maps += f"0a000000-0b000000 r-xp 00000000 08:01 9 {release_running.RELEASES}/v1.2.3/zmanim-api (deleted)\n"
     proc = process(tmp_path, monkeypatch, maps)
     (proc / "42/map_files/a000000-b000000").write_bytes(b"the program")
-    assert readiness.binary_sha256(proc) == hashlib.sha256(b"the program").hexdigest()
+    assert release_running.binary_sha256(proc) == hashlib.sha256(b"the program").hexdigest()
 
 
 def test_a_program_that_can_t_be_read_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    proc = process(tmp_path, monkeypatch, f"0a000000-0b000000 r-xp 0 08:01 9 {readiness.RELEASES}/v1/zmanim-api\n")
+    maps = f"0a000000-0b000000 r-xp 0 08:01 9 {release_running.RELEASES}/v1/zmanim-api\n"
+    proc = process(tmp_path, monkeypatch, maps)
     with pytest.raises(HostFault, match=r"the running program of zmanim-api\.service can't be read"):
-        readiness.binary_sha256(proc)
+        release_running.binary_sha256(proc)
+
+
+def test_an_api_that_does_not_run_runs_no_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_path(tmp_path, monkeypatch, {"systemctl": "echo MainPID=0"})
+    with pytest.raises(HostFault, match=r"the process of zmanim-api\.service can't be looked at"):
+        release_running.check_release(site(tmp_path).store, tmp_path)
+
+
+def test_the_release_that_runs_is_told_with_the_reason_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = site(tmp_path)
+    proc = process(tmp_path, monkeypatch, f"0a0-0b0 r-xp 0 08:01 9 {machine.store.releases}/v1.0.0/zmanim-api\n")
+    # Nothing was chosen in this boot, or something else since.
+    assert release_running.check_release(machine.store, proc) == "v1.0.0"
+    release_store.tell(machine.store, Status("v0.9.0", "from the channel"))
+    assert release_running.check_release(machine.store, proc) == "v1.0.0"
+    release_store.tell(machine.store, Status("v1.0.0", "the image's own release; nothing is known of the channel"))
+    assert release_running.check_release(machine.store, proc) == (
+        "v1.0.0: the image's own release; nothing is known of the channel"
+    )
+
+
+@pytest.mark.incident("another release ran than the one in force, and the machine called itself ready")
+def test_an_api_of_another_release_than_the_one_in_force_is_a_fault_unless_it_is_restarted_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = site(tmp_path)
+    other = f"0a0-0b0 r-xp 0 08:01 9 {machine.store.releases}/v1.2.3/zmanim-api\n"
+    proc = process(tmp_path, monkeypatch, other)
+    slept: list[float] = []
+    with pytest.raises(HostFault, match=r"v1\.2\.3 runs, and v1\.0\.0 is in force: systemctl restart zmanim-api"):
+        release_running.check_release(machine.store, proc, sleep=slept.append, clock=lambda: sum(slept))
+    assert sum(slept) >= 10
+
+    def restart(_seconds: float) -> None:
+        (proc / "42/maps").write_text(other.replace("v1.2.3", "v1.0.0"))
+
+    assert release_running.check_release(machine.store, proc, sleep=restart) == "v1.0.0"
 
 
 # ---- The report ----
@@ -223,7 +263,7 @@ def test_the_seconds_count_from_when_process_1_began(tmp_path: Path) -> None:
 
 
 def healthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("postgresql", "postgis", "redis", "timers", "redis_files"):
+    for name in ("postgresql", "postgis", "redis", "release", "timers", "redis_files"):
         monkeypatch.setattr(readiness, f"check_{name}", lambda name=name: f"{name} is well")
     monkeypatch.setattr(readiness, "check_units", lambda notes: f"notes of {', '.join(notes) or 'none'}")
     monkeypatch.setattr(readiness, "earlier_faults", dict)
@@ -240,12 +280,24 @@ def test_every_check_is_in_the_report_and_what_the_api_said_of_itself(monkeypatc
     healthy(monkeypatch)
     told = readiness.examine()
     assert told["ok"] is True
-    assert list(told["checks"]) == ["postgresql", "postgis", "redis", "api", "units", "timers", "redis-files"]
+    assert list(told["checks"]) == [
+        "postgresql",
+        "postgis",
+        "redis",
+        "api",
+        "release",
+        "units",
+        "timers",
+        "redis-files",
+    ]
     assert (told["health"], told["binary_sha256"], told["seconds"]) == ({"status": "ok"}, "a" * 64, 3.6)
     assert told["checks"]["timers"]["detail"] == "timers is well"
 
 
-@pytest.mark.parametrize("name", ["check_postgresql", "check_postgis", "check_redis", "check_timers", "binary_sha256"])
+@pytest.mark.parametrize(
+    "name",
+    ["check_postgresql", "check_postgis", "check_redis", "check_release", "check_timers", "binary_sha256"],
+)
 def test_a_required_check_that_fails_leaves_the_others_in_the_report(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -254,7 +306,7 @@ def test_a_required_check_that_fails_leaves_the_others_in_the_report(
     told = readiness.examine()
     assert told["ok"] is False
     assert [check["detail"] for check in told["checks"].values() if not check["ok"]] == ["not today"]
-    assert len(told["checks"]) == 7
+    assert len(told["checks"]) == 8
 
 
 def test_redis_files_that_wait_for_somebody_are_an_alarm_on_a_machine_that_serves(

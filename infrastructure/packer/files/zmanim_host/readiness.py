@@ -5,7 +5,6 @@ Required checks decide; wanted ones (required: false) are only told.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -21,10 +20,10 @@ from zmanim_host import redis_files
 from zmanim_host.host import RUN, FaultNotes, HostFault, log, run, write_whole
 from zmanim_host.imds import connect, instance_tag
 from zmanim_host.postgres import psql
+from zmanim_host.release import API
+from zmanim_host.release_running import binary_sha256, check_release
 
-RELEASES = Path("/opt/zmanim/releases")
 HEALTH = "http://127.0.0.1:8080/health"
-API = "zmanim-api.service"
 PRESET = Path("/usr/lib/systemd/system-preset/00-zmanim.preset")
 REPORT = RUN / "ready.json"
 # The launch's tag that says what a machine does that is not ready.
@@ -250,34 +249,6 @@ def wait_for_health(
         sleep(0.05)
 
 
-def mapped_binary(maps: str, releases: Path = RELEASES) -> str:
-    """Return the address range at which a process has mapped a program below `releases`, from its /proc/PID/maps.
-
-    Raises HostFault when it maps none.
-    """
-    for line in maps.splitlines():
-        fields = line.split(None, 5)
-        if len(fields) == 6 and Path(fields[5]).is_relative_to(releases):
-            first, last = fields[0].split("-")
-            # map_files writes addresses without the leading zeros that maps has.
-            return f"{int(first, 16):x}-{int(last, 16):x}"
-    raise HostFault(f"the process of {API} runs nothing below {releases}")
-
-
-def binary_sha256(proc: Path = Path("/proc")) -> str:
-    """Return the SHA-256 of the program that the API's process runs.
-
-    Not of /proc/PID/exe, which is the emulator where ARM64 is emulated; nor of a path, whose file may have been
-    exchanged since: map_files opens what is mapped.
-    """
-    process = proc / unit_property(API, "MainPID")
-    try:
-        program = process / "map_files" / mapped_binary((process / "maps").read_text("utf-8"))
-        return hashlib.sha256(program.read_bytes()).hexdigest()
-    except OSError as error:
-        raise HostFault(f"the running program of {API} can't be read: {error}") from error
-
-
 def release_version(link: Path = Path("/opt/zmanim/current")) -> str:
     """Return the version of the release that is in force."""
     return Path(os.path.realpath(link)).name
@@ -320,6 +291,7 @@ def examine() -> dict[str, Any]:
         "postgis": attempt(check_postgis),
         "redis": attempt(check_redis),
         "api": api,
+        "release": attempt(check_release),
         "units": attempt(lambda: check_units(earlier_faults())),
         "timers": attempt(check_timers),
         "redis-files": attempt(check_redis_files, required=False),
