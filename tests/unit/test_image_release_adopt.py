@@ -299,6 +299,33 @@ def crashed(machine: Site) -> None:
     assert machine.running == "v1.0.0"
 
 
+def test_a_power_cut_within_a_taking_back_does_not_leave_the_bad_release_for_good(
+    machine: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.channel(NEW)
+    start(machine)
+
+    def cut_short(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as powered:
+        powered.setattr(release_store, "point", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            start(machine, restarts=3)
+    assert machine.running == "v1.2.3"
+    assert start(machine).version == machine.running == "v1.0.0"
+    (left,) = (machine.store.notices / "taken-back").iterdir()
+    assert "when the power went" in left.read_text()
+    # What an operator allows again, and what has proven itself elsewhere on this volume, is left alone.
+    release_store.save(machine.store, replace(load(machine.store), denied=()))
+    assert start(machine).version == "v1.2.3"
+    proven(machine)
+    running = linked(machine.store, "current")
+    assert running is not None
+    release_store.save(machine.store, replace(load(machine.store), denied=(running.sha256,)))
+    assert start(machine).version == "v1.2.3"
+
+
 @pytest.mark.incident("a bad release was taken back at night, and nobody heard of it")
 def test_what_is_taken_back_is_left_to_be_mailed_once(machine: Site) -> None:
     crashed(machine)

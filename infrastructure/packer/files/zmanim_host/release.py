@@ -108,6 +108,9 @@ def _judge_trial(store: Store, state: State, machine: Machine) -> State:
     """Take back a release on trial that has ended by itself too often, unless the database was the reason."""
     trial, running = state.trial, linked(store, CURRENT)
     if trial is None:
+        if running and running.sha256 in state.denied and running != linked(store, LAST_GOOD):
+            # A power cut between the note and the link: without a trial nobody would ever judge it again.
+            return _taken_back(store, state, "it was being taken back when the power went")
         return state
     if trial.release != running:  # a power cut between the note and the link, or another root disk
         return _saved(store, replace(state, trial=None))
@@ -119,11 +122,15 @@ def _judge_trial(store: Store, state: State, machine: Machine) -> State:
     if not machine.database_answers():
         log(f"{running.version} ended {crashes} times while the database did not answer: not held against it", WARNING)
         return _saved(store, replace(state, trial=replace(trial, restarts=restarts)))
+    return _taken_back(store, state, f"it ended by itself {crashes} times")
+
+
+def _taken_back(store: Store, state: State, reason: str) -> State:
     try:
-        return take_back(store, state, f"it ended by itself {crashes} times")
+        return take_back(store, state, reason)
     except HostFault as fault:
         # A newer release in the channel may still mend it.
-        log(f"{running.version} ended by itself {crashes} times, and can't be taken back: {fault}", ERROR)
+        log(f"what runs can't be taken back ({reason}): {fault}", ERROR)
         return state
 
 
