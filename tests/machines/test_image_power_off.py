@@ -28,6 +28,7 @@ def test_a_machine_that_has_served_since_its_boot_stays_on(images: ImageLab) -> 
     machine = images.serve(tags=POWER_OFF)
     images.run(machine, "systemctl stop zmanim-api; ! systemctl restart zmanim-ready")
     assert not images.wait_said(machine, boot=2)["ok"]
-    assert images.run(machine, "systemctl list-jobs --no-legend") == ""
+    # A timer's job may well be among them.
+    assert "poweroff.target" not in images.run(machine, "systemctl list-jobs --no-legend")
     assert SAID not in images.console(machine)
     images.terminate(machine)
