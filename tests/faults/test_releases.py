@@ -253,10 +253,21 @@ def test_a_full_disk_leaves_what_is_good_and_the_release_comes_when_there_is_roo
 def test_a_release_that_runs_and_is_not_well_is_taken_back(prod: Follower, does: str) -> None:
     good = prod.proven()
     bad = prod.publish(does)
-    prod.restart()
-    prod.wait_serves(good, 90)
-    assert f"{bad} is taken back (/health" in prod.journal()
+    # SES that is away is in nobody's way, and the mail waits for it.
+    with bad_s3.named(prod.images, prod.machine, "127.0.0.9", "email.eu-west-1.amazonaws.com"):
+        prod.restart()
+        prod.wait_serves(good, 90)
+        assert f"{bad} is taken back (/health" in prod.journal()
+        said = "journalctl --no-pager --output=cat --unit=backup-notify-retry --since=-2min"
+        wait_for(lambda: "1 mails wait" in prod.images.run(prod.machine, said), 90, "a mail that waits")
+        assert prod.mails(bad) == []
     prod.is_well()
+    # Twice is once.
+    prod.images.run(prod.machine, "systemctl start backup-notify-retry && systemctl start backup-notify-retry")
+    mail = prod.mailed(bad)
+    assert mail["subject"].endswith(f"{bad} was taken back, {good} runs")
+    assert f"a bad release {bad}" in mail["body"]
+    assert "/health" in mail["body"]
 
 
 @pytest.mark.incident("download-latest.sh ran a release's SQL as superuser at every start")
@@ -272,6 +283,9 @@ def test_a_release_whose_migration_fails_leaves_the_database_as_it_was_and_the_o
     said = prod.journal()
     assert "_of_a_test.sql failed and was rolled back" in said
     assert f"{bad} is taken back (its migration failed" in said
+    mail = prod.mailed(bad)
+    assert "its migration failed" in mail["body"]
+    assert "_of_a_test.sql failed and was rolled back" in mail["body"]
     assert prod.images.query(prod.machine, rows) == before
     assert prod.images.query(prod.machine, "SELECT to_regclass('half_done') IS NULL") == "t"
     prod.is_well()

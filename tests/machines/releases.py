@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.machines.backups import mails
 from tests.machines.image import VERSION, ImageLab, copy_work_tree
 from tests.machines.lab import wait_for
 
@@ -101,7 +102,8 @@ class Follower:
 
     def proven(self) -> str:
         """Wait until what serves is the last good release, and return its version."""
-        wait_for(lambda: self.state()["trial"] is None, 60, "the trial's end")
+        # A machine that has adopted nothing yet remembers nothing.
+        wait_for(lambda: not self.status()["on_trial"], 60, "the trial's end")
         return self.serves()
 
     def state(self) -> dict[str, Any]:
@@ -113,6 +115,18 @@ class Follower:
         """Return what the machine says of the release in force."""
         found: dict[str, Any] = json.loads(self.images.run(self.machine, "cat /run/zmanim/release.json"))
         return found
+
+    def mails(self, version: str) -> list[dict[str, Any]]:
+        """Return the mails that the machine has sent about a release that was taken back."""
+        about = f"zmanim {ENVIRONMENT}: {version} was taken back"
+        return [mail for mail in mails(self.images) if mail["subject"].startswith(about)]
+
+    def mailed(self, version: str) -> dict[str, Any]:
+        """Wait for the mail about a release that was taken back, and return it: the only one."""
+        wait_for(lambda: self.mails(version), 60, "the mail")
+        (mail,) = self.mails(version)
+        assert self.machine in mail["body"]
+        return mail
 
     def journal(self) -> str:
         """Return what the units of the channel and the API have said in the last restart, and since."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.machines.backups import mails
 from tests.machines.image import VERSION, ImageLab
 from tests.machines.lab import wait_for
 from tests.machines.releases import CRASHES, ENVIRONMENT, Follower, follower
@@ -25,11 +24,6 @@ def ready(prod: Follower) -> dict[str, Any]:
     prod.images.run(prod.machine, "systemctl restart zmanim-ready || true")
     checks: dict[str, Any] = json.loads(prod.images.run(prod.machine, "cat /run/zmanim/ready.json"))["checks"]
     return checks
-
-
-def mailed(prod: Follower) -> list[dict[str, Any]]:
-    """Return the mails that the machine has sent."""
-    return [mail for mail in mails(prod.images) if prod.machine in mail["body"]]
 
 
 @pytest.mark.incident("download-latest.sh, writable by the API's user, ran as root")
@@ -71,7 +65,7 @@ def test_a_release_that_crashes_is_taken_back_and_denied(prod: Follower) -> None
     prod.wait_serves(good)
     wait_for(lambda: f"{bad} is taken back (it ended by itself 3 times): {good} runs" in prod.journal(), 60, "why")
     assert len(prod.state()["denied"]) == 1
-    wait_for(lambda: mailed(prod), 60, "the mail")
+    prod.mailed(bad)
     assert not prod.status()["run_migrations"]
     # Neither the next restart nor a new serial brings it back.
     prod.restart()
@@ -79,7 +73,7 @@ def test_a_release_that_crashes_is_taken_back_and_denied(prod: Follower) -> None
     assert f"{bad} failed on this machine before and is not tried again" in prod.status()["why"]
     prod.is_well()
     # One mail, however often the API starts: which release, why, what it said itself, and what runs now.
-    (mail,) = mailed(prod)
+    mail = prod.mailed(bad)
     assert mail["subject"] == f"zmanim {ENVIRONMENT}: {bad} was taken back, {good} runs"
     assert "it ended by itself 3 times" in mail["body"]
     assert f"a bad release {bad}" in mail["body"]
