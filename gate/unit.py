@@ -142,8 +142,10 @@ def _pytest(
     # Wide, so that the last lines hold each assertion whole. A worker takes a second to load what the tests import.
     workers = ["-n", "2"] if len(names) > 5 else []
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider"]
-    command += [*workers, *options, *names]
-    return ask(command, tree, {**os.environ, **(env or {}), "COLUMNS": "400"})
+    # A place of this run's own: those that share one remove each other's leavings, and fall over what is just going.
+    with tempfile.TemporaryDirectory(prefix="unit-") as directory:
+        command += [*workers, *options, f"--basetemp={directory}/tests", *names]
+        return ask(command, tree, {**os.environ, **(env or {}), "COLUMNS": "400"})
 
 
 def _failures(said: Completed, tree: Path) -> Iterator[Finding]:

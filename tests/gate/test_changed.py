@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -33,15 +34,17 @@ def selected_by(name: str) -> frozenset[str]:
 @pytest.mark.parametrize("test", TESTS)
 def test_a_change_of_any_file_that_a_test_reads_selects_it(test: str, tmp_path: Path) -> None:
     report = tmp_path / "reads.json"
-    # In a process of its own: what another test has imported or kept would not be read again.
-    done = subprocess.run(
-        [*PYTEST, str(selection.TESTS / f"{test}.py")],
-        cwd=ROOT,
-        env={**os.environ, "READS_REPORT": str(report), "HYPOTHESIS_PROFILE": "once"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # In a process of its own: what another test has imported or kept would not be read again. And in a directory of its
+    # own: those that share one remove each other's leavings.
+    with tempfile.TemporaryDirectory(prefix="reads-") as directory:
+        done = subprocess.run(
+            [*PYTEST, f"--basetemp={directory}/tests", str(selection.TESTS / f"{test}.py")],
+            cwd=ROOT,
+            env={**os.environ, "READS_REPORT": str(report), "HYPOTHESIS_PROFILE": "once"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout[-2000:]
     told = json.loads(report.read_text())
     read = tracked() & set(told["read"])
