@@ -22,6 +22,7 @@ namespace = Collection(
     upkeep.sweep,
     upkeep.bump,
     host.rehearse,
+    host.base_image,
     host.bench,
     host.resolve_packages,
     host.contents,

@@ -16,7 +16,7 @@ from pipeline import contents_page
 from pipeline import resolve as resolving
 from pipeline import settings as all_settings
 from pipeline.version import parse
-from rehearsal import cloud, host, report
+from rehearsal import cloud, container, host, report
 from rehearsal import run as rehearsing
 from support.cache import user_cache
 from support.output import show
@@ -60,6 +60,20 @@ def rehearse(
         sys.stdout.write(result.as_json())
     else:
         report.show(result, Console())
+
+
+@command(
+    file="where to write it: a name that ends in .tar or .tar.gz",
+    image="a container image of the pinned release (default: Amazon's own)",
+    **JSON,
+)
+def base_image(_context: Context, file: str = "build/base.tar.gz", image: str = "", json: bool = False) -> None:
+    """Make a base for `rehearse --base` out of Amazon's public container image, at the pinned release.
+
+    Changes this machine: docker pulls the image, which stays; its container goes away again. Needs docker and the
+    network. The base is for hosts of this machine's architecture.
+    """
+    show(container.make(ROOT, Path(file), image), json)
 
 
 @command(

@@ -108,7 +108,7 @@ def check_egress(base: Path | None, *, egress: bool) -> None:
             expected="--egress with --base FILE: a genuine Amazon Linux, whose packages are outside",
             found="--egress alone: the stand-in has its packages in itself, and a mirror for the rest. A way out would "
             "only hide that something wants one",
-            fix="leave --egress out, or add --base FILE (docs/rehearsal.md tells how to make one)",
+            fix="leave --egress out, or add --base FILE (./inv base-image makes one)",
         )
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from invoke.parser import Parser
 
+import tasks
 from pipeline import workflow_roles
 from pipeline.version import VersionInvalid, from_tag
 from tests.github.expressions import Evaluator
@@ -16,6 +20,7 @@ from tests.github.workflow import read, triggered_by_tag
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 BUILD = read(ROOT / ".github" / "workflows" / "build-ami.yml")
+VERIFY = read(ROOT / ".github" / "workflows" / "verify.yml")
 # What prepares a runner, or keeps what was made; everything else is a task of ours.
 SET_UP = {"actions/checkout", "actions/upload-artifact", "aws-actions/configure-aws-credentials"}
 
@@ -77,6 +82,33 @@ def test_every_step_of_a_release_is_a_task_but_checkout_credentials_and_artifact
             assert step["uses"].partition("@")[0] in SET_UP
         else:
             assert re.fullmatch(r'\./inv [a-z-]+( [^;&|]*?)?( >>"\$GITHUB_STEP_SUMMARY")?', step["run"])
+
+
+def test_a_merge_is_rehearsed_natively_on_a_genuine_amazon_linux() -> None:
+    jobs = [job for job in VERIFY["jobs"].values() if any(" rehearse " in step.get("run", "") for step in job["steps"])]
+    (job,) = jobs
+    assert job["runs-on"] == "ubuntu-24.04-arm"
+    assert "if" not in job  # on pull requests and on main
+    (base, rehearsal) = (step["run"].split() for step in job["steps"] if "run" in step)
+    assert base[base.index("./inv") + 1] == "base-image"
+    assert rehearsal[rehearsal.index("--base") + 1] == base[base.index("--file") + 1]
+    assert "--egress" in rehearsal
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_every_task_of_a_workflow_exists_with_the_flags_that_it_is_given(path: Path) -> None:
+    called = [words for step in steps(read(path)) for words in _inv(step.get("run", ""))]
+    for words in called:
+        Parser(contexts=tasks.namespace.to_contexts()).parse_argv(words)
+    assert called
+
+
+def _inv(script: str) -> list[list[str]]:
+    """Return the words of each call of ./inv in a script."""
+    lines = [shlex.split(line) for line in script.splitlines() if "./inv " in line]
+    return [
+        list(takewhile(lambda word: word[0] not in "<>|&;", line[line.index("./inv") + 1 :])) for line in lines
+    ]  # fmt: skip
 
 
 def test_each_job_of_a_release_has_the_environment_of_its_role_and_publish_waits_for_verify() -> None:

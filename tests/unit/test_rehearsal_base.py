@@ -35,7 +35,7 @@ def program(machine: str) -> bytes:
 
 def archive(path: Path, *, without: str = "", machine: str = "", mode: str = "w", last: str = "etc/last") -> Path:
     """Make a small root file system's archive."""
-    names = dict.fromkeys((*base._NEEDED, BUNDLE, last), b"x\n")
+    names = dict.fromkeys((*base.NEEDED, BUNDLE, last), b"x\n")
     names[base._SYSTEMD] = program(machine or platform.machine())
     names.pop(without, None)
     with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]  # one of its words
@@ -74,7 +74,7 @@ def test_the_same_file_is_unpacked_once_and_another_one_anew(tmp_path: Path, cer
     assert base.unpack(one, tmp_path / "cache", certificate).root != first.root
 
 
-@pytest.mark.parametrize("name", base._NEEDED)
+@pytest.mark.parametrize("name", base.NEEDED)
 def test_what_a_container_image_lacks_is_named(tmp_path: Path, certificate: Path, name: str) -> None:
     with pytest.raises(BaseIncomplete) as caught:
         base.unpack(archive(tmp_path / "root.tar", without=name), tmp_path / "cache", certificate)
