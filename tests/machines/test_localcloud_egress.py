@@ -162,6 +162,15 @@ def test_no_address_is_reached_whatever_it_is_called(open_lab: Lab, machine: str
 def test_nothing_of_a_way_out_stays_after_down_whoever_was_killed_before(settings: CloudSettings, victim: str) -> None:
     one = dataclasses.replace(settings, name="victim")
     before = host(one.directory)
+    try:
+        _end(one, victim)
+    finally:
+        control.down(one.name, one.state)
+    assert _difference(before, one.directory) == {}
+
+
+def _end(one: CloudSettings, victim: str) -> None:
+    """Start a cloud, kill that process of it, and see everything of it end by itself."""
     cloud = control.up(one)
     listening = subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
     assert cloud.egress_address not in listening  # it is in the cloud's own namespace
@@ -172,8 +181,6 @@ def test_nothing_of_a_way_out_stays_after_down_whoever_was_killed_before(setting
     if victim:
         wait_for(lambda: control.find(one.name, one.state) is None, what="the cloud's end")
         wait_for(lambda: not _modules(cloud.directory), what="everybody's end")
-    control.down(one.name, one.state)
-    assert _difference(before, one.directory) == {}
 
 
 def _modules(directory: Path) -> dict[str, int]:
