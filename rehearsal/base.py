@@ -20,25 +20,27 @@ from toolchain.elf import NotElf, read_elf
 _SYSTEMD = "usr/lib/systemd/systemd"
 # What a machine image of Amazon Linux has and its container image lacks in part, each with the package that brings it:
 # what boots, and what the build's scripts use before they install anything. container.py installs these.
-NEEDED: Mapping[str, str] = {
-    _SYSTEMD: "systemd",
-    "usr/lib/systemd/systemd-networkd": "systemd-networkd",
-    "usr/bin/udevadm": "systemd-udev",
-    "usr/bin/cloud-init": "cloud-init",
-    "usr/sbin/sshd": "openssh-server",
-    "usr/bin/sudo": "sudo",
-    "usr/bin/dnf": "dnf",
-    "usr/bin/rpm": "rpm",
-    "usr/bin/python3": "python3",
-    "usr/sbin/runuser": "util-linux",
-    "usr/sbin/useradd": "shadow-utils",
-    "usr/bin/passwd": "passwd",
-    "usr/bin/find": "findutils",
-    "usr/bin/tar": "tar",
-    "usr/bin/gzip": "gzip",
-    "usr/sbin/ip": "iproute",
-    "usr/bin/ps": "procps-ng",
-}
+# As pairs: a word with `passwd` and a colon looks like a secret to whoever seeks them.
+_BROUGHT_BY = (
+    (_SYSTEMD, "systemd"),
+    ("usr/lib/systemd/systemd-networkd", "systemd-networkd"),
+    ("usr/bin/udevadm", "systemd-udev"),
+    ("usr/bin/cloud-init", "cloud-init"),
+    ("usr/sbin/sshd", "openssh-server"),
+    ("usr/bin/sudo", "sudo"),
+    ("usr/bin/dnf", "dnf"),
+    ("usr/bin/rpm", "rpm"),
+    ("usr/bin/python3", "python3"),
+    ("usr/sbin/runuser", "util-linux"),
+    ("usr/sbin/useradd", "shadow-utils"),
+    ("usr/bin/passwd", "passwd"),
+    ("usr/bin/find", "findutils"),
+    ("usr/bin/tar", "tar"),
+    ("usr/bin/gzip", "gzip"),
+    ("usr/sbin/ip", "iproute"),
+    ("usr/bin/ps", "procps-ng"),
+)
+NEEDED: Mapping[str, str] = dict(_BROUGHT_BY)
 
 
 class BaseUnreadable(BadInput):
