@@ -87,7 +87,9 @@ def set_up(cloud: Cloud, *, egress: bool) -> None:
     run(
         ["ip", "-batch", "-"],
         input=f"link set lo up\n"
-        f"link add {_BRIDGE} type bridge\n"
+        # With an address of its own: a bridge else takes the lowest of its ports', and when that machine comes or goes,
+        # the others send to an address that nobody has any more, until their ARP entries have aged.
+        f"link add {_BRIDGE} address {_mac(cloud.gateway)} type bridge\n"
         f"link set {_BRIDGE} addrgenmode none\n"
         f"address add {cloud.gateway}/24 dev {_BRIDGE}\n"
         f"address add {METADATA}/32 dev {_BRIDGE}\n"
@@ -159,11 +161,9 @@ class Interfaces:
             if number not in self._used:
                 self._used.add(number)
                 address = f"{self._prefix}.{number}"
-                octets = [int(part) for part in address.split(".")]
-                mac = "06:" + ":".join(f"{part:02x}" for part in [0xEC, *octets])
                 return Interface(
                     address=address,
-                    mac=mac,
+                    mac=_mac(address),
                     hostname="ip-" + address.replace(".", "-"),
                     namespace=Path("/run/netns") / name,
                 )
@@ -172,6 +172,11 @@ class Interfaces:
     def give_back(self, interface: Interface) -> None:
         """Free an address that `take` gave."""
         self._used.discard(int(interface.address.rpartition(".")[2]))
+
+
+def _mac(address: str) -> str:
+    """Return the MAC that goes with an address: a locally administered one, as EC2's begin."""
+    return "06:ec:" + ":".join(f"{int(part):02x}" for part in address.split("."))
 
 
 def _outer_name(interface: Interface) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,33 @@ def test_a_machine_reaches_the_api_and_no_address_of_the_host_or_beyond(
 def test_a_machine_does_not_reach_the_host_s_own_api_port(lab: Lab, instance: str) -> None:
     assert not connects(lab, instance, lab.cloud.link_address, 5000)
     assert not connects(lab, instance, lab.cloud.gateway, 5000)
+
+
+def cloud_namespace(lab: Lab) -> list[str]:
+    """Return the command that enters the network namespace in which the cloud's bridge is."""
+    server = [b"localcloud.server", str(lab.cloud.directory).encode()]
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        if path.read_bytes().split(b"\0")[-3:-1] == server and path.with_name("comm").read_text().startswith("python"):
+            return ["nsenter", "--target", path.parent.name, "--net"]
+    raise AssertionError(f"no server of {lab.cloud.directory}")
+
+
+@pytest.mark.incident("a machine that went took the gateway's MAC along: another's backup found no credentials")
+def test_a_machine_that_comes_or_goes_does_not_keep_others_from_the_gateway(lab: Lab, instance: str) -> None:
+    ask = (
+        "curl -sS -o /dev/null -w '%{http_code}' --max-time 1 -X PUT"
+        " -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token"
+    )
+    enter = cloud_namespace(lab)
+    # The lowest MAC of all, which a bridge without one of its own takes for itself.
+    come = "link add low address 02:00:00:00:00:01 type veth peer name low-peer\nlink set low master br0 up\n"
+    subprocess.run([*enter, "ip", "-batch", "-"], input=come, text=True, check=True)
+    try:
+        # Who asks for the gateway's MAC only now must not be told that one.
+        assert lab.run(instance, f"ip neigh flush dev ens5; {ask}") == "200"
+    finally:
+        subprocess.run([*enter, "ip", "link", "delete", "low"], check=True)
+    assert lab.run(instance, ask) == "200"
 
 
 def test_names_other_than_aws_s_do_not_exist_and_are_refused_at_once(lab: Lab, instance: str) -> None:
