@@ -9,13 +9,15 @@ import io
 import json
 import struct
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from zmanim_host.release_store import Store
+from zmanim_host import release_store
+from zmanim_host.release import Channel, Machine, adopt
+from zmanim_host.release_store import Status, Store, linked, load, point
 
 NOW = 1_800_000_000.0
 LATER = "2027-06-01T00:00:00Z"
@@ -129,3 +131,17 @@ def site(directory: Path, baked: str = "v1.0.0") -> Site:
     store.baked_link.symlink_to(f"releases/{baked}")
     (store.releases / "current").symlink_to(baked)
     return Site(store, directory / "fetched", write_key(directory / "keys"))
+
+
+def start(machine: Site, *, restarts: int = 0, database: bool = True, environment: str = "prod") -> Status:
+    """What happens before a start of the API."""
+    around = Machine(lambda: restarts, lambda: database, lambda: NOW)
+    return adopt(machine.store, Channel(environment, machine.fetched, machine.keys), around)
+
+
+def proven(machine: Site) -> None:
+    """Let the release in force be the last good one."""
+    running = linked(machine.store, "current")
+    assert running is not None
+    point(machine.store, "last-good", running)
+    release_store.save(machine.store, replace(load(machine.store), trial=None))
