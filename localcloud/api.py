@@ -17,6 +17,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from localcloud.asked import Asked, Environ, asked_for
 from localcloud.audit import Audit, Call
 from localcloud.errors import ErrorAnswer, error_answer
+from localcloud.repeats import Answer, Answers, attempt
 
 log = logging.getLogger(__name__)
 StartResponse = Callable[..., Any]
@@ -46,10 +47,27 @@ class Api:
         self._audit = audit
         self._source_of = source_of
         self._refusal = refusal
+        self._answers = Answers()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request: moto's answer, or an error in its stead, and one line in the account."""
         asked = asked_for(environ)
+        made, failure = self._answer(environ, asked)
+        self._answers.keep(environ, made)
+        status = int(made.status.split()[0])
+        error_code = _error_code(made.headers, made.body) if status >= 400 else ""
+        source = self._source_of(environ.get("REMOTE_ADDR", ""))
+        self._audit.write(
+            Call(source, asked.service, asked.operation, status, not failure, error_code, attempt(environ))
+        )
+        start_response(made.status, made.headers)
+        return [made.body]
+
+    def _answer(self, environ: Environ, asked: Asked) -> tuple[Answer, str]:
+        """Return the answer to a request and, when moto could not give one, why."""
+        if lost := self._answers.lost(environ):
+            log.warning("%s %s was answered before, but not heard: the same again", asked.service, asked.operation)
+            return lost, ""
         captured: list[Any] = []
 
         def capture(status: str, headers: list[tuple[str, str]], *_: Any) -> Callable[[bytes], object]:
@@ -71,12 +89,7 @@ class Api:
         if failure:
             answer = error_answer(asked.service, environ.get("CONTENT_TYPE", ""), "UnsupportedOperation", failure)
             body = _send(answer, environ, capture)
-        status = int(captured[0].split()[0])
-        error_code = _error_code(captured[1], body) if status >= 400 else ""
-        source = self._source_of(environ.get("REMOTE_ADDR", ""))
-        self._audit.write(Call(source, asked.service, asked.operation, status, not failure, error_code))
-        start_response(captured[0], captured[1])
-        return [body]
+        return Answer(captured[0], captured[1], body), failure
 
 
 def _send(answer: ErrorAnswer, environ: Environ, start_response: StartResponse) -> bytes:

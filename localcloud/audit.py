@@ -13,7 +13,8 @@ from pathlib import Path
 class Call:
     """One call: who made it ("host" or an instance id), of what, and how it was answered.
 
-    `emulated` is False for an operation that the cloud lacks or failed at; `error` is AWS's code or "".
+    `emulated` is False for an operation that the cloud lacks or failed at; `error` is AWS's code or ""; `attempt` is
+    which of its SDK's attempts at one call this is, from 1.
     """
 
     source: str
@@ -22,6 +23,7 @@ class Call:
     status: int
     emulated: bool
     error: str
+    attempt: int
 
 
 class Audit:

@@ -203,7 +203,7 @@ class ImageLab(Lab):
     def task(self, task: str, *arguments: str, directory: Path = ROOT, step: str = "", **settings: str) -> str:
         """Run a production task against this cloud, under the role of a `step` of the release; return its stdout."""
         done = self.try_task(task, *arguments, directory=directory, step=step, **settings)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr + self.trouble()
         return done.stdout
 
     def try_task(

@@ -116,6 +116,13 @@ class Lab:
         found: dict[str, Any] = wait_for(ended, 60, what=script)
         return found
 
+    def trouble(self) -> str:
+        """Return what the cloud has logged of late and which calls had to be repeated, for a failure's report."""
+        log = (self.cloud.directory / "server.log").read_text(errors="replace").splitlines()[-20:]
+        calls = (self.cloud.directory / "api.jsonl").read_text().splitlines()
+        repeated = [line for line in calls if '"attempt": 1}' not in line][-10:]
+        return "\n".join(["", "the cloud's log:", *log, "calls made again:", *repeated])
+
     def terminate(self, *instances: str) -> None:
         """Terminate instances and wait until they are gone."""
         self.ec2.terminate_instances(InstanceIds=list(instances))

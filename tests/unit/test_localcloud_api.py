@@ -139,3 +139,46 @@ def test_aws_s_own_errors_are_accounted_for_as_emulated(tmp_path: Path) -> None:
     environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(b'{"Name": "/none"}'), "17"
     call = Call(tmp_path, environ)
     assert (call.account["emulated"], call.account["error"]) == (True, "ParameterNotFound")
+
+
+@pytest.mark.incident("an answer was lost, Packer asked again, and its security group was refused as a duplicate")
+def test_a_call_whose_answer_was_lost_gets_it_when_it_is_made_again_and_does_nothing_twice(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    def create(_environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        done.append("created")
+        start("200 OK", [("Content-Type", "text/xml")])
+        return [b"<groupId>sg-%d</groupId>" % len(done)]
+
+    api = Api(Audit(tmp_path / "api.jsonl"), str, lambda _environ, _asked: None)
+    api._moto = create  # type: ignore[assignment]  # any application
+
+    def call(invocation: str, attempt: int) -> bytes:
+        environ = request("ec2", form("CreateSecurityGroup"))
+        environ["HTTP_AMZ_SDK_INVOCATION_ID"] = invocation
+        environ["HTTP_AMZ_SDK_REQUEST"] = f"attempt={attempt}; max=10"
+        return b"".join(api(environ, lambda _status, _headers: None))
+
+    assert call("one", 1) == call("one", 2) == b"<groupId>sg-1</groupId>"
+    assert call("two", 1) == b"<groupId>sg-2</groupId>"
+    # What was never answered, or refused, is done when it is asked for again.
+    assert call("three", 2) == b"<groupId>sg-3</groupId>"
+    attempts = [json.loads(line)["attempt"] for line in (tmp_path / "api.jsonl").read_text().splitlines()]
+    assert attempts == [1, 2, 1, 2]
+
+
+def test_a_call_that_was_refused_is_decided_anew_when_it_is_made_again(tmp_path: Path) -> None:
+    statuses = iter(["503 Slow Down", "200 OK"])
+
+    def moto(_environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        start(next(statuses), [])
+        return [b""]
+
+    api = Api(Audit(tmp_path / "api.jsonl"), str, lambda _environ, _asked: None)
+    api._moto = moto  # type: ignore[assignment]  # any application
+    seen: list[str] = []
+    for attempt in (1, 2):
+        environ = request("ec2", form("CreateSecurityGroup"))
+        environ["HTTP_AMZ_SDK_INVOCATION_ID"], environ["HTTP_AMZ_SDK_REQUEST"] = "one", f"attempt={attempt}"
+        b"".join(api(environ, lambda status, _headers: seen.append(status)))
+    assert seen == ["503 Slow Down", "200 OK"]
