@@ -39,6 +39,9 @@ class GitHub:
         pointed = clouds.environment(cloud, versions_file, os.environ)
         self._environment = {key: value for key, value in pointed.items() if not key.startswith("AWS_ACCESS")}
         self._environment.pop("AWS_SECRET_ACCESS_KEY", None)
+        # A runner knows nothing of this work tree's environment, whose Python is not the one that a clone's is made by.
+        search = os.environ.get("PATH", os.defpath).split(os.pathsep)
+        self._environment["PATH"] = os.pathsep.join(each for each in search if Path(each) != ROOT / ".venv" / "bin")
         _publish_work_tree(self.repository)
 
     def git(self, *arguments: str) -> str:
@@ -93,7 +96,9 @@ class GitHub:
                 "aws-actions/configure-aws-credentials": lambda job, given: self._credentials(job, given, event.ref),
             },
         )
-        return runner.run(event, watch)
+        run = runner.run(event, watch)
+        assert "making .venv" not in run.output, "what _clone put there is not taken: half a minute for each job"
+        return run
 
     def published(self) -> dict[str, str]:
         """Return the parameters of a release that are there."""
