@@ -155,12 +155,16 @@ class Door:
                         raise
                 ended.append(way)
 
+            failures: list[Exception] = []
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(carry(said, reader, there_writer, "sent"))
                     group.create_task(carry(b"", there_reader, writer, "received"))
             except* OSError as errors:
-                raise OSError(str(errors.exceptions[0])) from errors
+                # Raised below: before Python 3.11.4 whatever an except* raises comes out as a group.
+                failures += errors.exceptions
+            if failures:
+                raise OSError(str(failures[0])) from failures[0]
         finally:
             there_writer.close()
         return "closed"
