@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -43,6 +44,12 @@ for each in CHECKS.values():
     _session(each)
 
 
+def _tests(directory: str, arguments: Sequence[str]) -> list[str]:
+    """Return pytest's arguments: all tests of `directory`, unless `arguments` name some of them."""
+    named = any(Path(each.partition("::")[0]).exists() for each in arguments if not each.startswith("-"))
+    return [*arguments] if named else [directory, *arguments]
+
+
 def _affected() -> list[str]:
     """Return the checks that `verify` needs: all, or with --changed those that a change against main can affect."""
     if "--changed" not in sys.argv:
@@ -60,7 +67,7 @@ def verify(session: nox.Session) -> None:
 @nox.session(name="gate-proof", default=False)
 def gate_proof(session: nox.Session) -> None:
     """The test of the tests: each seeded defect is caught by the check that is there for it."""
-    session.run("pytest", "tests/gate", "-n", str(os.cpu_count() or 1), *session.posargs)
+    session.run("pytest", "-n", str(os.cpu_count() or 1), *_tests("tests/gate", session.posargs))
 
 
 @nox.session(default=False, venv_backend="venv")
@@ -75,11 +82,11 @@ def mutation(session: nox.Session) -> None:
 def machines(session: nox.Session) -> None:
     """Boot tests, one for each promise; needs root (arguments after -- go to pytest)."""
     session.run(sys.executable, "-m", "invoke", "doctor", "--install", external=True)
-    session.run("pytest", "tests/machines", *session.posargs)
+    session.run("pytest", *_tests("tests/machines", session.posargs))
 
 
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
     """The long campaign of faults; needs root (arguments after -- go to pytest)."""
     session.run(sys.executable, "-m", "invoke", "doctor", "--install", external=True)
-    session.run("pytest", "tests/faults", *session.posargs)
+    session.run("pytest", *_tests("tests/faults", session.posargs))
