@@ -19,8 +19,8 @@ if Path(sys.prefix) != ROOT / ".venv":
     os.execv(ROOT / "nox", [str(ROOT / "nox"), *sys.argv[1:]])
 
 sys.path.insert(0, str(ROOT))
-from gate.changed import changed_files  # noqa: E402 - only now it can be found
-from gate.checks import CHECKS, Check  # noqa: E402
+from zmanim_ami.gate.changed import changed_files  # noqa: E402 - only now it can be found
+from zmanim_ami.gate.checks import CHECKS, Check  # noqa: E402
 
 nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "none"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from commands import account, backup, cloud, host, image, release, upkeep
+from zmanim_ami.commands import account, backup, cloud, host, image, release, upkeep
 
 namespace = Collection(
     image.build_binary,

@@ -32,8 +32,8 @@ class Part:
 PARTS: Mapping[str, Part] = {
     "retention": Part(SHIPPED / "retention.py", ("test_image_retention.py",)),
     "volumes": Part(SHIPPED / "volume.py", ("test_image_volume.py",)),
-    "versions": Part(Path("pipeline/version.py"), ("test_pipeline_version.py",)),
-    "publishing": Part(Path("pipeline/publish.py"), ("test_pipeline_publish.py",)),
+    "versions": Part(Path("zmanim_ami/pipeline/version.py"), ("test_pipeline_version.py",)),
+    "publishing": Part(Path("zmanim_ami/pipeline/publish/parameters.py"), ("test_pipeline_publish.py",)),
 }
 
 

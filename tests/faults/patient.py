@@ -15,7 +15,7 @@ from support.cache import user_cache
 from tests.machines.backups import UNIT, Backups, mails, seed
 from tests.machines.image import ImageLab
 from tests.machines.lab import wait_for
-from toolchain.build import native_restic
+from zmanim_ami.toolchain.build import native_restic
 
 NOTICE = f"backup-notify@{UNIT}.service"
 

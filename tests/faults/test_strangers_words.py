@@ -19,10 +19,10 @@ from zmanim_host import aws, environment, imds, release_pointer
 from zmanim_host.escaping import environment_line
 from zmanim_host.host import HostFault
 
-from gate import versions
-from pipeline import provenance
-from pipeline.provenance import VersionsFileUnreadable
-from pipeline.settings import Settings
+from zmanim_ami.gate.image import versions
+from zmanim_ami.pipeline.ami import provenance
+from zmanim_ami.pipeline.ami.provenance import VersionsFileUnreadable
+from zmanim_ami.pipeline.settings import Settings
 from tests.unit.release_files import OTHER_KEY, envelope, payload, write_key
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gate import rehearsed
-from pipeline import provenance
+from zmanim_ami.gate.repository import rehearsed
+from zmanim_ami.pipeline.ami import provenance
 
 Seed = Callable[[Path], None]
 

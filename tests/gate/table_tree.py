@@ -43,15 +43,15 @@ ROWS = (
     Row("builder that may say verified", "iam", sub(_BUILD, r'"aws:TagKeys": "zmanim:verified"', '"aws:TagKeys": "zmanim:verify"'), "who builds images may say"),
     Row("role that anybody may be", "iam", sub(f"{_IAM}/instance-trust.json", r'\{ "Service": "ec2\.amazonaws\.com" \}', '"*"'), "anybody may be it"),
     # ---- Python ----
-    Row("import that nobody uses", "python", sub("pipeline/version.py", r"^from __future__ import annotations$", "from __future__ import annotations\n\nimport json"), "F401"),
-    Row("file that ruff would write otherwise", "python", append("pipeline/version.py", "\n\nUNTIDY   =  1\n"), "not as ruff writes it"),
-    Row("text where a number belongs", "types", append("pipeline/version.py", '\n\nWRONG: int = "1"\n'), "Incompatible types in assignment"),
-    Row("function without types", "types", append("pipeline/version.py", "\n\ndef untyped(value):\n    return value\n"), "missing a type annotation"),
-    Row("pipeline that knows the rehearsal", "imports", append("pipeline/version.py", "\n\nfrom rehearsal import marks  # noqa: E402, F401\n"), "pipeline is not allowed to import rehearsal"),
-    Row("local cloud that knows the pipeline", "imports", append("localcloud/views.py", "\n\nfrom pipeline import version  # noqa: E402, F401\n"), "pipeline.version"),
+    Row("import that nobody uses", "python", sub("zmanim_ami/pipeline/version.py", r"^from __future__ import annotations$", "from __future__ import annotations\n\nimport json"), "F401"),
+    Row("file that ruff would write otherwise", "python", append("zmanim_ami/pipeline/version.py", "\n\nUNTIDY   =  1\n"), "not as ruff writes it"),
+    Row("text where a number belongs", "types", append("zmanim_ami/pipeline/version.py", '\n\nWRONG: int = "1"\n'), "Incompatible types in assignment"),
+    Row("function without types", "types", append("zmanim_ami/pipeline/version.py", "\n\ndef untyped(value):\n    return value\n"), "missing a type annotation"),
+    Row("pipeline that knows the rehearsal", "imports", append("zmanim_ami/pipeline/version.py", "\n\nfrom rehearsal import marks  # noqa: E402, F401\n"), "pipeline is not allowed to import rehearsal"),
+    Row("local cloud that knows the pipeline", "imports", append("localcloud/views.py", "\n\nfrom pipeline import version  # noqa: E402, F401\n"), "zmanim_ami.pipeline.version"),
     Row("library that knows the task runner", "imports", append("support/progress.py", "\n\nimport invoke  # noqa: E402, F401\n"), "invoke"),
     # ---- What the unit tests hold ----
-    Row("unverified image published", "unit", sub("pipeline/publish.py", r"if not found\.verified:", "if False:"), "test_pipeline_publish.py", only=_test("pipeline_publish")),
+    Row("unverified image published", "unit", sub("zmanim_ami/pipeline/publish/parameters.py", r"if not found\.verified:", "if False:"), "test_pipeline_publish.py", only=_test("pipeline_publish")),
     Row("secret that is not escaped", "unit", sub(f"{_HOST}/escaping.py", r'return quote\(value, safe=""\)', "return value"), "test_image_escaping.py", lesson="unescaped secrets", only=_test("image_escaping", "image_vault")),
     Row("missing secret that is no fault", "unit", sub(f"{_HOST}/parameters.py", r"^            if not missing:$", "            if True:"), "test_image_parameters.py", lesson="changeme", only=_test("image_parameters")),
     Row("wrong password taken for no repository", "unit", sub(f"{_HOST}/restic.py", r"if done\.returncode in may_exit:", "if True:"), "test_image_restic.py", lesson="init or true", only=_test("image_restic")),
@@ -60,7 +60,7 @@ ROWS = (
     Row("sizes that do not follow the memory", "unit", sub(f"{_HOST}/memory.py", r"unit = \(total_mib - RESERVE_MIB\)", "unit = (4096 - RESERVE_MIB)"), "test_image_memory.py", lesson="tuned for another machine", only=_test("image_memory")),
     Row("restore of what is not the newest", "unit", sub(f"{_HOST}/retention.py", r"return max\(complete, key=", "return min(complete, key="), "test_image_re", lesson="wrong snapshot", only=_test("image_retention", "image_restore")),
     Row("incomplete run that counts", "unit", sub(f"{_HOST}/retention.py", r"^    complete = \[run for run in past if run\.record\]$", "    complete = past"), "test_image_retention.py", lesson="wrong snapshot", only=_test("image_retention")),
-    Row("id that is guessed from the manifest", "unit", sub("pipeline/packer.py", r"if len\(ids\) != 1:", "if False:"), "test_pipeline_packer.py", lesson="id by grep", only=_test("pipeline_packer")),
+    Row("id that is guessed from the manifest", "unit", sub("zmanim_ami/pipeline/ami/packer.py", r"if len\(ids\) != 1:", "if False:"), "test_pipeline_packer.py", lesson="id by grep", only=_test("pipeline_packer")),
     Row("code that no test reaches", "unit", without_tests_but("test_pipeline_version.py", "test_image_escaping.py", "test_support_output.py"), "of its lines and branches"),
     # ---- Go ----
     Row("Go that is not formatted", "go", sub(_GO, r"^\tvar faults \[\]error$", "  var faults []error"), "not as gofmt writes it"),
@@ -69,7 +69,7 @@ ROWS = (
     # ---- Secrets ----
     Row("access key in a document", "secrets", append("README.md", f"\nAWS_ACCESS_KEY_ID={_AWS_KEY}\n"), "AWS Access Key"),
     Row("private key in the tree", "secrets", new("infrastructure/packer/files/key.pem", f"{_PRIVATE_KEY}\nMIIEow\n"), "Private Key"),
-    Row("password in the code", "secrets", append("pipeline/version.py", '\n\nPASSWORD = "' + "tr0ub4dor&3-horse" + '"\n'), "Secret Keyword"),
+    Row("password in the code", "secrets", append("zmanim_ami/pipeline/version.py", '\n\nPASSWORD = "' + "tr0ub4dor&3-horse" + '"\n'), "Secret Keyword"),
     # ---- Documents ----
     Row("contents that are out of date", "docs", sub("infrastructure/packer/versions.json", r'"minimum": "1\.5"', '"minimum": "1.4"'), "out of date"),
     Row("task that there is not", "docs", append("README.md", "\nRun `./inv rehears` first.\n"), "./inv rehears: there is no such task", lesson="wrong snapshot"),

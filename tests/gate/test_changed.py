@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from gate import selection
-from gate.finding import files
+from zmanim_ami.gate.code import selection
+from zmanim_ami.gate.finding import files
 
 ROOT = Path(__file__).parents[2]
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.gate.reads")

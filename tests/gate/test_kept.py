@@ -19,7 +19,7 @@ _FILES = {
 pythonpath = [".", "{_HOST}/.."]
 addopts = ["--import-mode=importlib"]
 """,
-    "pipeline/__init__.py": "",
+    "zmanim_ami/pipeline/__init__.py": "",
     "pipeline/one.py": "def one() -> int:\n    return 1\n",
     f"{_HOST}/__init__.py": "",
     f"{_HOST}/two.py": "def two() -> int:\n    return 2\n",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gate import types, unit
-from gate.checks import CHECKS
-from gate.finding import Finding, Level, files
+from zmanim_ami.gate.code import types, unit
+from zmanim_ami.gate.checks import CHECKS
+from zmanim_ami.gate.finding import Finding, Level, files
 from tests.gate.seeds import Row
 from tests.gate.table import LESSONS, ROWS
 

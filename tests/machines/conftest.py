@@ -17,7 +17,7 @@ import pytest
 from localcloud import control, guest
 from localcloud.authority import ensure_authority
 from localcloud.settings import BaseImage, CloudSettings
-from rehearsal.standin import build_tree
+from zmanim_ami.rehearsal.standin import build_tree
 from support.cache import user_cache
 from tests.machines import progress
 from tests.machines.image import ImageLab, image_cloud

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from localcloud import control
-from rehearsal import cloud as clouds
-from rehearsal import identity, marks
+from zmanim_ami.rehearsal import cloud as clouds
+from zmanim_ami.rehearsal import identity, marks
 from support.cache import user_cache
 from tests.machines.lab import Lab, wait_for
 

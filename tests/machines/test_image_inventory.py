@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import contents, contents_inventory
+from zmanim_ami.pipeline.docs import tree, inventory as contents_inventory
 from tests.machines.image import ROOT, ImageLab, image_files
 
 
@@ -17,11 +17,11 @@ def inventory(images: ImageLab) -> Any:
 
 
 def test_the_image_has_what_the_tree_says(inventory: Any) -> None:
-    assert list(contents_inventory.disagreements(inventory, contents.read(ROOT))) == []
+    assert list(contents_inventory.disagreements(inventory, tree.read(ROOT))) == []
 
 
 def test_the_committed_extract_is_the_image_s(inventory: Any) -> None:
-    built = contents_inventory.normalise(inventory, contents.read(ROOT))
+    built = contents_inventory.normalise(inventory, tree.read(ROOT))
     assert contents_inventory.read(ROOT) == built, (
         "./inv contents --inventory build/packer/VERSION/output/inventory.json"
     )

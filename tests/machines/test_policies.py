@@ -14,9 +14,11 @@ import pytest
 from localcloud.policy import Statement, read
 from localcloud.replay import read_record, unneeded
 from localcloud.settings import ACCOUNT
-from pipeline import image, roles, verify, workflow_roles
-from pipeline.aws import Clients
-from rehearsal import identity
+from zmanim_ami.pipeline.ami import image
+from zmanim_ami.pipeline.account import roles, workflow_roles
+from zmanim_ami.pipeline.verify import verification
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.rehearsal import identity
 from tests.machines.image import ENVIRONMENT, ROOT, VERSION, ImageLab, copy_work_tree
 from tests.machines.lab import wait_for
 
@@ -146,7 +148,7 @@ def _sweep(lab: ImageLab) -> None:
 
 def _withdraw(lab: ImageLab) -> None:
     clients = clients_of(lab, "verify")
-    verify.withdraw(clients, image.of_id(clients, lab.image))
+    verification.withdraw(clients, image.of_id(clients, lab.image))
     assert not image.of_id(clients, lab.image).verified
 
 

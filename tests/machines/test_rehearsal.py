@@ -13,8 +13,8 @@ import pytest
 
 from localcloud.groups import cloud_groups
 from localcloud.settings import link_name
-from rehearsal import cloud as clouds
-from rehearsal.marks import mark_of
+from zmanim_ami.rehearsal import cloud as clouds
+from zmanim_ami.rehearsal.marks import mark_of
 from tests.machines.lab import wait_for
 
 ROOT = Path(__file__).parents[2]

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from localcloud.settings import Cloud
-from rehearsal import cloud as clouds
-from rehearsal import marks
+from zmanim_ami.rehearsal import cloud as clouds
+from zmanim_ami.rehearsal import marks
 from support.cache import user_cache
 from tests.machines.lab import Lab, wait_for
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from localcloud.settings import Cloud
-from pipeline import workflow_roles
-from rehearsal import cloud as clouds
-from rehearsal import identity, marks
-from rehearsal.versions import MIRROR_BUCKET
+from zmanim_ami.pipeline.account import workflow_roles
+from zmanim_ami.rehearsal import cloud as clouds
+from zmanim_ami.rehearsal import identity, marks
+from zmanim_ami.rehearsal.versions import MIRROR_BUCKET
 from support.cache import user_cache
 from tests.github.workflow import ActionFailed, Event, Job, Run, Runner, Watch, read
 from tests.machines.lab import Lab, wait_for

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from pipeline.provenance import PACKER_DIRECTORY
+from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,8 +16,8 @@ from unittest import mock
 
 from moto import mock_aws
 
-from pipeline import aws
-from pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.aws import Clients, Pace
 
 ACCOUNT = "123456789012"  # moto's
 SHA = "ab" * 32

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from pipeline import account, backups
-from pipeline.aws import Clients
-from pipeline.image import VERIFIED_TAG
-from pipeline.plan import Plan
-from pipeline.settings import Settings
-from pipeline.verify import VerifyResult, verify_ami
-from pipeline.version import parse
+from zmanim_ami.pipeline.account import requirements
+from zmanim_ami.pipeline.backup import remote
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
+from zmanim_ami.pipeline.plan import Plan
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.verify.verification import VerifyResult, verify_ami
+from zmanim_ami.pipeline.version import parse
 from tests.unit import pipeline_cloud as cloud
 
 SHA = cloud.SHA
@@ -101,7 +102,7 @@ class Stage:
         return {"Command": {"CommandId": "0" * 36}}
 
     def invocation(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self.scripts[-1] == backups.PROVE.rstrip("\n"):
+        if self.scripts[-1] == remote.PROVE.rstrip("\n"):
             return {
                 "Status": self.proof_status,
                 "StandardOutputContent": self.proof,
@@ -133,7 +134,7 @@ def staged(directory: Path) -> Iterator[Stage]:
     for name in ("instance", "release", "release-trust"):
         (policies / f"{name}.json").write_text(some)
     with cloud.account() as clients:
-        account.apply(clients, account.plan(clients, "verify", policies=policies))
+        requirements.apply(clients, requirements.plan(clients, "verify", policies=policies))
         # moto takes what is refused without TLS for refused always.
         clients.s3.delete_bucket_policy(Bucket="zmanim-releases-verify")
         ami_id = cloud.make_image(clients, version="v1.2.3", commit=cloud.COMMIT, tree_digest=cloud.TREE)

@@ -6,8 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from bench import backup, peaks
-from bench.figures import Series
+from zmanim_ami.bench import backup, peaks
+from zmanim_ami.bench.figures import Series
 
 
 def test_memory_is_that_of_all_processes_and_one_that_has_ended_holds_none(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import figures
-from bench.figures import Ratio, Report, Series
+from zmanim_ami.bench import figures
+from zmanim_ami.bench.figures import Ratio, Report, Series
 
 
 def report(**changes: object) -> Report:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import bake, chain, figures, host, install_at_boot, launch, rehearsals
-from bench.bake import BakeNotUnderstood
-from bench.launch import NotReady
+from zmanim_ami.bench import bake, chain, figures, host, install_at_boot, launch, rehearsals
+from zmanim_ami.bench.bake import BakeNotUnderstood
+from zmanim_ami.bench.launch import NotReady
 
 ROOT = Path(__file__).parents[2]
 SAID = [

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench import run
-from bench.run import BENCHMARKS, Benchmark, BenchmarkUnknown, RunsInvalid
+from zmanim_ami.bench import run
+from zmanim_ami.bench.run import BENCHMARKS, Benchmark, BenchmarkUnknown, RunsInvalid
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +30,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             noted.append("down")
 
     monkeypatch.setattr(run, "lab", lab)
-    monkeypatch.setattr("pipeline.provenance.commit", lambda _root: "0" * 40)
+    monkeypatch.setattr("zmanim_ami.pipeline.ami.provenance.commit", lambda _root: "0" * 40)
     return noted
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import contents, contents_inventory, contents_page
-from pipeline.contents import ContentsUnreadable
-from pipeline.provenance import PACKER_DIRECTORY
+from zmanim_ami.pipeline.docs import tree, inventory, page as contents_page
+from zmanim_ami.pipeline.docs.tree import ContentsUnreadable
+from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 from tests.unit import image_tree
 from tests.unit.image_tree import ROOT
 
@@ -23,8 +23,8 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clone(tmp_path: Path, copied: Path) -> Path:
     """A copy of the image's sources that a test may change."""
     image_tree.link(copied, tmp_path)
-    (tmp_path / contents_inventory.EXTRACT).parent.mkdir()
-    shutil.copy(ROOT / contents_inventory.EXTRACT, tmp_path / contents_inventory.EXTRACT)
+    (tmp_path / inventory.EXTRACT).parent.mkdir()
+    shutil.copy(ROOT / inventory.EXTRACT, tmp_path / inventory.EXTRACT)
     return tmp_path
 
 
@@ -36,7 +36,7 @@ def change(clone: Path, name: str, old: str, new: str) -> None:
 
 
 def test_the_page_that_is_there_is_the_tree_s() -> None:
-    written = (ROOT / contents.PAGE).read_text()
+    written = (ROOT / tree.PAGE).read_text()
     assert written == contents_page.page(ROOT), "out of date: run ./inv contents and commit docs/ami-contents.md"
 
 
@@ -115,4 +115,4 @@ def test_a_file_s_purpose_is_the_first_sentence_of_its_header(
 ) -> None:
     path = tmp_path / name
     path.write_text(text)
-    assert contents.purpose(path) == expected
+    assert tree.purpose(path) == expected

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from pipeline import contents, contents_inventory, contents_page
-from pipeline.contents_inventory import InventoryUnusable, disagreements, normalise
-from pipeline.provenance import PACKER_DIRECTORY
+from zmanim_ami.pipeline.docs import tree, inventory as contents_inventory, page as contents_page
+from zmanim_ami.pipeline.docs.inventory import InventoryUnusable, disagreements, normalise
+from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 from tests.unit import image_tree
 from tests.unit.image_tree import ROOT
 
-FOUND = contents.read(ROOT)
+FOUND = tree.read(ROOT)
 COMPILED = ("redis", "pgvector", "pg_cron")
 
 

@@ -12,8 +12,8 @@ import pytest
 from invoke.parser import Parser
 
 import tasks
-from pipeline import workflow_roles
-from pipeline.version import VersionInvalid, from_tag
+from zmanim_ami.pipeline.account import workflow_roles
+from zmanim_ami.pipeline.version import VersionInvalid, from_tag
 from tests.github.expressions import Evaluator
 from tests.github.workflow import read, triggered_by_tag
 

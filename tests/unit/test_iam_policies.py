@@ -14,9 +14,9 @@ import pytest
 from localcloud.policy import Request, read
 from localcloud.replay import Action, Asked, unneeded
 from localcloud.settings import ACCOUNT
-from pipeline import account, workflow_roles
-from pipeline.aws import Clients
-from rehearsal import identity
+from zmanim_ami.pipeline.account import requirements, workflow_roles
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.rehearsal import identity
 from tests.unit.localcloud_iam import REGION, IamLab, iam_lab, refused
 
 POLICIES = Path(__file__).parents[2] / "infrastructure" / "iam"
@@ -35,9 +35,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IamLab]:
             SimpleNamespace(**{name: made.client(name) for name in SERVICES}, region=REGION),
         )
         for environment in ("prod", "verify"):
-            account.apply(clients, account.plan(clients, environment, policies=POLICIES, workflows=WORKFLOWS))
+            requirements.apply(clients, requirements.plan(clients, environment, policies=POLICIES, workflows=WORKFLOWS))
         for environment in ("prod", "verify"):
-            assert account.plan(clients, environment, policies=POLICIES, workflows=WORKFLOWS) == []
+            assert requirements.plan(clients, environment, policies=POLICIES, workflows=WORKFLOWS) == []
         yield made
 
 

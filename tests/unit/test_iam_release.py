@@ -15,10 +15,11 @@ import pytest
 from localcloud.policy import Statement, read
 from localcloud.replay import read_record, unneeded
 from localcloud.settings import ACCOUNT
-from pipeline import account, release, release_role, roles
-from pipeline.aws import Clients
-from pipeline.release_channel import POINTER
-from pipeline.version import parse
+from zmanim_ami.pipeline.account import requirements, release_role, roles
+from zmanim_ami.pipeline.channel import releases
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.channel.bucket import POINTER
+from zmanim_ami.pipeline.version import parse
 from tests.unit.localcloud_iam import REGION, IamLab, iam_lab, refused
 
 POLICIES = Path(__file__).parents[2] / "infrastructure" / "iam"
@@ -43,7 +44,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IamLab]:
     with iam_lab(tmp_path_factory.mktemp("iam")) as made:
         for environment in ("prod", "verify"):
             owner = clients(made)
-            account.apply(owner, account.plan(owner, environment, policies=POLICIES))
+            requirements.apply(owner, requirements.plan(owner, environment, policies=POLICIES))
         yield made
 
 
@@ -52,11 +53,11 @@ def released(lab: IamLab, tmp_path_factory: pytest.TempPathFactory) -> IamLab:
     """The account after the role has published, rolled back, and published over a pointer that was deleted."""
     mine = clients(lab, lab.session(ROLE))
     for version in ("v1.0.0", "v1.1.0"):
-        release.publish(mine, "prod", parse(version), _bundle(tmp_path_factory, version), now=NOW)
-    release.rollback(mine, "prod", parse("v1.0.0"), now=NOW)
+        releases.publish(mine, "prod", parse(version), _bundle(tmp_path_factory, version), now=NOW)
+    releases.rollback(mine, "prod", parse("v1.0.0"), now=NOW)
     clients(lab).s3.delete_object(Bucket=BUCKET, Key=POINTER)
-    moved = release.publish(mine, "prod", parse("v1.2.0"), _bundle(tmp_path_factory, "v1.2.0"), now=NOW)
-    assert isinstance(moved, release.Moved)
+    moved = releases.publish(mine, "prod", parse("v1.2.0"), _bundle(tmp_path_factory, "v1.2.0"), now=NOW)
+    assert isinstance(moved, releases.Moved)
     assert moved.serial == 4
     return lab
 

@@ -16,11 +16,12 @@ from zmanim_host import release_bundle
 from zmanim_host.host import HostFault
 from zmanim_host.release_bundle import build_info, check_build, check_elf, check_whole, unpack
 
-from pipeline import binary, release_channel
+from zmanim_ami.pipeline.ami import binary
+from zmanim_ami.pipeline.channel import bucket
 from support.cache import user_cache
 from tests.unit.release_files import files, packed, program
 from tests.unit.test_pipeline_binary import tree
-from toolchain.go import go
+from zmanim_ami.toolchain.go import go
 
 
 def unpacked(directory: Path, content: bytes, version: str = "v1.2.3") -> Path:
@@ -39,8 +40,8 @@ def test_a_bundle_is_unpacked_as_it_was_packed(tmp_path: Path) -> None:
 
 def test_what_the_pipeline_builds_and_packs_is_what_an_instance_takes(tmp_path: Path) -> None:
     bundle = binary.build(tree(tmp_path / "api"), "v1.2.3", "abc", tmp_path / "bundles", go(user_cache()))
-    content = release_channel.archive(bundle.directory)
-    assert content == release_channel.archive(bundle.directory)
+    content = bucket.archive(bundle.directory)
+    assert content == bucket.archive(bundle.directory)
     made = unpacked(tmp_path / "out", content)
     assert (made / "zmanim-api").read_bytes() == bundle.binary.read_bytes()
     assert build_info(bundle.binary.read_bytes()).package == "example/api/cmd/api"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from zmanim_host.host import HostFault
 from zmanim_host.release_pointer import LONGEST, Envelope, open_envelope, order, read, read_payload, verify
 
-from pipeline import release
+from zmanim_ami.pipeline.channel import releases
 from tests.unit.release_files import OTHER_KEY, envelope, payload, write_key
 
 JSON = st.recursive(
@@ -106,7 +106,7 @@ def test_any_value_in_any_field_is_read_as_it_is_or_refused(name: str, value: An
 
 @given(VERSIONS, VERSIONS)
 def test_versions_are_ordered_as_the_publisher_orders_them(one: str, other: str) -> None:
-    assert (order(one) < order(other)) == (release.order(one) < release.order(other))
+    assert (order(one) < order(other)) == (releases.order(one) < releases.order(other))
 
 
 @given(st.text(alphabet=string.printable, max_size=20))

@@ -8,7 +8,7 @@ from pathlib import Path
 from zmanim_host.parameters import API, API_VARIABLES, BACKUP, DRILL, PARAMETERS, REDIS, REQUIRED, Need
 from zmanim_host.vault import api_environment, files
 
-from pipeline import account
+from zmanim_ami.pipeline.account import requirements
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "infrastructure" / "packer" / "files"
@@ -36,7 +36,7 @@ HOW = {"redis-password": "`REDIS_URL`; a hash for Redis", "restic-password": "a 
 
 
 def test_account_apply_makes_every_parameter_that_is_needed_and_no_other() -> None:
-    assert set(account.SECRETS) == {known.name for known in PARAMETERS if known.need is not Need.NOTHING}
+    assert set(requirements.SECRETS) == {known.name for known in PARAMETERS if known.need is not Need.NOTHING}
 
 
 def test_the_units_of_the_table_are_those_that_take_a_file_of_secrets() -> None:

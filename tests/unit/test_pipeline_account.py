@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import account, network, release_key, roles
-from pipeline.account import BucketNotOurs, EnvironmentInvalid
-from pipeline.aws import Clients
-from pipeline.network import AccountNotPrepared
+from zmanim_ami.pipeline.account import requirements, network, release_key, roles
+from zmanim_ami.pipeline.account.requirements import BucketNotOurs, EnvironmentInvalid
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.account.network import AccountNotPrepared
 from support.errors import BadInput
 from tests.unit import pipeline_cloud as cloud
 
@@ -45,11 +45,11 @@ def clients() -> Iterator[Clients]:
 
 
 def rows(clients: Clients, policies: Path, environment: str = "prod") -> list[tuple[str, str]]:
-    return [(change.action, change.resource) for change in account.plan(clients, environment, policies=policies)]
+    return [(change.action, change.resource) for change in requirements.plan(clients, environment, policies=policies)]
 
 
 def apply(clients: Clients, policies: Path, environment: str = "prod") -> None:
-    account.apply(clients, account.plan(clients, environment, policies=policies))
+    requirements.apply(clients, requirements.plan(clients, environment, policies=policies))
 
 
 @pytest.mark.parametrize("environment", ["prod", "verify"])
@@ -73,9 +73,9 @@ def test_an_environment_s_key_signs_and_is_its_own(clients: Clients, policies: P
 
 
 def test_a_plan_changes_nothing_and_each_row_has_its_reason(clients: Clients, policies: Path) -> None:
-    first = account.plan(clients, "verify", policies=policies)
+    first = requirements.plan(clients, "verify", policies=policies)
     assert all(change.reason for change in first)
-    assert account.plan(clients, "verify", policies=policies) == first
+    assert requirements.plan(clients, "verify", policies=policies) == first
     assert clients.s3.list_buckets()["Buckets"] == []
     assert clients.iam.list_roles()["Roles"] == []
 
@@ -103,7 +103,7 @@ def test_a_bucket_that_has_drifted_is_put_right(clients: Clients, policies: Path
 def test_a_bucket_of_somebody_else_is_a_fault_and_no_plan(clients: Clients, policies: Path) -> None:
     cloud.answer(clients.s3, "HeadBucket", lambda request: "403")
     with pytest.raises(BucketNotOurs):
-        account.plan(clients, "prod", policies=policies)
+        requirements.plan(clients, "prod", policies=policies)
 
 
 def test_secrets_are_random_encrypted_and_told_to_nobody(
@@ -124,9 +124,9 @@ def test_a_secret_that_exists_is_never_overwritten_even_when_it_appears_after_th
     clients: Clients, policies: Path
 ) -> None:
     clients.ssm.put_parameter(Name="/zmanim/prod/jwt-secret", Value="kept", Type="SecureString")
-    changes = account.plan(clients, "prod", policies=policies)
+    changes = requirements.plan(clients, "prod", policies=policies)
     clients.ssm.put_parameter(Name="/zmanim/prod/redis-password", Value="came between", Type="SecureString")
-    account.apply(clients, changes)
+    requirements.apply(clients, changes)
     for name, value in (("jwt-secret", "kept"), ("redis-password", "came between")):
         answer = clients.ssm.get_parameter(Name=f"/zmanim/prod/{name}", WithDecryption=True)
         assert answer["Parameter"]["Value"] == value
@@ -202,12 +202,12 @@ def test_each_environment_has_a_role_of_its_own_that_publishes_the_api_s_release
 def test_a_policy_that_is_none_is_a_fault_that_names_the_file(clients: Clients, policies: Path, content: str) -> None:
     (policies / "instance-more.json").write_text(content)
     with pytest.raises(roles.PoliciesInvalid, match=r"instance-more\.json"):
-        account.plan(clients, "prod", policies=policies)
+        requirements.plan(clients, "prod", policies=policies)
 
 
 def test_no_policy_at_all_is_a_fault(clients: Clients, tmp_path: Path) -> None:
     with pytest.raises(roles.PoliciesInvalid):
-        account.plan(clients, "prod", policies=tmp_path)
+        requirements.plan(clients, "prod", policies=tmp_path)
 
 
 def test_the_projects_own_policies_can_be_used() -> None:
@@ -250,7 +250,7 @@ def test_without_a_default_vpc_one_of_our_own_is_made(clients: Clients, policies
 def test_a_subnet_that_was_chosen_is_used(clients: Clients, policies: Path) -> None:
     vpc = clients.ec2.create_vpc(CidrBlock="10.1.0.0/24")["Vpc"]["VpcId"]
     chosen = clients.ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.0.0/25")["Subnet"]["SubnetId"]
-    account.apply(clients, account.plan(clients, "verify", policies=policies, subnet_id=chosen))
+    requirements.apply(clients, requirements.plan(clients, "verify", policies=policies, subnet_id=chosen))
     place = network.find(clients, chosen)
     assert place.subnet_id == chosen
     (group,) = clients.ec2.describe_security_groups(GroupIds=[place.security_group_id])["SecurityGroups"]
@@ -260,5 +260,5 @@ def test_a_subnet_that_was_chosen_is_used(clients: Clients, policies: Path) -> N
 @pytest.mark.parametrize("environment", ["", "Prod", "a b", "../prod", "prod/", "x" * 30, "1st"])
 def test_what_can_not_name_an_environment_is_bad_input(clients: Clients, policies: Path, environment: str) -> None:
     with pytest.raises(EnvironmentInvalid) as error:
-        account.plan(clients, environment, policies=policies)
+        requirements.plan(clients, environment, policies=policies)
     assert isinstance(error.value, BadInput)

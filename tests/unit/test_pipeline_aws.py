@@ -7,8 +7,8 @@ import botocore.exceptions
 import pytest
 from botocore.exceptions import ClientError
 
-from pipeline import aws
-from pipeline.aws import Clients
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.aws import Clients
 from support.errors import BadInput, Fault
 from tests.unit import pipeline_cloud as cloud
 

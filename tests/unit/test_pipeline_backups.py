@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from pipeline import account, alarms, backups, buckets, recovery
-from pipeline.aws import Clients
-from pipeline.backups import AnswerUnreadable, RunInvalid, WhichInstance
-from pipeline.machine import CommandNotRun
-from pipeline.plan import Plan
-from pipeline.recovery import NotRecovered, Recovery, recovery_drill
-from pipeline.settings import Settings
-from pipeline.version import parse
+from zmanim_ami.pipeline.account import requirements, alarms, buckets
+from zmanim_ami.pipeline.backup import remote, drill as recovery
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.backup.remote import AnswerUnreadable, RunInvalid, WhichInstance
+from zmanim_ami.pipeline.instance import CommandNotRun
+from zmanim_ami.pipeline.plan import Plan
+from zmanim_ami.pipeline.backup.drill import NotRecovered, Recovery, recovery_drill
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import parse
 from tests.unit import pipeline_cloud as cloud
 from tests.unit.pipeline_verify_stage import Stage, stage  # noqa: F401 - a fixture
 
@@ -62,50 +63,50 @@ def row(run: str, state: str = "complete", *, future: bool = False) -> dict[str,
 def test_a_backup_that_is_made_is_the_newest_complete_run(asked: Instance) -> None:
     rows = [row("ahead", future=True), row("cut", "incomplete"), row(RUN), row("older")]
     asked.answers = {"--list": ("Success", json.dumps(rows))}
-    assert backups.make(asked.clients, "i-1", cloud.hurried()).run == RUN
+    assert remote.make(asked.clients, "i-1", cloud.hurried()).run == RUN
     assert "systemctl start restic-backup.service" in asked.scripts[0]
 
 
 def test_a_failed_backup_is_told_in_the_unit_s_own_words(asked: Instance) -> None:
     asked.answers = {"restic-backup": ("Failed", "")}
     with pytest.raises(CommandNotRun, match="its own words"):
-        backups.make(asked.clients, "i-1", cloud.hurried())
+        remote.make(asked.clients, "i-1", cloud.hurried())
 
 
 def test_a_drill_s_answer_is_its_last_line(asked: Instance) -> None:
     asked.answers = {"backup-drill": ("Success", f"words\n{json.dumps(RESTORED)}\n")}
-    assert backups.drill(asked.clients, "i-1", cloud.hurried()) == backups.Restored(**RESTORED)  # type: ignore[arg-type]
+    assert remote.drill(asked.clients, "i-1", cloud.hurried()) == remote.Restored(**RESTORED)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["", "words", "{}", "[]", '{"run": "x"}'])
 def test_no_answer_is_not_taken_for_a_good_one(asked: Instance, text: str) -> None:
     asked.answers = {"": ("Success", text)}
     with pytest.raises(AnswerUnreadable):
-        backups.drill(asked.clients, "i-1", cloud.hurried())
+        remote.drill(asked.clients, "i-1", cloud.hurried())
 
 
 @pytest.mark.parametrize("run", ["", "latest", "$(reboot)", RUN + "; reboot", RUN + "\n", "20261124T030212Z-0A1B2C"])
 def test_what_is_no_run_s_id_gets_into_no_script(asked: Instance, run: str) -> None:
     with pytest.raises(RunInvalid):
-        backups.restore(asked.clients, "i-1", run, replace=False, pace=cloud.hurried())
+        remote.restore(asked.clients, "i-1", run, replace=False, pace=cloud.hurried())
     assert asked.scripts == []
 
 
 def test_a_restore_touches_nothing_live_unless_it_is_told_to(asked: Instance) -> None:
     asked.answers = {"restore.sh": ("Success", json.dumps(RESTORED))}
-    backups.restore(asked.clients, "i-1", RUN, replace=False, pace=cloud.hurried())
+    remote.restore(asked.clients, "i-1", RUN, replace=False, pace=cloud.hurried())
     assert asked.scripts == [f"/opt/zmanim/restore.sh --run {RUN} --json"]
-    backups.restore(asked.clients, "i-1", RUN, replace=True, pace=cloud.hurried())
+    remote.restore(asked.clients, "i-1", RUN, replace=True, pace=cloud.hurried())
     script = asked.scripts[-1]
     assert re.search(r"stop zmanim-api.*\n.*\n.*--replace --yes.*\n.*start zmanim-api", script)
 
 
 def test_the_instance_is_the_only_one_that_runs_in_the_environment_or_it_is_named(asked: Instance) -> None:
-    assert backups.instance(asked.clients, "prod", "i-0123456789abcdef0") == "i-0123456789abcdef0"
+    assert remote.instance(asked.clients, "prod", "i-0123456789abcdef0") == "i-0123456789abcdef0"
     with pytest.raises(WhichInstance):
-        backups.instance(asked.clients, "prod", "i-; reboot")
+        remote.instance(asked.clients, "prod", "i-; reboot")
     with pytest.raises(WhichInstance, match="0 instances of prod"):
-        backups.instance(asked.clients, "prod", "")
+        remote.instance(asked.clients, "prod", "")
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "zmanim:environment", "Value": "prod"}]}]
     made = [
         asked.clients.ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=tags)[  # type: ignore[arg-type]
@@ -113,10 +114,10 @@ def test_the_instance_is_the_only_one_that_runs_in_the_environment_or_it_is_name
         ][0]["InstanceId"]
         for _ in range(1)
     ]
-    assert backups.instance(asked.clients, "prod", "") == made[0]
+    assert remote.instance(asked.clients, "prod", "") == made[0]
     asked.clients.ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=tags)  # type: ignore[arg-type]
     with pytest.raises(WhichInstance, match="2 instances of prod"):
-        backups.instance(asked.clients, "prod", "")
+        remote.instance(asked.clients, "prod", "")
 
 
 # ---- recovery-drill ----
@@ -168,8 +169,8 @@ def test_a_dry_drill_launches_nothing(stage: Stage) -> None:  # noqa: F811
 
 
 def prepare(clients: Clients, environment: str) -> None:
-    account.apply(clients, account.plan(clients, environment, policies=ROOT / "infrastructure/iam"))
-    assert account.plan(clients, environment, policies=ROOT / "infrastructure/iam") == []
+    requirements.apply(clients, requirements.plan(clients, environment, policies=ROOT / "infrastructure/iam"))
+    assert requirements.plan(clients, environment, policies=ROOT / "infrastructure/iam") == []
 
 
 def test_what_a_bucket_s_owner_deletes_can_be_had_back_for_35_days_and_tls_is_a_must(asked: Instance) -> None:
@@ -195,7 +196,7 @@ def test_a_lifecycle_or_policy_that_has_drifted_is_put_right(asked: Instance) ->
     prepare(asked.clients, "prod")
     asked.clients.s3.delete_bucket_lifecycle(Bucket="zmanim-backups-prod")
     asked.clients.s3.delete_bucket_policy(Bucket="zmanim-releases-prod")
-    planned = account.plan(asked.clients, "prod", policies=ROOT / "infrastructure/iam")
+    planned = requirements.plan(asked.clients, "prod", policies=ROOT / "infrastructure/iam")
     assert [(change.action, change.resource) for change in planned] == [
         ("limit", "bucket zmanim-backups-prod"),
         ("restrict", "bucket zmanim-releases-prod"),
@@ -215,7 +216,7 @@ def test_silence_alarms_after_26_hours_and_is_not_taken_for_good_news(asked: Ins
     assert f'"{alarm["MetricName"]}"' in (ROOT / "infrastructure/packer/files/zmanim_host/backup.py").read_text()
     drifted = alarms.definition("prod", cloud.ACCOUNT, "eu-west-1") | {"TreatMissingData": "notBreaching"}
     asked.clients.cloudwatch.put_metric_alarm(**drifted)
-    (change,) = account.plan(asked.clients, "prod", policies=ROOT / "infrastructure/iam")
+    (change,) = requirements.plan(asked.clients, "prod", policies=ROOT / "infrastructure/iam")
     assert (change.action, change.resource) == ("update", "alarm zmanim-prod-no-backup")
 
 
@@ -228,7 +229,7 @@ def test_the_address_that_mails_come_from_is_one_everywhere(asked: Instance) -> 
 def test_an_address_whose_domain_ses_knows_is_not_asked_about(asked: Instance, identity: str) -> None:
     verify = asked.clients.ses.verify_email_identity if "@" in identity else asked.clients.ses.verify_domain_identity
     verify(**{"EmailAddress" if "@" in identity else "Domain": identity})
-    planned = account.plan(asked.clients, "prod", policies=ROOT / "infrastructure/iam")
+    planned = requirements.plan(asked.clients, "prod", policies=ROOT / "infrastructure/iam")
     assert [change for change in planned if change.action == "verify"] == []
 
 

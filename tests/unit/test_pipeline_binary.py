@@ -10,23 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.binary import (
-    BinaryForAnotherMachine,
-    BinaryNotElf,
-    BinaryNotStatic,
-    BinaryOfAnotherBuild,
-    BinaryWithoutVersion,
-    Bundle,
-    NotAnApiTree,
-    build,
-    check,
-)
-from pipeline.version import VersionInvalid
+from zmanim_ami.pipeline.ami.binary import BinaryForAnotherMachine, BinaryNotElf, BinaryNotStatic, BinaryOfAnotherBuild, BinaryWithoutVersion, Bundle, NotAnApiTree, build, check
+from zmanim_ami.pipeline.version import VersionInvalid
 from support.cache import user_cache
 from support.errors import Fault
 from tests.unit.test_toolchain_elf import AARCH64, INTERP, LOAD, X86_64, elf_bytes
-from toolchain.faults import GoBuildFailed
-from toolchain.go import BuildInfo, Go, go
+from zmanim_ami.toolchain.faults import GoBuildFailed
+from zmanim_ami.toolchain.go import BuildInfo, Go, go
 
 # Small enough to compile in a second or two: it needs nothing but Go's runtime.
 MAIN = """package main

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import build, image, packages, release_key
-from pipeline.aws import Clients, RegionUnknown
-from pipeline.build import BuildResult, Workshop, build_ami
-from pipeline.packer import Baked
-from pipeline.packer_failures import ProvisionerFailed
-from pipeline.plan import Plan
-from pipeline.settings import Settings
-from pipeline.version import Version, parse
+from zmanim_ami.pipeline.ami import build, image, package_cache as packages
+from zmanim_ami.pipeline.account import release_key
+from zmanim_ami.pipeline.aws import Clients, RegionUnknown
+from zmanim_ami.pipeline.ami.build import BuildResult, Workshop, build_ami
+from zmanim_ami.pipeline.ami.packer import Baked
+from zmanim_ami.pipeline.ami.packer_errors import ProvisionerFailed
+from zmanim_ami.pipeline.plan import Plan
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import Version, parse
 from support.process import run
 from tests.unit import pipeline_cloud as cloud
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import bump
-from pipeline.bump import Bump, LookUpFailed, LookUps
-from pipeline.bump_lookups import parse_tags
-from pipeline.proposal import propose
+from zmanim_ami.pipeline.pins import bump
+from zmanim_ami.pipeline.pins.bump import Bump, LookUpFailed, LookUps
+from zmanim_ami.pipeline.pins.lookups import parse_tags
+from zmanim_ami.pipeline.pins.proposal import propose
 from support.process import Completed
 
 ROOT = Path(__file__).parents[2]

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline import image
-from pipeline.aws import Clients
-from pipeline.image import Image
-from pipeline.version import parse
+from zmanim_ami.pipeline.ami import image
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.ami.image import Image
+from zmanim_ami.pipeline.version import parse
 from support.errors import BadInput, Fault
 from tests.unit import pipeline_cloud as cloud
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import packer
-from pipeline import packer_failures as failures
-from pipeline.provenance import Provenance
-from pipeline.settings import Settings
-from pipeline.version import parse
+from zmanim_ami.pipeline.ami import packer
+from zmanim_ami.pipeline.ami import packer_errors as failures
+from zmanim_ami.pipeline.ami.provenance import Provenance
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import parse
 from support.errors import Fault, HostLacks
 
 OUTPUTS = Path(__file__).with_name("packer_outputs")

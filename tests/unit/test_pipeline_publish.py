@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from pipeline import aws, image
-from pipeline.aws import Clients
-from pipeline.plan import Plan
-from pipeline.publish import NotPublishable, NotReadBack, NotVerifiedYet, NotWritten, Published, TrialVersion, publish
-from pipeline.settings import Settings
-from pipeline.version import parse
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.ami import image
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.plan import Plan
+from zmanim_ami.pipeline.publish.parameters import NotPublishable, NotReadBack, NotVerifiedYet, NotWritten, Published, TrialVersion, publish
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import parse
 from support.errors import Fault
 from tests.unit import pipeline_cloud as cloud
 

@@ -12,24 +12,16 @@ from typing import Any
 import pytest
 from zmanim_host import release_pointer
 
-from pipeline import release, release_key
-from pipeline import release_channel as channel
-from pipeline.account import EnvironmentInvalid, check_environment
-from pipeline.aws import Clients
-from pipeline.plan import Plan
-from pipeline.publish import TrialVersion
-from pipeline.release import (
-    ExpiryInvalid,
-    Moved,
-    ReleaseDiffers,
-    ReleaseNotAllowed,
-    ReleaseOlder,
-    ReleaseUnknown,
-    publish,
-    rollback,
-)
-from pipeline.release_channel import ChannelMissing, ChannelMoved, ChannelUnreadable
-from pipeline.version import parse
+from zmanim_ami.pipeline.channel import releases
+from zmanim_ami.pipeline.account import release_key
+from zmanim_ami.pipeline.channel import bucket as channel
+from zmanim_ami.pipeline.account.requirements import EnvironmentInvalid, check_environment
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.plan import Plan
+from zmanim_ami.pipeline.publish.parameters import TrialVersion
+from zmanim_ami.pipeline.channel.releases import ExpiryInvalid, Moved, ReleaseDiffers, ReleaseNotAllowed, ReleaseOlder, ReleaseUnknown, publish, rollback
+from zmanim_ami.pipeline.channel.bucket import ChannelMissing, ChannelMoved, ChannelUnreadable
+from zmanim_ami.pipeline.version import parse
 from tests.unit import pipeline_cloud as cloud
 
 BUCKET = "zmanim-releases-prod"
@@ -264,4 +256,4 @@ def test_a_bundle_that_no_instance_takes_is_not_published(prod: Channel, monkeyp
     monkeypatch.setattr(channel, "LARGEST_BUNDLE", 100)
     with pytest.raises(channel.BundleTooLarge):
         prod.publish("v1.2.3")
-    assert release.EXPIRES_DAYS == 90
+    assert releases.EXPIRES_DAYS == 90

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import resolve
-from pipeline.resolve import DnfFailed, NotAmazonLinux, NotResolved, RepositoryNotPinned, Row, check, version_key
+from zmanim_ami.pipeline.pins import resolve
+from zmanim_ami.pipeline.pins.resolve import DnfFailed, NotAmazonLinux, NotResolved, RepositoryNotPinned, Row, check, version_key
 from support.process import Completed
 
 OUTPUTS = Path(__file__).parent / "dnf_outputs"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import SettingInvalid, Settings, SettingUnknown, explain, help_for, load
+from zmanim_ami.pipeline.settings import SettingInvalid, Settings, SettingUnknown, explain, help_for, load
 
 
 @pytest.fixture

@@ -11,15 +11,16 @@ import pytest
 from invoke.program import Program
 
 import tasks
-from commands import image as commands
-from pipeline import aws, reports, summary
-from pipeline.image import VERIFIED_TAG
-from pipeline.machine import NeverReady
-from pipeline.reports import PackageChange
-from pipeline.settings import Settings
-from pipeline.summary import NoReport
-from pipeline.verify import NotVerified
-from pipeline.version import parse
+from zmanim_ami.commands import image as commands
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.verify import reports, summary
+from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
+from zmanim_ami.pipeline.instance import NeverReady
+from zmanim_ami.pipeline.verify.reports import PackageChange
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.verify.summary import NoReport
+from zmanim_ami.pipeline.verify.verification import NotVerified
+from zmanim_ami.pipeline.version import parse
 from support.digest import file_sha256
 from tests.unit import pipeline_cloud as cloud
 from tests.unit.pipeline_verify_stage import PACKAGES, Stage, packed, staged

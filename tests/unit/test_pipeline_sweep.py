@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline import sweep
-from pipeline.aws import Clients
-from pipeline.sweep import Leftover, NotEnded, SweepTooLarge
+from zmanim_ami.pipeline.ami import sweep
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.ami.sweep import Leftover, NotEnded, SweepTooLarge
 from tests.unit import pipeline_cloud as cloud
 
 if TYPE_CHECKING:

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from pipeline import machine, network
-from pipeline.inspection import AnswersUnreadable
-from pipeline.machine import CommandNotRun, InstanceDied, NeverReady, NotLaunched
-from pipeline.network import AccountNotPrepared
-from pipeline.plan import Plan
-from pipeline.verify import ImageNotAvailable, NotVerified, VerifyResult
+from zmanim_ami.pipeline import instance as machine
+from zmanim_ami.pipeline.account import network
+from zmanim_ami.pipeline.verify.inspection import AnswersUnreadable
+from zmanim_ami.pipeline.instance import CommandNotRun, InstanceDied, NeverReady, NotLaunched
+from zmanim_ami.pipeline.account.network import AccountNotPrepared
+from zmanim_ami.pipeline.plan import Plan
+from zmanim_ami.pipeline.verify.verification import ImageNotAvailable, NotVerified, VerifyResult
 from support.digest import file_sha256
 from tests.unit import pipeline_cloud as cloud
 from tests.unit.pipeline_verify_stage import HEALTH, PROOF, SHA, Stage, encoded, packed, staged

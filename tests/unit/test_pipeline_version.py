@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.version import VersionInvalid, from_tag, parse
+from zmanim_ami.pipeline.version import VersionInvalid, from_tag, parse
 
 numbers = st.integers(min_value=0, max_value=10**6)
 

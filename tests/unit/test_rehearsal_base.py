@@ -15,11 +15,11 @@ import pytest
 from invoke.program import Program
 
 import tasks
-from rehearsal import base
-from rehearsal import run as rehearsing
-from rehearsal.base import BaseIncomplete, BaseUnreadable
-from rehearsal.report import Result
-from rehearsal.run import Options
+from zmanim_ami.rehearsal import base
+from zmanim_ami.rehearsal import run as rehearsing
+from zmanim_ami.rehearsal.base import BaseIncomplete, BaseUnreadable
+from zmanim_ami.rehearsal.report import Result
+from zmanim_ami.rehearsal.run import Options
 
 MACHINES = {"x86_64": 62, "aarch64": 183}
 BUNDLE = "etc/pki/tls/certs/ca-bundle.crt"

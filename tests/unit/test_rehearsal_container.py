@@ -20,9 +20,9 @@ import pytest
 from invoke.program import Program
 
 import tasks
-from rehearsal import container
-from rehearsal.base import NEEDED
-from rehearsal.container import REPOSITORY, DockerFailed, DockerMissing, NoFile, NoSuchRelease
+from zmanim_ami.rehearsal import container
+from zmanim_ami.rehearsal.base import NEEDED
+from zmanim_ami.rehearsal.container import REPOSITORY, DockerFailed, DockerMissing, NoFile, NoSuchRelease
 from tests.unit.programs import arguments, on_path
 
 RELEASE = "2023.12.20260930"

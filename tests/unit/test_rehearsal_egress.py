@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import toolchain
+from zmanim_ami import toolchain
 from localcloud.egress import LOG, Passage
 from localcloud.settings import Cloud, CloudSettings
-from pipeline import provenance
-from rehearsal import cloud as clouds
-from rehearsal import host, marks, report, standin
-from rehearsal import run as rehearsing
-from rehearsal.base import Base, RepositoriesOutside, check_repositories
-from rehearsal.cloud import EgressWithoutBase
-from rehearsal.fetched import Fetched, by_name
-from rehearsal.report import Result
-from rehearsal.run import Options
+from zmanim_ami.pipeline.ami import provenance
+from zmanim_ami.rehearsal import cloud as clouds
+from zmanim_ami.rehearsal import host, marks, report, standin
+from zmanim_ami.rehearsal import run as rehearsing
+from zmanim_ami.rehearsal.base import Base, RepositoriesOutside, check_repositories
+from zmanim_ami.rehearsal.cloud import EgressWithoutBase
+from zmanim_ami.rehearsal.fetched import Fetched, by_name
+from zmanim_ami.rehearsal.report import Result
+from zmanim_ami.rehearsal.run import Options
 
 PRODUCTION = {
     "base": {"release": "2023.12.20260930", "kernel": "6.12"},

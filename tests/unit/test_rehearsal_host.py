@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal import host
-from rehearsal.host import HostIncomplete, NotRoot
+from zmanim_ami.rehearsal import host
+from zmanim_ami.rehearsal.host import HostIncomplete, NotRoot
 
 
 def test_a_host_without_the_programs_is_told_their_debian_packages(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rehearsal.marks import VARIABLE, Mark, mark_of, own_mark, stop_leftovers
+from zmanim_ami.rehearsal.marks import VARIABLE, Mark, mark_of, own_mark, stop_leftovers
 
 DEAD = Mark(pid=os.getpid(), started=1)  # this process's id, but not its start time: a reused id
 

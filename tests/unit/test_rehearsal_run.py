@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from rehearsal import report
-from rehearsal.report import Result, Step
-from rehearsal.run import Options, Rehearsal, StepFailed, run_task
-from rehearsal.versions import Difference
+from zmanim_ami.rehearsal import report
+from zmanim_ami.rehearsal.report import Result, Step
+from zmanim_ami.rehearsal.run import Options, Rehearsal, StepFailed, run_task
+from zmanim_ami.rehearsal.versions import Difference
 from support.errors import Fault
 
 TASKS = """

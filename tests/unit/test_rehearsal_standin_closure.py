@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rehearsal.standin.closure import PackageUnknown, closure, parse
+from zmanim_ami.rehearsal.standin.closure import PackageUnknown, closure, parse
 
 APT = """\
 server

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from rehearsal.standin import debian, mirror
-from rehearsal.standin.inside import contained
+from zmanim_ami.rehearsal.standin import debian, mirror
+from zmanim_ami.rehearsal.standin.inside import contained
 from support.process import CommandFailed
 
 SOURCES = """\

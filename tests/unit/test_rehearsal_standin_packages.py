@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rehearsal.standin.packages import INSTALLED, MIRRORED, PAYLOAD, Catalogue, Package, load, required_by
+from zmanim_ami.rehearsal.standin.packages import INSTALLED, MIRRORED, PAYLOAD, Catalogue, Package, load, required_by
 
 PACKER = Path(__file__).parents[2] / "infrastructure/packer"
 SERVERS_OWN = (

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
-from rehearsal.standin.packages import Catalogue, Package, Source
-from rehearsal.standin.rpms import Deb, plan, render_carried, render_package, upstream_version
-from rehearsal.standin.templates import copy_rendered, render
+from zmanim_ami.rehearsal.standin.packages import Catalogue, Package, Source
+from zmanim_ami.rehearsal.standin.rpms import Deb, plan, render_carried, render_package, upstream_version
+from zmanim_ami.rehearsal.standin.templates import copy_rendered, render
 
 SERVER = Package(
     name="postgresql17-server",

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from rehearsal.versions import Difference, MirrorLacks, differences, rehearsed_versions
+from zmanim_ami.rehearsal.versions import Difference, MirrorLacks, differences, rehearsed_versions
 
 PACKER = Path(__file__).parents[2] / "infrastructure/packer"
 

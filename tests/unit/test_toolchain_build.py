@@ -16,18 +16,10 @@ from pathlib import Path
 import pytest
 
 from support.errors import Fault
-from toolchain import gobuild
-from toolchain.build import packer_on_path, tools
-from toolchain.faults import (
-    DiskFull,
-    GoBuildFailed,
-    ModuleChecksumWrong,
-    ModulesUnavailable,
-    PluginNotInstalled,
-    ToolIsNotTheOnePinned,
-    go_failure,
-)
-from toolchain.pins import versions
+from zmanim_ami.toolchain import gobuild
+from zmanim_ami.toolchain.build import packer_on_path, tools
+from zmanim_ami.toolchain.faults import DiskFull, GoBuildFailed, ModuleChecksumWrong, ModulesUnavailable, PluginNotInstalled, ToolIsNotTheOnePinned, go_failure
+from zmanim_ami.toolchain.pins import versions
 
 ROOT = Path(__file__).parents[2]
 

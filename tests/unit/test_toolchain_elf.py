@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.elf import Elf, NotElf, read_elf
+from zmanim_ami.toolchain.elf import Elf, NotElf, read_elf
 
 AARCH64, X86_64, RISCV = 183, 62, 243
 LOAD, INTERP, NOTE = 1, 3, 4

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.environment import Tools, environment, exports
+from zmanim_ami.toolchain.environment import Tools, environment, exports
 
 
 @pytest.fixture

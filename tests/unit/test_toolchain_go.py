@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.faults import NoGo
-from toolchain.go import _order, go, parse_build_info
+from zmanim_ami.toolchain.faults import NoGo
+from zmanim_ami.toolchain.go import _order, go, parse_build_info
 
 BUILD_INFO = """/tmp/with: colon/zmanim-api: go1.26.8
 \tpath\tzmanim/api/cmd/api

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.faults import PinUnreadable
-from toolchain.pins import pin, pins, versions
+from zmanim_ami.toolchain.faults import PinUnreadable
+from zmanim_ami.toolchain.pins import pin, pins, versions
 
 GO_MOD = """module example/tools/thing
 

@@ -1,0 +1,1 @@
+"""The pipeline of zmanim's AMI: its tasks, the production path, rehearsals, the gate, benchmarks and the toolchain."""

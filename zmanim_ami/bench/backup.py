@@ -1,0 +1,276 @@
+"""backup: what 14 nights of a database store, what a backup and a restore cost, and how fast a machine is had back.
+
+The restic is one for this host's own processor: the one that ships is emulated here, and eight times slower. It takes
+the shipped one's place on the machine that is measured; the machine of the recovery drill has the shipped one.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+from zmanim_ami.bench import peaks
+from zmanim_ami.bench.figures import Ratio, Series, ratio
+from zmanim_ami.bench.lab import Lab, baked_image
+from localcloud import control
+from zmanim_ami.pipeline.ami import image
+from zmanim_ami.pipeline import instance
+from zmanim_ami.pipeline.backup import drill
+from zmanim_ami.pipeline.instance import Machine
+from support.errors import Fault
+from support.progress import say, step
+from zmanim_ami.toolchain.build import native_restic
+
+ENVIRONMENT = "prod"
+BUCKET = f"zmanim-backups-{ENVIRONMENT}"
+NIGHTS = 14
+MEGABYTES = 200
+ROWS = MEGABYTES * 1000
+NOTES = (
+    f"A table of {ROWS} rows of a kilobyte, {MEGABYTES} MB as pg_dump writes it uncompressed, half of that compressed.",
+    f"Stored: {NIGHTS} nights, each of which gives 1 % of the rows new text; counted once, it does not vary.",
+    "together: the changed rows are neighbours, as the latest ones are; scattered: every hundredth row.",
+    "ours is pg_dump -Z0 in restic; -Fc compresses by itself, before restic sees it; copies are files, one a night.",
+    "backup is the whole unit: counting rows, dumping, reading back to the end, roles, Redis, record, thinning out.",
+    "The first backup stores everything; the next one comes after 1 % of the rows changed, and removes the first.",
+    "restore is restore.sh --latest beside what is live, compared; pg_restore alone fills the live server.",
+    "The restic that is timed is built for this host; the recovery drill's is the shipped one, emulated on x86-64.",
+)
+_TEXT = "(SELECT string_agg(md5('{salt} ' || id || ' ' || k), ' ') FROM generate_series(1, 30) k)"
+_FILL = f"INSERT INTO bench SELECT id, {_TEXT.format(salt=0)} FROM generate_series(1, {ROWS}) id"  # noqa: S608 - ours
+_CHANGED = {
+    "together": f"id BETWEEN {{night}} * {ROWS // 100} + 1 AND ({{night}} + 1) * {ROWS // 100}",
+    "scattered": "id % 100 = {night}",
+}
+_DUMP = "runuser -u zmanim-backup -- pg_dump --host=/run/postgresql --username=zmanim_backup --dbname=zmanim"
+WAYS = {
+    "ours": "ours",
+    "fc": "pg_dump -Fc copies",
+    "fc-restic": "pg_dump -Fc in restic",
+    "gzip": "gzip copies",
+}
+# Once is enough for what the order of the rows hardly matters to.
+_WAYS_OF = {"together": tuple(WAYS), "scattered": ("ours", "fc")}
+
+
+class MachineFailed(Fault):
+    """What a machine was asked to do for a measurement failed."""
+
+
+def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
+    """Time a backup and a restore `runs` times, then count what nights store, all on one machine.
+
+    Raises MachineFailed, and what launching, the recovery drill and building restic raise.
+    """
+    image_id, _base = baked_image(lab)
+    restic = native_restic(lab.cache)
+    found = image.of_id(lab.clients, image_id)
+    with instance.launched(lab.clients, lab.settings, found, lab.pace, environment=ENVIRONMENT) as running:
+        instance.wait_until_ready(lab.clients, running, lab.settings.boot_timeout, lab.pace)
+        _prepare(lab, running, restic)
+        _run(lab, running, _fresh())
+        samples = []
+        for number in range(1, runs + 1):
+            with step(f"backup {number} of {runs}"):
+                samples.append(_timed(lab, running, number) | _drilled(lab, image_id))
+        for how in _CHANGED:
+            samples[0] |= _stored(lab, running, how)
+    return samples
+
+
+def ratios(found: tuple[Series, ...]) -> tuple[Ratio, ...]:
+    """Compare what is stored with the other ways, the times with their floors, and the extra disk with Redis's file."""
+    stored = [
+        (f"stored {how}: ours (MB)", f"stored {how}: {WAYS[other]} (MB)", "at most 0.5" if other == "fc" else "")
+        for how, names in _WAYS_OF.items()
+        for other in names
+        if other != "ours"
+    ]
+    timed = [
+        ("first backup", "pg_dump | cat", ""),
+        ("next backup", "pg_dump | cat", ""),
+        ("restore", "pg_restore alone", ""),
+        ("extra disk on /data (MB)", "Redis's file (MB)", "1: nothing else"),
+    ]
+    return tuple(ratio(found, slow, fast, goal) for slow, fast, goal in stored + timed)
+
+
+def _prepare(lab: Lab, running: Machine, restic: Path) -> None:
+    """Give the machine the two programs, no backup by its own timer, and 20,000 keys of a kilobyte in Redis."""
+    _put(lab, running, "/usr/local/bin/restic", restic.read_bytes())
+    _put(lab, running, "/run/peaks.py", Path(peaks.__file__).read_bytes())
+    value = "''.join(hashlib.sha512(b'%d %d' % (n, k)).hexdigest() for k in range(8))"
+    keys = f"import hashlib\nfor n in range(20000): print('SET', n, {value})"
+    stored = r"""sed -n 's|^REDIS_URL="redis://zmanim:\([^@]*\)@.*|\1|p' /run/zmanim/secrets/api.env"""
+    decoded = "python3 -c 'import sys, urllib.parse; print(urllib.parse.unquote(sys.stdin.read().strip()))'"
+    _run(
+        lab,
+        running,
+        f"""systemctl stop restic-backup.timer
+REDISCLI_AUTH=$({stored} | {decoded}); export REDISCLI_AUTH
+python3 -c "{keys}" | redis-cli --user zmanim --no-auth-warning >/dev/null
+redis-cli --user zmanim --no-auth-warning GET 19999 | grep -q .""",
+    )
+
+
+# ---- What is stored ----
+
+
+def _stored(lab: Lab, running: Machine, how: str) -> dict[str, float]:
+    """Back up night after night in each way, and return what each has stored after the first and the last (MB)."""
+    _run(
+        lab,
+        running,
+        "rm -rf /var/tmp/bench; mkdir -p /var/tmp/bench/fc /var/tmp/bench/gzip\n"
+        + "".join(f"{_restic(name)} init --quiet\n" for name in ("ours", "fc-restic"))
+        + _fresh(),
+    )
+    found: dict[str, float] = {}
+    for night in range(NIGHTS):
+        if night:
+            _run(lab, running, change(how, night))
+        _run(lab, running, _night(how, night))
+        if night in {0, NIGHTS - 1}:
+            when = "" if night else ", first night"
+            for name in _WAYS_OF[how]:
+                sizes = _run(lab, running, f"find /var/tmp/bench/{name} -type f -printf '%s\\n'")
+                found[f"stored {how}{when}: {WAYS[name]} (MB)"] = sum(map(int, sizes.split())) / 1e6
+        say(f"  {how}: night {night + 1} of {NIGHTS}")
+    _run(lab, running, "rm -rf /var/tmp/bench")
+    for name, size in found.items():
+        say(f"  {name}: {size:.1f}")
+    return found
+
+
+def _night(how: str, night: int) -> str:
+    """Return the script of one night; the two that compress take a processor each."""
+    backup = "backup --quiet --host bench --stdin-filename dump"
+    script = f"""cd /var/tmp/bench
+{_restic("ours")} {backup} --stdin-from-command -- {_DUMP} --format=custom --compress=0
+{_DUMP} --format=custom >fc/{night} & first=$!
+"""
+    if "gzip" in _WAYS_OF[how]:
+        script += f"{_DUMP} --format=plain | gzip >gzip/{night}\n"
+    script += 'wait "$first"\n'
+    if "fc-restic" in _WAYS_OF[how]:
+        script += f"{_restic('fc-restic')} {backup} --stdin <fc/{night}\n"
+    return script
+
+
+def _restic(name: str) -> str:
+    environment = "RESTIC_PASSWORD=bench RESTIC_CACHE_DIR=/var/tmp/bench/.cache"
+    return f"{environment} restic --repo /var/tmp/bench/{name}"
+
+
+def _fresh() -> str:
+    table = "DROP TABLE IF EXISTS bench; CREATE TABLE bench (id int PRIMARY KEY, body text)"
+    return _sql(table) + _sql(_FILL) + _sql("VACUUM ANALYZE bench")
+
+
+def change(how: str, night: int) -> str:
+    """Return the script that gives a hundredth of the rows new text."""
+    where = _CHANGED[how].format(night=night)
+    update = f"UPDATE bench SET body = {_TEXT.format(salt=night)} WHERE {where}"  # noqa: S608 - our own words
+    return _sql(update) + _sql("VACUUM bench")
+
+
+# ---- What it takes ----
+
+
+def _timed(lab: Lab, running: Machine, number: int) -> dict[str, float]:
+    """Time two backups into an empty repository, a restore, and the floor of each."""
+    _clear(lab)
+    _run(lab, running, "rm -rf /var/cache/restic/* /var/cache/restic-restore")
+    first = _backup(lab, running)
+    _run(lab, running, change("together", NIGHTS + number))
+    following = _backup(lab, running)
+    floor = _seconds(lab, running, f"{_DUMP} --format=custom --compress=0 | cat >/dev/null")
+    restored = json.loads(_run(lab, running, "/opt/zmanim/restore.sh --latest --json").splitlines()[-1])
+    _run(lab, running, f"{_DUMP} -Fc -Z0 --table=bench >/var/tmp/dump; runuser -u postgres -- createdb floor")
+    alone = _seconds(
+        lab, running, "runuser -u postgres -- pg_restore --no-owner --exit-on-error --dbname=floor </var/tmp/dump"
+    )
+    _run(lab, running, "runuser -u postgres -- dropdb floor; rm /var/tmp/dump")
+    # The backup's own words: its file is gone when it ends.
+    said = _run(lab, running, "journalctl --unit=restic-backup --output=cat --grep='^redis: ' --lines=1")
+    found = {
+        "first backup": first["seconds"],
+        "next backup": following["seconds"],
+        "pg_dump | cat": floor,
+        "restore": restored["seconds"],
+        "pg_restore alone": alone,
+        "memory (MB)": first["memory"] / 1e6,
+        "Redis's file (MB)": int(said.split()[1]) / 1e6,
+        "extra disk on /data (MB)": first["disk"] / 1e6,
+        "unfinished packs in /tmp (MB)": first["unfinished"] / 1e6,
+        "restic's cache (MB)": first["cache"] / 1e6,
+    }
+    for name, value in found.items():
+        say(f"  {name}: {value:.1f}")
+    return found
+
+
+def _backup(lab: Lab, running: Machine) -> dict[str, float]:
+    text = _run(lab, running, "python3 /run/peaks.py restic-backup.service /data/backup /var/cache/restic")
+    found: dict[str, float] = json.loads(text)
+    return found
+
+
+def _drilled(lab: Lab, image_id: str) -> dict[str, float]:
+    drilled = drill.recovery_drill(
+        lab.clients, lab.settings, pace=lab.pace, environment=ENVIRONMENT, ami_id=image_id
+    )
+    if not isinstance(drilled, drill.Recovery):  # a plan is what it returns with dry=True
+        return {}
+    return {
+        "recovery drill: empty and ready": drilled.empty_seconds,
+        "recovery drill: restore": drilled.restore_seconds,
+        "recovery drill: serves": drilled.healthy_seconds,
+    }
+
+
+def _clear(lab: Lab) -> None:
+    """Remove the repository: the next backup stores everything again."""
+    for page in lab.clients.s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET):
+        for item in (*page.get("Versions", []), *page.get("DeleteMarkers", [])):
+            lab.clients.s3.delete_object(Bucket=BUCKET, Key=item["Key"], VersionId=item["VersionId"])
+
+
+# ---- On the machine ----
+
+
+def _sql(text: str) -> str:
+    """Return a line of a script that has PostgreSQL do something as the API's user."""
+    return f'runuser -u zmanim -- psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --command="{text}" zmanim\n'
+
+
+def _seconds(lab: Lab, running: Machine, script: str) -> float:
+    begun = time.monotonic()
+    _run(lab, running, script)
+    return time.monotonic() - begun
+
+
+def _run(lab: Lab, running: Machine, script: str) -> str:
+    """Run a script as root and return its stdout: not by Run Command, whose polling would be timed along."""
+    text = f"set -o errexit -o nounset -o pipefail; cd /\n{script}"
+    done = subprocess.run(
+        [*control.shell_command(lab.cloud, running.instance_id), "-c", text],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise MachineFailed(
+            "a machine can't be measured", expected=f"exit code 0 of: {script.strip()[:500]}", found=done.stderr[-1500:]
+        )
+    return done.stdout
+
+
+def _put(lab: Lab, running: Machine, path: str, content: bytes) -> None:
+    command = [*control.shell_command(lab.cloud, running.instance_id), "-c", 'cat >"$0" && chmod 755 "$0"', path]
+    done = subprocess.run(command, input=content, capture_output=True, check=False)
+    if done.returncode:
+        raise MachineFailed(f"{path} can't be written", expected="exit code 0", found=done.stderr.decode())

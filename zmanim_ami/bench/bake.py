@@ -1,0 +1,114 @@
+"""bake: where the seconds of build-ami go, with every package to compile (cold) and with none (warm)."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from zmanim_ami.bench.lab import Lab, task
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.ami import package_cache
+from support.digest import file_sha256
+from support.errors import Fault
+from support.progress import say, step
+
+NOTES = (
+    "cold: nothing compiled is offered; warm: everything is. The API's binary is built before the clock starts.",
+    "script: seconds as run-steps.sh says them; packer: time between its lines, as build-ami shows them.",
+)
+# What begins with the first line that starts so. A Packer that words it otherwise is told of, not guessed around.
+_BEGINS = (
+    ("packer validate", "▸ packer validate"),
+    ("packer: look at the account, key pair, security group", "▸ packer build"),
+    ("packer: launch until SSH answers", "packer │ Launching a source"),
+    ("packer: wait for cloud-init", "packer │ Provisioning with shell script"),
+    ("packer: upload, then every script", "packer │ Uploading"),
+    ("packer: fetch inventory and packages", "packer │ run-steps: seconds:"),
+    ("packer: stop the builder", "packer │ Stopping the source"),
+    ("packer: make and tag the image", "packer │ Creating AMI"),
+    ("packer: terminate, delete key pair and security group", "packer │ Terminating the source"),
+    ("check and keep the result", "✓ packer build"),
+)
+_SECONDS = re.compile(r"(\S+)=(\d+\.\d+)s")
+
+
+class BakeNotUnderstood(Fault):
+    """build-ami does not say what its times are read from."""
+
+
+def phases(lines: Sequence[tuple[float, str]], end: float) -> dict[str, float]:
+    """Return how long each part of a bake took, in order; `lines` are its words with their moments (seconds from 0).
+
+    What comes before the first known line is "look for an equal image". Raises BakeNotUnderstood.
+    """
+    begins = {"look for an equal image": 0.0}
+    for name, marker in _BEGINS:
+        moment = next((at for at, text in lines if text.startswith(marker)), None)
+        if moment is None:
+            raise BakeNotUnderstood(
+                "the bake's times can't be read",
+                expected=f"a line that begins with {marker!r}",
+                found="none",
+                fix="zmanim_ami/bench/bake.py lists what it looks for",
+            )
+        begins[name] = moment
+    ends = [*list(begins.values())[1:], end]
+    return {name: after - start for (name, start), after in zip(begins.items(), ends, strict=True)}
+
+
+def script_seconds(log: str) -> dict[str, float]:
+    """Return the seconds of each script by its name, from the line that run-steps.sh ends with."""
+    summary = next((line for line in log.splitlines() if "run-steps: seconds:" in line), "")
+    return {f"script: {name}": float(seconds) for name, seconds in _SECONDS.findall(summary)}
+
+
+def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
+    """Bake cold and then warm, `runs` times. Raises lab.TaskFailed, BakeNotUnderstood."""
+    samples = []
+    account = aws.account(lab.clients)
+    for number in range(1, runs + 1):
+        versions_file = _versions_file_of_its_own(lab)
+        kept = package_cache.directory(lab.cache, account, file_sha256(versions_file))
+        environment = {**lab.environment, "ZMANIM_VERSIONS_FILE": str(versions_file)}
+        try:
+            sample: dict[str, float] = {}
+            for kind in ("cold", "warm"):
+                with step(f"{kind} bake, {number} of {runs}"):
+                    found = _bake(lab.root, environment, f"test-bench-{kind}-{number}")
+                sample |= {f"{kind}: {name}": seconds for name, seconds in found.items()}
+                say(f"  {kind}: {found['in all']:.1f} s")
+        finally:
+            shutil.rmtree(kept, ignore_errors=True)  # nobody else's: its name comes from this run's own versions file
+            versions_file.unlink()
+        samples.append(sample)
+    return samples
+
+
+def _versions_file_of_its_own(lab: Lab) -> Path:
+    # Compiled packages are kept by the versions file's digest: with another one there are none, and the person's stay.
+    versions = json.loads(lab.versions_file.read_text())
+    versions["base"]["why"] += f" (bench {uuid.uuid4()})"
+    path = lab.root / "build" / "bench" / "versions.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(versions, indent=2))
+    return path
+
+
+def _bake(root: Path, environment: Mapping[str, str], version: str) -> dict[str, float]:
+    task(root, environment, "build-binary", "--version", version)
+    lines: list[tuple[float, str]] = []
+    start = time.monotonic()
+
+    def on_line(text: str) -> None:
+        lines.append((time.monotonic() - start, text))
+        say(f"  {text}")
+
+    task(root, environment, "build-ami", "--version", version, on_line=on_line)
+    end = time.monotonic() - start
+    log = (root / "build" / "packer" / version / "packer.log").read_text()
+    return {"in all": end, **phases(lines, end), **script_seconds(log)}

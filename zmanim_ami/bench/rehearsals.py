@@ -1,0 +1,34 @@
+"""rehearsal: the steps of `inv rehearse`, as its result.json says them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zmanim_ami.bench.lab import task
+from support.progress import step
+
+VERSION = "v0.0.0"
+NOTES = (
+    "A whole rehearsal each time, with a cloud of its own; the tools and the base are in the cache.",
+    "healthy_seconds is how long after RunInstances verify-ami saw the machine ready.",
+)
+
+
+def measure(root: Path, runs: int) -> list[dict[str, float]]:
+    """Rehearse `runs` times. Raises lab.TaskFailed."""
+    samples = []
+    for number in range(1, runs + 1):
+        with step(f"rehearsal {number} of {runs}"):
+            told = json.loads(task(root, os.environ, "rehearse", "--version", VERSION, "--no-install", "--json"))
+        samples.append(seconds(told))
+    return samples
+
+
+def seconds(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return the seconds of every step of a rehearsal's result, of all together, and of its verified boot."""
+    steps = {each["name"]: float(each["seconds"]) for each in result["steps"]}
+    return {"in all": sum(steps.values()), **steps, **{f"boot: {k}": float(v) for k, v in result["boot"].items()}}

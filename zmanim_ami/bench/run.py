@@ -1,0 +1,116 @@
+"""Running benchmarks by name: each one's report is written as soon as it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from zmanim_ami.bench import backup, bake, boot, figures, gate, host, install_at_boot, rehearsals
+from zmanim_ami.bench.figures import Ratio, Report, Series
+from zmanim_ami.bench.lab import Lab, lab
+from zmanim_ami.pipeline.ami import provenance
+from support.errors import BadInput
+from support.progress import say, step
+
+DIRECTORY = Path("build/bench")
+
+
+class BenchmarkUnknown(BadInput):
+    """There is no benchmark of that name."""
+
+
+class RunsInvalid(BadInput):
+    """The number of runs can't be meant."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """How one is run. `runs` is how often unless told; `measure` gets the clone's root and what opens the cloud.
+
+    The cloud is opened by the first benchmark that needs one and shared by the others.
+    """
+
+    runs: int
+    notes: tuple[str, ...]
+    measure: Callable[[Path, Callable[[], Lab], int], list[dict[str, float]]]
+    ratios: Callable[[tuple[Series, ...]], tuple[Ratio, ...]] = lambda _found: ()
+
+
+BENCHMARKS = {
+    "boot": Benchmark(10, boot.NOTES, lambda _root, cloud, runs: boot.measure(cloud(), runs)),
+    "install-at-boot": Benchmark(
+        3,
+        install_at_boot.NOTES,
+        lambda _root, cloud, runs: install_at_boot.measure(cloud(), runs),
+        install_at_boot.ratios,
+    ),
+    "bake": Benchmark(3, bake.NOTES, lambda _root, cloud, runs: bake.measure(cloud(), runs)),
+    "backup": Benchmark(
+        3, backup.NOTES, lambda _root, cloud, runs: backup.measure(cloud(), runs), ratios=backup.ratios
+    ),
+    "gate": Benchmark(3, gate.NOTES, lambda root, _cloud, runs: gate.measure(root, runs)),
+    "rehearsal": Benchmark(3, rehearsals.NOTES, lambda root, _cloud, runs: rehearsals.measure(root, runs)),
+}
+
+
+def chosen(only: Sequence[str]) -> list[str]:
+    """Return the names to run, in the order of BENCHMARKS: all when none is asked for. Raises BenchmarkUnknown."""
+    unknown = [name for name in only if name not in BENCHMARKS]
+    if unknown:
+        raise BenchmarkUnknown(
+            f"there is no benchmark {unknown[0]!r}",
+            expected=", ".join(BENCHMARKS),
+            found=", ".join(only),
+            fix="--only NAME, once for each",
+        )
+    return [name for name in BENCHMARKS if name in only or not only]
+
+
+def bench(root: Path, cache: Path, state: Path, *, only: Sequence[str] = (), runs: int = 0) -> list[figures.Row]:
+    """Run the benchmarks, write build/bench/NAME.json for each, and return the rows of a table.
+
+    `runs` is how often each is run, 0: as often as each has it. On an interrupt the cloud is taken down, and the files
+    of the benchmarks that were finished are there.
+
+    Raises BenchmarkUnknown, RunsInvalid, and what lab.lab and the benchmarks raise.
+    """
+    names = chosen(only)
+    if not 0 <= runs <= 1000:
+        raise RunsInvalid(f"{runs} runs", expected="1 to 1000", found=str(runs), fix="--runs 3")
+    rows: list[figures.Row] = []
+    with ExitStack() as stack:
+        opened: list[Lab] = []
+
+        def cloud() -> Lab:
+            if not opened:
+                opened.append(stack.enter_context(lab(root, cache, state)))
+            return opened[0]
+
+        for name in names:
+            if name in {"gate", "rehearsal"}:
+                # They need none, or make a cloud of its own: an idle one beside it would be timed along.
+                stack.close()
+            report = _report(name, root, cloud, runs or BENCHMARKS[name].runs)
+            say(f"written: {figures.write(report, root / DIRECTORY)}")
+            rows += figures.rows(report)
+    return rows
+
+
+def _report(name: str, root: Path, cloud: Callable[[], Lab], runs: int) -> Report:
+    benchmark = BENCHMARKS[name]
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    before = host.load()
+    with step(f"bench {name}"):
+        found = figures.series(benchmark.measure(root, cloud, runs))
+    return Report(
+        name=name,
+        series=found,
+        ratios=benchmark.ratios(found),
+        notes=benchmark.notes,
+        at=at,
+        commit=provenance.commit(root),
+        machine={**host.describe(), "load_before": before, "load_after": host.load()},
+    )

@@ -1,0 +1,62 @@
+"""The reference API: gofmt, go vet, staticcheck, and its tests, under the race detector where there is a C compiler."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from zmanim_ami.gate.finding import Finding, Level, ask, located, not_looked
+from support.cache import user_cache
+from support.errors import HostLacks
+from zmanim_ami.toolchain.build import staticcheck
+from zmanim_ami.toolchain.go import Go, go
+from zmanim_ami.toolchain.gobuild import HOST_ONLY
+
+API = Path("api")
+
+
+def check(tree: Path) -> list[Finding]:
+    """Return what each of them has to say about the API's source."""
+    cache = user_cache()
+    try:
+        made_by = go(cache)
+        linter = staticcheck(cache)
+        env = _environment(made_by)
+    except HostLacks as lacks:
+        return [not_looked(lacks, "the reference API")]
+    program = str(made_by.program)
+    root = ask([program, "env", "GOROOT"], tree, env).stdout.strip()
+    unformatted = ask([f"{root}/bin/gofmt", "-l", "."], tree / API, env).stdout.split()
+    found = [Finding(f"{API}/{name}", 0, f"not as gofmt writes it: gofmt -w {API}/{name}") for name in unformatted]
+    for command in ([program, "vet", "./..."], [str(linter), "./..."]):
+        found += _said(command, tree, env)
+    # It needs cgo, and that a C compiler: Go itself has none.
+    compiler = shutil.which("gcc") or shutil.which("clang") or ""
+    race = {"CGO_ENABLED": "1", "CC": compiler} if compiler else {}
+    found += _said([program, "test", *(["-race"] if compiler else []), "./..."], tree, {**env, **race})
+    if not compiler:
+        words = "the API's tests under the race detector: there is no C compiler (apt-get install gcc libc6-dev)"
+        found.append(Finding(str(API), 0, words, Level.NOT_LOOKED))
+    return found
+
+
+def _environment(made_by: Go) -> dict[str, str]:
+    # staticcheck starts `go` by name, so the one that was chosen comes first on PATH.
+    path = f"{made_by.program.parent}:{made_by.environment['PATH']}"
+    # All of them, staticcheck's own `go list` too, then share what was compiled for the tools: half a minute less each.
+    flags = " ".join([made_by.environment["GOFLAGS"], *(f"'{flag}'" for flag in HOST_ONLY)])
+    return {**made_by.environment, "PATH": path, "GOFLAGS": flags}
+
+
+def _said(command: list[str], tree: Path, env: Mapping[str, str]) -> list[Finding]:
+    said = ask(command, tree / API, env)
+    if said.returncode == 0:
+        return []
+    lines = [line.removeprefix("vet: ").strip() for line in (said.stdout + said.stderr).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("ok ", "?", "#", "FAIL\t"))]
+    # Go names files below the module; a reader starts from the tree.
+    return [
+        Finding(f"{API}/{found.file}" if found.file else str(API), found.line, found.words)
+        for found in located(told or [f"{Path(command[0]).name} ended with exit code {said.returncode}"], tree / API)
+    ]

@@ -1,0 +1,237 @@
+"""The template (DoD 1): packer fmt, init and validate, and what those don't know of it (read with python-hcl2).
+
+Validated as a bare `packer validate .` and with every set of variables that the pipeline passes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import hcl2
+
+from zmanim_ami import toolchain
+from zmanim_ami.gate import cache as kept
+from zmanim_ami.gate.finding import Finding, files, line_of, not_looked, numbered
+from zmanim_ami.pipeline.ami import packer
+from zmanim_ami.pipeline.ami.provenance import Provenance
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import parse
+from support.cache import user_cache
+from support.digest import text_sha256
+from support.errors import Fault, HostLacks
+
+PACKER = Path("infrastructure/packer")
+TEMPLATE = PACKER / "zmanim-ami.pkr.hcl"
+VARIABLES = PACKER / "variables.pkr.hcl"
+PLUGINS = PACKER / "plugins.pkr.hcl"
+FIRST = "wait-for-cloud-init"
+LAST = ("remove-build-tools", "configure-services", "cleanup", "validate", "inventory")
+# What asks Packer, beside the versions of the programs.
+_ASKED_BY = ("zmanim_ami/gate/image/packer.py", "zmanim_ami/pipeline/ami/packer.py")
+# A provisioner of its own, or a word of the list that run-steps.sh gets.
+_STEP = re.compile(r'script\s*=\s*"\$\{path\.root\}/scripts/([\w-]+)\.sh"|"([a-z]+(?:-[a-z]+)*)"(?=,)')
+_SECRET = re.compile(r"password|secret|token|credential|access_key|private", re.IGNORECASE)
+_OPTIONS = hcl2.SerializationOptions(with_comments=False, strip_string_quotes=True)
+
+Block = Mapping[str, Any]
+
+
+def check(tree: Path) -> list[Finding]:
+    """Return what Packer says of the template, and what is wrong with what it means."""
+    found = _by_packer(tree)
+    try:
+        variables = {name: body for block in _read(tree / VARIABLES)["variable"] for name, body in block.items()}
+        template = _read(tree / TEMPLATE)
+        plugins = _read(tree / PLUGINS)
+    except Exception as error:
+        return [*found, Finding(str(PACKER), 0, f"can't be read as HCL: {str(error).splitlines()[0]}")]
+    return [
+        *found,
+        *_variables(tree, variables),
+        *_source(tree, template["source"][0]["amazon-ebs"]["al2023"], variables),
+        *_steps(tree),
+        *_pinned(tree, plugins),
+        *_files(tree),
+    ]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = hcl2.loads(path.read_text(), serialization_options=_OPTIONS)
+    return content
+
+
+def _by_packer(tree: Path) -> list[Finding]:
+    try:
+        tools = toolchain.tools(user_cache())
+        asked = _asked(tree, str(tools))
+        if kept.load(tree, "packer").get("valid") == asked:
+            return []
+        env = zmanim_ami.toolchain.environment(tools, os.environ)
+        packer.validate(tree, env)
+        with tempfile.TemporaryDirectory(prefix="bundle-") as directory:
+            for values in passed(tree, Path(directory)):
+                packer.validate(tree, env, values)
+    except HostLacks as lacks:
+        return [not_looked(lacks, "the template, by Packer itself")]
+    except Fault as fault:
+        return [Finding(_file_of(str(fault)), 0, str(fault))]
+    kept.save(tree, "packer", {"valid": asked})
+    return []
+
+
+def _asked(tree: Path, tools: str) -> str:
+    """Return the digest of all that Packer's answer depends on.
+
+    It reads the template and the versions file; of every other file it asks only whether it is there (strace shows so).
+    """
+    below = [path for path in files(tree) if path.is_relative_to(PACKER)]
+    read = [path for path in below if path.suffix in {".hcl", ".json"}] + [Path(name) for name in _ASKED_BY]
+    values = passed(tree, Path("/bundle"), now=datetime(2026, 1, 1, tzinfo=UTC))
+    told = {name: value for name, value in os.environ.items() if name.startswith(("PKR_", "PACKER_", "AWS_"))}
+    content = [kept.digests(tree, read), [str(path) for path in below], values, told]
+    return text_sha256(kept.surroundings(), tools, json.dumps(content, sort_keys=True))
+
+
+def _file_of(words: str) -> str:
+    match = re.search(r"[\w-]+\.pkr\.hcl", words)
+    return str(PACKER / match[0]) if match else str(PACKER)
+
+
+def passed(tree: Path, bundle: Path, now: datetime | None = None) -> list[dict[str, str]]:
+    """Return every set of variables that the pipeline passes to Packer in CI: a release, by either route."""
+    made_by = Provenance("0" * 40, "0" * 64, "packer 1.15.0")
+    return [
+        packer.variables(tree, settings, parse("v1.2.3"), bundle, made_by, package_cache=str(bundle), now=now)
+        for settings in (Settings(), Settings(postgresql_repo="pgdg", deprecate_days=1, ami_users=("123456789012",)))
+    ]
+
+
+def _variables(tree: Path, variables: Mapping[str, Block]) -> Iterator[Finding]:
+    declared = (tree / VARIABLES).read_text()
+    used = "\n".join(
+        line for path in sorted((tree / PACKER).glob("*.pkr.hcl")) for _, line in numbered(path.read_text())
+    )
+    for name, body in variables.items():
+        place = (str(VARIABLES), line_of(declared, f'variable "{name}"'))
+        # Its own validation is no use.
+        uses = len(re.findall(rf"\bvar\.{name}\b", used)) - len(
+            re.findall(rf"\bvar\.{name}\b", str(body.get("validation", "")))
+        )
+        if uses < 1:
+            yield Finding(*place, f"variable {name} is declared and not used")
+        if len(str(body.get("description", ""))) < 10:
+            yield Finding(*place, f"variable {name} has no description")
+        if "type" not in body:
+            yield Finding(*place, f"variable {name} has no type")
+        if _SECRET.search(name) and body.get("default"):
+            yield Finding(*place, f"variable {name} has a default that looks like a secret")
+
+
+def _source(tree: Path, source: Block, variables: Mapping[str, Block]) -> Iterator[Finding]:
+    text = (tree / TEMPLATE).read_text()
+
+    def at(part: str, words: str) -> Finding:
+        return Finding(str(TEMPLATE), line_of(text, part), words)
+
+    filters = [block["source_ami_filter"] for block in source.get("dynamic", []) if "source_ami_filter" in block]
+    content = filters[0]["content"][0] if filters else source.get("source_ami_filter", [{}])[0]
+    name = str(content.get("filters", {}).get("name", ""))
+    if content.get("owners") != ["amazon"]:
+        yield at("owners", 'the source image is whoever\'s has that name: owners = ["amazon"]')
+    if "value.release}." not in name or "value.kernel}" not in name or not name.startswith("al2023-ami-"):
+        yield at(
+            "al2023-ami", f"the source image's name {name!r} does not come from the release that versions.json pins"
+        )
+    if content.get("filters", {}).get("architecture") != "arm64":
+        yield at("architecture", "the source image is not an arm64 one")
+    for_each = str(filters[0].get("for_each", "")) if filters else ""
+    if "local.versions.base" not in for_each:
+        yield at("for_each", "the source filter does not read the versions file's base")
+    options = source.get("metadata_options", [{}])[0]
+    if options.get("http_tokens") != "required" or options.get("http_endpoint") != "enabled":
+        yield at("metadata_options", 'the builder takes IMDSv1 too: http_tokens = "required"')
+    if source.get("imds_support") != "v2.0":
+        yield at("imds_support", 'instances of the image take IMDSv1 too: imds_support = "v2.0"')
+    for block in source.get("launch_block_device_mappings", [{}]):
+        if (
+            "var.root_encrypted" not in str(block.get("encrypted"))
+            or variables["root_encrypted"].get("default") is not True
+        ):
+            yield at("encrypted", "the root volume is not encrypted: encrypted = var.root_encrypted, by default true")
+        if block.get("delete_on_termination") is not True:
+            yield at("delete_on_termination", "the builder's volume stays behind: delete_on_termination = true")
+    if source.get("ssh_clear_authorized_keys") is not True:
+        yield at("ssh_clear_authorized_keys", "the builder's key stays in the image: ssh_clear_authorized_keys = true")
+    if "${var.version}" not in str(source.get("ami_name")):
+        yield at("ami_name", "the image is not called zmanim-{version}")
+
+
+def steps(text: str) -> list[str]:
+    """Return the names of the steps that the template runs, in their order, the waiting for cloud-init first."""
+    return [first or second for first, second in _STEP.findall(text)]
+
+
+def _steps(tree: Path) -> Iterator[Finding]:
+    text = "\n".join(line for _, line in numbered((tree / TEMPLATE).read_text()))
+    build = text[text.index("\nbuild {") :] if "\nbuild {" in text else ""
+    order = steps(build)
+    line = line_of((tree / TEMPLATE).read_text(), "run-steps.sh")
+    scripts = {path.stem for path in (tree / PACKER / "scripts").glob("*.sh")}
+    if not order or order[0] != FIRST:
+        yield Finding(str(TEMPLATE), line, f"the first provisioner does not wait: {FIRST}")
+    if tuple(order[-len(LAST) :]) != LAST:
+        yield Finding(
+            str(TEMPLATE), line, f"the last steps are {' '.join(order[-len(LAST) :])}, and should be {' '.join(LAST)}"
+        )
+    for name in order:
+        if name not in scripts:
+            yield Finding(str(TEMPLATE), line, f"runs the step {name}, and there is no scripts/{name}.sh")
+    other = "\n".join(
+        line for path in sorted((tree / PACKER / "scripts").glob("*.sh")) for _, line in numbered(path.read_text())
+    )
+    for path in sorted((tree / PACKER / "scripts").iterdir()):
+        if path.is_file() and path.stem not in order and path.name not in other and path.name not in build:
+            yield Finding(str(PACKER / "scripts" / path.name), 0, "nothing runs it")
+
+
+def _pinned(tree: Path, plugins: Block) -> Iterator[Finding]:
+    text = (tree / PLUGINS).read_text()
+    for name, plugin in plugins["packer"][0]["required_plugins"][0].items():
+        if isinstance(plugin, Mapping) and not re.fullmatch(r"= \d+\.\d+\.\d+", str(plugin.get("version"))):
+            yield Finding(str(PLUGINS), line_of(text, "version ="), f'the plugin {name} floats: version = "= X.Y.Z"')
+    for path in sorted((tree / PACKER).glob("*.pkr.hcl")):
+        for number, line in numbered(path.read_text()):
+            if re.search(r"(?<![\w-])latest(?![\w-])", line):
+                yield Finding(str(path.relative_to(tree)), number, "latest: something here floats")
+
+
+def _files(tree: Path) -> Iterator[Finding]:
+    """Tell each file that nothing installs, and each that is installed and not there."""
+    directory = tree / PACKER / "files"
+    scripts = [tree / PACKER / "scripts" / name for name in ("configure-services.sh", "install-packages.sh")]
+    text = "\n".join(line for path in scripts for _, line in numbered(path.read_text()))
+    globs = [word.removeprefix("./") for word in re.findall(r"(?<=\s)\S*\*\.\w+", text)]
+    for path in sorted(directory.iterdir()):
+        globbed = any(path.match(pattern) for pattern in globs if "/" not in pattern)
+        if path.is_file() and not globbed and not re.search(rf"(?<![\w.-]){re.escape(path.name)}(?![\w-])", text):
+            yield Finding(str(PACKER / "files" / path.name), 0, "is shipped by no script: nothing installs it")
+    for script in scripts:
+        content = script.read_text()
+        for line in re.findall(r"^\s*install (?:(?!--directory)[^\n\\]|\\\n)*$", content, re.MULTILINE):
+            for name in _sources(line.replace("\\\n", " ")):
+                if not (directory / name).exists():
+                    yield Finding(
+                        str(script.relative_to(tree)), line_of(content, name), f"installs {name}, which is not there"
+                    )
+
+
+def _sources(line: str) -> list[str]:
+    words = [word for word in line.split()[1:] if not word.startswith("-") and "$" not in word and "*" not in word]
+    return [word.strip('"') for word in words if not word.startswith("/")]

@@ -1,0 +1,107 @@
+"""The Python that ships: Amazon Linux 2023's own interpreter, 3.9 (vermin), and nothing but its standard library."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from zmanim_ami.gate.finding import Finding, ask, tool
+
+FILES = Path("infrastructure/packer/files")
+SCRIPTS = Path("infrastructure/packer/scripts")
+_OURS = "zmanim_host"
+
+
+def check(tree: Path) -> list[Finding]:
+    """Return what Python 3.9 would not understand, what is not in its library, and what no machine may do."""
+    paths = python_files(tree)
+    found = [*_vermin(tree, [str(path.relative_to(tree)) for path in paths])]
+    for path in paths:
+        name = str(path.relative_to(tree))
+        text = path.read_text()
+        try:
+            module = ast.parse(text, feature_version=(3, 9))
+        except SyntaxError as error:
+            found.append(Finding(name, error.lineno or 0, f"no Python 3.9: {error.msg}"))
+            continue
+        found += [*_imports(name, module), *_calls(name, module), *_restic(name, module)]
+    return found
+
+
+def python_files(tree: Path) -> list[Path]:
+    """Return every Python file that runs on a builder or a machine."""
+    below = [*(tree / FILES).rglob("*.py"), *(tree / SCRIPTS).rglob("*.py")]
+    programs = [path for path in (tree / FILES).iterdir() if path.is_file() and not path.suffix and _is_python(path)]
+    return sorted([*below, *programs])
+
+
+def _is_python(path: Path) -> bool:
+    with path.open("rb") as file:
+        return re.match(rb"#!\S*/python3", file.readline()) is not None
+
+
+def _vermin(tree: Path, names: Sequence[str]) -> Iterator[Finding]:
+    command = [tool("vermin"), "--no-tips", "--target=3.9-", "--format", "parsable", "--violations"]
+    said = ask([*command, "--processes=1", *names], tree)
+    if said.returncode == 0:
+        return
+    # FILE:LINE:COLUMN:PYTHON 2:PYTHON 3:WORDS, without a line for the file as a whole.
+    told = [line.split(":", 5) for line in said.stdout.splitlines() if line.count(":") >= 5]
+    lines = [Finding(each[0], int(each[1]), f"not in Python 3.9: {each[5]}") for each in told if each[0] and each[1]]
+    yield from lines or [Finding("", 0, f"vermin: {said.stdout}{said.stderr}")]
+
+
+def _imports(name: str, module: ast.Module) -> Iterator[Finding]:
+    for node in ast.walk(module):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""] if not node.level else [_OURS]
+        for each in names:
+            top = each.partition(".")[0]
+            if top not in sys.stdlib_module_names and top != _OURS:
+                yield Finding(name, getattr(node, "lineno", 0), f"{top} is not in the standard library")
+
+
+def _calls(name: str, module: ast.Module) -> Iterator[Finding]:
+    for node in ast.walk(module):
+        if not isinstance(node, ast.Call):
+            continue
+        words = ast.unparse(node)
+        if any(keyword.arg == "shell" and ast.unparse(keyword.value) == "True" for keyword in node.keywords):
+            yield Finding(name, node.lineno, "a shell takes a value for a command: an argument list")
+        if re.match(r"os\.(system|popen)\b", words):
+            yield Finding(name, node.lineno, "a shell takes a value for a command: an argument list")
+        if "postmaster.pid" in words and re.search(r"\b(unlink|remove|rmtree|rename|replace)\b", words):
+            yield Finding(name, node.lineno, "takes a running server's own mark away (postmaster.pid)")
+
+
+def _restic(name: str, module: ast.Module) -> Iterator[Finding]:
+    """Tell what once lost backups: a host name that changes, a truncated stream, a repository made too easily."""
+    for node in ast.walk(module):
+        line = getattr(node, "lineno", 0)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HOST" and not _is_text(node.value):
+            yield Finding(name, line, "snapshots are not grouped by one fixed name: HOST is text")
+        words = node.elts if isinstance(node, ast.List | ast.Tuple) else node.args if isinstance(node, ast.Call) else []
+        said = [ast.unparse(word) for word in words]
+        if "'--host'" in said and said[said.index("'--host'") + 1 :][:1] != ["HOST"]:
+            yield Finding(name, line, "snapshots are not grouped by one fixed name: --host HOST")
+        # Text of our own may come through stdin: it is whole.
+        if "*command" in said and "'--stdin-filename'" in said and "'--stdin-from-command'" not in said:
+            yield Finding(name, line, "restic can't see how the command ended: --stdin-from-command")
+        if "'--remove-all'" in said:
+            yield Finding(name, line, "takes locks away that are held")
+        if isinstance(node, ast.FunctionDef):
+            body = ast.unparse(node)
+            if re.search(r"restic\([^)]*'init'", body) and "except NoRepository" not in body:
+                yield Finding(
+                    name, line, "restic init belongs behind NoRepository alone: restic is sure that there is none"
+                )
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)

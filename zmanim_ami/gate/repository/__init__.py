@@ -1,0 +1,1 @@
+"""Checks of the rest of the repository: policies, workflows, documents, secrets, and whether it was rehearsed."""

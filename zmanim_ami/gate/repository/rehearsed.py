@@ -1,0 +1,50 @@
+"""The build (DoD 2): whether a rehearsal on this machine has proven exactly this tree; nothing is built here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zmanim_ami.gate.finding import Finding, Level
+from zmanim_ami.pipeline.ami import provenance
+from support.errors import Fault
+
+RESULT = Path("build/rehearsal/result.json")
+
+
+def check(tree: Path) -> list[Finding]:
+    """Return what the last rehearsal says of this tree; a note when it says nothing.
+
+    A rehearsal of this very tree that failed is an error: nothing else says so plainly that an image can't be built.
+    """
+    try:
+        result = json.loads((tree / RESULT).read_text())
+        sources = provenance.sources(tree)
+    except FileNotFoundError:
+        return [_not_proven("no rehearsal on this machine")]
+    except (ValueError, Fault) as error:
+        return [_not_proven(f"{RESULT}: {error}")]
+    if result.get("sources") != sources:
+        return [_not_proven("the last rehearsal was another tree's")]
+    return [_word(result)]
+
+
+def _word(result: Mapping[str, Any]) -> Finding:
+    image = str(result.get("ami_id"))
+    error = str(result.get("error") or "it did not end").splitlines()[0]
+    if not result.get("ok") and not image and "rehearsal stopped at" not in error:
+        return _not_proven(f"the last one did not come to it: {error}")
+    if not result.get("ok"):
+        return Finding(str(RESULT), 0, f"the rehearsal of this very tree failed: {error}")
+    if not re.fullmatch(r"ami-[0-9a-f]{8,17}", image):
+        return Finding(str(RESULT), 0, f"a rehearsal that ended well and has no image: ami_id is {image!r}")
+    if image not in (result.get("published") or {}).values():
+        return Finding(str(RESULT), 0, f"the rehearsal built {image} and published {result.get('published')}")
+    return Finding("", 0, f"DoD 2 proven for this tree by a rehearsal: {image}", Level.NOTE)
+
+
+def _not_proven(why: str) -> Finding:
+    return Finding("", 0, f"DoD 2 not proven here ({why}): ./inv rehearse", Level.NOTE)

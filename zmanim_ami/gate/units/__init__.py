@@ -1,0 +1,1 @@
+"""Checks of the units that ship: each by itself, and all together."""

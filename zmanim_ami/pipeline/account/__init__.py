@@ -1,0 +1,1 @@
+"""What an account needs before it can build, verify and run images: network, roles, buckets, keys, alarms."""

@@ -1,0 +1,134 @@
+"""The key that signs an environment's release channel: asymmetric, in KMS, so that nobody ever holds its private half.
+
+Its public half goes into the image. Each environment has its own: who may publish to one signs nothing for another.
+"""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.version import Version
+from support.errors import Fault
+from support.progress import say
+
+SPEC: Final = "ECC_NIST_P256"
+ALGORITHM: Final = "ECDSA_SHA_256"
+
+
+class ReleaseKeyUnfit(Fault):
+    """There is a key of that name, and it can't sign releases."""
+
+
+class ReleaseKeyMissing(Fault):
+    """The environment has no key to sign its releases with."""
+
+
+def alias(environment: str) -> str:
+    """Return the name of an environment's key."""
+    return f"alias/zmanim-release-{environment}"
+
+
+def find(clients: Clients, environment: str) -> bytes | None:
+    """Return the public key (DER, SubjectPublicKeyInfo) of an environment, or None when it has none.
+
+    Raises ReleaseKeyUnfit, and botocore's errors.
+    """
+    try:
+        answer = clients.kms.get_public_key(KeyId=alias(environment))
+    except clients.kms.exceptions.NotFoundException:
+        return None
+    offered = answer.get("SigningAlgorithms", [])
+    if ALGORITHM not in offered:
+        raise ReleaseKeyUnfit(
+            f"the KMS key {alias(environment)} can't sign releases",
+            expected=f"a key of {SPEC}, which signs by {ALGORITHM}",
+            found=f"one that signs by {', '.join(offered) or 'nothing'}",
+            fix="give the alias to a key of that kind; account.apply makes one when there is no such alias",
+        )
+    return answer["PublicKey"]
+
+
+def create(clients: Clients, environment: str) -> None:
+    """Make an environment's key and give it its name. Raises botocore's errors."""
+    made = clients.kms.create_key(
+        KeySpec=SPEC,
+        KeyUsage="SIGN_VERIFY",
+        Description=f"zmanim: signs the API's releases of {environment}",
+        Tags=[{"TagKey": "zmanim:environment", "TagValue": environment}],
+    )
+    clients.kms.create_alias(AliasName=alias(environment), TargetKeyId=made["KeyMetadata"]["KeyId"])
+
+
+def public_keys(clients: Clients, environments: Sequence[str]) -> dict[str, str]:
+    """Return the public keys (PEM) of those environments that have one, and say which have none.
+
+    Raises ReleaseKeyUnfit, aws's faults.
+    """
+    keys: dict[str, str] = {}
+    for environment in environments:
+        with aws.faults(f"asking for the key {alias(environment)}"):
+            found = find(clients, environment)
+        if found is None:
+            say(f"there is no {alias(environment)}: an instance in {environment} will follow no release channel")
+        else:
+            keys[environment] = pem(found)
+    return keys
+
+
+def pem(der: bytes) -> str:
+    """Return a public key as OpenSSL reads it."""
+    lines = "\n".join(textwrap.wrap(base64.b64encode(der).decode(), 64))
+    return f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----\n"
+
+
+def write(root: Path, version: Version, keys: Mapping[str, str]) -> str:
+    """Write the keys to a directory of this build and return it; with none, return nothing."""
+    directory = root / "build" / "release-keys" / str(version)
+    if directory.exists():
+        shutil.rmtree(directory)
+    if not keys:
+        return ""
+    directory.mkdir(parents=True)
+    for environment, key in keys.items():
+        (directory / f"{environment}.pem").write_text(key)
+    return str(directory.absolute())
+
+
+def sign(clients: Clients, environment: str, payload: bytes) -> bytes:
+    """Return the signature (DER) of a payload of at most 4096 bytes. Raises ReleaseKeyMissing, aws's faults."""
+    with aws.faults(f"signing with {alias(environment)}"):
+        try:
+            answer = clients.kms.sign(
+                KeyId=alias(environment), Message=payload, MessageType="RAW", SigningAlgorithm=ALGORITHM
+            )
+        except clients.kms.exceptions.NotFoundException as error:
+            raise ReleaseKeyMissing(
+                f"{environment} has no key to sign releases with",
+                expected=f"the KMS key {alias(environment)}",
+                found="none",
+                fix=f"./inv account.apply --environment {environment}, then build and launch an image that knows it",
+            ) from error
+    return answer["Signature"]
+
+
+def is_signed(clients: Clients, environment: str, payload: bytes, signature: bytes) -> bool:
+    """Return whether a signature is this environment's key's. Raises aws's faults."""
+    with aws.faults(f"verifying with {alias(environment)}"):
+        try:
+            answer = clients.kms.verify(
+                KeyId=alias(environment),
+                Message=payload,
+                MessageType="RAW",
+                Signature=signature,
+                SigningAlgorithm=ALGORITHM,
+            )
+        except clients.kms.exceptions.KMSInvalidSignatureException:
+            return False
+    return answer["SignatureValid"]

@@ -1,0 +1,82 @@
+"""The roles of GitHub's workflows: one for each step of a release, and GitHub as the provider of their identities.
+
+Each is taken with a token that GitHub signs for one repository and one of its environments (workflow-trust.json), so a
+step that was taken over can't do what another one may. No role of an instance is among them: a builder has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from zmanim_ami.pipeline.account import roles
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.account.roles import Row
+
+HOST = "token.actions.githubusercontent.com"
+AUDIENCE = "sts.amazonaws.com"
+STEPS = ("build", "verify", "publish")
+_TRUST_FILE = "workflow-trust.json"
+
+
+@dataclass(frozen=True)
+class Workflows:
+    """Whose workflows: `subject` is the setting github_subject, `parameters` the path that is published to."""
+
+    subject: str
+    parameters: str
+
+
+def name(step: str) -> str:
+    """Return the name of the role of a step of a release."""
+    return f"zmanim-{step}"
+
+
+def environment(step: str) -> str:
+    """Return the name of the GitHub environment that a step's job runs in."""
+    return f"ami-{step}"
+
+
+def subject(workflows: Workflows, step: str) -> str:
+    """Return the `sub` claim of a step's token."""
+    return workflows.subject.replace("{environment}", environment(step))
+
+
+def plan(clients: Clients, account: str, directory: Path, workflows: Workflows) -> Iterator[Row]:
+    """Yield what is missing for the workflows; the policies are `{step}.json` in `directory`.
+
+    Raises PoliciesInvalid, and botocore's errors.
+    """
+    yield from _provider(clients, f"arn:aws:iam::{account}:oidc-provider/{HOST}")
+    for step in STEPS:
+        values = {
+            "account": account,
+            "region": clients.region,
+            "parameters": workflows.parameters,
+            "subject": subject(workflows, step),
+        }
+        trust = roles.read(directory / _TRUST_FILE, values)
+        inline = {step: roles.read(directory / f"{step}.json", values)}
+        yield from roles.role_rows(clients, name(step), trust, inline, f"zmanim: the workflow's job {step}")
+
+
+def _provider(clients: Clients, arn: str) -> Iterator[Row]:
+    try:
+        audiences = clients.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn).get("ClientIDList", [])
+    except clients.iam.exceptions.NoSuchEntityException:
+        yield "create", f"identity provider {HOST}", "there is none", _create_provider
+        return
+    if AUDIENCE not in audiences:
+        add = partial(_add_audience, arn=arn)
+        yield "add", f"audience {AUDIENCE} to identity provider {HOST}", "not in it", add
+
+
+def _create_provider(clients: Clients) -> None:
+    # No thumbprint: AWS trusts GitHub's certificate by its authority.
+    clients.iam.create_open_id_connect_provider(Url=f"https://{HOST}", ClientIDList=[AUDIENCE])
+
+
+def _add_audience(clients: Clients, arn: str) -> None:
+    clients.iam.add_client_id_to_open_id_connect_provider(OpenIDConnectProviderArn=arn, ClientID=AUDIENCE)

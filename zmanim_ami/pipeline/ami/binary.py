@@ -1,0 +1,237 @@
+"""build-binary: from the API's source tree to the release bundle that is baked into the image.
+
+A bundle is the directory `OUTPUT/VERSION/` with `zmanim-api` (linux/arm64, static), `migrations/*.sql` and
+`manifest.json`. The same tree, version and Go give the same bytes, wherever the tree is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from zmanim_ami.pipeline.version import parse
+from support.cache import locked
+from support.digest import file_sha256, text_sha256, tree_sha256
+from support.errors import BadInput, Fault
+from support.progress import say
+from zmanim_ami.toolchain.elf import NotElf, read_elf
+from zmanim_ami.toolchain.go import BuildInfo, Go, build_info
+from zmanim_ami.toolchain.gobuild import SHIPPED, Source, compile_and_link, download
+
+PROGRAM = "zmanim-api"
+PACKAGE = "cmd/api"
+MIGRATIONS = Path("db/migrations")
+_MIGRATION = re.compile(r"\d{14}_[a-z0-9_]+\.sql", re.ASCII)
+_FIX = "delete build/bundle and try again; if it stays, this is a fault of the Go that was used"
+
+
+class NotAnApiTree(BadInput):
+    """The directory is not a source tree of the API's shape."""
+
+
+class BinaryNotElf(Fault):
+    """What was built is not a program for Linux."""
+
+
+class BinaryForAnotherMachine(Fault):
+    """What was built is not for 64-bit ARM."""
+
+
+class BinaryNotStatic(Fault):
+    """What was built needs shared libraries, which the image need not have."""
+
+
+class BinaryOfAnotherBuild(Fault):
+    """What was built says that another Go, package or setting made it."""
+
+
+class BinaryWithoutVersion(Fault):
+    """What was built is the same whatever version it is given."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A release bundle; `built` is False when it was there already."""
+
+    directory: Path
+    version: str
+    sha256: str  # of the binary
+    size: int  # of the binary, in bytes
+    go: str  # "go1.26.8"
+    built: bool
+
+    @property
+    def binary(self) -> Path:
+        """The API's program."""
+        return self.directory / PROGRAM
+
+    @property
+    def manifest(self) -> Path:
+        """The file that describes the bundle."""
+        return self.directory / "manifest.json"
+
+
+def build(api_dir: Path, version: str, commit: str, output_dir: Path, go: Go) -> Bundle:
+    """Return the bundle `output_dir/version` of the source tree `api_dir`, building it unless nothing has changed.
+
+    Raises VersionInvalid, NotAnApiTree, the faults of zmanim_ami.toolchain.gobuild, one of this module's when the result is wrong.
+    """
+    parse(version)
+    migrations = _migrations(api_dir)
+    digest = text_sha256(_tree(api_dir), version, go.version, go.environment["GOFLAGS"], *_flags(version))
+    directory = output_dir / version
+    stamp = output_dir / f"{version}.digest"  # beside the bundle: the bundle is baked as it is
+    with locked(output_dir / f".{version}.lock", f"the bundle of {version}"):
+        built = not _is_current(directory, stamp, digest)
+        if built:
+            stamp.unlink(missing_ok=True)  # written last: an interrupted build has none
+            _make(api_dir, version, directory, migrations, go)
+        else:
+            say(f"the API's bundle of {version} is up to date: {directory}")
+        manifest = _manifest(directory, version, commit, go)
+        _write(directory / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        _write(stamp, f"{digest} {_content(directory)}\n")
+    return Bundle(directory, version, manifest["sha256"], manifest["size"], go.version, built)
+
+
+def check(binary: Path, info: BuildInfo, go: str) -> None:
+    """See that `binary` is what is baked: a static linux/arm64 program of the API, made by Go `go` ("go1.26.8").
+
+    `info` is what the program says of its build. Raises one of this module's faults on the first thing that is wrong.
+    """
+    try:
+        elf = read_elf(binary)
+    except NotElf as error:
+        raise BinaryNotElf(
+            "the API's binary is no program", expected="a 64-bit ELF program", found=str(error), fix=_FIX
+        ) from error
+    if elf.machine != "aarch64":
+        raise BinaryForAnotherMachine(
+            "the API's binary is for another machine", expected="aarch64", found=elf.machine, fix=_FIX
+        )
+    if not elf.static:
+        raise BinaryNotStatic(
+            "the API's binary is dynamically linked",
+            expected="a static program (CGO_ENABLED=0)",
+            found="a program that asks for a dynamic linker",
+            fix=_FIX,
+        )
+    wanted = {"Go": go, "GOOS": "linux", "GOARCH": "arm64", "CGO_ENABLED": "0", "package": PACKAGE}
+    names = ("GOOS", "GOARCH", "CGO_ENABLED")
+    found = {"Go": info.go, **{name: info.settings.get(name, "") for name in names}, "package": info.package}
+    if found != {**wanted, "package": info.package} or not f"/{info.package}".endswith(f"/{PACKAGE}"):
+        raise BinaryOfAnotherBuild(
+            "the API's binary was not built by this", expected=_said(wanted), found=_said(found), fix=_FIX
+        )
+
+
+def _said(facts: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value or 'not said'}" for name, value in facts.items())
+
+
+def _migrations(api_dir: Path) -> list[Path]:
+    files = sorted((api_dir / MIGRATIONS).glob("*.sql"))
+    missing = [name for name in ("go.mod", PACKAGE) if not (api_dir / name).exists()]
+    if not files:
+        missing.append(f"{MIGRATIONS}/*.sql")
+    if missing:
+        raise _not_an_api_tree(api_dir, f"no {', no '.join(missing)}")
+    if wrong := [path.name for path in files if not _MIGRATION.fullmatch(path.name)]:
+        raise _not_an_api_tree(api_dir, f"migrations that would not be run in a clear order: {', '.join(wrong)}")
+    return files
+
+
+def _not_an_api_tree(api_dir: Path, found: str) -> NotAnApiTree:
+    return NotAnApiTree(
+        f"{api_dir} is not a source tree of the API",
+        expected=f"go.mod, {PACKAGE}/ and {MIGRATIONS}/NNNNNNNNNNNNNN_name.sql",
+        found=found,
+        fix="point api_dir at the API's directory (--api-dir)",
+    )
+
+
+def _tree(api_dir: Path) -> str:
+    # All but what version control keeps there: which files Go embeds is not known from outside.
+    paths = [path for path in api_dir.rglob("*") if ".git" not in path.relative_to(api_dir).parts]
+    return tree_sha256(api_dir, [path for path in paths if path.is_symlink() or path.is_file()])
+
+
+def _is_current(directory: Path, stamp: Path, digest: str) -> bool:
+    """Tell whether the bundle was made from just this, and is still as it was made."""
+    try:
+        return stamp.read_text().split() == [digest, _content(directory)]
+    except OSError:
+        return False
+
+
+def _content(directory: Path) -> str:
+    return tree_sha256(directory, [directory / PROGRAM, *(directory / "migrations").iterdir()])
+
+
+def _make(api_dir: Path, version: str, directory: Path, migrations: list[Path], go: Go) -> None:
+    unfinished = directory.with_name(f".{version}.unfinished")
+    for leftover in (unfinished, directory):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+    (unfinished / "migrations").mkdir(parents=True)
+    source = Source(f"the API {version}", api_dir, f"./{PACKAGE}", go.program, go.building_for("linux", "arm64"))
+    binary = unfinished / PROGRAM
+    compile_and_link(source, binary, download(source), _flags(version))
+    check(binary, build_info(go, binary), go.version)
+    _check_version(source, binary, version)
+    for path in migrations:
+        # Contents only: what mode or date a file has in a clone must not show in the image.
+        shutil.copyfile(path, unfinished / "migrations" / path.name)
+    unfinished.rename(directory)
+
+
+def _flags(version: str) -> list[str]:
+    # No build ID: it would differ between programs that are otherwise the same, which is what _check_version looks for.
+    return [*SHIPPED, f"-ldflags=-s -w -buildid= -X main.version={version}"]
+
+
+def _check_version(source: Source, binary: Path, version: str) -> None:
+    """See that the program tells its version, by linking it (half a second) with another one.
+
+    Go says nothing when there is no variable main.version to set, and its build info holds no -ldflags. Looking for the
+    text in the program was tried and rejected: every dependency's version is in there too.
+    """
+    other = binary.with_name("other")
+    what = f"{source.what} with another version, which must make another program"
+    compile_and_link(replace(source, what=what), other, 0, _flags(f"{version}-other"))
+    same = file_sha256(other) == file_sha256(binary)
+    other.unlink()
+    if same:
+        raise BinaryWithoutVersion(
+            f"the API's binary does not know that it is {version}",
+            expected="a program that tells the value of main.version",
+            found="the same program for every version",
+            fix=f'declare `var version = "dev"` in package main of {PACKAGE}, and use it',
+        )
+
+
+def _manifest(directory: Path, version: str, commit: str, go: Go) -> dict[str, Any]:
+    binary = directory / PROGRAM
+    return {
+        "version": version,
+        "commit": commit,
+        "sha256": file_sha256(binary),
+        "size": binary.stat().st_size,
+        "architecture": "aarch64",
+        "go": go.version,
+        "migrations": [
+            {"name": path.name, "sha256": file_sha256(path)} for path in sorted((directory / "migrations").iterdir())
+        ],
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    if path.exists() and path.read_text() == text:
+        return
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text)
+    unfinished.replace(path)

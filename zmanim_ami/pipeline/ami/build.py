@@ -1,0 +1,179 @@
+"""build-ami: from a clone to an image of this account, or to the one that is there already.
+
+In the account it makes what Packer makes (a builder, a key pair and a security group that go away again, the image and
+its snapshot); with `replace` it also takes an unverified image of the same name away, after the new one exists.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import botocore.exceptions
+
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.ami import image, package_cache as packages, packer, provenance
+from zmanim_ami.pipeline.account import release_key
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.ami.image import Image
+from zmanim_ami.pipeline.plan import Plan, Step
+from zmanim_ami.pipeline.ami.provenance import Provenance
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import Version
+from support.errors import Fault
+from support.progress import say, step
+
+
+class ImageNotAsBuilt(Fault):
+    """Packer made an image, but it is not what was asked for."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What builds: the bundle of the API, and Packer with the toolchain around it (workshop.py has the real ones)."""
+
+    tools: Callable[[], Mapping[str, str]]
+    bundle: Callable[[Version], Path]
+    validate: Callable[[Mapping[str, str]], None]
+    bake: Callable[[Version, Mapping[str, str], bool], packer.Baked]
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """The image of a version; `seconds` is how long this call took, `reused` that nothing was built."""
+
+    ami_id: str
+    version: str
+    region: str
+    reused: bool
+    seconds: float
+    source_ami: str
+    commit: str
+    tree_digest: str
+
+
+def build_ami(
+    clients: Clients,
+    settings: Settings,
+    version: Version,
+    *,
+    root: Path,
+    cache: Path,
+    workshop: Workshop,
+    replace: bool = False,
+    package_cache: bool = True,
+    dry: bool = False,
+) -> BuildResult | Plan:
+    """Return the image of `version` made from the clone at `root`: an equal one that exists, or a new one.
+
+    `cache` is the user's cache directory, where compiled packages are kept; without `package_cache` none is offered, so
+    that all are compiled anew. With `dry` nothing in the account or the cache changes (the API's binary is built: only
+    its digest tells whether an image is equal).
+
+    Raises aws's faults, image's on an image that is in the way, packer_failures', ImageNotAsBuilt.
+    """
+    start = time.monotonic()
+    aws.check_region(clients)
+    account = aws.account(clients)
+    bundle = workshop.bundle(version)
+    keys = release_key.public_keys(clients, settings.release_environments)
+    made = provenance.describe(root, bundle, settings, workshop.tools(), keys)
+    if made.commit.endswith("-dirty"):
+        say("the work tree differs from its commit: the image will be tagged so")
+    old = image.of_name(clients, version.image_name)
+    if old and old.state == "available" and old.made_from(version, made):
+        say(f"{version} exists already, made from this commit and tree: {old.ami_id}")
+        return Plan(()) if dry else _result(clients, old, start, reused=True)
+    if old:
+        published = image.was_published(clients, settings.parameter_prefix, old.ami_id)
+        image.check_replaceable(old, version, published=published, replace=replace)
+    kept = packages.directory(cache, account, provenance.versions_sha256(root, settings))
+    values = packer.variables(
+        root,
+        settings,
+        version,
+        bundle,
+        made,
+        package_cache=packages.offered(kept) if package_cache else "",
+        release_keys=release_key.write(root, version, keys),
+    )
+    if dry:
+        return _plan(settings, version, made, old)
+    with step("packer validate"):
+        workshop.validate(values)
+    with step(f"packer build {version}"):
+        baked = workshop.bake(version, values, old is not None)
+    new = _checked(clients, account, version, made, baked)
+    if old:
+        _delete_snapshots(clients, old)
+    if added := packages.keep(kept, baked.output):
+        say(f"kept {added} compiled packages for the next build in {kept}")
+    return _result(clients, new, start, reused=False)
+
+
+def _plan(settings: Settings, version: Version, made: Provenance, old: Image | None) -> Plan:
+    steps = [
+        Step(
+            "launch",
+            f"{settings.instance_type} in {settings.subnet_id or 'the default VPC'}",
+            "the builder; Packer terminates it, and deletes its key pair and security group",
+        )
+    ]
+    if old:
+        steps.append(Step("deregister", f"{old.ami_id} ({old.state})", "--replace, once the new one is provisioned"))
+    steps.append(Step("create", version.image_name, f"commit {made.commit}, tree {made.tree_digest[:16]}"))
+    steps += [Step("copy", region, "setting ami_regions") for region in settings.ami_regions]
+    steps += [Step("share", user, "setting ami_users") for user in settings.ami_users]
+    if old:
+        steps += [Step("delete", snapshot, f"it belongs to {old.ami_id}") for snapshot in old.snapshots]
+    return Plan(tuple(steps))
+
+
+def _checked(clients: Clients, account: str, version: Version, made: Provenance, baked: packer.Baked) -> Image:
+    """Return the image as AWS tells of it: what Packer says and what is there are compared, not believed."""
+    new = image.of_id(clients, baked.ami_id)
+    wrong = [
+        f"{what}: {is_}, not {wanted}"
+        for what, is_, wanted in (
+            ("owner", new.owner, account),
+            ("name", new.name, version.image_name),
+            ("state", new.state, "available"),
+            *((f"tag {name}", new.tags.get(name, "(none)"), value) for name, value in made.tags(version).items()),
+        )
+        if is_ != wanted
+    ]
+    if wrong:
+        raise ImageNotAsBuilt(
+            f"{baked.ami_id} is not what was to be built",
+            expected=f"an available {version.image_name} of account {account}, tagged with its provenance",
+            found="; ".join(wrong),
+            fix=f"do not use it; what Packer said: {baked.log}",
+        )
+    return new
+
+
+def _delete_snapshots(clients: Clients, old: Image) -> None:
+    # Packer has deregistered the image; its snapshots alone would be paid for for ever, and nothing names them.
+    for snapshot in old.snapshots:
+        say(f"deleting {snapshot} of the replaced {old.ami_id}")
+        with aws.faults(f"deleting {snapshot}"):
+            try:
+                clients.ec2.delete_snapshot(SnapshotId=snapshot)
+            except botocore.exceptions.ClientError as error:
+                if aws.error_code(error) != "InvalidSnapshot.NotFound":
+                    raise
+
+
+def _result(clients: Clients, found: Image, start: float, *, reused: bool) -> BuildResult:
+    return BuildResult(
+        ami_id=found.ami_id,
+        version=found.version,
+        region=clients.region,
+        reused=reused,
+        seconds=round(time.monotonic() - start, 3),
+        source_ami=found.tags.get("zmanim:source-ami", ""),
+        commit=found.tags.get("zmanim:commit", ""),
+        tree_digest=found.tags.get("zmanim:tree-digest", ""),
+    )

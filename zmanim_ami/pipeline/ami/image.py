@@ -1,0 +1,223 @@
+"""Our own images: finding one, what it is, and whether an image of that name may be made again.
+
+"Own" is checked on each: another account's image of our name is how a wrong AMI gets into production.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import botocore.exceptions
+
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.ami.provenance import Provenance
+from zmanim_ami.pipeline.version import Version
+from support.errors import BadInput, Fault
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import ImageTypeDef
+
+VERIFIED_TAG = "zmanim:verified"
+# On all that a build or a verification makes; its value is the id of the run (setting `run`).
+PROJECT_TAG = "zmanim:run"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_AMI_ID = re.compile(r"ami-[0-9a-f]{8,17}")
+
+
+class AmiIdInvalid(BadInput):
+    """The text is no AMI id."""
+
+
+class NoSuchImage(Fault):
+    """There is no such image in this account and region."""
+
+
+class ImageAmbiguous(Fault):
+    """Several images of this account claim to be the same version."""
+
+
+class ImageNotOurs(BadInput):
+    """The image belongs to another account, or was not made by this project."""
+
+
+class ImageExists(BadInput):
+    """An image of that name exists and was made from something else; it may be replaced on demand."""
+
+
+class ImageIsFinal(BadInput):
+    """An image of that name is verified or published, and such an image is never replaced."""
+
+
+class ImageBusy(Fault):
+    """An image of that name is being made at this moment."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image as DescribeImages tells of it; `tags` without those of AWS itself are ours."""
+
+    ami_id: str
+    name: str
+    owner: str
+    state: str
+    snapshots: tuple[str, ...]
+    tags: Mapping[str, str]
+
+    @property
+    def version(self) -> str:
+        """The version that it is tagged with; empty when it is not one of ours."""
+        return self.tags.get("zmanim:version", "")
+
+    @property
+    def verified(self) -> bool:
+        """Whether it carries the digest of a passed verification's report."""
+        return bool(_SHA256.fullmatch(self.tags.get(VERIFIED_TAG, "")))
+
+    def made_from(self, version: Version, provenance: Provenance) -> bool:
+        """Whether it is the image that this version, commit and tree would give again."""
+        return all(self.tags.get(name) == value for name, value in provenance.tags(version).items())
+
+
+def of_name(clients: Clients, name: str) -> Image | None:
+    """Return this account's image of that name, in whatever state; None when there is none.
+
+    Raises ImageAmbiguous when there are several, which AWS itself never allows.
+    """
+    with aws.faults(f"looking for the image {name}"):
+        found = clients.ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [name]}])["Images"]
+    images = [_image(item) for item in found if item.get("State") not in {"deregistered", "invalid"}]
+    if len(images) > 1:
+        raise ImageAmbiguous(
+            f"there are {len(images)} images called {name}",
+            expected="one",
+            found=", ".join(image.ami_id for image in images),
+            fix="say which by --ami-id, or deregister the wrong one",
+        )
+    return images[0] if images else None
+
+
+def of_id(clients: Clients, ami_id: str) -> Image:
+    """Return the image of that id, whoever owns it.
+
+    Raises AmiIdInvalid, NoSuchImage.
+    """
+    if not _AMI_ID.fullmatch(ami_id):
+        raise AmiIdInvalid(f"{ami_id!r} is no AMI id", expected="ami- and 8 or 17 hex digits", found=repr(ami_id))
+    with aws.faults(f"looking for the image {ami_id}"):
+        try:
+            found = clients.ec2.describe_images(ImageIds=[ami_id])["Images"]
+        except botocore.exceptions.ClientError as error:
+            if not aws.error_code(error).startswith("InvalidAMIID"):
+                raise
+            found = []
+    if not found:
+        raise NoSuchImage(
+            f"there is no image {ami_id}",
+            expected=f"an image of this account in {clients.region}",
+            found="none",
+            fix="./inv build-ami prints the id that it made; is the region right?",
+        )
+    return _image(found[0])
+
+
+def find(clients: Clients, account: str, version: Version | None, ami_id: str) -> Image:
+    """Return this account's image of `version`, or the one with `ami_id`; both together must agree.
+
+    Raises BadInput when neither is given, AmiIdInvalid, NoSuchImage, ImageAmbiguous, ImageNotOurs.
+    """
+    if ami_id:
+        image = of_id(clients, ami_id)
+        fix = "give the id that ./inv build-ami printed"
+    elif version:
+        named = of_name(clients, version.image_name)
+        if named is None:
+            raise NoSuchImage(
+                f"there is no image of {version}",
+                expected=f"an image called {version.image_name} in this account and {clients.region}",
+                found="none",
+                fix=f"./inv build-ami --version {version}",
+            )
+        image = named
+        fix = "deregister it, or choose another version"
+    else:
+        raise BadInput("no image was named", expected="--version or --ami-id", found="neither")
+    wanted = str(version or image.version)
+    if image.owner != account:
+        raise ImageNotOurs(
+            f"{image.ami_id} is not this account's", expected=account, found=f"owner {image.owner}", fix=fix
+        )
+    if not image.version or image.version != wanted or image.name != f"zmanim-{wanted}":
+        raise ImageNotOurs(
+            f"{image.ami_id} is not zmanim's image of {wanted or 'any version'}",
+            expected=f"the name zmanim-{wanted or 'VERSION'} and the tag zmanim:version={wanted or 'VERSION'}",
+            found=f"name {image.name}, tag {image.version or '(none)'}",
+            fix=fix,
+        )
+    return image
+
+
+def was_published(clients: Clients, parameter_prefix: str, ami_id: str) -> bool:
+    """Whether the parameter ami-id names this image or did once, as far as its history reaches (100 versions)."""
+    with aws.faults(f"reading the history of {parameter_prefix}/ami-id"):
+        try:
+            pages = clients.ssm.get_paginator("get_parameter_history").paginate(Name=f"{parameter_prefix}/ami-id")
+            return any(item.get("Value") == ami_id for page in pages for item in page["Parameters"])
+        except clients.ssm.exceptions.ParameterNotFound:
+            return False
+
+
+def check_replaceable(image: Image, version: Version, *, published: bool, replace: bool) -> None:
+    """Raise unless `image`, made from something else, may give up its name to a new one.
+
+    A published image stays what it was: instances may be running from it, and going back to it must be possible. A
+    verified one has a report that names it; a trial can't be published, so there it does not matter.
+
+    Raises ImageBusy, ImageNotOurs, ImageIsFinal, ImageExists.
+    """
+    found = f"{image.ami_id}, commit {image.tags.get('zmanim:commit', '(none)')}"
+    newer = "build it under a new version, or as -rc.N"
+    if image.version != str(version):
+        raise ImageNotOurs(
+            f"an image is called {image.name} and is not zmanim's {version}",
+            expected=f"the tag zmanim:version={version}",
+            found=f"{image.ami_id}, tag {image.version or '(none)'}",
+            fix="rename or deregister that image",
+        )
+    if published or (image.verified and not version.trial):
+        what = "published" if published else "verified"
+        raise ImageIsFinal(
+            f"{version} is {what} already, from another source",
+            expected="a version not yet used",
+            found=found,
+            fix=newer,
+        )
+    if image.state in {"pending", "transient"}:
+        raise ImageBusy(
+            f"an image of {version} is being made", expected="no other build", found=found, fix="wait for it to end"
+        )
+    if not replace:
+        raise ImageExists(
+            f"an image of {version} exists, made from something else ({image.state})",
+            expected="no image of that name, or one of this commit and digest",
+            found=found,
+            fix=f"--replace makes it anew and deregisters {image.ami_id}; or {newer}",
+        )
+
+
+def _image(item: ImageTypeDef) -> Image:
+    return Image(
+        ami_id=item.get("ImageId", ""),
+        name=item.get("Name", ""),
+        owner=item.get("OwnerId", ""),
+        state=item.get("State", ""),
+        snapshots=tuple(
+            snapshot
+            for mapping in item.get("BlockDeviceMappings", [])
+            if (snapshot := mapping.get("Ebs", {}).get("SnapshotId"))
+        ),
+        tags={tag.get("Key", ""): tag.get("Value", "") for tag in item.get("Tags", [])},
+    )

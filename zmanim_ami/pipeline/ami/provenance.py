@@ -1,0 +1,150 @@
+"""Where an image comes from: the commit, a digest of everything it is made from, and the tools that made it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import Version
+from support.digest import file_sha256, tree_sha256
+from support.errors import BadInput, Fault
+from support.process import CommandFailed, run
+
+PACKER_DIRECTORY = Path("infrastructure/packer")
+_SOURCES = ("infrastructure", "api", "commands", "pipeline", "support", "toolchain", "tools", "requirements.txt")
+
+
+class NotAClone(Fault):
+    """The project is not a git work tree, so nothing can say which commit an image is made from."""
+
+
+class VersionsFileUnreadable(BadInput):
+    """The versions file is not there or is no JSON."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the image's tags tell of its making.
+
+    `commit` is 40 hex digits, with `-dirty` behind them when the work tree differs from it. `tree_digest` is a SHA-256
+    in hex. `tool_versions` is one line such as `packer 1.15.0, packer-plugin-amazon 1.8.2, go1.26.8`.
+    """
+
+    commit: str
+    tree_digest: str
+    tool_versions: str
+
+    def tags(self, version: Version) -> dict[str, str]:
+        """Return the tags that an image of `version` made from this carries."""
+        return {
+            "zmanim:version": str(version),
+            "zmanim:commit": self.commit,
+            "zmanim:tree-digest": self.tree_digest,
+        }
+
+
+def describe(
+    root: Path,
+    bundle: Path,
+    settings: Settings,
+    tools: Mapping[str, str],
+    release_keys: Mapping[str, str] | None = None,
+) -> Provenance:
+    """Return the provenance of an image made from the clone at `root` and the release bundle `bundle`.
+
+    `tools` maps a tool's name to its version; the Go that built the API is added from the bundle's manifest.
+    `release_keys` maps an environment to the public key that goes into the image.
+
+    Raises NotAClone, VersionsFileUnreadable.
+    """
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    versions = {**tools, "go": str(manifest.get("go", "unknown")).removeprefix("go")}
+    return Provenance(
+        commit=commit(root),
+        tree_digest=tree_digest(root, bundle, settings, versions, release_keys or {}),
+        tool_versions=", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
+    )
+
+
+def commit(root: Path) -> str:
+    """Return the commit of the clone at `root`, with `-dirty` when anything differs from it.
+
+    Raises NotAClone.
+    """
+    sha = _git(root, "rev-parse", "--verify", "HEAD").strip()
+    return f"{sha}-dirty" if _git(root, "status", "--porcelain").strip() else sha
+
+
+def tree_digest(
+    root: Path, bundle: Path, settings: Settings, tools: Mapping[str, str], release_keys: Mapping[str, str]
+) -> str:
+    """Return one SHA-256 over all that decides what is in the image.
+
+    That is the files of infrastructure/packer (what git does not ignore: build output is no input), the bundle's
+    manifest, which holds the digests of the binary and the migrations, the versions file wherever it is, the tools'
+    versions, the release channels' keys, and the settings that change the image itself.
+    """
+    packer = root / PACKER_DIRECTORY
+    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", str(PACKER_DIRECTORY))
+    files = [root / name for name in listed.split("\0") if name]
+    parts = {
+        "packer": tree_sha256(packer, [path for path in files if path.exists() or path.is_symlink()]),
+        "bundle": file_sha256(bundle / "manifest.json"),
+        "versions": versions_sha256(root, settings),
+        "tools": dict(sorted(tools.items())),
+        "release keys": dict(sorted(release_keys.items())),
+        "settings": [
+            settings.source_ami_id,
+            settings.kms_key_id,
+            settings.root_encrypted,
+            settings.root_volume_gib,
+            settings.postgresql_repo,
+        ],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def sources(root: Path) -> str:
+    """Return one SHA-256 over every file that a release is built, verified and published by, as it lies there now.
+
+    It needs nothing built, as tree_digest does: two clones can tell without building whether they are the same tree.
+    Raises NotAClone.
+    """
+    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *_SOURCES)
+    files = [root / name for name in listed.split("\0") if name]
+    return tree_sha256(root, [path for path in files if path.exists() or path.is_symlink()])
+
+
+def versions_sha256(root: Path, settings: Settings) -> str:
+    """Return the SHA-256 of the versions file that the settings name.
+
+    Raises VersionsFileUnreadable.
+    """
+    path = root / settings.versions_file
+    try:
+        json.loads(path.read_text())
+        return file_sha256(path)
+    except (OSError, ValueError) as error:
+        raise VersionsFileUnreadable(
+            "the versions file can't be read",
+            expected=f"{path} as JSON (setting versions_file)",
+            found=str(error),
+            fix="see infrastructure/packer/versions.schema.json",
+        ) from error
+
+
+def _git(root: Path, *arguments: str) -> str:
+    # Root in somebody else's clone is the rule for rehearsals; git refuses that unless told, for this command alone.
+    try:
+        return run(["git", "-c", f"safe.directory={root}", "-C", str(root), *arguments]).stdout
+    except CommandFailed as error:
+        raise NotAClone(
+            "git can't say which commit this is",
+            expected=f"{root} to be a clone with at least one commit",
+            found=error.output.strip(),
+            fix="work in a clone of the repository",
+        ) from error

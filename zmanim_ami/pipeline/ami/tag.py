@@ -1,0 +1,75 @@
+"""check-tag: whether what is checked out may become a release, before anything is asked of AWS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from zmanim_ami.pipeline.ami import provenance
+from zmanim_ami.pipeline.version import Version, from_tag
+from support.errors import BadInput
+from support.process import run
+
+_TAGS = "refs/tags/"
+
+
+class TagWrong(BadInput):
+    """The tag does not ask for this version of this commit."""
+
+
+class NotOnMain(BadInput):
+    """The commit is not in main's history."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A version and the commit that it is made from."""
+
+    version: str
+    commit: str
+
+
+def check(root: Path, ref: str, version: Version) -> Checked:
+    """Return the version and commit of the clone at `root`, checked out for `ref` (refs/tags/v1.2.3-ami, or a branch).
+
+    Raises VersionInvalid, TagWrong (a tag of another version or commit, a changed tree, a trial), NotOnMain,
+    provenance.NotAClone.
+    """
+    commit = provenance.commit(root)
+    if ref.startswith(_TAGS):
+        tag = ref.removeprefix(_TAGS)
+        asked = from_tag(tag)
+        if asked != version:
+            raise TagWrong(
+                f"the tag {tag} is not one of {version}", expected=f"{version}-ami", found=tag, fix="give its version"
+            )
+        tagged = _git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+        if tagged != commit:
+            raise TagWrong(
+                f"what is checked out is not what {tag} names",
+                expected=tagged or "a tag of that name",
+                found=commit,
+                fix="check the tag out, with nothing changed",
+            )
+    if commit.endswith("-dirty") or version.trial:
+        raise TagWrong(
+            f"{version} can't be released from here",
+            expected="a version of a release, and a work tree that is its commit",
+            found=f"{'a trial' if version.trial else 'a release'}, {commit}",
+            fix="commit what differs, and tag that",
+        )
+    main = _git(root, "rev-parse", "--verify", "--quiet", "refs/remotes/origin/main^{commit}")
+    if not main or _git(root, "merge-base", commit, main) != commit:
+        raise NotOnMain(
+            f"{commit[:12]} is not on main",
+            expected="a commit in the history of origin/main",
+            found=f"origin/main is {main[:12] or 'not here'}",
+            fix="merge it first, then tag the commit that is on main" if main else "fetch main with its whole history",
+        )
+    return Checked(str(version), commit)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    # No answer is an answer here: there is no such tag, or no common ancestor.
+    command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *arguments]
+    return run(command, check=False).stdout.strip()

@@ -1,0 +1,1 @@
+"""The backups of instances that run, asked for from outside."""

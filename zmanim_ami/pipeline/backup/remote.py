@@ -1,0 +1,199 @@
+"""The backups of a running instance, asked for by Run Command: make one, list, try, restore, adopt.
+
+The instance does it all itself (/opt/zmanim/backup.sh and restore.sh); here is only how to ask and what it answers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from zmanim_ami.pipeline import aws, instance as machine
+from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.verify.inspection import Check
+from zmanim_ami.pipeline.instance import CommandNotRun
+from support.errors import BadInput, Fault
+
+# Long enough for a database that takes hours; the units on the instance have limits of their own.
+LONG_SECONDS = 6 * 3600.0
+_SHORT_SECONDS = 300.0
+_RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}", re.ASCII)
+_RESTORE = "/opt/zmanim/restore.sh"
+# A failed unit's own words are the answer.
+_START = """\
+if ! systemctl start {unit}; then
+  journalctl --unit {unit} --no-pager --output cat --lines 30 >&2
+  exit 1
+fi
+"""
+BACK_UP = _START.format(unit="restic-backup.service")
+DRILL = _START.format(unit="backup-drill.service") + (
+    "journalctl --unit backup-drill.service --no-pager --output cat --lines 30 | grep '^{' | tail -n 1\n"
+)
+# The API comes back whatever became of the restore: where it failed, the old data is in force.
+REPLACE = f"""\
+systemctl stop zmanim-api.service
+code=0
+{_RESTORE} --run %s --replace --yes --json || code=$?
+systemctl start zmanim-api.service || code=$?
+exit $code
+"""
+# What verify-ami asks: a backup, and whether it restores.
+PROVE = BACK_UP + f"{_RESTORE} --latest --json\n"
+
+
+class RunInvalid(BadInput):
+    """The text is no id of a run."""
+
+
+class WhichInstance(BadInput):
+    """Not exactly one instance of the environment runs, and none was named."""
+
+
+class AnswerUnreadable(Fault):
+    """The instance's answer is not what its scripts print."""
+
+
+@dataclass(frozen=True)
+class BackupRun:
+    """A run in an instance's repository; `state` is complete, incomplete or adoption, `bytes` before compression."""
+
+    run: str
+    time: str
+    state: str
+    bytes: int
+    future: bool
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A restore that came out as its record says; both times in seconds, `age` of the data when it began."""
+
+    run: str
+    seconds: float
+    age: float
+    rows: int
+    keys: int
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """Whose the backups are now, in the instance's own words."""
+
+    instance: str
+    said: str
+
+
+def instance(clients: Clients, environment: str, given: str) -> str:
+    """Return `given`, or the id of the one running instance of `environment`.
+
+    Raises WhichInstance, aws's faults.
+    """
+    if given:
+        if not re.fullmatch(r"i-[0-9a-f]{8,17}", given, re.ASCII):
+            raise WhichInstance("that is no instance's id", expected="i-0123456789abcdef0", found=repr(given))
+        return given
+    with aws.faults(f"looking for the instance of {environment}"):
+        pages = clients.ec2.get_paginator("describe_instances").paginate(
+            Filters=[
+                {"Name": "tag:zmanim:environment", "Values": [environment]},
+                {"Name": "instance-state-name", "Values": ["running"]},
+            ]
+        )
+        found = [one["InstanceId"] for page in pages for item in page["Reservations"] for one in item["Instances"]]
+    if len(found) != 1:
+        raise WhichInstance(
+            f"{len(found)} instances of {environment} run",
+            expected="one, or --instance",
+            found=", ".join(found) or "none",
+            fix="say which by --instance, or another --environment",
+        )
+    return found[0]
+
+
+def make(clients: Clients, instance_id: str, pace: Pace) -> BackupRun:
+    """Make a backup now, as the nightly timer would, and return its run.
+
+    Raises machine.CommandNotRun with the unit's own words, AnswerUnreadable, aws's faults.
+    """
+    machine.run_script(clients, instance_id, BACK_UP, LONG_SECONDS, pace)
+    complete = [run for run in listed(clients, instance_id, pace) if run.state == "complete" and not run.future]
+    if not complete:
+        raise AnswerUnreadable("the backup has left no complete run", expected="one", found="none")
+    return complete[0]
+
+
+def listed(clients: Clients, instance_id: str, pace: Pace) -> list[BackupRun]:
+    """Return what is in the instance's repository, the newest first. Raises as `make` does."""
+    text = machine.run_script(clients, instance_id, f"{_RESTORE} --list --json\n", _SHORT_SECONDS, pace)
+    try:
+        rows = json.loads(text)
+        return [BackupRun(row["run"], row["time"], row["state"], int(row["bytes"]), row["future"]) for row in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unreadable(text) from error
+
+
+def drill(clients: Clients, instance_id: str, pace: Pace) -> Restored:
+    """Restore the newest run beside what is live, as the monthly timer does. Raises as `make` does."""
+    return read_restored(machine.run_script(clients, instance_id, DRILL, LONG_SECONDS, pace))
+
+
+def restore(clients: Clients, instance_id: str, run: str, *, replace: bool, pace: Pace) -> Restored:
+    """Restore a run beside what is live, or with `replace` in its place (the API is stopped for that).
+
+    Raises RunInvalid, and as `make` does.
+    """
+    check_run(run)
+    script = REPLACE % run if replace else f"{_RESTORE} --run {run} --json\n"
+    return read_restored(machine.run_script(clients, instance_id, script, LONG_SECONDS, pace))
+
+
+def check_run(run: str) -> None:
+    """Raise RunInvalid unless the text is a run's id: it becomes part of a command."""
+    if not _RUN.fullmatch(run):
+        raise RunInvalid(
+            "that is no run's id",
+            expected="such as 20261124T030212Z-0a1b2c",
+            found=repr(run),
+            fix="./inv backup.list shows them",
+        )
+
+
+def adopt(clients: Clients, instance_id: str, pace: Pace) -> Adopted:
+    """Let the instance's cluster go on with the backups of another one. Raises as `make` does."""
+    said = machine.run_script(clients, instance_id, f"{_RESTORE} --adopt 2>&1\n", _SHORT_SECONDS, pace)
+    return Adopted(instance_id, said.strip())
+
+
+def prove(clients: Clients, instance_id: str, pace: Pace, timeout: float) -> Check:
+    """Make a backup on an instance and restore it there beside what is live; a failure is a failed check.
+
+    Raises aws's faults.
+    """
+    expected = "a backup that restores as its record says"
+    try:
+        restored = read_restored(machine.run_script(clients, instance_id, PROVE, timeout, pace))
+    except (CommandNotRun, AnswerUnreadable) as fault:
+        return Check("backup", False, expected, fault.found)
+    return Check("backup", restored.rows > 0, expected, f"{restored.rows} rows in {restored.seconds} s")
+
+
+def read_restored(text: str) -> Restored:
+    """Return what restore.sh --json printed last. Raises AnswerUnreadable."""
+    try:
+        told: Mapping[str, object] = json.loads(text.strip().splitlines()[-1])
+        return Restored(
+            run=str(told["run"]),
+            seconds=float(str(told["seconds"])),
+            age=float(str(told["age"])),
+            rows=int(str(told["rows"])),
+            keys=int(str(told["keys"])),
+        )
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise _unreadable(text) from error
+
+
+def _unreadable(text: str) -> AnswerUnreadable:
+    return AnswerUnreadable("the instance's answer can't be read", expected="JSON", found=text[-500:] or "nothing")

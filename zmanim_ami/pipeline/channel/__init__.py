@@ -1,0 +1,1 @@
+"""The channel by which running instances get releases of the API."""

@@ -1,0 +1,220 @@
+"""An environment's release channel, as it stands in its bucket and as it is signed.
+
+    channel.json              the pointer: a payload and its signature in one object, because two could be read apart
+    releases/VERSION.json     the same form: what was published as VERSION, for a rollback to believe
+    bundles/SHA256.tar.gz     a bundle, by its content
+
+infrastructure/packer/files/zmanim_host/release_pointer.py is the reader; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import tarfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import botocore.exceptions
+
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.account import release_key
+from zmanim_ami.pipeline.aws import Clients
+from support.errors import Fault
+
+POINTER = "channel.json"
+FORMAT = 1
+LARGEST_BUNDLE = 64 * 1024 * 1024
+_CHANGED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+_MISSING = {"NoSuchKey", "404"}
+
+
+class ChannelMissing(Fault):
+    """The environment has no bucket for its releases."""
+
+
+class ChannelUnreadable(Fault):
+    """An object of the channel is not what this project signed."""
+
+
+class ChannelMoved(Fault):
+    """Somebody else published at the same time."""
+
+
+class BundleTooLarge(Fault):
+    """The bundle is larger than any instance takes."""
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What is signed: the release that instances of `environment` are to run. `size` is in bytes, `expires` UTC."""
+
+    format: int
+    environment: str
+    serial: int
+    expires: str
+    version: str
+    sha256: str
+    size: int
+    architecture: str
+    oldest_allowed: str
+    rollback: bool
+
+    def encoded(self) -> bytes:
+        """Return the bytes that are signed."""
+        return json.dumps(asdict(self), sort_keys=True).encode("ascii")
+
+
+@dataclass(frozen=True)
+class Read:
+    """A signed object that was there, and the mark by which S3 knows that it has not changed since."""
+
+    payload: Payload
+    etag: str
+
+
+def bucket(environment: str) -> str:
+    """Return the name of an environment's bucket."""
+    return f"zmanim-releases-{environment}"
+
+
+def record(version: str) -> str:
+    """Return the key of what was published as `version`."""
+    return f"releases/{version}.json"
+
+
+def bundle(sha256: str) -> str:
+    """Return the key of a bundle."""
+    return f"bundles/{sha256}.tar.gz"
+
+
+def archive(directory: Path) -> bytes:
+    """Return a release bundle's directory as the bytes that are published: the same files give the same bytes.
+
+    Raises BundleTooLarge.
+    """
+    packed = io.BytesIO()
+    names = ["manifest.json", *(f"migrations/{path.name}" for path in (directory / "migrations").iterdir())]
+    # No date, no name: nothing but the content may tell two of them apart.
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0, filename="") as compressed,
+        tarfile.open(fileobj=compressed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for name in sorted([*names, "zmanim-api"]):
+            content = (directory / name).read_bytes()
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o755 if name == "zmanim-api" else 0o644
+            tar.addfile(member, io.BytesIO(content))
+    if packed.tell() > LARGEST_BUNDLE:
+        raise BundleTooLarge(
+            f"the bundle {directory} is too large to be published",
+            expected=f"at most {LARGEST_BUNDLE} bytes, compressed",
+            found=f"{packed.tell()} bytes",
+        )
+    return packed.getvalue()
+
+
+def read(clients: Clients, environment: str, key: str, version_id: str = "") -> Read | None:
+    """Return a signed object of the channel, its signature verified; None where there is none.
+
+    Raises ChannelMissing, ChannelUnreadable, aws's faults.
+    """
+    with aws.faults(f"reading {bucket(environment)}/{key}"):
+        try:
+            which = {"VersionId": version_id} if version_id else {}
+            answer = clients.s3.get_object(Bucket=bucket(environment), Key=key, **which)  # type: ignore[arg-type]  # VersionId is text
+            content = answer["Body"].read()
+        except botocore.exceptions.ClientError as error:
+            if aws.error_code(error) in _MISSING:
+                return None
+            if aws.error_code(error) == "NoSuchBucket":
+                raise ChannelMissing(
+                    f"{environment} has no release channel",
+                    expected=f"the bucket {bucket(environment)}",
+                    found="none",
+                    fix=f"./inv account.apply --environment {environment}",
+                ) from error
+            raise
+    return Read(_believed(clients, environment, key, content), answer["ETag"])
+
+
+def _believed(clients: Clients, environment: str, key: str, content: bytes) -> Payload:
+    try:
+        envelope = json.loads(content)
+        payload = base64.b64decode(envelope["payload"], validate=True)
+        signature = base64.b64decode(envelope["signature"], validate=True)
+        found = Payload(**json.loads(payload))
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unreadable(environment, key, repr(error)) from error
+    if not release_key.is_signed(clients, environment, payload, signature):
+        raise _unreadable(environment, key, f"a signature that is not {release_key.alias(environment)}'s")
+    return found
+
+
+def _unreadable(environment: str, key: str, found: str) -> ChannelUnreadable:
+    return ChannelUnreadable(
+        f"{bucket(environment)}/{key} is not what was published",
+        expected=f"a payload of format {FORMAT} signed by {release_key.alias(environment)}",
+        found=found,
+        fix="the bucket keeps every version: find out who wrote this one, and put the one before it back",
+    )
+
+
+def last_serial(clients: Clients, environment: str, now: Read | None) -> int:
+    """Return the highest serial that was given out, 0 for a new channel.
+
+    Where the pointer was deleted, an earlier version of it tells: instances remember what they saw.
+    """
+    if now is not None:
+        return now.payload.serial
+    with aws.faults(f"looking for earlier pointers of {environment}"):
+        pages = clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket(environment), Prefix=POINTER)
+        earlier = [item["VersionId"] for page in pages for item in page.get("Versions", []) if item["Key"] == POINTER]
+    found = (read(clients, environment, POINTER, version_id) for version_id in earlier)
+    return max((each.payload.serial for each in found if each), default=0)
+
+
+def signed(clients: Clients, environment: str, payload: Payload) -> bytes:
+    """Return the object that holds a payload and its signature. Raises release_key's and aws's faults."""
+    encoded = payload.encoded()
+    signature = release_key.sign(clients, environment, encoded)
+    parts = {"payload": encoded, "signature": signature}
+    return json.dumps({name: base64.b64encode(part).decode() for name, part in parts.items()}).encode()
+
+
+def put(clients: Clients, environment: str, key: str, content: bytes) -> bool:
+    """Write an object that never changes; return False when it is there already. Raises aws's faults."""
+    with aws.faults(f"writing {bucket(environment)}/{key}"):
+        try:
+            clients.s3.put_object(Bucket=bucket(environment), Key=key, Body=content, IfNoneMatch="*")
+        except botocore.exceptions.ClientError as error:
+            if aws.error_code(error) in _CHANGED:
+                return False
+            raise
+    return True
+
+
+def move(clients: Clients, environment: str, content: bytes, now: Read | None) -> None:
+    """Write the pointer, if it still is the one that was read. Raises ChannelMoved, aws's faults."""
+    condition = {"IfMatch": now.etag} if now else {"IfNoneMatch": "*"}
+    with aws.faults(f"moving the channel of {environment}"):
+        try:
+            clients.s3.put_object(
+                Bucket=bucket(environment),
+                Key=POINTER,
+                Body=content,
+                ContentType="application/json",
+                CacheControl="no-store",
+                **condition,  # type: ignore[arg-type]  # each is text
+            )
+        except botocore.exceptions.ClientError as error:
+            if aws.error_code(error) not in _CHANGED:
+                raise
+            raise ChannelMoved(
+                f"the channel of {environment} was moved by somebody else meanwhile: nothing of yours is in force",
+                expected=f"serial {now.payload.serial}" if now else "an empty channel",
+                found="another one",
+                fix="look at what they published, then run this again",
+            ) from error

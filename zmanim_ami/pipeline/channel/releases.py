@@ -1,0 +1,221 @@
+"""release.publish and release.rollback: which release of the API an environment's instances run.
+
+Each moves the channel's pointer to a new serial. Instances take it at their API's next start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from zmanim_ami.pipeline.channel import bucket as channel
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.plan import Plan, Step
+from zmanim_ami.pipeline.publish.parameters import refuse_trial
+from zmanim_ami.pipeline.channel.bucket import Payload, Read
+from zmanim_ami.pipeline.version import Version
+from support.errors import BadInput
+from support.progress import say
+
+EXPIRES_DAYS = 90
+_ANY = "v0.0.0"
+
+
+class ReleaseOlder(BadInput):
+    """A release that is older than the one in force, without being called a rollback."""
+
+
+class ReleaseNotAllowed(BadInput):
+    """The channel does not allow a release as old as that one."""
+
+
+class ReleaseDiffers(BadInput):
+    """A version was published before with other content."""
+
+
+class ReleaseUnknown(BadInput):
+    """A version was never published."""
+
+
+class ExpiryInvalid(BadInput):
+    """The number of days makes no sense."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Where the channel points now. `expires` is UTC; `before` is the version that it pointed to, or empty."""
+
+    environment: str
+    version: str
+    serial: int
+    sha256: str
+    oldest_allowed: str
+    expires: str
+    rollback: bool
+    before: str
+
+
+def publish(
+    clients: Clients,
+    environment: str,
+    version: Version,
+    bundle: Path,
+    *,
+    oldest_allowed: Version | None = None,
+    expires_days: int = EXPIRES_DAYS,
+    dry: bool = False,
+    now: datetime | None = None,
+) -> Moved | Plan:
+    """Make the release bundle in the directory `bundle` the one that instances of `environment` run.
+
+    Without `oldest_allowed` what the channel said before stays. Publishing again what is in force renews its expiry.
+
+    Raises TrialVersion, ReleaseOlder, ReleaseNotAllowed, ReleaseDiffers, ExpiryInvalid, the faults of release_channel,
+    release_key and aws.
+    """
+    refuse_trial(version)
+    refuse_trial(oldest_allowed)
+    expires = _expires(expires_days, now)
+    content = channel.archive(bundle)
+    sha256 = hashlib.sha256(content).hexdigest()
+    before = channel.read(clients, environment, channel.POINTER)
+    published = channel.read(clients, environment, channel.record(str(version)))
+    if published and published.payload.sha256 != sha256:
+        raise ReleaseDiffers(
+            f"{version} was published to {environment} before, and is another one now",
+            expected=f"the bundle {published.payload.sha256}",
+            found=f"the bundle {sha256}",
+            fix="give the new content a new version",
+        )
+    if before and order(str(version)) < order(before.payload.version):
+        raise ReleaseOlder(
+            f"{version} is older than what {environment} runs",
+            expected=f"{before.payload.version} or newer",
+            found=str(version),
+            fix=f"./inv release.rollback --to {version} --environment {environment}",
+        )
+    allowed = str(oldest_allowed) if oldest_allowed else before.payload.oldest_allowed if before else _ANY
+    what = (str(version), sha256, len(content))
+    payload = _payload(clients, environment, before, what, oldest_allowed=allowed, expires=expires)
+    if dry:
+        steps = [_move(payload, before)]
+        if published is None:
+            about = f"{len(content)} bytes, commit {json.loads((bundle / 'manifest.json').read_text())['commit']}"
+            steps.insert(0, Step("upload", f"{channel.bucket(environment)}/{channel.bundle(sha256)}", about))
+            steps.insert(1, Step("write", f"{channel.bucket(environment)}/{channel.record(str(version))}", "signed"))
+        return Plan(tuple(steps))
+    # Before the pointer: what it names has to be there. Objects that nothing names hurt nobody.
+    envelope = channel.signed(clients, environment, payload)
+    channel.put(clients, environment, channel.bundle(sha256), content)
+    if published is None and not channel.put(clients, environment, channel.record(str(version)), envelope):
+        raise ReleaseDiffers(
+            f"{version} is being published by somebody else", expected="nobody", found=f"{version} appeared meanwhile"
+        )
+    return _moved(clients, environment, payload, envelope, before)
+
+
+def rollback(
+    clients: Clients,
+    environment: str,
+    to: Version,
+    *,
+    expires_days: int = EXPIRES_DAYS,
+    dry: bool = False,
+    now: datetime | None = None,
+) -> Moved | Plan:
+    """Make instances of `environment` run a version that was published before; it may be older than their image.
+
+    The record of that version is believed for its signature, so nobody who can write to the bucket chooses the bundle.
+    The database stays as it is: the schema has to fit both (docs/releases.md).
+
+    Raises TrialVersion, ReleaseUnknown, ReleaseNotAllowed, ExpiryInvalid, the faults of release_channel and aws.
+    """
+    refuse_trial(to)
+    expires = _expires(expires_days, now)
+    before = channel.read(clients, environment, channel.POINTER)
+    published = channel.read(clients, environment, channel.record(str(to)))
+    if before is None or published is None or published.payload.version != str(to):
+        raise ReleaseUnknown(
+            f"{to} was never published to {environment}",
+            expected=f"a signed {channel.bucket(environment)}/{channel.record(str(to))}",
+            found="none" if published is None else f"one of {published.payload.version}",
+            fix=f"publish it, or launch its image: ./inv release.publish --version {to} --environment {environment}",
+        )
+    what = (str(to), published.payload.sha256, published.payload.size)
+    allowed = before.payload.oldest_allowed
+    payload = _payload(clients, environment, before, what, oldest_allowed=allowed, expires=expires, rollback=True)
+    if dry:
+        return Plan((_move(payload, before),))
+    return _moved(clients, environment, payload, channel.signed(clients, environment, payload), before)
+
+
+def order(version: str) -> tuple[int, ...]:
+    """Return what sorts releases by age: a candidate comes before its release."""
+    numbers = [int(number) for number in re.findall(r"[0-9]+", version)]
+    return (*numbers, *([] if "-rc." in version else [2**63]))
+
+
+def _expires(days: int, now: datetime | None) -> str:
+    if not 1 <= days <= 3650:
+        raise ExpiryInvalid(
+            "that is no time to expire after", expected="1 to 3650 days", found=str(days), fix="--expires-days 90"
+        )
+    return ((now or datetime.now(UTC)) + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _payload(
+    clients: Clients,
+    environment: str,
+    before: Read | None,
+    what: tuple[str, str, int],
+    *,
+    oldest_allowed: str,
+    expires: str,
+    rollback: bool = False,
+) -> Payload:
+    version, sha256, size = what
+    if order(version) < order(oldest_allowed):
+        raise ReleaseNotAllowed(
+            f"{version} is older than {environment} allows",
+            expected=f"{oldest_allowed} or newer",
+            found=version,
+            fix="the database may no longer fit it; if it does, publish a newer version with another --oldest-allowed",
+        )
+    return Payload(
+        format=channel.FORMAT,
+        environment=environment,
+        serial=channel.last_serial(clients, environment, before) + 1,
+        expires=expires,
+        version=version,
+        sha256=sha256,
+        size=size,
+        architecture="aarch64",
+        oldest_allowed=oldest_allowed,
+        rollback=rollback,
+    )
+
+
+def _move(payload: Payload, before: Read | None) -> Step:
+    was = f"serial {before.payload.serial} names {before.payload.version}" if before else "the channel is empty"
+    verb = "roll back" if payload.rollback else "point"
+    return Step(verb, f"{channel.bucket(payload.environment)} to {payload.version}, serial {payload.serial}", was)
+
+
+def _moved(clients: Clients, environment: str, payload: Payload, envelope: bytes, before: Read | None) -> Moved:
+    say(f"{environment}: serial {payload.serial} names {payload.version}")
+    channel.move(clients, environment, envelope, before)
+    say("instances take it when their API starts next: systemctl restart zmanim-api")
+    return Moved(
+        environment=environment,
+        version=payload.version,
+        serial=payload.serial,
+        sha256=payload.sha256,
+        oldest_allowed=payload.oldest_allowed,
+        expires=payload.expires,
+        rollback=payload.rollback,
+        before=before.payload.version if before else "",
+    )

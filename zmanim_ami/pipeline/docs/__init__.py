@@ -1,0 +1,1 @@
+"""docs/ami-contents.md: what is in the image."""

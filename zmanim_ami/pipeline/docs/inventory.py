@@ -1,0 +1,154 @@
+"""What a built image's inventory says and the tree does not, normalised so that every build of the tree says the same.
+
+`docs/ami-inventory.json` is that extract, taken from a build by `./inv contents --inventory FILE`. It has no versions,
+checksums, nor names that the base chooses: those differ between a rehearsal and AWS. What the tree says as well (which
+file goes where, who is enabled) is compared instead of written down twice.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from zmanim_ami.pipeline.docs.tree import Contents
+from support.errors import BadInput
+
+EXTRACT = Path("docs/ami-inventory.json")
+# Those of the route that the page is about; on the other one PostgreSQL's packages have other names.
+ROUTE = "amazonlinux"
+_UNITS = "/etc/systemd/system/"
+
+
+class InventoryUnusable(BadInput):
+    """A file that is not an inventory of the image, or not one that the page can be made from."""
+
+
+@dataclass(frozen=True)
+class Extract:
+    """The normalised part of an inventory.
+
+    `units`: state by name, of ours and those the preset enables. `users`: uid:gid and the shell's name. `listening`:
+    protocol and port, and where, on the builder. `files`: mode and owner, or target, of files of ours that no shipped
+    file is the source of.
+    """
+
+    units: Mapping[str, str]
+    users: Mapping[str, str]
+    listening: tuple[str, ...]
+    files: Mapping[str, str]
+
+
+def load(path: Path) -> Any:
+    """Return an inventory's JSON. Raises InventoryUnusable."""
+    try:
+        inventory = json.loads(path.read_text())
+        route = inventory["postgresql_repo"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InventoryUnusable(
+            f"{path} is not the inventory of an image",
+            expected="output/inventory.json of a build, or /usr/share/zmanim/inventory.json of an instance",
+            found=repr(error),
+        ) from error
+    if route != ROUTE:
+        raise InventoryUnusable(
+            f"{path} is of an image of another route", expected=f"postgresql_repo {ROUTE}", found=str(route)
+        )
+    return inventory
+
+
+def normalise(inventory: Any, found: Contents) -> Extract:
+    """Return what of an inventory belongs into the extract, for the tree that `found` was read from."""
+    units = {*found.enabled, *(unit.name for unit in found.units)}
+    placed = {each.path for each in found.placed}
+    version = re.escape(inventory["release"]["version"])
+    files = {
+        _general(path, version): _general(_about(about), version)
+        for path, about in inventory["files"].items()
+        # Links of units are their state; what Python compiled has the name of the base's Python in it.
+        if path not in placed and not path.startswith(_UNITS) and "/__pycache__/" not in path
+    }
+    return Extract(
+        units={name: state for name, state in sorted(inventory["units"].items()) if name in units},
+        users={user.name: _user(inventory["users"].get(user.name, "missing")) for user in found.users},
+        listening=tuple(sorted({_socket(line) for line in inventory["listening_on_the_builder"]})),
+        files=dict(sorted(files.items())),
+    )
+
+
+def _general(path: str, version: str) -> str:
+    path = re.sub(rf"(^|[/ ])releases/{version}(?=/|$)", r"\1releases/VERSION", path)
+    return re.sub(r"/migrations/[^/]+\.sql$", "/migrations/*.sql", path)
+
+
+def _about(file: Mapping[str, str]) -> str:
+    return f"-> {file['link']}" if "link" in file else f"{file['mode']} {file['owner']}"
+
+
+def _user(line: str) -> str:
+    numbers, _, shell = line.partition(" ")
+    return f"{numbers} {shell.rpartition('/')[2]}".strip()
+
+
+def _socket(line: str) -> str:
+    protocol, _, local = line.partition(" ")
+    address, _, port = local.rpartition(":")
+    if address in {"0.0.0.0", "[::]", "*"}:  # noqa: S104 - read, not bound
+        return f"{protocol} {port}, every address"
+    loopback = address.startswith(("127.", "[::1]"))
+    return f"{protocol} {port}, {'loopback' if loopback else 'its own address'}"
+
+
+def disagreements(inventory: Any, found: Contents) -> Iterator[str]:
+    """Yield each thing that the tree says of the image and the image's inventory says otherwise."""
+    compiled = [name for name, each in found.versions["artifacts"].items() if each["architecture"] == "source"]
+    for name in [*found.versions["packages"], *compiled]:
+        if name not in inventory["packages"]:
+            yield f"the package {name} is not there"
+    for name in found.building:
+        if name in inventory["packages"]:
+            yield f"{name}, of which there should be nothing left after compiling, is there"
+    for each in found.placed:
+        about = inventory["files"].get(each.path)
+        if about is None:
+            yield f"{each.path} is not there"
+        elif about.get("mode") != each.mode:
+            yield f"{each.path} has the mode {about.get('mode')}, not {each.mode}"
+    for name in dict.fromkeys([*found.enabled, *(unit.name for unit in found.units)]):
+        state, expected = inventory["units"].get(name, "missing"), "enabled" if name in found.enabled else "static"
+        if state != expected:
+            yield f"{name} is {state}, not {expected}"
+    for user in found.users:
+        if not inventory["users"].get(user.name, "").startswith(f"{user.number}:{user.number} "):
+            yield f"the user {user.name} is {inventory['users'].get(user.name, 'missing')}, not {user.number}"
+
+
+def read(root: Path) -> Extract:
+    """Return the extract of the clone at `root`. Raises InventoryUnusable."""
+    try:
+        told = json.loads((root / EXTRACT).read_text())
+        return Extract(told["units"], told["users"], tuple(told["listening"]), told["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InventoryUnusable(
+            f"{EXTRACT} can't be read",
+            expected="what ./inv contents --inventory wrote",
+            found=repr(error),
+            fix="./inv contents --inventory build/packer/VERSION/output/inventory.json",
+        ) from error
+
+
+def write(root: Path, inventory: Path, found: Contents) -> None:
+    """Write the extract anew from a build's inventory. Raises InventoryUnusable when image and tree disagree."""
+    told = load(inventory)
+    wrong = list(disagreements(told, found))
+    if wrong:
+        raise InventoryUnusable(
+            f"{inventory} is not of an image of this tree",
+            expected="what infrastructure/packer says",
+            found="; ".join(wrong),
+            fix="build the image of this tree, and take its inventory",
+        )
+    (root / EXTRACT).write_text(json.dumps(asdict(normalise(told, found)), indent=1) + "\n")

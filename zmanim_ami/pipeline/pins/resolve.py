@@ -1,0 +1,238 @@
+"""resolve-packages: whether dnf finds every package of a route, at the pinned release, new enough.
+
+Only Amazon Linux 2023 itself can tell, so this runs inside one: a container or an instance. It asks dnf as the build's
+scripts do. One package brings a further repository (spal-release, or PGDG's own), so that one gets installed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zmanim_ami.pipeline.docs.tree import build_packages
+from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
+from support.digest import file_sha256
+from support.errors import Fault, HostLacks
+from support.process import Completed, run
+from support.progress import say, step
+
+Runner = Callable[[Sequence[str]], Completed]
+
+_CONTAINER = (
+    'docker run --rm --platform linux/arm64 -v "$PWD:/src:ro" amazonlinux:2023 bash -c '
+    "'dnf -yq install python3.11 util-linux && mkdir /zmanim && cp -r /src/* /zmanim && "
+    "cd /zmanim && ./inv resolve-packages'"
+)
+_CORE, _INSTALLED = "amazonlinux", "installed already"
+_PGDG = "pgdg"
+# As install-packages.sh writes into the core's definition: both repositories have packages of these names.
+_EXCLUDED = "--setopt=amazonlinux.excludepkgs=postgresql*"
+_FORMAT = "%{name} %{version} %{release} %{arch} %{reponame}\n"
+
+
+class NotAmazonLinux(HostLacks):
+    """This machine is no Amazon Linux 2023, whose repositories are to be asked."""
+
+
+class DnfFailed(Fault):
+    """dnf could not be asked: it ended with an error that is not about a package."""
+
+
+class RepositoryNotPinned(Fault):
+    """PGDG's repository package is not the one that the versions file pins, so it is not installed."""
+
+
+class NotResolved(Fault):
+    """At least one package is missing or too old, or all together contradict each other."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A package that the build installs; `minimum` is empty for one that is only there while compiling."""
+
+    name: str
+    repository: str
+    minimum: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one: `found` is version-release and architecture, `repository` where it is found."""
+
+    name: str
+    repository: str
+    minimum: str
+    found: str
+    ok: bool
+    problem: str
+
+
+def require_amazon_linux(system: str) -> None:
+    """Raise NotAmazonLinux unless the text of /etc/os-release is that of Amazon Linux 2023."""
+    told = dict(line.split("=", 1) for line in system.splitlines() if "=" in line)
+    name, version = (told.get(key, "").strip("\"'") for key in ("ID", "VERSION_ID"))
+    if (name, version) != ("amzn", "2023"):
+        raise NotAmazonLinux(
+            "only Amazon Linux 2023 can say what its repositories have",
+            expected="ID=amzn and VERSION_ID=2023 in /etc/os-release",
+            found=f"ID={name or 'none'}, VERSION_ID={version or 'none'}",
+            fix=f"in a container: {_CONTAINER}\n            or the same on an instance of the pinned release",
+        )
+
+
+def wanted(root: Path, route: str) -> tuple[str, list[Wanted]]:
+    """Return the pinned release and every package that a build by `route` asks dnf for, in the clone at `root`."""
+    directory = root / PACKER_DIRECTORY
+    versions = json.loads((directory / "versions.json").read_text())
+    packages = {name: each for name, each in versions["packages"].items() if each.get("route", route) == route}
+    packages |= versions["pgdg_packages"] if route == _PGDG else {}
+    names = [Wanted(name, each["repository"], each["minimum"]) for name, each in packages.items()]
+    building = [
+        name
+        for name in build_packages((directory / "scripts" / "build-rpm.sh").read_text())
+        # With PGDG's PostgreSQL nothing of it is compiled.
+        if not (route == _PGDG and name.startswith("postgresql"))
+    ]
+    return versions["base"]["release"], names + [Wanted(name, _CORE, "") for name in building]
+
+
+def os_release(path: Path = Path("/etc/os-release")) -> str:
+    """Return the text that says which system this is; empty where there is no such file."""
+    return path.read_text() if path.exists() else ""
+
+
+def dnf(command: Sequence[str]) -> Completed:
+    """Run a command here, its words in English."""
+    return run(command, env={**os.environ, "LC_ALL": "C"}, check=False)
+
+
+def resolve(root: Path, system: str, *, route: str = _CORE, runner: Runner = dnf) -> list[Row]:
+    """Ask dnf for every package alone and for all in one transaction; only what brings a repository is installed.
+
+    `system` is the text of /etc/os-release, `route` the setting postgresql_repo.
+
+    Raises NotAmazonLinux, DnfFailed, RepositoryNotPinned. What is missing is in the rows: `check` makes a fault of it.
+    """
+    require_amazon_linux(system)
+    release, packages = wanted(root, route)
+    say(f"route {route}, release {release}, {len(packages)} packages")
+    with step("add the route's repository"):
+        if route == _PGDG:
+            _add_pgdg(root, release, runner)
+        else:
+            _add_spal(release, packages, runner)
+    locked = [f"--releasever={release}", *([_EXCLUDED] if route == _PGDG else [])]
+    names = [each.name for each in packages]
+    with step("ask for each package"):
+        offered = _query(locked, ["--latest-limit=1"], names, runner)
+        # What the machine image brings is there already; the stand-in of a rehearsal offers it in no repository.
+        present = _query(locked, ["--installed"], [name for name in names if name not in offered], runner)
+    rows = [_row(each, offered, present) for each in packages]
+    with step("resolve all of them together"):
+        problem = _transaction(locked, [row.name for row in rows if row.found], runner)
+    return [*rows, Row("(all in one transaction)", "", "", "" if problem else "resolves", not problem, problem)]
+
+
+def check(rows: Sequence[Row]) -> None:
+    """Raise NotResolved when a row is not ok."""
+    bad = [row for row in rows if not row.ok]
+    if bad:
+        raise NotResolved(
+            f"{len(bad)} of {len(rows)} do not resolve",
+            expected="every package of versions.json, at its minimum or newer, in its repository",
+            found="; ".join(f"{row.name}: {row.problem}" for row in bad),
+            fix="correct infrastructure/packer/versions.json (release, repository, minimum)",
+        )
+
+
+def version_key(version: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts versions by their numbers, as `sort --version-sort` in the build's scripts does."""
+    parts = re.findall(r"\d+|[a-zA-Z]+", version)
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
+
+
+def _add_pgdg(root: Path, release: str, runner: Runner) -> None:
+    artifact = json.loads((root / PACKER_DIRECTORY / "versions.json").read_text())["artifacts"]["pgdg_repo"]
+    with tempfile.TemporaryDirectory() as directory:
+        package = Path(directory) / "pgdg-repo.rpm"
+        limits = ["--fail", "--silent", "--show-error", "--location", "--max-time", "60", "--max-filesize", "10000000"]
+        fetched = runner(["curl", *limits, "--output", str(package), artifact["url"]])
+        found = file_sha256(package) if fetched.returncode == 0 else _tail(fetched)
+        if found != artifact["sha256"]:
+            raise RepositoryNotPinned(
+                "PGDG's repository package is not what was pinned",
+                expected=f"sha256 {artifact['sha256']} of {artifact['url']}",
+                found=found,
+                fix="compare it with what PGDG signs, then write its checksum into versions.json",
+            )
+        done = runner(["dnf", "--assumeyes", "--quiet", f"--releasever={release}", "install", str(package)])
+    if done.returncode != 0:
+        say(f"PGDG's repository package can't be installed, so its packages won't be found:\n{_tail(done)}")
+
+
+def _add_spal(release: str, packages: Sequence[Wanted], runner: Runner) -> None:
+    # As install-packages.sh: first and alone, for it brings the repository that others come from.
+    if any(each.name == "spal-release" for each in packages):
+        done = runner(["dnf", "--assumeyes", "--quiet", f"--releasever={release}", "install", "spal-release"])
+        if done.returncode != 0:
+            say(f"spal-release can't be installed, so what is in its repository won't be found:\n{_tail(done)}")
+
+
+def _query(
+    locked: Sequence[str], options: Sequence[str], names: Sequence[str], runner: Runner
+) -> Mapping[str, tuple[str, str, str]]:
+    """Return (version, version-release.architecture, repository) of each package that dnf knows, by its name."""
+    if not names:
+        return {}
+    command = ["dnf", "--quiet", *locked, "repoquery", *options, f"--queryformat={_FORMAT}", *names]
+    done = runner(command)
+    if done.returncode != 0:
+        raise DnfFailed(
+            "dnf repoquery failed",
+            expected="exit code 0",
+            found=f"exit code {done.returncode} from {shlex.join(command)}\n{_tail(done)}",
+            fix="can this machine reach Amazon Linux's repositories?",
+        )
+    found: dict[str, tuple[str, str, str]] = {}
+    for line in filter(None, map(str.strip, done.stdout.splitlines())):
+        name, version, build, architecture, repository = line.split()
+        if name not in found or version_key(version) > version_key(found[name][0]):
+            found[name] = (version, f"{version}-{build}.{architecture}", repository)
+    return found
+
+
+def _row(
+    package: Wanted, offered: Mapping[str, tuple[str, str, str]], present: Mapping[str, tuple[str, str, str]]
+) -> Row:
+    version, found, repository = offered.get(package.name) or present.get(package.name) or ("", "", "")
+    problem = ""
+    if not found:
+        problem = f"dnf knows no such package (wanted from {package.repository})"
+    elif package.name in offered and repository != package.repository:
+        problem = f"it is in {repository}, not in {package.repository}"
+    elif version_key(version) < version_key(package.minimum):
+        problem = f"older than {package.minimum}"
+    shown = repository if package.name in offered else _INSTALLED if found else package.repository
+    return Row(package.name, shown, package.minimum, found, not problem, problem)
+
+
+def _transaction(locked: Sequence[str], names: Sequence[str], runner: Runner) -> str:
+    """Return what dnf says against installing all of them at once, or nothing."""
+    # --assumeno ends with 1 whether dnf would or could not: its words tell.
+    options = ["--assumeno", *locked, "--setopt=install_weak_deps=False"]
+    done = runner(["dnf", *options, "install", *names])
+    said = done.stdout + done.stderr
+    if "Operation aborted." in said or (done.returncode == 0 and "Nothing to do." in said):
+        return ""
+    return _tail(done)
+
+
+def _tail(done: Completed) -> str:
+    lines = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
+    return "\n".join(f"    {line}" for line in lines[-12:]) or "    (nothing)"

@@ -1,0 +1,1 @@
+"""publish-ssm: a verified image becomes the one that the world launches."""

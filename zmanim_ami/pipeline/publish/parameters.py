@@ -1,0 +1,219 @@
+"""publish-ssm: make a verified image the one that the world launches, by two SSM parameters.
+
+`{prefix}/ami-id` is the pointer that launch templates resolve, `{prefix}/ami-version` its label for people. The label
+is written first and the pointer last, so that whatever fails before the end leaves in use what was in use. If the
+pointer can't be written, the label is put back. An image that is not verified is refused, and nothing overrides that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import botocore.exceptions
+
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.ami import image
+from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.ami.image import VERIFIED_TAG, Image
+from zmanim_ami.pipeline.plan import Plan, Step
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import Version, parse
+from support.errors import BadInput, Fault
+from support.progress import say
+
+# AWS checks a parameter of type aws:ec2:image after it has accepted it, and shows the old value until then.
+_READ_BACK_SECONDS = 60.0
+_IMAGE_TYPE = "aws:ec2:image"
+
+
+class TrialVersion(BadInput):
+    """A trial is never published."""
+
+
+class NotPublishable(BadInput):
+    """The image is not in a state in which it may be published."""
+
+
+class NotVerifiedYet(BadInput):
+    """The image carries no proof of a passed verification."""
+
+
+class NotWritten(Fault):
+    """A parameter could not be written; the message says what both hold now."""
+
+
+class NotReadBack(Fault):
+    """A parameter was written, and does not say so."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An SSM parameter as it is now."""
+
+    value: str
+    version: int
+    data_type: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the parameters say, as read back: `values` and `parameter_versions` by name.
+
+    `changed` is False when they said so before.
+    """
+
+    ami_id: str
+    version: str
+    values: Mapping[str, str]
+    parameter_versions: Mapping[str, int]
+    changed: bool
+
+
+def publish(
+    clients: Clients,
+    settings: Settings,
+    *,
+    pace: Pace,
+    version: Version | None = None,
+    ami_id: str = "",
+    dry: bool = False,
+) -> Published | Plan:
+    """Point the parameters below `settings.parameter_prefix` at the image of `version`, or at the one called `ami_id`.
+
+    Raises TrialVersion, image's faults (there is none, not this account's, not of that version), NotPublishable,
+    NotVerifiedYet, NotWritten, NotReadBack, aws's faults.
+    """
+    refuse_trial(version)
+    account = aws.account(clients)
+    found = image.find(clients, account, version, ami_id)
+    refuse_trial(parse(found.version))
+    _check(found)
+    id_name, version_name = (f"{settings.parameter_prefix}/{name}" for name in ("ami-id", "ami-version"))
+    meant = {version_name: found.version, id_name: found.ami_id}
+    now = {name: read_parameter(clients, name) for name in meant}
+    stale = [name for name, value in meant.items() if (seen := now[name]) is None or seen.value != value]
+    if dry:
+        return Plan(tuple(Step("write", f"{name} = {meant[name]}", _reason(now[name])) for name in stale))
+    if stale:
+        _write_all(clients, {name: meant[name] for name in stale}, now, pointer=id_name)
+    else:
+        say(f"{id_name} and {version_name} say so already")
+    after = {name: _read_back(clients, name, value, pace) for name, value in meant.items()}
+    return Published(
+        ami_id=found.ami_id,
+        version=found.version,
+        values={name: parameter.value for name, parameter in after.items()},
+        parameter_versions={name: parameter.version for name, parameter in after.items()},
+        changed=bool(stale),
+    )
+
+
+def refuse_trial(version: Version | None) -> None:
+    """Raise TrialVersion when a version is given and is a trial; asks nobody."""
+    if version and version.trial:
+        raise TrialVersion(
+            f"{version} is a trial and never published",
+            expected="a version vMAJOR.MINOR.PATCH, or that with -rc.N",
+            found=str(version),
+            fix="build and verify the same commit as a release",
+        )
+
+
+def _check(found: Image) -> None:
+    if found.state != "available":
+        raise NotPublishable(
+            f"{found.ami_id} can't be launched, so it is not published", expected="state available", found=found.state
+        )
+    if not found.verified:
+        raise NotVerifiedYet(
+            f"{found.ami_id} ({found.version}) has not been verified",
+            expected=f"the tag {VERIFIED_TAG} with the digest of a passed verification's report",
+            found=found.tags.get(VERIFIED_TAG) or "no such tag",
+            fix=f"./inv verify-ami --ami-id {found.ami_id}",
+        )
+
+
+def _reason(now: Parameter | None) -> str:
+    return f"it is {now.value}" if now else "there is none"
+
+
+def read_parameter(clients: Clients, name: str) -> Parameter | None:
+    """Return an SSM parameter as it is now, None when there is none. Raises aws's faults."""
+    with aws.faults(f"reading {name}"):
+        try:
+            answer = clients.ssm.get_parameter(Name=name)["Parameter"]
+        except clients.ssm.exceptions.ParameterNotFound:
+            return None
+    return Parameter(answer.get("Value", ""), answer.get("Version", 0), answer.get("DataType", "text"))
+
+
+def _write_all(
+    clients: Clients, stale: Mapping[str, str], now: Mapping[str, Parameter | None], *, pointer: str
+) -> None:
+    written: list[str] = []
+    try:
+        for name, value in stale.items():
+            say(f"writing {name} = {value} ({_reason(now[name])})")
+            written.append(name)
+            with aws.faults(f"writing {name}"):
+                _write(clients, name, value, now[name], is_image=name == pointer)
+    except BaseException as error:
+        # An answer that got lost may hide a write that was done: what the pointer says now decides.
+        seen = _try_read(clients, pointer)
+        if pointer in stale and (seen is None or seen.value != stale[pointer]):
+            for name in written:
+                if name != pointer:
+                    _put_back(clients, name, now[name])
+        if not isinstance(error, Fault):
+            raise
+        state = "; ".join(f"{name} = {seen.value if (seen := _try_read(clients, name)) else '(none)'}" for name in now)
+        raise NotWritten(
+            f"{written[-1]} could not be written, so the image is not published",
+            expected="both parameters written, or neither",
+            found=f"{error.summary} ({error.found}); now {state}",
+            fix=error.fix or "remove the cause, then publish again: it does only what is missing",
+        ) from error
+
+
+def _write(clients: Clients, name: str, value: str, now: Parameter | None, *, is_image: bool) -> None:
+    # AWS refuses to change the data type of a parameter that exists.
+    data_type = now.data_type if now else _IMAGE_TYPE if is_image else "text"
+    clients.ssm.put_parameter(Name=name, Value=value, Type="String", DataType=data_type, Overwrite=now is not None)
+
+
+def _put_back(clients: Clients, name: str, before: Parameter | None) -> None:
+    say(f"putting {name} back")
+    try:
+        if before is None:
+            clients.ssm.delete_parameter(Name=name)
+        else:
+            clients.ssm.put_parameter(
+                Name=name, Value=before.value, Type="String", DataType=before.data_type, Overwrite=True
+            )
+    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+        # Only the label is wrong then, and the fault that is being told says what both parameters hold.
+        say(f"{name} could not be put back: {error}")
+
+
+def _try_read(clients: Clients, name: str) -> Parameter | None:
+    try:
+        return read_parameter(clients, name)
+    except Fault as error:
+        return Parameter(f"(unreadable: {error.summary})", 0, "text")
+
+
+def _read_back(clients: Clients, name: str, value: str, pace: Pace) -> Parameter:
+    def look() -> Parameter | None:
+        seen = read_parameter(clients, name)
+        return seen if seen and seen.value == value else None
+
+    seen = pace.until(look, _READ_BACK_SECONDS)
+    if seen is None:
+        raise NotReadBack(
+            f"{name} does not say what was written",
+            expected=value,
+            found=_reason(read_parameter(clients, name)),
+            fix=f"AWS takes a parameter of type {_IMAGE_TYPE} only when the image exists in this region; publish again",
+        )
+    return seen

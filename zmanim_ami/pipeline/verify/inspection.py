@@ -1,0 +1,142 @@
+"""What is asked of a running verification instance, and what each answer has to be."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from zmanim_ami.pipeline.version import Version
+from support.errors import Fault
+
+SCRIPT = Path(__file__).with_name("inspect.sh")
+_VERSIONS = ("kernel", "os", "systemd", "postgresql", "redis", "restic")
+
+
+class AnswersUnreadable(Fault):
+    """What the instance answered is not what our script prints."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the script found on the instance.
+
+    `mapped` are the SHA-256 of the files in the API's main process, `manifest` is that of the baked release,
+    `health_status` an HTTP status as text ("000": no answer), `health` the JSON of /health ({} when it is none),
+    `packages` the image's inventory of them: version-release.architecture by name.
+    """
+
+    main_pid: int
+    mapped: frozenset[str]
+    manifest: Mapping[str, object]
+    current: str
+    baked: str
+    health_status: str
+    health: Mapping[str, object]
+    versions: Mapping[str, str]
+    packages: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that has to hold for an image to be called verified."""
+
+    name: str
+    ok: bool
+    expected: str
+    found: str
+
+
+def read_answers(text: str) -> Answers:
+    """Return what the script printed.
+
+    Raises AnswersUnreadable.
+    """
+    pairs = [line.partition(" ")[::2] for line in text.splitlines() if line.strip()]
+    values = dict(pairs)
+    try:
+        if "end" not in values:
+            raise ValueError("the end is missing")
+        return Answers(
+            main_pid=int(values["main-pid"]),
+            mapped=frozenset(value for name, value in pairs if name == "mapped"),
+            manifest=_object(values["manifest"]),
+            current=values["current"],
+            baked=values["baked"],
+            health_status=values["health-status"],
+            health=_object(values["health"]),
+            versions={name: values[name] for name in _VERSIONS if values.get(name)},
+            packages=_packages(values["packages"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise AnswersUnreadable(
+            "the instance's answers can't be read",
+            expected="lines of a name and a value, down to `end`",
+            found=f"{error!r} in:\n{text[-2000:]}",
+        ) from error
+
+
+def ready_checks(ready: Mapping[str, object], version: Version, environment: str) -> Iterator[Check]:
+    """Yield what the instance's own ready line has to say."""
+    yield _equal("ready: version", str(version), ready.get("version"))
+    yield _equal("ready: environment", environment, ready.get("environment"))
+    checks = ready.get("checks")
+    for name, result in sorted(checks.items()) if isinstance(checks, Mapping) else []:
+        good = isinstance(result, Mapping) and (result.get("ok") is True or result.get("required") is False)
+        yield Check(f"ready: {name}", good, "ok, or not required", json.dumps(result))
+    yield _equal("ready: ok", "true", json.dumps(ready.get("ok")))
+
+
+def answer_checks(
+    answers: Answers, ready: Mapping[str, object], version: Version, bundle_sha256: str | None
+) -> Iterator[Check]:
+    """Yield what the answers have to be.
+
+    `bundle_sha256` is that of the binary in the bundle here, None when there is no bundle of this image.
+    """
+    baked = str(answers.manifest.get("sha256", ""))
+    yield _equal("baked version", str(version), answers.manifest.get("version"))
+    yield _equal("release in use", answers.baked or "a baked release", answers.current)
+    yield Check("API runs", answers.main_pid > 0, "a main process of zmanim-api.service", f"PID {answers.main_pid}")
+    yield Check(
+        "running program",
+        baked in answers.mapped,
+        f"the main process is made of the baked binary ({baked or 'no sha256 in the manifest'})",
+        ", ".join(sorted(answers.mapped)) or "no file",
+    )
+    yield _equal("ready: binary_sha256", baked, ready.get("binary_sha256"))
+    if bundle_sha256 is not None:
+        yield _equal("bundle's binary", bundle_sha256, baked)
+    data = answers.health.get("data")
+    health = data if isinstance(data, Mapping) else {}
+    yield _equal("GET /health", "200", answers.health_status)
+    yield _equal("/health: status", "ok", health.get("status"))
+    yield _equal("/health: database", "ok", health.get("database"))
+
+
+def _equal(name: str, expected: str, found: object) -> Check:
+    return Check(name, found == expected, expected, "(nothing)" if found is None else str(found))
+
+
+def _packages(encoded: str) -> Mapping[str, str]:
+    """Return what the script has made of the inventory. Raises ValueError."""
+    try:
+        packages = json.loads(gzip.decompress(base64.b64decode(encoded, validate=True)))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"packages: {error}") from error
+    if not isinstance(packages, dict) or not packages:
+        raise ValueError("the inventory has no packages")
+    return {str(name): str(version) for name, version in packages.items()}
+
+
+def _object(encoded: str) -> Mapping[str, object]:
+    try:
+        value = json.loads(base64.b64decode(encoded, validate=True))
+    except (binascii.Error, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

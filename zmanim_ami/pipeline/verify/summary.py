@@ -1,0 +1,127 @@
+"""verification: what verify-ami found of a version, and how the image differs from the published one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zmanim_ami.pipeline.verify import reports
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.verify.inspection import Check
+from zmanim_ami.pipeline.verify.reports import Comparison
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import Version
+from support.errors import BadInput
+
+
+class NoReport(BadInput):
+    """No verification of that version was made here."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A verification in short. `failed` are the checks that did not pass.
+
+    The seconds count from RunInstances, and are None where the machine did not come so far. `versions` are those of
+    the kernel, PostgreSQL and so on; `published` compares the packages with the published image's.
+    """
+
+    version: str
+    ok: bool
+    ami_id: str
+    commit: str
+    running_seconds: float | None
+    healthy_seconds: float | None
+    checks: int
+    failed: tuple[Check, ...]
+    versions: Mapping[str, str]
+    published: Comparison
+
+
+def summary(clients: Clients, settings: Settings, root: Path, version: Version) -> Summary:
+    """Return what the newest report on `version` below build/verify says, compared with what is published now.
+
+    Raises NoReport, aws's faults.
+    """
+    directory = root / "build" / "verify"
+    found = [json.loads(path.read_text()) for path in directory.glob("ami-*.json")]
+    of_version = [report for report in found if report.get("version") == str(version)]
+    if not of_version:
+        raise NoReport(
+            f"there is no report on {version}",
+            expected=f"a report in {directory}",
+            found=", ".join(sorted(str(report.get("version")) for report in found)) or "none",
+            fix=f"./inv verify-ami --version {version}",
+        )
+    report = max(of_version, key=lambda each: str(each.get("at")))
+    if not report["packages"]:  # the machine never came to be asked
+        return _read(report, Comparison("", "", "the image's packages are not known", ()))
+    return _read(report, reports.compare(clients, settings.parameter_prefix, report["packages"]))
+
+
+def markdown(told: Summary) -> str:
+    """Return a summary as Markdown, for a workflow's summary page."""
+    lines = [
+        f"## {told.version}: {'verified' if told.ok else 'not verified'}",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| AMI | `{told.ami_id}` |",
+        f"| commit | `{told.commit}` |",
+        f"| running after | {_seconds(told.running_seconds)} |",
+        f"| healthy after | {_seconds(told.healthy_seconds)} |",
+        f"| checks | {told.checks - len(told.failed)} of {told.checks} passed |",
+        *(f"| {name} | {value} |" for name, value in sorted(told.versions.items())),
+    ]
+    if told.failed:
+        lines += ["", *(line for each in told.failed for line in _failed(each))]
+    lines += ["", "### Packages, against the published image", "", *_packages(told.published)]
+    return "\n".join(lines) + "\n"
+
+
+def _seconds(number: float | None) -> str:
+    return "not known" if number is None else f"{number:.1f} s"
+
+
+def _failed(check: Check) -> Iterator[str]:
+    """Yield a failed check; what was found may have a console's last lines below it, which are shown as they are."""
+    first, *more = check.found.splitlines() or ["nothing"]
+    yield f"- {check.name}: expected {check.expected or 'to be done'}, found {first}"
+    if more:
+        yield from ("", *(f"      {line.strip()}" for line in more), "")
+
+
+def _packages(published: Comparison) -> Iterator[str]:
+    if published.unknown:
+        yield f"{published.unknown[:1].upper()}{published.unknown[1:]}{_of(published)}."
+        return
+    if not published.changes:
+        yield f"The same{_of(published)}."
+        return
+    yield f"{len(published.changes)} differ{_of(published)}:"
+    yield from ("", "| package | published | this image |", "| --- | --- | --- |")
+    for each in published.changes:
+        yield f"| {each.name} | {each.before or 'not in it'} | {each.after or 'not in it'} |"
+
+
+def _of(published: Comparison) -> str:
+    return f" ({' '.join(filter(None, (published.version, f'`{published.ami_id}`')))})" if published.ami_id else ""
+
+
+def _read(report: Mapping[str, Any], published: Comparison) -> Summary:
+    checks = [Check(**check) for check in report["checks"]]
+    return Summary(
+        version=report["version"],
+        ok=report["ok"],
+        ami_id=report["ami_id"],
+        commit=report["commit"],
+        running_seconds=report["boot"].get("running_seconds"),
+        healthy_seconds=report["boot"].get("healthy_seconds"),
+        checks=len(checks),
+        failed=tuple(check for check in checks if not check.ok),
+        versions=report["versions"],
+        published=published,
+    )

@@ -1,0 +1,227 @@
+"""verify-ami: boot one instance of an image as production does, look whether it serves, and say so on the image.
+
+In the account it launches one instance with a data volume, which both go away again, keeps the report of a passed
+verification (reports.py), and writes the image's tag `zmanim:verified`, or takes it away when a check fails. An image
+that is verified already is verified again: whoever asks wants to know, and it costs minutes and cents.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from zmanim_ami.pipeline import aws, instance as machine
+from zmanim_ami.pipeline.backup import remote
+from zmanim_ami.pipeline.ami import image
+from zmanim_ami.pipeline.channel import bucket as release_channel
+from zmanim_ami.pipeline.verify import reports
+from zmanim_ami.pipeline.account.requirements import VERIFY
+from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.ami.image import VERIFIED_TAG, Image
+from zmanim_ami.pipeline.verify.inspection import SCRIPT, Answers, Check, answer_checks, read_answers, ready_checks
+from zmanim_ami.pipeline.instance import Machine, Ready
+from zmanim_ami.pipeline.plan import Plan, Step
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import Version, parse
+from support.digest import file_sha256
+from support.errors import Fault
+from support.progress import say, step
+
+_COMMAND_SECONDS = 120.0
+# A first backup of an empty database and its restore: some ten calls of restic.
+_BACKUP_SECONDS = 900.0
+
+
+class ImageNotAvailable(Fault):
+    """The image can't be launched in the state that it is in."""
+
+
+class NotVerified(Fault):
+    """The image boots, and something is not as it has to be."""
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """A passed verification. `report` is the file, `report_sha256` its digest and the image's tag from now on.
+
+    `health` is the JSON that /health gave, `boot` {"running_seconds", "healthy_seconds"} counted from RunInstances.
+    """
+
+    ami_id: str
+    version: str
+    report: Path
+    report_sha256: str
+    health: Mapping[str, object]
+    boot: Mapping[str, float]
+    versions: Mapping[str, str]
+
+
+def verify_ami(
+    clients: Clients,
+    settings: Settings,
+    *,
+    root: Path,
+    pace: Pace,
+    version: Version | None = None,
+    ami_id: str = "",
+    dry: bool = False,
+) -> VerifyResult | Plan:
+    """Verify this account's image of `version`, or the one called `ami_id`, and tag it.
+
+    Writes build/verify/AMI.json below `root` whatever comes of it, once there is such an image: of a fault before the
+    checks it holds that as the one check, which failed.
+
+    Raises image's faults, ImageNotAvailable, machine's faults, NotVerified with every check that failed.
+    KeyboardInterrupt comes through after the instance has been terminated.
+    """
+    account = aws.account(clients)
+    found = image.find(clients, account, version, ami_id)
+    if dry:
+        return _plan(settings, found, _left(clients, found))
+    try:
+        return _on_an_instance(clients, settings, found, root=root, pace=pace)
+    except NotVerified:
+        raise  # its report is written
+    except Fault as fault:
+        # Whoever reads the report, or a summary of it, learns as much as is known: of which image, and what went wrong.
+        _write_report(root, found, None, [Check(fault.summary, False, fault.expected, fault.found)], None)
+        raise
+
+
+def _left(clients: Clients, found: Image) -> list[str]:
+    if found.state != "available":
+        raise ImageNotAvailable(
+            f"{found.ami_id} can't be launched", expected="state available", found=found.state, fix="wait, or rebuild"
+        )
+    return machine.leftovers(clients, found.ami_id, datetime.now(UTC))
+
+
+def _on_an_instance(clients: Clients, settings: Settings, found: Image, *, root: Path, pace: Pace) -> VerifyResult:
+    left = _left(clients, found)
+    if left:
+        say(f"an earlier verification left {', '.join(left)} running: terminating")
+        machine.terminate(clients, left)
+    with step(f"verify {found.ami_id} ({found.version})"), machine.launched(clients, settings, found, pace) as running:
+        return _verified(clients, settings, found, running, root=root, pace=pace)
+
+
+def _verified(
+    clients: Clients, settings: Settings, found: Image, running: Machine, *, root: Path, pace: Pace
+) -> VerifyResult:
+    wanted = parse(found.version)  # image.find has compared it with the name
+    ready = machine.wait_until_ready(clients, running, settings.boot_timeout, pace)
+    word = "ready" if ready.report.get("ok") is True else "not ready"
+    say(f"{running.instance_id} says {word} {ready.seconds:.1f} s after its launch")
+    checks = list(ready_checks(ready.report, wanted, VERIFY))
+    answers: Answers | None = None
+    if all(check.ok for check in checks):
+        answers = read_answers(
+            machine.run_script(clients, running.instance_id, SCRIPT.read_text(), _COMMAND_SECONDS, pace)
+        )
+        checks += answer_checks(answers, ready.report, wanted, bundle_sha256(root, found, answers.manifest))
+        checks.append(remote.prove(clients, running.instance_id, pace, _BACKUP_SECONDS))
+    report = _write_report(root, found, ready, checks, answers)
+    if answers is None or not all(check.ok for check in checks):
+        withdraw(clients, found)
+        raise _not_verified(clients, found, running, checks, report)
+    digest = file_sha256(report)
+    reports.keep(clients, found.ami_id, report)
+    with aws.faults(f"tagging {found.ami_id}"):
+        clients.ec2.create_tags(Resources=[found.ami_id], Tags=[{"Key": VERIFIED_TAG, "Value": digest}])
+    say(f"{found.ami_id} is verified: {len(checks)} checks, {VERIFIED_TAG}={digest[:16]}…")
+    return VerifyResult(
+        ami_id=found.ami_id,
+        version=found.version,
+        report=report,
+        report_sha256=digest,
+        health=answers.health,
+        boot=_boot(ready),
+        versions=answers.versions,
+    )
+
+
+def bundle_sha256(root: Path, found: Image, baked: Mapping[str, object]) -> str | None:
+    """Return the digest of the binary in this clone's bundle of the image's version.
+
+    None when there is no bundle here, or it was built from another commit: then it says nothing about this image.
+    """
+    try:
+        manifest = json.loads((root / "build" / "bundle" / found.version / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(manifest, dict) or manifest.get("commit") != baked.get("commit"):
+        return None
+    return str(manifest.get("sha256", ""))
+
+
+def withdraw(clients: Clients, found: Image) -> None:
+    """Take the tag of an earlier verification away: an image that fails now is not to be published."""
+    if VERIFIED_TAG in found.tags:
+        say(f"{found.ami_id} was verified once: taking {VERIFIED_TAG} away")
+        with aws.faults(f"taking {VERIFIED_TAG} from {found.ami_id}"):
+            clients.ec2.delete_tags(Resources=[found.ami_id], Tags=[{"Key": VERIFIED_TAG}])
+
+
+def _plan(settings: Settings, found: Image, left: list[str]) -> Plan:
+    return Plan(
+        (
+            *(Step("terminate", instance, "left by an earlier verification") for instance in left),
+            Step(
+                "launch",
+                f"{settings.verify_instance_type} from {found.ami_id}",
+                f"with a data volume of {settings.data_volume_gib} GiB; both are deleted in the end",
+            ),
+            Step("run", "a script by Systems Manager", "which program runs, what /health says"),
+            Step("back up", "the instance, and restore that beside it", "compared with the backup's own record"),
+            Step("keep", "the report", f"in {release_channel.bucket(VERIFY)}, when every check passes"),
+            Step("tag", found.ami_id, f"{VERIFIED_TAG}, when every check passes"),
+        )
+    )
+
+
+def _write_report(root: Path, found: Image, ready: Ready | None, checks: list[Check], answers: Answers | None) -> Path:
+    report = {
+        "ami_id": found.ami_id,
+        "version": found.version,
+        "commit": found.tags.get("zmanim:commit", ""),
+        "tree_digest": found.tags.get("zmanim:tree-digest", ""),
+        "ok": answers is not None and all(check.ok for check in checks),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "boot": _boot(ready) if ready else {},
+        "checks": [asdict(check) for check in checks],
+        "ready": ready.report if ready else {},
+        "health": answers.health if answers else {},
+        "versions": answers.versions if answers else {},
+        "packages": answers.packages if answers else {},
+    }
+    path = root / "build" / "verify" / f"{found.ami_id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
+    unfinished.rename(path)
+    return path
+
+
+def _boot(ready: Ready) -> Mapping[str, float]:
+    return {"running_seconds": ready.running_seconds, "healthy_seconds": ready.seconds}
+
+
+def _not_verified(clients: Clients, found: Image, running: Machine, checks: list[Check], report: Path) -> NotVerified:
+    failed = [f"    {check.name}: expected {check.expected}, found {check.found}" for check in checks if not check.ok]
+    return NotVerified(
+        f"{found.ami_id} ({found.version}) is not verified",
+        expected=f"{len(checks)} checks to pass",
+        found="\n".join(
+            [
+                f"{len(failed)} failed",
+                *failed,
+                "the console's last lines:",
+                machine.tail(machine.console(clients, running.instance_id)),
+            ]
+        ),
+        fix=f"correct it and build again; the whole report: {report}",
+    )

@@ -1,0 +1,163 @@
+"""A root file system of somebody's own as the base image, instead of the stand-in: `rehearse --base FILE`."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcloud import guest
+from support.cache import cached_directory
+from support.digest import file_sha256
+from support.errors import BadInput
+from support.process import CommandFailed, run
+from zmanim_ami.toolchain.elf import NotElf, read_elf
+
+_SYSTEMD = "usr/lib/systemd/systemd"
+# What a machine image of Amazon Linux has and its container image lacks in part, each with the package that brings it:
+# what boots, and what the build's scripts use before they install anything. container.py installs these.
+# As pairs: a word with `passwd` and a colon looks like a secret to whoever seeks them.
+_BROUGHT_BY = (
+    (_SYSTEMD, "systemd"),
+    ("usr/lib/systemd/systemd-networkd", "systemd-networkd"),
+    ("usr/bin/udevadm", "systemd-udev"),
+    ("usr/bin/cloud-init", "cloud-init"),
+    ("usr/sbin/sshd", "openssh-server"),
+    ("usr/bin/sudo", "sudo"),
+    ("usr/bin/dnf", "dnf"),
+    ("usr/bin/rpm", "rpm"),
+    ("usr/bin/python3", "python3"),
+    ("usr/sbin/runuser", "util-linux"),
+    ("usr/sbin/useradd", "shadow-utils"),
+    ("usr/bin/passwd", "passwd"),
+    ("usr/bin/find", "findutils"),
+    ("usr/bin/tar", "tar"),
+    ("usr/bin/gzip", "gzip"),
+    ("usr/sbin/ip", "iproute"),
+    ("usr/bin/ps", "procps-ng"),
+)
+NEEDED: Mapping[str, str] = dict(_BROUGHT_BY)
+
+
+class BaseUnreadable(BadInput):
+    """The file is no tar archive that can be unpacked whole."""
+
+
+class BaseIncomplete(BadInput):
+    """The tree is not one that boots here as a machine image does."""
+
+
+class RepositoriesOutside(BadInput):
+    """The tree takes its packages from where machines can't get."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """An unpacked base: its tree (to be used read-only), the file that it came from, and that file's SHA-256."""
+
+    root: Path
+    file: Path
+    sha256: str
+
+
+def unpack(file: Path, cache: Path, certificate: Path) -> Base:
+    """Unpack a tar archive of a root file system (plain, .gz, .xz, .zst) in `cache`, or find it there.
+
+    The tree is made a guest of the cloud and trusts the authority of `certificate`, a PEM file. Raises BaseUnreadable,
+    BaseIncomplete.
+    """
+    if not file.is_file():
+        raise BaseUnreadable(f"there is no file {file}", expected="a tar archive of a root file system", found="none")
+    sha256, trusted = file_sha256(file), certificate.read_bytes()
+    inputs = [sha256, file_sha256(Path(guest.__file__)), file_sha256(Path(__file__)), trusted.hex()]
+    digest = hashlib.sha256("\0".join(inputs).encode()).hexdigest()
+    cache.mkdir(parents=True, exist_ok=True)
+    entry = cached_directory(cache, "base", digest, lambda entry: _unpack(file, entry / "root", trusted))
+    return Base(entry / "root", file, sha256)
+
+
+def check_repositories(base: Base) -> None:
+    """Raise RepositoriesOutside when an enabled repository of the tree is on the network, where machines don't get."""
+    outside = _repositories_outside(base.root)
+    if outside:
+        raise RepositoriesOutside(
+            f"{base.file} takes its packages from outside, and machines have no way out",
+            expected="repositories that are files of the tree",
+            found=", ".join(outside),
+            fix="--egress lets machines reach them",
+        )
+
+
+def _repositories_outside(root: Path) -> list[str]:
+    found = []
+    for path in sorted((root / "etc/yum.repos.d").glob("*.repo")):
+        if path.is_symlink() or not path.is_file():
+            continue  # what an absolute link means here is another file
+        parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="")
+        try:
+            parser.read_string(path.read_text(errors="replace"))
+        except configparser.Error:
+            continue  # dnf will say so, and better
+        for name in parser.sections():
+            section = parser[name]
+            where = " ".join(section.get(key, "") for key in ("baseurl", "mirrorlist", "metalink"))
+            if section.get("enabled", "1").strip() == "1" and re.search(r"\b(https?|ftp)://", where):
+                found.append(f"{name} ({where.split()[0]})")
+    return found
+
+
+def _unpack(file: Path, root: Path, certificate: bytes) -> None:
+    root.mkdir()
+    command = ["tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--same-permissions"]
+    try:
+        # GNU tar sees how it is compressed, strips a leading / and refuses members with .. in their names.
+        run([*command, "--file", str(file.resolve()), "--directory", str(root)])
+    except CommandFailed as failure:
+        raise BaseUnreadable(
+            f"{file} can't be unpacked",
+            expected="a whole tar archive: plain, gzip, xz or zstd",
+            found=failure.output.strip()[-500:],
+            fix="docker export makes one of a container's file system",
+        ) from failure
+    _check(file, root)
+    _leave_container(root)
+    guest.fit(root, certificate)
+
+
+def _leave_container(root: Path) -> None:
+    """Take out what `docker export` puts in: the mark of a container, and empty files where it had mounted its own."""
+    (root / ".dockerenv").unlink(missing_ok=True)
+    hosts = root / "etc/hosts"
+    if hosts.is_file() and not hosts.is_symlink() and not hosts.read_text().strip():
+        hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
+
+
+def _check(file: Path, root: Path) -> None:
+    missing = [f"/{name}" for name in NEEDED if not _is_there(root, name)]
+    if missing:
+        raise BaseIncomplete(
+            f"{file} can't boot as a machine image",
+            expected="what Amazon's machine images have, among it systemd, cloud-init and sshd",
+            found=f"no {', '.join(missing)}",
+            fix="./inv base-image makes a file that has all of it",
+        )
+    try:
+        machine = read_elf(root / _SYSTEMD).machine
+    except NotElf as error:
+        machine = str(error)
+    if machine != platform.machine():
+        raise BaseIncomplete(
+            f"{file} is for another machine",
+            expected=platform.machine(),
+            found=machine,
+            fix="rehearse on a host of its architecture",
+        )
+
+
+def _is_there(root: Path, name: str) -> bool:
+    # A link may be absolute, and then begins at the tree's root: that it is there is enough.
+    return (root / name).is_symlink() or (root / name).is_file()

@@ -1,0 +1,278 @@
+"""The local cloud as zmanim uses it: the stand-in as its base image, the mirror and the account seeded.
+
+This is the only room that knows both the production path and the local cloud.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zmanim_ami import toolchain
+from localcloud import control
+from localcloud import environment as cloud_environment
+from localcloud.authority import Authority, ensure_authority
+from localcloud.settings import DEFAULT_STATE, BaseImage, Cloud, CloudSettings
+from zmanim_ami.pipeline.account import requirements
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.rehearsal import identity, marks, standin
+from zmanim_ami.rehearsal.base import Base, check_repositories, unpack
+from zmanim_ami.rehearsal.standin import StandIn
+from zmanim_ami.rehearsal.versions import MIRROR_BUCKET, Difference, differences, rehearsed_versions
+from support.errors import BadInput
+from support.parallel import side_by_side
+from support.progress import say, step
+from zmanim_ami.toolchain import Tools
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import CreateBucketConfigurationTypeDef
+
+STATE = DEFAULT_STATE
+PERSONS_CLOUD = "default"
+ENVIRONMENTS = ("prod", "verify")
+VERSIONS_FILE = Path("build/rehearsal/versions.json")
+
+
+class NoCloud(BadInput):
+    """No local cloud of that name is up."""
+
+
+class WhichCloud(BadInput):
+    """Several local clouds are up and none was named."""
+
+
+class WhichInstance(BadInput):
+    """Not exactly one instance runs, and none was named."""
+
+
+class EgressWithoutBase(BadInput):
+    """A way out was asked for where everything is inside."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a cloud is started from. `versions_file` pins what is rehearsed, `differences` say how that differs.
+
+    `root` is the tree of the base image, which came from `base` where it is not the stand-in's own. `mirror` holds the
+    files that stand in for the sites that artifacts come from; None: they come from those sites, and machines have a
+    way out to them.
+    """
+
+    tools: Tools
+    root: Path
+    mirror: Path | None
+    authority: Path
+    versions_file: Path
+    differences: tuple[Difference, ...]
+    base: Base | None = None
+
+
+def prepare(root: Path, cache: Path, base: Path | None = None, *, egress: bool = False) -> Prepared:
+    """Build the tools and the stand-in for the clone at `root`, or find them in `cache`: slow once, then immediate.
+
+    With `base`, an archive of a root file system, machines start from that; of the stand-in only the mirror is used.
+    With `egress` too, nothing of it is: packages and artifacts are the genuine ones, as production pins them.
+    Raises EgressWithoutBase and the faults of toolchain.tools, standin.build, base.unpack and base.check_repositories.
+    """
+    check_egress(base, egress=egress)
+    authority = ensure_authority(cache / "authority")
+    unpacked = unpack(base, cache, authority.certificate) if base else None
+    if unpacked and not egress:
+        check_repositories(unpacked)
+    production = json.loads((root / "infrastructure/packer/versions.json").read_text())
+    mirror, rehearsed = None, production
+    if unpacked and egress:
+        tools, tree = toolchain.tools(cache), unpacked.root
+    else:
+        tools, built_in = _build(cache, authority)
+        mirror, rehearsed = built_in.mirror, rehearsed_versions(production, built_in.mirror)
+        tree = unpacked.root if unpacked else built_in.root
+    versions_file = root / VERSIONS_FILE
+    versions_file.parent.mkdir(parents=True, exist_ok=True)
+    versions_file.write_text(json.dumps(rehearsed, indent=2) + "\n")
+    told = tuple(differences(production, rehearsed))
+    return Prepared(tools, tree, mirror, cache / "authority", versions_file, told, unpacked)
+
+
+def check_egress(base: Path | None, *, egress: bool) -> None:
+    """Raise EgressWithoutBase where a way out would serve nothing."""
+    if egress and base is None:
+        raise EgressWithoutBase(
+            "the stand-in needs no way out",
+            expected="--egress with --base FILE: a genuine Amazon Linux, whose packages are outside",
+            found="--egress alone: the stand-in has its packages in itself, and a mirror for the rest. A way out would "
+            "only hide that something wants one",
+            fix="leave --egress out, or add --base FILE (./inv base-image makes one)",
+        )
+
+
+def _build(cache: Path, authority: Authority) -> tuple[Tools, StandIn]:
+    built: list[Tools] = []
+    # Side by side: compiling keeps the processors busy while the base waits for the network and the disk.
+    side_by_side([lambda: built.append(toolchain.tools(cache)), lambda: _build_tree(cache)])
+    (tools,) = built
+    return tools, standin.build(cache, authority, tools.restic_arm64)
+
+
+def _build_tree(cache: Path) -> None:
+    standin.build_tree(cache)
+
+
+def start(name: str, prepared: Prepared, state: Path, policies: Path) -> Cloud:
+    """Start the cloud `name`, or find it up, and give it what AWS and the account's owner would have there.
+
+    That is the base image, the mirror's files, and all that `account.apply` makes for prod and verify. Raises the
+    faults of control.up and of zmanim_ami.pipeline.account.requirements.
+    """
+    up = control.find(name, state)
+    if up is not None:
+        say(f"the local cloud {name} is up already")
+        return up
+    with step(f"starting the local cloud {name}"):
+        up = control.up(_settings(name, prepared, state))
+    with step("seeding its account"):
+        _seed(up, prepared.mirror, policies)
+    return up
+
+
+def _seed(cloud: Cloud, mirror: Path | None, policies: Path) -> None:
+    with _pointed_at(cloud) as clients:
+        if mirror:
+            _upload(clients, mirror)
+        for each in ENVIRONMENTS:
+            requirements.apply(clients, requirements.plan(clients, each, policies=policies, workflows=identity.WORKFLOWS))
+
+
+def _upload(clients: Clients, mirror: Path) -> None:
+    where: CreateBucketConfigurationTypeDef = {"LocationConstraint": "eu-west-1"}
+    clients.s3.create_bucket(Bucket=MIRROR_BUCKET, CreateBucketConfiguration=where)
+    for file in sorted(mirror.iterdir()):
+        # As open as the sites that it stands for: curl asks without credentials.
+        clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name, ExtraArgs={"ACL": "public-read"})
+
+
+def stop(name: str, state: Path) -> None:
+    """Take the cloud `name` down, with all that is in it."""
+    control.down(name, state)
+
+
+def down(name: str, state: Path) -> None:
+    """Take one cloud down, or, with an empty `name`, every cloud and process that no living process owns."""
+    if name:
+        stop(name, state)
+        return
+    for found in names(state):
+        mark = marks.mark_of(found)
+        if mark is not None and mark.is_alive():
+            say(f"{found} belongs to a process that is running: left alone (--name {found} takes it down)")
+            continue
+        if (state / found).exists():
+            say(f"taking the local cloud {found} down")
+        stop(found, state)
+    left = marks.stop_leftovers()
+    if left:
+        say(f"ended {len(left)} processes of a killed rehearsal")
+
+
+def names(state: Path) -> list[str]:
+    """Return the names of all clouds that are up or have left something, the person's own among them."""
+    found = {entry.name for entry in state.iterdir() if entry.is_dir()} if state.is_dir() else set()
+    return sorted(found | {PERSONS_CLOUD})
+
+
+def running(name: str, state: Path) -> Cloud:
+    """Return the cloud `name`; with an empty name the person's own, else the only one. Raises NoCloud, WhichCloud."""
+    wanted = [name] if name else names(state)
+    up = [cloud for cloud in (control.find(each, state) for each in wanted) if cloud is not None]
+    if not name and any(cloud.name == PERSONS_CLOUD for cloud in up):
+        up = [cloud for cloud in up if cloud.name == PERSONS_CLOUD]
+    if not up:
+        raise NoCloud(
+            f"the local cloud {name} is not up" if name else "no local cloud is up",
+            expected="a running cloud",
+            found=", ".join(each for each in names(state) if control.find(each, state)) or "none",
+            fix="./inv cloud.up",
+        )
+    if len(up) > 1:
+        raise WhichCloud(
+            "several local clouds are up",
+            expected="the name of one",
+            found=", ".join(cloud.name for cloud in up),
+            fix=f"--name {up[0].name}",
+        )
+    return up[0]
+
+
+def instance_id(cloud: Cloud, asked: str) -> str:
+    """Return the instance that was asked for, or else the only one that runs. Raises WhichInstance."""
+    if asked:
+        return asked
+    candidates = [machine for machine in control.machines(cloud) if machine.state == "running"]
+    if len(candidates) != 1:
+        raise WhichInstance(
+            f"{len(candidates)} instances run in {cloud.name}",
+            expected="one, or --instance i-…",
+            found=", ".join(machine.instance_id for machine in candidates) or "none",
+            fix="./inv cloud.ps lists them",
+        )
+    return candidates[0].instance_id
+
+
+def environment(cloud: Cloud, versions_file: Path, base: Mapping[str, str]) -> dict[str, str]:
+    """Return `base` with exactly the changes that `cloud.env` prints."""
+    return {**cloud_environment.environment(cloud, base), "ZMANIM_VERSIONS_FILE": str(versions_file)}
+
+
+def exports(name: str, state: Path, root: Path) -> str:
+    """Return shell text for `eval` that points AWS clients and the production tasks at a cloud.
+
+    With none up it points them at nothing and ends in `false`. Raises WhichCloud.
+    """
+    try:
+        cloud = running(name, state)
+    except NoCloud as fault:
+        say(str(fault))
+        return cloud_environment.exports(None)
+    versions_file = shlex.quote(str(root / VERSIONS_FILE))
+    return f"{cloud_environment.exports(cloud)}export ZMANIM_VERSIONS_FILE={versions_file}\n"
+
+
+def published_parameters(cloud: Cloud) -> tuple[dict[str, str], dict[str, int]]:
+    """Read back what stands in SSM for production: values and versions by parameter name."""
+    with _pointed_at(cloud) as clients:
+        found = clients.ssm.get_parameters(Names=["/zmanim/prod/ami-id", "/zmanim/prod/ami-version"])["Parameters"]
+    return (
+        {parameter["Name"]: parameter["Value"] for parameter in found},
+        {parameter["Name"]: parameter["Version"] for parameter in found},
+    )
+
+
+@contextmanager
+def _pointed_at(cloud: Cloud) -> Iterator[Clients]:
+    """Point this process at the cloud for a while, as `cloud.env` would, and yield production's own clients."""
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(cloud_environment.environment(cloud, before))
+        yield aws.connect(cloud.region)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _settings(name: str, prepared: Prepared, state: Path) -> CloudSettings:
+    base = json.loads(prepared.versions_file.read_text())["base"]
+    image = BaseImage(
+        name=f"al2023-ami-{base['release']}.0-kernel-{base['kernel']}-arm64",
+        root=prepared.root,
+        description=prepared.base.file.name if prepared.base else "Stand-in for Amazon Linux 2023",
+    )
+    outward = prepared.mirror is None
+    return CloudSettings(images=(image,), authority=prepared.authority, name=name, state=state, egress=outward)

@@ -1,0 +1,60 @@
+"""Taking a release's roles as its workflow does on GitHub: by a token that says which repository and environment asks.
+
+The token's signature is nobody's: the local cloud does not check it, AWS does. All that the role's trust policy asks of
+the claims is decided as on AWS.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Mapping
+
+import boto3
+
+from localcloud.settings import ACCOUNT, Cloud
+from zmanim_ami.pipeline.account import workflow_roles
+from zmanim_ami.pipeline.account.workflow_roles import Workflows
+
+# A repository of that name is nobody's: it is only compared with itself.
+WORKFLOWS = Workflows("repo:rehearsal/zmanim:environment:{environment}", "/zmanim/prod")
+_SECONDS = 3600
+
+
+def token(step: str, ref: str, **others: str) -> str:
+    """Return the token of a job in the environment of `step` that runs for the branch or tag `ref`.
+
+    `others` are claims that take the place of those that GitHub would make.
+    """
+    claims = {
+        "iss": f"https://{workflow_roles.HOST}",
+        "aud": workflow_roles.AUDIENCE,
+        "sub": workflow_roles.subject(WORKFLOWS, step),
+        "ref": ref,
+        "exp": int(time.time()) + _SECONDS,
+        **others,
+    }
+    parts = [{"alg": "none", "typ": "JWT"}, claims]
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
+    return ".".join([*encoded, ""])
+
+
+def environment_of(step: str, cloud: Cloud, base: Mapping[str, str], ref: str) -> dict[str, str]:
+    """Return `base` with the credentials of the role of `step` in the place of whatever it had.
+
+    Raises botocore's ClientError when the role's trust policy does not let it.
+    """
+    sts = boto3.client("sts", region_name=cloud.region, endpoint_url=cloud.endpoint)
+    taken = sts.assume_role_with_web_identity(
+        RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{workflow_roles.name(step)}",
+        RoleSessionName=step,
+        WebIdentityToken=token(step, ref),
+        DurationSeconds=_SECONDS,
+    )["Credentials"]
+    return {
+        **base,
+        "AWS_ACCESS_KEY_ID": taken["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": taken["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": taken["SessionToken"],
+    }

@@ -1,0 +1,168 @@
+"""From a clone to a published, booted image: the production tasks, one after the other, against a cloud of our own.
+
+The tasks run as a person would start them: `invoke TASK …` in the clone's root, as subprocesses, with the environment
+that `cloud.env` prints. What they print as JSON is all that is taken over from them; what stands in SSM is read back
+from the cloud itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from localcloud.egress import passages
+from localcloud.settings import Cloud
+from zmanim_ami.pipeline.ami import provenance
+from zmanim_ami.rehearsal import cloud as clouds
+from zmanim_ami.rehearsal import host, identity, marks, report
+from zmanim_ami.rehearsal.cloud import Prepared
+from zmanim_ami.rehearsal.fetched import by_name
+from zmanim_ami.rehearsal.report import Result, Step
+from support.errors import Fault
+from support.process import run
+from support.progress import say, step
+
+RESULT = Path("build/rehearsal/result.json")
+POLICIES = Path("infrastructure/iam")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for. `root` is the clone; with `keep` the cloud is left running at the end.
+
+    `base` is an archive of the root file system that machines start from; None: the stand-in. With `egress`, those
+    machines reach the internet by name, and what the image is made of comes from there.
+    """
+
+    version: str
+    root: Path
+    cache: Path
+    state: Path
+    keep: bool
+    install: bool
+    confirm: bool
+    base: Path | None = None
+    egress: bool = False
+
+
+class StepFailed(Fault):
+    """A production task failed; its own words stand above, on stderr."""
+
+    def __init__(self, task: str, returncode: int, fix: str) -> None:
+        super().__init__(
+            f"the rehearsal stopped at {task}",
+            expected=f"{task} ends with exit code 0",
+            found=f"exit code {returncode}; its message is above",
+            fix=fix,
+        )
+
+
+class Rehearsal:
+    """One run: its result so far, written to result.json after every step."""
+
+    def __init__(self, options: Options) -> None:
+        self.result = Result(version=options.version)
+        self._path = options.root / RESULT
+        self.save()
+
+    def save(self, **changes: Any) -> None:
+        """Take `changes` (fields of Result) over and write the file."""
+        self.result = replace(self.result, **changes)
+        report.write(self.result, self._path)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a step and write it down, whether it succeeds or fails."""
+        start = time.monotonic()
+        ok = False
+        try:
+            with step(name):
+                yield
+            ok = True
+        finally:
+            self.result = self.result.with_step(Step(name, time.monotonic() - start, ok))
+            self.save()
+
+
+def rehearse(options: Options) -> Result:
+    """Do it all, and return what `build/rehearsal/result.json` says.
+
+    Raises a Fault when a step fails; the file then holds what was done until there, and the error.
+    """
+    clouds.check_egress(options.base, egress=options.egress)
+    name = marks.own_mark().name()
+    os.environ[marks.VARIABLE] = name
+    rehearsal = Rehearsal(options)
+    try:
+        _rehearse(rehearsal, options, name)
+    except BaseException as error:
+        rehearsal.save(ok=False, error=str(error) or type(error).__name__)
+        raise
+    rehearsal.save(ok=True)
+    return rehearsal.result
+
+
+def _rehearse(rehearsal: Rehearsal, options: Options, name: str) -> None:
+    with rehearsal.step("host"):
+        host.require(options.state, install=options.install, confirm=options.confirm)
+    rehearsal.save(sources=provenance.sources(options.root))
+    with rehearsal.step("prepare"):
+        prepared = clouds.prepare(options.root, options.cache, options.base, egress=options.egress)
+    base = {"file": prepared.base.file.name, "sha256": prepared.base.sha256} if prepared.base else None
+    rehearsal.save(differences=tuple(prepared.differences), base=base)
+    try:
+        with rehearsal.step("cloud.up"):
+            cloud = clouds.start(name, prepared, options.state, options.root / POLICIES)
+        try:
+            _release(rehearsal, options, prepared, cloud)
+        finally:
+            # Also, and most of all, when it failed: that a name was refused may be why.
+            if options.egress:
+                rehearsal.save(fetched=by_name(passages(cloud.directory)))
+    finally:
+        if not options.keep:
+            with rehearsal.step("cloud.down"):
+                clouds.stop(name, options.state)
+    if options.keep:
+        say(f'left running, as asked:\n  eval "$(./inv cloud.env --name {name})"')
+        say(f"  ./inv cloud.ps --name {name}\n  ./inv cloud.down --name {name}")
+
+
+def _release(rehearsal: Rehearsal, options: Options, prepared: Prepared, cloud: Cloud) -> None:
+    environment = clouds.environment(cloud, prepared.versions_file, os.environ)
+
+    def task(step: str, name: str, *arguments: str) -> dict[str, Any]:
+        with rehearsal.step(name):
+            # Each under the role that its job has on GitHub, which may do that step and no other.
+            role = identity.environment_of(step, cloud, environment, f"refs/tags/{options.version}-ami")
+            return run_task(options.root, role, name, *arguments)
+
+    version = ("--version", options.version)
+    built = task("build", "build-ami", *version)
+    rehearsal.save(ami_id=built["ami_id"], source_ami=built["source_ami"], tree_digest=built["tree_digest"])
+    verified = task("verify", "verify-ami", *version)
+    rehearsal.save(health=verified["health"], boot=verified["boot"])
+    task("publish", "publish-ssm", *version)
+    published, versions = clouds.published_parameters(cloud)
+    rehearsal.save(published=published, parameter_versions=versions)
+
+
+def run_task(root: Path, environment: Mapping[str, str], name: str, *arguments: str) -> dict[str, Any]:
+    """Run a task in the clone at `root`, as a person would, and return its JSON. Raises StepFailed."""
+    command = [sys.executable, "-m", "invoke", name, *arguments, "--json"]
+    completed = run(command, cwd=root, env=environment, check=False, pass_stderr=True)
+    if completed.returncode != 0:
+        again = (
+            f"mend it and run ./inv rehearse again, or look around with: ./inv rehearse {' '.join(arguments)} --keep"
+        )
+        raise StepFailed(name, completed.returncode, again)
+    result = json.loads(completed.stdout)
+    assert isinstance(result, dict)
+    return result

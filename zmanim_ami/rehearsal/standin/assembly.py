@@ -1,0 +1,172 @@
+"""The stand-in from nothing to a tree and a mirror, in two cached stages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from localcloud import guest
+from zmanim_ami.rehearsal.standin import debian, mirror, rpms
+from zmanim_ami.rehearsal.standin.closure import closure, parse
+from zmanim_ami.rehearsal.standin.inside import inside_script
+from zmanim_ami.rehearsal.standin.packages import INSTALLED, MIRRORED, PAYLOAD, Catalogue, load, required_by
+from zmanim_ami.rehearsal.standin.templates import copy_rendered
+from support.cache import cached_directory
+from support.digest import file_sha256, files_below, tree_sha256
+from support.process import run
+from support.progress import say, step
+
+_HERE = Path(__file__).parent
+_PRODUCTION = _HERE.parents[1] / "infrastructure/packer/versions.json"
+# Inside the tree: its repositories, each below the release that it belongs to.
+REPOSITORIES = "/usr/share/al2023-repositories"
+_SIGNER = "/etc/pki/rpm-gpg/RPM-GPG-KEY-amazon-linux-2023"
+
+
+class HasCertificate(Protocol):
+    """A certificate authority, of which only the certificate is needed here."""
+
+    @property
+    def certificate(self) -> Path:
+        """The certificate's PEM file."""
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A finished stand-in: its tree (`root`, to be used read-only), its mirror's files, a digest of its inputs."""
+
+    root: Path
+    mirror: Path
+    digest: str
+
+
+def build_tree(cache: Path) -> Path:
+    """Build what takes long, the tree and the mirror's sources, in `cache`, or find it there; return its directory.
+
+    Raises BaseNotMade, NotDownloaded, NotPackaged, SourceMissing, TooLittleDisk, HostLacks.
+    """
+    release = json.loads(_PRODUCTION.read_text())["base"]["release"]
+    cache.mkdir(parents=True, exist_ok=True)
+    return cached_directory(
+        cache, "standin-tree", _tree_digest(release), lambda entry: _build_tree(entry, cache / "debian", release)
+    )
+
+
+def build(cache: Path, authority: HasCertificate, restic_arm64: Path) -> StandIn:
+    """Build the stand-in in `cache`, or find it there: `build_tree`'s tree, made a guest of the cloud.
+
+    It trusts `authority`; its mirror has `restic_arm64`, restic's linux/arm64 program, too. Raises what `build_tree`
+    raises, and NotRestic.
+    """
+    tree = build_tree(cache)
+    certificate = authority.certificate.read_bytes()
+    digest = _digest(tree.name, file_sha256(Path(guest.__file__)), certificate.hex(), file_sha256(restic_arm64))
+    entry = cached_directory(cache, "standin", digest, lambda entry: _finish(entry, tree, certificate, restic_arm64))
+    return StandIn(entry / "root", entry / "mirror", digest)
+
+
+def _tree_digest(release: str) -> str:
+    own_files = tree_sha256(_HERE, files_below(_HERE))
+    return _digest(own_files, release, platform.machine(), os.environ.get(debian.MIRROR_VARIABLE, ""))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _finish(entry: Path, tree: Path, certificate: bytes, restic_arm64: Path) -> None:
+    # A copy: the tree takes minutes to make and does not depend on whom it trusts.
+    run(["cp", "--archive", "--reflink=auto", str(tree / "root"), str(entry / "root")])
+    guest.fit(entry / "root", certificate)
+    shutil.copytree(tree / "mirror", entry / "mirror")
+    mirror.add_restic(entry / "mirror", restic_arm64)
+
+
+def _build_tree(entry: Path, downloads: Path, release: str) -> None:
+    root, work = entry / "root", entry / "work"
+    debian.check_disk(entry)
+    work.mkdir()
+    with step("the stand-in's first tree, from Debian"):
+        debian.make_tree(root, downloads / "tree", _progress())
+    catalogue = load(_triplet(root))
+    with step("packages for its repositories"):
+        specs = _specs(root, downloads / "packages", catalogue, release)
+    with step("sources for its mirror"):
+        debian.fetch_sources(root, work / "sources", mirror.SOURCES)
+        compiled = debian.download_packages(root, downloads / "packages", list(mirror.COMPILED_PACKAGES.values()))
+        by_source = {source: compiled[package] for source, package in mirror.COMPILED_PACKAGES.items()}
+        mirror.collect(work / "sources", by_source, entry / "mirror")
+    with step("dressing it as Amazon Linux"):
+        values = {"release": release, "debian": debian.RELEASE, "repositories": REPOSITORIES, "signer": _SIGNER}
+        copy_rendered(_HERE / "rootfs", root, **values)
+        copy_rendered(PAYLOAD, work / rpms.OWN_FILES, **values)
+        inside_script(root, "dress.sh")
+    with step(f"{len(specs)} RPMs and their repositories"):
+        rpms.build(root, work, downloads / "packages", specs)
+        signer = rpms.make_repositories(root, work, downloads / "packages", catalogue.repositories())
+        _place(signer, root / _SIGNER.lstrip("/"))
+        mirror.add_packages(entry / "mirror", work / MIRRORED)
+    with step("installing what a machine image has"):
+        _install(root, work, catalogue, release)
+    shutil.rmtree(work)
+
+
+def _specs(root: Path, downloads: Path, catalogue: Catalogue, release: str) -> dict[str, str]:
+    present = debian.installed_packages(root)
+    wanted = {p.key: [source.package for source in p.sources] for p in catalogue.packages}
+    graph = parse(debian.dependency_graph(root, sorted({name for names in wanted.values() for name in names})))
+    whole = {key: closure(graph, packages, present.keys(), catalogue.left_out) for key, packages in wanted.items()}
+    carried = {
+        package.key: _without_what_others_bring(whole, package.key, wanted, required_by(package, catalogue.packages))
+        for package in catalogue.packages
+    }
+    names = sorted({name for closure_names in carried.values() for name in closure_names})
+    files = debian.download_packages(root, downloads, names)
+    versions = {name: rpms.upstream_version(present[source]) for name, source in catalogue.carried.items()}
+    libraries = rpms.provided_libraries(root)
+    return {
+        **rpms.plan(catalogue, carried, files, present),
+        f"{INSTALLED}/system-release": rpms.render_carried(release, debian.RELEASE, versions, libraries),
+    }
+
+
+def _without_what_others_bring(
+    whole: Mapping[str, Sequence[str]], key: str, wanted: Mapping[str, Sequence[str]], required: set[str]
+) -> list[str]:
+    # What a package names itself it always carries: two may share one Debian package by their patterns.
+    brought = {each for other in required for each in whole[other]}
+    return [each for each in whole[key] if each in wanted[key] or each not in brought]
+
+
+def _place(file: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, target)
+
+
+def _install(root: Path, work: Path, catalogue: Catalogue, release: str) -> None:
+    for repository in catalogue.repositories():
+        target = root / REPOSITORIES.lstrip("/") / release / repository
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(work / repository, target)
+    inside_script(root, "install.sh", binds={work: "/run/work"})
+    inside_script(root, "undress.sh", *(path for package in catalogue.packages for path in package.moved))
+
+
+def _triplet(root: Path) -> str:
+    return next((root / "usr/lib").glob("*-linux-gnu")).name
+
+
+def _progress() -> Callable[[str], None]:
+    def show(line: str) -> None:
+        # Of mmdebstrap's own lines; those of apt and dpkg would be hundreds.
+        if line.startswith(("I: installing", "I: downloading", "I: extracting")):
+            say(f"  {line[3:]}")
+
+    return show

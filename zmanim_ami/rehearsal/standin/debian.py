@@ -1,0 +1,170 @@
+"""What comes from Debian: the first tree, the packages that the RPMs carry, and the sources in the mirror.
+
+apt does every download, inside the tree, from the sources that mmdebstrap wrote there, with its signature checks on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from zmanim_ami.rehearsal.standin.inside import contained, inside, inside_script
+from support.errors import Fault, HostLacks
+from support.process import CommandFailed, run
+
+SUITE = "trixie"
+RELEASE = "13"
+# The last Debian whose Redis is of the 7 line.
+OLDER_SUITE = "bookworm"
+# A mirror of Debian to use instead of mmdebstrap's own choice.
+MIRROR_VARIABLE = "DEBIAN_MIRROR"
+
+# A tree with its repositories takes 1.6 GB while it is built; Debian's packages 300 MB.
+NEEDED_BYTES = 3 << 30
+
+INCLUDED = (
+    "awscli", "ca-certificates", "chrony", "cloud-init", "cpio", "createrepo-c", "curl", "dbus", "dnf", "file", "gnupg",
+    "hostname", "iproute2", "iputils-ping", "kmod", "less", "locales", "mawk", "openssh-server", "procps", "python3",
+    "rpm", "rsync", "sudo", "systemd", "systemd-resolved", "systemd-sysv", "tzdata", "udev", "xfsprogs", "xz-utils",
+)  # fmt: skip
+
+_DPKG_OPTIONS = (
+    # A tree that is being built when the power fails is built again: nothing needs to reach the disk now.
+    "force-unsafe-io",
+    "path-exclude=/usr/share/doc/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/lintian/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/man/*",
+)
+
+
+class BaseNotMade(Fault):
+    """mmdebstrap could not make the first tree."""
+
+
+class TooLittleDisk(HostLacks):
+    """The cache's file system has too little room for the stand-in."""
+
+
+class NotDownloaded(Fault):
+    """apt could not download packages or sources."""
+
+
+class SuiteUnknown(Fault):
+    """The tree's package sources name no suite that another one could be derived from."""
+
+
+def check_disk(directory: Path) -> None:
+    """Raise TooLittleDisk unless `directory`'s file system has room for a build."""
+    free = shutil.disk_usage(directory).free
+    if free < NEEDED_BYTES:
+        raise TooLittleDisk(
+            "too little disk space to build the stand-in",
+            expected=f"{NEEDED_BYTES / 1e9:.1f} GB free in {directory}",
+            found=f"{free / 1e9:.1f} GB free",
+            fix="free some, or point XDG_CACHE_HOME at a roomier file system",
+        )
+
+
+def make_tree(root: Path, downloads: Path, on_line: Callable[[str], None]) -> None:
+    """Make the first tree with mmdebstrap in `root`, keeping the .deb files in `downloads` for the next time.
+
+    apt's lists stay in the tree, for `download_packages` and `fetch_sources`. Each line of output goes to `on_line`.
+    Raises BaseNotMade with mmdebstrap's last words.
+    """
+    (downloads / "partial").mkdir(parents=True, exist_ok=True)
+    hook = f'mkdir -p "$1/var/cache/apt/archives" && mount --bind "{downloads.resolve()}" "$1/var/cache/apt/archives"'
+    command = [
+        "mmdebstrap", "--mode=root", "--variant=apt", "--format=directory",
+        # The cache is mounted over apt's archives, which are therefore neither empty nor to be emptied.
+        "--skip=download/empty,essential/unlink,cleanup/apt",
+        f"--setup-hook={hook}",
+        '--customize-hook=umount "$1/var/cache/apt/archives"',
+        '--aptopt=Acquire::Languages "none"',
+        '--aptopt=APT::Install-Recommends "false"',
+        *(f"--dpkgopt={option}" for option in _DPKG_OPTIONS),
+        f"--include={','.join(INCLUDED)}",
+        SUITE,
+        str(root.resolve()),
+    ]  # fmt: skip
+    if mirror := os.environ.get(MIRROR_VARIABLE):
+        command.append(mirror)
+    try:
+        run(contained(command), on_line=on_line)
+    except CommandFailed as failure:
+        raise BaseNotMade(
+            "mmdebstrap could not make the stand-in's first tree",
+            expected=f"a tree of Debian {RELEASE} ({SUITE})",
+            found=_last_words(failure),
+            fix=f"check the network; {MIRROR_VARIABLE} names another mirror of Debian",
+        ) from failure
+
+
+def installed_packages(root: Path) -> dict[str, str]:
+    """Return the version of each Debian package that is installed in `root`."""
+    output = inside(root, ["dpkg-query", "--show", "--showformat=${Package} ${Version}\n"]).stdout
+    return dict(line.split(" ", 1) for line in output.splitlines())
+
+
+def dependency_graph(root: Path, packages: Sequence[str]) -> str:
+    """Return what apt-cache says about the dependencies of `packages`, theirs, and so on (closure.parse reads it)."""
+    return inside(root, ["apt-cache", "depends", "--important", "--recurse", *packages]).stdout
+
+
+def download_packages(root: Path, downloads: Path, packages: Sequence[str]) -> dict[str, Path]:
+    """Download Debian packages to `downloads`, unless they are there, and return each one's file.
+
+    Raises NotDownloaded with apt's last words.
+    """
+    downloads.mkdir(parents=True, exist_ok=True)
+    try:
+        output = inside_script(root, "download.sh", *packages, binds={downloads: "/run/downloads"}).stdout
+    except CommandFailed as failure:
+        raise _not_downloaded("packages", failure) from failure
+    names = [line.split()[1] for line in output.splitlines() if line.startswith("'")]
+    return {name.split("_")[0]: downloads / name for name in names}
+
+
+def derived_sources(sources: str) -> str:
+    """Return apt sources of source packages, for this suite and the older one, from a tree's own one-line sources.
+
+    Raises SuiteUnknown when no line names the suite.
+    """
+    lines = [line.split() for line in sources.splitlines()]
+    own = [f"deb-src {' '.join(line[1:])}" for line in lines if line and line[0] == "deb"]
+    if not any(SUITE in line for line in own):
+        raise SuiteUnknown(
+            "can't derive where Debian's source packages are",
+            expected=f"lines for {SUITE} in the tree's /etc/apt/sources.list",
+            found=sources.strip() or "nothing",
+        )
+    return "\n".join([*own, *(line.replace(SUITE, OLDER_SUITE) for line in own)]) + "\n"
+
+
+def fetch_sources(root: Path, destination: Path, packages: Sequence[str]) -> None:
+    """Download the upstream archives of Debian source packages (`name` or `name/suite`) to `destination`.
+
+    One that can't be had is left out: mirror.collect decides what may be missing. Raises NotDownloaded with apt's last
+    words when not even the lists can be had.
+    """
+    destination.mkdir(parents=True, exist_ok=True)
+    sources = derived_sources((root / "etc/apt/sources.list").read_text())
+    try:
+        inside_script(root, "fetch-sources.sh", *packages, binds={destination: "/run/sources"}, input=sources)
+    except CommandFailed as failure:
+        raise _not_downloaded("source packages", failure) from failure
+
+
+def _not_downloaded(what: str, failure: CommandFailed) -> NotDownloaded:
+    return NotDownloaded(
+        f"could not download Debian's {what} for the stand-in",
+        found=_last_words(failure),
+        fix="check the network and try again; what was downloaded is kept",
+    )
+
+
+def _last_words(failure: CommandFailed) -> str:
+    return "\n".join(failure.output.strip().splitlines()[-12:]) or f"exit code {failure.returncode}"

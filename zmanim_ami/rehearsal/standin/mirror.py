@@ -1,0 +1,94 @@
+"""The mirror: the source archives and programs that the image is built from, as files to upload."""
+
+from __future__ import annotations
+
+import bz2
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from zmanim_ami.rehearsal.standin.debian import OLDER_SUITE
+from zmanim_ami.rehearsal.versions import COMPILED
+from support.errors import Fault
+from support.process import run
+from support.progress import say
+
+# Debian's source packages whose upstream archives are mirrored, and the artifacts' names in the versions file.
+SOURCES = (f"redis/{OLDER_SUITE}", "pgvector", "pg-cron")
+_ARTIFACTS = {"redis": "redis", "pgvector": "pgvector", "pg-cron": "pg_cron"}
+# Not every mirror of Debian has every source. Of pg_cron, compiled files do as well: Debian's package of it.
+COMPILED_PACKAGES = {"pg-cron": "postgresql-17-cron"}
+# Packages that are downloaded as files: their names, and the artifacts' in the versions file.
+_PACKAGES = {"pgdg-redhat-repo": "pgdg_repo"}
+# Go writes the versions of a program's modules into it as text.
+_MAKEFILE = Path(__file__).with_name("compiled.mk")
+_RESTIC_VERSION = re.compile(rb"\tgithub\.com/restic/restic\tv([0-9][0-9A-Za-z.-]*)")
+
+
+class SourceMissing(Fault):
+    """A source package brought no upstream archive of a known form."""
+
+
+class NotRestic(Fault):
+    """A file that should be restic's program is not."""
+
+
+def collect(sources: Path, compiled: Mapping[str, Path], mirror: Path) -> None:
+    """Move the upstream archives among `sources` to `mirror`, named NAME-VERSION.tar.gz.
+
+    Where one is missing, an archive that installs alike is made of the `compiled` Debian package of that name, if any.
+    Raises SourceMissing.
+    """
+    mirror.mkdir(parents=True, exist_ok=True)
+    for package, artifact in _ARTIFACTS.items():
+        found = sorted(sources.glob(f"{package}_*.orig.tar.gz"))
+        if found:
+            version = found[0].name.removeprefix(f"{package}_").removesuffix(".orig.tar.gz")
+            shutil.move(found[0], mirror / f"{artifact}-{version}.tar.gz")
+        elif package in compiled:
+            say(f"  Debian's mirror has no source of {package}: the rehearsal takes it compiled")
+            _pack_compiled(compiled[package], artifact, mirror)
+        else:
+            raise SourceMissing(
+                f"Debian's source of {package} could not be had",
+                expected=f"a file {package}_VERSION.orig.tar.gz",
+                found=", ".join(sorted(path.name for path in sources.iterdir())) or "nothing",
+                fix="try again, or name another mirror of Debian",
+            )
+
+
+def _pack_compiled(deb: Path, artifact: str, mirror: Path) -> None:
+    version = deb.name.split("_")[1].split("-")[0]
+    with TemporaryDirectory() as scratch:
+        tree = Path(scratch) / f"{artifact}-{version}"
+        tree.mkdir()
+        run(["dpkg-deb", "--extract", str(deb), str(tree / "compiled")])
+        shutil.copyfile(_MAKEFILE, tree / "Makefile")
+        (tree / "compiled/usr/share/doc" / deb.name.split("_")[0] / "copyright").rename(tree / "LICENSE")
+        packed = mirror / f"{tree.name}{COMPILED}.tar.gz"
+        run(["tar", "--create", "--gzip", "--file", str(packed), "--directory", scratch, tree.name])
+
+
+def add_packages(mirror: Path, rpms: Path) -> None:
+    """Move the RPMs in `rpms` into `mirror`, named as the versions file looks for them."""
+    for package, artifact in _PACKAGES.items():
+        (rpm,) = rpms.glob(f"{package}-[0-9]*.rpm")
+        version = rpm.name.removeprefix(f"{package}-").split("-")[0]
+        shutil.move(rpm, mirror / f"{artifact}-{version}.noarch.rpm")
+
+
+def add_restic(mirror: Path, program: Path) -> Path:
+    """Put restic's linux/arm64 `program` into `mirror`, packed and named as its releases are. Raises NotRestic."""
+    content = program.read_bytes()
+    version = _RESTIC_VERSION.search(content)
+    if not version:
+        raise NotRestic(
+            f"{program} is not restic",
+            expected="a Go program that says github.com/restic/restic and its version",
+            found=f"{len(content)} bytes that don't",
+        )
+    packed = mirror / f"restic_{version[1].decode()}_linux_arm64.bz2"
+    packed.write_bytes(bz2.compress(content, compresslevel=1))
+    return packed

@@ -1,0 +1,137 @@
+"""Making the thin RPMs and the repositories that offer them, with the tree's own rpmbuild and createrepo_c."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zmanim_ami.rehearsal.standin.inside import inside, inside_script
+from zmanim_ami.rehearsal.standin.packages import Catalogue, Package, Source
+from zmanim_ami.rehearsal.standin.templates import render
+from support.errors import Fault
+from support.process import CommandFailed
+
+_HERE = Path(__file__).parent
+# Where the work directories are seen inside the tree.
+_WORK = "/run/work"
+# Below the work directory: the packages' own files, rendered.
+OWN_FILES = "payload"
+_DOWNLOADS = "/run/downloads"
+_SCRIPTS = "/run/scripts"
+
+
+class NotPackaged(Fault):
+    """rpmbuild or createrepo_c failed."""
+
+
+@dataclass(frozen=True)
+class Deb:
+    """A Debian package's file as its RPM's spec needs it: `path` inside the tree, and which of its files."""
+
+    name: str
+    path: str
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+def upstream_version(debian_version: str) -> str:
+    """Return the part of a Debian version that rpm takes: 17.12 of 17.12-0+deb13u1, 3.5.2 of 3.5.2+dfsg-1."""
+    without_epoch = debian_version.replace("%3a", ":").rsplit(":", 1)[-1]
+    match = re.match(r"[0-9][0-9A-Za-z.]*", without_epoch)
+    return match.group().rstrip(".") if match else "0"
+
+
+def render_package(
+    package: Package, version: str, debs: Sequence[Deb], without: tuple[str, ...] = (), payload: str = ""
+) -> str:
+    """Return the spec of a thin RPM of `debs`, without files of those patterns.
+
+    `payload` is its directory of own files inside the tree, if it has any.
+    """
+    template = (_HERE / "thin.spec.j2").read_text()
+    return render(template, package=package, version=version, debs=debs, without=without, payload=payload)
+
+
+def render_carried(release: str, debian: str, carried: Mapping[str, str], libraries: Sequence[str]) -> str:
+    """Return the spec of system-release and of each package (name: version) that the tree carries."""
+    template = (_HERE / "carried.spec.j2").read_text()
+    return render(template, release=release, debian=debian, carried=carried, libraries=libraries)
+
+
+def provided_libraries(root: Path) -> list[str]:
+    """Return what rpm calls the shared libraries of `root`, as libssl.so.3()(64bit), for RPMs that ask for them."""
+    return inside_script(root, "libraries.sh").stdout.split()
+
+
+def build(root: Path, work: Path, downloads: Path, specs: Mapping[str, str]) -> None:
+    """Build `specs` ("REPOSITORY/NAME": text) inside `root`; the RPMs appear in `work`/REPOSITORY.
+
+    As many at once as there are processors, in the given order: put the large ones first. Raises NotPackaged.
+    """
+    for name, text in specs.items():
+        path = work / "specs" / f"{name}.spec"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (work / "build").mkdir(parents=True, exist_ok=True)
+    lanes = [f"--max-procs={os.cpu_count() or 1}", "--max-args=1"]
+    command = ["xargs", *lanes, "/bin/sh", f"{_SCRIPTS}/build-rpm.sh"]
+    _packaging(root, work, downloads, command, input="\n".join(specs) + "\n")
+
+
+def make_repositories(root: Path, work: Path, downloads: Path, repositories: Sequence[str]) -> Path:
+    """Make repositories of the RPMs in `work`/`repositories`, signed by a key of their own; return its public file.
+
+    The private half is gone when this returns, so nobody else's package can ever pass. Raises NotPackaged.
+    """
+    _packaging(root, work, downloads, ["/bin/sh", f"{_SCRIPTS}/make-repositories.sh", *repositories])
+    return work / "signer.asc"
+
+
+def _packaging(root: Path, work: Path, downloads: Path, command: Sequence[str], input: str | None = None) -> None:
+    binds = {work: _WORK, downloads: _DOWNLOADS, _HERE / "scripts": _SCRIPTS}
+    try:
+        inside(root, command, binds=binds, input=input)
+    except CommandFailed as failure:
+        raise NotPackaged(
+            "could not make the stand-in's packages",
+            found="\n".join(failure.output.strip().splitlines()[-25:]),
+            fix="this is a fault of packages.toml.j2 or of its specs: say which package it names",
+        ) from failure
+
+
+def plan(
+    catalogue: Catalogue, closures: Mapping[str, Sequence[str]], files: Mapping[str, Path], versions: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the specs ("REPOSITORY/NAME": text) of all packages, the one with most to unpack first.
+
+    `closures` has the Debian packages that each package (by its key) carries, `files` their files, `versions` those
+    that the tree has installed.
+    """
+    sizes: dict[str, int] = {}
+    specs: dict[str, str] = {}
+    for package in catalogue.packages:
+        sources = {source.package: source for source in package.sources}
+        debs = [
+            Deb(name, f"{_DOWNLOADS}/{files[name].name}", *_patterns(sources.get(name)))
+            for name in closures.get(package.key, ())
+        ]
+        key = package.key
+        payload = f"{_WORK}/{OWN_FILES}/{package.payload.name}" if package.payload.is_dir() else ""
+        specs[key] = render_package(package, _version(package, files, versions), debs, catalogue.without, payload)
+        sizes[key] = sum(files[deb.name].stat().st_size for deb in debs)
+    return {key: specs[key] for key in sorted(specs, key=lambda key: -sizes[key])}
+
+
+def _patterns(source: Source | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return (source.only, source.without) if source else ((), ())
+
+
+def _version(package: Package, files: Mapping[str, Path], versions: Mapping[str, str]) -> str:
+    if package.version:
+        return package.version
+    if package.version_of:
+        return upstream_version(versions[package.version_of])
+    return upstream_version(files[package.sources[0].package].name.split("_")[1])

@@ -1,0 +1,84 @@
+"""The versions file of a rehearsal: production's, with the artifacts that the local cloud's mirror has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.digest import file_sha256
+from support.errors import Fault
+
+MIRROR_BUCKET = "zmanim-mirror"
+_MIRROR_URL = f"https://{MIRROR_BUCKET}.s3.eu-west-1.amazonaws.com"
+# In the name of an archive that holds an extension compiled elsewhere, where its source could not be had.
+COMPILED = "-compiled"
+
+
+class MirrorLacks(Fault):
+    """The mirror has no file, or several, for an artifact that production pins."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that a rehearsal takes in another version, or in other bytes, than production."""
+
+    name: str
+    production: str
+    rehearsed: str
+
+
+def rehearsed_versions(production: Mapping[str, Any], mirror: Path) -> dict[str, Any]:
+    """Return a complete versions file, in the form of `production`, whose artifacts are the files of `mirror`.
+
+    Base and packages are production's: the stand-in has them under the same names. Files are named NAME-VERSION… or
+    NAME_VERSION…. Raises MirrorLacks.
+    """
+    artifacts = {}
+    for name, pinned in production["artifacts"].items():
+        file, version = _find(mirror, name)
+        artifacts[name] = {
+            **pinned,
+            "version": version,
+            "url": f"{_MIRROR_URL}/{file.name}",
+            "sha256": file_sha256(file),
+            "why": f"What the rehearsal's mirror has in place of {pinned['version']}.",
+        }
+    return {**production, "artifacts": artifacts}
+
+
+def _find(mirror: Path, name: str) -> tuple[Path, str]:
+    pattern = re.compile(rf"{re.escape(name)}[-_](?P<version>[0-9]+(?:\.[0-9]+)+)(?![0-9])")
+    matches = [(path, match) for path in sorted(mirror.iterdir()) if (match := pattern.match(path.name))]
+    if len(matches) != 1:
+        raise MirrorLacks(
+            f"the rehearsal's mirror has not exactly one file for {name}",
+            expected=f"one file {name}-VERSION… in {mirror}",
+            found=", ".join(path.name for path in sorted(mirror.iterdir())) or "no files at all",
+            fix="every artifact of versions.json needs a place in zmanim_ami/rehearsal/standin/mirror.py",
+        )
+    path, match = matches[0]
+    return path, match["version"]
+
+
+def differences(production: Mapping[str, Any], rehearsed: Mapping[str, Any]) -> list[Difference]:
+    """Return what differs between two versions files, artifact by artifact, for the report of a rehearsal."""
+    pairs = ((name, pinned, rehearsed["artifacts"][name]) for name, pinned in production["artifacts"].items())
+    return [Difference(name, *_told_apart(pinned, taken)) for name, pinned, taken in pairs if _differ(pinned, taken)]
+
+
+def _differ(pinned: Mapping[str, str], taken: Mapping[str, str]) -> bool:
+    return (pinned["version"], pinned["sha256"]) != (taken["version"], taken["sha256"])
+
+
+def _told_apart(pinned: Mapping[str, str], taken: Mapping[str, str]) -> tuple[str, str]:
+    compiled = " (compiled by Debian)" if COMPILED in taken["url"] else ""
+    if pinned["version"] != taken["version"]:
+        return pinned["version"], taken["version"] + compiled
+    return f"{pinned['version']} ({_short(pinned)})", f"{taken['version']} ({_short(taken)}){compiled}"
+
+
+def _short(artifact: Mapping[str, str]) -> str:
+    return f"sha256 {artifact['sha256'][:8]}…"
