@@ -9,43 +9,37 @@ from pathlib import Path
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import ThreadedWSGIServer
 
-from localcloud import (
-    agent,
-    hooks_image_calls,
-    hooks_images,
-    hooks_instances,
-    hooks_mails,
-    hooks_policies,
-    hooks_volumes,
-    metadata_server,
-)
-from localcloud.api import Api
-from localcloud.audit import Audit
-from localcloud.authorization import Authorizer, Record
-from localcloud.faults import CloudFailed
-from localcloud.fleet import Fleet
-from localcloud.network import Interfaces
+from localcloud.services import ssm, ses
+from localcloud.ec2 import image_operations, amis, instances, volumes
+from localcloud.iam import bucket_policies
+from localcloud.imds import server as metadata_server
+from localcloud.api.application import Api
+from localcloud.api.audit import Audit
+from localcloud.iam.authorization import Authorizer, Record
+from localcloud.errors import CloudFailed
+from localcloud.ec2.fleet import Fleet
+from localcloud.net.network import Interfaces
 from localcloud.settings import Cloud, CloudSettings
-from localcloud.views import Views
+from localcloud.imds.instance_metadata import Views
 
 
 def serve(settings: CloudSettings, cloud: Cloud) -> None:
     """Start serving, in threads. Raises LayerFailed or CloudFailed."""
     fleet = Fleet(cloud.directory, Interfaces(cloud))
-    regions = hooks_images.regions()
+    regions = amis.regions()
     for image in settings.images:
-        fleet.layers.add_base([hooks_images.base_image_id(image.name, region) for region in regions], image.root)
-    hooks_images.install(fleet, settings.images)
-    hooks_image_calls.install(fleet)
-    hooks_instances.install(fleet)
-    hooks_volumes.install(fleet)
-    agent.install(fleet)
+        fleet.layers.add_base([amis.base_image_id(image.name, region) for region in regions], image.root)
+    amis.install(fleet, settings.images)
+    image_operations.install(fleet)
+    instances.install(fleet)
+    volumes.install(fleet)
+    ssm.install(fleet)
 
     def source_of(address: str) -> str:
         return "host" if address == cloud.host_address else fleet.by_address(address) or address
 
-    hooks_mails.install(cloud.directory / "mails.jsonl")
-    hooks_policies.install()
+    ses.install(cloud.directory / "mails.jsonl")
+    bucket_policies.install()
     authorizer = Authorizer(Record(cloud.directory / "authorization.jsonl"), cloud.region)
     api = Api(Audit(cloud.directory / "api.jsonl"), source_of, authorizer.refusal)
     _listen(api, cloud.link_address, 5000, None)

@@ -19,10 +19,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from localcloud import addresses, binfmt, groups, host, volumes
-from localcloud.authority import ensure_authority, issue
-from localcloud.faults import CleanUpFailed, CloudFailed
-from localcloud.inventory import MachineInfo, console, machines, shell_command
+from localcloud.net import addresses
+from localcloud.host import binfmt, cgroups, requirements
+from localcloud.machine import volumes
+from localcloud.host.certificates import ensure_authority, issue
+from localcloud.errors import CleanUpFailed, CloudFailed
+from localcloud.host.inventory import MachineInfo, console, machines, shell_command
 from localcloud.settings import (
     ACCOUNT,
     DEFAULT_STATE,
@@ -50,7 +52,7 @@ def up(settings: CloudSettings) -> Cloud:
     behind then, nor after an interruption.
     """
     check(settings)
-    host.check(settings)
+    requirements.check(settings)
     # The server has another working directory, and the kernel shows a loop device's file without links in its path.
     settings = dataclasses.replace(
         settings,
@@ -80,7 +82,7 @@ def down(name: str = "default", state: Path = DEFAULT_STATE) -> None:
     Raises BadSettings, NotRoot and CleanUpFailed.
     """
     check_name(name)
-    host.check_root()
+    requirements.check_root()
     state = state.resolve()
     with _lock(name, state):
         _clean(state / name)
@@ -93,8 +95,8 @@ def find(name: str = "default", state: Path = DEFAULT_STATE) -> Cloud | None:
     if cloud is None or not (directory / "ready").exists() or not addresses.link_exists(cloud.link):
         return None
     # The keeper leaf holds unshare, the leaf "server" the server itself: a cloud lacking either is half dead.
-    group = groups.cloud_groups(directory)[0]
-    alive = groups.members(group / "keeper") and groups.members(group / "server")
+    group = cgroups.cloud_groups(directory)[0]
+    alive = cgroups.members(group / "keeper") and cgroups.members(group / "server")
     return cloud if alive else None
 
 
@@ -132,7 +134,7 @@ def _remains(directory: Path) -> bool:
     return (
         directory.exists()
         or addresses.link_exists(link_name(directory))
-        or any(group.exists() for group in groups.cloud_groups(directory))
+        or any(group.exists() for group in cgroups.cloud_groups(directory))
     )
 
 
@@ -142,8 +144,8 @@ def _start(settings: CloudSettings) -> Cloud:
     directory.chmod(0o700)
     (directory / "settings.json").write_text(settings_to_json(settings))
     issue(ensure_authority(settings.authority), directory)
-    own_groups = groups.cloud_groups(directory)
-    groups.make(own_groups)
+    own_groups = cgroups.cloud_groups(directory)
+    cgroups.make(own_groups)
     with addresses.reserved_index() as index:
         cloud = Cloud(settings.name, settings.region, directory, index)
         (directory / "cloud.json").write_text(cloud_to_json(cloud))
@@ -153,7 +155,7 @@ def _start(settings: CloudSettings) -> Cloud:
     try:
         child = _spawn(directory, own_groups, ends[:1])
         _wait_until_unshared(child, directory)
-        groups.spread_out(own_groups[0], child.pid)
+        cgroups.spread_out(own_groups[0], child.pid)
         addresses.hand_over_link(cloud.link, child.pid)
         if ends:
             _spawn_egress(directory, own_groups, ends[1])
@@ -174,8 +176,8 @@ def _spawn(directory: Path, own_groups: list[Path], link: Sequence[socket.socket
 
 def _spawn_egress(directory: Path, own_groups: list[Path], link: socket.socket) -> None:
     # Out of the cloud's namespaces but in its groups, so that `down` ends it too if it has not ended by itself.
-    inside = [groups.leaf(own_groups[0], "egress"), *own_groups[1:]]
-    _start_in(inside, directory, [sys.executable, "-m", "localcloud.egress", str(directory)], [link])
+    inside = [cgroups.leaf(own_groups[0], "egress"), *own_groups[1:]]
+    _start_in(inside, directory, [sys.executable, "-m", "localcloud.net.egress", str(directory)], [link])
 
 
 def _start_in(
@@ -256,17 +258,17 @@ def _failed(what: str, directory: Path) -> CloudFailed:
 
 def _clean(directory: Path) -> None:
     """Take everything of a cloud off the host. Raises CleanUpFailed when something stays."""
-    own_groups = groups.cloud_groups(directory)
+    own_groups = cgroups.cloud_groups(directory)
     children = _children.pop(directory, [])
     for child in children:
         child.kill()  # it may not have entered its groups yet
-    left = [f"process {pid}" for pid in groups.kill_all(own_groups)]
+    left = [f"process {pid}" for pid in cgroups.kill_all(own_groups)]
     for child in children:
         child.wait()
     left += [f"loop device {device}" for device in volumes.wait_until_released(directory)]
     addresses.delete_link(link_name(directory))
-    binfmt.unregister(binfmt.entry_name(groups.group_name(directory)))
-    left += [f"control group {group}" for group in groups.remove(own_groups)]
+    binfmt.unregister(binfmt.entry_name(cgroups.group_name(directory)))
+    left += [f"control group {group}" for group in cgroups.remove(own_groups)]
     if directory.exists():
         try:
             shutil.rmtree(directory)

@@ -17,7 +17,8 @@ import sys
 import threading
 from pathlib import Path
 
-from localcloud import egress, groups, mounts, network
+from localcloud.net import egress, network
+from localcloud.host import cgroups, mounts
 from localcloud.settings import Cloud, CloudSettings, read_cloud, settings_from_json
 from support.errors import Fault
 
@@ -72,8 +73,8 @@ class _Wiring(threading.Thread):
 def wire(settings: CloudSettings, cloud: Cloud, link: socket.socket | None) -> None:
     """Make the namespaces a place for machines, with a way out at the other end of `link`. Raises Faults."""
     architectures = {image.architecture for image in settings.images}
-    memory_v1 = groups.host_hierarchies().memory is not None
-    mounts.settle(groups.group_name(cloud.directory), architectures, memory_v1)
+    memory_v1 = cgroups.host_hierarchies().memory is not None
+    mounts.settle(cgroups.group_name(cloud.directory), architectures, memory_v1)
     network.wait_for_uplink()
     mounts.delegate_memory()
     network.set_up(cloud, egress=link is not None)

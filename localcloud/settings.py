@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from localcloud.faults import BadSettings
+from localcloud.errors import BadSettings
 
 # moto serves one account under this number whatever keys a client uses.
 ACCOUNT = "123456789012"

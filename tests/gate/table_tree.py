@@ -48,7 +48,7 @@ ROWS = (
     Row("text where a number belongs", "types", append("zmanim_ami/pipeline/version.py", '\n\nWRONG: int = "1"\n'), "Incompatible types in assignment"),
     Row("function without types", "types", append("zmanim_ami/pipeline/version.py", "\n\ndef untyped(value):\n    return value\n"), "missing a type annotation"),
     Row("pipeline that knows the rehearsal", "imports", append("zmanim_ami/pipeline/version.py", "\n\nfrom rehearsal import marks  # noqa: E402, F401\n"), "pipeline is not allowed to import rehearsal"),
-    Row("local cloud that knows the pipeline", "imports", append("localcloud/views.py", "\n\nfrom pipeline import version  # noqa: E402, F401\n"), "zmanim_ami.pipeline.version"),
+    Row("local cloud that knows the pipeline", "imports", append("localcloud/imds/instance_metadata.py", "\n\nfrom pipeline import version  # noqa: E402, F401\n"), "zmanim_ami.pipeline.version"),
     Row("library that knows the task runner", "imports", append("support/progress.py", "\n\nimport invoke  # noqa: E402, F401\n"), "invoke"),
     # ---- What the unit tests hold ----
     Row("unverified image published", "unit", sub("zmanim_ami/pipeline/publish/parameters.py", r"if not found\.verified:", "if False:"), "test_pipeline_publish.py", only=_test("pipeline_publish")),

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import control, guest
-from localcloud.authority import ensure_authority
+from localcloud import control
+from localcloud.machine import base
+from localcloud.host.certificates import ensure_authority
 from localcloud.settings import BaseImage, CloudSettings
 from zmanim_ami.rehearsal.standin import build_tree
 from support.cache import user_cache
@@ -50,7 +51,7 @@ def base_root(workspace: Path, authority: Path) -> Path:
     source = Path(given) if given else build_tree(user_cache()) / "root"
     root = workspace / "base"
     subprocess.run(["cp", "--archive", "--reflink=auto", str(source), str(root)], check=True)
-    guest.fit(root, (authority / "ca.pem").read_bytes())
+    base.fit(root, (authority / "ca.pem").read_bytes())
     return root
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import control, groups
-from localcloud.faults import CloudFailed
+from localcloud import control
+from localcloud.host import cgroups
+from localcloud.errors import CloudFailed
 from localcloud.settings import Cloud, CloudSettings, link_name
 from tests.machines.lab import Lab, wait_for
 
@@ -48,9 +49,9 @@ def host(directory: Path) -> dict[str, set[str]]:
 
     Other clouds may come and go meanwhile: what is named for one counts only when it is named for this one.
     """
-    hierarchies = groups.host_hierarchies()
+    hierarchies = cgroups.host_hierarchies()
     tops = [top for top in (hierarchies.unified, hierarchies.memory) if top]
-    link, group = link_name(directory), groups.group_name(directory)
+    link, group = link_name(directory), cgroups.group_name(directory)
     return {
         "mounts": {line for line in Path("/proc/mounts").read_text().splitlines() if "mmdebstrap" not in line},
         "loop devices": {line for line in _lines("losetup", "--all") if str(directory) in line},
@@ -91,7 +92,7 @@ def busy_cloud(settings: CloudSettings) -> Cloud:
 
 def kill(cloud: Cloud, program: str) -> None:
     """Kill the one process of the cloud that runs that program."""
-    for pid in groups.members(groups.cloud_groups(cloud.directory)[0]):
+    for pid in cgroups.members(cgroups.cloud_groups(cloud.directory)[0]):
         first_word = Path(f"/proc/{pid}/cmdline").read_bytes().split(bytes(1))[0].decode()
         if Path(first_word).name.startswith(program):
             os.kill(pid, signal.SIGKILL)
@@ -138,7 +139,7 @@ def _moments(settings: CloudSettings) -> dict[str, Path]:
     return {
         "the state directory": settings.directory,
         "the certificate": settings.directory / "server.pem",
-        "the control group": groups.cloud_groups(settings.directory)[0],
+        "the control group": cgroups.cloud_groups(settings.directory)[0],
         "the link": Path("/sys/class/net") / link_name(settings.directory),
         "the server's log": settings.directory / "server.log",
         "the machines' list": settings.directory / "layers",
@@ -234,8 +235,8 @@ def test_state_is_readable_for_root_alone(settings: CloudSettings) -> None:
 
 def test_a_child_that_has_not_entered_its_groups_yet_is_ended_all_the_same(settings: CloudSettings) -> None:
     """The incident: an interrupted up() found its groups empty, and then waited for ever for the child in them."""
-    group = groups.cloud_groups(settings.directory)[0]
-    groups.make([group])
+    group = cgroups.cloud_groups(settings.directory)[0]
+    cgroups.make([group])
     late = subprocess.Popen(["/bin/sh", "-c", 'sleep 0.5; echo 0 >"$1/cgroup.procs"; exec sleep 60', "sh", str(group)])
     control._children[settings.directory] = [late]
     start = time.monotonic()

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import control, groups
-from localcloud.egress import Passage, passages
-from localcloud.outside import packages_name
+from localcloud import control
+from localcloud.host import cgroups
+from localcloud.net.egress import Passage, passages
+from localcloud.net.outside import packages_name
 from localcloud.settings import CloudSettings
 from tests.machines.lab import Lab, wait_for
 from tests.machines.test_localcloud_cleanup import _difference, host, kill
@@ -186,7 +187,7 @@ def _end(one: CloudSettings, victim: str) -> None:
 def _modules(directory: Path) -> dict[str, int]:
     """Return the cloud's own Python processes by their modules."""
     found = {}
-    for pid in groups.members(groups.cloud_groups(directory)[0]):
+    for pid in cgroups.members(cgroups.cloud_groups(directory)[0]):
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
         except OSError:

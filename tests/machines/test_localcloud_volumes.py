@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from localcloud.volumes import loops_below
+from localcloud.machine.volumes import loops_below
 from tests.machines.lab import Lab, wait_for
 
 FORMAT = "mkfs.xfs -q /dev/sdf && mkdir -p /data && mount /dev/sdf /data"

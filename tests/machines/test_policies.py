@@ -11,8 +11,8 @@ from typing import Any
 import boto3
 import pytest
 
-from localcloud.policy import Statement, read
-from localcloud.replay import read_record, unneeded
+from localcloud.iam.policy import Statement, read
+from localcloud.iam.replay import read_record, unneeded
 from localcloud.settings import ACCOUNT
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.account import roles, workflow_roles

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.groups import cloud_groups
+from localcloud.host.cgroups import cloud_groups
 from localcloud.settings import link_name
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal.marks import mark_of

@@ -22,10 +22,10 @@ from botocore.compat import HTTPHeaders
 from moto.moto_api._internal.models import moto_api_backend
 from moto.sts.models import sts_backends
 
-from localcloud import hooks_policies
-from localcloud.api import Api
-from localcloud.audit import Audit
-from localcloud.authorization import Authorizer, Record
+from localcloud.iam import bucket_policies
+from localcloud.api.application import Api
+from localcloud.api.audit import Audit
+from localcloud.iam.authorization import Authorizer, Record
 from localcloud.settings import ACCOUNT, ADMINISTRATOR_KEY
 
 REGION = "eu-west-1"
@@ -149,7 +149,7 @@ def iam_lab(directory: Path) -> Iterator[IamLab]:
     # Not moto's hundreds of images, which no test is about.
     with mock.patch.dict(os.environ, {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}):
         moto_api_backend.reset()
-        hooks_policies.install()
+        bucket_policies.install()
         authorizer = Authorizer(Record(directory / "authorization.jsonl"), REGION)
         yield IamLab(Api(Audit(directory / "api.jsonl"), str, authorizer.refusal), directory)
         moto_api_backend.reset()

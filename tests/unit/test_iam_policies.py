@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from localcloud.policy import Request, read
-from localcloud.replay import Action, Asked, unneeded
+from localcloud.iam.policy import Request, read
+from localcloud.iam.replay import Action, Asked, unneeded
 from localcloud.settings import ACCOUNT
 from zmanim_ami.pipeline.account import requirements, workflow_roles
 from zmanim_ami.pipeline.aws import Clients

@@ -12,8 +12,8 @@ from typing import cast
 
 import pytest
 
-from localcloud.policy import Statement, read
-from localcloud.replay import read_record, unneeded
+from localcloud.iam.policy import Statement, read
+from localcloud.iam.replay import read_record, unneeded
 from localcloud.settings import ACCOUNT
 from zmanim_ami.pipeline.account import requirements, release_role, roles
 from zmanim_ami.pipeline.channel import releases

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import egress, outside
-from localcloud.egress import Door, Passage
-from localcloud.faults import CloudFailed
+from localcloud.net import egress, outside
+from localcloud.net.egress import Door, Passage
+from localcloud.errors import CloudFailed
 from localcloud.settings import Cloud
 from tests.unit.test_localcloud_hello import client_hello
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from localcloud.authority import Authority, ensure_authority, issue, server_names
-from localcloud.guest import fit
+from localcloud.host.certificates import Authority, ensure_authority, issue, server_names
+from localcloud.machine.base import fit
 
 
 @pytest.fixture

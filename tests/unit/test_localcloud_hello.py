@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcloud import hello
-from localcloud.hello import LIMIT_BYTES, NoName
+from localcloud.net import server_name as hello
+from localcloud.net.server_name import LIMIT_BYTES, NoName
 
 NAME = "al2023-repos-eu-west-1.example"
 

@@ -9,20 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import addresses, control, devices, groups, host
-from localcloud.agent import _online
-from localcloud.devices import Device
-from localcloud.faults import (
-    BadSettings,
-    DiskTooSmall,
-    HostUnfit,
-    NoSubnetFree,
-    NotRoot,
-    ProgramsMissing,
-    UnknownMachine,
-)
-from localcloud.groups import Hierarchies, hierarchies
-from localcloud.nspawn import _meminfo
+from localcloud.net import addresses
+from localcloud import control
+from localcloud.machine import devices
+from localcloud.host import cgroups, requirements
+from localcloud.services.ssm import _online
+from localcloud.machine.devices import Device
+from localcloud.errors import BadSettings, DiskTooSmall, HostUnfit, NoSubnetFree, NotRoot, ProgramsMissing, UnknownMachine
+from localcloud.host.cgroups import Hierarchies, hierarchies
+from localcloud.machine.nspawn import _meminfo
 from localcloud.settings import (
     BaseImage,
     Cloud,
@@ -92,7 +87,7 @@ def test_a_host_without_cgroup2_is_told_what_to_do() -> None:
 
 
 def test_clouds_of_one_name_in_two_directories_have_two_groups() -> None:
-    assert groups.group_name(Path("/a/default")) != groups.group_name(Path("/b/default"))
+    assert cgroups.group_name(Path("/a/default")) != cgroups.group_name(Path("/b/default"))
 
 
 def test_missing_programs_are_named_with_their_debian_packages(
@@ -101,7 +96,7 @@ def test_missing_programs_are_named_with_their_debian_packages(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(shutil, "which", lambda program, path: None if program == "dnsmasq" else program)
     with pytest.raises(ProgramsMissing, match="apt-get install --yes dnsmasq-base"):
-        host.check(settings)
+        requirements.check(settings)
 
 
 def test_without_root_nothing_is_begun(settings: CloudSettings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,8 +110,8 @@ def test_too_little_disk_is_told_before_anything_is_begun(
     settings: CloudSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(host, "missing_packages", lambda architectures: {})
-    monkeypatch.setattr(host, "NEEDED_BYTES", 1 << 60)
+    monkeypatch.setattr(requirements, "missing_packages", lambda architectures: {})
+    monkeypatch.setattr(requirements, "NEEDED_BYTES", 1 << 60)
     with pytest.raises(DiskTooSmall):
         control.up(settings)
     assert not settings.state.exists()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localcloud.layers import Layers
+from localcloud.machine.layers import Layers
 
 
 @pytest.fixture

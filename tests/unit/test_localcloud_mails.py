@@ -7,7 +7,7 @@ import pytest
 from moto.ses.exceptions import MessageRejectedError
 from moto.ses.models import SESBackend
 
-from localcloud import hooks_mails
+from localcloud.services import ses as hooks_mails
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from localcloud.hooks import ApiError
-from localcloud.mappings import launch_mappings
+from localcloud.api.patches import ApiError
+from localcloud.ec2.block_devices import launch_mappings
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.metadata import Answer, Options, Tokens, View, answer
+from localcloud.imds.metadata import Answer, Options, Tokens, View, answer
 
 OPTIONS = Options(tokens_required=True, hop_limit=2, enabled=True, tags_enabled=False)
 VIEW = View(

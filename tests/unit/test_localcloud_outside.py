@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcloud import outside
-from localcloud.outside import Refused
+from localcloud.net import outside
+from localcloud.net.outside import Refused
 
 REGION = "eu-west-1"
 PACKAGES = "al2023-repos-eu-west-1-de612dc2.s3.dualstack.eu-west-1.amazonaws.com"

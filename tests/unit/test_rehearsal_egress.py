@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from zmanim_ami import toolchain
-from localcloud.egress import LOG, Passage
+from localcloud.net.egress import LOG, Passage
 from localcloud.settings import Cloud, CloudSettings
 from zmanim_ami.pipeline.ami import provenance
 from zmanim_ami.rehearsal import cloud as clouds

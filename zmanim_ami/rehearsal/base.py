@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcloud import guest
+from localcloud.machine import base as guest
 from support.cache import cached_directory
 from support.digest import file_sha256
 from support.errors import BadInput

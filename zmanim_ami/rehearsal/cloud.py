@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from zmanim_ami import toolchain
 from localcloud import control
 from localcloud import environment as cloud_environment
-from localcloud.authority import Authority, ensure_authority
+from localcloud.host.certificates import Authority, ensure_authority
 from localcloud.settings import DEFAULT_STATE, BaseImage, Cloud, CloudSettings
 from zmanim_ami.pipeline.account import requirements
 from zmanim_ami.pipeline import aws

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from localcloud.egress import Passage
+from localcloud.net.egress import Passage
 
 _CLOSED = "closed"
 

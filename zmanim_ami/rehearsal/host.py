@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zmanim_ami.gate.image import configuration
-from localcloud import binfmt
-from localcloud import host as localcloud_host
+from localcloud.host import binfmt
+from localcloud.host import requirements as localcloud_host
 from support.cache import user_cache
 from support.errors import HostLacks
 from support.process import CommandFailed, run

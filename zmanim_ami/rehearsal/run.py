@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from localcloud.egress import passages
+from localcloud.net.egress import passages
 from localcloud.settings import Cloud
 from zmanim_ami.pipeline.ami import provenance
 from zmanim_ami.rehearsal import cloud as clouds

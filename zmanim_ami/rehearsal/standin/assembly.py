@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from localcloud import guest
+from localcloud.machine import base
 from zmanim_ami.rehearsal.standin import debian, mirror, rpms
 from zmanim_ami.rehearsal.standin.closure import closure, parse
 from zmanim_ami.rehearsal.standin.inside import inside_script
@@ -67,7 +67,7 @@ def build(cache: Path, authority: HasCertificate, restic_arm64: Path) -> StandIn
     """
     tree = build_tree(cache)
     certificate = authority.certificate.read_bytes()
-    digest = _digest(tree.name, file_sha256(Path(guest.__file__)), certificate.hex(), file_sha256(restic_arm64))
+    digest = _digest(tree.name, file_sha256(Path(base.__file__)), certificate.hex(), file_sha256(restic_arm64))
     entry = cached_directory(cache, "standin", digest, lambda entry: _finish(entry, tree, certificate, restic_arm64))
     return StandIn(entry / "root", entry / "mirror", digest)
 
@@ -84,7 +84,7 @@ def _digest(*parts: str) -> str:
 def _finish(entry: Path, tree: Path, certificate: bytes, restic_arm64: Path) -> None:
     # A copy: the tree takes minutes to make and does not depend on whom it trusts.
     run(["cp", "--archive", "--reflink=auto", str(tree / "root"), str(entry / "root")])
-    guest.fit(entry / "root", certificate)
+    base.fit(entry / "root", certificate)
     shutil.copytree(tree / "mirror", entry / "mirror")
     mirror.add_restic(entry / "mirror", restic_arm64)
 

@@ -1,0 +1,287 @@
+"""EC2 instances that run: RunInstances to TerminateInstances over the fleet, with EC2's states.
+
+A call records the transitional state and returns; the machine's part happens in a thread, one operation per instance
+at a time. A machine that can't boot ends as `terminated` with a StateReason, never as a hanging `pending`.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import logging
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.core.utils import utcnow
+from moto.ec2.models.instance_types import INSTANCE_TYPES
+from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, MetadataOptions, StateReason
+from moto.ec2.responses.general import General
+from moto.ec2.responses.instances import InstanceResponse
+
+from localcloud.ec2.fleet import Attachment, Fleet
+from localcloud.api.patches import ApiError, in_background, replace
+from localcloud.ec2.block_devices import launch_mappings
+from support.errors import Fault
+
+log = logging.getLogger(__name__)
+_SSH_SECONDS = 4.0
+CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+_USER = StateReason("Client.UserInitiatedShutdown: User initiated shutdown", "Client.UserInitiatedShutdown")
+_ITSELF = StateReason(
+    "Client.InstanceInitiatedShutdown: Instance initiated shutdown", "Client.InstanceInitiatedShutdown"
+)
+
+
+def install(fleet: Fleet) -> None:
+    """Make moto's instances the fleet's machines."""
+    lifecycle = Lifecycle(fleet)
+    run_instances = InstanceBackend.run_instances
+    terminate = Instance.terminate
+
+    def run(backend: Any, image_id: str, count: int, user_data: Any, groups: list[str], **kwargs: Any) -> Any:
+        image = backend.describe_images(ami_ids=[image_id] if image_id else ["ami-"])[0]
+        if image.state != "available":
+            raise ApiError("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is not available")
+        _check_type(kwargs["instance_type"], image)
+        asked = kwargs.pop("block_device_mappings", [])
+        kwargs["block_device_mappings"] = launch_mappings(image, asked)
+        reservation = run_instances(backend, image_id, count, user_data, groups, **kwargs)
+        for instance in reservation.instances:
+            _apply_image_defaults(instance, image, kwargs.get("metadata_options") or {})
+            lifecycle.launch(instance)
+        return reservation
+
+    def start(instance: Any) -> Any:
+        return lifecycle.start(instance)
+
+    def stop(instance: Any) -> Any:
+        return lifecycle.stop(instance)
+
+    def reboot(instance: Any) -> None:
+        lifecycle.reboot(instance)
+
+    def end(instance: Any) -> Any:
+        return lifecycle.terminate(instance, lambda: terminate(instance))
+
+    replace(InstanceBackend, "run_instances", run)
+    replace(InstanceBackend, "modify_instance_metadata_options", _modify_metadata_options)
+    replace(Instance, "start", start)
+    replace(Instance, "stop", stop)
+    replace(Instance, "terminate", end)
+    replace(Instance, "reboot", reboot)
+    # Raw mappings: moto's own parser refuses a root mapping without a size, which EC2 takes from the image.
+    replace(InstanceResponse, "_parse_block_device_mapping", _raw_mappings)
+    replace(InstanceResponse, "stop_instances", _stop_instances)
+    run_call = InstanceResponse.run_instances
+    replace(InstanceResponse, "run_instances", lambda response: _once(response) or run_call(response))
+    replace(General, "get_console_output", lambda response: _console_output(response, fleet))
+
+
+class Lifecycle:
+    """The states of instances and what happens to their machines meanwhile."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def launch(self, instance: Any) -> None:
+        """Give a new instance its machine and boot it."""
+        memory = int(INSTANCE_TYPES[instance.instance_type]["MemoryInfo"]["SizeInMiB"]) << 20
+        unit = self._fleet.create(instance.id, instance.image_id, memory)
+        _wear_address(instance, unit.spec.interface.address, unit.spec.interface.mac)
+        self._enter(instance, "pending")
+        in_background(f"boot {instance.id}", lambda: self._boot(instance, "terminated"))
+
+    def start(self, instance: Any) -> Any:
+        """StartInstances: a stopped instance goes to pending, then running."""
+        previous = copy.copy(instance._state)
+        if previous.name in {"running", "pending"}:
+            return previous
+        self._expect(instance, "stopped", "started")
+        self._enter(instance, "pending", StateReason())
+        instance.launch_time = utcnow()
+        in_background(f"boot {instance.id}", lambda: self._boot(instance, "stopped"))
+        return previous
+
+    def stop(self, instance: Any) -> Any:
+        """StopInstances: to stopping, then stopped. With Force, as EC2 has it: no flushing, a power cut."""
+        previous = copy.copy(instance._state)
+        power_cut = bool(getattr(instance, "force_stop", False))
+        if previous.name in {"stopped", "stopping"} and not power_cut:
+            return previous
+        if previous.name in {"shutting-down", "terminated"}:
+            self._expect(instance, "running", "stopped")
+        self._enter(instance, "stopping", _USER)
+        in_background(f"stop {instance.id}", lambda: self._halt(instance, power_cut=power_cut))
+        return previous
+
+    def terminate(self, instance: Any, forget: Any) -> Any:
+        """TerminateInstances: to shutting-down, then terminated; volumes go or stay as they are told to."""
+        previous = copy.copy(instance._state)
+        if previous.name in {"shutting-down", "terminated"}:
+            return previous
+        self._enter(instance, "shutting-down", _USER)
+
+        def work() -> None:
+            with self._fleet.in_turn(instance.id):
+                try:
+                    self._fleet.halt(instance.id)
+                    self._fleet.destroy(instance.id)
+                except Exception:
+                    # Whatever stayed goes with the cloud: the instance must not hang in shutting-down for it.
+                    log.exception("%s could not be taken away cleanly", instance.id)
+                self._fleet.note(instance.id, "terminated")
+                # moto's own terminate detaches volumes, deletes those that go with the instance, frees its interface,
+                # and shows the state.
+                forget()
+                self._enter(instance, "terminated", _USER)
+
+        in_background(f"terminate {instance.id}", work)
+        return previous
+
+    def reboot(self, instance: Any) -> None:
+        """RebootInstances: the machine reboots by its own init; EC2 shows `running` throughout."""
+        self._expect(instance, "running", "rebooted")
+
+        def work() -> None:
+            with self._fleet.in_turn(instance.id) as unit:
+                unit.machine.reboot()
+
+        in_background(f"reboot {instance.id}", work)
+
+    def _boot(self, instance: Any, state_after_failure: str) -> None:
+        with self._fleet.in_turn(instance.id):
+            if instance._state.name != "pending":
+                return  # stopped or terminated before its turn came
+            try:
+                self._fleet.boot(instance.id, attachments(instance), lambda: self._ended(instance))
+                # EC2 says `running` many seconds after a machine's start, when most answer already. A machine here
+                # starts at once: a client that tries SSH as soon as it reads `running` (Packer, which then sleeps for
+                # 5 s) would always come too early.
+                self._fleet.wait_for_ssh(instance.id, _SSH_SECONDS)
+            except Exception as failure:
+                # Not only Faults: whatever it was, an instance must not hang in pending.
+                log.exception("%s can't boot", instance.id)
+                if state_after_failure == "terminated":
+                    self._fleet.destroy(instance.id)
+                summary = failure.summary if isinstance(failure, Fault) else repr(failure)
+                reason = StateReason(f"Server.InternalError: {summary}", "Server.InternalError")
+                self._enter(instance, state_after_failure, reason)
+            else:
+                if instance._state.name == "pending":
+                    self._enter(instance, "running", StateReason())
+
+    def _halt(self, instance: Any, *, power_cut: bool) -> None:
+        with self._fleet.in_turn(instance.id):
+            if instance._state.name == "stopping":
+                self._fleet.halt(instance.id, power_cut=power_cut)
+                self._enter(instance, "stopped", _USER)
+
+    def _ended(self, instance: Any) -> None:
+        """The machine shut itself down: stop or terminate, whichever the instance says."""
+        if instance._state.name not in {"running", "pending"}:
+            return
+        if instance.instance_initiated_shutdown_behavior == "terminate":
+            instance.terminate()
+            return
+        with self._fleet.in_turn(instance.id):
+            self._fleet.ended(instance.id)
+            self._enter(instance, "stopped", _ITSELF)
+
+    def _enter(self, instance: Any, state: str, reason: StateReason | None = None) -> None:
+        instance._state = InstanceState(state, CODES[state])
+        if reason is not None:
+            instance.state_reason = reason
+            stamp = utcnow().strftime("%Y-%m-%d %H:%M:%S UTC")
+            instance._reason = f"User initiated ({stamp})" if reason is _USER else reason.message
+        self._fleet.note(instance.id, state)
+
+    def _expect(self, instance: Any, state: str, verb: str) -> None:
+        if instance._state.name != state:
+            raise ApiError(
+                "IncorrectInstanceState",
+                f"The instance '{instance.id}' is not in a state from which it can be {verb}.",
+            )
+
+
+def attachments(instance: Any) -> list[Attachment]:
+    """Return the volumes of an instance that its machine sees: all but the root volume."""
+    return [
+        Attachment(mapped.volume_id, int(instance.ec2_backend.get_volume(mapped.volume_id).size), name)
+        for name, mapped in instance.get_block_device_mapping
+        if name != instance.root_device_name
+    ]
+
+
+def _check_type(instance_type: str, image: Any) -> None:
+    if instance_type not in INSTANCE_TYPES:
+        raise ApiError("InvalidInstanceType", f"The instance type '{instance_type}' does not exist")
+    supported = INSTANCE_TYPES[instance_type]["ProcessorInfo"]["SupportedArchitectures"]
+    if image.architecture not in supported:
+        raise ApiError(
+            "InvalidParameterValue",
+            f"The architecture '{','.join(supported)}' of the specified instance type does not match the architecture "
+            f"'{image.architecture}' of the specified AMI.",
+        )
+
+
+def _apply_image_defaults(instance: Any, image: Any, asked: dict[str, Any]) -> None:
+    if image.imds_support == "v2.0":
+        defaults = {"HttpTokens": "required", "HttpPutResponseHopLimit": 2}
+        instance.metadata_options = MetadataOptions({**defaults, **asked})
+
+
+def _wear_address(instance: Any, address: str, mac: str) -> None:
+    """Show the machine's real address wherever moto would show an invented one.
+
+    There is one network: the private address is also the public one, as it is where Packer's host can reach it.
+    """
+    interface = instance.nics[0]
+    interface.private_ip_address = address
+    interface.private_ip_addresses = [{"Primary": True, "PrivateIpAddress": address}]
+    interface.mac_address = mac
+    interface.public_ip = address
+    interface.stop = lambda: None  # moto would drop the public address on stop and invent another on start
+    interface.start = lambda: None
+
+
+def _modify_metadata_options(backend: Any, instance_id: str, **asked: Any) -> Any:
+    # moto's own sets every option that the call does not name to None.
+    options = backend.get_instance(instance_id).metadata_options
+    options.http_tokens = asked["http_tokens"] or options.http_tokens
+    options.http_put_response_hop_limit = asked["hop_limit"] or options.http_put_response_hop_limit
+    options.http_endpoint = asked["http_endpoint"] or options.http_endpoint
+    options.http_protocol_ipv6 = asked["http_protocol"] or options.http_protocol_ipv6
+    options.instance_metadata_tags = asked["metadata_tags"] or options.instance_metadata_tags
+    return options
+
+
+def _once(response: Any) -> ActionResult | None:
+    """Return the launch that a client token stands for, if it was made: a repeated call launches nothing more."""
+    token = response._get_param("ClientToken")
+    reservations = list(response.ec2_backend.reservations.values()) if token else []
+    return next((ActionResult(one) for one in reservations if one.instances[0].client_token == token), None)
+
+
+def _raw_mappings(response: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = response._get_param("BlockDeviceMappings", [])
+    return found
+
+
+def _stop_instances(response: Any) -> ActionResult:
+    response.error_on_dryrun()
+    force = bool(response._get_param("Force", False))
+    ids = response._get_param("InstanceIds", [])
+    for instance in response.ec2_backend.get_multi_instances_by_id(ids):
+        instance.force_stop = force
+    stopped = response.ec2_backend.stop_instances(ids)
+    rows = [
+        {"InstanceId": instance.id, "CurrentState": {"Code": 64, "Name": "stopping"}, "PreviousState": previous}
+        for instance, previous in stopped
+    ]
+    return ActionResult({"StoppingInstances": rows})
+
+
+def _console_output(response: Any, fleet: Fleet) -> ActionResult:
+    instance = response.ec2_backend.get_instance(response._get_param("InstanceId"))
+    output = fleet.console(instance.id) if fleet.known(instance.id) else b""
+    return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(), "Output": base64.b64encode(output).decode()})

@@ -1,0 +1,1 @@
+"""What a cloud needs of its host and does to it: programs, control groups, mounts, certificates."""

@@ -1,0 +1,1 @@
+"""IAM: what a call asks for, whose it is, and whether policies allow it."""

@@ -1,0 +1,97 @@
+"""What a call to S3 asks of IAM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from localcloud.iam.actions import Demand, Parameters, Place
+
+# Operations whose action has another name; every other one's is its own.
+_ACTIONS = {
+    "HeadBucket": "ListBucket",
+    "ListObjects": "ListBucket",
+    "ListObjectsV2": "ListBucket",
+    "ListObjectVersions": "ListBucketVersions",
+    "ListMultipartUploads": "ListBucketMultipartUploads",
+    "ListBuckets": "ListAllMyBuckets",
+    "HeadObject": "GetObject",
+    "CreateMultipartUpload": "PutObject",
+    "UploadPart": "PutObject",
+    "CompleteMultipartUpload": "PutObject",
+    "CopyObject": "PutObject",
+    "UploadPartCopy": "PutObject",
+    "ListParts": "ListMultipartUploadParts",
+    "GetBucketEncryption": "GetEncryptionConfiguration",
+    "PutBucketEncryption": "PutEncryptionConfiguration",
+    "DeleteBucketEncryption": "PutEncryptionConfiguration",
+    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
+    "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
+    "DeletePublicAccessBlock": "PutBucketPublicAccessBlock",
+    "GetBucketLifecycle": "GetLifecycleConfiguration",
+    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
+    "PutBucketLifecycle": "PutLifecycleConfiguration",
+    "PutBucketLifecycleConfiguration": "PutLifecycleConfiguration",
+    "DeleteBucketLifecycle": "PutLifecycleConfiguration",
+    "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
+    "PutObjectLockConfiguration": "PutBucketObjectLockConfiguration",
+    "GetBucketNotificationConfiguration": "GetBucketNotification",
+    "PutBucketNotificationConfiguration": "PutBucketNotification",
+    "GetBucketReplication": "GetReplicationConfiguration",
+    "PutBucketReplication": "PutReplicationConfiguration",
+    "GetBucketAccelerateConfiguration": "GetAccelerateConfiguration",
+    "DeleteBucketTagging": "PutBucketTagging",
+    "DeleteBucketCors": "PutBucketCORS",
+    "GetBucketCors": "GetBucketCORS",
+    "PutBucketCors": "PutBucketCORS",
+}
+Context = dict[str, tuple[str, ...]]
+# Those that have an action of its own for one version of an object.
+_VERSIONED = {"GetObject", "DeleteObject", "GetObjectTagging", "PutObjectTagging", "GetObjectAcl", "PutObjectAcl"}
+_QUERY = {"prefix": "s3:prefix", "delimiter": "s3:delimiter", "max-keys": "s3:max-keys", "versionId": "s3:versionid"}
+_HEADERS = (
+    "x-amz-acl", "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id", "x-amz-storage-class",
+    "x-amz-content-sha256", "x-amz-copy-source",
+)  # fmt: skip
+
+
+def s3(operation: str, given: Parameters, place: Place) -> Iterator[Demand]:
+    """Yield what a call asks for; `given` is what parameters.py makes of path, query and headers."""
+    bucket, key, version = (str(given.get(name) or "") for name in ("Bucket", "Key", "versionId"))
+    arn = f"arn:aws:s3:::{bucket}" if bucket else "*"
+    context: Context = {to: (str(given[name]),) for name, to in _QUERY.items() if name in given}
+    context |= {f"s3:{name}": (str(given[name]),) for name in _HEADERS if name in given}
+    bypass = str(given.get("x-amz-bypass-governance-retention", "")).lower() == "true"
+    action = _ACTIONS.get(operation, operation)
+    if operation == "DeleteObjects":
+        for name, each in given.get("Objects", ()):
+            yield from _object(arn, name, each, "DeleteObject", context)
+            if bypass:
+                yield Demand("s3:BypassGovernanceRetention", f"{arn}/{name}", context)
+        return
+    if not key:
+        yield Demand(f"s3:{action}", arn, context)
+        return
+    yield from _object(arn, key, version, action, context)
+    if action == "GetObject" and not version and not place.has_object(bucket, key):
+        # Who may not list a bucket is not told that it lacks an object: S3 answers 403 instead of 404.
+        yield Demand("s3:ListBucket", arn)
+    extra = []
+    if bypass:
+        extra.append("BypassGovernanceRetention")
+    if action == "PutObject":
+        locked = any(name.startswith("x-amz-object-lock-") and name != "x-amz-object-lock-legal-hold" for name in given)
+        extra += ["PutObjectRetention"] if locked else []
+        extra += ["PutObjectLegalHold"] if "x-amz-object-lock-legal-hold" in given else []
+        extra += ["PutObjectTagging"] if "x-amz-tagging" in given else []
+        extra += ["PutObjectAcl"] if "x-amz-acl" in given else []
+    for each in extra:
+        yield Demand(f"s3:{each}", f"{arn}/{key}", context)
+    if source := str(given.get("x-amz-copy-source", "")):
+        where, _, wanted = source.removeprefix("/").partition("?versionId=")
+        yield Demand("s3:GetObjectVersion" if wanted else "s3:GetObject", f"arn:aws:s3:::{where}", context)
+
+
+def _object(bucket: str, key: str, version: str, action: str, context: Context) -> Iterator[Demand]:
+    of_version = f"{action}Version" if action.endswith("Object") else action.replace("Object", "ObjectVersion")
+    name = of_version if version and action in _VERSIONED else action
+    yield Demand(f"s3:{name}", f"{bucket}/{key}", context | ({"s3:versionid": (version,)} if version else {}))

@@ -1,0 +1,172 @@
+"""Who makes an API call, and which statements are theirs: from the call's credentials to moto's users and roles.
+
+A signature is not calculated again: whoever can reach this cloud could ask the metadata service for keys as well. That
+a key exists, that its session token fits and has not expired, is checked.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from moto.core.utils import utcnow
+from moto.iam.models import iam_backends
+from moto.sts.models import sts_backends
+
+from localcloud.iam.policy import Principal, Statement, read_cached
+from localcloud.settings import ACCOUNT, ADMINISTRATOR_KEY
+
+Environ = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A principal with its statements; `session` are those of a session policy, None when there is none.
+
+    `name` is what refusals call it. `administrator` may do everything; `anonymous` has signed nothing.
+    """
+
+    name: str
+    principal: Principal
+    identity: tuple[Statement, ...] = ()
+    session: tuple[Statement, ...] | None = None
+    context: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    administrator: bool = False
+    anonymous: bool = False
+
+
+class CredentialsRefused(Exception):
+    """The credentials are nobody's, or no longer good; `expired` tells which."""
+
+    def __init__(self, expired: bool = False) -> None:
+        super().__init__("The security token included in the request is " + ("expired" if expired else "invalid"))
+        self.expired = expired
+
+
+def caller(environ: Environ) -> Caller:
+    """Return who makes a call. Raises CredentialsRefused, and policy.PolicyInvalid for a policy that is none."""
+    key, token = _credentials(environ)
+    if not key:
+        return Caller("anonymous", Principal(account="anonymous"), anonymous=True)
+    if key == ADMINISTRATOR_KEY:
+        root = f"arn:aws:iam::{ACCOUNT}:root"
+        return Caller(root, Principal(ACCOUNT, arn=root), administrator=True)
+    session = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(key)
+    if session is not None:
+        return _of_session(session, token)
+    user = iam_backends[ACCOUNT]["aws"].get_user_from_access_key_id(key)
+    if user is None:
+        raise CredentialsRefused
+    return _of_user(user)
+
+
+def _credentials(environ: Environ) -> tuple[str, str]:
+    query = urllib.parse.parse_qs(str(environ.get("QUERY_STRING", "")))
+    header = str(environ.get("HTTP_AUTHORIZATION", ""))
+    token = str(environ.get("HTTP_X_AMZ_SECURITY_TOKEN") or query.get("X-Amz-Security-Token", [""])[0])
+    scope = query.get("X-Amz-Credential", [""])[0]
+    found = re.search(r"Credential=([^/,\s]+)/", header) or re.match(r"([^/]+)/", scope)
+    return (found[1] if found else ""), token
+
+
+def _of_session(session: Any, token: str) -> Caller:
+    if session.session_token != token:
+        raise CredentialsRefused
+    if session.expiration <= utcnow():
+        raise CredentialsRefused(expired=True)
+    role = _role(session.role_arn)
+    context = {
+        "aws:principalarn": (session.role_arn,),
+        "aws:principaltype": ("AssumedRole",),
+        "aws:userid": (session.user_id,),
+        "sts:rolesessionname": (session.session_name,),
+    }
+    if re.fullmatch(r"i-[0-9a-f]+", session.session_name):
+        context["ec2:sourceinstancearn"] = (
+            f"arn:aws:ec2:{session.region_name}:{ACCOUNT}:instance/{session.session_name}",
+        )
+    return Caller(
+        name=session.arn,
+        principal=Principal(ACCOUNT, arn=session.role_arn, session_arn=session.arn),
+        identity=() if role is None else statements(role),
+        session=read_cached(session.policy, "session policy") if session.policy else None,
+        context=context | _principal_tags(role),
+    )
+
+
+def _of_user(user: Any) -> Caller:
+    context = {
+        "aws:principalarn": (user.arn,),
+        "aws:principaltype": ("User",),
+        "aws:userid": (user.id,),
+        "aws:username": (user.name,),
+    }
+    return Caller(user.arn, Principal(ACCOUNT, arn=user.arn), statements(user), context=context)
+
+
+def _principal_tags(role: Any) -> dict[str, tuple[str, ...]]:
+    tags = getattr(role, "tags", None) or {}
+    return {f"aws:principaltag/{key.lower()}": (_text(value),) for key, value in tags.items()}
+
+
+def _text(value: Any) -> str:
+    return str(value.get("Value", "")) if isinstance(value, dict) else str(value)
+
+
+def _role(arn: str) -> Any:
+    roles = list(iam_backends[ACCOUNT]["aws"].roles.values())
+    return next((role for role in roles if role.arn == arn), None)
+
+
+def statements(owner: Any) -> tuple[Statement, ...]:
+    """Return the statements of a role's or user's inline and managed policies. Raises PolicyInvalid."""
+    texts = dict(owner.policies)
+    for managed in owner.managed_policies.values():
+        texts[managed.name] = next(one.document for one in managed.versions if one.is_default)
+    return tuple(statement for name, text in texts.items() for statement in read_cached(_json(text), name))
+
+
+def _json(document: Any) -> str:
+    return document if isinstance(document, str) else json.dumps(document)
+
+
+def trust(role_arn: str) -> tuple[Statement, ...]:
+    """Return the statements of a role's trust policy, none when there is no such role. Raises PolicyInvalid."""
+    role = _role(role_arn)
+    return () if role is None else read_cached(_json(role.assume_role_policy_document), "trust policy")
+
+
+def by_web_identity(token: str) -> Caller:
+    """Return whom an OpenID Connect token speaks of, as its issuer's provider in IAM says it.
+
+    Its signature is not checked: the issuer can't be asked from here. Raises CredentialsRefused when it is no token, is
+    expired, or IAM has no such provider with its audience.
+    """
+    claims = _claims(token)
+    host = str(claims.get("iss", "")).removeprefix("https://")
+    provider = iam_backends[ACCOUNT]["aws"].open_id_providers.get(f"arn:aws:iam::{ACCOUNT}:oidc-provider/{host}")
+    if provider is None or claims.get("aud") not in provider.client_id_list:
+        raise CredentialsRefused
+    expires = claims.get("exp", 0)
+    if not isinstance(expires, int | float) or expires <= utcnow().timestamp():
+        raise CredentialsRefused(expired=True)
+    context = {
+        f"{host}:{name}".lower(): (str(value),) for name, value in claims.items() if isinstance(value, str | int)
+    }
+    return Caller(f"{provider.arn} {claims.get('sub')}", Principal("federated", provider=provider.arn), context=context)
+
+
+def _claims(token: str) -> dict[str, Any]:
+    try:
+        part = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (IndexError, ValueError) as error:
+        raise CredentialsRefused from error
+    if not isinstance(claims, dict):
+        raise CredentialsRefused
+    return claims

@@ -1,0 +1,80 @@
+"""Decisions made again: which actions of a policy were needed, from the record of what was asked (authorization.jsonl).
+
+To take an action out of a statement and run everything again, for each action, would take days. Every request that was
+decided is in the record with all that the decision was made from, so the decision itself can be made again without it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from localcloud.iam.policy import Principal, Request, Statement, decide
+from localcloud.iam.condition_keys import knows
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request of a role that was allowed by one of its own policies."""
+
+    role: str
+    request: Request
+
+
+@dataclass(frozen=True)
+class Action:
+    """One action of one statement of a role's policy."""
+
+    role: str
+    policy: str
+    sid: str
+    action: str
+
+
+def read_record(path: Path) -> list[Asked]:
+    """Return every request in a record that was allowed, and not by the policy of what was asked for."""
+    return [asked for line in path.read_text().splitlines() if (asked := _asked(json.loads(line))) is not None]
+
+
+def _asked(raw: Mapping[str, Any]) -> Asked | None:
+    if not raw["decision"]["allowed"] or raw["decision"]["reason"] != "allowed":
+        return None
+    action = str(raw["action"])
+    context = {key: tuple(values) for key, values in raw["context"].items()}
+    return Asked(raw["role"], Request(action, raw["resource"], context, lambda key: knows(key, action)))
+
+
+def unneeded(policies: Mapping[str, Sequence[Statement]], record: Iterable[Asked]) -> list[Action]:
+    """Return the actions without which every request in `record` would still be allowed; `policies` are by role.
+
+    Deny statements have none: without one nothing fails.
+    """
+    by_role: dict[str, list[Request]] = {}
+    for asked in record:
+        by_role.setdefault(asked.role, []).append(asked.request)
+    return [
+        Action(role, statement.policy, statement.sid, action)
+        for role, statements in policies.items()
+        for number, statement in enumerate(statements)
+        if statement.effect == "Allow"
+        for action in statement.actions
+        if not _missed(statements, number, action, by_role.get(role, []))
+    ]
+
+
+def _missed(statements: Sequence[Statement], number: int, action: str, requests: Sequence[Request]) -> bool:
+    """Say whether one of the requests is refused when a statement no longer has an action."""
+    left = tuple(each for each in statements[number].actions if each != action)
+    changed = list(statements)
+    if left:
+        changed[number] = replace(statements[number], actions=left)
+    else:
+        del changed[number]
+    return any(not _allowed(changed, request) for request in requests if _allowed(statements, request))
+
+
+def _allowed(statements: Sequence[Statement], request: Request) -> bool:
+    return decide(request, Principal("", arn=request.context.get("aws:principalarn", ("",))[0]), statements).allowed

@@ -1,0 +1,69 @@
+"""What the rest of the cloud knows of a machine: one small interface, so that another kind of machine can stand in.
+
+nspawn.py is the one implementation; whole emulated machines (QEMU) would be a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from localcloud.machine.devices import Device
+from localcloud.net.network import Interface
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """One machine: its name (the instance id), its own directory, its interface, its memory in bytes."""
+
+    name: str
+    directory: Path
+    interface: Interface
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that ended inside a machine; `timed_out` when it was ended for taking too long."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    timed_out: bool = False
+
+
+class Machine(Protocol):
+    """A machine that can be started any number of times. Every method blocks until its work is done."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+
+    def start(self, root: Path, devices: Sequence[Device], on_exit: Callable[[], None]) -> None:
+        """Start it on that root file system and return once its init runs.
+
+        `on_exit` is called, in another thread, when it ends without having been asked to. Raises MachineFailed.
+        """
+
+    def stop(self) -> None:
+        """Shut it down cleanly; kill it when that takes too long."""
+
+    def kill(self) -> None:
+        """Cut its power: what was not synced to its volumes is lost."""
+
+    def reboot(self) -> None:
+        """Ask its init to reboot, and return once the request was made."""
+
+    def run(self, command: Sequence[str], *, input: str = "", timeout: float | None = None) -> Ran:
+        """Run a command inside as root. Raises MachineFailed when the machine does not run."""
+
+    def console(self) -> bytes:
+        """Return what it has written to its console since it was made."""
+
+    def attach(self, device: Device) -> None:
+        """Make a device appear in the running machine."""
+
+    def detach(self, device: Device) -> None:
+        """Make a device disappear from the running machine."""

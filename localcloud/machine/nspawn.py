@@ -1,0 +1,342 @@
+"""A machine as a systemd-nspawn container, started by a small shim that does what udev and a hypervisor would.
+
+What such a machine can't do: set the clock, vm.* sysctls, huge pages; its root file system has no block device.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from localcloud.host import mounts
+from localcloud.net import network
+from localcloud.machine.devices import Device, appear, disappear
+from localcloud.errors import MachineFailed
+from localcloud.machine.interface import MachineSpec, Ran
+
+START_SECONDS = 30.0
+# EC2 forces a stop after a few minutes; here it comes within what clients wait for at least (40 polls, one a second).
+STOP_SECONDS = 25.0
+# systemd's signals (man systemd): halt cleanly, reboot cleanly.
+_POWER_OFF = signal.SIGRTMIN + 4
+_REBOOT = signal.SIGRTMIN + 5
+# systemd-nspawn's exit code when its machine asks to be started again (EXIT_FORCE_RESTART).
+_REBOOTED = 133
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "USER": "root",
+}
+_SHIM = """#!/bin/sh
+# Made by the local cloud: stands in for udev and the hypervisor, then becomes init.
+mount --bind /run/localcloud/meminfo /proc/meminfo
+# systemd-nspawn gives a machine with a ready-made network namespace the /sys of its own: this one is the machine's. A
+# tmpfs with sysfs's directories in it, because the hypervisor's has to be there and nothing can be made in sysfs.
+mkdir /run/.sys
+mount -t sysfs sysfs /run/.sys
+mount -t tmpfs -o mode=0755,nosuid,nodev,noexec sys /sys
+for entry in /run/.sys/*; do
+  mkdir "/sys/${{entry##*/}}"
+  mount --bind "$entry" "/sys/${{entry##*/}}"
+done
+mkdir -p /sys/hypervisor
+cp /run/localcloud/hypervisor-uuid /sys/hypervisor/uuid
+umount /run/.sys
+rmdir /run/.sys
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+# Read-only is how systemd tells that no udev will come. The network's own settings are the machine's to change.
+mount -o remount,ro /sys
+mount --bind /proc/sys/net /proc/sys/net
+mount -o remount,bind,rw /proc/sys/net
+{devices}for init in /usr/lib/systemd/systemd /sbin/init; do
+  [ -x "$init" ] && exec "$init"
+done
+echo "no init in this image" >&2
+exit 1
+"""
+
+
+class NspawnMachine:
+    """machine.Machine by systemd-nspawn."""
+
+    def __init__(self, spec: MachineSpec) -> None:
+        self.spec = spec
+        self._shared = spec.directory / "shared"
+        self._console = spec.directory / "console.log"
+        self._devices: dict[str, Device] = {}
+        self._leader: int | None = None
+        self._expected_to_end = False
+        self._ended = threading.Event()
+        self._ended.set()
+        self._shared.mkdir(parents=True, exist_ok=True)
+        # cloud-init takes a machine for EC2 by a hypervisor's uuid that begins with "ec2" (containers have no DMI).
+        (self._shared / "hypervisor-uuid").write_text(f"ec2{str(uuid.uuid4())[3:]}\n")
+        (self._shared / "meminfo").write_text(_meminfo(spec.memory_bytes))
+
+    @property
+    def running(self) -> bool:
+        """Whether its init runs."""
+        return self._leader is not None and not self._ended.is_set()
+
+    def start(self, root: Path, devices: Sequence[Device], on_exit: Callable[[], None]) -> None:
+        """Start it and return once its init runs. Raises MachineFailed."""
+        self._devices = {device.node: device for device in devices}
+        self._expected_to_end = False
+        self._ended.clear()
+        notify, address = _notify_socket(self.spec.name)
+        started = threading.Event()
+        threading.Thread(target=self._listen, args=(notify, started), daemon=True).start()
+        try:
+            process = self._spawn(root, address)
+        except BaseException:
+            self._tidy_up()
+            self._ended.set()
+            raise
+        threading.Thread(target=self._watch, args=(process, root, address, started, on_exit), daemon=True).start()
+        if started.wait(START_SECONDS) and self.running:
+            return
+        self._expected_to_end = True
+        self._kill_processes()
+        self._ended.wait(10)
+        raise MachineFailed(
+            f"{self.spec.name} did not start",
+            expected=f"a running init within {START_SECONDS:.0f} s",
+            found=self.console().decode(errors="replace")[-2000:].strip() or "nothing on its console",
+        )
+
+    def stop(self) -> None:
+        """Shut it down cleanly; kill it when that takes too long."""
+        self._expected_to_end = True
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            # Again each second: an init that has only just been started has no ear for it yet.
+            self._signal(_POWER_OFF)
+            if self._ended.wait(1):
+                return
+        self._kill_processes()
+        self._ended.wait(10)
+
+    def kill(self) -> None:
+        """Cut its power: shut its XFS file systems down without flushing their logs, then kill it.
+
+        SIGKILL alone is no power cut: the host keeps the page cache, and with it what was never synced.
+        """
+        self._expected_to_end = True
+        if self._leader is not None:
+            for mount_point in _xfs_mounts(Path(f"/proc/{self._leader}/mountinfo")):
+                target = f"/proc/{self._leader}/root{mount_point}"
+                subprocess.run(["xfs_io", "-x", "-c", "shutdown", target], check=False, capture_output=True)
+        self._kill_processes()
+        self._ended.wait(10)
+
+    def reboot(self) -> None:
+        """Ask its init to reboot; systemd-nspawn ends with a code of its own then, and is started again."""
+        self._signal(_REBOOT)
+
+    def run(self, command: Sequence[str], *, input: str = "", timeout: float | None = None) -> Ran:
+        """Run a command inside as root. Raises MachineFailed when the machine does not run."""
+        if self._leader is None or not self.running:
+            raise MachineFailed(f"{self.spec.name} does not run", expected="a running machine", found="none")
+        child = subprocess.Popen(
+            ["nsenter", "--target", str(self._leader), "--all", "--wd", *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_ENVIRONMENT,
+            start_new_session=True,
+        )
+        try:
+            out, err = child.communicate(input.encode(), timeout=timeout)
+        except subprocess.TimeoutExpired:
+            _kill_session(child.pid)
+            out, err = child.communicate()
+            return Ran(child.returncode, out.decode(errors="replace"), err.decode(errors="replace"), timed_out=True)
+        return Ran(child.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+    def console(self) -> bytes:
+        """Return what it has written to its console since it was made."""
+        return self._console.read_bytes() if self._console.exists() else b""
+
+    def attach(self, device: Device) -> None:
+        """Make a device appear in the running machine. Raises MachineFailed."""
+        self._script(appear(device))
+        self._devices[device.node] = device
+
+    def detach(self, device: Device) -> None:
+        """Make a device disappear from the running machine. Raises MachineFailed."""
+        self._script(disappear(device))
+        self._devices.pop(device.node, None)
+
+    def _script(self, script: str) -> None:
+        ran = self.run(["/bin/sh", "-e"], input=script, timeout=20)
+        if ran.returncode != 0:
+            raise MachineFailed(
+                f"the devices of {self.spec.name} can't be changed", expected="exit code 0", found=ran.stderr.strip()
+            )
+
+    def _command(self, root: Path) -> list[str]:
+        groups = mounts.machine_group(self.spec.name, self.spec.memory_bytes)
+        enter = " && ".join(f'echo 0 >"${number}/cgroup.procs"' for number in range(1, len(groups) + 1))
+        return [
+            "/bin/sh", "-c", f'{enter} && shift {len(groups)} && exec "$@"', "sh", *map(str, groups),
+            "systemd-nspawn", "--quiet", f"--directory={root}", "--register=no", "--keep-unit",
+            f"--machine={self.spec.name}", f"--hostname={self.spec.interface.hostname}",
+            f"--network-namespace-path={self.spec.interface.namespace}",
+            # Without a private network of systemd-nspawn's own making this capability would be taken away.
+            # The other one is an instance's own too: with it root may read what another process has mapped.
+            "--capability=CAP_NET_ADMIN,CAP_CHECKPOINT_RESTORE",
+            # A console that can be written to (/dev/console exists) and that nobody types on.
+            "--console=read-only", f"--kill-signal={_POWER_OFF}",
+            "--link-journal=no", "--resolv-conf=off", "--timezone=off", "--notify-ready=no",
+            f"--bind-ro={self._shared}:/run/localcloud",
+            "/run/localcloud/init",
+        ]  # fmt: skip
+
+    def _signal(self, number: int) -> None:
+        leader = self._leader
+        if leader is not None and self.running:
+            try:
+                os.kill(leader, number)
+            except ProcessLookupError:
+                pass  # it ended by itself in between, which _watch sees
+
+    def _listen(self, notify: socket.socket, started: threading.Event) -> None:
+        """Take in what systemd-nspawn tells: the leader's pid, once per boot."""
+        with notify:
+            while not self._ended.is_set():
+                try:
+                    message = notify.recv(4096).decode(errors="replace")
+                except TimeoutError:
+                    continue
+                if found := re.search(r"^X_NSPAWN_LEADER_PID=(\d+)$", message, re.MULTILINE):
+                    self._leader = int(found[1])
+                    started.set()
+
+    def _watch(
+        self,
+        process: subprocess.Popen[bytes],
+        root: Path,
+        notify_address: str,
+        started: threading.Event,
+        on_exit: Callable[[], None],
+    ) -> None:
+        """See the machine through its reboots to its end."""
+        try:
+            while process.wait() == _REBOOTED and not self._expected_to_end:
+                self._tidy_up()
+                process = self._spawn(root, notify_address)
+        finally:
+            self._tidy_up()
+            ran = started.is_set()
+            self._ended.set()
+            started.set()
+            if ran and not self._expected_to_end:
+                on_exit()
+
+    def _spawn(self, root: Path, notify_address: str) -> subprocess.Popen[bytes]:
+        shim = self._shared / "init"
+        shim.write_text(_SHIM.format(devices="".join(map(appear, self._devices.values()))))
+        shim.chmod(0o755)
+        network.connect(self.spec.interface)
+        with self._console.open("ab") as console:
+            return subprocess.Popen(
+                self._command(root),
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                env={**_ENVIRONMENT, "NOTIFY_SOCKET": notify_address, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+                start_new_session=True,
+            )
+
+    def _tidy_up(self) -> None:
+        """Take away what the host's side of an ended machine leaves: its interface, its control groups."""
+        self._leader = None
+        # systemd-nspawn takes its machine with it, but the kernel may need a moment to bury it.
+        self._kill_processes()
+        network.disconnect(self.spec.interface)
+        mounts.remove_machine_group(self.spec.name)
+
+    def _kill_processes(self) -> None:
+        group = mounts.CGROUP / self.spec.name
+        deadline = time.monotonic() + 10
+        while group.exists() and time.monotonic() < deadline:
+            pids = [int(pid) for path in group.rglob("cgroup.procs") for pid in _words(path)]
+            if not pids:
+                break
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass  # it ended in between
+            time.sleep(0.01)
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []  # the group went away while we looked
+
+
+def _kill_session(session: int) -> None:
+    """Kill what a command in a machine has started: nsenter forks, so its own death would leave its child."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session:
+            try:
+                os.kill(int(status.parent.name), signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it ended in between
+
+
+def _notify_socket(name: str) -> tuple[socket.socket, str]:
+    address = f"/run/notify-{name}"
+    Path(address).unlink(missing_ok=True)
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(address)
+    notify.settimeout(1)
+    return notify, address
+
+
+def _xfs_mounts(mountinfo: Path) -> list[str]:
+    """Return where a machine has XFS volumes mounted."""
+    try:
+        lines = mountinfo.read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        if rest.startswith("xfs ") and "/dev/" in rest:
+            found.append(fields.split()[4].encode().decode("unicode_escape"))
+    return found
+
+
+def _meminfo(memory_bytes: int) -> str:
+    """Return a /proc/meminfo of the instance type's size: a machine would else see the host's."""
+    total = memory_bytes >> 10
+    values = {"MemTotal": total, "MemFree": total * 8 // 10, "MemAvailable": total * 9 // 10, "Buffers": 0,
+              "Cached": total // 10, "SwapCached": 0, "Active": total // 10, "Inactive": 0, "SwapTotal": 0,
+              "SwapFree": 0, "Dirty": 0, "Writeback": 0, "Shmem": 0, "Slab": 0, "CommitLimit": total // 2,
+              "Committed_AS": total // 10}  # fmt: skip
+    lines = [f"{name + ':':<16}{value:>8} kB" for name, value in values.items()]
+    huge_pages = ["HugePages_Total:       0", "HugePages_Free:        0", "Hugepagesize:       2048 kB"]
+    return "\n".join([*lines, *huge_pages, ""])
+
+
+def remove(spec: MachineSpec) -> None:
+    """Delete a machine's directory, but for its console, which outlives it for a while as on EC2."""
+    shutil.rmtree(spec.directory / "shared", ignore_errors=True)

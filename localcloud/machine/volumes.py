@@ -1,0 +1,160 @@
+"""Volumes: sparse files, attached as loop devices.
+
+A loop device is made with LO_FLAGS_AUTOCLEAR in one call (LOOP_CONFIGURE): whatever is killed when, the kernel frees it
+with its last user. The server keeps each one open while its volume is attached to a running machine.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from localcloud.errors import VolumeFailed
+from support.process import run
+
+_LOOP_CTL_GET_FREE = 0x4C82
+_LOOP_CONFIGURE = 0x4C0A
+_LO_FLAGS_AUTOCLEAR = 4
+_GIB = 1 << 30
+
+
+class Volumes:
+    """The volumes and snapshots of a cloud, by id. A file is made when a volume is first needed: most never are."""
+
+    def __init__(self, directory: Path) -> None:
+        self._volumes = directory / "volumes"
+        self._snapshots = directory / "snapshots"
+        self._open: dict[str, int] = {}
+        self._lock = threading.Lock()
+        for path in (self._volumes, self._snapshots):
+            path.mkdir(parents=True, exist_ok=True)
+
+    def attach(self, volume_id: str, size_gib: int) -> tuple[int, int]:
+        """Give a volume a loop device, blank when the volume is new; return its major and minor number.
+
+        Raises VolumeFailed when there is no loop device to be had.
+        """
+        with self._lock:
+            handle = self._open.get(volume_id)
+            if handle is None:
+                handle = self._open[volume_id] = _loop(self._file(volume_id, size_gib))
+        number = os.fstat(handle).st_rdev
+        return os.major(number), os.minor(number)
+
+    def detach(self, volume_id: str, patience: float = 30.0) -> bool:
+        """Let go of a volume's loop device; say whether it was freed, for which no machine may have it mounted."""
+        with self._lock:
+            handle = self._open.pop(volume_id, None)
+        if handle is not None:
+            os.close(handle)
+        return not _wait_until_free(self._volumes / f"{volume_id}.img", patience)
+
+    def delete(self, volume_id: str) -> None:
+        """Delete a volume's data."""
+        (self._volumes / f"{volume_id}.img").unlink(missing_ok=True)
+
+    def snapshot(self, volume_id: str, snapshot_id: str) -> None:
+        """Copy what a volume holds, block by block, crash-consistent as on EBS; a volume never used needs no copy."""
+        source = self._volumes / f"{volume_id}.img"
+        if source.exists():
+            _copy(source, self._snapshots / f"{snapshot_id}.img")
+
+    def restore(self, snapshot_id: str, volume_id: str, size_gib: int) -> None:
+        """Make a volume that holds what the snapshot holds."""
+        source = self._snapshots / f"{snapshot_id}.img"
+        if source.exists():
+            _copy(source, self._volumes / f"{volume_id}.img")
+            os.truncate(self._volumes / f"{volume_id}.img", size_gib * _GIB)
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        """Delete a snapshot's data."""
+        (self._snapshots / f"{snapshot_id}.img").unlink(missing_ok=True)
+
+    def _file(self, volume_id: str, size_gib: int) -> Path:
+        path = self._volumes / f"{volume_id}.img"
+        if not path.exists():
+            path.touch(mode=0o600)
+        os.truncate(path, size_gib * _GIB)
+        return path
+
+
+def _copy(source: Path, target: Path) -> None:
+    run(["cp", "--sparse=always", "--reflink=auto", str(source), str(target)])
+
+
+def _loop(path: Path) -> int:
+    """Return an open descriptor of a new loop device on that file."""
+    with open(path, "r+b", buffering=0) as backing:
+        for _ in range(20):
+            with open("/dev/loop-control", "rb", buffering=0) as control:
+                number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
+            handle = _open_node(number)
+            # struct loop_config: fd, block_size, struct loop_info64 (offset 44 in it: lo_flags), 64 reserved bytes.
+            info = struct.pack("=5Q4I64s64s32s2Q", 0, 0, 0, 0, 0, 0, 0, 0, _LO_FLAGS_AUTOCLEAR,
+                               str(path).encode()[-63:], b"", b"", 0, 0)  # fmt: skip
+            try:
+                fcntl.ioctl(handle, _LOOP_CONFIGURE, struct.pack("=2I", backing.fileno(), 0) + info + bytes(64))
+            except OSError:
+                os.close(handle)  # somebody else took this one between the two calls: try the next
+                time.sleep(0.01)
+            else:
+                return handle
+    raise VolumeFailed("no loop device could be set up", expected=f"a loop device on {path}", found="all attempts busy")
+
+
+def _open_node(number: int) -> int:
+    node = Path(f"/dev/loop{number}")
+    deadline = time.monotonic() + 2
+    while True:
+        try:
+            return os.open(node, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if time.monotonic() > deadline:
+                raise VolumeFailed(
+                    f"{node} does not appear", expected="a node made by the kernel (devtmpfs)", found="none"
+                ) from None
+            time.sleep(0.01)
+
+
+def loops_below(directory: Path) -> list[str]:
+    """Return the names of the loop devices whose file is, or was, below that directory."""
+    found = []
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            if backing.read_text().startswith(f"{directory}/"):
+                found.append(backing.parent.parent.name)
+        except OSError:
+            continue  # freed in between
+    return sorted(found)
+
+
+def _wait_until_free(path: Path, patience: float) -> bool:
+    """Wait until no loop device uses that file; return whether one still does."""
+    deadline = time.monotonic() + patience
+    while True:
+        used = any(_backs(backing, path) for backing in Path("/sys/block").glob("loop*/loop/backing_file"))
+        if not used or time.monotonic() > deadline:
+            return used
+        time.sleep(0.02)
+
+
+def _backs(backing: Path, path: Path) -> bool:
+    try:
+        return backing.read_text().rstrip("\n").removesuffix(" (deleted)") == str(path)
+    except OSError:
+        return False
+
+
+def wait_until_released(directory: Path, patience: float = 10.0) -> list[str]:
+    """Wait until the kernel has freed the cloud's loop devices; clear what stays by hand; return what can't be."""
+    deadline = time.monotonic() + patience
+    while (left := loops_below(directory)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for name in left:
+        subprocess.run(["losetup", "--detach", f"/dev/{name}"], check=False, capture_output=True)
+    return loops_below(directory) if left else []

@@ -1,0 +1,106 @@
+"""The link between host and cloud: which subnets are free, and the host's half of the wiring.
+
+The link is reserved by making it, under a lock that every cloud of this host takes, so that two clouds that start at
+once never take the same subnet.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from localcloud.errors import NoSubnetFree
+from localcloud.settings import Cloud
+from support.process import run
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+# A route this wide (a VPN's 10.0.0.0/8, say) is shadowed by our narrower ones; avoiding it would leave nothing.
+_TOO_WIDE_TO_AVOID = 16
+
+
+def subnets(index: int) -> tuple[ipaddress.IPv4Network, ipaddress.IPv4Network]:
+    """Return the link's /30 and the machines' /24 for an index from 0 to 255."""
+    return ipaddress.IPv4Network(f"10.212.{index}.0/30"), ipaddress.IPv4Network(f"10.213.{index}.0/24")
+
+
+def pick_index(taken: Iterable[Network]) -> int:
+    """Return the lowest index whose subnets overlap none of `taken` (the host's addresses and routes).
+
+    Raises NoSubnetFree.
+    """
+    obstacles = [network for network in taken if network.version == 4 and network.prefixlen >= _TOO_WIDE_TO_AVOID]
+    for index in range(256):
+        if not any(mine.overlaps(other) for mine in subnets(index) for other in obstacles):
+            return index
+    raise NoSubnetFree(
+        "no subnet is left for another cloud",
+        expected="one N with 10.212.N.0/30 and 10.213.N.0/24 unused",
+        found="addresses or routes of this host in all 256 of them",
+        fix="take down clouds that are no longer needed",
+    )
+
+
+def taken_networks() -> list[Network]:
+    """Return every network that this host has an address in or a route to, but for its default route."""
+    addresses = json.loads(run(["ip", "-json", "-4", "address"]).stdout or "[]")
+    routes = json.loads(run(["ip", "-json", "-4", "route", "show", "table", "all"]).stdout or "[]")
+    found = [f"{info['local']}/{info['prefixlen']}" for link in addresses for info in link.get("addr_info", [])]
+    found += [route["dst"] for route in routes if route["dst"] != "default"]
+    return [ipaddress.ip_network(text, strict=False) for text in found]
+
+
+@contextmanager
+def _index_lock() -> Iterator[None]:
+    # A lock on a directory that every host has: nothing is left behind, and the kernel frees it when we die.
+    handle = os.open("/run", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def peer_name(link: str) -> str:
+    """Name the cloud's end of the link while it is still on the host."""
+    return link.replace("lc", "lp", 1)
+
+
+@contextmanager
+def reserved_index() -> Iterator[int]:
+    """Give a free index; keep it from others until the block ends, by when `make_link` must have been called."""
+    with _index_lock():
+        yield pick_index(taken_networks())
+
+
+def make_link(cloud: Cloud) -> None:
+    """Make the link with both ends on the host, the host's address on it, and the route to the machines."""
+    link, peer = cloud.link, peer_name(cloud.link)
+    # -batch: one process for five changes. addrgenmode none keeps IPv6 away from the link.
+    run(
+        ["ip", "-batch", "-"],
+        input=f"link add {link} type veth peer name {peer}\n"
+        f"link set {link} addrgenmode none\n"
+        f"address add {cloud.host_address}/30 dev {link}\n"
+        f"link set {link} up\n"
+        f"route add {cloud.subnet} via {cloud.link_address} dev {link}\n",
+    )
+
+
+def hand_over_link(link: str, pid: int) -> None:
+    """Move the cloud's end of the link into the network namespace of process `pid`, where it is called uplink."""
+    run(["ip", "link", "set", peer_name(link), "netns", str(pid), "name", "uplink"])
+
+
+def link_exists(link: str) -> bool:
+    """Say whether this host has an interface of that name."""
+    return run(["ip", "link", "show", "dev", link], check=False).returncode == 0
+
+
+def delete_link(link: str) -> None:
+    """Delete the link if it is there; its other end, address and route go with it."""
+    for name in (link, peer_name(link)):
+        run(["ip", "link", "delete", "dev", name], check=False)
