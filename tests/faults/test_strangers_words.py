@@ -15,8 +15,10 @@ from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from zmanim_host import aws, environment, imds, release_pointer
-from zmanim_host.escaping import environment_line
+from zmanim_host.aws import client, imds
+from zmanim_host import environment
+from zmanim_host.release import pointer as release_pointer
+from zmanim_host.secrets.escaping import environment_line
 from zmanim_host.host import HostFault
 
 from zmanim_ami.gate.image import versions
@@ -67,7 +69,7 @@ def metadata_says(say: Callable[[str], bytes]) -> Iterator[imds.Imds]:
 def test_whatever_the_metadata_service_says_there_are_credentials_or_a_fault(said: bytes) -> None:
     with metadata_says(lambda path: b"role" if path.endswith("security-credentials/") else said) as session:
         try:
-            found = aws.instance_credentials(session)
+            found = client.instance_credentials(session)
         except HostFault:
             return
         assert {type(each) for each in (found.access_key, found.secret_key, found.token)} == {str}
@@ -90,10 +92,10 @@ def test_whatever_the_launch_s_tag_holds_it_is_a_name_or_a_fault(tag: bytes, pla
 @LONG
 @given(words | parameters.map(lambda value: json.dumps(value).encode()))
 def test_whatever_parameter_store_answers_there_are_values_by_name_or_a_fault(said: bytes) -> None:
-    session = aws.Session("eu-west-1", aws.Credentials("key", "secret", "token"))
-    with mock.patch.object(aws, "_ask_parameter_store", return_value=said):
+    session = client.Session("eu-west-1", client.Credentials("key", "secret", "token"))
+    with mock.patch.object(client, "_ask_parameter_store", return_value=said):
         try:
-            values = aws.get_parameters_by_path(session, "/zmanim/prod/")
+            values = client.get_parameters_by_path(session, "/zmanim/prod/")
         except HostFault as fault:
             said_of_it = str(fault)
         else:

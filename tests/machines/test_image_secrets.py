@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from zmanim_host.escaping import environment_line
+from zmanim_host.secrets.escaping import environment_line
 from zmanim_host.host import HostFault
-from zmanim_host.parameters import API, BACKUP, PARAMETERS
+from zmanim_host.secrets.parameters import API, BACKUP, PARAMETERS
 
 from tests.machines.image import ImageLab, files_with
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from zmanim_host.aws import Credentials, Session
+from zmanim_host.aws.client import Credentials, Session
 
 KEYS = Credentials("ASIAEXAMPLEEXAMPLE00", "s3cret/key+", "t0ken==")
 PATH = "/zmanim/prod/"

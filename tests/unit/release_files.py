@@ -15,9 +15,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from zmanim_host import release_store
-from zmanim_host.release import Channel, Machine, adopt
-from zmanim_host.release_store import Status, Store, linked, load, point
+from zmanim_host.release import store as release_store
+from zmanim_host.release.adopt import Channel, Machine, adopt
+from zmanim_host.release.store import Status, Store, linked, load, point
 
 NOW = 1_800_000_000.0
 LATER = "2027-06-01T00:00:00Z"

@@ -14,10 +14,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from zmanim_host import backup, metrics, redis_files, replace, restic, scratch, servers
+from zmanim_host.backup import steps, replace, restic, scratch, servers
+from zmanim_host.aws import metrics
+from zmanim_host.storage import redis_files
 from zmanim_host.host import HostFault
-from zmanim_host.retention import Run
-from zmanim_host.scratch import Scratch
+from zmanim_host.backup.retention import Run
+from zmanim_host.backup.scratch import Scratch
 
 from tests.unit.test_image_restore import RECORD, REPO
 
@@ -39,9 +41,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(restic, "check_reachable", lambda repo: None)
     monkeypatch.setattr(servers, "databases", lambda server: ["postgres", "zmanim"])
     monkeypatch.setattr(servers, "system_identifier", lambda server: "77")
-    monkeypatch.setattr(backup, "check_versions", lambda: None)
-    monkeypatch.setattr(backup, "versions", lambda: {"postgresql": "170012", "redis": "7.0.15", "restic": "0.19.1"})
-    monkeypatch.setattr(backup, "now", lambda: MONDAY)
+    monkeypatch.setattr(steps, "check_versions", lambda: None)
+    monkeypatch.setattr(steps, "versions", lambda: {"postgresql": "170012", "redis": "7.0.15", "restic": "0.19.1"})
+    monkeypatch.setattr(steps, "now", lambda: MONDAY)
     return found
 
 
@@ -76,7 +78,7 @@ def test_another_cluster_s_repository_is_not_begun_in(
 ) -> None:
     monkeypatch.setattr(restic, "open_or_make", lambda repo: [night(1, system="88")])
     with pytest.raises(HostFault, match="are of cluster 88"):
-        backup.begin(REPO, tmp_path)
+        steps.begin(REPO, tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert calls == []
 
@@ -87,11 +89,11 @@ def test_a_run_begins_with_what_a_killed_one_left_removed(
     begun(tmp_path, "redis")
     (tmp_path / "redis.rdb").write_text("half")
     monkeypatch.setattr(restic, "open_or_make", lambda repo: [])
-    backup.begin(REPO, tmp_path)
+    steps.begin(REPO, tmp_path)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["begun"]
     assert calls == []
     assert not (tmp_path / "redis.rdb").exists()
-    assert backup.read_begun(tmp_path).system_identifier == "77"
+    assert steps.read_begun(tmp_path).system_identifier == "77"
 
 
 @pytest.mark.parametrize("missing", ["globals", "redis", "database=zmanim", "database=postgres"])
@@ -100,7 +102,7 @@ def test_a_run_that_lacks_a_part_gets_no_record_and_no_metric(
 ) -> None:
     begun(tmp_path, *({"globals", "redis", "database=zmanim", "database=postgres"} - {missing}))
     with pytest.raises(HostFault, match=f"lacks {missing}"):
-        backup.complete(REPO, {"INSTANCE_ID": "i-1"}, tmp_path)
+        steps.complete(REPO, {"INSTANCE_ID": "i-1"}, tmp_path)
     assert (calls, sent) == ([], [])
 
 
@@ -108,7 +110,7 @@ def test_the_record_is_the_last_snapshot_and_says_whose_it_is(
     tmp_path: Path, calls: list[str], sent: list[str]
 ) -> None:
     begun(tmp_path, "globals", "redis", "database=zmanim", "database=postgres")
-    backup.complete(REPO, {"INSTANCE_ID": "i-1"}, tmp_path)
+    steps.complete(REPO, {"INSTANCE_ID": "i-1"}, tmp_path)
     (call,) = calls
     assert "--tag run:r1 --tag part:record --tag system:77 --stdin --stdin-filename /record.json" in call
     assert sent == ["BackupCompleted", "BackupSeconds", "BackupBytes"]
@@ -117,7 +119,7 @@ def test_the_record_is_the_last_snapshot_and_says_whose_it_is(
 
 def thinned(monkeypatch: pytest.MonkeyPatch, *runs: Run) -> None:
     monkeypatch.setattr(restic, "runs", lambda repo: list(runs))
-    backup.thin_out(REPO)
+    steps.thin_out(REPO)
 
 
 @pytest.mark.incident("--remove-all took locks that were held")
@@ -125,7 +127,7 @@ def test_a_killed_run_s_locks_go_by_restic_s_own_rule_and_only_in_our_own_reposi
     tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(restic, "open_or_make", lambda repo: [night(1)])
-    backup.begin(REPO, tmp_path)
+    steps.begin(REPO, tmp_path)
     assert calls == ["unlock"]
 
 
@@ -140,7 +142,7 @@ def test_where_nothing_goes_nothing_is_locked_or_pruned(calls: list[str], monkey
 
 
 def test_on_sundays_a_part_of_the_data_is_read(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backup, "now", lambda: SUNDAY)
+    monkeypatch.setattr(steps, "now", lambda: SUNDAY)
     thinned(monkeypatch, night(1))
     assert calls[0] == "prune --quiet"
     assert calls[1].startswith("check --read-data-subset=")
@@ -160,10 +162,10 @@ def test_adopting_is_a_mark_in_the_repository_and_not_made_twice(
     calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(restic, "runs", lambda repo: [night(1, system="88")])
-    backup.adopt(REPO)
+    steps.adopt(REPO)
     assert "--tag part:adoption --tag system:77" in calls[0]
     monkeypatch.setattr(restic, "runs", lambda repo: [night(1)])
-    backup.adopt(REPO)
+    steps.adopt(REPO)
     assert len(calls) == 1
 
 

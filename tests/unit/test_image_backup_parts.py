@@ -15,11 +15,12 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 import pytest
-from zmanim_host import backup, metrics, restic, restore, scratch, servers
-from zmanim_host import replace as in_place
+from zmanim_host.backup import steps as backup, restic, restore, scratch, servers
+from zmanim_host.aws import metrics
+from zmanim_host.backup import replace as in_place
 from zmanim_host.host import HostFault
-from zmanim_host.scratch import Scratch
-from zmanim_host.servers import Keys, Server, Survey
+from zmanim_host.backup.scratch import Scratch
+from zmanim_host.backup.servers import Keys, Server, Survey
 
 from tests.unit.test_image_restore import AT, RECORD, REPO
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zmanim_host import cloudwatch
+from zmanim_host.aws import cloudwatch
 from zmanim_host.host import HostFault
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from zmanim_host.cluster import MARKER, Decision, decide, is_marked
+from zmanim_host.storage.data_layout import MARKER, Decision, decide, is_marked
 from zmanim_host.host import HostFault
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from zmanim_host import cluster
+from zmanim_host.storage import data_layout
 from zmanim_host.host import HostFault
 
 
@@ -29,21 +29,21 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return SimpleNamespace(stdout="postgres (PostgreSQL) 17.12\n")
 
     me = SimpleNamespace(pw_uid=os.getuid(), pw_gid=os.getgid())
-    monkeypatch.setattr(cluster, "run", run)
+    monkeypatch.setattr(data_layout, "run", run)
     monkeypatch.setattr(pwd, "getpwnam", lambda name: me)
     return found
 
 
 def test_a_fresh_volume_gets_everything_and_a_second_boot_changes_nothing(tmp_path: Path, asked: list[str]) -> None:
-    cluster.lay_out(tmp_path)
-    names = {"postgres", "redis", "backup", cluster.MARKER}
+    data_layout.lay_out(tmp_path)
+    names = {"postgres", "redis", "backup", data_layout.MARKER}
     assert {path.name for path in tmp_path.iterdir()} == names
     for folder in ("postgres", "redis", "backup"):
         assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700
-    assert cluster.is_marked(tmp_path)
+    assert data_layout.is_marked(tmp_path)
     (tmp_path / "postgres/data").write_text("kept")
     asked.clear()
-    cluster.lay_out(tmp_path)
+    data_layout.lay_out(tmp_path)
     assert asked == ["postgres"]
     assert (tmp_path / "postgres/data").read_text() == "kept"
 
@@ -51,49 +51,49 @@ def test_a_fresh_volume_gets_everything_and_a_second_boot_changes_nothing(tmp_pa
 def test_what_a_power_cut_left_of_initdb_is_made_anew(tmp_path: Path, asked: list[str]) -> None:
     (tmp_path / ".postgres.unfinished").mkdir()
     (tmp_path / ".postgres.unfinished/half").write_text("")
-    cluster.lay_out(tmp_path)
+    data_layout.lay_out(tmp_path)
     assert [path.name for path in (tmp_path / "postgres").iterdir()] == ["PG_VERSION"]
 
 
 def test_a_cluster_from_before_the_marker_is_marked_and_not_remade(tmp_path: Path, asked: list[str]) -> None:
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres/PG_VERSION").write_text("17\n")
-    cluster.lay_out(tmp_path)
+    data_layout.lay_out(tmp_path)
     assert "initdb" not in asked
-    assert cluster.is_marked(tmp_path)
+    assert data_layout.is_marked(tmp_path)
 
 
 def test_a_volume_that_lost_its_cluster_gets_no_new_one(tmp_path: Path, asked: list[str]) -> None:
-    (tmp_path / cluster.MARKER).write_text('{"format": 1, "cluster": true}')
+    (tmp_path / data_layout.MARKER).write_text('{"format": 1, "cluster": true}')
     with pytest.raises(HostFault, match="restore it from a backup"):
-        cluster.lay_out(tmp_path)
+        data_layout.lay_out(tmp_path)
     assert "initdb" not in asked
-    assert [path.name for path in tmp_path.iterdir()] == [cluster.MARKER]
+    assert [path.name for path in tmp_path.iterdir()] == [data_layout.MARKER]
 
 
 @pytest.mark.incident("the database was written to the root disk, and went with the instance")
 def test_nothing_is_written_where_no_volume_is_mounted(
     tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "DATA", tmp_path)
+    monkeypatch.setattr(data_layout, "DATA", tmp_path)
     with pytest.raises(HostFault, match="nothing is written to the root disk"):
-        cluster.command()
+        data_layout.command()
     assert (asked, list(tmp_path.iterdir())) == ([], [])
 
 
 def test_a_mounted_volume_is_grown_before_it_is_laid_out(
     tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "DATA", tmp_path)
+    monkeypatch.setattr(data_layout, "DATA", tmp_path)
     monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path)
-    cluster.command()
+    data_layout.command()
     assert asked == ["xfs_growfs", "postgres", "initdb"]
 
 
 def test_a_server_whose_version_is_not_understood_stops_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "run", lambda command, **options: SimpleNamespace(stdout="postgres: what?"))
+    monkeypatch.setattr(data_layout, "run", lambda command, **options: SimpleNamespace(stdout="postgres: what?"))
     with pytest.raises(HostFault, match="postgres --version says 'postgres: what"):
-        cluster.lay_out(tmp_path)
+        data_layout.lay_out(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from zmanim_host.host import HostFault
-from zmanim_host.migrations import pending, version_of
+from zmanim_host.release.migrations import pending, version_of
 
 ONE, TWO, THREE = "20260101000000_one.sql", "20260102000000_two.sql", "20260103000000_three.sql"
 

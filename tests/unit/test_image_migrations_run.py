@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from zmanim_host import migrations
+from zmanim_host.release import migrations
 from zmanim_host.host import HostFault
 
 ONE, TWO, THREE = ("20260101000000_one.sql", "20260102000000_two.sql", "20260103000000_three.sql")

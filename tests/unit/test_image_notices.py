@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from zmanim_host import notices
-from zmanim_host.escaping import environment_line
+from zmanim_host.secrets.escaping import environment_line
 from zmanim_host.host import HostFault
 from zmanim_host.notices import (
     Failure,

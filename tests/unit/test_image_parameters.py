@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from zmanim_host.aws import get_parameters_by_path
+from zmanim_host.aws.client import get_parameters_by_path
 from zmanim_host.host import HostFault
-from zmanim_host.parameters import fetch_required
+from zmanim_host.secrets.parameters import fetch_required
 
 from tests.unit.aws_server import PATH, Answer, Asked, answering, page
 

@@ -22,7 +22,7 @@ from zmanim_host.readiness import (
     wait_until_written,
     was_ready,
 )
-from zmanim_host.release_running import mapped
+from zmanim_host.release.running import mapped
 
 GOOD_REDIS = (
     "OK\nready-1\n# Persistence\nloading:0\naof_enabled:1\nrdb_last_bgsave_status:ok\naof_last_write_status:ok\n"

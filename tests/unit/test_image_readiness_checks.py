@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zmanim_host import cli, readiness, redis_files
+from zmanim_host import cli, readiness
+from zmanim_host.storage import redis_files
 from zmanim_host.host import FaultNotes, HostFault
 
 from tests.unit.programs import arguments, on_path

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from zmanim_host import release_store
+from zmanim_host.release import store as release_store
 from zmanim_host.host import HostFault
-from zmanim_host.release import Channel, Machine, adopt, read_fetched
-from zmanim_host.release_rules import Release
-from zmanim_host.release_store import Status, load, point
+from zmanim_host.release.adopt import Channel, Machine, adopt, read_fetched
+from zmanim_host.release.rules import Release
+from zmanim_host.release.store import Status, load, point
 
 from tests.unit.release_files import NOW, OTHER_KEY, Site, files, packed, program, site, start
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zmanim_host import release_bundle
+from zmanim_host.release import bundle as release_bundle
 from zmanim_host.host import HostFault
-from zmanim_host.release_bundle import build_info, check_build, check_elf, check_whole, unpack
+from zmanim_host.release.bundle import build_info, check_build, check_elf, check_whole, unpack
 
 from zmanim_ami.pipeline.ami import binary
 from zmanim_ami.pipeline.channel import bucket

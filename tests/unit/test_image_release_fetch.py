@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zmanim_host.aws import Credentials, Session
+from zmanim_host.aws.client import Credentials, Session
 from zmanim_host.host import HostFault
-from zmanim_host.release import Channel, Machine, adopt
-from zmanim_host.release_fetch import fetch, from_s3, within
+from zmanim_host.release.adopt import Channel, Machine, adopt
+from zmanim_host.release.fetch import fetch, from_s3, within
 
 from tests.unit.release_files import NOW, OTHER_KEY, Site, envelope, files, packed, payload, site
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from zmanim_host import notices
-from zmanim_host.release import Channel, Machine, adopt
-from zmanim_host.release_health import Api, Limits, Notes, after_answer, after_failure, ask, look, read_notes
-from zmanim_host.release_store import load, told
+from zmanim_host.release.adopt import Channel, Machine, adopt
+from zmanim_host.release.health import Api, Limits, Notes, after_answer, after_failure, ask, look, read_notes
+from zmanim_host.release.store import load, told
 
 from tests.unit.release_files import NOW, Site, files, packed, site
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from zmanim_host.host import HostFault
-from zmanim_host.release_pointer import LONGEST, Envelope, open_envelope, order, read, read_payload, verify
+from zmanim_host.release.pointer import LONGEST, Envelope, open_envelope, order, read, read_payload, verify
 
 from zmanim_ami.pipeline.channel import releases
 from tests.unit.release_files import OTHER_KEY, envelope, payload, write_key

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from zmanim_host import release, release_store
+from zmanim_host.release import adopt, store as release_store
 from zmanim_host.host import HostFault
-from zmanim_host.release import take_back
-from zmanim_host.release_store import linked, load
+from zmanim_host.release.adopt import take_back
+from zmanim_host.release.store import linked, load
 
 from tests.unit.programs import arguments, on_path
 from tests.unit.release_files import NOW, Site, files, packed, proven, site, start
@@ -140,9 +140,9 @@ def test_the_sending_is_started_when_something_was_left_and_may_fail(
     machine: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     programs = on_path(tmp_path / "programs", monkeypatch, {"systemctl": "exit 1"})
-    release.mail(machine.store)
+    adopt.mail(machine.store)
     assert arguments(programs, "systemctl") == []
     crashed(machine)
-    release.mail(machine.store)
+    adopt.mail(machine.store)
     assert arguments(programs, "systemctl") == [["start", "--no-block", "backup-notify-retry.service"]]
     assert "backup-notify-retry.service can't be started, its timer does" in capsys.readouterr().err

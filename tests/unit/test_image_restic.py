@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from zmanim_host import restic
+from zmanim_host.backup import restic
 from zmanim_host.host import HostFault
-from zmanim_host.restic import NoRepository, Repository, Stored
+from zmanim_host.backup.restic import NoRepository, Repository, Stored
 
 ENVIRON = {
     "ZMANIM_ENVIRONMENT": "prod",

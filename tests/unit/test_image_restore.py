@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from zmanim_host import backup, restic, restore, servers
-from zmanim_host.backup_record import CompletionRecord, DatabasePart, GlobalsPart, RedisPart, to_json
+from zmanim_host.backup import steps, restic, restore, servers
+from zmanim_host.backup.record import CompletionRecord, DatabasePart, GlobalsPart, RedisPart, to_json
 from zmanim_host.host import HostFault
-from zmanim_host.restic import Repository
-from zmanim_host.retention import Run
-from zmanim_host.servers import Keys, Server, Survey, parse_survey
+from zmanim_host.backup.restic import Repository
+from zmanim_host.backup.retention import Run
+from zmanim_host.backup.servers import Keys, Server, Survey, parse_survey
 
 REPO = Repository("prod", "eu-west-1", "b", "s3:https://s3/b/restic", {})
 AT = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -41,7 +41,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     found: list[Run] = []
     monkeypatch.setattr(restic, "runs", lambda repo: found)
     monkeypatch.setattr(restic, "read", lambda repo, snapshot, path: to_json(replace(RECORD, run=snapshot)))
-    monkeypatch.setattr(backup, "now", lambda: AT + timedelta(days=10))
+    monkeypatch.setattr(steps, "now", lambda: AT + timedelta(days=10))
     return found
 
 
@@ -128,7 +128,7 @@ def test_a_survey_is_read_whatever_a_table_is_called() -> None:
 
 def test_another_cluster_s_backups_are_not_written_to(tmp_path: Path) -> None:
     known = [run("whole", 1, record="r")]
-    backup.check_owner(REPO, known, "77", AT + timedelta(days=2))
-    backup.check_owner(REPO, [], "88", AT)
+    steps.check_owner(REPO, known, "77", AT + timedelta(days=2))
+    steps.check_owner(REPO, [], "88", AT)
     with pytest.raises(HostFault, match=r"are of cluster 77, and this machine has cluster 88: nothing was written"):
-        backup.check_owner(REPO, known, "88", AT + timedelta(days=2))
+        steps.check_owner(REPO, known, "88", AT + timedelta(days=2))

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from zmanim_host import redis_files, scratch
+from zmanim_host.storage import redis_files
+from zmanim_host.backup import scratch
 from zmanim_host.host import HostFault
-from zmanim_host.scratch import Scratch
+from zmanim_host.backup.scratch import Scratch
 
 from tests.unit.programs import arguments, on_path
 

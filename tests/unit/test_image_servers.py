@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zmanim_host import metrics, postgres, servers
+from zmanim_host.aws import metrics
+from zmanim_host import postgres
+from zmanim_host.backup import servers
 from zmanim_host.host import HostFault
-from zmanim_host.metrics import Metric
-from zmanim_host.servers import Keys, Server, Survey
+from zmanim_host.aws.metrics import Metric
+from zmanim_host.backup.servers import Keys, Server, Survey
 
 from tests.unit.programs import arguments, on_path
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zmanim_host import volume, xfs
+from zmanim_host.storage import volume, xfs
 from zmanim_host.host import HostFault
-from zmanim_host.volume import LABEL, Choice, Device
-from zmanim_host.xfs import MIB
+from zmanim_host.storage.volume import LABEL, Choice, Device
+from zmanim_host.storage.xfs import MIB
 
 # As mkfs.xfs -L zmanim-data writes it first of all on 1 GiB.
 FIRST_WRITTEN = bytes.fromhex(

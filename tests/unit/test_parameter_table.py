@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from zmanim_host.parameters import API, API_VARIABLES, BACKUP, DRILL, PARAMETERS, REDIS, REQUIRED, Need
-from zmanim_host.vault import api_environment, files
+from zmanim_host.secrets.parameters import API, API_VARIABLES, BACKUP, DRILL, PARAMETERS, REDIS, REQUIRED, Need
+from zmanim_host.secrets.secret_files import api_environment, files
 
 from zmanim_ami.pipeline.account import requirements
 

@@ -213,7 +213,7 @@ def test_silence_alarms_after_26_hours_and_is_not_taken_for_good_news(asked: Ins
     assert alarm["TreatMissingData"] == "breaching"
     assert alarm["AlarmActions"] == [f"arn:aws:sns:eu-west-1:{cloud.ACCOUNT}:zmanim-prod-alarms"]
     # The name that the image sends under.
-    assert f'"{alarm["MetricName"]}"' in (ROOT / "infrastructure/packer/files/zmanim_host/backup.py").read_text()
+    assert f'"{alarm["MetricName"]}"' in (ROOT / "infrastructure/packer/files/zmanim_host/backup/steps.py").read_text()
     drifted = alarms.definition("prod", cloud.ACCOUNT, "eu-west-1") | {"TreatMissingData": "notBreaching"}
     asked.clients.cloudwatch.put_metric_alarm(**drifted)
     (change,) = requirements.plan(asked.clients, "prod", policies=ROOT / "infrastructure/iam")

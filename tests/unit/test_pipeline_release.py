@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zmanim_host import release_pointer
+from zmanim_host.release import pointer
 
 from zmanim_ami.pipeline.channel import releases
 from zmanim_ami.pipeline.account import release_key
@@ -61,9 +61,9 @@ class Channel:
             (self.directory / f"{environment}.pem").write_text(key)
         return self.directory
 
-    def seen(self) -> release_pointer.Pointer:
+    def seen(self) -> pointer.Pointer:
         """What an instance reads, by its own code."""
-        return release_pointer.read(self.content(channel.POINTER), "prod", self.keys())
+        return pointer.read(self.content(channel.POINTER), "prod", self.keys())
 
     def content(self, key: str) -> bytes:
         return self.clients.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
@@ -86,11 +86,11 @@ def test_an_instance_reads_what_is_published_with_the_key_that_goes_into_its_ima
     seen = prod.seen()
     assert (seen.version, seen.serial, seen.rollback, seen.architecture) == ("v1.2.3", 1, False, "aarch64")
     assert (seen.oldest_allowed, moved.expires) == ("v1.2.0", "2026-12-04T12:00:00Z")
-    content = prod.content(release_pointer.bundle_name(seen.sha256))
+    content = prod.content(pointer.bundle_name(seen.sha256))
     assert len(content) == seen.size
     assert channel.archive(prod.bundle("v1.2.3")) == content
-    assert channel.LARGEST_BUNDLE == release_pointer.LARGEST_BUNDLE
-    assert channel.POINTER == release_pointer.NAME
+    assert channel.LARGEST_BUNDLE == pointer.LARGEST_BUNDLE
+    assert channel.POINTER == pointer.NAME
 
 
 def test_each_publication_has_the_next_serial_and_a_rollback_too(prod: Channel) -> None:

@@ -12,7 +12,7 @@ from support.process import run
 from support.progress import step
 
 SCRIPT = Path("infrastructure/packer/scripts/install-restic.sh")
-MODULE = Path("infrastructure/packer/files/zmanim_host/volume.py")
+MODULE = Path("infrastructure/packer/files/zmanim_host/storage/volume.py")
 NOTES = (
     "In a clone of the commit, with an environment of its own; a first run fills the caches and is not timed.",
     "verify: every check, nothing touched since the last run. module: the same after touching one shipped module.",

@@ -4,7 +4,7 @@
     releases/VERSION.json     the same form: what was published as VERSION, for a rollback to believe
     bundles/SHA256.tar.gz     a bundle, by its content
 
-infrastructure/packer/files/zmanim_host/release_pointer.py is the reader; a test holds the two together.
+infrastructure/packer/files/zmanim_host/release/pointer.py is the reader; a test holds the two together.
 """
 
 from __future__ import annotations

@@ -5,40 +5,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from zmanim_host import (
-    backup,
-    cloudwatch,
-    cluster,
-    environment,
-    memory,
-    migrations,
-    notices,
-    readiness,
-    recovery,
-    redis_files,
-    release,
-    release_fetch,
-    release_health,
-    restore,
-    vault,
-    volume,
-)
+from zmanim_host.backup import steps, restore
+from zmanim_host.aws import cloudwatch
+from zmanim_host.storage import data_layout, redis_files, volume
+from zmanim_host import environment, memory, notices, readiness, recovery
+from zmanim_host.release import migrations, adopt, fetch, health
+from zmanim_host.secrets import secret_files
 from zmanim_host.host import ERROR, FaultNotes, HostFault, log
 
 COMMANDS: Mapping[str, Callable[[], None]] = {
     "data-volume": volume.command,
-    "data-layout": cluster.command,
+    "data-layout": data_layout.command,
     "memory": memory.command,
     "environment": environment.command,
-    "secrets": vault.command,
+    "secrets": secret_files.command,
     "recover": recovery.command,
     "store-stopped": recovery.store_command,
     "redis-check": redis_files.command,
     "redis-damage": redis_files.damage_command,
-    "release-fetch": release_fetch.command,
-    "release-adopt": release.command,
-    "release-health": release_health.command,
-    "release-migration-failed": release.migration_failed_command,
+    "release-fetch": fetch.command,
+    "release-adopt": adopt.command,
+    "release-health": health.command,
+    "release-migration-failed": adopt.migration_failed_command,
     "migrate": migrations.command,
     "ready": readiness.command,
     "cloudwatch-agent": cloudwatch.command,
@@ -46,13 +34,13 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
 # For people, with what they name.
 OPERATOR_COMMANDS: Mapping[str, Callable[[str], None]] = {
     "format-data-volume": volume.format_command,
-    "release-allow": release.allow_command,
+    "release-allow": adopt.allow_command,
 }
 # What each of them is given, as the usage says it.
 NAMED = {"format-data-volume": "DEVICE", "release-allow": "BUNDLE"}
 # With words of their own, for the scripts that are named like them.
 SCRIPT_COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
-    "backup": backup.command,
+    "backup": steps.command,
     "restore": restore.command,
     "notify": notices.command,
 }

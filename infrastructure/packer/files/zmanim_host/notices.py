@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from zmanim_host.host import RUN, HostFault, log, run, write_whole
-from zmanim_host.vault import FIXED
+from zmanim_host.secrets.secret_files import FIXED
 
 SPOOL = Path("/var/lib/zmanim-notices")
 BAKED = Path("/opt/zmanim/baked")

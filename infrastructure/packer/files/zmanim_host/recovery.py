@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from zmanim_host.host import RUN, HostFault, log, run
-from zmanim_host.parameters import API, REDIS
+from zmanim_host.secrets.parameters import API, REDIS
 
 FETCHING = "zmanim-secrets.service"
 POSTGRESQL = "postgresql.service"

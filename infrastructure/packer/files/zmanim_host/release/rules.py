@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 from zmanim_host.host import HostFault
-from zmanim_host.release_pointer import Pointer, order
+from zmanim_host.release.pointer import Pointer, order
 
 ARCHITECTURE = "aarch64"
 # A release that is on trial may end this often by itself; after that it is taken back.

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from zmanim_host.cluster import sync_folder
+from zmanim_host.storage.data_layout import sync_folder
 from zmanim_host.host import HostFault
 
 PROGRAM = "zmanim-api"

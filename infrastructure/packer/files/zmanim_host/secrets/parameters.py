@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from zmanim_host import aws, imds
+from zmanim_host.aws import client, imds
 from zmanim_host.host import HostFault, log
 
 API = "zmanim-api.service"
@@ -87,8 +87,8 @@ def fetch_by_path(path: str) -> dict[str, str]:
     One try. Raises HostFault with what AWS answered; AWS's errors hold no values.
     """
     # The role's keys are asked for at each try: while a machine waits for its secrets, they may come to an end.
-    credentials = aws.instance_credentials(imds.connect(wait=5))
-    return aws.get_parameters_by_path(aws.Session(os.environ["AWS_REGION"], credentials), path)
+    credentials = client.instance_credentials(imds.connect(wait=5))
+    return client.get_parameters_by_path(client.Session(os.environ["AWS_REGION"], credentials), path)
 
 
 def fetch_required(

@@ -10,17 +10,17 @@ import os
 import shutil
 from pathlib import Path
 
-from zmanim_host import backup, scratch
-from zmanim_host.backup_record import CompletionRecord
-from zmanim_host.cluster import DATA, sync_folder
+from zmanim_host.backup import steps, scratch
+from zmanim_host.backup.record import CompletionRecord
+from zmanim_host.storage.data_layout import DATA, sync_folder
 from zmanim_host.host import HostFault, log, run
-from zmanim_host.scratch import Scratch
-from zmanim_host.servers import Server
+from zmanim_host.backup.scratch import Scratch
+from zmanim_host.backup.servers import Server
 
 API = "zmanim-api.service"
 STORES = ("postgresql.service", "redis.service")
 OWNERS = {"postgres": "postgres", "redis": "redis"}
-DIRECTORY = backup.WORK / "replace"
+DIRECTORY = steps.WORK / "replace"
 # An empty cluster, its write-ahead log, and room to build indexes.
 ROOM = 256 << 20
 

@@ -16,7 +16,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from zmanim_host.host import WARNING, Ear, HostFault, log, run
-from zmanim_host.retention import Run
+from zmanim_host.backup.retention import Run
 
 # A fixed name: the machine's own changes with every image.
 HOST = "zmanim"

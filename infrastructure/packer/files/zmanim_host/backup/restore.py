@@ -18,15 +18,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from zmanim_host import backup, metrics, replace, restic, retention, scratch, servers
-from zmanim_host.backup_record import TIME, CompletionRecord, from_json
+from zmanim_host.backup import steps, replace, restic, retention, scratch, servers
+from zmanim_host.aws import metrics
+from zmanim_host.backup.record import TIME, CompletionRecord, from_json
 from zmanim_host.host import HostFault, log, run
-from zmanim_host.restic import Repository
-from zmanim_host.retention import Run
-from zmanim_host.scratch import Scratch
-from zmanim_host.servers import Keys, Server
+from zmanim_host.backup.restic import Repository
+from zmanim_host.backup.retention import Run
+from zmanim_host.backup.scratch import Scratch
+from zmanim_host.backup.servers import Keys, Server
 
-DIRECTORY = backup.WORK / "scratch"
+DIRECTORY = steps.WORK / "scratch"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def choose(repo: Repository, wanted: str) -> CompletionRecord:
 
     Raises HostFault for a run that is not there, or was cut short.
     """
-    at = backup.now()
+    at = steps.now()
     known = restic.runs(repo)
     if wanted:
         found = next((run for run in known if run.id == wanted), None)
@@ -60,7 +61,7 @@ def choose(repo: Repository, wanted: str) -> CompletionRecord:
             raise HostFault(f"there is no complete run in {repo.location}")
     if found.record is None:
         raise HostFault(f"the run {found.id} was cut short: it has no completion record, and nothing of it is restored")
-    record = from_json(restic.read(repo, found.record, backup.RECORD))
+    record = from_json(restic.read(repo, found.record, steps.RECORD))
     if record.run != found.id:
         raise HostFault(f"the record of run {found.id} is of run {record.run}")
     return record
@@ -102,12 +103,12 @@ def installed_redis() -> str:
 def fill_postgresql(repo: Repository, record: CompletionRecord, server: Server) -> None:
     """Restore roles and every database of a run into an empty server. Raises HostFault."""
     roles = restic.read(repo, record.globals.snapshot, "/globals.sql")
-    backup.check_globals(roles)
+    steps.check_globals(roles)
     # The new cluster has this one already.
     query = re.sub(r"^CREATE ROLE postgres;$", "", roles, flags=re.MULTILINE)
     servers.query(server, "postgres", query, timeout=600)
     for part in record.databases:
-        restic.read_into(repo, part.snapshot, backup.dump_name(part.name), load_dump(server))
+        restic.read_into(repo, part.snapshot, steps.dump_name(part.name), load_dump(server))
         log(f"restored the database {part.name}")
 
 
@@ -156,9 +157,9 @@ def fetch_redis(repo: Repository, record: CompletionRecord, place: Path) -> None
         with place.open("wb") as file:
             shutil.copyfileobj(stream, file)
 
-    restic.read_into(repo, record.redis.snapshot, str(backup.WORK / "redis.rdb"), consume)
+    restic.read_into(repo, record.redis.snapshot, str(steps.WORK / "redis.rdb"), consume)
     with place.open("rb") as file:
-        digest = backup.sha256(file)
+        digest = steps.sha256(file)
     if digest != record.redis.sha256:
         raise HostFault("Redis's file in the repository is not the one that the record is about")
 
@@ -204,7 +205,7 @@ def fill(repo: Repository, record: CompletionRecord, place: Scratch, finish: Cal
 def into_scratch(repo: Repository, record: CompletionRecord, directory: Path, began: float) -> Restored:
     """Restore a run into a directory; `began` is time.monotonic() when the restore was asked for."""
     place = scratch.prepare(directory)
-    age = (backup.now() - record.started).total_seconds()
+    age = (steps.now() - record.started).total_seconds()
     keys = fill(repo, record, place, lambda _: None)
     rows = sum(sum(part.rows.values()) for part in record.databases)
     return Restored(record.run, round(time.monotonic() - began, 1), age, rows, keys)
@@ -237,10 +238,10 @@ def command(arguments: Sequence[str]) -> None:
     repo = restic.repository(os.environ)
     restic.check_reachable(repo)
     if options.list:
-        show_runs(restic.runs(repo), backup.now(), as_json=options.json)
+        show_runs(restic.runs(repo), steps.now(), as_json=options.json)
         return
     if options.adopt:
-        backup.adopt(repo)
+        steps.adopt(repo)
         return
     if options.replace and not options.yes:
         raise HostFault("--replace takes this machine's data out of service: say --yes as well")
@@ -260,7 +261,7 @@ def command(arguments: Sequence[str]) -> None:
 def _restore(repo: Repository, record: CompletionRecord, options: argparse.Namespace, began: float) -> Restored:
     if options.replace:
         place = replace.prepare(record)
-        age = (backup.now() - record.started).total_seconds()
+        age = (steps.now() - record.started).total_seconds()
         keys = fill(repo, record, place, replace.analyze)
         replace.swap(record, place)
         rows = sum(sum(part.rows.values()) for part in record.databases)
@@ -280,7 +281,7 @@ def _restore(repo: Repository, record: CompletionRecord, options: argparse.Names
 def only_one() -> Iterator[None]:
     """Hold the machine's one lock for restores; HostFault when it is held."""
     # The directory itself: a file would belong to whoever was the first, root or the drill.
-    held = os.open(backup.WORK, os.O_RDONLY | os.O_DIRECTORY)
+    held = os.open(steps.WORK, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zmanim_host import release, release_store
+from zmanim_host.release import adopt, store as release_store
 from zmanim_host.host import ERROR, NOTICE, RUN, WARNING, HostFault, log, run, write_whole
-from zmanim_host.release_store import CURRENT, LAST_GOOD, Status, Store, linked
+from zmanim_host.release.store import CURRENT, LAST_GOOD, Status, Store, linked
 
 ADDRESS = ("127.0.0.1", 8080)
 ANSWER_SECONDS = 3.0
@@ -156,16 +156,16 @@ def _end_it(store: Store, wrong: str, restart: Callable[[], None]) -> None:
         try:
             state = release_store.load(store)
             if state.trial is not None and state.trial.release == linked(store, CURRENT):
-                release.take_back(store, state, wrong)
+                adopt.take_back(store, state, wrong)
         except HostFault as fault:
             log(f"nothing is taken back: {fault}", WARNING)
-    log(f"{wrong}: restarting {release.API}", ERROR)
+    log(f"{wrong}: restarting {adopt.API}", ERROR)
     restart()
 
 
 def unit() -> Api:
     """Return the API's unit as it is now."""
-    said = release.unit_properties(release.API, "ActiveState", "InvocationID", "ActiveEnterTimestampMonotonic")
+    said = adopt.unit_properties(adopt.API, "ActiveState", "InvocationID", "ActiveEnterTimestampMonotonic")
     since = int(said.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
     running = said.get("ActiveState") == "active"
     return Api(said.get("InvocationID", ""), max(0.001, time.monotonic() - since) if running else 0.0)
@@ -173,21 +173,21 @@ def unit() -> Api:
 
 def restart_api() -> None:
     """Restart the API without waiting: its start comes back to our own lock."""
-    run(["systemctl", "restart", "--no-block", release.API], timeout=10)
+    run(["systemctl", "restart", "--no-block", adopt.API], timeout=10)
 
 
 def command() -> None:
     """Ask the API for its health, and act when it fails or has proven itself."""
     store = Store()
     limits = Limits(int(os.environ.get(FAILURES, "3")), float(os.environ.get(TRIAL_SECONDS, "60")))
-    answers = release.database_answers
+    answers = adopt.database_answers
     try:
         after = look(store, limits, read_notes(), ask=ask, api=unit, database_answers=answers, restart=restart_api)
     except (HostFault, OSError) as fault:
         # The next look is seconds away; a unit that fails and recovers all the time would tell nobody more.
         log(f"the API's health can't be acted upon: {fault}", ERROR)
         return
-    release.mail(store)
+    adopt.mail(store)
     status = release_store.told(store)
     if after.failures or (status and status.on_trial):
         write_whole(NOTES, json.dumps(dataclasses.asdict(after)) + "\n")

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_host import cluster, redis_files
+from zmanim_host.storage import data_layout, redis_files
 from zmanim_host.host import HostFault, run
-from zmanim_host.servers import Server, query
+from zmanim_host.backup.servers import Server, query
 
 # A socket's whole path has at most 107 characters.
 LONGEST = 90
@@ -97,7 +97,7 @@ def remove(directory: Path) -> None:
 @contextmanager
 def postgresql(scratch: Scratch) -> Iterator[Server]:
     """Make a cluster and run it for the body of the `with`; it is stopped cleanly whatever happens there."""
-    run(cluster.initdb_command(scratch.postgres, "--auth=trust", "--no-sync"), timeout=300, user=scratch.user)
+    run(data_layout.initdb_command(scratch.postgres, "--auth=trust", "--no-sync"), timeout=300, user=scratch.user)
     settings = {**POSTGRESQL, "unix_socket_directories": str(scratch.directory / "socket")}
     command = ["postgres", "-D", str(scratch.postgres), *(f"--{name}={value}" for name, value in settings.items())]
     with _running(scratch, command, "postgresql.log", signal.SIGINT, lambda: _answers(scratch.server)):

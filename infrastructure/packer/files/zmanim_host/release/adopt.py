@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zmanim_host import notices, release_bundle, release_pointer, release_rules, release_store
+from zmanim_host import notices
+from zmanim_host.release import bundle as release_bundle, pointer as release_pointer, rules, store as release_store
 from zmanim_host.host import ERROR, WARNING, HostFault, log, run
 from zmanim_host.postgres import psql
-from zmanim_host.release_fetch import BUNDLE, POINTER
-from zmanim_host.release_pointer import KEYS, Pointer
-from zmanim_host.release_rules import Release, State
-from zmanim_host.release_store import CURRENT, LAST_GOOD, Status, Store, baked, linked
+from zmanim_host.release.fetch import BUNDLE, POINTER
+from zmanim_host.release.pointer import KEYS, Pointer
+from zmanim_host.release.rules import Release, State
+from zmanim_host.release.store import CURRENT, LAST_GOOD, Status, Store, baked, linked
 
 FETCHED = Path("/var/lib/zmanim-release")
 API = "zmanim-api.service"
@@ -115,8 +116,8 @@ def _judge_trial(store: Store, state: State, machine: Machine) -> State:
     if trial.release != running:  # a power cut between the note and the link, or another root disk
         return _saved(store, replace(state, trial=None))
     restarts = machine.restarts()
-    crashes = release_rules.crashes(trial, restarts)
-    if crashes < release_rules.MOST_CRASHES:
+    crashes = rules.crashes(trial, restarts)
+    if crashes < rules.MOST_CRASHES:
         # Fewer than when it began: somebody started the unit, and systemd counts anew.
         return state if restarts >= trial.restarts else _saved(store, replace(state, trial=replace(trial, restarts=0)))
     if not machine.database_answers():
@@ -149,10 +150,10 @@ def take_back(store: Store, state: State, reason: str) -> State:
     if failed is None or failed == own:
         raise HostFault("what runs is the image's own release: there is none to go back to")
     last_good = linked(store, LAST_GOOD)
-    target = release_rules.fall_back(
+    target = rules.fall_back(
         replace(state, denied=(*state.denied, failed.sha256)), last_good=last_good, baked=own
     )
-    state = release_rules.deny(state, failed, target)
+    state = rules.deny(state, failed, target)
     release_store.save(store, state)
     release_store.point(store, CURRENT, target)
     log(f"{failed.version} is taken back ({reason}): {target.version} runs, and this machine denies it from now", ERROR)
@@ -177,10 +178,10 @@ def _follow(store: Store, state: State, channel: Channel, machine: Machine) -> t
     if content is None:
         return state, f"nothing is known of the channel of {environment}"
     pointer = release_pointer.read(content, environment, channel.keys)
-    release_rules.check_serial(pointer, state)
-    if release_rules.seen(state, pointer) != state:
-        state = _saved(store, release_rules.seen(state, pointer))
-    wanted = release_rules.choose(pointer, state, running=running, baked=own, now=machine.now())
+    rules.check_serial(pointer, state)
+    if rules.seen(state, pointer) != state:
+        state = _saved(store, rules.seen(state, pointer))
+    wanted = rules.choose(pointer, state, running=running, baked=own, now=machine.now())
     if wanted != running:
         _put_there(store, wanted, pointer, channel.fetched / BUNDLE)
         state = _bring_into_force(store, state, wanted, machine.restarts())
@@ -201,7 +202,7 @@ def _put_there(store: Store, wanted: Release, pointer: Pointer, bundle: Path) ->
 def _bring_into_force(store: Store, state: State, wanted: Release, restarts: int) -> State:
     proven = wanted in (baked(store), linked(store, LAST_GOOD))
     # First the note, then the link: what is in force without having been noted would never be judged.
-    state = release_rules.begin(state, wanted, proven=proven, restarts=restarts)
+    state = rules.begin(state, wanted, proven=proven, restarts=restarts)
     release_store.save(store, state)
     release_store.point(store, CURRENT, wanted)
     release_store.prune(store)

@@ -15,13 +15,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
-from zmanim_host import aws, release_pointer, release_rules
-from zmanim_host.aws import AwsRefused, Session, instance_credentials
+from zmanim_host.aws import client
+from zmanim_host.release import pointer as release_pointer, rules
+from zmanim_host.aws.client import AwsRefused, Session, instance_credentials
 from zmanim_host.host import WARNING, HostFault, log
-from zmanim_host.imds import connect
-from zmanim_host.release_pointer import KEYS, Pointer
-from zmanim_host.release_rules import Release
-from zmanim_host.release_store import CURRENT, Store, baked, installed, linked, load
+from zmanim_host.aws.imds import connect
+from zmanim_host.release.pointer import KEYS, Pointer
+from zmanim_host.release.rules import Release
+from zmanim_host.release.store import CURRENT, Store, baked, installed, linked, load
 
 # Of the 20 s that following a channel may cost a boot, with the adopter's 8 and what starting a process takes.
 SECONDS = 10.0
@@ -56,9 +57,9 @@ def needs_bundle(pointer: Pointer, store: Store, now: float) -> bool:
     if not release_pointer.is_release(own.version):
         return False
     state = load(store)
-    release_rules.check_serial(pointer, state)
+    rules.check_serial(pointer, state)
     running = linked(store, CURRENT) or own
-    wanted = release_rules.choose(pointer, state, running=running, baked=own, now=now)
+    wanted = rules.choose(pointer, state, running=running, baked=own, now=now)
     return wanted == Release(pointer.version, pointer.sha256) and wanted not in installed(store)
 
 
@@ -92,7 +93,7 @@ def from_s3(bucket: str, session: Callable[[], Session]) -> Get:
         sessions[:] = sessions or [session()]
         content = BytesIO()
         try:
-            aws.get_object(sessions[0], bucket, key, content, limit=limit, seconds=SECONDS)
+            client.get_object(sessions[0], bucket, key, content, limit=limit, seconds=SECONDS)
         except AwsRefused as refusal:
             if refusal.code == "NoSuchKey":
                 return None

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zmanim_host import release_bundle
-from zmanim_host.cluster import sync_folder
+from zmanim_host.release import bundle
+from zmanim_host.storage.data_layout import sync_folder
 from zmanim_host.host import RUN, HostFault, write_whole
 from zmanim_host.notices import SPOOL
-from zmanim_host.release_rules import Release, State, Trial
+from zmanim_host.release.rules import Release, State, Trial
 
 FORMAT = 1
 CURRENT = "current"
@@ -88,7 +88,7 @@ def linked(store: Store, link: str) -> Release | None:
 def _release(store: Store, folder: Path) -> Release | None:
     if folder.parent != Path(os.path.realpath(store.releases)):
         return None
-    if not os.access(folder / release_bundle.PROGRAM, os.X_OK) or not (folder / release_bundle.MANIFEST).is_file():
+    if not os.access(folder / bundle.PROGRAM, os.X_OK) or not (folder / bundle.MANIFEST).is_file():
         return None
     mark = folder / MARK
     return Release(folder.name, mark.read_text("ascii").strip() if mark.exists() else "")
@@ -123,7 +123,7 @@ def install(store: Store, release: Release, content: bytes) -> None:
         unfinished.mkdir(mode=0o755)
         unfinished.chmod(0o755)
         write_whole(unfinished / MARK, release.sha256 + "\n")
-        release_bundle.unpack(content, unfinished, release.version)
+        bundle.unpack(content, unfinished, release.version)
         unfinished.rename(place)
         sync_folder(store.releases)
     finally:

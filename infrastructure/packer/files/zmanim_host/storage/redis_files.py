@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from zmanim_host.cluster import sync_folder
+from zmanim_host.storage.data_layout import sync_folder
 from zmanim_host.host import ERROR, HostFault, log, run, write_whole
 
 DATA = Path("/data/redis")

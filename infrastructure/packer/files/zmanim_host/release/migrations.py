@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zmanim_host.host import WARNING, HostFault, log
 from zmanim_host.postgres import psql
-from zmanim_host.release_store import Store, told
+from zmanim_host.release.store import Store, told
 
 DIRECTORY = Path("/opt/zmanim/current/migrations")
 NAME = re.compile(r"(\d{14})_[a-z0-9_]+\.sql")

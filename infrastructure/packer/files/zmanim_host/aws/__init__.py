@@ -1,0 +1,1 @@
+"""What the instance asks of AWS: the metadata service, Parameter Store, S3, CloudWatch."""

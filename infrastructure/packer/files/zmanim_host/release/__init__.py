@@ -1,0 +1,1 @@
+"""Releases of the API: fetched, checked, adopted, watched, rolled back."""

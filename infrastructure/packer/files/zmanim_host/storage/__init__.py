@@ -1,0 +1,1 @@
+"""The data volume and what PostgreSQL and Redis must find on it."""
