@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults import patient as patients
+from tests.support.machines import patient as patients
 from tests.machines import conftest as machines
 
 images = machines.images

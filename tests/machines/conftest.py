@@ -20,9 +20,9 @@ from localcloud.host.certificates import ensure_authority
 from localcloud.settings import BaseImage, CloudSettings
 from zmanim_ami.rehearsal.standin import build_tree
 from support.cache import user_cache
-from tests.machines import progress
-from tests.machines.image import ImageLab, image_cloud
-from tests.machines.lab import IMAGE, Lab
+from tests.support.machines import progress
+from tests.support.machines.image import ImageLab, image_cloud
+from tests.support.machines.lab import IMAGE, Lab
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -1,0 +1,102 @@
+"""Redis's append-only file, damaged on the disk of a real machine: what the next start makes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.machines.image import ImageLab
+from tests.support.machines.lab import wait_for
+
+DATA = "/data/redis"
+INCR = f"{DATA}/appendonlydir/appendonly.aof.1.incr.aof"
+OVERWRITE = r"printf '\377\377\377\377\377\377\377\377' | dd of={path} bs=1 seek=$(({where})) conv=notrunc status=none"
+MIDDLE = f"$(stat --format=%s {INCR}) / 2"
+
+
+@pytest.fixture
+def machine(images: ImageLab) -> Iterator[str]:
+    """One machine whose Redis is stopped, with 100 keys in its snapshot and 100 more in the append-only file alone."""
+    instance = images.serve()
+    images.redis(instance, *(f"SET saved{number} value" for number in range(100)))
+    # Redis takes a snapshot when it is told to stop, and none when it is killed.
+    images.run(instance, "systemctl restart redis")
+    images.redis(instance, *(f"SET logged{number} value" for number in range(100)))
+    # While the disk is busy with a sync, Redis may hold writes back for two seconds: what is to be damaged is there.
+    images.run(instance, f"timeout 30 sh -c 'until grep --text --quiet logged99 {INCR}; do sleep 0.1; done'")
+    images.run(instance, "systemctl kill --signal=KILL redis && systemctl stop redis")
+    yield instance
+    images.terminate(instance)
+
+
+def start(images: ImageLab, machine: str) -> dict[str, Any]:
+    """Start what serves and return what zmanim-ready says of it."""
+    images.run(machine, "systemctl start redis && systemctl start zmanim-api; systemctl restart zmanim-ready || true")
+    told: dict[str, Any] = json.loads(images.run(machine, "cat /run/zmanim/ready.json"))
+    return told
+
+
+def counted(images: ImageLab, machine: str) -> tuple[int, int]:
+    """Return how many keys of the snapshot and of the append-only file alone Redis has."""
+    names = [f"{kind}{number}" for kind in ("saved", "logged") for number in range(100)]
+    saved, logged = images.redis(machine, f"EXISTS {' '.join(names[:100])}", f"EXISTS {' '.join(names[100:])}").split()
+    return int(saved), int(logged)
+
+
+def mails(images: ImageLab, machine: str) -> int:
+    """Return how many mails about a damaged append-only file a machine has sent."""
+    said = images.run(
+        machine, "journalctl --unit='backup-notify@zmanim-redis-damage.service.service' --output=cat --no-pager"
+    )
+    return said.count("Finished ") - said.count("Failed ")
+
+
+@pytest.mark.incident("a damaged append-only file kept Redis from starting, and its repair threw the rest away")
+def test_a_damaged_middle_is_kept_and_the_snapshot_serves_with_a_loud_alarm(images: ImageLab, machine: str) -> None:
+    images.run(machine, OVERWRITE.format(path=INCR, where=MIDDLE))
+    digest = images.run(machine, f"sha256sum <{INCR}")
+    told = start(images, machine)
+    assert counted(images, machine) == (100, 0)
+    copy = images.run(machine, f"ls --directory {DATA}/damaged-*")
+    assert images.run(machine, f"sha256sum <{copy}/appendonly.aof.1.incr.aof") == digest
+    # It serves, and it is not well.
+    assert told["ok"]
+    assert told["checks"]["redis-files"]["required"] is False
+    assert copy in told["checks"]["redis-files"]["detail"]
+    assert copy in images.run(machine, "journalctl --unit=redis --priority=err --output=cat --no-pager")
+    # One mail went out, which names where to look, and none after it while nothing changes.
+    assert mails(images, machine) == 1
+    images.run(machine, "systemctl restart zmanim-redis-damage.path; sleep 3")
+    assert mails(images, machine) == 1
+    assert images.active(machine, "zmanim-redis-damage.service")["zmanim-redis-damage.service"] == "active"
+    assert copy in images.run(machine, "journalctl --unit=zmanim-redis-damage --priority=err --output=cat --no-pager")
+    # Another damaged file is another mail.
+    images.run(machine, f"install --directory --owner=redis --group=redis {DATA}/damaged-20000101T000000Z")
+    wait_for(lambda: mails(images, machine) == 2, 40, "the second mail")
+    images.run(machine, f"rmdir {DATA}/damaged-20000101T000000Z")
+    # What is written from here on is kept as ever, and the alarm ends with the copy that it is about.
+    images.redis(machine, "SET logged0 value")
+    images.run(machine, f"systemctl kill --signal=KILL redis && systemctl stop redis && rm --recursive {copy}")
+    assert start(images, machine)["checks"]["redis-files"]["ok"]
+    assert counted(images, machine) == (100, 1)
+
+
+def test_a_torn_tail_loads_without_an_alarm(images: ImageLab, machine: str) -> None:
+    images.run(machine, f"truncate --size=-3 {INCR}")
+    told = start(images, machine)
+    assert counted(images, machine) == (100, 99)
+    assert told["checks"]["redis-files"]["ok"]
+
+
+def test_without_a_valid_snapshot_redis_refuses_and_touches_nothing(images: ImageLab, machine: str) -> None:
+    images.run(machine, OVERWRITE.format(path=INCR, where=MIDDLE))
+    images.run(machine, OVERWRITE.format(path=f"{DATA}/dump.rdb", where=f"$(stat --format=%s {DATA}/dump.rdb) / 2"))
+    before = images.run(machine, f"cd {DATA}; find . -type f -exec sha256sum {{}} + | sort")
+    told = start(images, machine)
+    assert not told["ok"]
+    assert not told["checks"]["redis"]["ok"]
+    assert "no snapshot can take its place (/data/redis/dump.rdb is damaged too)" in told["checks"]["units"]["detail"]
+    assert images.run(machine, f"cd {DATA}; find . -type f -exec sha256sum {{}} + | sort") == before

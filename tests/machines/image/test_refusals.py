@@ -1,0 +1,95 @@
+"""Machines that must not serve: each says why, touches nothing that it does not know, and can still be reached."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.machines.image import NOT_ON_THE_ROOT_DISK, STORES, ImageLab
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The machines by what they lack, all launched at once. (One without any volume waits 90 s: tests/faults.)"""
+
+    machines: dict[str, str]
+    key: Path
+    foreign: str
+    digest: str
+
+
+@pytest.fixture(scope="module")
+def refused(images: ImageLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refused]:
+    key = images.key_pair("refused")
+    foreign = images.new_volume()
+    content = tmp_path_factory.mktemp("content")
+    (content / "precious").write_text("of somebody else\n")
+    make = ["mkfs.ext4", "-q", "-d", str(content), str(images.volume_file(foreign))]
+    subprocess.run(make, check=True)
+    digest = images.digest(foreign)
+    hidden = {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}  # as a launch is that asks for nothing else
+    with_key: dict[str, Any] = {"KeyName": "refused"}
+    machines = {
+        "no consent": images.start(consent=False, **with_key),
+        "no environment": images.start(None, **with_key),
+        "no tags in the metadata": images.start(MetadataOptions=hidden, **with_key),
+        "a foreign volume": images.start_with(foreign, **with_key),
+    }
+    yield Refused(machines, key, foreign, digest)
+    images.terminate(*machines.values())
+    images.ec2.delete_volume(VolumeId=foreign)
+    images.ec2.delete_key_pair(KeyName="refused")
+
+
+def refusal(images: ImageLab, refused: Refused, lack: str) -> str:
+    """Return why a machine does not serve, after what all of them promise: nothing on the root disk, SSH answers."""
+    machine = refused.machines[lack]
+    told = images.wait_said(machine, seconds=150)
+    assert not told["ok"]
+    assert images.run(machine, f"mountpoint --quiet /data && umount --lazy /data; {NOT_ON_THE_ROOT_DISK}") == ""
+    answer = images.ssh(machine, refused.key, "whoami")
+    assert answer.stdout.strip() == images.user, answer.stderr
+    return str(told["checks"]["units"]["detail"])
+
+
+def test_without_consent_a_blank_volume_is_not_formatted(images: ImageLab, refused: Refused) -> None:
+    machine = refused.machines["no consent"]
+    assert "does not consent to formatting it: launch with the tag zmanim:data-volume=new" in refusal(
+        images, refused, "no consent"
+    )
+    assert set(images.active(machine, *STORES).values()) == {"inactive"}
+    assert images.run(machine, "tr --delete '\\0' </dev/sdf | wc --bytes") == "0"
+
+
+def test_without_the_environment_s_tag_nothing_is_guessed(images: ImageLab, refused: Refused) -> None:
+    machine = refused.machines["no environment"]
+    told = images.wait_said(machine)
+    assert told["environment"] == ""
+    states = images.active(machine, *STORES)
+    assert (states["redis.service"], states["zmanim-api.service"]) == ("inactive", "inactive")
+    assert images.run(machine, "ls /run/zmanim/secrets") == ""
+    assert "this instance has no tag zmanim:environment" in refusal(images, refused, "no environment")
+
+
+def test_a_launch_that_hides_its_tags_from_the_machine_is_told_so(images: ImageLab, refused: Refused) -> None:
+    machine = refused.machines["no tags in the metadata"]
+    reason = refusal(images, refused, "no tags in the metadata")
+    for tag in ("zmanim:environment", "zmanim:data-volume"):
+        assert f"the tag {tag} can't be read: launch with instance tags in metadata enabled" in reason
+    assert set(images.active(machine, *STORES).values()) == {"inactive"}
+
+
+@pytest.mark.incident("the data volume was once lost by hand")
+def test_a_foreign_volume_stays_as_it_is_to_the_last_byte(images: ImageLab, refused: Refused) -> None:
+    machine = refused.machines["a foreign volume"]
+    reason = refusal(images, refused, "a foreign volume")
+    assert "is not zmanim's data volume and is left untouched" in reason
+    assert "TYPE=ext4" in reason
+    assert set(images.active(machine, *STORES).values()) == {"inactive"}
+    images.terminate(machine)
+    assert images.digest(refused.foreign) == refused.digest

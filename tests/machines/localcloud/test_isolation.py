@@ -1,0 +1,127 @@
+"""What a machine can reach, and what it can't."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localcloud.environment import environment
+from tests.support.machines.lab import Lab
+
+
+@pytest.fixture(scope="module")
+def instance(lab: Lab) -> Iterator[str]:
+    name = lab.launch_and_wait()
+    yield name
+    lab.terminate(name)
+
+
+@pytest.fixture
+def host_port() -> Iterator[int]:
+    """A listener on every address of the host: a machine that reaches it would be answered."""
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        threading.Thread(target=_greet, args=(listener,), daemon=True).start()
+        yield int(listener.getsockname()[1])
+
+
+def _greet(listener: socket.socket) -> None:
+    try:
+        while True:
+            listener.accept()[0].close()
+    except OSError:
+        pass  # the fixture is over
+
+
+def host_addresses() -> list[str]:
+    shown = json.loads(subprocess.run(["ip", "-json", "-4", "address"], capture_output=True, check=True).stdout)
+    return [info["local"] for link in shown for info in link["addr_info"] if info["local"] != "127.0.0.1"]
+
+
+def connects(lab: Lab, instance: str, address: str, port: int) -> bool:
+    answer = lab.try_run(instance, f"timeout 3 bash -c 'exec 3<>/dev/tcp/{address}/{port}'")
+    return bool(answer["Status"] == "Success")
+
+
+def test_a_machine_reaches_the_api_and_no_address_of_the_host_or_beyond(
+    lab: Lab, instance: str, host_port: int
+) -> None:
+    assert connects(lab, instance, "ec2.eu-west-1.amazonaws.com", 443)
+    addresses = host_addresses()
+    assert lab.cloud.host_address in addresses
+    reachable = [address for address in addresses if connects(lab, instance, address, host_port)]
+    assert reachable == []
+    assert not connects(lab, instance, "192.0.2.1", 443)  # RFC 5737: nobody has it, should a packet get out
+
+
+def test_a_machine_does_not_reach_the_host_s_own_api_port(lab: Lab, instance: str) -> None:
+    assert not connects(lab, instance, lab.cloud.link_address, 5000)
+    assert not connects(lab, instance, lab.cloud.gateway, 5000)
+
+
+def cloud_namespace(lab: Lab) -> list[str]:
+    """Return the command that enters the network namespace in which the cloud's bridge is."""
+    server = [b"localcloud.server", str(lab.cloud.directory).encode()]
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        if path.read_bytes().split(b"\0")[-3:-1] == server and path.with_name("comm").read_text().startswith("python"):
+            return ["nsenter", "--target", path.parent.name, "--net"]
+    raise AssertionError(f"no server of {lab.cloud.directory}")
+
+
+@pytest.mark.incident("a machine that went took the gateway's MAC along: another's backup found no credentials")
+def test_a_machine_that_comes_or_goes_does_not_keep_others_from_the_gateway(lab: Lab, instance: str) -> None:
+    ask = (
+        "curl -sS -o /dev/null -w '%{http_code}' --max-time 1 -X PUT"
+        " -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token"
+    )
+    enter = cloud_namespace(lab)
+    # The lowest MAC of all, which a bridge without one of its own takes for itself.
+    come = "link add low address 02:00:00:00:00:01 type veth peer name low-peer\nlink set low master br0 up\n"
+    subprocess.run([*enter, "ip", "-batch", "-"], input=come, text=True, check=True)
+    try:
+        # Who asks for the gateway's MAC only now must not be told that one.
+        assert lab.run(instance, f"ip neigh flush dev ens5; {ask}") == "200"
+    finally:
+        subprocess.run([*enter, "ip", "link", "delete", "low"], check=True)
+    assert lab.run(instance, ask) == "200"
+
+
+def test_names_other_than_aws_s_do_not_exist_and_are_refused_at_once(lab: Lab, instance: str) -> None:
+    looked_up = lab.run(instance, "getent ahostsv4 bucket.s3.eu-west-1.amazonaws.com | awk '{print $1; exit}'")
+    assert looked_up == lab.cloud.gateway
+    assert lab.run(instance, "timeout 2 getent hosts example.com; echo $?") == "2"
+    assert lab.run(instance, "getent hosts $(uname -n) >/dev/null && echo known") == "known"
+
+
+def test_the_certificate_is_good_for_every_region_and_for_no_name_outside_aws(lab: Lab, instance: str) -> None:
+    for name in ("sts.amazonaws.com", "ssm.us-west-2.amazonaws.com", "bucket.s3.eu-west-1.amazonaws.com"):
+        assert lab.run(instance, f"curl -sS -o /dev/null -w '%{{ssl_verify_result}}' https://{name}/") == "0"
+    forged = f"curl -sS --resolve example.com:443:{lab.cloud.gateway} https://example.com/"
+    assert "SSL" in lab.try_run(instance, forged)["StandardErrorContent"]
+
+
+def test_an_unpatched_client_on_the_host_reaches_the_cloud_by_its_environment_alone(lab: Lab, instance: str) -> None:
+    hostile = {"AWS_PROFILE": "production", "AWS_ENDPOINT_URL_EC2": "http://127.0.0.1:9", "PATH": "/usr/bin:/bin"}
+    script = (
+        "import boto3, sys; print(boto3.client('ec2').describe_instances(InstanceIds=sys.argv[1:])['Reservations'])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, instance],
+        env=environment(lab.cloud, hostile), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert instance in ran.stdout
+
+
+def test_an_operation_that_is_not_emulated_is_refused_at_once_and_accounted_for(lab: Lab) -> None:
+    with pytest.raises(Exception, match="UnsupportedOperation"):
+        lab.ec2.describe_fast_launch_images()
+    last = json.loads((lab.cloud.directory / "api.jsonl").read_text().splitlines()[-1])
+    assert (last["source"], last["service"], last["operation"]) == ("host", "ec2", "DescribeFastLaunchImages")
+    assert (last["emulated"], last["error"], last["status"]) == (False, "UnsupportedOperation", 400)

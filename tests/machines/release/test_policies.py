@@ -1,0 +1,181 @@
+"""Every action of every policy is needed: the record of what was asked, decided again without it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from localcloud.iam.policy import Statement, read
+from localcloud.iam.replay import read_record, unneeded
+from localcloud.settings import ACCOUNT
+from zmanim_ami.pipeline.ami import image
+from zmanim_ami.pipeline.account import roles, workflow_roles
+from zmanim_ami.pipeline.verify import verification
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.rehearsal import identity
+from tests.support.machines.image import ENVIRONMENT, ROOT, VERSION, ImageLab, copy_work_tree
+from tests.support.machines.lab import wait_for
+
+POLICIES = ROOT / "infrastructure" / "iam"
+RUN = "7"
+REPLACED = "v9.1.0"
+VALUES = {
+    "account": ACCOUNT,
+    "region": "eu-west-1",
+    "environment": ENVIRONMENT,
+    "parameters": identity.WORKFLOWS.parameters,
+}
+
+
+def policies() -> dict[str, tuple[Statement, ...]]:
+    """Return the statements of the policies by the name of their role."""
+    found = {workflow_roles.name(step): _read(step) for step in workflow_roles.STEPS}
+    return {**found, roles.name(ENVIRONMENT): _read("instance")}
+
+
+def only_aws_asks() -> set[str]:
+    """Return the actions that no request here can need."""
+    pages = tomllib.loads((POLICIES / "only-aws-asks.toml").read_text())
+    return {action for page in pages.values() for action in page["actions"]}
+
+
+def _read(name: str) -> tuple[Statement, ...]:
+    return read(roles.read(POLICIES / f"{name}.json", VALUES), name)
+
+
+def clients_of(lab: ImageLab, step: str) -> Clients:
+    """Return clients with the role of a step."""
+    taken = identity.environment_of(step, lab.cloud, {}, f"refs/tags/{VERSION}-ami")
+    session = boto3.Session(
+        taken["AWS_ACCESS_KEY_ID"],
+        taken["AWS_SECRET_ACCESS_KEY"],
+        taken["AWS_SESSION_TOKEN"],
+        region_name=lab.cloud.region,
+    )
+    services: Any = [field.name for field in fields(Clients) if field.name != "region"]
+    made = {service: session.client(service, endpoint_url=lab.cloud.endpoint) for service in services}
+    return Clients(**made, region=lab.cloud.region)
+
+
+def decisions(lab: ImageLab) -> list[Any]:
+    """Return what the cloud has decided so far, in order."""
+    record: Path = lab.cloud.directory / "authorization.jsonl"
+    return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+
+
+@pytest.fixture(scope="module")
+def earlier(images: ImageLab) -> int:
+    """How many decisions there were before: other tests try what is forbidden."""
+    return len(decisions(images))
+
+
+@pytest.fixture(scope="module")
+def used(images: ImageLab, served: str, earlier: int, tmp_path_factory: pytest.TempPathFactory) -> ImageLab:
+    """The cloud after every step has been made under its own role, in good ways and in bad."""
+    _release(images)
+    _replace(images, tmp_path_factory.mktemp("clone") / "clone")
+    _sweep(images)
+    _withdraw(images)
+    _live(images, served)
+    return images
+
+
+def _release(lab: ImageLab) -> None:
+    lab.task("verify-ami", "--version", VERSION, step="verify")
+    iam, name = lab.client("iam"), workflow_roles.name("publish")
+    whole = iam.get_role_policy(RoleName=name, PolicyName="publish")["PolicyDocument"]
+    lab.ssm.delete_parameters(Names=["/zmanim/prod/ami-id", "/zmanim/prod/ami-version"])
+    # Without the right to the pointer the label, which is written first, is taken back.
+    pointer = f"arn:aws:ssm:{lab.cloud.region}:{ACCOUNT}:parameter/zmanim/prod/ami-id"
+    deny = {"Sid": "Trial", "Effect": "Deny", "Action": "ssm:PutParameter", "Resource": pointer}
+    narrowed = {**whole, "Statement": [*whole["Statement"], deny]}
+    iam.put_role_policy(RoleName=name, PolicyName="publish", PolicyDocument=json.dumps(narrowed))
+    failed = lab.try_task("publish-ssm", "--version", VERSION, step="publish")
+    assert failed.returncode == 1, failed.stderr
+    assert "putting /zmanim/prod/ami-version back" in failed.stderr
+    assert lab.ssm.get_parameters(Names=["/zmanim/prod/ami-version"])["Parameters"] == []
+    iam.put_role_policy(RoleName=name, PolicyName="publish", PolicyDocument=json.dumps(whole))
+    lab.task("publish-ssm", "--version", VERSION, step="publish")
+    # With the published image's report, and without it.
+    for kept in ("", "no report on the published image was kept"):
+        told = json.loads(lab.task("verification", "--version", VERSION, "--json", step="verify"))
+        assert told["published"]["unknown"] == kept
+        assert told["published"]["ami_id"] == lab.image
+        lab.client("s3").delete_object(Bucket="zmanim-releases-verify", Key=f"reports/{lab.image}.json")
+
+
+def _replace(lab: ImageLab, clone: Path) -> None:
+    """Build over an image of the same name that was made from something else, shared and in a chosen subnet."""
+    ec2 = lab.ec2
+    old = ec2.copy_image(SourceImageId=lab.image, SourceRegion=lab.cloud.region, Name=f"zmanim-{REPLACED}")["ImageId"]
+    tags = [{"Key": "zmanim:version", "Value": REPLACED}, {"Key": "zmanim:run", "Value": "by-hand"}]
+    (shown,) = ec2.describe_images(ImageIds=[old])["Images"]
+    snapshots = [mapping["Ebs"]["SnapshotId"] for mapping in shown["BlockDeviceMappings"]]
+    ec2.create_tags(Resources=[old, *snapshots], Tags=tags)
+    copy_work_tree(clone)
+    subnet = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"][0]["SubnetId"]
+    settings = {"ZMANIM_SUBNET_ID": subnet, "ZMANIM_AMI_USERS": "210987654321", "ZMANIM_RUN": RUN}
+    lab.task("build-ami", "--version", REPLACED, "--replace", directory=clone, step="build", **settings)
+    left = ec2.describe_images(Filters=[{"Name": "image-id", "Values": [old]}])["Images"]
+    assert left == []
+
+
+def _sweep(lab: ImageLab) -> None:
+    """Leave a builder with all that it has, a volume and the image, as a runner that was lost does."""
+    tags = [{"Key": "zmanim:run", "Value": RUN}]
+
+    def tagged(kind: str) -> list[dict[str, object]]:
+        return [{"ResourceType": kind, "Tags": tags}]
+
+    lab.ec2.create_key_pair(KeyName="packer_left", TagSpecifications=tagged("key-pair"))
+    group = lab.ec2.create_security_group(
+        GroupName="packer_left", Description="x", TagSpecifications=tagged("security-group")
+    )["GroupId"]
+    lab.ec2.create_volume(Size=1, AvailabilityZone="eu-west-1a", TagSpecifications=tagged("volume"))
+    lab.launch(SecurityGroupIds=[group], TagSpecifications=tagged("instance"))
+    found = json.loads(lab.task("sweep", "--run", RUN, "--apply", "--json", step="build"))
+    kinds = {"instance", "volume", "image", "snapshot", "security group", "key pair"}
+    assert {each["kind"] for each in found} == kinds
+    assert json.loads(lab.task("sweep", "--run", RUN, "--json", step="build")) == []
+    assert lab.ec2.describe_images(ImageIds=[lab.image])["Images"]
+
+
+def _withdraw(lab: ImageLab) -> None:
+    clients = clients_of(lab, "verify")
+    verification.withdraw(clients, image.of_id(clients, lab.image))
+    assert not image.of_id(clients, lab.image).verified
+
+
+def _live(lab: ImageLab, machine: str) -> None:
+    """Have a machine do what it does in a year: back up, thin out, fail and say so."""
+    lab.client("ses").verify_email_identity(EmailAddress="backup@zmanim.shtetl.io")
+    lab.run(machine, "systemctl start restic-backup.service")
+    lab.run(machine, "systemctl start backup-notify@a-trial.service")
+    calls = lab.cloud.directory / "api.jsonl"
+    wait_for(lambda: '"SendEmail"' in calls.read_text(), what="a mail")
+
+
+def test_every_action_of_every_policy_is_needed_or_asked_for_by_aws_alone(used: ImageLab) -> None:
+    exempt = only_aws_asks()
+    record = read_record(used.cloud.directory / "authorization.jsonl")
+    found = [each for each in unneeded(policies(), record) if each.action not in exempt]
+    assert found == []
+
+
+def test_nothing_was_refused_to_a_role_that_does_its_own_step(used: ImageLab, earlier: int) -> None:
+    refused = [raw for raw in decisions(used)[earlier:] if not raw["decision"]["allowed"]]
+    # The one refusal that was brought about: publishing without the right to the pointer.
+    assert {(raw["role"], raw["action"], raw["resource"].rpartition("/")[2]) for raw in refused} == {
+        ("zmanim-publish", "ssm:PutParameter", "ami-id")
+    }
+
+
+def test_every_condition_was_decided(used: ImageLab) -> None:
+    lines = (used.cloud.directory / "authorization.jsonl").read_text().splitlines()
+    assert {key for raw in map(json.loads, lines) for key in raw["decision"]["undecided"]} == set()

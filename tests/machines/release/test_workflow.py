@@ -1,0 +1,317 @@
+"""The workflow of a release, run on this machine: the parsed file, its expressions, its jobs and steps in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localcloud.settings import Cloud
+from zmanim_ami.pipeline.account import workflow_roles
+from zmanim_ami.rehearsal import cloud as clouds
+from zmanim_ami.rehearsal import identity, marks
+from zmanim_ami.rehearsal.versions import MIRROR_BUCKET
+from support.cache import user_cache
+from tests.github.workflow import ActionFailed, Event, Job, Run, Runner, Watch, read
+from tests.support.machines.lab import Lab, wait_for
+
+ROOT = Path(__file__).parents[2]
+TAG = "refs/tags/v0.2.0-ami"
+NAMES = ["/zmanim/prod/ami-id", "/zmanim/prod/ami-version"]
+BUILD_FAILED = {"build": "failure", "verify": "skipped", "publish": "skipped", "sweep": "success"}
+GIT = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "advice.detachedHead=false"]
+
+
+class GitHub:
+    """A repository with this work tree on main, and runners that are pointed at a cloud."""
+
+    def __init__(self, cloud: Cloud, versions_file: Path, directory: Path) -> None:
+        self.lab = Lab(cloud, Path(), directory)
+        self.repository = directory / "repository"
+        self._directory, self._cloud, self._jobs = directory, cloud, 0
+        pointed = clouds.environment(cloud, versions_file, os.environ)
+        self._environment = {key: value for key, value in pointed.items() if not key.startswith("AWS_ACCESS")}
+        self._environment.pop("AWS_SECRET_ACCESS_KEY", None)
+        # A runner knows nothing of this work tree's environment, whose Python is not the one that a clone's is made by.
+        search = os.environ.get("PATH", os.defpath).split(os.pathsep)
+        self._environment["PATH"] = os.pathsep.join(each for each in search if Path(each) != ROOT / ".venv" / "bin")
+        _publish_work_tree(self.repository)
+
+    def git(self, *arguments: str) -> str:
+        """Run git in the repository."""
+        return subprocess.run(
+            [*GIT, *arguments], cwd=self.repository, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    def run(self, ref: str, run_id: str, *, cancel_when: Any = None, **settings: str) -> Run:
+        """Run build-ami.yml for a ref; `settings` are environment variables of the runner."""
+        roles = {workflow_roles.environment(step): {"AWS_ROLE_ARN": _arn(step)} for step in workflow_roles.STEPS}
+        done: list[str] = []
+
+        def watch(step: str) -> bool:
+            if cancel_when is None or done or step != "Build the image" or not cancel_when():
+                return False
+            done.append(step)
+            return True
+
+        return self._run(Event(ref, run_id), roles, {}, settings, watch)
+
+    def run_by_access_key(self, ref: str, run_id: str, keys: Mapping[str, Mapping[str, str]]) -> Run:
+        """Run build-ami.yml where no environment has a role, with the secrets `keys` by the environment's name."""
+        return self._run(Event(ref, run_id), {}, keys, {}, lambda _step: False)
+
+    def user(self, step: str) -> Mapping[str, str]:
+        """Make a user of IAM who may do what the role of a step may; return the secrets of the step's environment."""
+        iam, name = self.lab.client("iam"), f"{workflow_roles.name(step)}-user"
+        policy = iam.get_role_policy(RoleName=workflow_roles.name(step), PolicyName=step)["PolicyDocument"]
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName=step, PolicyDocument=json.dumps(policy))
+        made = iam.create_access_key(UserName=name)["AccessKey"]
+        return {"AWS_ACCESS_KEY_ID": made["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"]}
+
+    def _run(
+        self,
+        event: Event,
+        variables: Mapping[str, Mapping[str, str]],
+        secrets: Mapping[str, Mapping[str, str]],
+        settings: Mapping[str, str],
+        watch: Watch,
+    ) -> Run:
+        runner = Runner(
+            workflow=read(ROOT / ".github" / "workflows" / "build-ami.yml"),
+            clone=self._clone,
+            environment={**self._environment, **settings},
+            variables=variables,
+            secrets=secrets,
+            actions={
+                "actions/checkout": _no_credentials,
+                "actions/upload-artifact": _upload,
+                "aws-actions/configure-aws-credentials": lambda job, given: self._credentials(job, given, event.ref),
+            },
+        )
+        run = runner.run(event, watch)
+        assert "making .venv" not in run.output, "what _clone put there is not taken: half a minute for each job"
+        return run
+
+    def published(self) -> dict[str, str]:
+        """Return the parameters of a release that are there."""
+        found = self.lab.ssm.get_parameters(Names=NAMES)["Parameters"]
+        return {parameter["Name"]: parameter["Value"] for parameter in found}
+
+    def left(self, run_id: str) -> list[str]:
+        """Return what carries a run's tag and is neither gone nor a verified image."""
+        tagged = [{"Name": "tag:zmanim:run", "Values": [run_id]}]
+        ec2 = self.lab.ec2
+        instances = [
+            each["InstanceId"]
+            for item in ec2.describe_instances(Filters=tagged)["Reservations"]
+            for each in item["Instances"]
+            if each["State"]["Name"] != "terminated"
+        ]
+        images = [
+            image["ImageId"]
+            for image in ec2.describe_images(Owners=["self"], Filters=tagged)["Images"]
+            if "zmanim:verified" not in {tag["Key"] for tag in image["Tags"]}
+        ]
+        others = [
+            *(each["VolumeId"] for each in ec2.describe_volumes(Filters=tagged)["Volumes"]),
+            *(each["GroupId"] for each in ec2.describe_security_groups(Filters=tagged)["SecurityGroups"]),
+            *(each["KeyName"] for each in ec2.describe_key_pairs(Filters=tagged)["KeyPairs"]),
+        ]
+        return instances + images + others
+
+    def _clone(self, event: Event) -> Path:
+        self._jobs += 1
+        clone = self._directory / f"job{self._jobs}" / "clone"
+        subprocess.run([*GIT, "clone", "--quiet", str(self.repository), str(clone)], check=True)
+        subprocess.run([*GIT, "checkout", "--quiet", "--detach", event.ref], cwd=clone, check=True)
+        # A runner's set-up: making the environment anew for each job would take most of the test's time.
+        (clone / ".venv").symlink_to(ROOT / ".venv")
+        with (clone / ".git" / "info" / "exclude").open("a") as exclude:
+            exclude.write("/.venv\n")
+        return clone
+
+    def _credentials(self, job: Job, given: Mapping[str, str], ref: str) -> Mapping[str, str]:
+        region = {"AWS_REGION": given["aws-region"], "AWS_DEFAULT_REGION": given["aws-region"]}
+        if "role-to-assume" not in given:
+            keys = {
+                name: given[name.lower().replace("_", "-")] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+            }
+            if not all(keys.values()):
+                raise ActionFailed("Credentials could not be loaded")
+            return {**keys, **region}
+        assert job.permissions.get("id-token") == "write"
+        step = job.environment.removeprefix("ami-")
+        assert given["role-to-assume"] == _arn(step)
+        return {**identity.environment_of(step, self._cloud, {}, ref), **region}
+
+
+def _arn(step: str) -> str:
+    return f"arn:aws:iam::123456789012:role/{workflow_roles.name(step)}"
+
+
+def _no_credentials(_job: Job, given: Mapping[str, str]) -> Mapping[str, str]:
+    assert given["persist-credentials"] == "false"
+    return {}
+
+
+def _upload(job: Job, given: Mapping[str, str]) -> Mapping[str, str]:
+    """Look into what would be uploaded: none of the credentials of this cloud may be in it."""
+    for path in job.clone.glob(given["path"]):
+        assert "LOCALCLOUD" not in path.read_text(errors="replace")
+    assert given["if-no-files-found"] == "ignore"
+    return {}
+
+
+def _publish_work_tree(repository: Path) -> None:
+    repository.mkdir()
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
+        source = ROOT / name
+        if source.is_file() or source.is_symlink():
+            (repository / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, repository / name, follow_symlinks=False)
+    for command in (["init", "--quiet", "--initial-branch=main"], ["add", "--all"], ["commit", "--quiet", "-m", "all"]):
+        subprocess.run([*GIT, *command], cwd=repository, check=True)
+
+
+@pytest.fixture(scope="module")
+def github(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHub]:
+    prepared = clouds.prepare(ROOT, user_cache())
+    name = marks.own_mark().name("workflow")
+    try:
+        cloud = clouds.start(name, prepared, clouds.STATE, ROOT / "infrastructure" / "iam")
+        made = GitHub(cloud, prepared.versions_file, tmp_path_factory.mktemp("github"))
+        made.git("tag", "v0.2.0-ami")
+        yield made
+    finally:
+        clouds.stop(name, clouds.STATE)
+
+
+def test_a_tag_whose_commit_is_not_on_main_is_refused_before_anything_is_built(github: GitHub) -> None:
+    github.git("checkout", "--quiet", "-b", "feature")
+    github.git("commit", "--quiet", "--allow-empty", "-m", "not merged")
+    github.git("tag", "v0.3.0-ami")
+    github.git("checkout", "--quiet", "main")
+    run = github.run("refs/tags/v0.3.0-ami", "1")
+    assert run.results == BUILD_FAILED
+    assert "is not on main" in run.output
+    assert "build: Build the image" not in run.steps
+    assert github.published() == {}
+
+
+def test_a_build_that_fails_is_swept_and_publishes_nothing(github: GitHub) -> None:
+    s3 = github.lab.client("s3")
+    names = [each["Key"] for each in s3.list_objects_v2(Bucket=MIRROR_BUCKET)["Contents"] if "restic" in each["Key"]]
+    kept = {name: s3.get_object(Bucket=MIRROR_BUCKET, Key=name)["Body"].read() for name in names}
+    assert kept
+    for name in kept:
+        s3.delete_object(Bucket=MIRROR_BUCKET, Key=name)
+    run = github.run(TAG, "2")
+    for name, content in kept.items():
+        s3.put_object(Bucket=MIRROR_BUCKET, Key=name, Body=content, ACL="public-read")
+    assert run.results == {"build": "failure", "verify": "skipped", "publish": "skipped", "sweep": "success"}, (
+        run.output
+    )
+    assert "install-restic" in run.output
+    assert github.left("2") == []
+    assert github.published() == {}
+
+
+def test_a_build_that_is_cancelled_in_the_middle_leaves_nothing_after_the_sweep(github: GitHub) -> None:
+    def half_done() -> bool:
+        tagged = [{"Name": "tag:zmanim:run", "Values": ["3"]}, {"Name": "instance-state-name", "Values": ["running"]}]
+        return bool(github.lab.ec2.describe_instances(Filters=tagged)["Reservations"])
+
+    run = github.run(TAG, "3", cancel_when=half_done)
+    assert run.results == {**BUILD_FAILED, "build": "cancelled"}
+    wait_for(lambda: github.left("3") == [], what="the sweep")
+    assert github.published() == {}
+
+
+def test_an_image_that_is_not_verified_is_swept_and_not_published(github: GitHub) -> None:
+    run = github.run(TAG, "4", ZMANIM_BOOT_TIMEOUT="1")
+    assert run.results == {"build": "success", "verify": "failure", "publish": "skipped", "sweep": "success"}, (
+        run.output
+    )
+    assert github.left("4") == []
+    assert github.published() == {}
+    # The run's summary has what is known all the same.
+    assert "## v0.2.0: not verified" in run.summary
+    assert re.search(r"^\| AMI \| `ami-[0-9a-f]+` \|$", run.summary, re.MULTILINE)
+    assert re.search(r"^- i-[0-9a-f]+ is not ready after 1 s: expected a line zmanim-ready", run.summary, re.MULTILINE)
+
+
+def test_the_same_tag_is_published_when_it_is_run_again(github: GitHub) -> None:
+    run = github.run(TAG, "5")
+    assert set(run.results.values()) == {"success"}, run.output
+    (image,) = github.lab.ec2.describe_images(Owners=["self"])["Images"]
+    assert github.published() == {NAMES[0]: image["ImageId"], NAMES[1]: "v0.2.0"}
+    assert github.left("5") == []
+    assert f"| AMI | `{image['ImageId']}` |" in run.summary
+    assert re.search(r"^\| healthy after \| \d+\.\d s \|$", run.summary, re.MULTILINE)
+    assert "Nothing is published yet." in run.summary
+
+
+def test_without_a_role_each_job_works_with_the_access_key_of_its_own_environment(github: GitHub) -> None:
+    before = github.published()
+    assert before, "the test before this one publishes"
+    keys = {workflow_roles.environment(step): github.user(step) for step in workflow_roles.STEPS}
+    asked = github.lab.cloud.directory / "authorization.jsonl"
+    start = len(asked.read_text().splitlines())
+    run = github.run_by_access_key(TAG, "8", keys)
+    assert set(run.results.values()) == {"success"}, run.output
+    by_key = "Credentials by access key (fallback)"
+    assert [step for step in run.steps if "Credentials" in step] == [f"{job}: {by_key}" for job in run.results]
+    assert f"The same (v0.2.0 `{before[NAMES[0]]}`)." in run.summary
+    assert github.published() == before
+    decided = [json.loads(line) for line in asked.read_text().splitlines()[start:]]
+    users = {name for raw in decided for name in raw["context"].get("aws:username", ())}
+    assert users == {f"{workflow_roles.name(step)}-user" for step in workflow_roles.STEPS}
+    for secret in (keys[environment]["AWS_SECRET_ACCESS_KEY"] for environment in keys):
+        assert secret not in run.output + run.summary
+
+
+def test_without_a_role_and_without_a_key_nothing_is_built(github: GitHub) -> None:
+    run = github.run_by_access_key(TAG, "9", {})
+    assert run.results == {**BUILD_FAILED, "sweep": "failure"}
+    assert "Credentials could not be loaded" in run.output
+    assert "build: Build the image" not in run.steps
+
+
+@pytest.mark.incident("a published image was replaced by another one under its name")
+def test_a_tag_that_was_published_and_then_moved_is_refused(github: GitHub) -> None:
+    before = github.published()
+    assert before, "the test before this one publishes"
+    path = github.repository / "infrastructure/packer/files/config.env.template"
+    path.write_text(path.read_text() + "# changed\n")
+    github.git("commit", "--quiet", "--all", "-m", "another tree")
+    github.git("tag", "--force", "v0.2.0-ami")
+    run = github.run(TAG, "6")
+    assert run.results == BUILD_FAILED
+    assert "already" in run.output
+    assert github.published() == before
+    assert len(github.lab.ec2.describe_images(Owners=["self"])["Images"]) == 1
+
+
+def test_the_next_releases_summary_names_the_packages_that_differ_from_the_published_image(github: GitHub) -> None:
+    before = github.published()
+    assert before, "an earlier test publishes"
+    path = github.repository / "infrastructure/packer/scripts/install-packages.sh"
+    text = path.read_text()
+    path.write_text(text.replace("\n  plan_compiled\n", "\n  names+=(bzip2)\n  plan_compiled\n"))
+    assert path.read_text() != text
+    github.git("commit", "--quiet", "--all", "-m", "one package more")
+    github.git("tag", "v0.2.1-ami")
+    run = github.run("refs/tags/v0.2.1-ami", "7")
+    assert set(run.results.values()) == {"success"}, run.output
+    assert f"1 differ (v0.2.0 `{before[NAMES[0]]}`):" in run.summary
+    assert re.search(r"^\| bzip2 \| not in it \| \d\S+ \|$", run.summary, re.MULTILINE)
+    assert github.published() != before

@@ -1,0 +1,287 @@
+"""`inv bump` as a person or the weekly workflow runs it: git is real, everybody who is asked is on this machine.
+
+Git hosts are bare repositories that git is sent to instead of github.com, Go and gh are programs on PATH that answer
+and note what they were asked, Amazon's images are moto's answer, and a download is what the test says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.program import Program
+
+import tasks
+from zmanim_ami.commands import upkeep
+from zmanim_ami.pipeline.pins import bump
+from tests.support import pipeline_cloud as cloud
+
+ROOT = Path(__file__).parents[2]
+GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
+BASE = "2023.99.20270101"
+GO = """
+import json, pathlib, re, sys
+from os import environ
+here = pathlib.Path(environ["BUMP_TEST"])
+said = sys.argv[1:]
+if said == ["env", "GOVERSION"]:
+    print("go1.99.0")
+elif said[:2] == ["env", "-json"]:
+    print("{}")
+elif said[:3] == ["list", "-m", "-versions"]:
+    print(said[3], *json.loads((here / "modules.json").read_text())[said[3]])
+elif said[0] == "get":
+    module, _, version = said[1].partition("@")
+    path = pathlib.Path("go.mod")
+    line = rf"(?m)^(require |\\t){re.escape(module)} v\\S+"
+    path.write_text(re.sub(line, rf"\\1{module} {version}", path.read_text()))
+elif said != ["mod", "tidy"]:
+    sys.exit(f"go {said}?")
+"""
+GH = """
+import json, pathlib, sys
+from os import environ
+here = pathlib.Path(environ["BUMP_TEST"])
+stdin = "" if sys.argv[2] == "view" else sys.stdin.read()
+asked = {"said": sys.argv[1:], "token": environ.get("GH_TOKEN", ""), "stdin": stdin}
+with (here / "gh.jsonl").open("a") as file:
+    file.write(json.dumps(asked) + "\\n")
+if sys.argv[2] == "view":
+    state = here / "state"
+    sys.exit(print(state.read_text()) if state.exists() else 1)
+"""
+
+
+@dataclass
+class Bench:
+    """A clone with its origin, and the hosts that are asked."""
+
+    directory: Path
+    clone: Path
+
+    def git(self, *arguments: str, at: Path | None = None) -> str:
+        return subprocess.run(
+            [*GIT, *arguments], cwd=at or self.clone, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    def host(self, repository: str, *tags: str) -> dict[str, str]:
+        """Make a repository with a commit for each tag, or add to it; return the commits. Odd tags are annotated."""
+        path = self.directory / "hosts" / repository
+        if not path.exists():
+            path.mkdir(parents=True)
+            self.git("init", "--quiet", "--bare", at=path)
+        tree = self.git("hash-object", "-t", "tree", "-w", os.devnull, at=path)
+        made = {}
+        for number, tag in enumerate(tags):
+            made[tag] = self.git("commit-tree", tree, "-m", tag, at=path)
+            self.git("tag", *(["--annotate", "-m", tag] if number % 2 else []), tag, made[tag], at=path)
+        return made
+
+    def modules(self, **newer: str) -> None:
+        """Say which versions Go's proxy has: what is needed here, and `newer` ones by the tool's name."""
+        known: dict[str, list[str]] = {}
+        for tool, (module, _) in bump._MODULES.items():
+            text = (self.clone / bump.TOOLS / tool / "go.mod").read_text()
+            here = [line.split()[-1 - ("//" in line) * 2] for line in text.splitlines() if f"{module} v" in line]
+            known.setdefault(module, []).extend([*here, *([newer[tool]] if tool in newer else [])])
+        (self.directory / "modules.json").write_text(json.dumps(known))
+
+    def bump(self, *arguments: str, code: int = 0) -> None:
+        try:
+            Program(namespace=tasks.namespace).run(["inv", "bump", *arguments])
+            ended: object = 0
+        except SystemExit as error:
+            ended = error.code
+        assert ended == code
+
+    def asked_of_github(self) -> list[dict[str, Any]]:
+        path = self.directory / "gh.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def proposed(self) -> str:
+        """Return the commit of the branch at the origin, or nothing."""
+        return self.git("ls-remote", "origin", "refs/heads/bump").partition("\t")[0]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """Give a clone where nothing is newer."""
+    made = Bench(tmp_path, tmp_path / "clone")
+    for name, text in (("go", GO), ("gh", GH)):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!{sys.executable}\n{text}")
+        program.chmod(0o755)
+    settings = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "BUMP_TEST": str(tmp_path),
+        "GH_TOKEN": "a-token-of-the-run",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.file://{tmp_path}/hosts/.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://github.com/",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    for each in (bump.VERSIONS, bump.WORKFLOWS, *(bump.TOOLS / tool / "go.mod" for tool in bump._MODULES)):
+        (made.clone / each).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / each).is_dir() else shutil.copy)(ROOT / each, made.clone / each)
+    made.git("init", "--quiet", "--bare", str(tmp_path / "origin"), at=tmp_path)
+    made.git("init", "--quiet", "--initial-branch=main")
+    made.git("add", "--all")
+    made.git("commit", "--quiet", "-m", "all")
+    made.git("remote", "add", "origin", str(tmp_path / "origin"))
+    made.git("push", "--quiet", "origin", "main")
+    pins = json.loads((made.clone / bump.VERSIONS).read_text())
+    for name, (repository, _) in bump._LINES.items():
+        made.host(repository.removeprefix("https://github.com/"), f"{'' if name == 'redis' else 'v'}{_of(pins, name)}")
+    for path in sorted((made.clone / bump.WORKFLOWS).glob("*.yml")):
+        for used in bump._USES.finditer(path.read_text()):
+            if not (tmp_path / "hosts" / used["action"]).exists():
+                made.host(used["action"], f"v{used['version']}")
+    made.modules()
+    (tmp_path / "images").write_text(_image(pins, pins["base"]["release"]))
+    with cloud.account() as clients:
+        cloud.answer(
+            clients.ec2,
+            "DescribeImages",
+            lambda request: {"Images": [{"Name": name} for name in (tmp_path / "images").read_text().split()]},
+        )
+        monkeypatch.setattr(upkeep, "ROOT", made.clone)
+        monkeypatch.setattr(upkeep, "connect", lambda _settings: clients)
+        monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO(f"the file {url}".encode()))
+        for name, value in settings.items():  # cloud.account() has an environment of its own
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+def _of(pins: Any, artifact: str) -> str:
+    return str(pins["artifacts"][artifact]["version"])
+
+
+def _image(pins: Any, release: str) -> str:
+    return f"al2023-ami-{release}.0-kernel-{pins['base']['kernel']}-arm64\n"
+
+
+def something_newer(bench: Bench) -> dict[str, str]:
+    """Let each kind of pin have something newer; return the commits of the action's tags."""
+    pins = json.loads((bench.clone / bump.VERSIONS).read_text())
+    with (bench.directory / "images").open("a") as file:
+        file.write(_image(pins, BASE))
+    zmanim_ami.bench.host("restic/restic", "v0.99.0", "v0.99.1", "v1.0.0")
+    bench.modules(packer="v1.99.0")
+    return zmanim_ami.bench.host("actions/checkout", "v98.0.0", "v99.1.0")
+
+
+def test_newer_pins_of_every_kind_are_written_and_nothing_is_proposed_unasked(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commits = something_newer(bench)
+    bench.bump("--json")
+    told = {(each["what"], each["new"]) for each in json.loads(capsys.readouterr().out)}
+    assert told == {
+        ("Amazon Linux 2023", BASE),
+        ("restic", "0.99.1"),
+        ("actions/checkout", "99.1.0"),
+        ("packer", "1.99.0"),
+    }
+    pins = json.loads((bench.clone / bump.VERSIONS).read_text())
+    restic = pins["artifacts"]["restic"]
+    assert pins["base"]["release"] == BASE
+    assert (restic["version"], "0.99.1" in restic["url"]) == ("0.99.1", True)
+    assert restic["sha256"] == hashlib.sha256(f"the file {restic['url']}".encode()).hexdigest()
+    for path in (bench.clone / bump.WORKFLOWS).glob("*.yml"):
+        text = path.read_text()
+        assert text.count("actions/checkout@") == text.count(f"actions/checkout@{commits['v99.1.0']}  # v99.1.0")
+    assert "github.com/hashicorp/packer v1.99.0" in (bench.clone / "tools/packer/go.mod").read_text()
+    assert (bench.proposed(), bench.asked_of_github()) == ("", [])
+
+
+def test_dry_shows_what_is_newer_and_changes_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    something_newer(bench)
+    Program(namespace=tasks.namespace).run(["inv", "--dry", "bump", "--propose", "--json"])
+    assert len(json.loads(capsys.readouterr().out)) == 4
+    assert bench.git("status", "--porcelain") == ""
+    assert (bench.proposed(), bench.asked_of_github()) == ("", [])
+
+
+def test_a_proposal_is_one_commit_on_main_pushed_to_its_branch_with_a_pull_request_in_words(bench: Bench) -> None:
+    something_newer(bench)
+    bench.bump("--propose")
+    assert bench.git("rev-parse", f"{bench.proposed()}^") == bench.git("rev-parse", "main")
+    assert bench.git("status", "--porcelain") == ""
+    changed = set(bench.git("diff", "--name-only", "main", bench.proposed()).splitlines())
+    workflows = {str(bump.WORKFLOWS / path.name) for path in (bench.clone / bump.WORKFLOWS).glob("*.yml")}
+    assert changed == {str(bump.VERSIONS), "tools/packer/go.mod", *workflows}
+    assert bench.git("ls-remote", "origin", "refs/heads/main").startswith(bench.git("rev-parse", "main"))
+    view, create = bench.asked_of_github()
+    assert view["said"][:3] == ["pr", "view", "bump"]
+    assert create["said"] == [
+        "pr", "create", "--head", "bump", "--base", "main", "--title", "Take newer pins", "--body-file", "-",
+    ]  # fmt: skip
+    assert create["token"] == "a-token-of-the-run"
+    assert "- restic: 0.19.1 → 0.99.1" in create["stdin"]
+    assert create["stdin"] in bench.git("log", "-1", "--format=%B", bench.proposed()) + "\n"
+
+
+def test_a_week_later_the_same_pull_request_is_renewed_and_not_a_second_one_opened(bench: Bench) -> None:
+    something_newer(bench)
+    bench.bump("--propose")
+    first = bench.proposed()
+    (bench.directory / "state").write_text("OPEN")
+    bench.git("switch", "--quiet", "main")
+    zmanim_ami.bench.host("restic/restic", "v0.99.2")
+    bench.bump("--propose")
+    assert bench.proposed() != first
+    assert bench.git("rev-parse", f"{bench.proposed()}^") == bench.git("rev-parse", "main")
+    assert [asked["said"][1] for asked in bench.asked_of_github()] == ["view", "create", "view", "edit"]
+    assert "→ 0.99.2" in bench.asked_of_github()[-1]["stdin"]
+
+
+def test_where_nothing_is_newer_nothing_is_proposed(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.bump("--propose", "--json")
+    assert json.loads(capsys.readouterr().out) == []
+    assert (bench.proposed(), bench.asked_of_github()) == ("", [])
+    assert bench.git("branch", "--show-current") == "main"
+
+
+def test_a_host_that_does_not_answer_ends_the_task_with_nothing_changed(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    something_newer(bench)
+    shutil.rmtree(bench.directory / "hosts" / "pgvector")
+    bench.bump("--propose", code=1)
+    assert "https://github.com/pgvector/pgvector can't be looked up" in capsys.readouterr().err
+    assert bench.git("status", "--porcelain") == ""
+    assert (bench.proposed(), bench.asked_of_github()) == ("", [])
+
+
+def test_a_push_that_is_refused_opens_no_pull_request(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    something_newer(bench)
+    hook = bench.directory / "origin" / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho 'protected, said the host' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    bench.bump("--propose", code=1)
+    assert "protected, said the host" in capsys.readouterr().err
+    assert bench.asked_of_github() == []
+
+
+def test_somebodys_own_changes_are_never_part_of_a_proposal(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    something_newer(bench)
+    path = bench.clone / bump.WORKFLOWS / "verify.yml"
+    path.write_text(path.read_text() + "# mine\n")
+    bench.bump("--propose", code=2)
+    assert "verify.yml" in capsys.readouterr().err
+    assert bench.git("status", "--porcelain") == "M .github/workflows/verify.yml"
+    assert (bench.proposed(), bench.asked_of_github()) == ("", [])

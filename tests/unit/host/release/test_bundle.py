@@ -1,0 +1,137 @@
+"""A bundle is unpacked only when it is exactly a release for this machine."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from zmanim_host.release import bundle as release_bundle
+from zmanim_host.host import HostFault
+from zmanim_host.release.bundle import build_info, check_build, check_elf, check_whole, unpack
+
+from zmanim_ami.pipeline.ami import binary
+from zmanim_ami.pipeline.channel import bucket
+from support.cache import user_cache
+from tests.support.release_files import files, packed, program
+from tests.unit.pipeline.ami.test_binary import tree
+from zmanim_ami.toolchain.go import go
+
+
+def unpacked(directory: Path, content: bytes, version: str = "v1.2.3") -> Path:
+    directory.mkdir(exist_ok=True)
+    unpack(content, directory, version)
+    return directory
+
+
+def test_a_bundle_is_unpacked_as_it_was_packed(tmp_path: Path) -> None:
+    made = unpacked(tmp_path / "out", packed(files()))
+    found = {str(path.relative_to(made)): path.read_bytes() for path in made.rglob("*") if path.is_file()}
+    assert found == files()
+    modes = {path.name: path.stat().st_mode & 0o777 for path in made.rglob("*") if path.is_file()}
+    assert modes == {"zmanim-api": 0o755, "manifest.json": 0o644, "20260101000000_one.sql": 0o644}
+
+
+def test_what_the_pipeline_builds_and_packs_is_what_an_instance_takes(tmp_path: Path) -> None:
+    bundle = binary.build(tree(tmp_path / "api"), "v1.2.3", "abc", tmp_path / "bundles", go(user_cache()))
+    content = bucket.archive(bundle.directory)
+    assert content == bucket.archive(bundle.directory)
+    made = unpacked(tmp_path / "out", content)
+    assert (made / "zmanim-api").read_bytes() == bundle.binary.read_bytes()
+    assert build_info(bundle.binary.read_bytes()).package == "example/api/cmd/api"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"../zmanim-host": b""}, "'../zmanim-host', which does not belong there"),
+        ({"/etc/passwd": b""}, "'/etc/passwd', which does not belong there"),
+        ({"migrations/../../x.sql": b""}, "does not belong there"),
+        ({"migrations/20260101000000_one.sql.sh": b""}, "does not belong there"),
+        ({"migrations/20260102000000_more.sql": b""}, "migrations are not those of its manifest"),
+        ({"manifest.json": b"{"}, "is not whole"),
+        ({"manifest.json": b"[]"}, "is not whole"),
+        ({"zmanim-api": program() + b"x"}, "another one than its manifest and the channel say"),
+        (files("v1.2.2"), "another one than its manifest and the channel say"),
+        (files(content=program(machine=62)), "for another machine (ELF machine 62"),
+        (files(content=program(GOARCH="amd64")), "not the API built for linux/arm64"),
+        (files(content=program(CGO_ENABLED="1")), "not the API built for linux/arm64"),
+        (files(content=program(package="example/other")), "not the API built for linux/arm64"),
+        (files(content=program(package="example/notcmd/api")), "not the API built for linux/arm64"),
+        (files(content=program()[:128]), "was not built by Go"),
+        (files(content=b"#!/bin/sh\n"), "not a 64-bit ELF program"),
+        (files(content=program()[:-40]), "cut short"),
+    ],
+)
+def test_what_is_no_release_for_this_machine_is_refused(tmp_path: Path, change: dict[str, bytes], reason: str) -> None:
+    with pytest.raises(HostFault) as fault:
+        unpacked(tmp_path / "out", packed({**files(), **change}))
+    assert reason in str(fault.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+@pytest.mark.parametrize("lack", ["zmanim-api", "manifest.json", "migrations/20260101000000_one.sql"])
+def test_a_bundle_that_lacks_a_part_is_refused(tmp_path: Path, lack: str) -> None:
+    with pytest.raises(HostFault, match=r"not whole|not those of its manifest"):
+        unpacked(tmp_path / "out", packed({name: part for name, part in files().items() if name != lack}))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE, b"S"])
+def test_nothing_but_plain_files_is_unpacked(tmp_path: Path, kind: bytes) -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        member = tarfile.TarInfo("zmanim-api")
+        member.type, member.linkname = kind, "/etc/passwd"
+        tar.addfile(member)
+    with pytest.raises(HostFault):
+        unpacked(tmp_path / "out", gzip.compress(content.getvalue()))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["migrations"]
+
+
+def test_a_file_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for _ in range(2):
+            tar.addfile(tarfile.TarInfo("manifest.json"))
+    with pytest.raises(HostFault, match="twice"):
+        unpacked(tmp_path / "out", gzip.compress(content.getvalue()))
+
+
+def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release_bundle, "LARGEST", 1 << 20)
+    with pytest.raises(HostFault, match="larger than"):
+        unpacked(tmp_path / "out", packed({"zmanim-api": bytes(4 << 20)}))
+
+
+def test_a_truncated_bundle_or_another_one_is_refused_before_it_is_unpacked() -> None:
+    content = packed(files())
+    sha256 = hashlib.sha256(content).hexdigest()
+    check_whole(content, sha256=sha256, size=len(content))
+    with pytest.raises(HostFault, match=f"has {len(content) - 1} bytes, and should have {len(content)}"):
+        check_whole(content[:-1], sha256=sha256, size=len(content))
+    with pytest.raises(HostFault, match="SHA-256"):
+        check_whole(content[:-1] + b"x", sha256=sha256, size=len(content))
+
+
+@given(st.binary(max_size=400), st.integers(0, 200))
+def test_any_bytes_end_in_a_fault_and_never_in_anything_else(content: bytes, cut: int) -> None:
+    for some in (content, program()[: 128 + cut] + content, packed(files())[:cut] + content):
+        for check in (check_elf, lambda part: check_build(build_info(part))):
+            with suppress(HostFault):
+                check(some)
+
+
+@given(st.binary(max_size=400), st.integers(0, 300))
+def test_any_archive_that_is_damaged_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, cut: int
+) -> None:
+    good = packed(files())
+    directory = tmp_path_factory.mktemp("damaged")
+    with pytest.raises(HostFault):
+        unpacked(directory, good[:cut] + content)

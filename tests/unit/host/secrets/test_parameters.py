@@ -1,0 +1,134 @@
+"""Reading parameters: patient, closed on failure, and silent about values."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from zmanim_host.aws.client import get_parameters_by_path
+from zmanim_host.host import HostFault
+from zmanim_host.secrets.parameters import fetch_required
+
+from tests.support.aws_server import PATH, Answer, Asked, answering, page
+
+GOOD = {"jwt-secret": "s3cret", "redis-password": "s3cret"}
+
+
+class Clock:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+def answers(*planned: dict[str, str] | Exception):  # type: ignore[no-untyped-def]  # a closure over an iterator
+    queue = list(planned)
+
+    def fetch(path: str) -> dict[str, str]:
+        answer = queue.pop(0) if len(queue) > 1 else queue[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return fetch
+
+
+def test_an_outage_is_waited_out_with_growing_pauses() -> None:
+    clock = Clock()
+    fetch = answers(HostFault("ThrottlingException"), HostFault("AccessDeniedException"), {"jwt-secret": "x"}, GOOD)
+    assert fetch_required("/zmanim/prod/", fetch=fetch, patience=120, sleep=clock.sleep, clock=clock) == GOOD
+    assert clock.pauses == [1.0, 2.0, 4.0]
+
+
+@pytest.mark.incident("SSM errors were taken for an optional secret that is missing")
+def test_patience_ends_with_the_reason_that_aws_gave() -> None:
+    clock = Clock()
+    with pytest.raises(HostFault, match="AccessDeniedException"):
+        fetch_required(
+            "/p/", fetch=answers(HostFault("AccessDeniedException")), patience=120, sleep=clock.sleep, clock=clock
+        )
+    assert clock.now <= 120
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_missing_or_empty_required_parameter_is_named_with_its_path(value: str | None) -> None:
+    clock = Clock()
+    values = {"jwt-secret": "s3cret"} | ({} if value is None else {"redis-password": value})
+    with pytest.raises(HostFault, match="/zmanim/prod/redis-password") as raised:
+        fetch_required("/zmanim/prod/", fetch=answers(values), patience=120, sleep=clock.sleep, clock=clock)
+    assert "s3cret" not in str(raised.value)
+
+
+def refused(code: str) -> tuple[int, bytes]:
+    return 400, b'{"__type":"%s","message":"of AWS"}' % code.encode()
+
+
+def in_turn(*planned: tuple[int, bytes] | Iterator[bytes]) -> Answer:
+    queue = list(planned)
+
+    def answer(asked: Asked) -> tuple[int, bytes] | Iterator[bytes]:
+        return queue.pop(0) if len(queue) > 1 else queue[0]
+
+    return answer
+
+
+def silence() -> Iterator[bytes]:
+    time.sleep(4)
+    yield b""
+
+
+def test_each_fault_of_parameter_store_is_got_over_in_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    answer = in_turn(
+        refused("ThrottlingException"),
+        refused("AccessDeniedException"),
+        (500, b"<html>"),
+        silence(),
+        page({}),
+        page({}, "more"),
+        page({"jwt-secret": "s3cret"}, "more"),
+        page({"redis-password": "s3cret"}),
+    )
+    with answering(answer) as server:
+        found = fetch_required(
+            PATH,
+            patience=120,
+            fetch=lambda path: get_parameters_by_path(server.session, path, seconds=2),
+            sleep=clock.sleep,
+            clock=clock,
+        )
+    assert found == GOOD
+    assert clock.pauses == [1, 2, 4, 8, 15]
+    said = capsys.readouterr().err
+    for reason in (
+        f"Parameter Store refuses {PATH}: ThrottlingException of AWS; trying again in 1 s",
+        f"Parameter Store refuses {PATH}: AccessDeniedException of AWS; trying again in 2 s",
+        f"Parameter Store refuses {PATH}: 500; trying again in 4 s",
+        f"{PATH}: ssm.eu-west-1.amazonaws.com: no whole answer within 2 s; trying again in 8 s",
+        f"missing or empty in Parameter Store: {PATH}redis-password, {PATH}jwt-secret; trying again in 15 s",
+    ):
+        assert reason in said
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException", "InternalServerError"])
+def test_a_fault_that_stays_ends_closed_with_the_path(code: str) -> None:
+    clock = Clock()
+    with answering(lambda asked: refused(code)) as server, pytest.raises(HostFault) as raised:
+        fetch_required(
+            PATH,
+            patience=120,
+            fetch=lambda path: get_parameters_by_path(server.session, path),
+            sleep=clock.sleep,
+            clock=clock,
+        )
+    assert str(raised.value) == f"the secrets can't be had: Parameter Store refuses {PATH}: {code} of AWS"

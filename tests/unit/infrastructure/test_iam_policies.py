@@ -1,0 +1,329 @@
+"""What the project's own roles can't do, asked of the account that account.apply makes."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from localcloud.iam.policy import Request, read
+from localcloud.iam.replay import Action, Asked, unneeded
+from localcloud.settings import ACCOUNT
+from zmanim_ami.pipeline.account import requirements, workflow_roles
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.rehearsal import identity
+from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
+
+POLICIES = Path(__file__).parents[2] / "infrastructure" / "iam"
+WORKFLOWS = identity.WORKFLOWS
+TAG = "refs/tags/v1.0.0-ami"
+SERVICES = [field.name for field in fields(Clients) if field.name != "region"]
+RUN = [{"Key": "zmanim:run", "Value": "7"}]
+DENIED = "UnauthorizedOperation"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IamLab]:
+    with iam_lab(tmp_path_factory.mktemp("iam")) as made:
+        clients = cast(
+            Clients,
+            SimpleNamespace(**{name: made.client(name) for name in SERVICES}, region=REGION),
+        )
+        for environment in ("prod", "verify"):
+            requirements.apply(clients, requirements.plan(clients, environment, policies=POLICIES, workflows=WORKFLOWS))
+        for environment in ("prod", "verify"):
+            assert requirements.plan(clients, environment, policies=POLICIES, workflows=WORKFLOWS) == []
+        yield made
+
+
+def take(lab: IamLab, step: str, *, as_step: str = "", ref: str = TAG, **claims: Any) -> dict[str, str]:
+    """Take the role of `step` with the token of the job `as_step` (by default its own)."""
+    token = identity.token(as_step or step, ref, **claims)
+    taken: dict[str, str] = lab.client("sts").assume_role_with_web_identity(
+        RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{workflow_roles.name(step)}",
+        RoleSessionName=step,
+        WebIdentityToken=token,
+    )["Credentials"]
+    return taken
+
+
+@pytest.fixture(scope="module")
+def image(lab: IamLab) -> str:
+    made = lab.client("ec2").register_image(Name="zmanim-v1.0.0", RootDeviceName="/dev/xvda")["ImageId"]
+    lab.client("ec2").create_tags(Resources=[made], Tags=RUN)
+    return str(made)
+
+
+@pytest.fixture(scope="module")
+def foreign(lab: IamLab) -> Mapping[str, str]:
+    """Things in the account that are not this project's."""
+    ec2 = lab.client("ec2")
+    image = ec2.register_image(Name="foreign", RootDeviceName="/dev/xvda")["ImageId"]
+    instance = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    volume = ec2.create_volume(Size=1, AvailabilityZone="eu-west-1a")["VolumeId"]
+    snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    group = ec2.create_security_group(GroupName="foreign", Description="x")["GroupId"]
+    ec2.create_key_pair(KeyName="foreign")
+    return {"image": image, "instance": instance, "volume": volume, "snapshot": snapshot, "group": group}
+
+
+# ---- who may take them ----
+
+
+@pytest.mark.parametrize("step", workflow_roles.STEPS)
+def test_a_job_takes_the_role_of_its_own_environment_and_no_other(lab: IamLab, step: str) -> None:
+    assert take(lab, step)["AccessKeyId"]
+    for other in set(workflow_roles.STEPS) - {step}:
+        assert refused(take, lab, step, as_step=other) == "AccessDenied"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"sub": "repo:rehearsal/zmanim:pull_request"},
+        {"sub": "repo:somebody/zmanim:environment:ami-build"},
+        {"sub": "repo:rehearsal/zmanim:ref:refs/heads/main"},
+        {"ref": "refs/heads/feature"},
+        {"ref": "refs/tags/v1.0.0"},
+        {"ref": "refs/pull/1/merge"},
+    ],
+)
+def test_no_other_repository_branch_or_pull_request_takes_a_role(lab: IamLab, claims: Mapping[str, str]) -> None:
+    ref = claims.get("ref", TAG)
+    others = {name: value for name, value in claims.items() if name != "ref"}
+    assert refused(take, lab, "build", ref=ref, **others) == "AccessDenied"
+
+
+def test_a_token_for_another_audience_opens_nothing(lab: IamLab) -> None:
+    assert refused(take, lab, "build", aud="https://github.com/rehearsal") == "InvalidClientTokenId"
+
+
+@pytest.mark.parametrize("step", workflow_roles.STEPS)
+def test_no_role_of_a_workflow_leads_to_another_role(lab: IamLab, step: str) -> None:
+    credentials = take(lab, step)
+    for name in ("zmanim-prod-instance", "zmanim-publish", "zmanim-verify"):
+        arn = f"arn:aws:iam::{ACCOUNT}:role/{name}"
+        assert refused(lab.client("sts", credentials).assume_role, RoleArn=arn, RoleSessionName="xx") == "AccessDenied"
+    iam = lab.client("iam", credentials)
+    policy = '{"Version": "2012-10-17", "Statement": []}'
+    mine = {"RoleName": f"zmanim-{step}", "PolicyName": "p", "PolicyDocument": policy}
+    assert refused(iam.put_role_policy, **mine) == "AccessDenied"
+
+
+# ---- verified ----
+
+
+def test_only_the_verify_role_can_say_that_an_image_is_verified(lab: IamLab, image: str) -> None:
+    said = {"Resources": [image], "Tags": [{"Key": "zmanim:verified", "Value": "0" * 64}]}
+    for step in ("build", "publish"):
+        assert refused(lab.client("ec2", take(lab, step)).create_tags, **said) == DENIED
+    instance = lab.client("ec2", lab.session_of_instance("zmanim-prod-instance"))
+    assert refused(instance.create_tags, **said) == DENIED
+    lab.client("ec2", take(lab, "verify")).create_tags(**said)
+    assert refused(lab.client("ec2", take(lab, "build")).deregister_image, ImageId=image) == DENIED
+    assert refused(lab.client("ec2", take(lab, "build")).delete_tags, **said) == DENIED
+    lab.client("ec2", take(lab, "verify")).delete_tags(**said)
+
+
+def test_the_verify_role_writes_no_other_tag_and_tags_nothing_but_images(
+    lab: IamLab, image: str, foreign: Mapping[str, str]
+) -> None:
+    ec2 = lab.client("ec2", take(lab, "verify"))
+    verified = {"Key": "zmanim:verified", "Value": "0" * 64}
+    both = [verified, {"Key": "zmanim:version", "Value": "v6.6.6"}]
+    assert refused(ec2.create_tags, Resources=[image], Tags=both) == DENIED
+    assert refused(ec2.create_tags, Resources=[foreign["instance"]], Tags=[verified]) == DENIED
+
+
+def test_the_verify_role_launches_for_verification_only_and_ends_only_that(
+    lab: IamLab, image: str, foreign: Mapping[str, str]
+) -> None:
+    ec2 = lab.client("ec2", take(lab, "verify"))
+    launch = {"ImageId": image, "InstanceType": "m7g.medium", "MinCount": 1, "MaxCount": 1}
+
+    def tags(environment: str) -> list[dict[str, Any]]:
+        return [{"ResourceType": "instance", "Tags": [{"Key": "zmanim:environment", "Value": environment}]}]
+
+    verify, prod = ({"Name": f"zmanim-{name}-instance"} for name in ("verify", "prod"))
+    assert refused(ec2.run_instances, **launch, IamInstanceProfile=verify, TagSpecifications=tags("prod")) == DENIED
+    assert refused(ec2.run_instances, **launch, IamInstanceProfile=prod, TagSpecifications=tags("verify")) == DENIED
+    assert refused(ec2.run_instances, **launch, IamInstanceProfile=verify) == DENIED
+    assert ec2.run_instances(**launch, IamInstanceProfile=verify, TagSpecifications=tags("verify"))["Instances"]
+    assert refused(ec2.terminate_instances, InstanceIds=[foreign["instance"]]) == DENIED
+    command = {"DocumentName": "AWS-RunShellScript", "InstanceIds": [foreign["instance"]]}
+    ssm = lab.client("ssm", take(lab, "verify"))
+    assert refused(ssm.send_command, **command, Parameters={"commands": ["id"]}) == "AccessDeniedException"
+
+
+def test_the_verify_role_keeps_reports_and_reads_of_the_published_image_only_its_id(lab: IamLab) -> None:
+    credentials = take(lab, "verify")
+    ssm, s3 = lab.client("ssm", credentials), lab.client("s3", credentials)
+    bucket, denied = "zmanim-releases-verify", "AccessDeniedException"
+    s3.put_object(Bucket=bucket, Key="reports/ami-1.json", Body=b"x")
+    assert s3.get_object(Bucket=bucket, Key="reports/ami-1.json")["Body"].read() == b"x"
+    assert refused(s3.get_object, Bucket=bucket, Key="reports/ami-2.json") == "NoSuchKey"
+    assert refused(s3.delete_object, Bucket=bucket, Key="reports/ami-1.json") == "AccessDenied"
+    for key in ("channel.json", "releases/v1.0.0.json", "bundles/x.tar.gz"):
+        assert refused(s3.put_object, Bucket=bucket, Key=key, Body=b"x") == "AccessDenied"
+        assert refused(s3.put_object, Bucket="zmanim-releases-prod", Key=key, Body=b"x") == "AccessDenied"
+    assert refused(s3.put_object, Bucket="zmanim-releases-prod", Key="reports/x", Body=b"x") == "AccessDenied"
+    assert refused(ssm.get_parameter, Name="/zmanim/prod/ami-id") == "ParameterNotFound"
+    for name in ("/zmanim/prod/jwt-secret", "/zmanim/verify/jwt-secret", "/zmanim/prod/ami-version"):
+        assert refused(ssm.get_parameter, Name=name) == denied
+    assert refused(ssm.put_parameter, Name="/zmanim/prod/ami-id", Value="x", Type="String") == denied
+
+
+# ---- publish ----
+
+
+def test_the_publish_role_writes_the_two_parameters_and_nothing_else(lab: IamLab, foreign: Mapping[str, str]) -> None:
+    credentials = take(lab, "publish")
+    ssm, ec2 = lab.client("ssm", credentials), lab.client("ec2", credentials)
+    for name in ("ami-id", "ami-version"):
+        ssm.put_parameter(Name=f"/zmanim/prod/{name}", Value="x", Type="String")
+        assert ssm.get_parameter(Name=f"/zmanim/prod/{name}")["Parameter"]["Value"] == "x"
+    for name in ("/zmanim/prod/jwt-secret", "/zmanim/verify/ami-id", "/zmanim/prod/ami-id/x", "/other"):
+        assert refused(ssm.put_parameter, Name=name, Value="x", Type="String") == "AccessDeniedException"
+        assert refused(ssm.get_parameter, Name=name) == "AccessDeniedException"
+    assert refused(ssm.delete_parameter, Name="/zmanim/prod/ami-id") == "AccessDeniedException"
+    assert refused(ec2.create_tags, Resources=[foreign["image"]], Tags=RUN) == DENIED
+    assert refused(ec2.deregister_image, ImageId=foreign["image"]) == DENIED
+    assert refused(ec2.run_instances, ImageId=foreign["image"], MinCount=1, MaxCount=1) == DENIED
+    assert refused(lab.client("s3", credentials).list_objects_v2, Bucket="zmanim-releases-prod") == "AccessDenied"
+    ssm.delete_parameter(Name="/zmanim/prod/ami-version")
+
+
+# ---- build ----
+
+
+@pytest.mark.parametrize("profile", ["zmanim-prod-instance", "zmanim-verify-instance"])
+def test_the_build_role_hands_no_role_to_a_machine(lab: IamLab, image: str, profile: str) -> None:
+    ec2 = lab.client("ec2", take(lab, "build"))
+    tags = [{"ResourceType": kind, "Tags": RUN} for kind in ("instance", "volume")]
+    launch = {"ImageId": image, "MinCount": 1, "MaxCount": 1, "TagSpecifications": tags}
+    assert refused(ec2.run_instances, **launch, IamInstanceProfile={"Name": profile}) == DENIED
+
+
+def test_the_build_role_makes_nothing_without_the_projects_tag(lab: IamLab, image: str) -> None:
+    ec2 = lab.client("ec2", take(lab, "build"))
+    assert refused(ec2.run_instances, ImageId=image, MinCount=1, MaxCount=1) == DENIED
+    assert refused(ec2.create_key_pair, KeyName="mine") == DENIED
+    assert refused(ec2.create_security_group, GroupName="mine", Description="x") == DENIED
+    ec2.create_key_pair(KeyName="mine", TagSpecifications=[{"ResourceType": "key-pair", "Tags": RUN}])
+    ec2.delete_key_pair(KeyName="mine")
+
+
+def test_the_build_role_touches_nothing_that_lacks_the_projects_tag(lab: IamLab, foreign: Mapping[str, str]) -> None:
+    ec2 = lab.client("ec2", take(lab, "build"))
+    instance, group = foreign["instance"], foreign["group"]
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "0.0.0.0/0"}
+    assert refused(ec2.terminate_instances, InstanceIds=[instance]) == DENIED
+    assert refused(ec2.stop_instances, InstanceIds=[instance]) == DENIED
+    assert refused(ec2.create_image, InstanceId=instance, Name="stolen") == DENIED
+    assert refused(ec2.create_tags, Resources=[instance], Tags=RUN) == DENIED
+    assert refused(ec2.delete_volume, VolumeId=foreign["volume"]) == DENIED
+    assert refused(ec2.delete_snapshot, SnapshotId=foreign["snapshot"]) == DENIED
+    assert refused(ec2.deregister_image, ImageId=foreign["image"]) == DENIED
+    share = [{"UserId": "210987654321"}]
+    assert refused(ec2.modify_image_attribute, ImageId=foreign["image"], LaunchPermission={"Add": share}) == DENIED
+    assert refused(ec2.authorize_security_group_ingress, GroupId=group, **rule) == DENIED
+    assert refused(ec2.delete_security_group, GroupId=group) == DENIED
+    assert refused(ec2.delete_key_pair, KeyName="foreign") == DENIED
+
+
+def test_the_build_role_publishes_nothing_and_reads_no_secret(lab: IamLab) -> None:
+    ssm = lab.client("ssm", take(lab, "build"))
+    write = {"Name": "/zmanim/prod/ami-id", "Value": "x", "Type": "String"}
+    assert refused(ssm.put_parameter, **write) == "AccessDeniedException"
+    assert refused(ssm.get_parameter, Name="/zmanim/prod/jwt-secret", WithDecryption=True) == "AccessDeniedException"
+    assert refused(ssm.get_parameters_by_path, Path="/zmanim/prod") == "AccessDeniedException"
+
+
+# ---- an instance ----
+
+
+@pytest.mark.parametrize(("mine", "other"), [("prod", "verify"), ("verify", "prod")])
+def test_an_instance_reads_its_own_environment_and_no_other(lab: IamLab, mine: str, other: str) -> None:
+    credentials = lab.session_of_instance(f"zmanim-{mine}-instance")
+    ssm = lab.client("ssm", credentials)
+    assert ssm.get_parameters_by_path(Path=f"/zmanim/{mine}/", WithDecryption=True)["Parameters"]
+    denied = "AccessDeniedException"
+    assert refused(ssm.get_parameter, Name=f"/zmanim/{other}/jwt-secret") == denied
+    assert refused(ssm.get_parameters_by_path, Path=f"/zmanim/{other}") == denied
+    assert refused(ssm.get_parameters_by_path, Path="/zmanim") == denied
+    assert refused(ssm.get_parameters_by_path, Path="/") == denied
+    assert refused(ssm.get_parameter, Name=f"/zmanim/{mine}x/jwt-secret") == denied
+    s3 = lab.client("s3", credentials)
+    for bucket in (f"zmanim-backups-{other}", f"zmanim-releases-{other}"):
+        assert refused(s3.list_objects_v2, Bucket=bucket) == "AccessDenied"
+        assert refused(s3.get_object, Bucket=bucket, Key="restic/config") == "AccessDenied"
+        assert refused(s3.put_object, Bucket=bucket, Key="restic/config", Body=b"") == "AccessDenied"
+
+
+def test_an_instance_writes_no_parameter_and_runs_no_call_of_ec2(lab: IamLab, foreign: Mapping[str, str]) -> None:
+    credentials = lab.session_of_instance("zmanim-prod-instance")
+    ssm, ec2 = lab.client("ssm", credentials), lab.client("ec2", credentials)
+    for name in ("ami-id", "jwt-secret", "new"):
+        put = {"Name": f"/zmanim/prod/{name}", "Value": "x", "Type": "String", "Overwrite": True}
+        assert refused(ssm.put_parameter, **put) == "AccessDeniedException"
+        assert refused(ssm.delete_parameter, Name=f"/zmanim/prod/{name}") == "AccessDeniedException"
+    command = {"DocumentName": "AWS-RunShellScript", "InstanceIds": [foreign["instance"]]}
+    assert refused(ssm.send_command, **command, Parameters={"commands": ["id"]}) == "AccessDeniedException"
+    assert refused(ec2.describe_instances) == DENIED
+    assert refused(ec2.terminate_instances, InstanceIds=[foreign["instance"]]) == DENIED
+    assert refused(ec2.run_instances, ImageId=foreign["image"], MinCount=1, MaxCount=1) == DENIED
+
+
+def test_an_instance_writes_its_backups_and_destroys_no_version_of_them(lab: IamLab) -> None:
+    bucket = "zmanim-backups-prod"
+    s3 = lab.client("s3", lab.session_of_instance("zmanim-prod-instance"))
+    version = s3.put_object(Bucket=bucket, Key="restic/locks/a", Body=b"1")["VersionId"]
+    gone = {"Bucket": bucket, "Key": "restic/locks/a", "VersionId": version}
+    assert refused(s3.delete_object, **gone) == "AccessDenied"
+    several = {"Objects": [{"Key": "restic/locks/a", "VersionId": version}]}
+    assert refused(s3.delete_objects, Bucket=bucket, Delete=several) == "AccessDenied"
+    assert refused(s3.put_object, Bucket=bucket, Key="elsewhere", Body=b"") == "AccessDenied"
+    assert refused(s3.put_bucket_versioning, Bucket=bucket, VersioningConfiguration={"Status": "Suspended"}) == (
+        "AccessDenied"
+    )
+    rule = {"Rules": [{"ID": "x", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}]}
+    assert refused(s3.put_bucket_lifecycle_configuration, Bucket=bucket, LifecycleConfiguration=rule) == "AccessDenied"
+    assert refused(s3.delete_bucket, Bucket=bucket) == "AccessDenied"
+    assert refused(s3.put_object, Bucket="zmanim-releases-prod", Key="x", Body=b"") == "AccessDenied"
+
+
+# ---- the record and the policies ----
+
+
+def test_an_action_that_no_request_needed_is_found_and_one_that_is_needed_is_not() -> None:
+    statement = {"Sid": "S", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": "*"}
+    again = {"Sid": "T", "Effect": "Allow", "Action": "s3:Get*", "Resource": "*"}
+    deny = {"Effect": "Deny", "Action": "s3:DeleteObject", "Resource": "*"}
+    once = read({"Version": "2012-10-17", "Statement": [statement, deny]}, "p")
+    twice = read({"Version": "2012-10-17", "Statement": [statement, again]}, "p")
+    record = [Asked("r", _request("s3:GetObject"))]
+    assert unneeded({"r": once}, record) == [Action("r", "p", "S", "s3:PutObject")]
+    assert [each.action for each in unneeded({"r": twice}, record)] == ["s3:GetObject", "s3:PutObject", "s3:Get*"]
+    assert len(unneeded({"other": once}, record)) == 2
+
+
+def test_what_only_aws_asks_for_is_in_a_policy_and_has_a_page_of_its_documentation() -> None:
+    pages = tomllib.loads((POLICIES / "only-aws-asks.toml").read_text())
+    exempt = {action for page in pages.values() for action in page["actions"]}
+    granted = {
+        action
+        for path in POLICIES.glob("*.json")
+        for statement in read(path.read_text(), path.stem)
+        for action in statement.actions
+    }
+    assert exempt <= granted
+    assert all(page.startswith("https://docs.aws.amazon.com/") for page in pages)
+
+
+def _request(action: str) -> Request:
+    return Request(action, "arn:aws:s3:::box/a")

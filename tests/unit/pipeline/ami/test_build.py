@@ -1,0 +1,285 @@
+"""The rules of build-ami, with a stand-in for the baking: Packer itself runs in the machine tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from zmanim_ami.pipeline.ami import build, image, package_cache as packages
+from zmanim_ami.pipeline.account import release_key
+from zmanim_ami.pipeline.aws import Clients, RegionUnknown
+from zmanim_ami.pipeline.ami.build import BuildResult, Workshop, build_ami
+from zmanim_ami.pipeline.ami.packer import Baked
+from zmanim_ami.pipeline.ami.packer_errors import ProvisionerFailed
+from zmanim_ami.pipeline.plan import Plan
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import Version, parse
+from support.process import run
+from tests.support import pipeline_cloud as cloud
+
+V = parse("v1.2.3")
+
+
+@dataclass
+class Site:
+    """A clone, an account, and a workshop that notes what is asked of it."""
+
+    clients: Clients
+    root: Path
+    cache: Path
+    done: list[str] = field(default_factory=list)
+    fails: bool = False
+    tamper: Callable[[str], None] = lambda ami_id: None
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    def workshop(self) -> Workshop:
+        return Workshop(
+            lambda: {"packer": "1.15.0"}, self._bundle, lambda values: self.done.append("validate"), self._bake
+        )
+
+    def build(
+        self, *, settings: Settings | None = None, replace: bool = False, dry: bool = False, package_cache: bool = True
+    ) -> BuildResult | Plan:
+        return build_ami(
+            self.clients,
+            settings or Settings(),
+            V,
+            root=self.root,
+            cache=self.cache,
+            workshop=self.workshop(),
+            replace=replace,
+            dry=dry,
+            package_cache=package_cache,
+        )
+
+    def built(self, *, replace: bool = False) -> BuildResult:
+        result = self.build(replace=replace)
+        assert isinstance(result, BuildResult)
+        return result
+
+    def change(self) -> None:
+        (self.root / "infrastructure/packer/main.pkr.hcl").write_text("# another\n")
+
+    def _bundle(self, version: Version) -> Path:
+        self.done.append("bundle")
+        return self.root / "build/bundle"
+
+    def _bake(self, version: Version, values: Mapping[str, str], force: bool) -> Baked:
+        self.done.append("bake, forced" if force else "bake")
+        self.values = values
+        if self.fails:
+            raise ProvisionerFailed("a script failed")
+        if force:  # as Packer: the old image goes when the new one is provisioned, and its snapshots stay
+            for old in self.clients.ec2.describe_images(Owners=["self"])["Images"]:
+                self.clients.ec2.deregister_image(ImageId=old["ImageId"])
+        tags = {name: values[name] for name in ("version", "commit", "tree_digest")}
+        ami_id = cloud.make_image(self.clients, f"zmanim-{version}", **tags, source_ami="ami-0000000000000000b")
+        self.tamper(ami_id)
+        output = self.root / "build/packer"
+        (output / "rpms").mkdir(parents=True, exist_ok=True)
+        (output / "rpms/redis-7.2.16-1.aarch64.rpm").write_text("compiled")
+        return Baked(ami_id, output, output / "packer.log")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    root = tmp_path / "clone"
+    (root / "infrastructure/packer").mkdir(parents=True)
+    (root / "infrastructure/packer/versions.json").write_text("{}")
+    (root / "infrastructure/packer/main.pkr.hcl").write_text("# template\n")
+    (root / ".gitignore").write_text("build/\n")
+    (root / "build/bundle").mkdir(parents=True)
+    (root / "build/bundle/manifest.json").write_text(json.dumps({"sha256": "00", "go": "go1.26.8"}))
+    run(["git", "-C", str(root), "init", "--quiet"])
+    run(["git", "-C", str(root), "add", "."])
+    who = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    run(["git", *who, "-C", str(root), "commit", "--quiet", "--message", "first"])
+    with cloud.account() as clients:
+        yield Site(clients, root, tmp_path / "cache")
+
+
+def images(site: Site) -> list[str]:
+    return [item["ImageId"] for item in site.clients.ec2.describe_images(Owners=["self"])["Images"]]
+
+
+def test_the_first_build_validates_bakes_and_tells_where_the_image_comes_from(site: Site) -> None:
+    result = site.built()
+    assert site.done == ["bundle", "validate", "bake"]
+    assert images(site) == [result.ami_id]
+    assert (result.version, result.region, result.reused) == ("v1.2.3", "eu-west-1", False)
+    assert result.source_ami == "ami-0000000000000000b"
+    assert (result.commit, result.tree_digest) == (site.values["commit"], site.values["tree_digest"])
+
+
+def test_the_same_version_commit_and_tree_is_reused(site: Site) -> None:
+    first = site.built()
+    site.done.clear()
+    again = site.built()
+    assert (again.ami_id, again.reused) == (first.ami_id, True)
+    assert site.done == ["bundle"]
+
+
+def test_the_release_channels_keys_go_into_the_image_and_another_key_is_another_image(site: Site) -> None:
+    site.built()
+    assert site.values["release_keys"] == ""
+    release_key.create(site.clients, "prod")
+    assert not site.built(replace=True).reused
+    keys = Path(site.values["release_keys"])
+    assert [path.name for path in keys.iterdir()] == ["prod.pem"]
+    der = site.clients.kms.get_public_key(KeyId="alias/zmanim-release-prod")["PublicKey"]
+    assert (keys / "prod.pem").read_text() == release_key.pem(der)
+
+
+def test_an_equal_image_that_can_not_be_launched_is_not_reused(site: Site) -> None:
+    site.built()
+    item = site.clients.ec2.describe_images(Owners=["self"])["Images"][0]
+    cloud.answer(site.clients.ec2, "DescribeImages", lambda request: {"Images": [{**item, "State": "failed"}]})
+    with pytest.raises(image.ImageExists):
+        site.build()
+
+
+def test_a_verified_and_published_image_is_reused_too(site: Site) -> None:
+    first = site.built()
+    site.clients.ec2.create_tags(Resources=[first.ami_id], Tags=[{"Key": image.VERIFIED_TAG, "Value": cloud.SHA}])
+    site.clients.ssm.put_parameter(Name="/zmanim/prod/ami-id", Value=first.ami_id, Type="String")
+    assert site.built().reused
+
+
+def test_another_tree_needs_a_word_to_replace_the_image(site: Site) -> None:
+    first = site.built()
+    site.change()
+    with pytest.raises(image.ImageExists) as error:
+        site.build()
+    assert "--replace" in error.value.fix
+    assert images(site) == [first.ami_id]
+    assert site.done.count("bake") == 1
+
+
+def test_a_replaced_image_leaves_no_snapshot_behind(site: Site) -> None:
+    first = site.built()
+    (old,) = image.of_id(site.clients, first.ami_id).snapshots
+    site.change()
+    second = site.built(replace=True)
+    assert site.done[-1] == "bake, forced"
+    assert images(site) == [second.ami_id]
+    left = {item["SnapshotId"] for item in site.clients.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+    assert old not in left
+    assert set(image.of_id(site.clients, second.ami_id).snapshots) <= left
+
+
+def test_a_replacement_that_fails_leaves_the_old_image_as_it_was(site: Site) -> None:
+    first = site.built()
+    site.change()
+    site.fails = True
+    with pytest.raises(ProvisionerFailed):
+        site.build(replace=True)
+    there = image.of_id(site.clients, first.ami_id)
+    assert there.state == "available"
+    left = {item["SnapshotId"] for item in site.clients.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+    assert set(there.snapshots) <= left
+
+
+def test_a_published_image_is_never_replaced(site: Site) -> None:
+    first = site.built()
+    site.clients.ssm.put_parameter(Name="/zmanim/prod/ami-id", Value=first.ami_id, Type="String")
+    site.clients.ssm.put_parameter(Name="/zmanim/prod/ami-id", Value="ami-later", Type="String", Overwrite=True)
+    site.change()
+    with pytest.raises(image.ImageIsFinal):
+        site.build(replace=True)
+    assert images(site) == [first.ami_id]
+
+
+def test_replace_without_anything_to_replace_is_an_ordinary_build(site: Site) -> None:
+    site.built(replace=True)
+    assert site.done[-1] == "bake"
+
+
+@pytest.mark.parametrize("wrong", ["zmanim:commit", "zmanim:tree-digest", "zmanim:version"])
+def test_an_image_that_is_not_tagged_as_it_was_built_is_not_believed(site: Site, wrong: str) -> None:
+    def tamper(ami_id: str) -> None:
+        site.clients.ec2.create_tags(Resources=[ami_id], Tags=[{"Key": wrong, "Value": "other"}])
+
+    site.tamper = tamper
+    with pytest.raises(build.ImageNotAsBuilt) as error:
+        site.build()
+    assert wrong in error.value.found
+
+
+def test_an_image_that_packer_names_and_aws_does_not_know_is_a_fault(site: Site) -> None:
+    def tamper(ami_id: str) -> None:
+        site.clients.ec2.deregister_image(ImageId=ami_id)
+
+    site.tamper = tamper
+    with pytest.raises(image.NoSuchImage):
+        site.build()
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(site: Site) -> None:
+    plan = site.build(dry=True, settings=Settings(ami_users=("111111111111",), ami_regions=("eu-central-1",)))
+    assert isinstance(plan, Plan)
+    assert [step.action for step in plan.steps] == ["launch", "create", "copy", "share"]
+    assert site.done == ["bundle"]
+    assert images(site) == []
+
+
+def test_a_dry_run_of_a_replacement_names_what_would_go(site: Site) -> None:
+    first = site.built()
+    (snapshot,) = image.of_id(site.clients, first.ami_id).snapshots
+    site.change()
+    plan = site.build(dry=True, replace=True)
+    assert isinstance(plan, Plan)
+    assert [(step.action, step.subject) for step in plan.steps if step.action in {"deregister", "delete"}] == [
+        ("deregister", f"{first.ami_id} (available)"),
+        ("delete", snapshot),
+    ]
+    assert images(site) == [first.ami_id]
+
+
+def test_a_dry_run_with_an_equal_image_has_nothing_to_do(site: Site) -> None:
+    site.build()
+    assert site.build(dry=True) == Plan(())
+
+
+def test_a_region_that_does_not_exist_is_told_before_anything_is_built(site: Site) -> None:
+    cloud.answer(site.clients.ec2, "DescribeRegions", lambda request: {"Regions": []})
+    with pytest.raises(RegionUnknown):
+        site.build()
+    assert site.done == []
+
+
+def test_compiled_packages_are_offered_to_the_next_build(site: Site) -> None:
+    site.build()
+    assert site.values["package_cache"] == ""
+    site.change()
+    site.build(replace=True)
+    offered = Path(site.values["package_cache"])
+    assert [path.name for path in offered.iterdir()] == ["redis-7.2.16-1.aarch64.rpm"]
+    assert offered.is_relative_to(site.cache)
+    (site.root / "infrastructure/packer/main.pkr.hcl").write_text("# third\n")
+    site.build(replace=True, package_cache=False)
+    assert site.values["package_cache"] == ""
+
+
+def test_packages_of_another_account_or_versions_file_are_never_offered(tmp_path: Path) -> None:
+    places = {
+        packages.directory(tmp_path, account, sha) for account in ("1" * 12, "2" * 12) for sha in ("a" * 64, "b" * 64)
+    }
+    assert len(places) == 4
+
+
+def test_a_package_is_kept_whole_or_not_at_all_and_only_once(tmp_path: Path) -> None:
+    (tmp_path / "output/rpms").mkdir(parents=True)
+    (tmp_path / "output/rpms/a.rpm").write_text("one")
+    kept = tmp_path / "kept"
+    assert packages.keep(kept, tmp_path / "output") == 1
+    (tmp_path / "output/rpms/a.rpm").write_text("two")
+    assert packages.keep(kept, tmp_path / "output") == 0
+    assert (kept / "a.rpm").read_text() == "one"
+    (kept / ".b.rpm.1").write_text("half")
+    assert packages.offered(kept) == str(kept)
+    (kept / "a.rpm").unlink()
+    assert packages.offered(kept) == ""

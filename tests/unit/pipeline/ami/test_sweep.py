@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from zmanim_ami.pipeline.ami import sweep
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.ami.sweep import Leftover, NotEnded, SweepTooLarge
+from tests.support import pipeline_cloud as cloud
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import TagTypeDef
+
+RUN: Sequence[TagTypeDef] = [{"Key": "zmanim:run", "Value": "7"}]
+OTHER: Sequence[TagTypeDef] = [{"Key": "zmanim:run", "Value": "8"}]
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    with cloud.account() as made:
+        yield made
+
+
+def tagged(kind: Any, tags: Sequence[TagTypeDef]) -> Any:
+    return [{"ResourceType": kind, "Tags": tags}]
+
+
+def kinds(found: list[Leftover]) -> list[str]:
+    return [each.kind for each in found]
+
+
+def image(clients: Clients, name: str, tags: Sequence[TagTypeDef]) -> str:
+    mapping: Any = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8}}
+    made = clients.ec2.register_image(Name=name, RootDeviceName="/dev/xvda", BlockDeviceMappings=[mapping])["ImageId"]
+    (shown,) = clients.ec2.describe_images(ImageIds=[made])["Images"]
+    snapshots = [each["Ebs"]["SnapshotId"] for each in shown["BlockDeviceMappings"]]
+    clients.ec2.create_tags(Resources=[made, *snapshots], Tags=tags)
+    return made
+
+
+def leave(clients: Clients, tags: Sequence[TagTypeDef]) -> str:
+    """Leave one of each in the account; return the instance."""
+    ec2, name = clients.ec2, f"packer-{tags[0]['Value']}"
+    group = ec2.create_security_group(
+        GroupName=name,
+        Description="x",
+        TagSpecifications=tagged("security-group", tags),
+    )["GroupId"]
+    ec2.create_key_pair(KeyName=name, TagSpecifications=tagged("key-pair", tags))
+    ec2.create_volume(
+        Size=1,
+        AvailabilityZone="eu-west-1a",
+        TagSpecifications=tagged("volume", tags),
+    )
+    built = image(clients, f"zmanim-{name}", tags)
+    launched = ec2.run_instances(
+        ImageId=built,
+        MinCount=1,
+        MaxCount=1,
+        SecurityGroupIds=[group],
+        TagSpecifications=tagged("instance", tags),
+    )
+    return launched["Instances"][0]["InstanceId"]
+
+
+def test_what_a_run_left_is_found_taken_away_and_gone(clients: Clients) -> None:
+    leave(clients, RUN)
+    found = sweep.plan(clients, "7")
+    assert kinds(found) == ["instance", "volume", "image", "snapshot", "security group", "key pair"]
+    assert all(each.reason for each in found)
+    sweep.apply(clients, found, cloud.hurried())
+    assert sweep.plan(clients, "7") == []
+
+
+def test_a_plan_takes_nothing_away(clients: Clients) -> None:
+    leave(clients, RUN)
+    assert sweep.plan(clients, "7") == sweep.plan(clients, "7")
+
+
+def test_what_another_run_made_and_what_has_no_tag_stays(clients: Clients) -> None:
+    leave(clients, RUN)
+    kept = leave(clients, OTHER)
+    clients.ec2.create_volume(Size=1, AvailabilityZone="eu-west-1a")
+    before = sweep.plan(clients, "8")
+    sweep.apply(clients, sweep.plan(clients, "7"), cloud.hurried())
+    assert sweep.plan(clients, "8") == before
+    assert kept in {each.id for each in before}
+    assert len(clients.ec2.describe_volumes()["Volumes"]) >= 2
+
+
+@pytest.mark.incident("old images were deleted before the new one had booted")
+def test_a_verified_image_and_its_snapshot_stay(clients: Clients) -> None:
+    kept = image(clients, "zmanim-v1.0.0", [*RUN, {"Key": "zmanim:verified", "Value": cloud.SHA}])
+    gone = image(clients, "zmanim-v1.1.0", RUN)
+    found = sweep.plan(clients, "7")
+    assert found[0].id == gone
+    assert kinds(found) == ["image", "snapshot"]
+    sweep.apply(clients, found, cloud.hurried())
+    assert clients.ec2.describe_images(ImageIds=[kept])["Images"]
+
+
+def test_what_is_gone_by_the_time_it_is_taken_is_no_error(clients: Clients) -> None:
+    leave(clients, RUN)
+    found = sweep.plan(clients, "7")
+    sweep.apply(clients, found, cloud.hurried())
+    sweep.apply(clients, [each for each in found if each.kind != "key pair"], cloud.hurried())
+
+
+def test_a_refusal_is_an_error(clients: Clients) -> None:
+    leave(clients, RUN)
+    cloud.answer(clients.ec2, "DeleteSecurityGroup", lambda request: "DependencyViolation")
+    with pytest.raises(Exception, match="DependencyViolation"):
+        sweep.apply(clients, sweep.plan(clients, "7"), cloud.hurried())
+
+
+def test_more_than_a_run_can_have_left_is_refused(clients: Clients) -> None:
+    for number in range(sweep.LIMIT + 1):
+        clients.ec2.create_key_pair(KeyName=f"k{number}", TagSpecifications=tagged("key-pair", RUN))
+    with pytest.raises(SweepTooLarge):
+        sweep.plan(clients, "7")
+
+
+def test_an_instance_that_does_not_end_is_said_before_anything_else_is_taken(clients: Clients) -> None:
+    leave(clients, RUN)
+    found = sweep.plan(clients, "7")
+    cloud.answer(clients.ec2, "TerminateInstances", lambda request: {"TerminatingInstances": []})
+    with pytest.raises(NotEnded):
+        sweep.apply(clients, found, cloud.hurried())
+    assert kinds(sweep.plan(clients, "7")) == kinds(found)

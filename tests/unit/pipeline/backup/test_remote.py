@@ -1,0 +1,244 @@
+"""What is asked of an instance about its backups, and what its answers are taken for; the account's part of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zmanim_ami.pipeline.account import requirements, alarms, buckets
+from zmanim_ami.pipeline.backup import remote, drill as recovery
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.backup.remote import AnswerUnreadable, RunInvalid, WhichInstance
+from zmanim_ami.pipeline.instance import CommandNotRun
+from zmanim_ami.pipeline.plan import Plan
+from zmanim_ami.pipeline.backup.drill import NotRecovered, Recovery, recovery_drill
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import parse
+from tests.support import pipeline_cloud as cloud
+from tests.support.verify_stage import Stage, stage  # noqa: F401 - a fixture
+
+ROOT = Path(__file__).parents[2]
+RUN = "20261124T030212Z-0a1b2c"
+RESTORED = {"run": RUN, "seconds": 4.5, "age": 90.0, "rows": 19, "keys": 2}
+
+
+@dataclass
+class Instance:
+    """An instance that answers each script by the first entry whose key is in it."""
+
+    clients: Clients
+    answers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    scripts: list[str] = field(default_factory=list)
+
+    def send(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.scripts.append("\n".join(cloud.json_body(request)["Parameters"]["commands"]))
+        return {"Command": {"CommandId": "0" * 36}}
+
+    def invocation(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        status, text = next(
+            (answer for key, answer in self.answers.items() if key in self.scripts[-1]), ("Success", "")
+        )
+        return {"Status": status, "StandardOutputContent": text, "StandardErrorContent": "its own words"}
+
+
+@pytest.fixture
+def asked() -> Iterator[Instance]:
+    with cloud.account() as clients:
+        made = Instance(clients)
+        cloud.answer(clients.ssm, "SendCommand", made.send)
+        cloud.answer(clients.ssm, "GetCommandInvocation", made.invocation)
+        yield made
+
+
+def row(run: str, state: str = "complete", *, future: bool = False) -> dict[str, object]:
+    return {"run": run, "time": "2026-11-24T03:02:12Z", "state": state, "future": future, "bytes": 7, "system": "77"}
+
+
+def test_a_backup_that_is_made_is_the_newest_complete_run(asked: Instance) -> None:
+    rows = [row("ahead", future=True), row("cut", "incomplete"), row(RUN), row("older")]
+    asked.answers = {"--list": ("Success", json.dumps(rows))}
+    assert remote.make(asked.clients, "i-1", cloud.hurried()).run == RUN
+    assert "systemctl start restic-backup.service" in asked.scripts[0]
+
+
+def test_a_failed_backup_is_told_in_the_unit_s_own_words(asked: Instance) -> None:
+    asked.answers = {"restic-backup": ("Failed", "")}
+    with pytest.raises(CommandNotRun, match="its own words"):
+        remote.make(asked.clients, "i-1", cloud.hurried())
+
+
+def test_a_drill_s_answer_is_its_last_line(asked: Instance) -> None:
+    asked.answers = {"backup-drill": ("Success", f"words\n{json.dumps(RESTORED)}\n")}
+    assert remote.drill(asked.clients, "i-1", cloud.hurried()) == remote.Restored(**RESTORED)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "words", "{}", "[]", '{"run": "x"}'])
+def test_no_answer_is_not_taken_for_a_good_one(asked: Instance, text: str) -> None:
+    asked.answers = {"": ("Success", text)}
+    with pytest.raises(AnswerUnreadable):
+        remote.drill(asked.clients, "i-1", cloud.hurried())
+
+
+@pytest.mark.parametrize("run", ["", "latest", "$(reboot)", RUN + "; reboot", RUN + "\n", "20261124T030212Z-0A1B2C"])
+def test_what_is_no_run_s_id_gets_into_no_script(asked: Instance, run: str) -> None:
+    with pytest.raises(RunInvalid):
+        remote.restore(asked.clients, "i-1", run, replace=False, pace=cloud.hurried())
+    assert asked.scripts == []
+
+
+def test_a_restore_touches_nothing_live_unless_it_is_told_to(asked: Instance) -> None:
+    asked.answers = {"restore.sh": ("Success", json.dumps(RESTORED))}
+    remote.restore(asked.clients, "i-1", RUN, replace=False, pace=cloud.hurried())
+    assert asked.scripts == [f"/opt/zmanim/restore.sh --run {RUN} --json"]
+    remote.restore(asked.clients, "i-1", RUN, replace=True, pace=cloud.hurried())
+    script = asked.scripts[-1]
+    assert re.search(r"stop zmanim-api.*\n.*\n.*--replace --yes.*\n.*start zmanim-api", script)
+
+
+def test_the_instance_is_the_only_one_that_runs_in_the_environment_or_it_is_named(asked: Instance) -> None:
+    assert remote.instance(asked.clients, "prod", "i-0123456789abcdef0") == "i-0123456789abcdef0"
+    with pytest.raises(WhichInstance):
+        remote.instance(asked.clients, "prod", "i-; reboot")
+    with pytest.raises(WhichInstance, match="0 instances of prod"):
+        remote.instance(asked.clients, "prod", "")
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "zmanim:environment", "Value": "prod"}]}]
+    made = [
+        asked.clients.ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=tags)[  # type: ignore[arg-type]
+            "Instances"
+        ][0]["InstanceId"]
+        for _ in range(1)
+    ]
+    assert remote.instance(asked.clients, "prod", "") == made[0]
+    asked.clients.ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=tags)  # type: ignore[arg-type]
+    with pytest.raises(WhichInstance, match="2 instances of prod"):
+        remote.instance(asked.clients, "prod", "")
+
+
+# ---- recovery-drill ----
+
+
+def recover(stage: Stage, **options: Any) -> Recovery | Plan:  # noqa: F811 - the fixture's value
+    options = {"version": parse("v1.2.3"), "environment": "verify", **options}
+    return recovery_drill(stage.clients, Settings(), pace=cloud.hurried(), **options)
+
+
+def test_a_drill_launches_restores_and_leaves_nothing(stage: Stage) -> None:  # noqa: F811 - the fixture
+    stage.answers = {}
+    cloud.answer(
+        stage.clients.ssm,
+        "GetCommandInvocation",
+        lambda request: {
+            "Status": "Success",
+            "StandardOutputContent": json.dumps(RESTORED),
+            "StandardErrorContent": "",
+        },
+    )
+    told = recover(stage)
+    assert isinstance(told, Recovery)
+    assert (told.run, told.rows, told.age) == (RUN, 19, 90.0)
+    assert 0 <= told.empty_seconds <= told.healthy_seconds
+    assert stage.scripts == [recovery.SCRIPT.rstrip("\n")]
+    # It reads the backups that it is given, and is no owner of them.
+    assert "--adopt" not in recovery.SCRIPT
+    assert "stop restic-backup.timer" in recovery.SCRIPT
+    assert cloud.alive(stage.clients) == []
+
+
+def test_a_drill_of_an_image_that_does_not_even_start_empty_restores_nothing(stage: Stage) -> None:  # noqa: F811
+    assert stage.ready is not None
+    stage.ready["ok"] = False
+    with pytest.raises(NotRecovered):
+        recover(stage)
+    assert stage.scripts == []
+    assert cloud.alive(stage.clients) == []
+
+
+def test_a_dry_drill_launches_nothing(stage: Stage) -> None:  # noqa: F811
+    told = recover(stage, dry=True)
+    assert isinstance(told, Plan)
+    assert stage.launches == []
+
+
+# ---- The account ----
+
+
+def prepare(clients: Clients, environment: str) -> None:
+    requirements.apply(clients, requirements.plan(clients, environment, policies=ROOT / "infrastructure/iam"))
+    assert requirements.plan(clients, environment, policies=ROOT / "infrastructure/iam") == []
+
+
+def test_what_a_bucket_s_owner_deletes_can_be_had_back_for_35_days_and_tls_is_a_must(asked: Instance) -> None:
+    prepare(asked.clients, "prod")
+    s3 = asked.clients.s3
+    (rule,) = s3.get_bucket_lifecycle_configuration(Bucket="zmanim-backups-prod")["Rules"]
+    assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == buckets.NONCURRENT_DAYS == 35
+    assert "Expiration" not in rule
+    for name in ("zmanim-backups-prod", "zmanim-releases-prod"):
+        (statement,) = json.loads(s3.get_bucket_policy(Bucket=name)["Policy"])["Statement"]
+        assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_passing_machines_backups_pass_and_nobody_waits_for_them(asked: Instance) -> None:
+    prepare(asked.clients, "verify")
+    rules = asked.clients.s3.get_bucket_lifecycle_configuration(Bucket="zmanim-backups-verify")["Rules"]
+    assert [rule["Expiration"]["Days"] for rule in rules if "Expiration" in rule] == [buckets.PASSING_DAYS]
+    assert asked.clients.cloudwatch.describe_alarms()["MetricAlarms"] == []
+
+
+def test_a_lifecycle_or_policy_that_has_drifted_is_put_right(asked: Instance) -> None:
+    prepare(asked.clients, "prod")
+    asked.clients.s3.delete_bucket_lifecycle(Bucket="zmanim-backups-prod")
+    asked.clients.s3.delete_bucket_policy(Bucket="zmanim-releases-prod")
+    planned = requirements.plan(asked.clients, "prod", policies=ROOT / "infrastructure/iam")
+    assert [(change.action, change.resource) for change in planned] == [
+        ("limit", "bucket zmanim-backups-prod"),
+        ("restrict", "bucket zmanim-releases-prod"),
+    ]
+    prepare(asked.clients, "prod")
+
+
+@pytest.mark.incident("backups had silently stopped, and the failure mails were rejected themselves")
+def test_silence_alarms_after_26_hours_and_is_not_taken_for_good_news(asked: Instance) -> None:
+    prepare(asked.clients, "prod")
+    (alarm,) = asked.clients.cloudwatch.describe_alarms(AlarmNames=["zmanim-prod-no-backup"])["MetricAlarms"]
+    assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (3600, 26, 26)
+    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == ("Sum", "LessThanThreshold", 1.0)
+    assert alarm["TreatMissingData"] == "breaching"
+    assert alarm["AlarmActions"] == [f"arn:aws:sns:eu-west-1:{cloud.ACCOUNT}:zmanim-prod-alarms"]
+    # The name that the image sends under.
+    assert f'"{alarm["MetricName"]}"' in (ROOT / "infrastructure/packer/files/zmanim_host/backup/steps.py").read_text()
+    drifted = alarms.definition("prod", cloud.ACCOUNT, "eu-west-1") | {"TreatMissingData": "notBreaching"}
+    asked.clients.cloudwatch.put_metric_alarm(**drifted)
+    (change,) = requirements.plan(asked.clients, "prod", policies=ROOT / "infrastructure/iam")
+    assert (change.action, change.resource) == ("update", "alarm zmanim-prod-no-backup")
+
+
+def test_the_address_that_mails_come_from_is_one_everywhere(asked: Instance) -> None:
+    assert f"MAIL_FROM={alarms.MAIL_FROM}\n" in (ROOT / "infrastructure/packer/files/backup.conf").read_text()
+    assert f'"ses:FromAddress": "{alarms.MAIL_FROM}"' in (ROOT / "infrastructure/iam/instance.json").read_text()
+
+
+@pytest.mark.parametrize("identity", ["backup@zmanim.shtetl.io", "zmanim.shtetl.io", "shtetl.io"])
+def test_an_address_whose_domain_ses_knows_is_not_asked_about(asked: Instance, identity: str) -> None:
+    verify = asked.clients.ses.verify_email_identity if "@" in identity else asked.clients.ses.verify_domain_identity
+    verify(**{"EmailAddress" if "@" in identity else "Domain": identity})
+    planned = requirements.plan(asked.clients, "prod", policies=ROOT / "infrastructure/iam")
+    assert [change for change in planned if change.action == "verify"] == []
+
+
+def test_an_instance_may_delete_its_objects_and_no_version_of_them() -> None:
+    text = (ROOT / "infrastructure/iam/instance.json").read_text()
+    actions = [action for statement in json.loads(text)["Statement"] for action in _listed(statement["Action"])]
+    assert "s3:DeleteObject" in actions
+    assert [action for action in actions if re.search(r"Version|Lifecycle|Versioning|Policy|\*", action)] == []
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value

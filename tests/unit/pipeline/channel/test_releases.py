@@ -1,0 +1,259 @@
+"""Publishing to a channel and rolling it back: signed by KMS, one serial after the other, nothing lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from zmanim_host.release import pointer
+
+from zmanim_ami.pipeline.channel import releases
+from zmanim_ami.pipeline.account import release_key
+from zmanim_ami.pipeline.channel import bucket as channel
+from zmanim_ami.pipeline.account.requirements import EnvironmentInvalid, check_environment
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.plan import Plan
+from zmanim_ami.pipeline.publish.parameters import TrialVersion
+from zmanim_ami.pipeline.channel.releases import ExpiryInvalid, Moved, ReleaseDiffers, ReleaseNotAllowed, ReleaseOlder, ReleaseUnknown, publish, rollback
+from zmanim_ami.pipeline.channel.bucket import ChannelMissing, ChannelMoved, ChannelUnreadable
+from zmanim_ami.pipeline.version import parse
+from tests.support import pipeline_cloud as cloud
+
+BUCKET = "zmanim-releases-prod"
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@dataclass
+class Channel:
+    """An account with a channel, and bundles to publish to it."""
+
+    clients: Clients
+    directory: Path
+
+    def bundle(self, version: str, program: str = "") -> Path:
+        directory = self.directory / version
+        (directory / "migrations").mkdir(parents=True, exist_ok=True)
+        (directory / "zmanim-api").write_text(program or version)
+        (directory / "migrations" / "20260101000000_one.sql").write_text("SELECT 1;\n")
+        (directory / "manifest.json").write_text(json.dumps({"version": version, "commit": "c0ffee"}))
+        return directory
+
+    def publish(self, version: str, program: str = "", **options: Any) -> Moved:
+        if "oldest_allowed" in options:
+            options["oldest_allowed"] = parse(options["oldest_allowed"])
+        bundle = self.bundle(version, program)
+        moved = publish(self.clients, "prod", parse(version), bundle, now=NOW, **options)
+        assert isinstance(moved, Moved)
+        return moved
+
+    def rollback(self, to: str) -> Moved:
+        moved = rollback(self.clients, "prod", parse(to), now=NOW)
+        assert isinstance(moved, Moved)
+        return moved
+
+    def keys(self) -> Path:
+        for environment, key in release_key.public_keys(self.clients, ["prod"]).items():
+            (self.directory / f"{environment}.pem").write_text(key)
+        return self.directory
+
+    def seen(self) -> pointer.Pointer:
+        """What an instance reads, by its own code."""
+        return pointer.read(self.content(channel.POINTER), "prod", self.keys())
+
+    def content(self, key: str) -> bytes:
+        return self.clients.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+    def objects(self) -> set[str]:
+        return {item["Key"] for item in self.clients.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])}
+
+
+@pytest.fixture
+def prod(tmp_path: Path) -> Iterator[Channel]:
+    with cloud.account() as clients:
+        clients.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        clients.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        release_key.create(clients, "prod")
+        yield Channel(clients, tmp_path)
+
+
+def test_an_instance_reads_what_is_published_with_the_key_that_goes_into_its_image(prod: Channel) -> None:
+    moved = prod.publish("v1.2.3", oldest_allowed="v1.2.0", expires_days=10)
+    seen = prod.seen()
+    assert (seen.version, seen.serial, seen.rollback, seen.architecture) == ("v1.2.3", 1, False, "aarch64")
+    assert (seen.oldest_allowed, moved.expires) == ("v1.2.0", "2026-12-04T12:00:00Z")
+    content = prod.content(pointer.bundle_name(seen.sha256))
+    assert len(content) == seen.size
+    assert channel.archive(prod.bundle("v1.2.3")) == content
+    assert channel.LARGEST_BUNDLE == pointer.LARGEST_BUNDLE
+    assert channel.POINTER == pointer.NAME
+
+
+def test_each_publication_has_the_next_serial_and_a_rollback_too(prod: Channel) -> None:
+    assert [prod.publish(version).serial for version in ("v1.2.3", "v1.2.4")] == [1, 2]
+    back = prod.rollback("v1.2.3")
+    assert (back.serial, back.rollback, back.before) == (3, True, "v1.2.4")
+    assert (prod.seen().version, prod.seen().rollback) == ("v1.2.3", True)
+    assert prod.seen().sha256 == json.loads(json.dumps(back.sha256))
+    assert prod.publish("v1.2.5").serial == 4
+    assert not prod.seen().rollback
+
+
+def test_publishing_what_is_in_force_again_renews_its_expiry(prod: Channel) -> None:
+    first, again = prod.publish("v1.2.3", expires_days=1), prod.publish("v1.2.3", expires_days=2)
+    assert (again.serial, again.sha256) == (2, first.sha256)
+    assert again.expires > first.expires
+
+
+def test_a_version_never_changes_its_content(prod: Channel) -> None:
+    prod.publish("v1.2.3")
+    with pytest.raises(ReleaseDiffers):
+        prod.publish("v1.2.3", "another program")
+    assert prod.seen().serial == 1
+
+
+def test_an_older_version_needs_to_be_rolled_back_to(prod: Channel) -> None:
+    prod.publish("v1.2.3")
+    with pytest.raises(ReleaseOlder) as fault:
+        prod.publish("v1.2.3-rc.9")
+    assert "release.rollback --to v1.2.3-rc.9" in fault.value.fix
+
+
+def test_what_is_older_than_allowed_is_neither_published_nor_rolled_back_to(prod: Channel) -> None:
+    prod.publish("v1.2.3")
+    prod.publish("v1.2.4", oldest_allowed="v1.2.4")
+    with pytest.raises(ReleaseNotAllowed):
+        prod.rollback("v1.2.3")
+    with pytest.raises(ReleaseNotAllowed):
+        prod.publish("v1.2.5", oldest_allowed="v1.2.6")
+    assert (prod.publish("v1.2.5").oldest_allowed, prod.seen().oldest_allowed) == ("v1.2.4", "v1.2.4")
+
+
+def test_what_was_never_published_can_t_be_rolled_back_to(prod: Channel) -> None:
+    prod.publish("v1.2.3")
+    with pytest.raises(ReleaseUnknown):
+        prod.rollback("v1.2.2")
+
+
+def test_who_can_only_write_to_the_bucket_chooses_no_release(prod: Channel) -> None:
+    prod.publish("v1.2.3")
+    prod.publish("v1.2.4")
+    # The record of one version under another's name, and one that was changed.
+    prod.clients.s3.put_object(Bucket=BUCKET, Key=channel.record("v1.2.2"), Body=prod.content(channel.record("v1.2.4")))
+    with pytest.raises(ReleaseUnknown):
+        prod.rollback("v1.2.2")
+    said = json.loads(prod.content(channel.record("v1.2.4")))
+    said["payload"] = json.loads(prod.content(channel.record("v1.2.3")))["payload"]
+    for key in (channel.record("v1.2.3"), channel.POINTER):
+        prod.clients.s3.put_object(Bucket=BUCKET, Key=key, Body=json.dumps(said).encode())
+        with pytest.raises(ChannelUnreadable, match="is not what was published"):
+            prod.rollback("v1.2.3")
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"payload": "e30=", "signature": "e30="}', b"[]"])
+def test_a_pointer_that_nobody_signed_is_not_built_upon(prod: Channel, body: bytes) -> None:
+    prod.clients.s3.put_object(Bucket=BUCKET, Key=channel.POINTER, Body=body)
+    with pytest.raises(ChannelUnreadable):
+        prod.publish("v1.2.3")
+
+
+def test_after_the_pointer_was_deleted_the_serial_goes_on(prod: Channel) -> None:
+    for version in ("v1.2.3", "v1.2.4"):
+        prod.publish(version)
+    prod.clients.s3.delete_object(Bucket=BUCKET, Key=channel.POINTER)
+    assert prod.publish("v1.2.5").serial == 3
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_of_two_publishers_at_one_time_one_is_told_and_nothing_is_lost(prod: Channel, empty: bool) -> None:
+    if not empty:
+        prod.publish("v1.2.3")
+    others: list[Moved] = []
+
+    def meanwhile(_request: Mapping[str, Any]) -> None:
+        if not others:
+            others.append(Moved("", "", 0, "", "", "", False, ""))  # once, and not from within itself
+            others.append(prod.publish("v1.2.9"))
+
+    cloud.answer(prod.clients.kms, "Sign", meanwhile)
+    with pytest.raises(ChannelMoved):
+        prod.publish("v1.2.4")
+    assert (prod.seen().version, prod.seen().serial) == ("v1.2.9", others[1].serial)
+    assert prod.publish("v1.2.10").serial == others[1].serial + 1
+
+
+def test_a_plan_changes_nothing(prod: Channel) -> None:
+    plan = publish(prod.clients, "prod", parse("v1.2.3"), prod.bundle("v1.2.3"), dry=True)
+    assert isinstance(plan, Plan)
+    assert [step.action for step in plan.steps] == ["upload", "write", "point"]
+    assert prod.objects() == set()
+    prod.publish("v1.2.3")
+    before = prod.objects()
+    back = rollback(prod.clients, "prod", parse("v1.2.3"), dry=True)
+    assert isinstance(back, Plan)
+    assert [(step.action, step.reason) for step in back.steps] == [("roll back", "serial 1 names v1.2.3")]
+    assert (prod.objects(), prod.seen().serial) == (before, 1)
+
+
+def test_the_bundle_is_there_before_anything_names_it(prod: Channel) -> None:
+    def refuse(request: Mapping[str, Any]) -> str | None:
+        return "AccessDenied" if channel.POINTER in request["url_path"] else None
+
+    cloud.answer(prod.clients.s3, "PutObject", refuse)
+    with pytest.raises(Exception, match="may not do this"):
+        prod.publish("v1.2.3")
+    assert {key.partition("/")[0] for key in prod.objects()} == {"bundles", "releases"}
+
+
+def test_a_trial_is_never_published(prod: Channel) -> None:
+    for attempt in (prod.publish, prod.rollback):
+        with pytest.raises(TrialVersion):
+            attempt("test-mine")
+    assert prod.objects() == set()
+
+
+@pytest.mark.parametrize("days", [0, -1, 4000])
+def test_a_release_expires_after_a_sensible_time(prod: Channel, days: int) -> None:
+    with pytest.raises(ExpiryInvalid):
+        prod.publish("v1.2.3", expires_days=days)
+
+
+def test_an_environment_without_a_bucket_or_a_key_is_told_how_to_get_one(prod: Channel) -> None:
+    with pytest.raises(ChannelMissing) as missing:
+        publish(prod.clients, "other", parse("v1.2.3"), prod.bundle("v1.2.3"))
+    assert "account.apply --environment other" in missing.value.fix
+    name = "zmanim-releases-other"
+    prod.clients.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    with pytest.raises(release_key.ReleaseKeyMissing) as keyless:
+        publish(prod.clients, "other", parse("v1.2.3"), prod.bundle("v1.2.3"))
+    assert "account.apply --environment other" in keyless.value.fix
+    with pytest.raises(EnvironmentInvalid):
+        check_environment("../prod")
+
+
+def test_only_the_environments_that_have_a_key_are_followed(prod: Channel, tmp_path: Path) -> None:
+    keys = release_key.public_keys(prod.clients, ["prod", "verify"])
+    assert set(keys) == {"prod"}
+    directory = Path(release_key.write(tmp_path, parse("v1.2.3"), keys))
+    assert [path.name for path in directory.iterdir()] == ["prod.pem"]
+    # What an earlier build left is no key of this one.
+    assert release_key.write(tmp_path, parse("v1.2.3"), {}) == ""
+    assert not directory.exists()
+
+
+def test_a_key_of_another_kind_is_refused(prod: Channel) -> None:
+    made = prod.clients.kms.create_key(KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")
+    prod.clients.kms.create_alias(AliasName="alias/zmanim-release-verify", TargetKeyId=made["KeyMetadata"]["KeyId"])
+    with pytest.raises(release_key.ReleaseKeyUnfit):
+        release_key.public_keys(prod.clients, ["verify"])
+
+
+def test_a_bundle_that_no_instance_takes_is_not_published(prod: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "LARGEST_BUNDLE", 100)
+    with pytest.raises(channel.BundleTooLarge):
+        prod.publish("v1.2.3")
+    assert releases.EXPIRES_DAYS == 90

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import botocore.exceptions
+import pytest
+from botocore.exceptions import ClientError
+
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.aws import Clients
+from support.errors import BadInput, Fault
+from tests.support import pipeline_cloud as cloud
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    with cloud.account() as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("ExpiredToken", aws.CredentialsExpired),
+        ("RequestExpired", aws.CredentialsExpired),
+        ("InvalidClientTokenId", aws.CredentialsWrong),
+        ("AuthFailure", aws.CredentialsWrong),
+        ("SignatureDoesNotMatch", aws.CredentialsWrong),
+        ("UnauthorizedOperation", aws.NotAllowed),
+        ("AccessDeniedException", aws.NotAllowed),
+        ("InternalError", aws.AwsRefused),
+    ],
+)
+def test_each_refusal_of_aws_is_a_fault_that_says_what_was_being_done(code: str, cause: type[Fault]) -> None:
+    with pytest.raises(cause) as error, aws.faults("launching"):
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "RunInstances")
+    assert "launching" in error.value.summary
+    assert error.value.found == f"{code}: no"
+
+
+@pytest.mark.parametrize(
+    ("raised", "cause"),
+    [
+        (botocore.exceptions.NoCredentialsError(), aws.CredentialsMissing),
+        (botocore.exceptions.ProfileNotFound(profile="work"), aws.CredentialsWrong),
+        (botocore.exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), aws.Unreachable),
+        (botocore.exceptions.ConnectTimeoutError(endpoint_url="http://127.0.0.1:1"), aws.Unreachable),
+        (botocore.exceptions.InvalidRegionError(region_name="a b"), aws.RegionUnknown),
+        (botocore.exceptions.ParamValidationError(report="odd"), aws.AwsRefused),
+    ],
+)
+def test_what_never_gets_an_answer_is_a_fault_too(raised: Exception, cause: type[Fault]) -> None:
+    with pytest.raises(cause) as error, aws.faults("launching"):
+        raise raised
+    assert error.value.found
+
+
+def test_what_is_no_matter_of_aws_is_left_alone() -> None:
+    with pytest.raises(ZeroDivisionError), aws.faults("launching"):
+        raise ZeroDivisionError
+
+
+def test_the_target_of_real_aws_is_its_account_and_region(clients: Clients) -> None:
+    assert aws.target(clients, {}) == f"AWS account {cloud.ACCOUNT}, eu-west-1"
+
+
+def test_the_target_of_an_endpoint_is_named_without_asking_it(clients: Clients) -> None:
+    cloud.answer(clients.sts, "GetCallerIdentity", lambda request: "InternalError")
+    assert aws.target(clients, {"AWS_ENDPOINT_URL": "http://10.0.0.1"}) == "local cloud http://10.0.0.1, eu-west-1"
+
+
+def test_a_region_that_exists_passes(clients: Clients) -> None:
+    aws.check_region(clients)
+
+
+def test_a_region_that_the_account_has_not_enabled_is_refused(clients: Clients) -> None:
+    off = {"Regions": [{"RegionName": "eu-west-1", "OptInStatus": "not-opted-in"}]}
+    cloud.answer(clients.ec2, "DescribeRegions", lambda request: off)
+    with pytest.raises(aws.RegionUnknown):
+        aws.check_region(clients)
+
+
+def test_a_region_that_is_not_listed_is_refused(clients: Clients) -> None:
+    cloud.answer(clients.ec2, "DescribeRegions", lambda request: {"Regions": [{"RegionName": "eu-north-1"}]})
+    with pytest.raises(aws.RegionUnknown) as error:
+        aws.check_region(clients)
+    assert isinstance(error.value, BadInput)
+
+
+def test_a_region_without_an_endpoint_is_no_broken_network(clients: Clients) -> None:
+    elsewhere = replace(clients, region="eu-west-9")
+
+    def unreachable(request: object) -> None:
+        raise botocore.exceptions.EndpointConnectionError(endpoint_url="https://ec2.eu-west-9.amazonaws.com")
+
+    cloud.answer(clients.ec2, "DescribeRegions", unreachable)
+    cloud.answer(clients.sts, "GetCallerIdentity", unreachable)
+    for ask in (aws.check_region, aws.account):
+        with pytest.raises(aws.RegionUnknown):
+            ask(elsewhere)
+        with pytest.raises(aws.Unreachable):
+            ask(clients)
+
+
+def test_without_credentials_the_fault_says_how_to_get_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    with cloud.environment():
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        with pytest.raises(aws.CredentialsMissing) as error:
+            aws.account(aws.connect("eu-west-1"))
+        assert "aws sso login" in error.value.fix
+
+
+def test_a_profile_that_does_not_exist_is_a_fault_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with cloud.environment():
+        monkeypatch.setenv("AWS_PROFILE", "nobody")
+        with pytest.raises(aws.CredentialsWrong):
+            aws.connect("eu-west-1")
+
+
+def test_packers_number_of_polls_is_not_taken_for_boto3s_number_of_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    with cloud.environment():
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "300")
+        assert aws.connect("eu-west-1").ec2.meta.config.retries["total_max_attempts"] == 4  # type: ignore[attr-defined]
+
+
+def test_the_pace_is_kind_to_aws_unless_the_environment_says_otherwise() -> None:
+    assert aws.pace({}).seconds == 5.0
+    assert aws.pace({"AWS_POLL_DELAY_SECONDS": "0.5"}).seconds == 0.5
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "1e9"])
+def test_a_pace_that_is_no_number_of_seconds_is_refused(text: str) -> None:
+    with pytest.raises(BadInput):
+        aws.pace({"AWS_POLL_DELAY_SECONDS": text})
+
+
+def test_what_is_quick_is_seen_at_once_and_a_long_wait_costs_few_looks() -> None:
+    times: list[float] = []
+    pace = cloud.hurried()
+    pace.until(lambda: times.append(pace.clock()), timeout=60)
+    assert times[1] - times[0] == pytest.approx(0.1)
+    assert times[-2] - times[-3] == pytest.approx(1.0)
+    assert len(times) < 75
+
+
+def test_a_wait_ends_with_its_time_and_looks_once_more_then() -> None:
+    pace = cloud.hurried()
+    assert pace.until(lambda: None, timeout=2.5) is None
+    assert pace.clock() == pytest.approx(2.5)
+    assert pace.until(lambda: 0, timeout=1) == 0

@@ -1,0 +1,180 @@
+"""What a workflow's summary says of a verified image, and of its packages against the published image's."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from invoke.program import Program
+
+import tasks
+from zmanim_ami.commands import image as commands
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.verify import reports, summary
+from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
+from zmanim_ami.pipeline.instance import NeverReady
+from zmanim_ami.pipeline.verify.reports import PackageChange
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.verify.summary import NoReport
+from zmanim_ami.pipeline.verify.verification import NotVerified
+from zmanim_ami.pipeline.version import parse
+from support.digest import file_sha256
+from tests.support import pipeline_cloud as cloud
+from tests.support.verify_stage import PACKAGES, Stage, packed, staged
+
+BUCKET = "zmanim-releases-verify"
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with staged(tmp_path) as prepared:
+        yield prepared
+
+
+def said(stage: Stage) -> summary.Summary:
+    return summary.summary(stage.clients, Settings(), stage.root, parse("v1.2.3"))
+
+
+def publish(stage: Stage, ami_id: str) -> None:
+    stage.clients.ssm.put_parameter(Name="/zmanim/prod/ami-id", Value=ami_id, Type="String", Overwrite=True)
+
+
+def publish_other(stage: Stage, packages: Mapping[str, str]) -> str:
+    """Verify and publish an older image that has other packages."""
+    other = cloud.make_image(stage.clients, "zmanim-v1.2.2", version="v1.2.2")
+    report = stage.root / "other.json"
+    report.write_text(json.dumps({"packages": packages}))
+    reports.keep(stage.clients, other, report)
+    digest = file_sha256(report)
+    stage.clients.ec2.create_tags(Resources=[other], Tags=[{"Key": VERIFIED_TAG, "Value": digest}])
+    publish(stage, other)
+    return other
+
+
+def test_before_the_first_publication_there_is_nothing_to_compare_with(stage: Stage) -> None:
+    stage.verify()
+    told = said(stage)
+    assert (told.ok, told.ami_id, told.failed) == (True, stage.ami_id, ())
+    assert told.published == reports.Comparison("", "", "nothing is published yet", ())
+    page = summary.markdown(told)
+    assert f"| AMI | `{stage.ami_id}` |" in page
+    assert f"| healthy after | {told.healthy_seconds:.1f} s |" in page
+    assert page.endswith("Nothing is published yet.\n")
+
+
+def test_each_package_that_differs_from_the_published_image_is_named_with_both_versions(stage: Stage) -> None:
+    other = publish_other(stage, {"bash": PACKAGES["bash"], "redis": "7.2.3-1.aarch64", "telnet": "1-1.aarch64"})
+    stage.answers["packages"] = packed({**PACKAGES, "jq": "1.7-1.aarch64"})
+    stage.verify()
+    told = said(stage)
+    assert (told.published.ami_id, told.published.version, told.published.unknown) == (other, "v1.2.2", "")
+    assert told.published.changes == (
+        PackageChange("jq", "", "1.7-1.aarch64"),
+        PackageChange("redis", "7.2.3-1.aarch64", PACKAGES["redis"]),
+        PackageChange("telnet", "1-1.aarch64", ""),
+    )
+    lines = summary.markdown(told).splitlines()
+    assert f"3 differ (v1.2.2 `{other}`):" in lines
+    assert f"| redis | 7.2.3-1.aarch64 | {PACKAGES['redis']} |" in lines
+    assert "| telnet | 1-1.aarch64 | not in it |" in lines
+
+
+def test_an_image_that_is_published_itself_has_the_same_packages(stage: Stage) -> None:
+    stage.verify()
+    publish(stage, stage.ami_id)
+    assert f"The same (v1.2.3 `{stage.ami_id}`)." in summary.markdown(said(stage))
+
+
+@pytest.mark.parametrize("bad", ["missing", "forged", "gone"])
+def test_what_can_not_be_compared_is_said_and_never_shown_as_no_difference(stage: Stage, bad: str) -> None:
+    other = publish_other(stage, PACKAGES)
+    stage.verify()
+    assert said(stage).published.unknown == ""
+    if bad == "missing":
+        stage.clients.s3.delete_object(Bucket=BUCKET, Key=f"reports/{other}.json")
+    elif bad == "forged":
+        stage.clients.s3.put_object(Bucket=BUCKET, Key=f"reports/{other}.json", Body=b'{"packages": {}}')
+    else:
+        stage.clients.ec2.deregister_image(ImageId=other)
+    told = said(stage)
+    words = {"missing": "no report", "forged": "is not the one", "gone": "is gone"}[bad]
+    assert words in told.published.unknown
+    assert told.published.changes == ()
+    assert "The same" not in summary.markdown(told)
+    assert other in summary.markdown(told)
+
+
+def test_a_refusal_is_a_fault_and_not_a_missing_report(stage: Stage) -> None:
+    publish_other(stage, PACKAGES)
+    stage.verify()
+    cloud.answer(stage.clients.s3, "GetObject", lambda request: "AccessDenied")
+    with pytest.raises(aws.NotAllowed):
+        said(stage)
+
+
+def test_a_failed_verification_is_told_and_its_report_not_kept(stage: Stage) -> None:
+    stage.answers["health-status"] = "503"
+    with pytest.raises(NotVerified):
+        stage.verify()
+    told = said(stage)
+    assert not told.ok
+    assert [check.name for check in told.failed] == ["GET /health"]
+    assert "- GET /health: expected 200, found 503" in summary.markdown(told).splitlines()
+    assert stage.clients.s3.list_objects_v2(Bucket=BUCKET).get("Contents", []) == []
+
+
+@pytest.mark.incident("a verification failed, and the run's summary was empty")
+def test_a_verification_that_never_came_to_its_checks_is_told_with_its_image_and_its_fault(stage: Stage) -> None:
+    stage.ready = None
+    with pytest.raises(NeverReady):
+        stage.verify()
+    lines = summary.markdown(said(stage)).splitlines()
+    assert lines[0] == "## v1.2.3: not verified"
+    assert {f"| AMI | `{stage.ami_id}` |", "| healthy after | not known |", "| checks | 0 of 1 passed |"} <= set(lines)
+    assert any(re.match(r"- i-\w+ is not ready after .* expected a line zmanim-ready", line) for line in lines)
+    # The console's words are shown, and not read as Markdown.
+    assert "      [    0.0] booting" in lines
+
+
+def test_a_report_that_could_not_be_kept_is_no_verified_image(stage: Stage) -> None:
+    cloud.answer(stage.clients.s3, "PutObject", lambda request: "AccessDenied")
+    with pytest.raises(aws.NotAllowed):
+        stage.verify()
+    told = said(stage)
+    assert (told.ok, told.ami_id, len(told.failed)) == (False, stage.ami_id, 1)
+
+
+def test_a_machine_that_was_never_asked_has_packages_that_nobody_knows(stage: Stage) -> None:
+    assert stage.ready is not None
+    stage.ready["ok"] = False
+    with pytest.raises(NotVerified):
+        stage.verify()
+    assert said(stage).published.unknown == "the image's packages are not known"
+
+
+def test_a_report_that_could_not_be_kept_leaves_the_image_unverified(stage: Stage) -> None:
+    cloud.answer(stage.clients.s3, "PutObject", lambda request: "AccessDenied")
+    with pytest.raises(aws.NotAllowed):
+        stage.verify()
+    assert stage.tag() is None
+
+
+def test_without_a_report_of_that_version_there_is_no_summary(stage: Stage) -> None:
+    with pytest.raises(NoReport):
+        said(stage)
+
+
+def test_the_task_prints_markdown_or_json(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.verify()
+    monkeypatch.setattr(commands, "ROOT", stage.root)
+    monkeypatch.setattr(commands, "connect", lambda _settings: stage.clients)
+    for arguments in ([], ["--json"]):
+        Program(namespace=tasks.namespace).run(["inv", "verification", "--version", "v1.2.3", *arguments], exit=False)
+    page, _, told = capsys.readouterr().out.partition("{")
+    assert page == summary.markdown(said(stage))
+    assert json.loads("{" + told)["published"]["unknown"] == "nothing is published yet"
