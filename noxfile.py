@@ -34,7 +34,7 @@ os.environ.setdefault("NOX_PROGRESS", f"/proc/{os.getpid()}/fd/2")
 
 def _session(check: Check) -> None:
     def body(session: nox.Session) -> None:
-        session.run(sys.executable, "-m", "gate", check.name, *session.posargs, external=True)
+        session.run(sys.executable, "-m", "zmanim_ami.gate", check.name, *session.posargs, external=True)
 
     body.__doc__ = f"{check.title[0].upper()}{check.title[1:]}."
     nox.session(name=check.name, default=False, allow_parallel=True)(body)

@@ -9,18 +9,18 @@ from pathlib import Path
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import ThreadedWSGIServer
 
-from localcloud.services import ssm, ses
-from localcloud.ec2 import image_operations, amis, instances, volumes
-from localcloud.iam import bucket_policies
-from localcloud.imds import server as metadata_server
 from localcloud.api.application import Api
 from localcloud.api.audit import Audit
-from localcloud.iam.authorization import Authorizer, Record
-from localcloud.errors import CloudFailed
+from localcloud.ec2 import amis, image_operations, instances, volumes
 from localcloud.ec2.fleet import Fleet
-from localcloud.net.network import Interfaces
-from localcloud.settings import Cloud, CloudSettings
+from localcloud.errors import CloudFailed
+from localcloud.iam import bucket_policies
+from localcloud.iam.authorization import Authorizer, Record
+from localcloud.imds import server as metadata_server
 from localcloud.imds.instance_metadata import Views
+from localcloud.net.network import Interfaces
+from localcloud.services import ses, ssm
+from localcloud.settings import Cloud, CloudSettings
 
 
 def serve(settings: CloudSettings, cloud: Cloud) -> None:

@@ -19,12 +19,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from localcloud.net import addresses
-from localcloud.host import binfmt, cgroups, requirements
-from localcloud.machine import volumes
-from localcloud.host.certificates import ensure_authority, issue
 from localcloud.errors import CleanUpFailed, CloudFailed
+from localcloud.host import binfmt, cgroups, requirements
+from localcloud.host.certificates import ensure_authority, issue
 from localcloud.host.inventory import MachineInfo, console, machines, shell_command
+from localcloud.machine import volumes
+from localcloud.net import addresses
 from localcloud.settings import (
     ACCOUNT,
     DEFAULT_STATE,

@@ -17,8 +17,8 @@ import sys
 import threading
 from pathlib import Path
 
-from localcloud.net import egress, network
 from localcloud.host import cgroups, mounts
+from localcloud.net import egress, network
 from localcloud.settings import Cloud, CloudSettings, read_cloud, settings_from_json
 from support.errors import Fault
 

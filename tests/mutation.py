@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.support import ROOT
+
 SHIPPED = Path("infrastructure/packer/files/zmanim_host")
 
 
@@ -30,10 +31,10 @@ class Part:
 
 
 PARTS: Mapping[str, Part] = {
-    "retention": Part(SHIPPED / "retention.py", ("test_image_retention.py",)),
-    "volumes": Part(SHIPPED / "volume.py", ("test_image_volume.py",)),
-    "versions": Part(Path("zmanim_ami/pipeline/version.py"), ("test_pipeline_version.py",)),
-    "publishing": Part(Path("zmanim_ami/pipeline/publish/parameters.py"), ("test_pipeline_publish.py",)),
+    "retention": Part(SHIPPED / "backup/retention.py", ("host/backup/test_retention.py",)),
+    "volumes": Part(SHIPPED / "storage/volume.py", ("host/storage/test_volume.py",)),
+    "versions": Part(Path("zmanim_ami/pipeline/version.py"), ("pipeline/test_version.py",)),
+    "publishing": Part(Path("zmanim_ami/pipeline/publish/parameters.py"), ("pipeline/publish/test_parameters.py",)),
 }
 
 
@@ -41,15 +42,19 @@ def score(part: Part) -> Counter[str]:
     """Return how many mutants of a part came to which end, by mutmut's own words (killed, survived, timeout, …)."""
     with tempfile.TemporaryDirectory(prefix="mutation-") as directory:
         copy = Path(directory)
-        for name in ("pipeline", "support", "toolchain", "tests/unit"):
+        for name in ("zmanim_ami", "support", "tests/unit", "tests/support"):
             shutil.copytree(ROOT / name, copy / name)
         shutil.copytree(ROOT / SHIPPED, copy / "zmanim_host")
         shutil.copytree(ROOT / "infrastructure", copy / "infrastructure")
         for name in ("tests/__init__.py", "tests/conftest.py"):
             shutil.copy(ROOT / name, copy / name)
-        module = Path("zmanim_host", part.module.name) if part.module.is_relative_to(SHIPPED) else part.module
+        module = (
+            Path("zmanim_host") / part.module.relative_to(SHIPPED)
+            if part.module.is_relative_to(SHIPPED)
+            else part.module
+        )
         tests = json.dumps([f"tests/unit/{name}" for name in part.tests])
-        others = json.dumps(["pipeline", "support", "toolchain", "zmanim_host", "infrastructure", "tests"])
+        others = json.dumps(["zmanim_ami", "support", "zmanim_host", "infrastructure", "tests"])
         (copy / "pyproject.toml").write_text(
             f'[tool.mutmut]\nsource_paths = ["{module}"]\nalso_copy = {others}\n'
             f"pytest_add_cli_args_test_selection = {tests}\n"

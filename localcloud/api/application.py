@@ -14,9 +14,9 @@ from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from localcloud.api.calls import Asked, Environ, asked_for
-from localcloud.api.audit import Audit, Call
 from localcloud.api.answers import ErrorAnswer, error_answer
+from localcloud.api.audit import Audit, Call
+from localcloud.api.calls import Asked, Environ, asked_for
 from localcloud.api.repeats import Answer, Answers, attempt
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami, AmiBackend
 from moto.ec2.utils import random_ami_id
 
-from localcloud.ec2.fleet import Fleet
 from localcloud.api.patches import ApiError, in_background, replace
+from localcloud.ec2.fleet import Fleet
 from localcloud.settings import ACCOUNT, BaseImage
 from support.errors import Fault
 

@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from localcloud.errors import MachineFailed, VolumeFailed
 from localcloud.machine import nspawn
 from localcloud.machine.devices import Device, free_node
-from localcloud.errors import MachineFailed, VolumeFailed
-from localcloud.machine.layers import Layers
 from localcloud.machine.interface import Machine, MachineSpec
-from localcloud.net.network import Interfaces
+from localcloud.machine.layers import Layers
 from localcloud.machine.nspawn import NspawnMachine
 from localcloud.machine.volumes import Volumes
+from localcloud.net.network import Interfaces
 
 log = logging.getLogger(__name__)
 CONSOLE_BYTES = 64 << 10

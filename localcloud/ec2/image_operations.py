@@ -11,9 +11,9 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.responses import EC2Response
 from moto.ec2.responses.amis import AmisResponse
 
+from localcloud.api.patches import ApiError, add, replace
 from localcloud.ec2 import amis as hooks_images
 from localcloud.ec2.fleet import Fleet
-from localcloud.api.patches import ApiError, add, replace
 
 # Attribute -> name of the field on moto's image.
 _ATTRIBUTES = {

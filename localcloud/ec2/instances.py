@@ -18,9 +18,9 @@ from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, 
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 
-from localcloud.ec2.fleet import Attachment, Fleet
 from localcloud.api.patches import ApiError, in_background, replace
 from localcloud.ec2.block_devices import launch_mappings
+from localcloud.ec2.fleet import Attachment, Fleet
 from support.errors import Fault
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from typing import Any
 
 from moto.ec2.models.elastic_block_store import EBSBackend
 
-from localcloud.ec2.fleet import Attachment, Fleet
 from localcloud.api.patches import ApiError, in_background, replace
+from localcloud.ec2.fleet import Attachment, Fleet
 from support.errors import Fault
 
 log = logging.getLogger(__name__)

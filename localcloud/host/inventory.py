@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcloud.host import cgroups
 from localcloud.errors import UnknownMachine
+from localcloud.host import cgroups
 from localcloud.settings import Cloud
 
 

@@ -6,8 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from localcloud.host import binfmt
 from localcloud.errors import DiskTooSmall, NotRoot, ProgramsMissing
+from localcloud.host import binfmt
 from localcloud.settings import CloudSettings
 
 # Program -> Debian package.

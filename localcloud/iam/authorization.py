@@ -17,16 +17,16 @@ from pathlib import Path
 
 from moto.core.utils import utcnow
 
-from localcloud.iam import callers, actions, lookups
+from localcloud.api.answers import ErrorAnswer, error_answer, protocol_of
 from localcloud.api.calls import Asked, Environ
-from localcloud.iam.callers import Caller, CredentialsRefused
+from localcloud.api.parameters import parameters
+from localcloud.iam import actions, callers, lookups
 from localcloud.iam.actions import Demand, Place
 from localcloud.iam.actions_ec2 import ec2
 from localcloud.iam.actions_s3 import s3
-from localcloud.api.answers import ErrorAnswer, error_answer, protocol_of
-from localcloud.api.parameters import parameters
-from localcloud.iam.policy import Decision, PolicyInvalid, Request, Statement, decide
+from localcloud.iam.callers import Caller, CredentialsRefused
 from localcloud.iam.condition_keys import knows
+from localcloud.iam.policy import Decision, PolicyInvalid, Request, Statement, decide
 from localcloud.iam.resource_policies import resource_policy
 
 # The signing name -> the prefix of its actions.

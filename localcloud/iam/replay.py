@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from localcloud.iam.policy import Principal, Request, Statement, decide
 from localcloud.iam.condition_keys import knows
+from localcloud.iam.policy import Principal, Request, Statement, decide
 
 
 @dataclass(frozen=True)

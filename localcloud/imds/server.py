@@ -7,9 +7,9 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from localcloud.net import network
-from localcloud.imds.metadata import Answer, Tokens, answer
 from localcloud.imds.instance_metadata import Views
+from localcloud.imds.metadata import Answer, Tokens, answer
+from localcloud.net import network
 
 log = logging.getLogger(__name__)
 _UNLIMITED_HOPS = 64

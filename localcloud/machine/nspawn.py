@@ -17,11 +17,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from localcloud.host import mounts
-from localcloud.net import network
-from localcloud.machine.devices import Device, appear, disappear
 from localcloud.errors import MachineFailed
+from localcloud.host import mounts
+from localcloud.machine.devices import Device, appear, disappear
 from localcloud.machine.interface import MachineSpec, Ran
+from localcloud.net import network
 
 START_SECONDS = 30.0
 # EC2 forces a stop after a few minutes; here it comes within what clients wait for at least (40 polls, one a second).

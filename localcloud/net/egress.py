@@ -1,4 +1,4 @@
-"""The way out: `python -m localcloud.net.egress STATE_DIRECTORY LINK`, started by control.py beside a cloud that has one.
+"""The way out: `python -m localcloud.net.egress STATE_DIRECTORY LINK`, which control.py starts beside a cloud.
 
 It runs in the host's network namespace without any rights, and listens on no address of the host: the cloud's server
 makes the listening sockets in its own namespace and hands them over through LINK, one end of a socket pair. When either
@@ -20,8 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from localcloud.net import server_name as hello, outside
 from localcloud.errors import CloudFailed
+from localcloud.net import outside
+from localcloud.net import server_name as hello
 from localcloud.net.outside import PORTS, Refused
 from localcloud.settings import Cloud, read_cloud, settings_from_json
 

@@ -19,10 +19,10 @@ from moto.core.utils import utcnow
 from moto.ec2.models import ec2_backends
 from moto.ssm.responses import SimpleSystemManagerResponse as Ssm
 
-from localcloud.ec2.fleet import Fleet
 from localcloud.api.patches import ApiError, add, in_background, replace
-from localcloud.machine.interface import Ran
+from localcloud.ec2.fleet import Fleet
 from localcloud.imds.instance_metadata import find_instance
+from localcloud.machine.interface import Ran
 from support.errors import Fault
 
 _DOCUMENT = "AWS-RunShellScript"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.machines import patient as patients
 from tests.machines import conftest as machines
+from tests.support.machines import patient as patients
 
 images = machines.images
 patient, good = patients.patient, patients.good

@@ -94,7 +94,7 @@ def without_tests_but(*names: str) -> Seed:
         kept = {tree / "tests/unit" / name for name in names}
         for path in kept:
             _read(path)
-        for path in (tree / "tests/unit").glob("test_*.py"):
+        for path in (tree / "tests/unit").rglob("test_*.py"):
             if path not in kept:
                 path.unlink()
 

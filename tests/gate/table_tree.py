@@ -13,7 +13,7 @@ _GO = "api/internal/config/config.go"
 
 
 def _test(*names: str) -> tuple[str, ...]:
-    return tuple(f"tests/unit/test_{name}.py" for name in names)
+    return tuple(f"tests/unit/{name}.py" for name in names)
 
 
 # Put together here, so that this file holds none itself.
@@ -47,21 +47,21 @@ ROWS = (
     Row("file that ruff would write otherwise", "python", append("zmanim_ami/pipeline/version.py", "\n\nUNTIDY   =  1\n"), "not as ruff writes it"),
     Row("text where a number belongs", "types", append("zmanim_ami/pipeline/version.py", '\n\nWRONG: int = "1"\n'), "Incompatible types in assignment"),
     Row("function without types", "types", append("zmanim_ami/pipeline/version.py", "\n\ndef untyped(value):\n    return value\n"), "missing a type annotation"),
-    Row("pipeline that knows the rehearsal", "imports", append("zmanim_ami/pipeline/version.py", "\n\nfrom rehearsal import marks  # noqa: E402, F401\n"), "pipeline is not allowed to import rehearsal"),
-    Row("local cloud that knows the pipeline", "imports", append("localcloud/imds/instance_metadata.py", "\n\nfrom pipeline import version  # noqa: E402, F401\n"), "zmanim_ami.pipeline.version"),
+    Row("pipeline that knows the rehearsal", "imports", append("zmanim_ami/pipeline/version.py", "\n\nfrom zmanim_ami.rehearsal import marks  # noqa: E402, F401\n"), "zmanim_ami.pipeline is not allowed to import zmanim_ami.rehearsal"),
+    Row("local cloud that knows the pipeline", "imports", append("localcloud/imds/instance_metadata.py", "\n\nfrom zmanim_ami.pipeline import version  # noqa: E402, F401\n"), "zmanim_ami.pipeline.version"),
     Row("library that knows the task runner", "imports", append("support/progress.py", "\n\nimport invoke  # noqa: E402, F401\n"), "invoke"),
     # ---- What the unit tests hold ----
-    Row("unverified image published", "unit", sub("zmanim_ami/pipeline/publish/parameters.py", r"if not found\.verified:", "if False:"), "test_pipeline_publish.py", only=_test("pipeline_publish")),
-    Row("secret that is not escaped", "unit", sub(f"{_HOST}/escaping.py", r'return quote\(value, safe=""\)', "return value"), "test_image_escaping.py", lesson="unescaped secrets", only=_test("image_escaping", "image_vault")),
-    Row("missing secret that is no fault", "unit", sub(f"{_HOST}/parameters.py", r"^            if not missing:$", "            if True:"), "test_image_parameters.py", lesson="changeme", only=_test("image_parameters")),
-    Row("wrong password taken for no repository", "unit", sub(f"{_HOST}/restic.py", r"if done\.returncode in may_exit:", "if True:"), "test_image_restic.py", lesson="init or true", only=_test("image_restic")),
-    Row("volume that is formatted unasked", "unit", sub(f"{_HOST}/volume.py", r"if consent != CONSENT:", "if False:"), "test_image_volume.py", lesson="volume lost by hand", only=_test("image_volume")),
-    Row("volume that is formatted with data on it", "unit", sub(f"{_HOST}/volume.py", r"^    if offset is not None:$", "    if False:"), "test_image_volume.py", lesson="volume lost by hand", only=_test("image_volume")),
-    Row("sizes that do not follow the memory", "unit", sub(f"{_HOST}/memory.py", r"unit = \(total_mib - RESERVE_MIB\)", "unit = (4096 - RESERVE_MIB)"), "test_image_memory.py", lesson="tuned for another machine", only=_test("image_memory")),
-    Row("restore of what is not the newest", "unit", sub(f"{_HOST}/retention.py", r"return max\(complete, key=", "return min(complete, key="), "test_image_re", lesson="wrong snapshot", only=_test("image_retention", "image_restore")),
-    Row("incomplete run that counts", "unit", sub(f"{_HOST}/retention.py", r"^    complete = \[run for run in past if run\.record\]$", "    complete = past"), "test_image_retention.py", lesson="wrong snapshot", only=_test("image_retention")),
-    Row("id that is guessed from the manifest", "unit", sub("zmanim_ami/pipeline/ami/packer.py", r"if len\(ids\) != 1:", "if False:"), "test_pipeline_packer.py", lesson="id by grep", only=_test("pipeline_packer")),
-    Row("code that no test reaches", "unit", without_tests_but("test_pipeline_version.py", "test_image_escaping.py", "test_support_output.py"), "of its lines and branches"),
+    Row("unverified image published", "unit", sub("zmanim_ami/pipeline/publish/parameters.py", r"if not found\.verified:", "if False:"), "pipeline/publish/test_parameters.py", only=_test("pipeline/publish/test_parameters")),
+    Row("secret that is not escaped", "unit", sub(f"{_HOST}/escaping.py", r'return quote\(value, safe=""\)', "return value"), "host/secrets/test_escaping.py", lesson="unescaped secrets", only=_test("host/secrets/test_escaping", "host/secrets/test_secret_files")),
+    Row("missing secret that is no fault", "unit", sub(f"{_HOST}/parameters.py", r"^            if not missing:$", "            if True:"), "host/secrets/test_parameters.py", lesson="changeme", only=_test("host/secrets/test_parameters")),
+    Row("wrong password taken for no repository", "unit", sub(f"{_HOST}/restic.py", r"if done\.returncode in may_exit:", "if True:"), "host/backup/test_restic.py", lesson="init or true", only=_test("host/backup/test_restic")),
+    Row("volume that is formatted unasked", "unit", sub(f"{_HOST}/volume.py", r"if consent != CONSENT:", "if False:"), "host/storage/test_volume.py", lesson="volume lost by hand", only=_test("host/storage/test_volume")),
+    Row("volume that is formatted with data on it", "unit", sub(f"{_HOST}/volume.py", r"^    if offset is not None:$", "    if False:"), "host/storage/test_volume.py", lesson="volume lost by hand", only=_test("host/storage/test_volume")),
+    Row("sizes that do not follow the memory", "unit", sub(f"{_HOST}/memory.py", r"unit = \(total_mib - RESERVE_MIB\)", "unit = (4096 - RESERVE_MIB)"), "host/test_memory.py", lesson="tuned for another machine", only=_test("host/test_memory")),
+    Row("restore of what is not the newest", "unit", sub(f"{_HOST}/retention.py", r"return max\(complete, key=", "return min(complete, key="), "tests/unit/host/backup/test_re", lesson="wrong snapshot", only=_test("host/backup/test_retention", "host/backup/test_restore")),
+    Row("incomplete run that counts", "unit", sub(f"{_HOST}/retention.py", r"^    complete = \[run for run in past if run\.record\]$", "    complete = past"), "host/backup/test_retention.py", lesson="wrong snapshot", only=_test("host/backup/test_retention")),
+    Row("id that is guessed from the manifest", "unit", sub("zmanim_ami/pipeline/ami/packer.py", r"if len\(ids\) != 1:", "if False:"), "pipeline/ami/test_packer.py", lesson="id by grep", only=_test("pipeline/ami/test_packer")),
+    Row("code that no test reaches", "unit", without_tests_but("pipeline/test_version.py", "host/secrets/test_escaping.py", "support/test_output.py"), "of its lines and branches"),
     # ---- Go ----
     Row("Go that is not formatted", "go", sub(_GO, r"^\tvar faults \[\]error$", "  var faults []error"), "not as gofmt writes it"),
     Row("Go that vet finds fault with", "go", append(_GO, '\nfunc say() { fmt.Printf("%d", "x") }\n'), "Printf"),

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
 from zmanim_ami.gate.code import selection
 from zmanim_ami.gate.finding import files
 
-ROOT = Path(__file__).parents[2]
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.gate.reads")
-TESTS = sorted(path.stem for path in (ROOT / selection.TESTS).glob("test_*.py"))
+TESTS = sorted(
+    str(path.relative_to(ROOT / selection.TESTS).with_suffix(""))
+    for path in (ROOT / selection.TESTS).rglob("test_*.py")
+)
 
 
 @cache
@@ -28,7 +31,7 @@ def tracked() -> frozenset[str]:
 
 @cache
 def selected_by(name: str) -> frozenset[str]:
-    return frozenset(Path(test).stem for test in selection.tests_of(ROOT, [name]))
+    return frozenset(test.removeprefix("tests/unit/").removesuffix(".py") for test in selection.tests_of(ROOT, [name]))
 
 
 @pytest.mark.parametrize("test", TESTS)

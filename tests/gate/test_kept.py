@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-ALL = {"test_image_two", "test_pipeline_one", "test_support_three"}
+from tests.support import ROOT
+
+ALL = {"host/test_two", "pipeline/test_one", "support/test_three"}
+_ONE = "zmanim_ami/pipeline/one.py"
 _HOST = "infrastructure/packer/files/zmanim_host"
 _FILES = {
     "pyproject.toml": f"""[tool.pytest.ini_options]
@@ -20,7 +22,7 @@ pythonpath = [".", "{_HOST}/.."]
 addopts = ["--import-mode=importlib"]
 """,
     "zmanim_ami/pipeline/__init__.py": "",
-    "pipeline/one.py": "def one() -> int:\n    return 1\n",
+    _ONE: "def one() -> int:\n    return 1\n",
     f"{_HOST}/__init__.py": "",
     f"{_HOST}/two.py": "def two() -> int:\n    return 2\n",
     "tests/__init__.py": "",
@@ -30,15 +32,15 @@ _TEST = """
 import os
 {imports}
 
-def {name}():
+def {function}():
     with open(os.environ["RAN"], "a") as ran:
         ran.write("{name}\\n")
     assert {claim}
 """
 _TESTS = {
-    "test_pipeline_one": ("from pipeline.one import one", "one() == 1"),
-    "test_image_two": ("from zmanim_host.two import two", "two() == 2"),
-    "test_support_three": ("from pathlib import Path", 'Path("data/three.txt").read_text() == "3"'),
+    "pipeline/test_one": ("from zmanim_ami.pipeline.one import one", "one() == 1"),
+    "host/test_two": ("from zmanim_host.two import two", "two() == 2"),
+    "support/test_three": ("from pathlib import Path", 'Path("data/three.txt").read_text() == "3"'),
 }
 
 
@@ -62,7 +64,7 @@ class Small:
         self.ran.write_text("")
         plain = {name: value for name, value in os.environ.items() if name not in {"CI", "GATE_NO_CACHE"}}
         done = subprocess.run(
-            [sys.executable, "-m", "gate", "unit", *arguments],
+            [sys.executable, "-m", "zmanim_ami.gate", "unit", *arguments],
             cwd=self.root,
             env={**plain, "RAN": str(self.ran), **variables},
             capture_output=True,
@@ -75,12 +77,14 @@ class Small:
 @pytest.fixture
 def small(tmp_path: Path) -> Small:
     made = Small(tmp_path)
-    for name in ("gate", "support"):
+    for name in ("zmanim_ami/gate", "support"):
         shutil.copytree(ROOT / name, made.root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in _FILES.items():
         made.write(name, text)
     for name, (imports, claim) in _TESTS.items():
-        made.write(f"tests/unit/{name}.py", _TEST.format(name=name, imports=imports, claim=claim))
+        made.write(
+            f"tests/unit/{name}.py", _TEST.format(name=name, function=Path(name).name, imports=imports, claim=claim)
+        )
     made.write("data/three.txt", "3")
     code, ran, said = made.check()
     assert (code, ran) == (0, ALL), said
@@ -97,9 +101,14 @@ def test_what_has_passed_is_not_run_again_unless_somebody_wants_it(small: Small)
 @pytest.mark.parametrize(
     ("file", "bad", "good", "test"),
     [
-        ("pipeline/one.py", "def one() -> int:\n    return 7\n", _FILES["pipeline/one.py"], "test_pipeline_one"),
-        (f"{_HOST}/two.py", "def two() -> int:\n    return 7\n", _FILES[f"{_HOST}/two.py"], "test_image_two"),
-        ("data/three.txt", "7", "3", "test_support_three"),
+        (
+            "zmanim_ami/pipeline/one.py",
+            "def one() -> int:\n    return 7\n",
+            _FILES["zmanim_ami/pipeline/one.py"],
+            "pipeline/test_one",
+        ),
+        (f"{_HOST}/two.py", "def two() -> int:\n    return 7\n", _FILES[f"{_HOST}/two.py"], "host/test_two"),
+        ("data/three.txt", "7", "3", "support/test_three"),
     ],
 )
 def test_a_change_runs_what_can_see_it_until_that_passes(
@@ -116,12 +125,12 @@ def test_a_change_runs_what_can_see_it_until_that_passes(
 
 def test_what_is_no_longer_reached_counts_at_once(small: Small) -> None:
     more = "\n".join(f"    print({number})" for number in range(20))
-    small.write("pipeline/unseen.py", f"def unseen() -> None:\n{more}\n")
+    small.write("zmanim_ami/pipeline/unseen.py", f"def unseen() -> None:\n{more}\n")
     code, ran, said = small.check()
     assert (code, ran) == (1, set()), said
-    assert "pipeline: unit tests reach" in said
-    small.write("pipeline/unseen.py", "")
-    (small.root / "tests/unit/test_image_two.py").unlink()
+    assert "zmanim_ami/pipeline: unit tests reach" in said
+    small.write("zmanim_ami/pipeline/unseen.py", "")
+    (small.root / "tests/unit/host/test_two.py").unlink()
     code, ran, said = small.check()
     assert (code, ran) == (1, set()), said
     assert f"{_HOST}: no test reaches it at all" in said

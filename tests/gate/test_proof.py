@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from zmanim_ami.gate.code import types, unit
-from zmanim_ami.gate.checks import CHECKS
-from zmanim_ami.gate.finding import Finding, Level, files
 from tests.gate.seeds import Row
 from tests.gate.table import LESSONS, ROWS
+from tests.support import ROOT
+from zmanim_ami.gate.checks import CHECKS
+from zmanim_ami.gate.code import types, unit
+from zmanim_ami.gate.finding import Finding, Level, files
 
-ROOT = Path(__file__).parents[2]
 # What `nox -s verify` has run on the tree itself: it takes as long as all the rest of this.
 LEFT_TO_VERIFY = {"unit"}
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from localcloud import control
-from localcloud.machine import base
 from localcloud.host.certificates import ensure_authority
+from localcloud.machine import base
 from localcloud.settings import BaseImage, CloudSettings
-from zmanim_ami.rehearsal.standin import build_tree
 from support.cache import user_cache
 from tests.support.machines import progress
 from tests.support.machines.image import ImageLab, image_cloud
 from tests.support.machines.lab import IMAGE, Lab
+from zmanim_ami.rehearsal.standin import build_tree
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

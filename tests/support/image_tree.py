@@ -6,9 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from tests.support import ROOT
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
-
-ROOT = Path(__file__).parents[2]
 
 
 def shared_copy(directory: Path) -> Path:

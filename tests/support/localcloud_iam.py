@@ -22,9 +22,9 @@ from botocore.compat import HTTPHeaders
 from moto.moto_api._internal.models import moto_api_backend
 from moto.sts.models import sts_backends
 
-from localcloud.iam import bucket_policies
 from localcloud.api.application import Api
 from localcloud.api.audit import Audit
+from localcloud.iam import bucket_policies
 from localcloud.iam.authorization import Authorizer, Record
 from localcloud.settings import ACCOUNT, ADMINISTRATOR_KEY
 

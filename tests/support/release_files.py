@@ -15,6 +15,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from zmanim_host.release import store as release_store
 from zmanim_host.release.adopt import Channel, Machine, adopt
 from zmanim_host.release.store import Status, Store, linked, load, point

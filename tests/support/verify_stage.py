@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
+from tests.support import pipeline_cloud as cloud
 from zmanim_ami.pipeline.account import requirements
-from zmanim_ami.pipeline.backup import remote
-from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify.verification import VerifyResult, verify_ami
 from zmanim_ami.pipeline.version import parse
-from tests.support import pipeline_cloud as cloud
 
 SHA = cloud.SHA
 HEALTH = {"data": {"status": "ok", "database": "ok", "version": "v1.2.3"}, "meta": {}}

@@ -11,16 +11,16 @@ import subprocess
 import time
 from pathlib import Path
 
+from localcloud import control
+from support.errors import Fault
+from support.progress import say, step
 from zmanim_ami.bench import peaks
 from zmanim_ami.bench.figures import Ratio, Series, ratio
 from zmanim_ami.bench.lab import Lab, baked_image
-from localcloud import control
-from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline import instance
+from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.backup import drill
 from zmanim_ami.pipeline.instance import Machine
-from support.errors import Fault
-from support.progress import say, step
 from zmanim_ami.toolchain.build import native_restic
 
 ENVIRONMENT = "prod"
@@ -219,9 +219,7 @@ def _backup(lab: Lab, running: Machine) -> dict[str, float]:
 
 
 def _drilled(lab: Lab, image_id: str) -> dict[str, float]:
-    drilled = drill.recovery_drill(
-        lab.clients, lab.settings, pace=lab.pace, environment=ENVIRONMENT, ami_id=image_id
-    )
+    drilled = drill.recovery_drill(lab.clients, lab.settings, pace=lab.pace, environment=ENVIRONMENT, ami_id=image_id)
     if not isinstance(drilled, drill.Recovery):  # a plan is what it returns with dry=True
         return {}
     return {

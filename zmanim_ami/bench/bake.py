@@ -10,12 +10,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from zmanim_ami.bench.lab import Lab, task
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.ami import package_cache
 from support.digest import file_sha256
 from support.errors import Fault
 from support.progress import say, step
+from zmanim_ami.bench.lab import Lab, task
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.ami import package_cache
 
 NOTES = (
     "cold: nothing compiled is offered; warm: everything is. The API's binary is built before the clock starts.",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from support.progress import say, step
 from zmanim_ami.bench import chain, launch
 from zmanim_ami.bench.lab import Lab, baked_image
 from zmanim_ami.bench.launch import Started
 from zmanim_ami.pipeline import instance
-from support.progress import say, step
 
 NOTES = (
     "Seconds since the call; of a reboot they include the shutdown.",

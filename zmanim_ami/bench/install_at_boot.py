@@ -12,6 +12,8 @@ import io
 import tarfile
 from pathlib import Path
 
+from support.digest import file_sha256
+from support.progress import say, step
 from zmanim_ami.bench import launch
 from zmanim_ami.bench.figures import Ratio, Series, ratio
 from zmanim_ami.bench.lab import VERSION, Lab, baked_image
@@ -19,8 +21,6 @@ from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import package_cache
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 from zmanim_ami.rehearsal.versions import MIRROR_BUCKET
-from support.digest import file_sha256
-from support.progress import say, step
 
 GOAL = "at least 6"
 NOTES = (

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud.settings import Cloud
+from support.errors import Fault
+from support.process import run
+from support.progress import step
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.aws import Clients, Pace
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import host, marks
-from support.errors import Fault
-from support.process import run
-from support.progress import step
 
 POLICIES = Path("infrastructure/iam")
 VERSION = "test-bench"

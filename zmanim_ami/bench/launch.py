@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zmanim_ami.bench.lab import Lab
 from localcloud import control
+from support.errors import Fault
+from zmanim_ami.bench.lab import Lab
 from zmanim_ami.pipeline import aws, instance
 from zmanim_ami.pipeline.account import network, roles
 from zmanim_ami.pipeline.account.requirements import VERIFY
-from support.errors import Fault
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import InstanceTypeType

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zmanim_ami.bench.lab import task
 from support.progress import step
+from zmanim_ami.bench.lab import task
 
 VERSION = "v0.0.0"
 NOTES = (

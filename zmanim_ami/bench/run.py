@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from support.errors import BadInput
+from support.progress import say, step
 from zmanim_ami.bench import backup, bake, boot, figures, gate, host, install_at_boot, rehearsals
 from zmanim_ami.bench.figures import Ratio, Report, Series
 from zmanim_ami.bench.lab import Lab, lab
 from zmanim_ami.pipeline.ami import provenance
-from support.errors import BadInput
-from support.progress import say, step
 
 DIRECTORY = Path("build/bench")
 

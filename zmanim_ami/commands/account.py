@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from invoke.context import Context
 
+from support.output import show
 from zmanim_ami.commands.shared import JSON, POLICIES, REGION, command, connect, load_settings
 from zmanim_ami.pipeline.account import requirements
+from zmanim_ami.pipeline.account.workflow_roles import Workflows
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.account.workflow_roles import Workflows
-from support.output import show
 
 
 @command(environment="prod, verify, …", **REGION, **JSON)

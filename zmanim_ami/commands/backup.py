@@ -6,13 +6,14 @@ import os
 
 from invoke.context import Context
 
-from zmanim_ami.commands.shared import JSON, REGION, VERSION, command, connect, load_settings
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.backup import remote, drill as recovery
-from zmanim_ami.pipeline.plan import Plan, Step
-from zmanim_ami.pipeline.version import parse
 from support.errors import BadInput
 from support.output import show
+from zmanim_ami.commands.shared import JSON, REGION, VERSION, command, connect, load_settings
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.backup import drill as recovery
+from zmanim_ami.pipeline.backup import remote
+from zmanim_ami.pipeline.plan import Plan, Step
+from zmanim_ami.pipeline.version import parse
 
 INSTANCE = {
     "instance": "the instance's id (default: the only one that runs in the environment)",

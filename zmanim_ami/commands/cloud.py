@@ -7,11 +7,11 @@ import sys
 
 from invoke.context import Context
 
-from zmanim_ami.commands.shared import JSON, POLICIES, ROOT, command
 from localcloud import control
-from zmanim_ami.rehearsal import cloud
 from support.cache import user_cache
 from support.output import show
+from zmanim_ami.commands.shared import JSON, POLICIES, ROOT, command
+from zmanim_ami.rehearsal import cloud
 
 NAME = {"name": "which cloud, when there are several (default: `default`, or the only one)"}
 

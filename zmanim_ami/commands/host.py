@@ -9,17 +9,17 @@ from pathlib import Path
 from invoke.context import Context
 from rich.console import Console
 
+from support.cache import user_cache
+from support.output import show
 from zmanim_ami import toolchain
 from zmanim_ami.bench import run as benching
 from zmanim_ami.commands.shared import JSON, ROOT, VERSION, command, load_settings
+from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins import resolve as resolving
-from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.version import parse
 from zmanim_ami.rehearsal import cloud, container, host, report
 from zmanim_ami.rehearsal import run as rehearsing
-from support.cache import user_cache
-from support.output import show
 
 
 @command(

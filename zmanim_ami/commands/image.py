@@ -7,20 +7,20 @@ import sys
 
 from invoke.context import Context
 
+from support.cache import user_cache
+from support.output import show
+from support.progress import say
 from zmanim_ami import toolchain
 from zmanim_ami.commands.shared import JSON, REGION, ROOT, VERSION, command, connect, load_settings
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import binary, packer, provenance, tag
-from zmanim_ami.pipeline.verify import summary
 from zmanim_ami.pipeline.ami import build as building
-from zmanim_ami.pipeline.publish import parameters as publishing
-from zmanim_ami.pipeline.verify import verification as verifying
-from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.version import Version, parse
 from zmanim_ami.pipeline.ami.builder import workshop
-from support.cache import user_cache
-from support.output import show
-from support.progress import say
+from zmanim_ami.pipeline.publish import parameters as publishing
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.verify import summary
+from zmanim_ami.pipeline.verify import verification as verifying
+from zmanim_ami.pipeline.version import Version, parse
 from zmanim_ami.toolchain.go import go
 
 
@@ -36,7 +36,7 @@ def build_binary(_context: Context, version: str = "", api_dir: str = "", json: 
 @command()
 def validate(_context: Context) -> None:
     """Check the Packer template as it stands: format, init, validate. Asks no cloud, changes nothing."""
-    packer.validate(ROOT, zmanim_ami.toolchain.environment(toolchain.tools(user_cache()), os.environ))
+    packer.validate(ROOT, toolchain.environment(toolchain.tools(user_cache()), os.environ))
     say("the template is valid")
 
 

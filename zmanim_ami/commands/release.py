@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from invoke.context import Context
 
+from support.output import show
 from zmanim_ami.commands.image import bundle
 from zmanim_ami.commands.shared import JSON, REGION, VERSION, command, connect, load_settings
-from zmanim_ami.pipeline.channel import releases as releasing
 from zmanim_ami.pipeline.account.requirements import check_environment
+from zmanim_ami.pipeline.channel import releases as releasing
 from zmanim_ami.pipeline.publish.parameters import refuse_trial
 from zmanim_ami.pipeline.version import parse
-from support.output import show
 
 WHERE = {
     "environment": "prod, verify, …: whose instances are meant",

@@ -12,15 +12,15 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
+from support.errors import Fault
+from support.process import interrupt_on_termination
+from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
-from support.errors import Fault
-from support.process import interrupt_on_termination
-from support.progress import say
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 POLICIES = ROOT / "infrastructure" / "iam"
 
 VERSION = {"version": "the version: v1.2.3, v1.2.3-rc.1, or test-… for a trial that is never published"}

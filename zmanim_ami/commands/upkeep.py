@@ -6,17 +6,17 @@ import os
 
 from invoke.context import Context
 
-from zmanim_ami.commands.shared import JSON, REGION, ROOT, command, connect, load_settings
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.pins import proposal
-from zmanim_ami.pipeline.pins import bump as bumping
-from zmanim_ami.pipeline.ami import sweep as sweeping
-from zmanim_ami.pipeline.pins.lookups import look_ups
 from support.cache import user_cache
 from support.errors import BadInput
 from support.output import show
 from support.process import run
 from support.progress import say
+from zmanim_ami.commands.shared import JSON, REGION, ROOT, command, connect, load_settings
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.ami import sweep as sweeping
+from zmanim_ami.pipeline.pins import bump as bumping
+from zmanim_ami.pipeline.pins import proposal
+from zmanim_ami.pipeline.pins.lookups import look_ups
 from zmanim_ami.toolchain.go import go
 
 

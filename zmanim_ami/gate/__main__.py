@@ -1,4 +1,4 @@
-"""`python -m gate CHECK [--changed] [--no-cache]`: run one check over the tree in the current directory: exit 0 or 1.
+"""`python -m zmanim_ami.gate CHECK [--changed] [--no-cache]`: run one check over the tree that it is in.
 
 With --changed only what a change against main can affect is looked at. With --no-cache no check goes by what it has
 said of the same inputs before; in CI (the variable CI is set) none does. There something that could not be looked at is
@@ -13,17 +13,17 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from support.process import interrupt_on_termination
 from zmanim_ami.gate import cache
 from zmanim_ami.gate.changed import changed_files
 from zmanim_ami.gate.checks import CHECKS
 from zmanim_ami.gate.finding import Finding, Level
-from support.process import interrupt_on_termination
 
 
 def main() -> int:
     """Run the check that the command line names and return the exit code."""
     interrupt_on_termination()
-    parser = argparse.ArgumentParser(prog="python -m gate")
+    parser = argparse.ArgumentParser(prog="python -m zmanim_ami.gate")
     parser.add_argument("check", choices=sorted(CHECKS))
     parser.add_argument("--changed", action="store_true", help="only what a change against main can affect")
     parser.add_argument("--no-cache", action="store_true", help="go by nothing that was found before")

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.account import network, roles
-from zmanim_ami.pipeline.account.requirements import VERIFY
-from zmanim_ami.pipeline.aws import Clients, Pace
-from zmanim_ami.pipeline.ami.image import PROJECT_TAG, Image
-from zmanim_ami.pipeline.account.network import AccountNotPrepared
-from zmanim_ami.pipeline.settings import Settings
 from support.errors import Fault
 from support.progress import say
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.account import network, roles
+from zmanim_ami.pipeline.account.network import AccountNotPrepared
+from zmanim_ami.pipeline.account.requirements import VERIFY
+from zmanim_ami.pipeline.ami.image import PROJECT_TAG, Image
+from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import InstanceTypeType

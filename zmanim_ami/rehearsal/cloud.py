@@ -14,21 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zmanim_ami import toolchain
 from localcloud import control
 from localcloud import environment as cloud_environment
 from localcloud.host.certificates import Authority, ensure_authority
 from localcloud.settings import DEFAULT_STATE, BaseImage, Cloud, CloudSettings
-from zmanim_ami.pipeline.account import requirements
+from support.errors import BadInput
+from support.parallel import side_by_side
+from support.progress import say, step
+from zmanim_ami import toolchain
 from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.account import requirements
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.rehearsal import identity, marks, standin
 from zmanim_ami.rehearsal.base import Base, check_repositories, unpack
 from zmanim_ami.rehearsal.standin import StandIn
 from zmanim_ami.rehearsal.versions import MIRROR_BUCKET, Difference, differences, rehearsed_versions
-from support.errors import BadInput
-from support.parallel import side_by_side
-from support.progress import say, step
 from zmanim_ami.toolchain import Tools
 
 if TYPE_CHECKING:
@@ -147,7 +147,9 @@ def _seed(cloud: Cloud, mirror: Path | None, policies: Path) -> None:
         if mirror:
             _upload(clients, mirror)
         for each in ENVIRONMENTS:
-            requirements.apply(clients, requirements.plan(clients, each, policies=policies, workflows=identity.WORKFLOWS))
+            requirements.apply(
+                clients, requirements.plan(clients, each, policies=policies, workflows=identity.WORKFLOWS)
+            )
 
 
 def _upload(clients: Clients, mirror: Path) -> None:

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_ami.rehearsal.base import NEEDED
 from support.digest import file_sha256
 from support.errors import BadInput, Fault, HostLacks
 from support.process import Completed, run
 from support.progress import say, step
+from zmanim_ami.rehearsal.base import NEEDED
 
 REPOSITORY = "public.ecr.aws/amazonlinux/amazonlinux"
 # A release's images are numbered like its machine images, and the number is not always 0.

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_ami.gate.image import configuration
 from localcloud.host import binfmt
 from localcloud.host import requirements as localcloud_host
 from support.cache import user_cache
 from support.errors import HostLacks
 from support.process import CommandFailed, run
 from support.progress import say, step
+from zmanim_ami.gate.image import configuration
 
 # Measured: the tools with Go's caches take 5.3 GB, the base with its repositories 2.5 GB, a cloud's layers and volumes
 # under 1 GB. What is in the cache already need not be free any more.

@@ -19,15 +19,15 @@ from typing import Any
 
 from localcloud.net.egress import passages
 from localcloud.settings import Cloud
+from support.errors import Fault
+from support.process import run
+from support.progress import say, step
 from zmanim_ami.pipeline.ami import provenance
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import host, identity, marks, report
 from zmanim_ami.rehearsal.cloud import Prepared
 from zmanim_ami.rehearsal.fetched import by_name
 from zmanim_ami.rehearsal.report import Result, Step
-from support.errors import Fault
-from support.process import run
-from support.progress import say, step
 
 RESULT = Path("build/rehearsal/result.json")
 POLICIES = Path("infrastructure/iam")

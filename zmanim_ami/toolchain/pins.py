@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zmanim_ami.toolchain.faults import PinUnreadable
 
-MODULES = Path(__file__).resolve().parent.parent / "tools"
+MODULES = Path(__file__).resolve().parents[2] / "tools"
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,13 @@ install_files() {
 
   # Compiled now, or every boot would compile it again: the units can't write there.
   rm --recursive --force /opt/zmanim/zmanim_host
-  install --directory --mode=0755 /opt/zmanim/zmanim_host
+  install --directory --mode=0755 /opt/zmanim/zmanim_host/{aws,backup,release,secrets,storage}
   install --mode=0644 --target-directory=/opt/zmanim/zmanim_host zmanim_host/*.py
+  install --mode=0644 --target-directory=/opt/zmanim/zmanim_host/aws zmanim_host/aws/*.py
+  install --mode=0644 --target-directory=/opt/zmanim/zmanim_host/backup zmanim_host/backup/*.py
+  install --mode=0644 --target-directory=/opt/zmanim/zmanim_host/release zmanim_host/release/*.py
+  install --mode=0644 --target-directory=/opt/zmanim/zmanim_host/secrets zmanim_host/secrets/*.py
+  install --mode=0644 --target-directory=/opt/zmanim/zmanim_host/storage zmanim_host/storage/*.py
   python3 -m compileall -q --invalidation-mode checked-hash /opt/zmanim/zmanim_host
   cd /
 }

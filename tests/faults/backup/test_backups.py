@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from tests.support.machines.patient import POINTS, Patient, dying_dump, held
 from tests.support.machines.backups import STATE, UNIT, restic_script
 from tests.support.machines.lab import wait_for
+from tests.support.machines.patient import POINTS, Patient, dying_dump, held
 
 
 @pytest.mark.incident("pg_dump | restic --stdin kept truncated snapshots, and they pushed the good ones out")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
 from tests.support.machines.image import ImageLab
 
-PAGE = Path(__file__).parents[2] / "docs" / "secrets.md"
+PAGE = ROOT / "docs" / "secrets.md"
 NEW = "a new pass/word with 'quotes' \"and\" $more"
 
 

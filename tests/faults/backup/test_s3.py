@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import pytest
 
 from tests.support.machines import bad_s3
-from tests.support.machines.patient import NOTICE, POINTS, Patient, dying_dump, go_on, held
 from tests.support.machines.backups import UNIT, restic_script
 from tests.support.machines.lab import wait_for
+from tests.support.machines.patient import NOTICE, POINTS, Patient, dying_dump, go_on, held
 
 
 @contextmanager

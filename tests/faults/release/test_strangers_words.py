@@ -15,19 +15,19 @@ from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from zmanim_host.aws import client, imds
-from zmanim_host import environment
-from zmanim_host.release import pointer as release_pointer
-from zmanim_host.secrets.escaping import environment_line
-from zmanim_host.host import HostFault
 
+from tests.support import ROOT
+from tests.support.release_files import OTHER_KEY, envelope, payload, write_key
 from zmanim_ami.gate.image import versions
 from zmanim_ami.pipeline.ami import provenance
 from zmanim_ami.pipeline.ami.provenance import VersionsFileUnreadable
 from zmanim_ami.pipeline.settings import Settings
-from tests.support.release_files import OTHER_KEY, envelope, payload, write_key
+from zmanim_host import environment
+from zmanim_host.aws import client, imds
+from zmanim_host.host import HostFault
+from zmanim_host.release import pointer as release_pointer
+from zmanim_host.secrets.escaping import environment_line
 
-ROOT = Path(__file__).parents[2]
 LONG = settings(
     max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

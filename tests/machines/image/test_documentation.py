@@ -6,7 +6,8 @@ import json
 import re
 
 from localcloud.environment import environment
-from tests.support.machines.image import ENVIRONMENT, ROOT, ImageLab
+from tests.support import ROOT
+from tests.support.machines.image import ENVIRONMENT, ImageLab
 
 
 def test_the_documented_launch_makes_a_machine_that_serves(images: ImageLab, served: str) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from zmanim_ami.pipeline.docs import tree, inventory as contents_inventory
-from tests.support.machines.image import ROOT, ImageLab, image_files
+from tests.support import ROOT
+from tests.support.machines.image import ImageLab, image_files
+from zmanim_ami.pipeline.docs import inventory as contents_inventory
+from zmanim_ami.pipeline.docs import tree
 
 
 @pytest.fixture(scope="module")

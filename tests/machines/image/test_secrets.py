@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from zmanim_host.secrets.escaping import environment_line
-from zmanim_host.host import HostFault
-from zmanim_host.secrets.parameters import API, BACKUP, PARAMETERS
 
 from tests.support.machines.image import ImageLab, files_with
+from zmanim_host.host import HostFault
+from zmanim_host.secrets.escaping import environment_line
+from zmanim_host.secrets.parameters import API, BACKUP, PARAMETERS
 
 ENVIRONMENT = "searched"
 PROCESSES = """

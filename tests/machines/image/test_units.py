@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
 from tests.support.machines.image import ENVIRONMENT, ImageLab
 from tests.support.machines.lab import wait_for
 
-FILES = Path(__file__).parents[2] / "infrastructure/packer/files"
+FILES = ROOT / "infrastructure/packer/files"
 PRESET = "/usr/lib/systemd/system-preset/00-zmanim.preset"
 # Its condition is not met in a machine that shares this kernel.
 SKIPPED_HERE = {"chronyd.service", "zmanim-huge-pages.service"}

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from localcloud import control
-from localcloud.host import cgroups
 from localcloud.errors import CloudFailed
+from localcloud.host import cgroups
 from localcloud.settings import Cloud, CloudSettings, link_name
+from tests.support import ROOT
 from tests.support.machines.lab import Lab, wait_for
 
 DISK = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "VolumeType": "gp3"}}
@@ -129,7 +130,7 @@ def _starter(settings: CloudSettings, tmp_path: Path) -> subprocess.Popen[bytes]
                              state=Path({str(settings.state)!r})))
     """
     (tmp_path / "starter.py").write_text(textwrap.dedent(script))
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     environment = {**os.environ, "PYTHONPATH": str(root)}
     return subprocess.Popen([sys.executable, str(tmp_path / "starter.py")], env=environment, stderr=subprocess.DEVNULL)
 

@@ -20,8 +20,8 @@ from localcloud.host import cgroups
 from localcloud.net.egress import Passage, passages
 from localcloud.net.outside import packages_name
 from localcloud.settings import CloudSettings
-from tests.support.machines.lab import Lab, wait_for
 from tests.machines.localcloud.test_cleanup import _difference, host, kill
+from tests.support.machines.lab import Lab, wait_for
 
 NAME = "repo.test"
 BODY = b"packages\n" * 100_000

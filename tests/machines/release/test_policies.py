@@ -14,13 +14,14 @@ import pytest
 from localcloud.iam.policy import Statement, read
 from localcloud.iam.replay import read_record, unneeded
 from localcloud.settings import ACCOUNT
-from zmanim_ami.pipeline.ami import image
-from zmanim_ami.pipeline.account import roles, workflow_roles
-from zmanim_ami.pipeline.verify import verification
-from zmanim_ami.pipeline.aws import Clients
-from zmanim_ami.rehearsal import identity
-from tests.support.machines.image import ENVIRONMENT, ROOT, VERSION, ImageLab, copy_work_tree
+from tests.support import ROOT
+from tests.support.machines.image import ENVIRONMENT, VERSION, ImageLab, copy_work_tree
 from tests.support.machines.lab import wait_for
+from zmanim_ami.pipeline.account import roles, workflow_roles
+from zmanim_ami.pipeline.ami import image
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.verify import verification
+from zmanim_ami.rehearsal import identity
 
 POLICIES = ROOT / "infrastructure" / "iam"
 RUN = "7"

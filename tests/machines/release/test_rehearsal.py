@@ -13,11 +13,11 @@ import pytest
 
 from localcloud.host.cgroups import cloud_groups
 from localcloud.settings import link_name
+from tests.support import ROOT
+from tests.support.machines.lab import wait_for
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal.marks import mark_of
-from tests.support.machines.lab import wait_for
 
-ROOT = Path(__file__).parents[2]
 INVOKE = [sys.executable, "-m", "invoke"]
 
 

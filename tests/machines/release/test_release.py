@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from localcloud.settings import Cloud
+from support.cache import user_cache
+from tests.support import ROOT
+from tests.support.machines.lab import Lab, wait_for
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import marks
-from support.cache import user_cache
-from tests.support.machines.lab import Lab, wait_for
 
-ROOT = Path(__file__).parents[2]
 PARAMETERS = ["/zmanim/prod/ami-id", "/zmanim/prod/ami-version"]
 
 

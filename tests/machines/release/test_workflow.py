@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from localcloud.settings import Cloud
+from support.cache import user_cache
+from tests.github.workflow import ActionFailed, Event, Job, Run, Runner, Watch, read
+from tests.support import ROOT
+from tests.support.machines.lab import Lab, wait_for
 from zmanim_ami.pipeline.account import workflow_roles
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import identity, marks
 from zmanim_ami.rehearsal.versions import MIRROR_BUCKET
-from support.cache import user_cache
-from tests.github.workflow import ActionFailed, Event, Job, Run, Runner, Watch, read
-from tests.support.machines.lab import Lab, wait_for
 
-ROOT = Path(__file__).parents[2]
 TAG = "refs/tags/v0.2.0-ami"
 NAMES = ["/zmanim/prod/ami-id", "/zmanim/prod/ami-version"]
 BUILD_FAILED = {"build": "failure", "verify": "skipped", "publish": "skipped", "sweep": "success"}

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from localcloud import control
+from support.cache import user_cache
+from tests.support import ROOT
+from tests.support.machines.lab import Lab, wait_for
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import identity, marks
-from support.cache import user_cache
-from tests.support.machines.lab import Lab, wait_for
 
-ROOT = Path(__file__).parents[2]
 VERSION = "v9.0.0"
 ENVIRONMENT = "verify"
 ZONE = "eu-west-1a"

@@ -20,7 +20,7 @@ def told(report: pytest.TestReport) -> str | None:
     if report.when != "call" and not report.failed:
         return None
     mark = "✓" if report.passed else "·" if report.skipped else "✗"
-    name = report.nodeid.rpartition("/")[2].replace(".py::", ": ").replace("_", " ")
+    name = "/".join(report.nodeid.split("/")[-2:]).replace("/test_", " ").replace(".py::", ": ").replace("_", " ")
     return f"{mark} {name} ({report.duration:.0f} s{'' if report.when == 'call' else f', {report.when}'})\n"
 
 

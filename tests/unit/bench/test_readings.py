@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
 from zmanim_ami.bench import bake, chain, figures, host, install_at_boot, launch, rehearsals
 from zmanim_ami.bench.bake import BakeNotUnderstood
 from zmanim_ami.bench.launch import NotReady
 
-ROOT = Path(__file__).parents[2]
 SAID = [
     (0.5, "local cloud http://10.212.0.2:5000, eu-west-1"),
     (1.0, "▸ packer validate"),

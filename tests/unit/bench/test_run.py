@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.support import ROOT
 from zmanim_ami.bench import run
 from zmanim_ami.bench.run import BENCHMARKS, Benchmark, BenchmarkUnknown, RunsInvalid
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -23,11 +23,11 @@ import pytest
 from invoke.program import Program
 
 import tasks
+from tests.support import ROOT
+from tests.support import pipeline_cloud as cloud
 from zmanim_ami.commands import upkeep
 from zmanim_ami.pipeline.pins import bump
-from tests.support import pipeline_cloud as cloud
 
-ROOT = Path(__file__).parents[2]
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
 BASE = "2023.99.20270101"
 GO = """
@@ -179,9 +179,9 @@ def something_newer(bench: Bench) -> dict[str, str]:
     pins = json.loads((bench.clone / bump.VERSIONS).read_text())
     with (bench.directory / "images").open("a") as file:
         file.write(_image(pins, BASE))
-    zmanim_ami.bench.host("restic/restic", "v0.99.0", "v0.99.1", "v1.0.0")
+    bench.host("restic/restic", "v0.99.0", "v0.99.1", "v1.0.0")
     bench.modules(packer="v1.99.0")
-    return zmanim_ami.bench.host("actions/checkout", "v98.0.0", "v99.1.0")
+    return bench.host("actions/checkout", "v98.0.0", "v99.1.0")
 
 
 def test_newer_pins_of_every_kind_are_written_and_nothing_is_proposed_unasked(
@@ -241,7 +241,7 @@ def test_a_week_later_the_same_pull_request_is_renewed_and_not_a_second_one_open
     first = bench.proposed()
     (bench.directory / "state").write_text("OPEN")
     bench.git("switch", "--quiet", "main")
-    zmanim_ami.bench.host("restic/restic", "v0.99.2")
+    bench.host("restic/restic", "v0.99.2")
     bench.bump("--propose")
     assert bench.proposed() != first
     assert bench.git("rev-parse", f"{bench.proposed()}^") == bench.git("rev-parse", "main")

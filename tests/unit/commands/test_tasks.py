@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +16,8 @@ from invoke.program import Program
 from invoke.tasks import Task, task
 
 import tasks
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 NAMES = sorted(tasks.namespace.task_names)
 # Read at once: Invoke takes each text out when it first prints it.
 EXPLAINED = {name: sorted(tasks.namespace[name].help) for name in NAMES}

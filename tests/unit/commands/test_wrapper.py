@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 OLD_PYTHON = "#!/bin/sh\nexit 1\n"
 # Answers the version check, has no ensurepip, and notes that it was asked.
 NO_VENV = '#!/bin/sh\necho asked >>"$(dirname "$0")/asked"\ncase $2 in *ensurepip*) exit 1 ;; esac\n'

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
+from zmanim_host.aws.imds import ENDPOINT_VARIABLE, Imds, connect
 from zmanim_host.environment import environment_file
 from zmanim_host.host import HostFault
-from zmanim_host.aws.imds import ENDPOINT_VARIABLE, Imds, connect
 
 PLACES = {"placement/region": "eu-west-1", "instance-id": "i-0123456789abcdef0"}
 TAGS = {"tags/instance": "zmanim:environment", "tags/instance/zmanim:environment": "verify"}

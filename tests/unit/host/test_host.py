@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from zmanim_host.cli import main
 from zmanim_host.host import HostFault, run, write_whole
 

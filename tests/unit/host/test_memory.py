@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from zmanim_host.host import HostFault
 from zmanim_host.memory import (
     MAX_CONNECTIONS,

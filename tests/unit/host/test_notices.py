@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.support.programs import arguments, on_path
 from zmanim_host import notices
-from zmanim_host.secrets.escaping import environment_line
 from zmanim_host.host import HostFault
 from zmanim_host.notices import (
     Failure,
@@ -27,8 +28,7 @@ from zmanim_host.notices import (
     remember,
     waiting,
 )
-
-from tests.support.programs import arguments, on_path
+from zmanim_host.secrets.escaping import environment_line
 
 WHO = Sender("prod", "eu-west-1", "i-1", "v1.2.3", "from@x", "to@x")
 TAKEN_BACK = TakenBack("v1.2.4", "v1.2.3", "/health answers 503", 1_800_000_000.0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from zmanim_host import readiness
 from zmanim_host.host import FaultNotes, HostFault
 from zmanim_host.readiness import (

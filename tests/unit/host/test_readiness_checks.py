@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zmanim_host import cli, readiness
-from zmanim_host.storage import redis_files
-from zmanim_host.host import FaultNotes, HostFault
 
 from tests.support.programs import arguments, on_path
+from zmanim_host import cli, readiness
+from zmanim_host.host import FaultNotes, HostFault
+from zmanim_host.storage import redis_files
 
 # ---- The stores ----
 

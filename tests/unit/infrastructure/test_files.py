@@ -10,7 +10,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-PACKER = Path(__file__).parents[2] / "infrastructure/packer"
+from tests.support import ROOT
+
+PACKER = ROOT / "infrastructure/packer"
 FILES = PACKER / "files"
 UNITS = sorted(path for path in FILES.iterdir() if path.suffix in {".service", ".timer", ".mount", ".target", ".path"})
 SETTING = re.compile(r"^(\S+?)\s*(?:=\s*|\s+)(.*)$")

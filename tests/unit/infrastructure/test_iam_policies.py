@@ -5,7 +5,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,12 +13,13 @@ import pytest
 from localcloud.iam.policy import Request, read
 from localcloud.iam.replay import Action, Asked, unneeded
 from localcloud.settings import ACCOUNT
+from tests.support import ROOT
+from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
 from zmanim_ami.pipeline.account import requirements, workflow_roles
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.rehearsal import identity
-from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
 
-POLICIES = Path(__file__).parents[2] / "infrastructure" / "iam"
+POLICIES = ROOT / "infrastructure" / "iam"
 WORKFLOWS = identity.WORKFLOWS
 TAG = "refs/tags/v1.0.0-ami"
 SERVICES = [field.name for field in fields(Clients) if field.name != "region"]

@@ -15,14 +15,15 @@ import pytest
 from localcloud.iam.policy import Statement, read
 from localcloud.iam.replay import read_record, unneeded
 from localcloud.settings import ACCOUNT
-from zmanim_ami.pipeline.account import requirements, release_role, roles
-from zmanim_ami.pipeline.channel import releases
+from tests.support import ROOT
+from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
+from zmanim_ami.pipeline.account import release_role, requirements, roles
 from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.channel import releases
 from zmanim_ami.pipeline.channel.bucket import POINTER
 from zmanim_ami.pipeline.version import parse
-from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
 
-POLICIES = Path(__file__).parents[2] / "infrastructure" / "iam"
+POLICIES = ROOT / "infrastructure" / "iam"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ROLE = release_role.name("prod")
 DOCUMENT = roles.read(

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-PACKER = Path(__file__).parents[2] / "infrastructure/packer"
+from tests.support import ROOT
+
+PACKER = ROOT / "infrastructure/packer"
 SCRIPTS = PACKER / "scripts"
 NOT_PINNED = "0" * 64
 

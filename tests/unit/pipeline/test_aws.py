@@ -7,10 +7,10 @@ import botocore.exceptions
 import pytest
 from botocore.exceptions import ClientError
 
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.aws import Clients
 from support.errors import BadInput, Fault
 from tests.support import pipeline_cloud as cloud
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.aws import Clients
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
 from zmanim_ami.pipeline.settings import SettingInvalid, Settings, SettingUnknown, explain, help_for, load
 
 
@@ -131,4 +132,4 @@ def test_every_setting_explains_itself() -> None:
 
 
 def test_the_projects_own_settings_load() -> None:
-    assert load(Path(__file__).parents[2], {}).region
+    assert load(ROOT, {}).region

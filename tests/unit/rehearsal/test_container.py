@@ -20,10 +20,11 @@ import pytest
 from invoke.program import Program
 
 import tasks
+from tests.support import ROOT
+from tests.support.programs import arguments, on_path
 from zmanim_ami.rehearsal import container
 from zmanim_ami.rehearsal.base import NEEDED
 from zmanim_ami.rehearsal.container import REPOSITORY, DockerFailed, DockerMissing, NoFile, NoSuchRelease
-from tests.support.programs import arguments, on_path
 
 RELEASE = "2023.12.20260930"
 # Knows the second image of the release; `run` and `export` end as the files of that name say.
@@ -125,12 +126,12 @@ def test_an_interrupted_run_removes_its_container(docker: Path) -> None:
     (docker / "slow").touch()
     script = f"""
     from pathlib import Path
-    from rehearsal import container
+    from zmanim_ami.rehearsal import container
     from support.process import interrupt_on_termination
     interrupt_on_termination()
     container.make(Path({str(docker)!r}), Path({str(docker / "out/base.tar")!r}))
     """
-    root = Path(__file__).parents[2]
+    root = ROOT
     child = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)],
         env={**os.environ, "PYTHONPATH": str(root)}, stderr=subprocess.DEVNULL,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from zmanim_ami import toolchain
 from localcloud.net.egress import LOG, Passage
 from localcloud.settings import Cloud, CloudSettings
+from zmanim_ami import toolchain
 from zmanim_ami.pipeline.ami import provenance
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import host, marks, report, standin

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from support.errors import Fault
 from zmanim_ami.rehearsal import report
 from zmanim_ami.rehearsal.report import Result, Step
 from zmanim_ami.rehearsal.run import Options, Rehearsal, StepFailed, run_task
 from zmanim_ami.rehearsal.versions import Difference
-from support.errors import Fault
 
 TASKS = """
 import json, os, sys

@@ -8,9 +8,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.support import ROOT
 from zmanim_ami.rehearsal.versions import Difference, MirrorLacks, differences, rehearsed_versions
 
-PACKER = Path(__file__).parents[2] / "infrastructure/packer"
+PACKER = ROOT / "infrastructure/packer"
 
 
 def pinned(version: str, sha256: str = "a" * 64) -> dict[str, str]:

@@ -6,14 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from support.parallel import side_by_side
 from support.process import CommandFailed, run
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 INTERRUPTED = """
 import sys

@@ -13,8 +13,7 @@ import pytest
 
 from support.errors import HostLacks
 from support.process import CommandFailed, run
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 # A child that writes down the signals it gets and ends half a second after the first one.
 COUNTING_CHILD = """

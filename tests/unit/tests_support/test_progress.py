@@ -23,10 +23,10 @@ def _report(when: str, outcome: str) -> pytest.TestReport:
 
 
 def test_a_test_has_one_line_and_a_fixture_only_when_it_fails() -> None:
-    assert told(_report("call", "passed")) == "✓ test image boot: test it boots (3 s)\n"
-    assert told(_report("call", "failed")) == "✗ test image boot: test it boots (3 s)\n"
+    assert told(_report("call", "passed")) == "✓ image boot: test it boots (3 s)\n"
+    assert told(_report("call", "failed")) == "✗ image boot: test it boots (3 s)\n"
     assert told(_report("setup", "passed")) is None
-    assert told(_report("setup", "failed")) == "✗ test image boot: test it boots (3 s, setup)\n"
+    assert told(_report("setup", "failed")) == "✗ image boot: test it boots (3 s, setup)\n"
 
 
 def test_a_pipe_gets_the_line(monkeypatch: pytest.MonkeyPatch) -> None:

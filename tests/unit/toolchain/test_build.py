@@ -16,12 +16,19 @@ from pathlib import Path
 import pytest
 
 from support.errors import Fault
+from tests.support import ROOT
 from zmanim_ami.toolchain import gobuild
 from zmanim_ami.toolchain.build import packer_on_path, tools
-from zmanim_ami.toolchain.faults import DiskFull, GoBuildFailed, ModuleChecksumWrong, ModulesUnavailable, PluginNotInstalled, ToolIsNotTheOnePinned, go_failure
+from zmanim_ami.toolchain.faults import (
+    DiskFull,
+    GoBuildFailed,
+    ModuleChecksumWrong,
+    ModulesUnavailable,
+    PluginNotInstalled,
+    ToolIsNotTheOnePinned,
+    go_failure,
+)
 from zmanim_ami.toolchain.pins import versions
-
-ROOT = Path(__file__).parents[2]
 
 # Answers what toolchain asks of Go. Each file in its directory of state tells it something: `go` its own version,
 # `version-TOOL` which version it builds, `slow` that a build takes a while, `hang` that it never ends (its process id
@@ -67,7 +74,7 @@ TOOLS_IN_A_PROCESS = """
 import sys
 from pathlib import Path
 from support.process import interrupt_on_termination
-from toolchain import tools
+from zmanim_ami.toolchain import tools
 interrupt_on_termination()
 tools(Path(sys.argv[1]))
 """

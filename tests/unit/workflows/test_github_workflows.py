@@ -12,12 +12,12 @@ import pytest
 from invoke.parser import Parser
 
 import tasks
-from zmanim_ami.pipeline.account import workflow_roles
-from zmanim_ami.pipeline.version import VersionInvalid, from_tag
 from tests.github.expressions import Evaluator
 from tests.github.workflow import read, triggered_by_tag
+from tests.support import ROOT
+from zmanim_ami.pipeline.account import workflow_roles
+from zmanim_ami.pipeline.version import VersionInvalid, from_tag
 
-ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 BUILD = read(ROOT / ".github" / "workflows" / "build-ami.yml")
 VERIFY = read(ROOT / ".github" / "workflows" / "verify.yml")

@@ -1,6 +1,6 @@
 """How much of a part unit tests reach: kept for each file of tests, so that only what has changed is counted again.
 
-As a plugin of pytest (`-p zmanim_ami.gate.code.coverage`, beside pytest-cov) it has coverage.py tell the files of tests apart.
+As a plugin of pytest, beside pytest-cov, it has coverage.py tell the files of tests apart.
 """
 
 from __future__ import annotations

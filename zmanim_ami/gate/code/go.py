@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from zmanim_ami.gate.finding import Finding, Level, ask, located, not_looked
 from support.cache import user_cache
 from support.errors import HostLacks
+from zmanim_ami.gate.finding import Finding, Level, ask, located, not_looked
 from zmanim_ami.toolchain.build import staticcheck
 from zmanim_ami.toolchain.go import Go, go
 from zmanim_ami.toolchain.gobuild import HOST_ONLY

@@ -14,7 +14,7 @@ from pathlib import Path
 import grimp
 
 TESTS = Path("tests/unit")
-_PACKAGES = ("support", "toolchain", "pipeline", "localcloud", "rehearsal", "gate", "bench", "commands", "tests")
+_PACKAGES = ("support", "localcloud", "zmanim_ami", "tests")
 _SHIPPED = Path("infrastructure/packer/files")
 # What every test stands on.
 _ALL = re.compile(r"pyproject\.toml|requirements\.txt|tests/conftest\.py|tests/(unit/)?__init__\.py")
@@ -26,28 +26,28 @@ _IMPORTS_TASKS = re.compile(r"^import tasks$", re.MULTILINE)
 READS: Mapping[str, re.Pattern[str]] = {
     name: re.compile(pattern)
     for name, pattern in {
-        "test_bump_task": r"\.github/workflows/|infrastructure/packer/versions",
-        "test_contents": r"infrastructure/packer/|docs/.*\.json",
-        "test_contents_inventory": r"infrastructure/packer/|docs/.*\.json",
-        "test_github_workflows": r"\.github/workflows/",
-        "test_iam_policies": r"infrastructure/iam/",
-        "test_iam_release": r"infrastructure/iam/",
-        "test_image_files": r"infrastructure/packer/",
-        "test_image_packages": r"infrastructure/packer/scripts/(lib\.sh|specs/)",
-        "test_image_release_bundle": r"tools/",
-        "test_parameter_table": r"infrastructure/packer/files/[^/]*\.service",
-        "test_pipeline_account": r"infrastructure/iam/",
-        "test_pipeline_backups": r"infrastructure/iam/",
-        "test_pipeline_binary": r"tools/",
-        "test_pipeline_bump": r"\.github/workflows/|infrastructure/packer/versions",
-        "test_pipeline_packer": r"tests/unit/packer_outputs/|infrastructure/packer/[^/]*\.hcl",
-        "test_pipeline_resolve": r"tests/unit/dnf_outputs/",
-        "test_pipeline_summary": r"pipeline/inspect\.sh",
-        "test_pipeline_verify": r"pipeline/inspect\.sh",
-        "test_rehearsal_standin_debian": r"rehearsal/standin/",
-        "test_rehearsal_standin_packages": r"rehearsal/standin/",
-        "test_rehearsal_standin_rpms": r"rehearsal/standin/",
-        "test_toolchain_go": r"tools/|toolchain/",
+        "commands/test_bump_task": r"\.github/workflows/|infrastructure/packer/versions",
+        "pipeline/docs/test_tree": r"infrastructure/packer/|docs/.*\.json",
+        "pipeline/docs/test_inventory": r"infrastructure/packer/|docs/.*\.json",
+        "workflows/test_github_workflows": r"\.github/workflows/",
+        "infrastructure/test_iam_policies": r"infrastructure/iam/",
+        "infrastructure/test_iam_release": r"infrastructure/iam/",
+        "infrastructure/test_files": r"infrastructure/packer/",
+        "infrastructure/test_packages": r"infrastructure/packer/scripts/(lib\.sh|specs/)",
+        "host/release/test_bundle": r"tools/",
+        "host/secrets/test_parameter_table": r"infrastructure/packer/files/[^/]*\.service",
+        "pipeline/account/test_requirements": r"infrastructure/iam/",
+        "pipeline/backup/test_remote": r"infrastructure/iam/",
+        "pipeline/ami/test_binary": r"tools/",
+        "pipeline/pins/test_bump": r"\.github/workflows/|infrastructure/packer/versions",
+        "pipeline/ami/test_packer": r"tests/unit/pipeline/ami/packer_outputs/|infrastructure/packer/[^/]*\.hcl",
+        "pipeline/pins/test_resolve": r"tests/unit/pipeline/pins/dnf_outputs/",
+        "pipeline/verify/test_summary": r"zmanim_ami/pipeline/verify/inspect\.sh",
+        "pipeline/verify/test_verification": r"zmanim_ami/pipeline/verify/inspect\.sh",
+        "rehearsal/standin/test_debian": r"zmanim_ami/rehearsal/standin/",
+        "rehearsal/standin/test_packages": r"zmanim_ami/rehearsal/standin/",
+        "rehearsal/standin/test_rpms": r"zmanim_ami/rehearsal/standin/",
+        "toolchain/test_go": r"tools/|zmanim_ami/toolchain/",
     }.items()
 }
 
@@ -60,12 +60,12 @@ def tests_of(tree: Path, changed: Iterable[str]) -> list[str]:
 def seen(tree: Path, names: Iterable[str], tests: Sequence[str] = ()) -> dict[str, list[str]]:
     """Return, for each file of unit tests in order (or for `tests` alone), which of these files it can see."""
     every = [_Seen.of(name) for name in names]
-    tests = tests or sorted(str(path.relative_to(tree)) for path in (tree / TESTS).glob("test_*.py"))
+    tests = tests or sorted(str(path.relative_to(tree)) for path in (tree / TESTS).rglob("test_*.py"))
     imported = _imported(tree, tests) if any(each.module for each in every) else {}
     found = {}
     for test in tests:
         text = (tree / test).read_text()
-        reads = READS.get(Path(test).stem)
+        reads = READS.get(test.removeprefix("tests/unit/").removesuffix(".py"))
         modules = imported.get(test, set())
         loads_tasks = _IMPORTS_TASKS.search(text) is not None
         found[test] = [

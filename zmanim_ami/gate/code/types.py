@@ -7,7 +7,7 @@ from pathlib import Path
 from zmanim_ami.gate.finding import Finding, ask, located, tool
 
 PARTS = (
-    *("support", "toolchain", "pipeline", "localcloud", "rehearsal", "gate", "bench", "commands", "tests"),
+    *("zmanim_ami", "localcloud", "support", "tests"),
     *("tasks.py", "noxfile.py"),
 )
 SHIPPED = "infrastructure/packer/files/zmanim_host"

@@ -17,23 +17,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zmanim_ami.gate import cache
-from zmanim_ami.gate.code import coverage as reach, selection
-from zmanim_ami.gate.finding import Finding, ask, files
 from support.digest import text_sha256
 from support.parallel import side_by_side
 from support.process import Completed
+from zmanim_ami.gate import cache
+from zmanim_ami.gate.code import coverage as reach
+from zmanim_ami.gate.code import selection
+from zmanim_ami.gate.finding import Finding, ask, files
 
 TESTS = selection.TESTS
 # The least percentage of statements and branches, as coverage.py counts them together, by part.
 LEAST: Mapping[str, float] = {
-    "pipeline": 90.0,
+    "zmanim_ami/pipeline": 90.0,
     "infrastructure/packer/files/zmanim_host": 90.0,
 }
-_TRACED = re.compile(r"test_(pipeline|image|contents|fuzz)")
+_TRACED = re.compile(r"tests/unit/(pipeline|host)/")
 _FAILED = re.compile(r"(?:FAILED|ERROR) (\S+?\.py)(?:::(\S+))?(?: - (.*))?$")
 # What decides which tests run, and what is kept of them.
-_OURS = tuple(Path("gate", name) for name in ("unit.py", "selection.py", "reach.py", "kept.py"))
+_OURS = tuple(
+    Path("zmanim_ami/gate", name) for name in ("code/unit.py", "code/selection.py", "code/coverage.py", "cache.py")
+)
 
 
 def check(tree: Path, only: Sequence[str] = ()) -> list[Finding]:
@@ -45,7 +48,7 @@ def check(tree: Path, only: Sequence[str] = ()) -> list[Finding]:
         return list(_failures(_pytest(tree, only), tree))
     asked = _asked(tree)
     before = cache.load(tree, "unit")
-    counted = [name for name in asked if _TRACED.match(Path(name).name)]
+    counted = [name for name in asked if _TRACED.match(name)]
     # What has passed without being counted runs once more under coverage.
     stale = {
         name
@@ -56,7 +59,13 @@ def check(tree: Path, only: Sequence[str] = ()) -> list[Finding]:
         data = Path(directory, "data")
         traced = sorted(stale & set(counted))
         others = sorted(stale - set(counted))
-        options = [*(f"--cov={part}" for part in LEAST), "--cov-branch", "--cov-report=", "-p", "zmanim_ami.gate.code.coverage"]
+        options = [
+            *(f"--cov={part}" for part in LEAST),
+            "--cov-branch",
+            "--cov-report=",
+            "-p",
+            "zmanim_ami.gate.code.coverage",
+        ]
         runs = [
             *([lambda: _pytest(tree, traced, options, {"COVERAGE_FILE": str(data)})] if traced else []),
             *([lambda: _pytest(tree, others)] if others else []),

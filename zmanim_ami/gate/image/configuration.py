@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_ami.gate.finding import Finding, Level, ask, files, numbered
 from support.errors import HostLacks
 from support.process import Completed
+from zmanim_ami.gate.finding import Finding, Level, ask, files, numbered
 
 FILES = Path("infrastructure/packer/files")
 POSTGRESQL = FILES / "postgresql.conf"

@@ -16,6 +16,9 @@ from typing import Any
 
 import hcl2
 
+from support.cache import user_cache
+from support.digest import text_sha256
+from support.errors import Fault, HostLacks
 from zmanim_ami import toolchain
 from zmanim_ami.gate import cache as kept
 from zmanim_ami.gate.finding import Finding, files, line_of, not_looked, numbered
@@ -23,9 +26,6 @@ from zmanim_ami.pipeline.ami import packer
 from zmanim_ami.pipeline.ami.provenance import Provenance
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
-from support.cache import user_cache
-from support.digest import text_sha256
-from support.errors import Fault, HostLacks
 
 PACKER = Path("infrastructure/packer")
 TEMPLATE = PACKER / "zmanim-ami.pkr.hcl"
@@ -73,7 +73,7 @@ def _by_packer(tree: Path) -> list[Finding]:
         asked = _asked(tree, str(tools))
         if kept.load(tree, "packer").get("valid") == asked:
             return []
-        env = zmanim_ami.toolchain.environment(tools, os.environ)
+        env = toolchain.environment(tools, os.environ)
         packer.validate(tree, env)
         with tempfile.TemporaryDirectory(prefix="bundle-") as directory:
             for values in passed(tree, Path(directory)):

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from zmanim_ami.gate.finding import Finding, ask, complaints, files, line_of, located, tool
 from support.errors import HostLacks
+from zmanim_ami.gate.finding import Finding, ask, complaints, files, line_of, located, tool
 
 PACKER = Path("infrastructure/packer")
 BACKUP = PACKER / "files/backup.sh"
 # Stand in for other people's programs, in those people's words.
-_OTHERS = Path("rehearsal/standin/payload")
+_OTHERS = Path("zmanim_ami/rehearsal/standin/payload")
 _SHEBANG = re.compile(rb"#!(/usr/bin/env |/usr/bin/|/bin/)(ba)?sh\b")
 _STRICT = "set -o errexit -o nounset -o pipefail"
 _VALUE = r"\$\{?!?\w*(?:PASSWORD|PASSPHRASE|SECRET|TOKEN|API_KEY|SECRET_KEY|password|secret)\}?(?![\w/])"

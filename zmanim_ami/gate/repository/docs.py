@@ -9,9 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from zmanim_ami.gate.finding import Finding, ask, files
-from zmanim_ami.pipeline.docs import tree as contents, page as contents_page
 from support.errors import Fault
+from zmanim_ami.gate.finding import Finding, ask, files
+from zmanim_ami.pipeline.docs import page as contents_page
+from zmanim_ami.pipeline.docs import tree as contents
 
 _COMMAND = re.compile(r"(?:\./|(?<![\w./-]))(inv|nox)((?:\s+[\w.:/=*{}\"$%~-]+)*)")
 _LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from support.errors import Fault
 from zmanim_ami.gate.finding import Finding, Level
 from zmanim_ami.pipeline.ami import provenance
-from support.errors import Fault
 
 RESULT = Path("build/rehearsal/result.json")
 

@@ -10,9 +10,9 @@ from detect_secrets.__version__ import VERSION
 from detect_secrets.core.secrets_collection import SecretsCollection
 from detect_secrets.settings import transient_settings
 
+from support.digest import text_sha256
 from zmanim_ami.gate import cache
 from zmanim_ami.gate.finding import Finding, files
-from support.digest import text_sha256
 
 # Checksums by the thousand, which nobody types by hand.
 _CHECKSUMS = {"requirements.txt", "requirements-mutation.txt", "go.sum"}

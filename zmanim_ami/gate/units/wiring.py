@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from zmanim_ami.gate.image.configuration import POSTGRESQL, REDIS, effective
 from zmanim_ami.gate.finding import Finding
+from zmanim_ami.gate.image.configuration import POSTGRESQL, REDIS, effective
 from zmanim_ami.gate.units.unit_files import FILES, Unit, units
 
 PRESET = FILES / "zmanim.preset"
@@ -146,7 +146,10 @@ def _programs(tree: Path, ours: list[Unit]) -> Iterator[Finding]:
                 elif program.endswith("/zmanim-host") and (len(words) < 2 or words[1] not in commands):
                     yield Finding(*place, f"zmanim-host has no command {' '.join(words[1:2])!r} (zmanim_host/cli.py)")
             elif program not in PROGRAMS:
-                yield Finding(*place, f"{program} is in no package that the gate knows (zmanim_ami/gate/units/wiring.py, PROGRAMS)")
+                yield Finding(
+                    *place,
+                    f"{program} is in no package that the gate knows (PROGRAMS in wiring.py)",
+                )
             elif PROGRAMS[program] and PROGRAMS[program] not in brought:
                 yield Finding(*place, f"{program} comes with {PROGRAMS[program]}, which versions.json does not have")
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from support.errors import Fault
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.aws import Clients
-from support.errors import Fault
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, SecurityGroupTypeDef, TagTypeDef

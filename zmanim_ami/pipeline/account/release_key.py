@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from support.errors import Fault
+from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.version import Version
-from support.errors import Fault
-from support.progress import say
 
 SPEC: Final = "ECC_NIST_P256"
 ALGORITHM: Final = "ECDSA_SHA_256"

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zmanim_ami.pipeline.account import roles
-from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.account.roles import Row
+from zmanim_ami.pipeline.aws import Clients
 
 _POLICY = "release"
 

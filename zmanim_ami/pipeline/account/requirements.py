@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
-from zmanim_ami.pipeline.account import alarms, buckets, network, release_key, release_role, roles, workflow_roles
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.aws import Clients
-from zmanim_ami.pipeline.account.workflow_roles import Workflows
 from support.errors import BadInput, Fault
 from support.progress import say
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.account import alarms, buckets, network, release_key, release_role, roles, workflow_roles
+from zmanim_ami.pipeline.account.workflow_roles import Workflows
+from zmanim_ami.pipeline.aws import Clients
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.literals import BucketLocationConstraintType

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from zmanim_ami.pipeline.aws import Clients
 from support.errors import Fault
+from zmanim_ami.pipeline.aws import Clients
 
 Document = Mapping[str, object]
 # action, resource, reason, what does it

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from zmanim_ami.pipeline.account import roles
-from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.account.roles import Row
+from zmanim_ami.pipeline.aws import Clients
 
 HOST = "token.actions.githubusercontent.com"
 AUDIENCE = "sts.amazonaws.com"

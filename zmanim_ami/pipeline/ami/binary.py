@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from zmanim_ami.pipeline.version import parse
 from support.cache import locked
 from support.digest import file_sha256, text_sha256, tree_sha256
 from support.errors import BadInput, Fault
 from support.progress import say
+from zmanim_ami.pipeline.version import parse
 from zmanim_ami.toolchain.elf import NotElf, read_elf
 from zmanim_ami.toolchain.go import BuildInfo, Go, build_info
 from zmanim_ami.toolchain.gobuild import SHIPPED, Source, compile_and_link, download
@@ -78,7 +78,7 @@ class Bundle:
 def build(api_dir: Path, version: str, commit: str, output_dir: Path, go: Go) -> Bundle:
     """Return the bundle `output_dir/version` of the source tree `api_dir`, building it unless nothing has changed.
 
-    Raises VersionInvalid, NotAnApiTree, the faults of zmanim_ami.toolchain.gobuild, one of this module's when the result is wrong.
+    Raises VersionInvalid, NotAnApiTree, the faults of gobuild, one of this module's when the result is wrong.
     """
     parse(version)
     migrations = _migrations(api_dir)

@@ -13,17 +13,18 @@ from pathlib import Path
 
 import botocore.exceptions
 
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.ami import image, package_cache as packages, packer, provenance
-from zmanim_ami.pipeline.account import release_key
-from zmanim_ami.pipeline.aws import Clients
-from zmanim_ami.pipeline.ami.image import Image
-from zmanim_ami.pipeline.plan import Plan, Step
-from zmanim_ami.pipeline.ami.provenance import Provenance
-from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.version import Version
 from support.errors import Fault
 from support.progress import say, step
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.account import release_key
+from zmanim_ami.pipeline.ami import image, packer, provenance
+from zmanim_ami.pipeline.ami import package_cache as packages
+from zmanim_ami.pipeline.ami.image import Image
+from zmanim_ami.pipeline.ami.provenance import Provenance
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.plan import Plan, Step
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import Version
 
 
 class ImageNotAsBuilt(Fault):

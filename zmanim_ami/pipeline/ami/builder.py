@@ -22,7 +22,7 @@ def workshop(root: Path, cache: Path, environ: Mapping[str, str], bundle: Callab
 
     @once
     def environment() -> dict[str, str]:
-        return zmanim_ami.toolchain.environment(toolchain.tools(cache), environ)
+        return toolchain.environment(toolchain.tools(cache), environ)
 
     return Workshop(
         tools=lambda: {name: version for name, version in toolchain.versions().items() if name in _BUILDERS},

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.aws import Clients
-from zmanim_ami.pipeline.ami.provenance import Provenance
-from zmanim_ami.pipeline.version import Version
 from support.errors import BadInput, Fault
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.ami.provenance import Provenance
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.version import Version
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import ImageTypeDef

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from support.cache import locked
+from support.process import CommandFailed, run
+from support.progress import say
 from zmanim_ami.pipeline.ami.packer_errors import NoImageMade, TemplateNotFormatted, build_failure, template_failure
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY, Provenance
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version
-from support.cache import locked
-from support.process import CommandFailed, run
-from support.progress import say
 
 _PROVISIONING = ("Provisioning with", "Uploading", "Downloading")
 _PROVISIONED = ("Stopping the source instance", "Provisioning step had errors", "Terminating the source")

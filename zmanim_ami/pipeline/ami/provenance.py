@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.version import Version
 from support.digest import file_sha256, tree_sha256
 from support.errors import BadInput, Fault
 from support.process import CommandFailed, run
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import Version
 
 PACKER_DIRECTORY = Path("infrastructure/packer")
-_SOURCES = ("infrastructure", "api", "commands", "pipeline", "support", "toolchain", "tools", "requirements.txt")
+_SOURCES = (
+    *("infrastructure", "api", "support", "tools", "requirements.txt"),
+    *("zmanim_ami/commands", "zmanim_ami/pipeline", "zmanim_ami/toolchain"),
+)
 
 
 class NotAClone(Fault):

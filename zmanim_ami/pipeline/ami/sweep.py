@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.aws import Clients, Pace
-from zmanim_ami.pipeline.ami.image import PROJECT_TAG, VERIFIED_TAG
 from support.errors import BadInput, Fault
 from support.progress import say
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.ami.image import PROJECT_TAG, VERIFIED_TAG
+from zmanim_ami.pipeline.aws import Clients, Pace
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, ImageTypeDef

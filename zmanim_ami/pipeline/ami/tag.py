@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_ami.pipeline.ami import provenance
-from zmanim_ami.pipeline.version import Version, from_tag
 from support.errors import BadInput
 from support.process import run
+from zmanim_ami.pipeline.ami import provenance
+from zmanim_ami.pipeline.version import Version, from_tag
 
 _TAGS = "refs/tags/"
 

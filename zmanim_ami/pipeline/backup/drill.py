@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from support.errors import Fault
+from support.progress import say, step
 from zmanim_ami.pipeline import aws, instance
-from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version
-from support.errors import Fault
-from support.progress import say, step
 
 SCRIPT = """\
 set -eu

@@ -10,11 +10,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from zmanim_ami.pipeline import aws, instance as machine
-from zmanim_ami.pipeline.aws import Clients, Pace
-from zmanim_ami.pipeline.verify.inspection import Check
-from zmanim_ami.pipeline.instance import CommandNotRun
 from support.errors import BadInput, Fault
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline import instance as machine
+from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.instance import CommandNotRun
+from zmanim_ami.pipeline.verify.inspection import Check
 
 # Long enough for a database that takes hours; the units on the instance have limits of their own.
 LONG_SECONDS = 6 * 3600.0

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import botocore.exceptions
 
+from support.errors import Fault
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import release_key
 from zmanim_ami.pipeline.aws import Clients
-from support.errors import Fault
 
 POINTER = "channel.json"
 FORMAT = 1

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from zmanim_ami.pipeline.channel import bucket as channel
-from zmanim_ami.pipeline.aws import Clients
-from zmanim_ami.pipeline.plan import Plan, Step
-from zmanim_ami.pipeline.publish.parameters import refuse_trial
-from zmanim_ami.pipeline.channel.bucket import Payload, Read
-from zmanim_ami.pipeline.version import Version
 from support.errors import BadInput
 from support.progress import say
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.channel import bucket as channel
+from zmanim_ami.pipeline.channel.bucket import Payload, Read
+from zmanim_ami.pipeline.plan import Plan, Step
+from zmanim_ami.pipeline.publish.parameters import refuse_trial
+from zmanim_ami.pipeline.version import Version
 
 EXPIRES_DAYS = 90
 _ANY = "v0.0.0"

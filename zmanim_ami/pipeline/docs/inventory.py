@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from zmanim_ami.pipeline.docs.tree import Contents
 from support.errors import BadInput
+from zmanim_ami.pipeline.docs.tree import Contents
 
 EXTRACT = Path("docs/ami-inventory.json")
 # Those of the route that the page is about; on the other one PostgreSQL's packages have other names.

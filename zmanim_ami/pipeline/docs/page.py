@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_ami.pipeline.docs import tree, inventory as contents_inventory
-from zmanim_ami.pipeline.docs.tree import PAGE, Contents, ContentsUnreadable
-from zmanim_ami.pipeline.docs.inventory import Extract
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
+from zmanim_ami.pipeline.docs import inventory as contents_inventory
+from zmanim_ami.pipeline.docs import tree
+from zmanim_ami.pipeline.docs.inventory import Extract
+from zmanim_ami.pipeline.docs.tree import PAGE, Contents, ContentsUnreadable
 
 
 @dataclass(frozen=True)

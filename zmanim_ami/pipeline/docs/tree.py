@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 from support.errors import Fault
+from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 
 PAGE = Path("docs/ami-contents.md")
 # The scripts that put shipped files into place, and where the names that they share are set.

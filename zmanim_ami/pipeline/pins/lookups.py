@@ -8,12 +8,12 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.aws import Clients
-from zmanim_ami.pipeline.pins.bump import LookUpFailed, LookUps
 from support.errors import Fault
 from support.process import CommandFailed, run
 from support.progress import say
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.pins.bump import LookUpFailed, LookUps
 from zmanim_ami.toolchain.go import Go
 
 _SECONDS = 120

@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_ami.pipeline.docs.tree import build_packages
-from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 from support.digest import file_sha256
 from support.errors import Fault, HostLacks
 from support.process import Completed, run
 from support.progress import say, step
+from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
+from zmanim_ami.pipeline.docs.tree import build_packages
 
 Runner = Callable[[Sequence[str]], Completed]
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import botocore.exceptions
 
+from support.errors import BadInput, Fault
+from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import image
-from zmanim_ami.pipeline.aws import Clients, Pace
 from zmanim_ami.pipeline.ami.image import VERIFIED_TAG, Image
+from zmanim_ami.pipeline.aws import Clients, Pace
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version, parse
-from support.errors import BadInput, Fault
-from support.progress import say
 
 # AWS checks a parameter of type aws:ec2:image after it has accepted it, and shows the old value until then.
 _READ_BACK_SECONDS = 60.0

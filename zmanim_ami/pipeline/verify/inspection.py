@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_ami.pipeline.version import Version
 from support.errors import Fault
+from zmanim_ami.pipeline.version import Version
 
 SCRIPT = Path(__file__).with_name("inspect.sh")
 _VERSIONS = ("kernel", "os", "systemd", "postgresql", "redis", "restic")

@@ -16,12 +16,12 @@ from pathlib import Path
 import botocore.exceptions
 
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.ami import image
-from zmanim_ami.pipeline.publish import parameters
-from zmanim_ami.pipeline.channel import bucket as release_channel
 from zmanim_ami.pipeline.account.requirements import VERIFY
-from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.ami.image import VERIFIED_TAG, NoSuchImage
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.channel import bucket as release_channel
+from zmanim_ami.pipeline.publish import parameters
 
 _MISSING = {"NoSuchKey", "404"}
 

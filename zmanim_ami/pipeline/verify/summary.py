@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zmanim_ami.pipeline.verify import reports
+from support.errors import BadInput
 from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.verify import reports
 from zmanim_ami.pipeline.verify.inspection import Check
 from zmanim_ami.pipeline.verify.reports import Comparison
-from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version
-from support.errors import BadInput
 
 
 class NoReport(BadInput):

@@ -14,22 +14,23 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from zmanim_ami.pipeline import aws, instance as machine
-from zmanim_ami.pipeline.backup import remote
-from zmanim_ami.pipeline.ami import image
-from zmanim_ami.pipeline.channel import bucket as release_channel
-from zmanim_ami.pipeline.verify import reports
-from zmanim_ami.pipeline.account.requirements import VERIFY
-from zmanim_ami.pipeline.aws import Clients, Pace
-from zmanim_ami.pipeline.ami.image import VERIFIED_TAG, Image
-from zmanim_ami.pipeline.verify.inspection import SCRIPT, Answers, Check, answer_checks, read_answers, ready_checks
-from zmanim_ami.pipeline.instance import Machine, Ready
-from zmanim_ami.pipeline.plan import Plan, Step
-from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.version import Version, parse
 from support.digest import file_sha256
 from support.errors import Fault
 from support.progress import say, step
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline import instance as machine
+from zmanim_ami.pipeline.account.requirements import VERIFY
+from zmanim_ami.pipeline.ami import image
+from zmanim_ami.pipeline.ami.image import VERIFIED_TAG, Image
+from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.backup import remote
+from zmanim_ami.pipeline.channel import bucket as release_channel
+from zmanim_ami.pipeline.instance import Machine, Ready
+from zmanim_ami.pipeline.plan import Plan, Step
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.verify import reports
+from zmanim_ami.pipeline.verify.inspection import SCRIPT, Answers, Check, answer_checks, read_answers, ready_checks
+from zmanim_ami.pipeline.version import Version, parse
 
 _COMMAND_SECONDS = 120.0
 # A first backup of an empty database and its restore: some ten calls of restic.

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Protocol
 
 from localcloud.machine import base
+from support.cache import cached_directory
+from support.digest import file_sha256, files_below, tree_sha256
+from support.process import run
+from support.progress import say, step
 from zmanim_ami.rehearsal.standin import debian, mirror, rpms
 from zmanim_ami.rehearsal.standin.closure import closure, parse
 from zmanim_ami.rehearsal.standin.inside import inside_script
 from zmanim_ami.rehearsal.standin.packages import INSTALLED, MIRRORED, PAYLOAD, Catalogue, load, required_by
 from zmanim_ami.rehearsal.standin.templates import copy_rendered
-from support.cache import cached_directory
-from support.digest import file_sha256, files_below, tree_sha256
-from support.process import run
-from support.progress import say, step
 
 _HERE = Path(__file__).parent
 _PRODUCTION = _HERE.parents[1] / "infrastructure/packer/versions.json"

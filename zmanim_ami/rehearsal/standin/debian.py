@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from zmanim_ami.rehearsal.standin.inside import contained, inside, inside_script
 from support.errors import Fault, HostLacks
 from support.process import CommandFailed, run
+from zmanim_ami.rehearsal.standin.inside import contained, inside, inside_script
 
 SUITE = "trixie"
 RELEASE = "13"

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from zmanim_ami.rehearsal.standin.debian import OLDER_SUITE
-from zmanim_ami.rehearsal.versions import COMPILED
 from support.errors import Fault
 from support.process import run
 from support.progress import say
+from zmanim_ami.rehearsal.standin.debian import OLDER_SUITE
+from zmanim_ami.rehearsal.versions import COMPILED
 
 # Debian's source packages whose upstream archives are mirrored, and the artifacts' names in the versions file.
 SOURCES = (f"redis/{OLDER_SUITE}", "pgvector", "pg-cron")

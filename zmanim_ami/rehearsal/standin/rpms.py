@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.errors import Fault
+from support.process import CommandFailed
 from zmanim_ami.rehearsal.standin.inside import inside, inside_script
 from zmanim_ami.rehearsal.standin.packages import Catalogue, Package, Source
 from zmanim_ami.rehearsal.standin.templates import render
-from support.errors import Fault
-from support.process import CommandFailed
 
 _HERE = Path(__file__).parent
 # Where the work directories are seen inside the tree.

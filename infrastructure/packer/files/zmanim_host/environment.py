@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from zmanim_host.host import RUN, HostFault, log, write_whole
 from zmanim_host.aws.imds import Imds, connect, instance_tag
+from zmanim_host.host import RUN, HostFault, log, write_whole
 
 TAG = "zmanim:environment"
 # It becomes part of parameter paths and bucket names.

@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from zmanim_host.storage import redis_files
-from zmanim_host.host import RUN, FaultNotes, HostFault, log, run, write_whole
 from zmanim_host.aws.imds import connect, instance_tag
+from zmanim_host.host import RUN, FaultNotes, HostFault, log, run, write_whole
 from zmanim_host.postgres import psql
 from zmanim_host.release.adopt import API
 from zmanim_host.release.running import binary_sha256, check_release
+from zmanim_host.storage import redis_files
 
 HEALTH = "http://127.0.0.1:8080/health"
 PRESET = Path("/usr/lib/systemd/system-preset/00-zmanim.preset")

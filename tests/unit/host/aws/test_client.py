@@ -15,11 +15,20 @@ import botocore.credentials
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zmanim_host.aws.client import AwsRefused, Credentials, Request, Session, get_object, get_parameters_by_path, instance_credentials, signed_headers
-from zmanim_host.host import HostFault
-from zmanim_host.aws.imds import Imds
 
 from tests.support.aws_server import KEYS, PATH, Server, answering, page
+from zmanim_host.aws.client import (
+    AwsRefused,
+    Credentials,
+    Request,
+    Session,
+    get_object,
+    get_parameters_by_path,
+    instance_credentials,
+    signed_headers,
+)
+from zmanim_host.aws.imds import Imds
+from zmanim_host.host import HostFault
 
 # ---- Signatures ----
 

@@ -7,14 +7,14 @@ asks the agent itself. Here stands what the schema can't know: that it is ours, 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support import ROOT
 from zmanim_host.aws import cloudwatch
 from zmanim_host.host import HostFault
 
-ROOT = Path(__file__).parents[2]
 FILES = ROOT / "infrastructure/packer/files"
 TEMPLATE = (FILES / "cloudwatch-agent.json.template").read_text()
 # The agent is told units' names, and an instance of this one is called after the unit that failed.

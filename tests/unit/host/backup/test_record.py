@@ -8,7 +8,17 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zmanim_host.backup.record import CompletionRecord, DatabasePart, GlobalsPart, RedisPart, database_part, from_json, part_to_json, to_json
+
+from zmanim_host.backup.record import (
+    CompletionRecord,
+    DatabasePart,
+    GlobalsPart,
+    RedisPart,
+    database_part,
+    from_json,
+    part_to_json,
+    to_json,
+)
 from zmanim_host.host import HostFault
 
 texts = st.text(max_size=20)

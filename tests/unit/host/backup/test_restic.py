@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+
 from zmanim_host.backup import restic
-from zmanim_host.host import HostFault
 from zmanim_host.backup.restic import NoRepository, Repository, Stored
+from zmanim_host.host import HostFault
 
 ENVIRON = {
     "ZMANIM_ENVIRONMENT": "prod",
@@ -156,8 +157,10 @@ TRYING = 'Save(<data/0a1b>) returned error, retrying after 3.3s: Put "https://bu
 def test_that_s3_fails_is_told_while_restic_still_tries(fake: Fake, tmp_path: Path) -> None:
     """The unit's time limit kills whoever would tell it at the end."""
     fake(backup=f"echo '{TRYING}' >&2; exec sleep 60")
-    script = f"from zmanim_host import restic; restic.store(restic.repository({ENVIRON}), [], name='/x', text='x')"
-    environment = {**os.environ, "PYTHONPATH": str(Path(restic.__file__).parents[1])}
+    script = (
+        f"from zmanim_host.backup import restic; restic.store(restic.repository({ENVIRON}), [], name='/x', text='x')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(restic.__file__).parents[2])}
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True) as run:
         assert run.stderr

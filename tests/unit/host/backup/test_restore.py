@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from zmanim_host.backup import steps, restic, restore, servers
+
+from zmanim_host.backup import restic, restore, servers, steps
 from zmanim_host.backup.record import CompletionRecord, DatabasePart, GlobalsPart, RedisPart, to_json
-from zmanim_host.host import HostFault
 from zmanim_host.backup.restic import Repository
 from zmanim_host.backup.retention import Run
 from zmanim_host.backup.servers import Keys, Server, Survey, parse_survey
+from zmanim_host.host import HostFault
 
 REPO = Repository("prod", "eu-west-1", "b", "s3:https://s3/b/restic", {})
 AT = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)

@@ -8,7 +8,18 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zmanim_host.backup.retention import CHECK_PARTS, Run, check_part, is_check_day, is_future, kept, newest_complete, owner, plan
+
+from zmanim_host.backup.retention import (
+    CHECK_PARTS,
+    Run,
+    check_part,
+    is_check_day,
+    is_future,
+    kept,
+    newest_complete,
+    owner,
+    plan,
+)
 
 START = datetime(2026, 1, 1, 3, 2, tzinfo=UTC)
 OURS, OTHERS = "7000000000000000001", "7000000000000000002"

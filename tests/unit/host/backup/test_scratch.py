@@ -10,12 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from zmanim_host.storage import redis_files
-from zmanim_host.backup import scratch
-from zmanim_host.host import HostFault
-from zmanim_host.backup.scratch import Scratch
 
 from tests.support.programs import arguments, on_path
+from zmanim_host.backup import scratch
+from zmanim_host.backup.scratch import Scratch
+from zmanim_host.host import HostFault
+from zmanim_host.storage import redis_files
 
 # Runs until it gets the signal $1 names, and says that it did.
 SERVER = """

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zmanim_host.aws import metrics
-from zmanim_host import postgres
-from zmanim_host.backup import servers
-from zmanim_host.host import HostFault
-from zmanim_host.aws.metrics import Metric
-from zmanim_host.backup.servers import Keys, Server, Survey
 
 from tests.support.programs import arguments, on_path
+from zmanim_host import postgres
+from zmanim_host.aws import metrics
+from zmanim_host.aws.metrics import Metric
+from zmanim_host.backup import servers
+from zmanim_host.backup.servers import Keys, Server, Survey
+from zmanim_host.host import HostFault
 
 # Says what the test has written down for it, and keeps what it was asked.
 PSQL = 'cat >"${HERE}/asked"; cat "${HERE}/answer"'

@@ -14,14 +14,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from zmanim_host.backup import steps, replace, restic, scratch, servers
-from zmanim_host.aws import metrics
-from zmanim_host.storage import redis_files
-from zmanim_host.host import HostFault
-from zmanim_host.backup.retention import Run
-from zmanim_host.backup.scratch import Scratch
 
 from tests.unit.host.backup.test_restore import RECORD, REPO
+from zmanim_host.aws import metrics
+from zmanim_host.backup import replace, restic, scratch, servers, steps
+from zmanim_host.backup.retention import Run
+from zmanim_host.backup.scratch import Scratch
+from zmanim_host.host import HostFault
+from zmanim_host.storage import redis_files
 
 MONDAY = datetime(2026, 11, 23, 3, 2, tzinfo=UTC)
 SUNDAY = datetime(2026, 11, 22, 3, 2, tzinfo=UTC)

@@ -15,14 +15,15 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 import pytest
-from zmanim_host.backup import steps as backup, restic, restore, scratch, servers
-from zmanim_host.aws import metrics
-from zmanim_host.backup import replace as in_place
-from zmanim_host.host import HostFault
-from zmanim_host.backup.scratch import Scratch
-from zmanim_host.backup.servers import Keys, Server, Survey
 
 from tests.unit.host.backup.test_restore import AT, RECORD, REPO
+from zmanim_host.aws import metrics
+from zmanim_host.backup import replace as in_place
+from zmanim_host.backup import restic, restore, scratch, servers
+from zmanim_host.backup import steps as backup
+from zmanim_host.backup.scratch import Scratch
+from zmanim_host.backup.servers import Keys, Server, Survey
+from zmanim_host.host import HostFault
 
 ROLES = f"CREATE ROLE postgres;\nCREATE ROLE zmanim;\n{backup.GLOBALS_END}\n"
 

@@ -12,13 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from zmanim_host.release import store as release_store
+
+from tests.support.release_files import NOW, OTHER_KEY, Site, files, packed, program, site, start
 from zmanim_host.host import HostFault
+from zmanim_host.release import store as release_store
 from zmanim_host.release.adopt import Channel, Machine, adopt, read_fetched
 from zmanim_host.release.rules import Release
 from zmanim_host.release.store import Status, load, point
-
-from tests.support.release_files import NOW, OTHER_KEY, Site, files, packed, program, site, start
 
 NEW = packed(files())
 

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zmanim_host.release import bundle as release_bundle
-from zmanim_host.host import HostFault
-from zmanim_host.release.bundle import build_info, check_build, check_elf, check_whole, unpack
 
-from zmanim_ami.pipeline.ami import binary
-from zmanim_ami.pipeline.channel import bucket
 from support.cache import user_cache
 from tests.support.release_files import files, packed, program
 from tests.unit.pipeline.ami.test_binary import tree
+from zmanim_ami.pipeline.ami import binary
+from zmanim_ami.pipeline.channel import bucket
 from zmanim_ami.toolchain.go import go
+from zmanim_host.host import HostFault
+from zmanim_host.release import bundle as release_bundle
+from zmanim_host.release.bundle import build_info, check_build, check_elf, check_whole, unpack
 
 
 def unpacked(directory: Path, content: bytes, version: str = "v1.2.3") -> Path:

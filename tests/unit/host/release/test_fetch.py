@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.release_files import NOW, OTHER_KEY, Site, envelope, files, packed, payload, site
 from zmanim_host.aws.client import Credentials, Session
 from zmanim_host.host import HostFault
 from zmanim_host.release.adopt import Channel, Machine, adopt
 from zmanim_host.release.fetch import fetch, from_s3, within
-
-from tests.support.release_files import NOW, OTHER_KEY, Site, envelope, files, packed, payload, site
 
 NEW = packed(files())
 SHA = hashlib.sha256(NEW).hexdigest()

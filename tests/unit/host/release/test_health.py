@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.support import ROOT
+from tests.support.release_files import NOW, Site, files, packed, site
 from zmanim_host import notices
 from zmanim_host.release.adopt import Channel, Machine, adopt
 from zmanim_host.release.health import Api, Limits, Notes, after_answer, after_failure, ask, look, read_notes
 from zmanim_host.release.store import load, told
-
-from tests.support.release_files import NOW, Site, files, packed, site
 
 LIMITS = Limits(failures=3, trial_seconds=60)
 
@@ -188,7 +189,7 @@ def test_nobody_there_is_a_bad_answer() -> None:
     assert "Connection refused" in ask(address, 1)
 
 
-SCRIPT = Path(__file__).parents[2] / "infrastructure/packer/files/check-health.sh"
+SCRIPT = ROOT / "infrastructure/packer/files/check-health.sh"
 
 
 @pytest.mark.parametrize(

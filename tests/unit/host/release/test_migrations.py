@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from zmanim_host.host import HostFault
 from zmanim_host.release.migrations import pending, version_of
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from zmanim_host.release import migrations
+
 from zmanim_host.host import HostFault
+from zmanim_host.release import migrations
 
 ONE, TWO, THREE = ("20260101000000_one.sql", "20260102000000_two.sql", "20260103000000_three.sql")
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.support.release_files import OTHER_KEY, envelope, payload, write_key
+from zmanim_ami.pipeline.channel import releases
 from zmanim_host.host import HostFault
 from zmanim_host.release.pointer import LONGEST, Envelope, open_envelope, order, read, read_payload, verify
-
-from zmanim_ami.pipeline.channel import releases
-from tests.support.release_files import OTHER_KEY, envelope, payload, write_key
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from zmanim_host.release import adopt, store as release_store
-from zmanim_host.host import HostFault
-from zmanim_host.release.adopt import take_back
-from zmanim_host.release.store import linked, load
 
 from tests.support.programs import arguments, on_path
 from tests.support.release_files import NOW, Site, files, packed, proven, site, start
+from zmanim_host.host import HostFault
+from zmanim_host.release import adopt
+from zmanim_host.release import store as release_store
+from zmanim_host.release.adopt import take_back
+from zmanim_host.release.store import linked, load
 
 NEW = packed(files())
 

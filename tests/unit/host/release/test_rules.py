@@ -7,9 +7,22 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from zmanim_host.host import HostFault
 from zmanim_host.release.pointer import Pointer, order
-from zmanim_host.release.rules import MOST_DENIED, Release, State, Trial, begin, check_serial, choose, crashes, deny, fall_back, seen
+from zmanim_host.release.rules import (
+    MOST_DENIED,
+    Release,
+    State,
+    Trial,
+    begin,
+    check_serial,
+    choose,
+    crashes,
+    deny,
+    fall_back,
+    seen,
+)
 
 NOW = 1000.0
 EMPTY = State()

@@ -6,12 +6,13 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from zmanim_host.release import running, store as release_store
-from zmanim_host.host import HostFault
-from zmanim_host.release.store import Status
 
 from tests.support.programs import on_path
 from tests.support.release_files import site
+from zmanim_host.host import HostFault
+from zmanim_host.release import running
+from zmanim_host.release import store as release_store
+from zmanim_host.release.store import Status
 
 
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, maps: str) -> Path:

@@ -8,8 +8,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from zmanim_host.secrets.escaping import environment_line, redis_password_hash, url_part
+
 from zmanim_host.host import HostFault
+from zmanim_host.secrets.escaping import environment_line, redis_password_hash, url_part
 
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 # What systemd takes a whole file for damaged for (tests/machines asks it).

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.support import ROOT
+from zmanim_ami.pipeline.account import requirements
 from zmanim_host.secrets.parameters import API, API_VARIABLES, BACKUP, DRILL, PARAMETERS, REDIS, REQUIRED, Need
 from zmanim_host.secrets.secret_files import api_environment, files
 
-from zmanim_ami.pipeline.account import requirements
-
-ROOT = Path(__file__).parents[2]
 FILES = ROOT / "infrastructure" / "packer" / "files"
 VALUES = {known.name: f"value-of-{known.name}" for known in PARAMETERS}
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
+from tests.support.aws_server import PATH, Answer, Asked, answering, page
 from zmanim_host.aws.client import get_parameters_by_path
 from zmanim_host.host import HostFault
 from zmanim_host.secrets.parameters import fetch_required
-
-from tests.support.aws_server import PATH, Answer, Asked, answering, page
 
 GOOD = {"jwt-secret": "s3cret", "redis-password": "s3cret"}
 

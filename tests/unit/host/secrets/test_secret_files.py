@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from zmanim_host.secrets.secret_files import files, put
 
 VALUES = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from zmanim_host.storage.data_layout import MARKER, Decision, decide, is_marked
+
 from zmanim_host.host import HostFault
+from zmanim_host.storage.data_layout import MARKER, Decision, decide, is_marked
 
 
 def test_a_fresh_volume_gets_a_cluster() -> None:

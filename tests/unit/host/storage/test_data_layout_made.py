@@ -11,8 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from zmanim_host.storage import data_layout
+
 from zmanim_host.host import HostFault
+from zmanim_host.storage import data_layout
 
 
 @pytest.fixture

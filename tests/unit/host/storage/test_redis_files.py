@@ -8,9 +8,22 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from zmanim_host import readiness
 from zmanim_host.host import HostFault
-from zmanim_host.storage.redis_files import BASE, FOLDER, KEPT, MANIFEST, Check, fall_back, is_torn, kept, last_file, prepare, tell_of_kept
+from zmanim_host.storage.redis_files import (
+    BASE,
+    FOLDER,
+    KEPT,
+    MANIFEST,
+    Check,
+    fall_back,
+    is_torn,
+    kept,
+    last_file,
+    prepare,
+    tell_of_kept,
+)
 
 INCR = "appendonly.aof.1.incr.aof"
 NAMED = f"file {BASE} seq 1 type b\nfile {INCR} seq 1 type i\n"

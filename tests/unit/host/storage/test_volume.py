@@ -10,10 +10,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zmanim_host.storage import volume
+
 from zmanim_host.cli import main
 from zmanim_host.host import HostFault
-from zmanim_host.storage.volume import MIB, Choice, Device, choose, find_content, in_use, make_file_system, sample_offsets
+from zmanim_host.storage import volume
+from zmanim_host.storage.volume import (
+    MIB,
+    Choice,
+    Device,
+    choose,
+    find_content,
+    in_use,
+    make_file_system,
+    sample_offsets,
+)
 
 ONE, TWO = Path("/dev/nvme1n1"), Path("/dev/nvme2n1")
 OURS = {"LABEL": "zmanim-data", "TYPE": "xfs", "UUID": "1"}

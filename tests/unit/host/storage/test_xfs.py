@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zmanim_host.storage import volume, xfs
+
 from zmanim_host.host import HostFault
+from zmanim_host.storage import volume, xfs
 from zmanim_host.storage.volume import LABEL, Choice, Device
 from zmanim_host.storage.xfs import MIB
 

@@ -11,10 +11,10 @@ from botocore.awsrequest import HeadersDict
 from botocore.parsers import create_parser
 from botocore.session import get_session
 
-from localcloud.api.application import Api
-from localcloud.api.calls import Asked, asked_for
-from localcloud.api.audit import Audit
 from localcloud.api.answers import error_answer
+from localcloud.api.application import Api
+from localcloud.api.audit import Audit
+from localcloud.api.calls import Asked, asked_for
 
 
 def request(service: str, body: str = "", *, method: str = "POST", path: str = "/", **extra: str) -> dict[str, Any]:

@@ -9,15 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.net import addresses
 from localcloud import control
-from localcloud.machine import devices
+from localcloud.errors import (
+    BadSettings,
+    DiskTooSmall,
+    HostUnfit,
+    NoSubnetFree,
+    NotRoot,
+    ProgramsMissing,
+    UnknownMachine,
+)
 from localcloud.host import cgroups, requirements
-from localcloud.services.ssm import _online
-from localcloud.machine.devices import Device
-from localcloud.errors import BadSettings, DiskTooSmall, HostUnfit, NoSubnetFree, NotRoot, ProgramsMissing, UnknownMachine
 from localcloud.host.cgroups import Hierarchies, hierarchies
+from localcloud.machine import devices
+from localcloud.machine.devices import Device
 from localcloud.machine.nspawn import _meminfo
+from localcloud.net import addresses
+from localcloud.services.ssm import _online
 from localcloud.settings import (
     BaseImage,
     Cloud,

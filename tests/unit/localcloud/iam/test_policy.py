@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcloud.iam.policy import Decision, PolicyInvalid, Principal, Request, Statement, decide, read
 from localcloud.iam.patterns import arn_matches, matches
+from localcloud.iam.policy import Decision, PolicyInvalid, Principal, Request, Statement, decide, read
 
 ME = Principal("123456789012", arn="arn:aws:iam::123456789012:role/me", session_arn="arn:aws:sts::123456789012:x/me/s")
 BUCKET = "arn:aws:s3:::box"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from localcloud.errors import CloudFailed
 from localcloud.net import egress, outside
 from localcloud.net.egress import Door, Passage
-from localcloud.errors import CloudFailed
 from localcloud.settings import Cloud
 from tests.unit.localcloud.net.test_server_name import client_hello
 

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from zmanim_ami.pipeline.account import requirements, network, release_key, roles
+from support.errors import BadInput
+from tests.support import ROOT
+from tests.support import pipeline_cloud as cloud
+from zmanim_ami.pipeline.account import network, release_key, requirements, roles
+from zmanim_ami.pipeline.account.network import AccountNotPrepared
 from zmanim_ami.pipeline.account.requirements import BucketNotOurs, EnvironmentInvalid
 from zmanim_ami.pipeline.aws import Clients
-from zmanim_ami.pipeline.account.network import AccountNotPrepared
-from support.errors import BadInput
-from tests.support import pipeline_cloud as cloud
 
-PROJECTS = Path(__file__).parents[2] / "infrastructure" / "iam"
+PROJECTS = ROOT / "infrastructure" / "iam"
 POLICY = {
     "Version": "2012-10-17",
     "Statement": [

@@ -10,11 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from zmanim_ami.pipeline.ami.binary import BinaryForAnotherMachine, BinaryNotElf, BinaryNotStatic, BinaryOfAnotherBuild, BinaryWithoutVersion, Bundle, NotAnApiTree, build, check
-from zmanim_ami.pipeline.version import VersionInvalid
 from support.cache import user_cache
 from support.errors import Fault
 from tests.unit.toolchain.test_elf import AARCH64, INTERP, LOAD, X86_64, elf_bytes
+from zmanim_ami.pipeline.ami.binary import (
+    BinaryForAnotherMachine,
+    BinaryNotElf,
+    BinaryNotStatic,
+    BinaryOfAnotherBuild,
+    BinaryWithoutVersion,
+    Bundle,
+    NotAnApiTree,
+    build,
+    check,
+)
+from zmanim_ami.pipeline.version import VersionInvalid
 from zmanim_ami.toolchain.faults import GoBuildFailed
 from zmanim_ami.toolchain.go import BuildInfo, Go, go
 

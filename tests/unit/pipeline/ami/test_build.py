@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from zmanim_ami.pipeline.ami import build, image, package_cache as packages
+from support.process import run
+from tests.support import pipeline_cloud as cloud
 from zmanim_ami.pipeline.account import release_key
-from zmanim_ami.pipeline.aws import Clients, RegionUnknown
+from zmanim_ami.pipeline.ami import build, image
+from zmanim_ami.pipeline.ami import package_cache as packages
 from zmanim_ami.pipeline.ami.build import BuildResult, Workshop, build_ami
 from zmanim_ami.pipeline.ami.packer import Baked
 from zmanim_ami.pipeline.ami.packer_errors import ProvisionerFailed
+from zmanim_ami.pipeline.aws import Clients, RegionUnknown
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version, parse
-from support.process import run
-from tests.support import pipeline_cloud as cloud
 
 V = parse("v1.2.3")
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from zmanim_ami.pipeline.ami import image
-from zmanim_ami.pipeline.aws import Clients
-from zmanim_ami.pipeline.ami.image import Image
-from zmanim_ami.pipeline.version import parse
 from support.errors import BadInput, Fault
 from tests.support import pipeline_cloud as cloud
+from zmanim_ami.pipeline.ami import image
+from zmanim_ami.pipeline.ami.image import Image
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.version import parse
 
 V = parse("v1.2.3")
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from support.errors import Fault, HostLacks
+from tests.support import ROOT
 from zmanim_ami.pipeline.ami import packer
 from zmanim_ami.pipeline.ami import packer_errors as failures
 from zmanim_ami.pipeline.ami.provenance import Provenance
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
-from support.errors import Fault, HostLacks
 
 OUTPUTS = Path(__file__).with_name("packer_outputs")
-ROOT = Path(__file__).parents[2]
 LOG = Path("build/packer/v1.2.3/packer.log")
 MADE = Provenance("a" * 40, "b" * 64, "packer 1.15.0")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from support.process import run
 from zmanim_ami.pipeline.ami.provenance import NotAClone, VersionsFileUnreadable, commit, describe, tree_digest
 from zmanim_ami.pipeline.settings import Settings
-from support.process import run
 
 TOOLS = {"packer": "1.15.0"}
 

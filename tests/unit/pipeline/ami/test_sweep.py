@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from zmanim_ami.pipeline.ami import sweep
-from zmanim_ami.pipeline.aws import Clients
-from zmanim_ami.pipeline.ami.sweep import Leftover, NotEnded, SweepTooLarge
 from tests.support import pipeline_cloud as cloud
+from zmanim_ami.pipeline.ami import sweep
+from zmanim_ami.pipeline.ami.sweep import Leftover, NotEnded, SweepTooLarge
+from zmanim_ami.pipeline.aws import Clients
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import TagTypeDef

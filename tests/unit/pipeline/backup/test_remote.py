@@ -6,24 +6,24 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from zmanim_ami.pipeline.account import requirements, alarms, buckets
-from zmanim_ami.pipeline.backup import remote, drill as recovery
+from tests.support import ROOT
+from tests.support import pipeline_cloud as cloud
+from tests.support.verify_stage import Stage, stage  # noqa: F401 - a fixture
+from zmanim_ami.pipeline.account import alarms, buckets, requirements
 from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.backup import drill as recovery
+from zmanim_ami.pipeline.backup import remote
+from zmanim_ami.pipeline.backup.drill import NotRecovered, Recovery, recovery_drill
 from zmanim_ami.pipeline.backup.remote import AnswerUnreadable, RunInvalid, WhichInstance
 from zmanim_ami.pipeline.instance import CommandNotRun
 from zmanim_ami.pipeline.plan import Plan
-from zmanim_ami.pipeline.backup.drill import NotRecovered, Recovery, recovery_drill
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
-from tests.support import pipeline_cloud as cloud
-from tests.support.verify_stage import Stage, stage  # noqa: F401 - a fixture
 
-ROOT = Path(__file__).parents[2]
 RUN = "20261124T030212Z-0a1b2c"
 RESTORED = {"run": RUN, "seconds": 4.5, "age": 90.0, "rows": 19, "keys": 2}
 

@@ -10,19 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zmanim_host.release import pointer
 
-from zmanim_ami.pipeline.channel import releases
+from tests.support import pipeline_cloud as cloud
 from zmanim_ami.pipeline.account import release_key
-from zmanim_ami.pipeline.channel import bucket as channel
 from zmanim_ami.pipeline.account.requirements import EnvironmentInvalid, check_environment
 from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.channel import bucket as channel
+from zmanim_ami.pipeline.channel import releases
+from zmanim_ami.pipeline.channel.bucket import ChannelMissing, ChannelMoved, ChannelUnreadable
+from zmanim_ami.pipeline.channel.releases import (
+    ExpiryInvalid,
+    Moved,
+    ReleaseDiffers,
+    ReleaseNotAllowed,
+    ReleaseOlder,
+    ReleaseUnknown,
+    publish,
+    rollback,
+)
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.publish.parameters import TrialVersion
-from zmanim_ami.pipeline.channel.releases import ExpiryInvalid, Moved, ReleaseDiffers, ReleaseNotAllowed, ReleaseOlder, ReleaseUnknown, publish, rollback
-from zmanim_ami.pipeline.channel.bucket import ChannelMissing, ChannelMoved, ChannelUnreadable
 from zmanim_ami.pipeline.version import parse
-from tests.support import pipeline_cloud as cloud
+from zmanim_host.release import pointer
 
 BUCKET = "zmanim-releases-prod"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from zmanim_ami.pipeline.docs import tree, inventory as contents_inventory, page as contents_page
-from zmanim_ami.pipeline.docs.inventory import InventoryUnusable, disagreements, normalise
+from tests.support import ROOT, image_tree
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
-from tests.support import image_tree
-from tests.support.image_tree import ROOT
+from zmanim_ami.pipeline.docs import inventory as contents_inventory
+from zmanim_ami.pipeline.docs import page as contents_page
+from zmanim_ami.pipeline.docs import tree
+from zmanim_ami.pipeline.docs.inventory import InventoryUnusable, disagreements, normalise
 
 FOUND = tree.read(ROOT)
 COMPILED = ("redis", "pgvector", "pg_cron")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from zmanim_ami.pipeline.docs import tree, inventory, page as contents_page
-from zmanim_ami.pipeline.docs.tree import ContentsUnreadable
+from tests.support import ROOT, image_tree
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
-from tests.support import image_tree
-from tests.support.image_tree import ROOT
+from zmanim_ami.pipeline.docs import inventory, tree
+from zmanim_ami.pipeline.docs import page as contents_page
+from zmanim_ami.pipeline.docs.tree import ContentsUnreadable
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from support.process import Completed
+from tests.support import ROOT
 from zmanim_ami.pipeline.pins import bump
 from zmanim_ami.pipeline.pins.bump import Bump, LookUpFailed, LookUps
 from zmanim_ami.pipeline.pins.lookups import parse_tags
 from zmanim_ami.pipeline.pins.proposal import propose
-from support.process import Completed
 
-ROOT = Path(__file__).parents[2]
 COMMIT = "ab" * 20
 SHA = "cd" * 32
 

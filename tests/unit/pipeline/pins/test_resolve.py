@@ -9,9 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from zmanim_ami.pipeline.pins import resolve
-from zmanim_ami.pipeline.pins.resolve import DnfFailed, NotAmazonLinux, NotResolved, RepositoryNotPinned, Row, check, version_key
 from support.process import Completed
+from tests.support import ROOT
+from zmanim_ami.pipeline.pins import resolve
+from zmanim_ami.pipeline.pins.resolve import (
+    DnfFailed,
+    NotAmazonLinux,
+    NotResolved,
+    RepositoryNotPinned,
+    Row,
+    check,
+    version_key,
+)
 
 OUTPUTS = Path(__file__).parent / "dnf_outputs"
 BUILDING = "readonly -a BUILD_PACKAGES=(\n  gcc make rpm-build systemd-devel openssl-devel\n)\n"
@@ -213,7 +222,7 @@ def test_versions_are_compared_by_their_numbers(older: str, newer: str) -> None:
 
 @pytest.mark.parametrize("route", ["amazonlinux", "pgdg"])
 def test_what_the_real_tree_wants_can_be_read(route: str) -> None:
-    release, packages = resolve.wanted(Path(__file__).parents[2], route)
+    release, packages = resolve.wanted(ROOT, route)
     names = [each.name for each in packages]
     assert release.startswith("2023.")
     assert ("spal-release" in names, "postgis35_17" in names) == (route == "amazonlinux", route == "pgdg")

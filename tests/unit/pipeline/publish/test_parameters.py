@@ -6,15 +6,23 @@ from typing import Any
 
 import pytest
 
+from support.errors import Fault
+from tests.support import pipeline_cloud as cloud
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan
-from zmanim_ami.pipeline.publish.parameters import NotPublishable, NotReadBack, NotVerifiedYet, NotWritten, Published, TrialVersion, publish
+from zmanim_ami.pipeline.publish.parameters import (
+    NotPublishable,
+    NotReadBack,
+    NotVerifiedYet,
+    NotWritten,
+    Published,
+    TrialVersion,
+    publish,
+)
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
-from support.errors import Fault
-from tests.support import pipeline_cloud as cloud
 
 ID, VERSION = "/zmanim/prod/ami-id", "/zmanim/prod/ami-version"
 

@@ -11,19 +11,19 @@ import pytest
 from invoke.program import Program
 
 import tasks
-from zmanim_ami.commands import image as commands
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.verify import reports, summary
-from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
-from zmanim_ami.pipeline.instance import NeverReady
-from zmanim_ami.pipeline.verify.reports import PackageChange
-from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.verify.summary import NoReport
-from zmanim_ami.pipeline.verify.verification import NotVerified
-from zmanim_ami.pipeline.version import parse
 from support.digest import file_sha256
 from tests.support import pipeline_cloud as cloud
 from tests.support.verify_stage import PACKAGES, Stage, packed, staged
+from zmanim_ami.commands import image as commands
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
+from zmanim_ami.pipeline.instance import NeverReady
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.verify import reports, summary
+from zmanim_ami.pipeline.verify.reports import PackageChange
+from zmanim_ami.pipeline.verify.summary import NoReport
+from zmanim_ami.pipeline.verify.verification import NotVerified
+from zmanim_ami.pipeline.version import parse
 
 BUCKET = "zmanim-releases-verify"
 

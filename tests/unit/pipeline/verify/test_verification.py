@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from zmanim_ami.pipeline import instance as machine
-from zmanim_ami.pipeline.account import network
-from zmanim_ami.pipeline.verify.inspection import AnswersUnreadable
-from zmanim_ami.pipeline.instance import CommandNotRun, InstanceDied, NeverReady, NotLaunched
-from zmanim_ami.pipeline.account.network import AccountNotPrepared
-from zmanim_ami.pipeline.plan import Plan
-from zmanim_ami.pipeline.verify.verification import ImageNotAvailable, NotVerified, VerifyResult
 from support.digest import file_sha256
 from tests.support import pipeline_cloud as cloud
 from tests.support.verify_stage import HEALTH, PROOF, SHA, Stage, encoded, packed, staged
+from zmanim_ami.pipeline import instance as machine
+from zmanim_ami.pipeline.account import network
+from zmanim_ami.pipeline.account.network import AccountNotPrepared
+from zmanim_ami.pipeline.instance import CommandNotRun, InstanceDied, NeverReady, NotLaunched
+from zmanim_ami.pipeline.plan import Plan
+from zmanim_ami.pipeline.verify.inspection import AnswersUnreadable
+from zmanim_ami.pipeline.verify.verification import ImageNotAvailable, NotVerified, VerifyResult
 
 
 @pytest.fixture

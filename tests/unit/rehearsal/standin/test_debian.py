@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from support.process import CommandFailed
 from zmanim_ami.rehearsal.standin import debian, mirror
 from zmanim_ami.rehearsal.standin.inside import contained
-from support.process import CommandFailed
 
 SOURCES = """\
 deb http://mirror.example/debian trixie main

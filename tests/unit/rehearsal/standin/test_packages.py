@@ -3,14 +3,14 @@ from __future__ import annotations
 import json
 import re
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import ROOT
 from zmanim_ami.rehearsal.standin.packages import INSTALLED, MIRRORED, PAYLOAD, Catalogue, Package, load, required_by
 
-PACKER = Path(__file__).parents[2] / "infrastructure/packer"
+PACKER = ROOT / "infrastructure/packer"
 SERVERS_OWN = (
     "plpgsql.so",
     "dict_snowball.so",

@@ -23,8 +23,8 @@ from io import BytesIO
 from typing import BinaryIO
 from urllib.parse import quote
 
-from zmanim_host.host import HostFault
 from zmanim_host.aws.imds import Imds
+from zmanim_host.host import HostFault
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 # Of an answer that is held in memory: 10 parameters of 8 KiB each, or an error, is far below.

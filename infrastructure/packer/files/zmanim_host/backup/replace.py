@@ -10,12 +10,12 @@ import os
 import shutil
 from pathlib import Path
 
-from zmanim_host.backup import steps, scratch
+from zmanim_host.backup import scratch, steps
 from zmanim_host.backup.record import CompletionRecord
-from zmanim_host.storage.data_layout import DATA, sync_folder
-from zmanim_host.host import HostFault, log, run
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.backup.servers import Server
+from zmanim_host.host import HostFault, log, run
+from zmanim_host.storage.data_layout import DATA, sync_folder
 
 API = "zmanim-api.service"
 STORES = ("postgresql.service", "redis.service")

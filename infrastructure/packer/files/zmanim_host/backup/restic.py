@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from zmanim_host.host import WARNING, Ear, HostFault, log, run
 from zmanim_host.backup.retention import Run
+from zmanim_host.host import WARNING, Ear, HostFault, log, run
 
 # A fixed name: the machine's own changes with every image.
 HOST = "zmanim"

@@ -18,14 +18,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from zmanim_host.backup import steps, replace, restic, retention, scratch, servers
 from zmanim_host.aws import metrics
+from zmanim_host.backup import replace, restic, retention, scratch, servers, steps
 from zmanim_host.backup.record import TIME, CompletionRecord, from_json
-from zmanim_host.host import HostFault, log, run
 from zmanim_host.backup.restic import Repository
 from zmanim_host.backup.retention import Run
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.backup.servers import Keys, Server
+from zmanim_host.host import HostFault, log, run
 
 DIRECTORY = steps.WORK / "scratch"
 

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_host.storage import data_layout, redis_files
-from zmanim_host.host import HostFault, run
 from zmanim_host.backup.servers import Server, query
+from zmanim_host.host import HostFault, run
+from zmanim_host.storage import data_layout, redis_files
 
 # A socket's whole path has at most 107 characters.
 LONGEST = 90

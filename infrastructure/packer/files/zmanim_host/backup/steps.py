@@ -21,10 +21,21 @@ from typing import IO
 
 from zmanim_host.aws import metrics
 from zmanim_host.backup import restic, retention, servers
-from zmanim_host.backup.record import TIME, CompletionRecord, DatabasePart, GlobalsPart, RedisPart, database_part, globals_part, part_to_json, redis_part, to_json
-from zmanim_host.host import HostFault, log, run, write_whole
+from zmanim_host.backup.record import (
+    TIME,
+    CompletionRecord,
+    DatabasePart,
+    GlobalsPart,
+    RedisPart,
+    database_part,
+    globals_part,
+    part_to_json,
+    redis_part,
+    to_json,
+)
 from zmanim_host.backup.restic import Repository
 from zmanim_host.backup.retention import Run
+from zmanim_host.host import HostFault, log, run, write_whole
 
 WORK = Path("/data/backup")
 RECORD = "/record.json"

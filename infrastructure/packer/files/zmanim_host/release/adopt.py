@@ -15,9 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zmanim_host import notices
-from zmanim_host.release import bundle as release_bundle, pointer as release_pointer, rules, store as release_store
 from zmanim_host.host import ERROR, WARNING, HostFault, log, run
 from zmanim_host.postgres import psql
+from zmanim_host.release import bundle as release_bundle
+from zmanim_host.release import pointer as release_pointer
+from zmanim_host.release import rules
+from zmanim_host.release import store as release_store
 from zmanim_host.release.fetch import BUNDLE, POINTER
 from zmanim_host.release.pointer import KEYS, Pointer
 from zmanim_host.release.rules import Release, State
@@ -150,9 +153,7 @@ def take_back(store: Store, state: State, reason: str) -> State:
     if failed is None or failed == own:
         raise HostFault("what runs is the image's own release: there is none to go back to")
     last_good = linked(store, LAST_GOOD)
-    target = rules.fall_back(
-        replace(state, denied=(*state.denied, failed.sha256)), last_good=last_good, baked=own
-    )
+    target = rules.fall_back(replace(state, denied=(*state.denied, failed.sha256)), last_good=last_good, baked=own)
     state = rules.deny(state, failed, target)
     release_store.save(store, state)
     release_store.point(store, CURRENT, target)

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from zmanim_host.storage.data_layout import sync_folder
 from zmanim_host.host import HostFault
+from zmanim_host.storage.data_layout import sync_folder
 
 PROGRAM = "zmanim-api"
 MANIFEST = "manifest.json"

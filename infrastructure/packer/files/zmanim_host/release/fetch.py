@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from zmanim_host.aws import client
-from zmanim_host.release import pointer as release_pointer, rules
 from zmanim_host.aws.client import AwsRefused, Session, instance_credentials
-from zmanim_host.host import WARNING, HostFault, log
 from zmanim_host.aws.imds import connect
+from zmanim_host.host import WARNING, HostFault, log
+from zmanim_host.release import pointer as release_pointer
+from zmanim_host.release import rules
 from zmanim_host.release.pointer import KEYS, Pointer
 from zmanim_host.release.rules import Release
 from zmanim_host.release.store import CURRENT, Store, baked, installed, linked, load

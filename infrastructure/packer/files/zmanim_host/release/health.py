@@ -16,8 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zmanim_host.release import adopt, store as release_store
 from zmanim_host.host import ERROR, NOTICE, RUN, WARNING, HostFault, log, run, write_whole
+from zmanim_host.release import adopt
+from zmanim_host.release import store as release_store
 from zmanim_host.release.store import CURRENT, LAST_GOOD, Status, Store, linked
 
 ADDRESS = ("127.0.0.1", 8080)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_host.release import store as release_store
 from zmanim_host.host import HostFault
+from zmanim_host.release import store as release_store
 from zmanim_host.release.adopt import API, unit_properties
 from zmanim_host.release.store import CURRENT, Store
 

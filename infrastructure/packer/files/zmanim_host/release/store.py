@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zmanim_host.release import bundle
-from zmanim_host.storage.data_layout import sync_folder
 from zmanim_host.host import RUN, HostFault, write_whole
 from zmanim_host.notices import SPOOL
+from zmanim_host.release import bundle
 from zmanim_host.release.rules import Release, State, Trial
+from zmanim_host.storage.data_layout import sync_folder
 
 FORMAT = 1
 CURRENT = "current"

@@ -7,8 +7,8 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from zmanim_host.secrets.escaping import environment_line, redis_password_hash, url_part
 from zmanim_host.host import RUN, log, write_whole
+from zmanim_host.secrets.escaping import environment_line, redis_password_hash, url_part
 from zmanim_host.secrets.parameters import API_VARIABLES, fetch_required
 
 # What the API may do in Redis: everything with its data, nothing with the server.

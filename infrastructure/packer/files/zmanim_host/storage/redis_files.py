@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from zmanim_host.storage.data_layout import sync_folder
 from zmanim_host.host import ERROR, HostFault, log, run, write_whole
+from zmanim_host.storage.data_layout import sync_folder
 
 DATA = Path("/data/redis")
 FOLDER = "appendonlydir"

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_host.storage import xfs
-from zmanim_host.host import RUN, HostFault, log, run
 from zmanim_host.aws.imds import connect, instance_tag
+from zmanim_host.host import RUN, HostFault, log, run
+from zmanim_host.storage import xfs
 
 LABEL = "zmanim-data"
 TAG = "zmanim:data-volume"

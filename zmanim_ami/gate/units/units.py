@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from zmanim_ami.gate.finding import Finding, Level, not_looked
-from zmanim_ami.gate.units.unit_files import Unit, units
 from support.errors import HostLacks
 from support.process import Completed, run
+from zmanim_ami.gate.finding import Finding, Level, not_looked
+from zmanim_ami.gate.units.unit_files import Unit, units
 
 # The most exposure that `systemd-analyze security` may count, from 0 (none) to 10, by unit. Every other unit: DEFAULT.
 DEFAULT = 2.5
@@ -43,7 +43,7 @@ _OVERALL = re.compile(r"Overall exposure level for (\S+): ([\d.]+)")
 
 
 def check(tree: Path) -> list[Finding]:
-    """Return what is wrong with the units of the tree, taken one by one (zmanim_ami/gate/units/wiring.py takes them together)."""
+    """Return what is wrong with the units of the tree, taken one by one (wiring.py takes them together)."""
     ours = units(tree)
     found = [*_unknown(ours)]
     try:
