@@ -24,7 +24,7 @@ POSTGRESQL = FILES / "postgresql.conf"
 HBA = FILES / "pg_hba.conf"
 REDIS = FILES / "redis.conf"
 TEMPLATE = FILES / "config.env.template"
-VAULT = FILES / "zmanim_host/vault.py"
+SECRET_FILES = FILES / "zmanim_host/secrets/secret_files.py"
 
 # What must be set, and to what: an empty pattern asks only that there is a value.
 WANTED_OF_POSTGRESQL: Mapping[str, str] = {
@@ -160,7 +160,7 @@ def _by_postgresql(tree: Path) -> Iterator[Finding]:
 def _template(tree: Path) -> Iterator[Finding]:
     said = _written_at_boot(tree)
     if said.returncode != 0:
-        yield Finding(str(VAULT), 0, f"can't be asked what it writes: {said.stderr.strip()[-400:]}")
+        yield Finding(str(SECRET_FILES), 0, f"can't be asked what it writes: {said.stderr.strip()[-400:]}")
         return
     written, parameters = json.loads(said.stdout)
     names: dict[str, int] = {}
@@ -177,7 +177,7 @@ def _template(tree: Path) -> Iterator[Finding]:
     for name in sorted(written.keys() - names.keys()):
         yield Finding(str(TEMPLATE), 0, f"lacks {name}, which zmanim-secrets.service writes")
     for name in sorted(names.keys() - written.keys()):
-        yield Finding(str(TEMPLATE), names[name], f"{name} is never written (zmanim_host/vault.py)")
+        yield Finding(str(TEMPLATE), names[name], f"{name} is never written (zmanim_host/secrets/secret_files.py)")
     yield from _read_by_api(tree, names.keys())
 
 
@@ -193,8 +193,8 @@ def _read_by_api(tree: Path, names: Collection[str]) -> Iterator[Finding]:
 def _written_at_boot(tree: Path) -> Completed:
     """Print, as JSON, what is written for the API when every parameter is there, and the parameters' names."""
     program = (
-        "import json; from zmanim_host import parameters, vault\n"
+        "import json; from zmanim_host.secrets import parameters, secret_files\n"
         "names = [each.name for each in parameters.PARAMETERS]\n"
-        "print(json.dumps([vault.api_environment({name: f'__{name}__' for name in names}), names]))"
+        "print(json.dumps([secret_files.api_environment({name: f'__{name}__' for name in names}), names]))"
     )
     return ask([sys.executable, "-B", "-c", program], tree, {"PYTHONPATH": str((tree / FILES).absolute()), "PATH": ""})
