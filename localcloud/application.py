@@ -13,7 +13,6 @@ from localcloud.api.application import Api
 from localcloud.api.audit import Audit
 from localcloud.ec2 import amis, image_operations, instances, volumes
 from localcloud.ec2.fleet import Fleet
-from localcloud.errors import CloudFailed
 from localcloud.iam import bucket_policies
 from localcloud.iam.authorization import Authorizer, Record
 from localcloud.imds import server as metadata_server
@@ -21,10 +20,11 @@ from localcloud.imds.instance_metadata import Views
 from localcloud.net.network import Interfaces
 from localcloud.services import ses, ssm
 from localcloud.settings import Cloud, CloudSettings
+from support.errors import Error
 
 
 def serve(settings: CloudSettings, cloud: Cloud) -> None:
-    """Start serving, in threads. Raises LayerFailed or CloudFailed."""
+    """Start serving, in threads. Raises `layer-failed` or `cloud-failed`."""
     fleet = Fleet(cloud.directory, Interfaces(cloud))
     regions = amis.regions()
     for image in settings.images:
@@ -65,6 +65,6 @@ def _listen(application: Api, address: str, port: int, tls: ssl.SSLContext | Non
         server = ThreadedWSGIServer(address, port, application, handler=_Handler, ssl_context=tls)
     except (OSError, SystemExit) as error:
         wanted = f"a listener on {address}:{port}"
-        raise CloudFailed("the API can't be served", expected=wanted, found=str(error)) from error
+        raise Error("the API can't be served", code="cloud-failed", expected=wanted, found=str(error)) from error
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name=f"api {port}", daemon=True).start()

@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from localcloud.errors import CleanUpFailed, CloudFailed
 from localcloud.host import binfmt, cgroups, requirements
 from localcloud.host.certificates import ensure_authority, issue
 from localcloud.host.inventory import MachineInfo, console, machines, shell_command
@@ -37,6 +36,7 @@ from localcloud.settings import (
     read_cloud,
     settings_to_json,
 )
+from support.errors import Error
 from support.progress import say
 
 __all__ = ["MachineInfo", "console", "down", "find", "machines", "shell_command", "up"]
@@ -48,8 +48,8 @@ _children: dict[Path, list[subprocess.Popen[bytes]]] = {}
 def up(settings: CloudSettings) -> Cloud:
     """Start the cloud and return it once it answers; a cloud that is up already is returned as it is.
 
-    Raises BadSettings, NotRoot, ProgramsMissing, HostUnfit, DiskTooSmall, NoSubnetFree and CloudFailed. Nothing is left
-    behind then, nor after an interruption.
+    Raises `bad-settings`, `not-root`, `programs-missing`, `host-unfit`, `disk-too-small`, `no-subnet-free` and
+    `cloud-failed`. Nothing is left behind then, nor after an interruption.
     """
     check(settings)
     requirements.check(settings)
@@ -79,7 +79,7 @@ def up(settings: CloudSettings) -> Cloud:
 def down(name: str = "default", state: Path = DEFAULT_STATE) -> None:
     """Remove a cloud and whatever is left of one; quiet when there is none.
 
-    Raises BadSettings, NotRoot and CleanUpFailed.
+    Raises `bad-settings`, `not-root` and `clean-up-failed`.
     """
     check_name(name)
     requirements.check_root()
@@ -244,20 +244,21 @@ def _wait_until_ready(child: subprocess.Popen[bytes], directory: Path) -> None:
         time.sleep(0.01)
 
 
-def _failed(what: str, directory: Path) -> CloudFailed:
+def _failed(what: str, directory: Path) -> Error:
     try:
         tail = (directory / "server.log").read_text(errors="replace").splitlines()[-25:]
     except OSError:
         tail = []
-    return CloudFailed(
+    return Error(
         f"the local cloud {directory.name} could not be started",
+        code="cloud-failed",
         expected="a server that writes its ready file",
         found=what + "".join(f"\n    {line}" for line in tail),
     )
 
 
 def _clean(directory: Path) -> None:
-    """Take everything of a cloud off the host. Raises CleanUpFailed when something stays."""
+    """Take everything of a cloud off the host. Raises `clean-up-failed` when something stays."""
     own_groups = cgroups.cloud_groups(directory)
     children = _children.pop(directory, [])
     for child in children:
@@ -275,6 +276,9 @@ def _clean(directory: Path) -> None:
         except OSError as error:
             left.append(f"directory {directory} ({error})")
     if left:
-        raise CleanUpFailed(
-            f"something of the local cloud {directory.name} is still here", expected="nothing", found=", ".join(left)
+        raise Error(
+            f"something of the local cloud {directory.name} is still here",
+            code="clean-up-failed",
+            expected="nothing",
+            found=", ".join(left),
         )

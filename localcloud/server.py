@@ -20,7 +20,7 @@ from pathlib import Path
 from localcloud.host import cgroups, mounts
 from localcloud.net import egress, network
 from localcloud.settings import Cloud, CloudSettings, read_cloud, settings_from_json
-from support.errors import Fault
+from support.errors import Error
 
 log = logging.getLogger("localcloud")
 
@@ -38,7 +38,7 @@ def main(directory: Path, link: socket.socket | None) -> int:
         application = importlib.import_module("localcloud.application")
         wiring.wait()
         application.serve(settings, cloud)
-    except Fault as fault:
+    except Error as fault:
         print(fault, file=sys.stderr, flush=True)
         return 1
     log.info("ready: %s", cloud.endpoint)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from localcloud.errors import BadSettings
+from support.errors import BadInput
 
 # moto serves one account under this number whatever keys a client uses.
 ACCOUNT = "123456789012"
@@ -111,16 +111,20 @@ def link_name(directory: Path) -> str:
 
 
 def check(settings: CloudSettings) -> None:
-    """Refuse settings that can't be meant. Raises BadSettings."""
+    """Refuse settings that can't be meant. Raises `bad-settings`."""
     check_name(settings.name)
     if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", settings.region):
-        raise BadSettings(
-            "the cloud's region is not a region's name", expected="for example eu-west-1", found=repr(settings.region)
+        raise BadInput(
+            "the cloud's region is not a region's name",
+            code="bad-settings",
+            expected="for example eu-west-1",
+            found=repr(settings.region),
         )
     for image in settings.images:
         if not (image.root / "usr").is_dir():
-            raise BadSettings(
+            raise BadInput(
                 f"the base image {image.name} has no root file system",
+                code="bad-settings",
                 expected=f"a tree with /usr in it at {image.root}",
                 found="no such directory" if not image.root.is_dir() else "a directory without usr/",
                 fix="build the base first",
@@ -130,8 +134,9 @@ def check(settings: CloudSettings) -> None:
 def check_name(name: str) -> None:
     """Refuse a cloud's name that is no plain word (it becomes a directory, a control group, a binfmt entry)."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,30}", name):
-        raise BadSettings(
+        raise BadInput(
             "the cloud's name is not usable",
+            code="bad-settings",
             expected="1 to 31 of a-z, 0-9, - and _, beginning with a letter or digit",
             found=repr(name),
         )

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from support.errors import Fault, HostLacks
+from support.errors import Error, HostLacks
 
 # Long enough for Packer to delete its instance, key pair and security group after a SIGINT.
 GRACE_SECONDS = 60.0
@@ -37,7 +37,7 @@ _FOLLOW_SECONDS = 0.05
 _running: set[subprocess.Popen[str]] = set()
 
 
-class CommandFailed(Fault):
+class CommandFailed(Error):
     """A program that was started ended with an exit code other than 0."""
 
     def __init__(self, command: Sequence[str], returncode: int, output: str) -> None:

@@ -19,7 +19,7 @@ from moto.ec2.utils import random_ami_id
 from localcloud.api.patches import ApiError, in_background, replace
 from localcloud.ec2.fleet import Fleet
 from localcloud.settings import ACCOUNT, BaseImage
-from support.errors import Fault
+from support.errors import Error
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def create(fleet: Fleet, instance: Any, *, name: str, description: str, no_reboo
                 if restart:
                     instance._state.name = "stopped"
                     instance.start()
-        except Fault as fault:
+        except Error as fault:
             log.warning("%s can't be made: %s", ami_id, fault)
             ami.state, ami.state_reason = "failed", {"Code": "Server.InternalError", "Message": fault.summary}
 

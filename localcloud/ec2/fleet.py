@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from localcloud.errors import MachineFailed, VolumeFailed
 from localcloud.machine import nspawn
 from localcloud.machine.devices import Device, free_node
 from localcloud.machine.interface import Machine, MachineSpec
@@ -23,6 +22,7 @@ from localcloud.machine.layers import Layers
 from localcloud.machine.nspawn import NspawnMachine
 from localcloud.machine.volumes import Volumes
 from localcloud.net.network import Interfaces
+from support.errors import Error
 
 log = logging.getLogger(__name__)
 CONSOLE_BYTES = 64 << 10
@@ -72,10 +72,15 @@ class Fleet:
         return unit
 
     def unit(self, instance_id: str) -> Unit:
-        """Return one instance's unit. Raises MachineFailed when there is none."""
+        """Return one instance's unit. Raises `machine-failed` when there is none."""
         if unit := self._units.get(instance_id):
             return unit
-        raise MachineFailed(f"there is no machine {instance_id}", expected="a machine of this cloud", found="none")
+        raise Error(
+            f"there is no machine {instance_id}",
+            code="machine-failed",
+            expected="a machine of this cloud",
+            found="none",
+        )
 
     def known(self, instance_id: str) -> bool:
         """Say whether there is a unit of that id."""
@@ -103,7 +108,7 @@ class Fleet:
         self._write_down()
 
     def boot(self, instance_id: str, attachments: list[Attachment], on_exit: Callable[[], None]) -> None:
-        """Start an instance's machine with its volumes. Raises MachineFailed, LayerFailed or VolumeFailed."""
+        """Start an instance's machine with its volumes. Raises `machine-failed`, `layer-failed` or `volume-failed`."""
         with self.in_turn(instance_id) as unit:
             try:
                 for attachment in attachments:
@@ -155,13 +160,13 @@ class Fleet:
                 self.layers.rotate(instance_id, image_id)
 
     def plug(self, instance_id: str, attachment: Attachment) -> None:
-        """Attach a volume to a running machine. Raises VolumeFailed or MachineFailed."""
+        """Attach a volume to a running machine. Raises `volume-failed` or `machine-failed`."""
         with self.in_turn(instance_id) as unit:
             if unit.machine.running:
                 unit.machine.attach(self._plug(unit, attachment))
 
     def unplug(self, instance_id: str, volume_id: str) -> None:
-        """Detach a volume from a running machine. Raises VolumeFailed when the machine still has it mounted."""
+        """Detach a volume from a running machine. Raises `volume-failed` when the machine still has it mounted."""
         with self.in_turn(instance_id) as unit:
             device = unit.devices.get(volume_id)
             if device is None:
@@ -170,8 +175,11 @@ class Fleet:
                 unit.machine.detach(device)
             # Without a mount the kernel frees it at once.
             if not self.volumes.detach(volume_id, patience=3):
-                raise VolumeFailed(
-                    f"{volume_id} is still mounted in {instance_id}", expected="an unmounted volume", found="busy"
+                raise Error(
+                    f"{volume_id} is still mounted in {instance_id}",
+                    code="volume-failed",
+                    expected="an unmounted volume",
+                    found="busy",
                 )
             del unit.devices[volume_id]
 

@@ -21,7 +21,7 @@ from moto.ec2.responses.instances import InstanceResponse
 from localcloud.api.patches import ApiError, in_background, replace
 from localcloud.ec2.block_devices import launch_mappings
 from localcloud.ec2.fleet import Attachment, Fleet
-from support.errors import Fault
+from support.errors import Error
 
 log = logging.getLogger(__name__)
 _SSH_SECONDS = 4.0
@@ -163,7 +163,7 @@ class Lifecycle:
                 log.exception("%s can't boot", instance.id)
                 if state_after_failure == "terminated":
                     self._fleet.destroy(instance.id)
-                summary = failure.summary if isinstance(failure, Fault) else repr(failure)
+                summary = failure.summary if isinstance(failure, Error) else repr(failure)
                 reason = StateReason(f"Server.InternalError: {summary}", "Server.InternalError")
                 self._enter(instance, state_after_failure, reason)
             else:

@@ -9,7 +9,7 @@ from moto.ec2.models.elastic_block_store import EBSBackend
 
 from localcloud.api.patches import ApiError, in_background, replace
 from localcloud.ec2.fleet import Attachment, Fleet
-from support.errors import Fault
+from support.errors import Error
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def install(fleet: Fleet) -> None:
         with fleet.in_turn(instance_id):  # a boot reads the list of attachments: before both steps or after both
             try:
                 fleet.plug(instance_id, Attachment(volume_id, int(volume.size), device_path))
-            except Fault as fault:
+            except Error as fault:
                 raise ApiError("InternalError", fault.summary) from fault
             return attach(backend, volume_id, instance_id, device_path, delete_on_termination)
 
@@ -47,7 +47,7 @@ def install(fleet: Fleet) -> None:
         def work() -> None:
             try:
                 fleet.unplug(instance_id, volume_id)
-            except Fault as fault:
+            except Error as fault:
                 log.warning("%s", fault)
                 held.status = "busy"  # EC2's word for a volume that is still mounted
                 return

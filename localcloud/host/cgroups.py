@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcloud.errors import HostUnfit
+from support.errors import HostLacks
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Hierarchies:
 
 
 def hierarchies(mountinfo: str) -> Hierarchies:
-    """Find the control group mounts in the text of /proc/self/mountinfo. Raises HostUnfit without cgroup2."""
+    """Find the control group mounts in the text of /proc/self/mountinfo. Raises `host-unfit` without cgroup2."""
     unified: Path | None = None
     memory: Path | None = None
     for line in mountinfo.splitlines():
@@ -38,8 +38,9 @@ def hierarchies(mountinfo: str) -> Hierarchies:
         elif kind == "cgroup" and "memory" in options.split()[-1].split(","):
             memory = mount_point
     if unified is None:
-        raise HostUnfit(
+        raise HostLacks(
             "this host has no cgroup2 hierarchy mounted",
+            code="host-unfit",
             expected="a cgroup2 mount, usually /sys/fs/cgroup or /sys/fs/cgroup/unified",
             found="none in /proc/self/mountinfo",
             fix="mount -t cgroup2 none /sys/fs/cgroup/unified",
@@ -48,7 +49,7 @@ def hierarchies(mountinfo: str) -> Hierarchies:
 
 
 def host_hierarchies() -> Hierarchies:
-    """Find this host's control group mounts. Raises HostUnfit."""
+    """Find this host's control group mounts. Raises `host-unfit`."""
     return hierarchies(Path("/proc/self/mountinfo").read_text())
 
 

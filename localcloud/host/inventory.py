@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcloud.errors import UnknownMachine
 from localcloud.host import cgroups
 from localcloud.settings import Cloud
+from support.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _leader(group: Path) -> int | None:
 
 
 def console(cloud: Cloud, instance_id: str) -> str:
-    """Return what an instance, running or gone, wrote to its console. Raises UnknownMachine."""
+    """Return what an instance, running or gone, wrote to its console. Raises `unknown-machine`."""
     path = cloud.directory / "machines" / instance_id / "console.log"
     if "/" in instance_id or not path.parent.is_dir():
         raise _unknown(cloud, instance_id)
@@ -68,17 +68,18 @@ def console(cloud: Cloud, instance_id: str) -> str:
 
 
 def shell_command(cloud: Cloud, instance_id: str) -> list[str]:
-    """Return the command that gives a root shell inside a running machine, to be exec'ed. Raises UnknownMachine."""
+    """Return the command that gives a root shell inside a running machine, to be exec'ed. Raises `unknown-machine`."""
     leader = next((info.leader for info in machines(cloud) if info.instance_id == instance_id), None)
     if leader is None:
         raise _unknown(cloud, instance_id)
     return ["nsenter", "--target", str(leader), "--all", "--wd", "/bin/bash", "--login"]
 
 
-def _unknown(cloud: Cloud, instance_id: str) -> UnknownMachine:
+def _unknown(cloud: Cloud, instance_id: str) -> BadInput:
     running = [info.instance_id for info in machines(cloud) if info.leader is not None]
-    return UnknownMachine(
+    return BadInput(
         f"no machine {instance_id} runs in the local cloud {cloud.name}",
+        code="unknown-machine",
         expected="one of: " + (", ".join(running) or "none is running"),
         found=repr(instance_id),
     )

@@ -6,9 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-from localcloud.errors import DiskTooSmall, NotRoot, ProgramsMissing
 from localcloud.host import binfmt
 from localcloud.settings import CloudSettings
+from support.errors import HostLacks
 
 # Program -> Debian package.
 PROGRAMS = {
@@ -35,10 +35,11 @@ def missing_packages(architectures: set[str]) -> dict[str, str]:
 
 
 def check_root() -> None:
-    """Raise NotRoot for anybody else."""
+    """Raise `not-root` for anybody else."""
     if os.geteuid() != 0:
-        raise NotRoot(
+        raise HostLacks(
             "the local cloud needs root",
+            code="not-root",
             expected="user root (machines, mounts and network namespaces)",
             found=f"user id {os.geteuid()}",
             fix="run the same command with sudo",
@@ -46,21 +47,23 @@ def check_root() -> None:
 
 
 def check(settings: CloudSettings) -> None:
-    """Raise NotRoot, ProgramsMissing or DiskTooSmall when a cloud can't be carried by this host."""
+    """Raise `not-root`, `programs-missing` or `disk-too-small` when a cloud can't be carried by this host."""
     check_root()
     missing = missing_packages({image.architecture for image in settings.images})
     if missing:
         packages = " ".join(sorted(set(missing.values())))
-        raise ProgramsMissing(
+        raise HostLacks(
             "this host lacks programs that the local cloud is made of",
+            code="programs-missing",
             expected=", ".join(sorted(missing)),
             found="not on PATH",
             fix=f"apt-get install --yes {packages}",
         )
     free = shutil.disk_usage(_existing(settings.directory)).free
     if free < NEEDED_BYTES:
-        raise DiskTooSmall(
+        raise HostLacks(
             "too little room for the cloud's state",
+            code="disk-too-small",
             expected=f"{NEEDED_BYTES >> 20} MiB free at {settings.state}",
             found=f"{free >> 20} MiB",
             fix="free some, or choose another state directory",

@@ -44,7 +44,7 @@ class Machine(Protocol):
     def start(self, root: Path, devices: Sequence[Device], on_exit: Callable[[], None]) -> None:
         """Start it on that root file system and return once its init runs.
 
-        `on_exit` is called, in another thread, when it ends without having been asked to. Raises MachineFailed.
+        `on_exit` is called, in another thread, when it ends without having been asked to. Raises `machine-failed`.
         """
 
     def stop(self) -> None:
@@ -57,7 +57,7 @@ class Machine(Protocol):
         """Ask its init to reboot, and return once the request was made."""
 
     def run(self, command: Sequence[str], *, input: str = "", timeout: float | None = None) -> Ran:
-        """Run a command inside as root. Raises MachineFailed when the machine does not run."""
+        """Run a command inside as root. Raises `machine-failed` when the machine does not run."""
 
     def console(self) -> bytes:
         """Return what it has written to its console since it was made."""

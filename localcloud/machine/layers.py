@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from localcloud.errors import LayerFailed
+from support.errors import Error
 from support.process import CommandFailed, run
 
 
@@ -57,7 +57,7 @@ class Layers:
             part.mkdir(parents=True)
 
     def mount(self, instance_id: str) -> Path:
-        """Mount an instance's root file system and return where. Raises LayerFailed."""
+        """Mount an instance's root file system and return where. Raises `layer-failed`."""
         upper, work, root = self._parts(instance_id)
         # "volatile": a machine's root needs no fsync, since its layers end with the cloud; package managers are several
         # times faster for it. A volatile work directory can't be mounted twice, so each mount gets a new one.
@@ -68,8 +68,9 @@ class Layers:
         try:
             run(["mount", "-t", "overlay", "-o", options, "localcloud", str(root)], cwd=self._kept)
         except CommandFailed as failure:
-            raise LayerFailed(
+            raise Error(
                 f"the layers of {instance_id} can't be mounted",
+                code="layer-failed",
                 expected="a file system below the state directory that can carry overlays (not itself an overlay)",
                 found=failure.output.strip(),
                 fix="choose a state directory on ext4, XFS or btrfs",

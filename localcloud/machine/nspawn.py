@@ -17,11 +17,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from localcloud.errors import MachineFailed
 from localcloud.host import mounts
 from localcloud.machine.devices import Device, appear, disappear
 from localcloud.machine.interface import MachineSpec, Ran
 from localcloud.net import network
+from support.errors import Error
 
 START_SECONDS = 30.0
 # EC2 forces a stop after a few minutes; here it comes within what clients wait for at least (40 polls, one a second).
@@ -89,7 +89,7 @@ class NspawnMachine:
         return self._leader is not None and not self._ended.is_set()
 
     def start(self, root: Path, devices: Sequence[Device], on_exit: Callable[[], None]) -> None:
-        """Start it and return once its init runs. Raises MachineFailed."""
+        """Start it and return once its init runs. Raises `machine-failed`."""
         self._devices = {device.node: device for device in devices}
         self._expected_to_end = False
         self._ended.clear()
@@ -108,8 +108,9 @@ class NspawnMachine:
         self._expected_to_end = True
         self._kill_processes()
         self._ended.wait(10)
-        raise MachineFailed(
+        raise Error(
             f"{self.spec.name} did not start",
+            code="machine-failed",
             expected=f"a running init within {START_SECONDS:.0f} s",
             found=self.console().decode(errors="replace")[-2000:].strip() or "nothing on its console",
         )
@@ -144,9 +145,11 @@ class NspawnMachine:
         self._signal(_REBOOT)
 
     def run(self, command: Sequence[str], *, input: str = "", timeout: float | None = None) -> Ran:
-        """Run a command inside as root. Raises MachineFailed when the machine does not run."""
+        """Run a command inside as root. Raises `machine-failed` when the machine does not run."""
         if self._leader is None or not self.running:
-            raise MachineFailed(f"{self.spec.name} does not run", expected="a running machine", found="none")
+            raise Error(
+                f"{self.spec.name} does not run", code="machine-failed", expected="a running machine", found="none"
+            )
         child = subprocess.Popen(
             ["nsenter", "--target", str(self._leader), "--all", "--wd", *command],
             stdin=subprocess.PIPE,
@@ -168,20 +171,23 @@ class NspawnMachine:
         return self._console.read_bytes() if self._console.exists() else b""
 
     def attach(self, device: Device) -> None:
-        """Make a device appear in the running machine. Raises MachineFailed."""
+        """Make a device appear in the running machine. Raises `machine-failed`."""
         self._script(appear(device))
         self._devices[device.node] = device
 
     def detach(self, device: Device) -> None:
-        """Make a device disappear from the running machine. Raises MachineFailed."""
+        """Make a device disappear from the running machine. Raises `machine-failed`."""
         self._script(disappear(device))
         self._devices.pop(device.node, None)
 
     def _script(self, script: str) -> None:
         ran = self.run(["/bin/sh", "-e"], input=script, timeout=20)
         if ran.returncode != 0:
-            raise MachineFailed(
-                f"the devices of {self.spec.name} can't be changed", expected="exit code 0", found=ran.stderr.strip()
+            raise Error(
+                f"the devices of {self.spec.name} can't be changed",
+                code="machine-failed",
+                expected="exit code 0",
+                found=ran.stderr.strip(),
             )
 
     def _command(self, root: Path) -> list[str]:

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from localcloud.errors import VolumeFailed
+from support.errors import Error
 from support.process import run
 
 _LOOP_CTL_GET_FREE = 0x4C82
@@ -37,7 +37,7 @@ class Volumes:
     def attach(self, volume_id: str, size_gib: int) -> tuple[int, int]:
         """Give a volume a loop device, blank when the volume is new; return its major and minor number.
 
-        Raises VolumeFailed when there is no loop device to be had.
+        Raises `volume-failed` when there is no loop device to be had.
         """
         with self._lock:
             handle = self._open.get(volume_id)
@@ -104,7 +104,12 @@ def _loop(path: Path) -> int:
                 time.sleep(0.01)
             else:
                 return handle
-    raise VolumeFailed("no loop device could be set up", expected=f"a loop device on {path}", found="all attempts busy")
+    raise Error(
+        "no loop device could be set up",
+        code="volume-failed",
+        expected=f"a loop device on {path}",
+        found="all attempts busy",
+    )
 
 
 def _open_node(number: int) -> int:
@@ -115,8 +120,11 @@ def _open_node(number: int) -> int:
             return os.open(node, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             if time.monotonic() > deadline:
-                raise VolumeFailed(
-                    f"{node} does not appear", expected="a node made by the kernel (devtmpfs)", found="none"
+                raise Error(
+                    f"{node} does not appear",
+                    code="volume-failed",
+                    expected="a node made by the kernel (devtmpfs)",
+                    found="none",
                 ) from None
             time.sleep(0.01)
 

@@ -13,8 +13,8 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from localcloud.errors import NoSubnetFree
 from localcloud.settings import Cloud
+from support.errors import HostLacks
 from support.process import run
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -30,14 +30,15 @@ def subnets(index: int) -> tuple[ipaddress.IPv4Network, ipaddress.IPv4Network]:
 def pick_index(taken: Iterable[Network]) -> int:
     """Return the lowest index whose subnets overlap none of `taken` (the host's addresses and routes).
 
-    Raises NoSubnetFree.
+    Raises `no-subnet-free`.
     """
     obstacles = [network for network in taken if network.version == 4 and network.prefixlen >= _TOO_WIDE_TO_AVOID]
     for index in range(256):
         if not any(mine.overlaps(other) for mine in subnets(index) for other in obstacles):
             return index
-    raise NoSubnetFree(
+    raise HostLacks(
         "no subnet is left for another cloud",
+        code="no-subnet-free",
         expected="one N with 10.212.N.0/30 and 10.213.N.0/24 unused",
         found="addresses or routes of this host in all 256 of them",
         fix="take down clouds that are no longer needed",

@@ -20,11 +20,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from localcloud.errors import CloudFailed
 from localcloud.net import outside
 from localcloud.net import server_name as hello
 from localcloud.net.outside import PORTS, Refused
 from localcloud.settings import Cloud, read_cloud, settings_from_json
+from support.errors import Error
 
 LOG = "egress.jsonl"
 _SECONDS_TO_NAME = 10.0
@@ -64,7 +64,7 @@ def passages(directory: Path) -> list[Passage]:
 def hand_over(cloud: Cloud, link: socket.socket) -> None:
     """Make the listening sockets in this network namespace and give them to the process at the other end of `link`.
 
-    Raises CloudFailed when it does not take them.
+    Raises `cloud-failed` when it does not take them.
     """
     listeners = [socket.create_server((cloud.egress_address, port), backlog=128) for port in PORTS]
     link.settimeout(_SECONDS_TO_MEET)
@@ -79,7 +79,7 @@ def hand_over(cloud: Cloud, link: socket.socket) -> None:
         for listener in listeners:
             listener.close()
     if not answer:
-        raise CloudFailed("the way out could not be opened", expected="a proxy on the host", found=found)
+        raise Error("the way out could not be opened", code="cloud-failed", expected="a proxy on the host", found=found)
     link.settimeout(None)
 
 

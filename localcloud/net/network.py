@@ -14,9 +14,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcloud.errors import MachineFailed
 from localcloud.net.outside import packages_name
 from localcloud.settings import Cloud
+from support.errors import Error
 from support.process import run
 
 METADATA = "169.254.169.254"
@@ -67,11 +67,16 @@ class Interface:
 
 
 def wait_for_uplink(patience: float = 30.0) -> None:
-    """Wait until `control.up` has handed over the cloud's end of the link. Raises MachineFailed."""
+    """Wait until `control.up` has handed over the cloud's end of the link. Raises `machine-failed`."""
     deadline = time.monotonic() + patience
     while _UPLINK not in (name for _, name in socket.if_nameindex()):
         if time.monotonic() > deadline:
-            raise MachineFailed("the link to the host never came", expected=f"an interface {_UPLINK}", found="none")
+            raise Error(
+                "the link to the host never came",
+                code="machine-failed",
+                expected=f"an interface {_UPLINK}",
+                found="none",
+            )
         time.sleep(0.002)
 
 
@@ -118,7 +123,7 @@ def _answers(cloud: Cloud, egress: bool) -> list[str]:
 
 
 def start_dnsmasq(cloud: Cloud, *, egress: bool) -> subprocess.Popen[bytes]:
-    """Start DHCP and DNS for the machines, and return once it answers. Raises MachineFailed."""
+    """Start DHCP and DNS for the machines, and return once it answers. Raises `machine-failed`."""
     _HOSTS.mkdir()
     network, _, _ = cloud.subnet.rpartition("/")
     child = subprocess.Popen(
@@ -142,7 +147,12 @@ def start_dnsmasq(cloud: Cloud, *, egress: bool) -> subprocess.Popen[bytes]:
         else:
             return child
     child.kill()
-    raise MachineFailed("dnsmasq did not start", expected="a name server on the bridge", found="its message is above")
+    raise Error(
+        "dnsmasq did not start",
+        code="machine-failed",
+        expected="a name server on the bridge",
+        found="its message is above",
+    )
 
 
 class Interfaces:
@@ -155,7 +165,7 @@ class Interfaces:
         self._next = itertools.cycle(range(10, 250))
 
     def take(self, name: str) -> Interface:
-        """Choose an address and a MAC for the machine `name`. Raises MachineFailed when there is none left."""
+        """Choose an address and a MAC for the machine `name`. Raises `machine-failed` when there is none left."""
         for _ in range(240):
             number = next(self._next)
             if number not in self._used:
@@ -167,7 +177,12 @@ class Interfaces:
                     hostname="ip-" + address.replace(".", "-"),
                     namespace=Path("/run/netns") / name,
                 )
-        raise MachineFailed("no address is left for another machine", expected="at most 240 machines", found="240")
+        raise Error(
+            "no address is left for another machine",
+            code="machine-failed",
+            expected="at most 240 machines",
+            found="240",
+        )
 
     def give_back(self, interface: Interface) -> None:
         """Free an address that `take` gave."""

@@ -23,7 +23,7 @@ from localcloud.api.patches import ApiError, add, in_background, replace
 from localcloud.ec2.fleet import Fleet
 from localcloud.imds.instance_metadata import find_instance
 from localcloud.machine.interface import Ran
-from support.errors import Fault
+from support.errors import Error
 
 _DOCUMENT = "AWS-RunShellScript"
 _PLUGIN = "aws:runShellScript"
@@ -107,7 +107,7 @@ class Agent:
         machine = self._fleet.unit(instance_id).machine
         try:
             shown = machine.run(["systemctl", "show", "--property=LoadState,ActiveState", *_UNITS], timeout=5)
-        except Fault:
+        except Error:
             return False
         return _online(shown.stdout)
 
@@ -133,7 +133,7 @@ class Agent:
         try:
             machine = self._fleet.unit(invocation.instance_id).machine
             ran = machine.run(["/bin/sh", "-c", runner, "sh", directory], input=script, timeout=seconds)
-        except Fault as fault:
+        except Error as fault:
             ran = Ran(255, "", str(fault))
         invocation.stdout, invocation.stderr = ran.stdout[:_SHOWN], ran.stderr[:_SHOWN]
         invocation.response_code = ran.returncode

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from localcloud import control
-from support.errors import Fault
+from support.errors import Error
 from support.progress import say, step
 from zmanim_ami.bench import peaks
 from zmanim_ami.bench.figures import Ratio, Series, ratio
@@ -55,14 +55,10 @@ WAYS = {
 _WAYS_OF = {"together": tuple(WAYS), "scattered": ("ours", "fc")}
 
 
-class MachineFailed(Fault):
-    """What a machine was asked to do for a measurement failed."""
-
-
 def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
     """Time a backup and a restore `runs` times, then count what nights store, all on one machine.
 
-    Raises MachineFailed, and what launching, the recovery drill and building restic raise.
+    Raises `machine-failed`, and what launching, the recovery drill and building restic raise.
     """
     image_id, _base = baked_image(lab)
     restic = native_restic(lab.cache)
@@ -261,8 +257,11 @@ def _run(lab: Lab, running: Machine, script: str) -> str:
         check=False,
     )
     if done.returncode:
-        raise MachineFailed(
-            "a machine can't be measured", expected=f"exit code 0 of: {script.strip()[:500]}", found=done.stderr[-1500:]
+        raise Error(
+            "a machine can't be measured",
+            code="machine-failed",
+            expected=f"exit code 0 of: {script.strip()[:500]}",
+            found=done.stderr[-1500:],
         )
     return done.stdout
 
@@ -271,4 +270,6 @@ def _put(lab: Lab, running: Machine, path: str, content: bytes) -> None:
     command = [*control.shell_command(lab.cloud, running.instance_id), "-c", 'cat >"$0" && chmod 755 "$0"', path]
     done = subprocess.run(command, input=content, capture_output=True, check=False)
     if done.returncode:
-        raise MachineFailed(f"{path} can't be written", expected="exit code 0", found=done.stderr.decode())
+        raise Error(
+            f"{path} can't be written", code="machine-failed", expected="exit code 0", found=done.stderr.decode()
+        )

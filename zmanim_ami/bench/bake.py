@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from support.digest import file_sha256
-from support.errors import Fault
+from support.errors import Error
 from support.progress import say, step
 from zmanim_ami.bench.lab import Lab, task
 from zmanim_ami.pipeline import aws
@@ -37,10 +37,6 @@ _BEGINS = (
 _SECONDS = re.compile(r"(\S+)=(\d+\.\d+)s")
 
 
-class BakeNotUnderstood(Fault):
-    """build-ami does not say what its times are read from."""
-
-
 def phases(lines: Sequence[tuple[float, str]], end: float) -> dict[str, float]:
     """Return how long each part of a bake took, in order; `lines` are its words with their moments (seconds from 0).
 
@@ -50,8 +46,9 @@ def phases(lines: Sequence[tuple[float, str]], end: float) -> dict[str, float]:
     for name, marker in _BEGINS:
         moment = next((at for at, text in lines if text.startswith(marker)), None)
         if moment is None:
-            raise BakeNotUnderstood(
+            raise Error(
                 "the bake's times can't be read",
+                code="bake-not-understood",
                 expected=f"a line that begins with {marker!r}",
                 found="none",
                 fix="zmanim_ami/bench/bake.py lists what it looks for",
@@ -68,7 +65,7 @@ def script_seconds(log: str) -> dict[str, float]:
 
 
 def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
-    """Bake cold and then warm, `runs` times. Raises lab.TaskFailed, BakeNotUnderstood."""
+    """Bake cold and then warm, `runs` times. Raises `task-failed`, `bake-not-understood`."""
     samples = []
     account = aws.account(lab.clients)
     for number in range(1, runs + 1):

@@ -18,7 +18,7 @@ NOTES = (
 
 
 def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
-    """Launch the baked image `runs` times and reboot each machine once. Raises launch's faults, lab.TaskFailed."""
+    """Launch the baked image `runs` times and reboot each machine once. Raises launch's faults, `task-failed`."""
     image_id, _base = baked_image(lab)
     samples = []
     for number in range(1, runs + 1):

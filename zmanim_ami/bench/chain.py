@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from zmanim_ami.bench.launch import NotReady
+from support.errors import Error
 
 READY = "zmanim-ready.service"
 # systemd-analyze says nothing before every job is done, and some are still at it when a machine is ready. In English,
@@ -28,11 +28,16 @@ def seconds(span: str) -> float:
 def critical(text: str) -> dict[str, float]:
     """Return when each unit of the critical chain was done (seconds since systemd began), in the order of the boot.
 
-    `text` is what `systemd-analyze critical-chain` says. Raises NotReady when no chain is in it.
+    `text` is what `systemd-analyze critical-chain` says. Raises `not-ready` when no chain is in it.
     """
     links = [match for line in text.splitlines() if (match := _LINK.search(line))]
     if not links:
-        raise NotReady("the boot has no critical chain", expected=f"units before {READY}", found=text.strip()[-300:])
+        raise Error(
+            "the boot has no critical chain",
+            code="not-ready",
+            expected=f"units before {READY}",
+            found=text.strip()[-300:],
+        )
     return {match[1]: round(seconds(match[2]) + seconds(match[3] or ""), 3) for match in reversed(links)}
 
 

@@ -65,7 +65,7 @@ def archive(directory: Path, bundle: Path, versions_file: Path, compiled: Path |
 
 
 def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
-    """Boot the image and both baselines `runs` times in turns. Raises launch's faults, lab.TaskFailed."""
+    """Boot the image and both baselines `runs` times in turns. Raises launch's faults, `task-failed`."""
     image_id, base = baked_image(lab)
     directory = lab.root / PACKER_DIRECTORY
     units = enabled_units((directory / "files" / "zmanim.preset").read_text())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud.settings import Cloud
-from support.errors import Fault
+from support.errors import Error
 from support.process import run
 from support.progress import step
 from zmanim_ami.pipeline import aws
@@ -25,10 +25,6 @@ POLICIES = Path("infrastructure/iam")
 VERSION = "test-bench"
 # The cloud is on this machine, and each look is a cheap one.
 _POLL_SECONDS = 0.2
-
-
-class TaskFailed(Fault):
-    """A production task that a benchmark runs failed; its own words stand above, on stderr."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +92,14 @@ def task(
 ) -> str:
     """Run a task as a person would and return its stdout; with `on_line`, both outputs go there line by line.
 
-    Raises TaskFailed.
+    Raises `task-failed`.
     """
     command = [sys.executable, "-m", "invoke", name, *arguments]
     completed = run(command, cwd=root, env=environment, check=False, on_line=on_line, pass_stderr=on_line is None)
     if completed.returncode != 0:
-        raise TaskFailed(
+        raise Error(
             f"{name} failed, so there is nothing to time",
+            code="task-failed",
             expected=f"{name} {' '.join(arguments)} ends with exit code 0",
             found=f"exit code {completed.returncode}; its message is above",
         )

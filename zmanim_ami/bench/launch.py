@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from localcloud import control
-from support.errors import Fault
+from support.errors import Error
 from zmanim_ami.bench.lab import Lab
 from zmanim_ami.pipeline import aws, instance
 from zmanim_ami.pipeline.account import network, roles
@@ -31,10 +31,6 @@ _MOMENTS = {
     "zmanim-ready.service": "ready",
 }
 _ASK = f"systemctl show --property=Id,ActiveEnterTimestampMonotonic {' '.join(_MOMENTS)}"
-
-
-class NotReady(Fault):
-    """A machine that was to be timed does not serve, so its times mean nothing."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ def launched(lab: Lab, image_id: str, user_data: str = "") -> Iterator[Started]:
     tags = {"Name": "zmanim-bench", "zmanim:environment": VERIFY, "zmanim:data-volume": "new"}
     options: dict[str, Any] = {"UserData": user_data} if user_data else {}
     since = time.monotonic()
-    with aws.faults("launching"):
+    with aws.translate_errors("launching"):
         answer = lab.clients.ec2.run_instances(
             ImageId=image_id,
             InstanceType=kind,
@@ -87,7 +83,7 @@ def launched(lab: Lab, image_id: str, user_data: str = "") -> Iterator[Started]:
 def rebooted(lab: Lab, before: Started) -> Started:
     """Reboot a machine that has become ready once; its times count from the call, so its shutdown is part of them."""
     since = time.monotonic()
-    with aws.faults("rebooting"):
+    with aws.translate_errors("rebooting"):
         lab.clients.ec2.reboot_instances(InstanceIds=[before.instance_id])
     return Started(before.instance_id, since, before.said + 1)
 
@@ -95,7 +91,7 @@ def rebooted(lab: Lab, before: Started) -> Started:
 def moments(lab: Lab, started: Started) -> dict[str, float]:
     """Wait until a machine is ready; return after how many seconds PostgreSQL and Redis answered and it was ready.
 
-    Raises NotReady.
+    Raises `not-ready`.
     """
     _wait_until_ready(lab, started)
     text = instance.run_script(lab.clients, started.instance_id, _ASK, 60, lab.pace)
@@ -118,9 +114,10 @@ def _wait_until_ready(lab: Lab, started: Started) -> None:
         raise _not_ready(started, "it says that it is not", said)
 
 
-def _not_ready(started: Started, found: str, said: str) -> NotReady:
-    return NotReady(
+def _not_ready(started: Started, found: str, said: str) -> Error:
+    return Error(
         f"{started.instance_id} is not ready",
+        code="not-ready",
         expected="a line zmanim-ready {…} with ok: true",
         found=f"{found}; the console's last lines:\n{instance.tail(said)}",
         fix="./inv rehearse shows what is wrong with the image",
@@ -130,7 +127,7 @@ def _not_ready(started: Started, found: str, said: str) -> NotReady:
 def active_since(text: str) -> dict[str, float]:
     """Return from the output of `systemctl show` since when each unit is active (monotonic clock, seconds).
 
-    Raises NotReady for a unit that never became active.
+    Raises `not-ready` for a unit that never became active.
     """
     found = {}
     for block in text.strip().split("\n\n"):
@@ -138,7 +135,12 @@ def active_since(text: str) -> dict[str, float]:
         found[properties.get("Id", "")] = int(properties.get("ActiveEnterTimestampMonotonic") or 0)
     missing = [unit for unit in _MOMENTS if not found.get(unit)]
     if missing:
-        raise NotReady("a unit has never been active", expected=", ".join(_MOMENTS), found=f"not {', '.join(missing)}")
+        raise Error(
+            "a unit has never been active",
+            code="not-ready",
+            expected=", ".join(_MOMENTS),
+            found=f"not {', '.join(missing)}",
+        )
     return {name: found[unit] / 1e6 for unit, name in _MOMENTS.items()}
 
 

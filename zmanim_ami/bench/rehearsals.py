@@ -19,7 +19,7 @@ NOTES = (
 
 
 def measure(root: Path, runs: int) -> list[dict[str, float]]:
-    """Rehearse `runs` times. Raises lab.TaskFailed."""
+    """Rehearse `runs` times. Raises `task-failed`."""
     samples = []
     for number in range(1, runs + 1):
         with step(f"rehearsal {number} of {runs}"):

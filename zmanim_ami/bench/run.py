@@ -18,14 +18,6 @@ from zmanim_ami.pipeline.ami import provenance
 DIRECTORY = Path("build/bench")
 
 
-class BenchmarkUnknown(BadInput):
-    """There is no benchmark of that name."""
-
-
-class RunsInvalid(BadInput):
-    """The number of runs can't be meant."""
-
-
 @dataclass(frozen=True)
 class Benchmark:
     """How one is run. `runs` is how often unless told; `measure` gets the clone's root and what opens the cloud.
@@ -57,11 +49,12 @@ BENCHMARKS = {
 
 
 def chosen(only: Sequence[str]) -> list[str]:
-    """Return the names to run, in the order of BENCHMARKS: all when none is asked for. Raises BenchmarkUnknown."""
+    """Return the names to run, in the order of BENCHMARKS: all when none is asked for. Raises `benchmark-unknown`."""
     unknown = [name for name in only if name not in BENCHMARKS]
     if unknown:
-        raise BenchmarkUnknown(
+        raise BadInput(
             f"there is no benchmark {unknown[0]!r}",
+            code="benchmark-unknown",
             expected=", ".join(BENCHMARKS),
             found=", ".join(only),
             fix="--only NAME, once for each",
@@ -75,11 +68,11 @@ def bench(root: Path, cache: Path, state: Path, *, only: Sequence[str] = (), run
     `runs` is how often each is run, 0: as often as each has it. On an interrupt the cloud is taken down, and the files
     of the benchmarks that were finished are there.
 
-    Raises BenchmarkUnknown, RunsInvalid, and what lab.lab and the benchmarks raise.
+    Raises `benchmark-unknown`, `runs-invalid`, and what lab.lab and the benchmarks raise.
     """
     names = chosen(only)
     if not 0 <= runs <= 1000:
-        raise RunsInvalid(f"{runs} runs", expected="1 to 1000", found=str(runs), fix="--runs 3")
+        raise BadInput(f"{runs} runs", code="runs-invalid", expected="1 to 1000", found=str(runs), fix="--runs 3")
     rows: list[figures.Row] = []
     with ExitStack() as stack:
         opened: list[Lab] = []

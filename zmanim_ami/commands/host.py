@@ -124,7 +124,7 @@ def doctor(_context: Context, install: bool = False, json: bool = False) -> None
     found = host.findings(cloud.STATE)
     show([*found, *host.gate_findings()], json)
     if not all(finding.ok for finding in found):
-        raise host.HostIncomplete(found)
+        raise host.incomplete(found)
 
 
 @command()

@@ -12,7 +12,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
-from support.errors import Fault
+from support.errors import Error
 from support.process import interrupt_on_termination
 from support.progress import say
 from zmanim_ami.pipeline import aws
@@ -40,7 +40,7 @@ def command(**help: str) -> Callable[[Callable[..., None]], Task[Any]]:
             interrupt_on_termination()
             try:
                 function(context, **arguments)
-            except Fault as fault:
+            except Error as fault:
                 raise Exit(str(fault), code=fault.exit_code) from None
             except KeyboardInterrupt:
                 raise Exit("interrupted: what was begun has been cleaned up", code=130) from None

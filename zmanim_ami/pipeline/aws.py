@@ -16,7 +16,7 @@ import boto3
 import botocore.exceptions
 from botocore.config import Config
 
-from support.errors import BadInput, Fault
+from support.errors import BadInput, Error
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -47,32 +47,12 @@ _WRONG |= {"InvalidAccessKeyId", "IncompleteSignature", "InvalidSignatureExcepti
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"}
 
 
-class CredentialsMissing(Fault):
-    """Nothing says who we are to AWS."""
-
-
-class CredentialsExpired(Fault):
-    """The credentials were good once."""
-
-
-class CredentialsWrong(Fault):
-    """AWS does not know these credentials, or they can't be read."""
-
-
-class NotAllowed(Fault):
-    """AWS knows who we are and refuses what was asked."""
-
-
-class Unreachable(Fault):
+class Unreachable(Error):
     """No answer from where AWS should be."""
 
 
-class AwsRefused(Fault):
+class AwsRefused(Error):
     """AWS refused a call for a reason that this project has no special word for."""
-
-
-class RegionUnknown(BadInput):
-    """There is no such region, or the account has not enabled it."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +73,9 @@ class Clients:
 def connect(region: str) -> Clients:
     """Return clients for `region`, with credentials and endpoint as the environment says; makes no call.
 
-    Raises CredentialsWrong when a profile that is asked for does not exist, RegionUnknown for an impossible name.
+    Raises `credentials-wrong` when a profile that is asked for does not exist, `region-unknown` for an impossible name.
     """
-    with faults("reading the AWS configuration"):
+    with translate_errors("reading the AWS configuration"):
         session = boto3.session.Session(region_name=region)
         # The retries are given here because boto3 would read AWS_MAX_ATTEMPTS, which for Packer is how often to poll.
         config = Config(
@@ -135,7 +115,7 @@ def target(clients: Clients, environ: Mapping[str, str]) -> str:
 
 
 def check_region(clients: Clients) -> None:
-    """Raise RegionUnknown unless the clients' region exists and is enabled in this account."""
+    """Raise `region-unknown` unless the clients' region exists and is enabled in this account."""
     region = clients.region
     with _in_region(clients, "listing the regions"):
         regions = {
@@ -152,7 +132,7 @@ def check_region(clients: Clients) -> None:
 def _in_region(clients: Clients, doing: str) -> Iterator[None]:
     # A region that does not exist has no endpoint, so it looks as if the network were down.
     try:
-        with faults(doing):
+        with translate_errors(doing):
             yield
     except (Unreachable, AwsRefused) as error:
         session = boto3.session.Session()
@@ -163,9 +143,10 @@ def _in_region(clients: Clients, doing: str) -> Iterator[None]:
         raise _no_region(clients.region, error.found) from error
 
 
-def _no_region(region: str, found: str) -> RegionUnknown:
-    return RegionUnknown(
+def _no_region(region: str, found: str) -> BadInput:
+    return BadInput(
         f"there is no region {region} for this account",
+        code="region-unknown",
         expected="a region of AWS, such as eu-west-1",
         found=found,
         fix="set region in pyproject.toml, ZMANIM_REGION or --region",
@@ -173,8 +154,8 @@ def _no_region(region: str, found: str) -> RegionUnknown:
 
 
 @contextmanager
-def faults(doing: str) -> Iterator[None]:
-    """Turn what botocore raises into a Fault of its own cause; `doing` says what was being done ("launching …").
+def translate_errors(doing: str) -> Iterator[None]:
+    """Turn what botocore raises into a Error of its own cause; `doing` says what was being done ("launching …").
 
     Code that can go on after a certain refusal catches botocore's ClientError inside.
     """
@@ -204,25 +185,31 @@ def unless_absent(read: Callable[[], object], code: str) -> object | None:
         return None
 
 
-def _unanswered(doing: str, error: botocore.exceptions.BotoCoreError) -> Fault:
+def _unanswered(doing: str, error: botocore.exceptions.BotoCoreError) -> Error:
     if isinstance(error, _MISSING):
-        return CredentialsMissing(
+        return Error(
             f"no AWS credentials, while {doing}",
+            code="credentials-missing",
             expected="credentials in the environment, a profile, or an instance's role",
             found=str(error),
             fix="aws sso login and AWS_PROFILE, or export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
             'for the local cloud: ./inv cloud.up and eval "$(./inv cloud.env)"',
         )
     if isinstance(error, _UNUSABLE):
-        return CredentialsWrong(
+        return Error(
             f"the AWS configuration can't be used, while {doing}",
+            code="credentials-wrong",
             expected="a profile that exists and whose credentials can be fetched",
             found=str(error),
             fix="check AWS_PROFILE and ~/.aws/config, then aws sso login",
         )
     if isinstance(error, botocore.exceptions.InvalidRegionError):
-        return RegionUnknown(
-            "that is no name of a region", expected="such as eu-west-1", found=str(error), fix="set ZMANIM_REGION"
+        return BadInput(
+            "that is no name of a region",
+            code="region-unknown",
+            expected="such as eu-west-1",
+            found=str(error),
+            fix="set ZMANIM_REGION",
         )
     if isinstance(error, botocore.exceptions.HTTPClientError | botocore.exceptions.ConnectionError):
         return Unreachable(
@@ -235,26 +222,29 @@ def _unanswered(doing: str, error: botocore.exceptions.BotoCoreError) -> Fault:
     return AwsRefused(f"AWS can't be asked, while {doing}", expected="a call and its answer", found=str(error))
 
 
-def _refused(doing: str, error: botocore.exceptions.ClientError) -> Fault:
+def _refused(doing: str, error: botocore.exceptions.ClientError) -> Error:
     code, message = error_code(error), str(error.response.get("Error", {}).get("Message", ""))
     found = f"{code}: {message}" if message else code
     if code in _EXPIRED:
-        return CredentialsExpired(
+        return Error(
             f"the AWS credentials have expired, while {doing}",
+            code="credentials-expired",
             expected="credentials that are still good",
             found=found,
             fix="log in again (aws sso login, or new session keys); check this machine's clock (date)",
         )
     if code in _WRONG:
-        return CredentialsWrong(
+        return Error(
             f"AWS does not accept the credentials, while {doing}",
+            code="credentials-wrong",
             expected="keys that AWS knows",
             found=found,
             fix="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and AWS_PROFILE",
         )
     if code in _DENIED:
-        return NotAllowed(
+        return Error(
             f"these credentials may not do this, while {doing}",
+            code="not-allowed",
             expected=f"the right to {error.operation_name}",
             found=found,
             fix="use a role that has it (infrastructure/iam/), or have it granted",

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
-from support.errors import Fault
+from support.errors import Error
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import network, roles
-from zmanim_ami.pipeline.account.network import AccountNotPrepared
 from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami.image import PROJECT_TAG, Image
 from zmanim_ami.pipeline.aws import Clients, Pace
@@ -40,19 +39,7 @@ _LEFT_BEHIND = timedelta(hours=2)
 _PROFILE_SECONDS = 30
 
 
-class NotLaunched(Fault):
-    """AWS did not launch the instance."""
-
-
-class InstanceDied(Fault):
-    """The instance stopped or vanished while it was watched."""
-
-
-class NeverReady(Fault):
-    """The instance did not say that it is ready in time."""
-
-
-class CommandNotRun(Fault):
+class CommandNotRun(Error):
     """Run Command did not run our script to a good end."""
 
 
@@ -75,7 +62,7 @@ class Ready:
 
 def leftovers(clients: Clients, ami_id: str, now: datetime) -> list[str]:
     """Return verification instances that a killed run left: all of this image, and others' that are hours old."""
-    with aws.faults("looking for instances of earlier verifications"):
+    with aws.translate_errors("looking for instances of earlier verifications"):
         return [
             item["InstanceId"]
             for item in _instances(clients, TAG, "true")
@@ -86,7 +73,7 @@ def leftovers(clients: Clients, ami_id: str, now: datetime) -> list[str]:
 def terminate(clients: Clients, instance_ids: Sequence[str]) -> None:
     """Terminate the instances; their volumes go with them. One that is gone already is no error."""
     for instance_id in instance_ids:
-        with aws.faults(f"terminating {instance_id}"):
+        with aws.translate_errors(f"terminating {instance_id}"):
             try:
                 clients.ec2.terminate_instances(InstanceIds=[instance_id])
             except botocore.exceptions.ClientError as error:
@@ -101,7 +88,7 @@ def launched(
 ) -> Iterator[Machine]:
     """Launch an instance of `image` in `environment` for the body of a `with`, and terminate it whatever happens there.
 
-    Raises AccountNotPrepared, NotLaunched, aws's faults.
+    Raises `account-not-prepared`, `not-launched`, aws's faults.
     """
     place = network.find(clients, settings.subnet_id)
     run = uuid.uuid4().hex
@@ -112,7 +99,7 @@ def launched(
         yield Machine(instance_id, start)
     finally:
         # Found by the run's tag and not only by the id: an interrupt may have come between AWS's launch and its answer.
-        with aws.faults("looking for this run's instance"):
+        with aws.translate_errors("looking for this run's instance"):
             mine = [item["InstanceId"] for item in _instances(clients, RUN_TAG, run)]
         terminate(clients, mine)
 
@@ -120,7 +107,7 @@ def launched(
 def wait_until_ready(clients: Clients, machine: Machine, timeout: float, pace: Pace) -> Ready:
     """Wait for the console's line `zmanim-ready {json}`, good or bad, at most `timeout` seconds from the launch.
 
-    Raises InstanceDied, NeverReady (both with the console's last lines), aws's faults.
+    Raises `instance-died`, `never-ready` (both with the console's last lines), aws's faults.
     """
     running: list[float] = []
 
@@ -129,18 +116,20 @@ def wait_until_ready(clients: Clients, machine: Machine, timeout: float, pace: P
         if state == "running" and not running:
             running.append(pace.clock() - machine.launched)
         if state not in {"pending", "running"}:
-            raise InstanceDied(
+            raise Error(
                 f"{machine.instance_id} is {state}",
+                code="instance-died",
                 expected="running until it is terminated here",
                 found=f"{reason or 'no reason given'}\n{tail(console(clients, machine.instance_id))}",
             )
         return ready_line(console(clients, machine.instance_id)) if running else None
 
-    with aws.faults(f"waiting for {machine.instance_id}"):
+    with aws.translate_errors(f"waiting for {machine.instance_id}"):
         report = pace.until(look, timeout - (pace.clock() - machine.launched))
     if report is None:
-        raise NeverReady(
+        raise Error(
             f"{machine.instance_id} is not ready after {timeout:.0f} s",
+            code="never-ready",
             expected="a line zmanim-ready {…} on the console",
             found="the console's last lines:\n" + tail(console(clients, machine.instance_id)),
             fix="correct what hangs; setting boot_timeout if it is only slow",
@@ -165,7 +154,7 @@ def ready_line(text: str) -> Mapping[str, object] | None:
 
 def console(clients: Clients, instance_id: str) -> str:
     """Return the console's text so far (at most its last 64 KiB, as AWS keeps it)."""
-    with aws.faults(f"reading the console of {instance_id}"):
+    with aws.translate_errors(f"reading the console of {instance_id}"):
         return clients.ec2.get_console_output(InstanceId=instance_id, Latest=True).get("Output", "")
 
 
@@ -198,7 +187,7 @@ def run_script(clients: Clients, instance_id: str, script: str, timeout: float, 
             return None
         return sent["Command"].get("CommandId", "")
 
-    with aws.faults(f"running a command on {instance_id}"):
+    with aws.translate_errors(f"running a command on {instance_id}"):
         command = pace.until(send, timeout)
         if command is None:
             raise CommandNotRun(
@@ -292,11 +281,12 @@ def _run_instance(
             raise _not_launched(error) from error
         return instances["Instances"][0]["InstanceId"]
 
-    with aws.faults("launching the verification instance"):
+    with aws.translate_errors("launching the verification instance"):
         instance_id = pace.until(launch, _PROFILE_SECONDS)
     if instance_id is None:
-        raise AccountNotPrepared(
+        raise Error(
             f"EC2 knows no instance profile {profile}",
+            code="account-not-prepared",
             expected=f"the instance profile {profile} with its role",
             found="none",
             fix=f"./inv account.apply --environment {environment}",
@@ -316,8 +306,9 @@ def _not_launched(error: botocore.exceptions.ClientError) -> Exception:
     )
     if not aws.error_code(error).startswith(known):
         return error
-    return NotLaunched(
+    return Error(
         "AWS does not launch the verification instance",
+        code="not-launched",
         expected="one instance of the type verify_instance_type",
         found=str(error),
         fix="choose another verify_instance_type or subnet_id, or have the limit raised",

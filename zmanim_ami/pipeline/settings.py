@@ -25,14 +25,6 @@ _GRAVITON = r"[a-z]+\d+g[a-z]*\.[a-z0-9]+"
 Value = str | int | bool | tuple[str, ...]
 
 
-class SettingUnknown(BadInput):
-    """A setting of that name does not exist."""
-
-
-class SettingInvalid(BadInput):
-    """A setting's value is of the wrong type or form."""
-
-
 def _setting(default: Value, help: str, form: str = "", example: str = "") -> Any:
     """Describe one field: what it is for, and the regular expression that its texts match."""
     return field(default=default, metadata={"help": help, "form": form, "example": example})
@@ -123,7 +115,7 @@ class Row:
 def load(root: Path, environ: Mapping[str, str], flags: Mapping[str, object] | None = None) -> Settings:
     """Return the settings of the project at `root`; `flags` maps field names to what a task was given.
 
-    Raises SettingUnknown and SettingInvalid, which name the key and where it was set.
+    Raises `setting-unknown` and `setting-invalid`, which name the key and where it was set.
     """
     return Settings(**{row.name: row.value for row in explain(root, environ, flags)})  # type: ignore[arg-type]  # _typed() has checked each
 
@@ -160,9 +152,11 @@ def _table(root: Path) -> dict[str, object]:
     try:
         table = tomllib.loads(path.read_text()).get("tool", {}).get("zmanim", {})
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingInvalid("pyproject.toml can't be read", expected="TOML", found=str(error)) from error
+        raise BadInput(
+            "pyproject.toml can't be read", code="setting-invalid", expected="TOML", found=str(error)
+        ) from error
     if not isinstance(table, dict):
-        raise SettingInvalid("the settings are no table", expected="[tool.zmanim]", found=repr(table))
+        raise BadInput("the settings are no table", code="setting-invalid", expected="[tool.zmanim]", found=repr(table))
     return table
 
 
@@ -176,8 +170,9 @@ def _known(name: str, as_written: str, where: str) -> str:
     if name in names:
         return name
     near = difflib.get_close_matches(name, names, n=1)
-    raise SettingUnknown(
+    raise BadInput(
         f"there is no setting {as_written}",
+        code="setting-unknown",
         expected=f"one of {', '.join(names)}",
         found=f"{as_written} in {where}",
         fix=f"did you mean {near[0]}?" if near else "remove it",
@@ -218,9 +213,10 @@ def _truth(name: str, raw: object, origin: str) -> bool:
     raise _invalid(name, "true or false", raw, origin)
 
 
-def _invalid(name: str, expected: str, raw: object, origin: str) -> SettingInvalid:
-    return SettingInvalid(
+def _invalid(name: str, expected: str, raw: object, origin: str) -> BadInput:
+    return BadInput(
         f"the setting {name} can't be {raw!r}",
+        code="setting-invalid",
         expected=expected,
         found=f"{raw!r} from {origin}",
         fix=f"correct {origin}",

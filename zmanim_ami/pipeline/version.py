@@ -19,10 +19,6 @@ _LONGEST = 64
 _EXPECTED = "vMAJOR.MINOR.PATCH (v1.2.3), the same with -rc.N (v1.2.3-rc.1), or test-NAME for a trial"
 
 
-class VersionInvalid(BadInput):
-    """The text is no version in this project's grammar."""
-
-
 @dataclass(frozen=True)
 class Version:
     """A version as it was written; `trial` ones are never published."""
@@ -42,15 +38,16 @@ class Version:
 def parse(text: str) -> Version:
     """Return `text` as a Version.
 
-    Raises VersionInvalid, whose message says what is wrong with just this text.
+    Raises `version-invalid`, whose message says what is wrong with just this text.
     """
     if len(text) <= _LONGEST:
         if _RELEASE.fullmatch(text):
             return Version(text, trial=False)
         if _TRIAL.fullmatch(text):
             return Version(text, trial=True)
-    raise VersionInvalid(
+    raise BadInput(
         f"{text!r} is no version" if text else "no version was given",
+        code="version-invalid",
         expected=_EXPECTED,
         found=_what_is_wrong(text),
         fix="for example: --version v1.2.3",
@@ -60,12 +57,16 @@ def parse(text: str) -> Version:
 def from_tag(tag: str) -> Version:
     """Return the version that a release tag such as `v1.2.3-ami` asks for.
 
-    Raises VersionInvalid when the tag does not end in `-ami` or the rest is no version of a release.
+    Raises `version-invalid` when the tag does not end in `-ami` or the rest is no version of a release.
     """
     head, suffix = tag.removesuffix("-ami"), "-ami"
     if not tag.endswith(suffix) or head.startswith("test-"):
-        raise VersionInvalid(
-            f"{tag!r} is no release tag", expected="vMAJOR.MINOR.PATCH-ami", found=repr(tag), fix="git tag v1.2.3-ami"
+        raise BadInput(
+            f"{tag!r} is no release tag",
+            code="version-invalid",
+            expected="vMAJOR.MINOR.PATCH-ami",
+            found=repr(tag),
+            fix="git tag v1.2.3-ami",
         )
     return parse(head)
 

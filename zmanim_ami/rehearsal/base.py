@@ -43,18 +43,6 @@ _BROUGHT_BY = (
 NEEDED: Mapping[str, str] = dict(_BROUGHT_BY)
 
 
-class BaseUnreadable(BadInput):
-    """The file is no tar archive that can be unpacked whole."""
-
-
-class BaseIncomplete(BadInput):
-    """The tree is not one that boots here as a machine image does."""
-
-
-class RepositoriesOutside(BadInput):
-    """The tree takes its packages from where machines can't get."""
-
-
 @dataclass(frozen=True)
 class Base:
     """An unpacked base: its tree (to be used read-only), the file that it came from, and that file's SHA-256."""
@@ -67,11 +55,16 @@ class Base:
 def unpack(file: Path, cache: Path, certificate: Path) -> Base:
     """Unpack a tar archive of a root file system (plain, .gz, .xz, .zst) in `cache`, or find it there.
 
-    The tree is made a guest of the cloud and trusts the authority of `certificate`, a PEM file. Raises BaseUnreadable,
-    BaseIncomplete.
+    The tree is made a guest of the cloud and trusts the authority of `certificate`, a PEM file. Raises
+    `base-unreadable`, `base-incomplete`.
     """
     if not file.is_file():
-        raise BaseUnreadable(f"there is no file {file}", expected="a tar archive of a root file system", found="none")
+        raise BadInput(
+            f"there is no file {file}",
+            code="base-unreadable",
+            expected="a tar archive of a root file system",
+            found="none",
+        )
     sha256, trusted = file_sha256(file), certificate.read_bytes()
     inputs = [sha256, file_sha256(Path(guest.__file__)), file_sha256(Path(__file__)), trusted.hex()]
     digest = hashlib.sha256("\0".join(inputs).encode()).hexdigest()
@@ -81,11 +74,12 @@ def unpack(file: Path, cache: Path, certificate: Path) -> Base:
 
 
 def check_repositories(base: Base) -> None:
-    """Raise RepositoriesOutside when an enabled repository of the tree is on the network, where machines don't get."""
+    """Raise `repositories-outside` when an enabled repository is on the network, where machines don't get."""
     outside = _repositories_outside(base.root)
     if outside:
-        raise RepositoriesOutside(
+        raise BadInput(
             f"{base.file} takes its packages from outside, and machines have no way out",
+            code="repositories-outside",
             expected="repositories that are files of the tree",
             found=", ".join(outside),
             fix="--egress lets machines reach them",
@@ -117,8 +111,9 @@ def _unpack(file: Path, root: Path, certificate: bytes) -> None:
         # GNU tar sees how it is compressed, strips a leading / and refuses members with .. in their names.
         run([*command, "--file", str(file.resolve()), "--directory", str(root)])
     except CommandFailed as failure:
-        raise BaseUnreadable(
+        raise BadInput(
             f"{file} can't be unpacked",
+            code="base-unreadable",
             expected="a whole tar archive: plain, gzip, xz or zstd",
             found=failure.output.strip()[-500:],
             fix="docker export makes one of a container's file system",
@@ -139,8 +134,9 @@ def _leave_container(root: Path) -> None:
 def _check(file: Path, root: Path) -> None:
     missing = [f"/{name}" for name in NEEDED if not _is_there(root, name)]
     if missing:
-        raise BaseIncomplete(
+        raise BadInput(
             f"{file} can't boot as a machine image",
+            code="base-incomplete",
             expected="what Amazon's machine images have, among it systemd, cloud-init and sshd",
             found=f"no {', '.join(missing)}",
             fix="./inv base-image makes a file that has all of it",
@@ -150,8 +146,9 @@ def _check(file: Path, root: Path) -> None:
     except NotElf as error:
         machine = str(error)
     if machine != platform.machine():
-        raise BaseIncomplete(
+        raise BadInput(
             f"{file} is for another machine",
+            code="base-incomplete",
             expected=platform.machine(),
             found=machine,
             fix="rehearse on a host of its architecture",

@@ -44,18 +44,6 @@ class NoCloud(BadInput):
     """No local cloud of that name is up."""
 
 
-class WhichCloud(BadInput):
-    """Several local clouds are up and none was named."""
-
-
-class WhichInstance(BadInput):
-    """Not exactly one instance runs, and none was named."""
-
-
-class EgressWithoutBase(BadInput):
-    """A way out was asked for where everything is inside."""
-
-
 @dataclass(frozen=True)
 class Prepared:
     """What a cloud is started from. `versions_file` pins what is rehearsed, `differences` say how that differs.
@@ -79,7 +67,8 @@ def prepare(root: Path, cache: Path, base: Path | None = None, *, egress: bool =
 
     With `base`, an archive of a root file system, machines start from that; of the stand-in only the mirror is used.
     With `egress` too, nothing of it is: packages and artifacts are the genuine ones, as production pins them.
-    Raises EgressWithoutBase and the faults of toolchain.tools, standin.build, base.unpack and base.check_repositories.
+    Raises `egress-without-base` and the faults of toolchain.tools, standin.build, base.unpack and
+    base.check_repositories.
     """
     check_egress(base, egress=egress)
     authority = ensure_authority(cache / "authority")
@@ -102,10 +91,11 @@ def prepare(root: Path, cache: Path, base: Path | None = None, *, egress: bool =
 
 
 def check_egress(base: Path | None, *, egress: bool) -> None:
-    """Raise EgressWithoutBase where a way out would serve nothing."""
+    """Raise `egress-without-base` where a way out would serve nothing."""
     if egress and base is None:
-        raise EgressWithoutBase(
+        raise BadInput(
             "the stand-in needs no way out",
+            code="egress-without-base",
             expected="--egress with --base FILE: a genuine Amazon Linux, whose packages are outside",
             found="--egress alone: the stand-in has its packages in itself, and a mirror for the rest. A way out would "
             "only hide that something wants one",
@@ -190,7 +180,10 @@ def names(state: Path) -> list[str]:
 
 
 def running(name: str, state: Path) -> Cloud:
-    """Return the cloud `name`; with an empty name the person's own, else the only one. Raises NoCloud, WhichCloud."""
+    """Return the cloud `name`; with an empty name the person's own, else the only one.
+
+    Raises NoCloud, `which-cloud`.
+    """
     wanted = [name] if name else names(state)
     up = [cloud for cloud in (control.find(each, state) for each in wanted) if cloud is not None]
     if not name and any(cloud.name == PERSONS_CLOUD for cloud in up):
@@ -203,8 +196,9 @@ def running(name: str, state: Path) -> Cloud:
             fix="./inv cloud.up",
         )
     if len(up) > 1:
-        raise WhichCloud(
+        raise BadInput(
             "several local clouds are up",
+            code="which-cloud",
             expected="the name of one",
             found=", ".join(cloud.name for cloud in up),
             fix=f"--name {up[0].name}",
@@ -213,13 +207,14 @@ def running(name: str, state: Path) -> Cloud:
 
 
 def instance_id(cloud: Cloud, asked: str) -> str:
-    """Return the instance that was asked for, or else the only one that runs. Raises WhichInstance."""
+    """Return the instance that was asked for, or else the only one that runs. Raises `which-instance`."""
     if asked:
         return asked
     candidates = [machine for machine in control.machines(cloud) if machine.state == "running"]
     if len(candidates) != 1:
-        raise WhichInstance(
+        raise BadInput(
             f"{len(candidates)} instances run in {cloud.name}",
+            code="which-instance",
             expected="one, or --instance i-…",
             found=", ".join(machine.instance_id for machine in candidates) or "none",
             fix="./inv cloud.ps lists them",
@@ -235,7 +230,7 @@ def environment(cloud: Cloud, versions_file: Path, base: Mapping[str, str]) -> d
 def exports(name: str, state: Path, root: Path) -> str:
     """Return shell text for `eval` that points AWS clients and the production tasks at a cloud.
 
-    With none up it points them at nothing and ends in `false`. Raises WhichCloud.
+    With none up it points them at nothing and ends in `false`. Raises `which-cloud`.
     """
     try:
         cloud = running(name, state)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.digest import file_sha256
-from support.errors import BadInput, Fault, HostLacks
+from support.errors import BadInput, Error, HostLacks
 from support.process import Completed, run
 from support.progress import say, step
 from zmanim_ami.rehearsal.base import NEEDED
@@ -47,22 +47,6 @@ rm -rf /var/cache/dnf /var/log/dnf* /etc/ssh/ssh_host_*
 """
 
 
-class DockerMissing(HostLacks):
-    """There is no docker on this host."""
-
-
-class DockerFailed(Fault):
-    """docker could not do one of the steps."""
-
-
-class NoSuchRelease(Fault):
-    """No container image of the pinned release was found."""
-
-
-class NoFile(BadInput):
-    """The file that the base is to be written to can't be meant."""
-
-
 @dataclass(frozen=True)
 class BaseFile:
     """What was made: the file, its SHA-256, the container image and its digest, the release of its packages."""
@@ -78,16 +62,20 @@ def make(root: Path, file: Path, image: str = "") -> BaseFile:
     """Write a base to `file` (ending in .tar or .tar.gz) for the release that the clone at `root` pins.
 
     `image` is a container image of that release; empty: Amazon's own, by its tag. The base has this host's
-    architecture. Nothing of the container stays, nor half a file. Raises NoFile, DockerMissing, DockerFailed,
-    NoSuchRelease.
+    architecture. Nothing of the container stays, nor half a file. Raises `no-file`, `docker-missing`, `docker-failed`,
+    `no-such-release`.
     """
     if not file.name.endswith((".tar", ".tar.gz")):
-        raise NoFile(
-            "that file's name does not say what it is", expected="…/NAME.tar or …/NAME.tar.gz", found=str(file)
+        raise BadInput(
+            "that file's name does not say what it is",
+            code="no-file",
+            expected="…/NAME.tar or …/NAME.tar.gz",
+            found=str(file),
         )
     if shutil.which("docker") is None:
-        raise DockerMissing(
+        raise HostLacks(
             "there is no docker on this host",
+            code="docker-missing",
             expected="docker on PATH, with its daemon running",
             found="none",
             fix="apt-get install docker.io; or run this on a host that has it, of the same architecture, and bring the "
@@ -128,8 +116,9 @@ def _find(release: str) -> str:
             return image
         if not _NO_SUCH_IMAGE.search(done.stderr):
             raise _failed(["pull", image], done, "does the daemon run, and does it reach public.ecr.aws?")
-    raise NoSuchRelease(
+    raise Error(
         f"there is no container image of release {release}",
+        code="no-such-release",
         expected=f"{REPOSITORY}:{release}.N with a number N below {len(_NUMBERS)}",
         found="none of them",
         fix="--image names another one of that release",
@@ -154,10 +143,11 @@ def _docker(arguments: Sequence[str], fix: str) -> Completed:
     return done
 
 
-def _failed(arguments: Sequence[str], done: Completed, fix: str) -> DockerFailed:
+def _failed(arguments: Sequence[str], done: Completed, fix: str) -> Error:
     said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-    return DockerFailed(
+    return Error(
         f"docker {arguments[0]} failed",
+        code="docker-failed",
         expected="exit code 0",
         found=f"exit code {done.returncode}" + (f"\n{said}" if said else ""),
         fix=fix,

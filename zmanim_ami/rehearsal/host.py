@@ -66,29 +66,26 @@ EMULATOR = Program(binfmt.INTERPRETER.name, "qemu-user-static", "runs the linux/
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
-class NotRoot(HostLacks):
-    """Namespaces, mounts and loop devices need root."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "a rehearsal boots machines, which needs root",
-            expected="uid 0",
-            found=f"uid {os.geteuid()}",
-            fix="run it with sudo",
-        )
+def _not_root() -> HostLacks:
+    return HostLacks(
+        "a rehearsal boots machines, which needs root",
+        code="not-root",
+        expected="uid 0",
+        found=f"uid {os.geteuid()}",
+        fix="run it with sudo",
+    )
 
 
-class HostIncomplete(HostLacks):
-    """Something that a rehearsal needs is not on this host and was not (or can't be) installed."""
-
-    def __init__(self, findings: Iterable[Finding]) -> None:
-        missing = [finding for finding in findings if finding.needed and not finding.ok]
-        super().__init__(
-            "this host lacks what a rehearsal needs",
-            expected="; ".join(f"{finding.name} ({finding.purpose})" for finding in missing),
-            found="; ".join(f"{finding.name}: {finding.found}" for finding in missing),
-            fix="; ".join(dict.fromkeys(finding.fix for finding in missing)),
-        )
+def incomplete(findings: Iterable[Finding]) -> HostLacks:
+    """Return the error of a host that lacks something which a rehearsal needs."""
+    missing = [finding for finding in findings if finding.needed and not finding.ok]
+    return HostLacks(
+        "this host lacks what a rehearsal needs",
+        code="host-incomplete",
+        expected="; ".join(f"{finding.name} ({finding.purpose})" for finding in missing),
+        found="; ".join(f"{finding.name}: {finding.found}" for finding in missing),
+        fix="; ".join(dict.fromkeys(finding.fix for finding in missing)),
+    )
 
 
 def needed_programs() -> tuple[Program, ...]:
@@ -152,24 +149,24 @@ def gate_findings() -> list[Finding]:
 def require(state: Path, *, install: bool, confirm: bool) -> None:
     """Make sure that this host can rehearse, installing Debian packages when `install` allows it.
 
-    With `confirm`, a person is asked once first. Raises NotRoot or HostIncomplete.
+    With `confirm`, a person is asked once first. Raises HostLacks.
     """
     if os.geteuid() != 0:
-        raise NotRoot
+        raise _not_root()
     if install and (not confirm or _agreed(missing_packages())):
         install_missing()
     looked_at = findings(state)
     if not all(finding.ok for finding in looked_at):
-        raise HostIncomplete(looked_at)
+        raise incomplete(looked_at)
 
 
 def install_missing() -> None:
-    """Install the Debian packages that are missing, if any. Raises NotRoot, or HostLacks with apt-get's words."""
+    """Install the Debian packages that are missing, if any. Raises HostLacks with apt-get's words."""
     packages = missing_packages()
     if not packages:
         return
     if os.geteuid() != 0:
-        raise NotRoot
+        raise _not_root()
     _install(packages)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from localcloud.net.egress import passages
 from localcloud.settings import Cloud
-from support.errors import Fault
+from support.errors import Error
 from support.process import run
 from support.progress import say, step
 from zmanim_ami.pipeline.ami import provenance
@@ -52,7 +52,7 @@ class Options:
     egress: bool = False
 
 
-class StepFailed(Fault):
+class StepFailed(Error):
     """A production task failed; its own words stand above, on stderr."""
 
     def __init__(self, task: str, returncode: int, fix: str) -> None:
@@ -94,7 +94,7 @@ class Rehearsal:
 def rehearse(options: Options) -> Result:
     """Do it all, and return what `build/rehearsal/result.json` says.
 
-    Raises a Fault when a step fails; the file then holds what was done until there, and the error.
+    Raises a Error when a step fails; the file then holds what was done until there, and the error.
     """
     clouds.check_egress(options.base, egress=options.egress)
     name = marks.own_mark().name()
@@ -155,7 +155,7 @@ def _release(rehearsal: Rehearsal, options: Options, prepared: Prepared, cloud: 
 
 
 def run_task(root: Path, environment: Mapping[str, str], name: str, *arguments: str) -> dict[str, Any]:
-    """Run a task in the clone at `root`, as a person would, and return its JSON. Raises StepFailed."""
+    """Run a task in the clone at `root`, as a person would, and return its JSON. Raises `step-failed`."""
     command = [sys.executable, "-m", "invoke", name, *arguments, "--json"]
     completed = run(command, cwd=root, env=environment, check=False, pass_stderr=True)
     if completed.returncode != 0:

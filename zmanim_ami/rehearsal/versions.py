@@ -9,16 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from support.digest import file_sha256
-from support.errors import Fault
+from support.errors import Error
 
 MIRROR_BUCKET = "zmanim-mirror"
 _MIRROR_URL = f"https://{MIRROR_BUCKET}.s3.eu-west-1.amazonaws.com"
 # In the name of an archive that holds an extension compiled elsewhere, where its source could not be had.
 COMPILED = "-compiled"
-
-
-class MirrorLacks(Fault):
-    """The mirror has no file, or several, for an artifact that production pins."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ def rehearsed_versions(production: Mapping[str, Any], mirror: Path) -> dict[str,
     """Return a complete versions file, in the form of `production`, whose artifacts are the files of `mirror`.
 
     Base and packages are production's: the stand-in has them under the same names. Files are named NAME-VERSION… or
-    NAME_VERSION…. Raises MirrorLacks.
+    NAME_VERSION…. Raises `mirror-lacks`.
     """
     artifacts = {}
     for name, pinned in production["artifacts"].items():
@@ -53,8 +49,9 @@ def _find(mirror: Path, name: str) -> tuple[Path, str]:
     pattern = re.compile(rf"{re.escape(name)}[-_](?P<version>[0-9]+(?:\.[0-9]+)+)(?![0-9])")
     matches = [(path, match) for path in sorted(mirror.iterdir()) if (match := pattern.match(path.name))]
     if len(matches) != 1:
-        raise MirrorLacks(
+        raise Error(
             f"the rehearsal's mirror has not exactly one file for {name}",
+            code="mirror-lacks",
             expected=f"one file {name}-VERSION… in {mirror}",
             found=", ".join(path.name for path in sorted(mirror.iterdir())) or "no files at all",
             fix="every artifact of versions.json needs a place in zmanim_ami/rehearsal/standin/mirror.py",

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from support.cache import cache_entry, cached_directory
 from support.digest import file_sha256, text_sha256
-from support.errors import HostLacks
+from support.errors import Error, HostLacks
 from support.parallel import side_by_side
 from support.process import CommandFailed, run
 from support.progress import say, step
 from zmanim_ami.toolchain.environment import Tools, environment
-from zmanim_ami.toolchain.faults import DiskFull, PluginNotInstalled, ToolIsNotTheOnePinned
 from zmanim_ami.toolchain.go import Go, build_info, go
 from zmanim_ami.toolchain.gobuild import HOST_ONLY, SHIPPED, STRIPPED, Source, compile_and_link, download
 from zmanim_ami.toolchain.pins import Pin, pin
@@ -46,8 +45,8 @@ def tools(cache: Path) -> Tools:
     A `packer` on PATH of exactly the pinned version is used instead of building one. What one build compiles is kept in
     Go's build cache for the next, so an interrupted run goes on where it was.
 
-    Raises NoGo, ModulesUnavailable, ModuleChecksumWrong, GoBuildFailed, DiskFull, ToolIsNotTheOnePinned,
-    PluginNotInstalled, PinUnreadable.
+    Raises `no-go`, `modules-unavailable`, `module-checksum-wrong`, `go-build-failed`, `disk-full`,
+    `tool-is-not-the-one-pinned`, `plugin-not-installed`, `pin-unreadable`.
     """
     made_by = go(cache)
     packer = _plan(cache, made_by, pin("packer"))
@@ -118,8 +117,9 @@ def _download(plans: Sequence[_Plan], cache: Path) -> dict[str, int]:
     cache.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(cache).free
     if free < _NEEDED_BYTES:
-        raise DiskFull(
+        raise HostLacks(
             "there is too little disk to build the tools",
+            code="disk-full",
             expected=f"{_NEEDED_BYTES / 1e9:.0f} GB free below {cache}",
             found=f"{free / 1e9:.1f} GB",
             fix="free some space, or set XDG_CACHE_HOME to a larger disk",
@@ -145,8 +145,9 @@ def _check(plan: _Plan, made_by: Go, output: Path) -> None:
     built = (info.version, info.settings.get("GOOS"), info.settings.get("GOARCH"))
     wanted = (f"v{plan.pin.version}", plan.source.environment["GOOS"], plan.source.environment["GOARCH"])
     if built != wanted:
-        raise ToolIsNotTheOnePinned(
+        raise Error(
             f"{plan.source.what} was built, but is another program than was asked for",
+            code="tool-is-not-the-one-pinned",
             expected=" ".join(wanted),
             found=" ".join(map(str, built)),
             fix=f"look at {plan.pin.directory / 'go.mod'}",
@@ -158,8 +159,9 @@ def _install_plugin(tools: Tools, built: Path) -> None:
     try:
         run(command, env=environment(tools, os.environ), timeout=120)
     except (CommandFailed, subprocess.TimeoutExpired) as failure:
-        raise PluginNotInstalled(
+        raise Error(
             "Packer would not install its Amazon plugin",
+            code="plugin-not-installed",
             expected="`packer plugins install --path` ends with exit code 0",
             found=str(failure),
             fix="the lines above are Packer's own",

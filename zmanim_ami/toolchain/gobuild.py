@@ -12,7 +12,7 @@ from threading import Event, Thread
 
 from support.process import CommandFailed, run
 from support.progress import say, step
-from zmanim_ami.toolchain.faults import go_failure
+from zmanim_ami.toolchain.go_errors import go_failure
 
 # Reproducible and small: no path of this host, no symbol table, no DWARF. Not even making DWARF takes an eighth off a
 # build. All that ships is built so, and shares what is compiled.
@@ -38,7 +38,7 @@ class Source:
 def download(source: Source) -> int:
     """Download the modules that `source` needs and return how many packages it has, the standard library's included.
 
-    Raises ModulesUnavailable, ModuleChecksumWrong, DiskFull, GoBuildFailed.
+    Raises `modules-unavailable`, `module-checksum-wrong`, `disk-full`, `go-build-failed`.
     """
     command = [str(source.program), "list", "-deps", source.package]
     lines: list[str] = []

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_ami.toolchain.faults import PinUnreadable
+from support.errors import Error
 
 MODULES = Path(__file__).resolve().parents[2] / "tools"
 
@@ -25,7 +25,7 @@ class Pin:
 def pin(name: str, modules: Path = MODULES) -> Pin:
     """Read the module `modules/name`.
 
-    Raises PinUnreadable when it has no go.mod, or one without a tool, that tool's version or a Go version.
+    Raises `pin-unreadable` when it has no go.mod, or one without a tool, that tool's version or a Go version.
     """
     directory = modules / name
     try:
@@ -44,7 +44,7 @@ def pin(name: str, modules: Path = MODULES) -> Pin:
 def pins(modules: Path = MODULES) -> list[Pin]:
     """Return every pinned tool, by name.
 
-    Raises PinUnreadable.
+    Raises `pin-unreadable`.
     """
     return [pin(path.parent.name, modules) for path in sorted(modules.glob("*/go.mod"))]
 
@@ -52,7 +52,7 @@ def pins(modules: Path = MODULES) -> list[Pin]:
 def versions(modules: Path = MODULES) -> dict[str, str]:
     """Return each pinned tool's version without a leading "v", such as {"packer": "1.15.0"}.
 
-    Raises PinUnreadable.
+    Raises `pin-unreadable`.
     """
     return {each.name: each.version for each in pins(modules)}
 
@@ -64,9 +64,10 @@ def _only(pattern: str, text: str, directory: Path, expected: str) -> str:
     return str(found[0])
 
 
-def _unreadable(directory: Path, expected: str, found: str) -> PinUnreadable:
-    return PinUnreadable(
+def _unreadable(directory: Path, expected: str, found: str) -> Error:
+    return Error(
         f"the module {directory.name} does not say what it pins",
+        code="pin-unreadable",
         expected=expected,
         found=f"{found} in {directory}",
         fix="restore it from version control",

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from localcloud import control
-from localcloud.errors import CloudFailed
 from localcloud.host import cgroups
 from localcloud.settings import Cloud, CloudSettings, link_name
 from tests.support import ROOT
+from tests.support.errors import raises
 from tests.support.machines.lab import Lab, wait_for
 
 DISK = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "VolumeType": "gp3"}}
@@ -222,7 +222,7 @@ def test_the_host_sees_what_failed_when_a_cloud_can_t_start(
     broken.write_text("#!/bin/sh\necho 'dnsmasq: no such luck' >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(CloudFailed) as failure:
+    with raises("cloud-failed") as failure:
         control.up(settings)
     assert "no such luck" in str(failure.value)
     assert not settings.directory.exists()

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
+from tests.support.errors import raises
 from zmanim_ami.bench import bake, chain, figures, host, install_at_boot, launch, rehearsals
-from zmanim_ami.bench.bake import BakeNotUnderstood
-from zmanim_ami.bench.launch import NotReady
 
 SAID = [
     (0.5, "local cloud http://10.212.0.2:5000, eu-west-1"),
@@ -44,7 +43,7 @@ def test_a_bake_s_parts_are_told_apart_and_add_up_to_the_whole() -> None:
 
 @pytest.mark.parametrize("lost", [1, 7, 10, 14])
 def test_a_packer_with_other_words_is_told_of_and_not_guessed_around(lost: int) -> None:
-    with pytest.raises(BakeNotUnderstood):
+    with raises("bake-not-understood"):
         bake.phases([line for number, line in enumerate(SAID) if number != lost], 27.5)
 
 
@@ -69,7 +68,7 @@ def test_moments_are_systemd_s_own() -> None:
 
 @pytest.mark.parametrize("never", ["0", ""])
 def test_a_service_that_was_never_active_has_no_time(never: str) -> None:
-    with pytest.raises(NotReady) as fault:
+    with raises("not-ready") as fault:
         launch.active_since(properties(never))
     assert "redis.service" in fault.value.found
 
@@ -161,7 +160,7 @@ def test_the_critical_chain_is_read_in_the_order_of_the_boot() -> None:
 
 
 def test_a_boot_without_a_chain_is_told_of() -> None:
-    with pytest.raises(NotReady, match="no critical chain"):
+    with raises("not-ready", match="no critical chain"):
         chain.critical("Bootup is not yet finished")
 
 

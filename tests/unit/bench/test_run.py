@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.support import ROOT
+from tests.support.errors import raises
 from zmanim_ami.bench import run
-from zmanim_ami.bench.run import BENCHMARKS, Benchmark, BenchmarkUnknown, RunsInvalid
+from zmanim_ami.bench.run import BENCHMARKS, Benchmark
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_boots_are_measured_ten_times_unless_told() -> None:
 
 
 def test_an_unknown_name_is_refused_before_anything_is_started(events: list[str], tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkUnknown) as fault:
+    with raises("benchmark-unknown") as fault:
         run.bench(tmp_path, tmp_path, tmp_path, only=["boto"])
     assert fault.value.exit_code == 2
     assert "boot" in fault.value.expected
@@ -60,7 +61,7 @@ def test_an_unknown_name_is_refused_before_anything_is_started(events: list[str]
 
 @pytest.mark.parametrize("runs", [-1, 1001])
 def test_an_impossible_number_of_runs_is_refused(events: list[str], tmp_path: Path, runs: int) -> None:
-    with pytest.raises(RunsInvalid):
+    with raises("runs-invalid"):
         run.bench(tmp_path, tmp_path, tmp_path, runs=runs)
     assert events == []
 

@@ -7,8 +7,9 @@ import botocore.exceptions
 import pytest
 from botocore.exceptions import ClientError
 
-from support.errors import BadInput, Fault
+from support.errors import BadInput
 from tests.support import pipeline_cloud as cloud
+from tests.support.errors import raises
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.aws import Clients
 
@@ -22,18 +23,18 @@ def clients() -> Iterator[Clients]:
 @pytest.mark.parametrize(
     ("code", "cause"),
     [
-        ("ExpiredToken", aws.CredentialsExpired),
-        ("RequestExpired", aws.CredentialsExpired),
-        ("InvalidClientTokenId", aws.CredentialsWrong),
-        ("AuthFailure", aws.CredentialsWrong),
-        ("SignatureDoesNotMatch", aws.CredentialsWrong),
-        ("UnauthorizedOperation", aws.NotAllowed),
-        ("AccessDeniedException", aws.NotAllowed),
-        ("InternalError", aws.AwsRefused),
+        ("ExpiredToken", "credentials-expired"),
+        ("RequestExpired", "credentials-expired"),
+        ("InvalidClientTokenId", "credentials-wrong"),
+        ("AuthFailure", "credentials-wrong"),
+        ("SignatureDoesNotMatch", "credentials-wrong"),
+        ("UnauthorizedOperation", "not-allowed"),
+        ("AccessDeniedException", "not-allowed"),
+        ("InternalError", "aws-refused"),
     ],
 )
-def test_each_refusal_of_aws_is_a_fault_that_says_what_was_being_done(code: str, cause: type[Fault]) -> None:
-    with pytest.raises(cause) as error, aws.faults("launching"):
+def test_each_refusal_of_aws_is_a_fault_that_says_what_was_being_done(code: str, cause: str) -> None:
+    with raises(cause) as error, aws.translate_errors("launching"):
         raise ClientError({"Error": {"Code": code, "Message": "no"}}, "RunInstances")
     assert "launching" in error.value.summary
     assert error.value.found == f"{code}: no"
@@ -42,22 +43,22 @@ def test_each_refusal_of_aws_is_a_fault_that_says_what_was_being_done(code: str,
 @pytest.mark.parametrize(
     ("raised", "cause"),
     [
-        (botocore.exceptions.NoCredentialsError(), aws.CredentialsMissing),
-        (botocore.exceptions.ProfileNotFound(profile="work"), aws.CredentialsWrong),
-        (botocore.exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), aws.Unreachable),
-        (botocore.exceptions.ConnectTimeoutError(endpoint_url="http://127.0.0.1:1"), aws.Unreachable),
-        (botocore.exceptions.InvalidRegionError(region_name="a b"), aws.RegionUnknown),
-        (botocore.exceptions.ParamValidationError(report="odd"), aws.AwsRefused),
+        (botocore.exceptions.NoCredentialsError(), "credentials-missing"),
+        (botocore.exceptions.ProfileNotFound(profile="work"), "credentials-wrong"),
+        (botocore.exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), "unreachable"),
+        (botocore.exceptions.ConnectTimeoutError(endpoint_url="http://127.0.0.1:1"), "unreachable"),
+        (botocore.exceptions.InvalidRegionError(region_name="a b"), "region-unknown"),
+        (botocore.exceptions.ParamValidationError(report="odd"), "aws-refused"),
     ],
 )
-def test_what_never_gets_an_answer_is_a_fault_too(raised: Exception, cause: type[Fault]) -> None:
-    with pytest.raises(cause) as error, aws.faults("launching"):
+def test_what_never_gets_an_answer_is_a_fault_too(raised: Exception, cause: str) -> None:
+    with raises(cause) as error, aws.translate_errors("launching"):
         raise raised
     assert error.value.found
 
 
 def test_what_is_no_matter_of_aws_is_left_alone() -> None:
-    with pytest.raises(ZeroDivisionError), aws.faults("launching"):
+    with pytest.raises(ZeroDivisionError), aws.translate_errors("launching"):
         raise ZeroDivisionError
 
 
@@ -77,13 +78,13 @@ def test_a_region_that_exists_passes(clients: Clients) -> None:
 def test_a_region_that_the_account_has_not_enabled_is_refused(clients: Clients) -> None:
     off = {"Regions": [{"RegionName": "eu-west-1", "OptInStatus": "not-opted-in"}]}
     cloud.answer(clients.ec2, "DescribeRegions", lambda request: off)
-    with pytest.raises(aws.RegionUnknown):
+    with raises("region-unknown"):
         aws.check_region(clients)
 
 
 def test_a_region_that_is_not_listed_is_refused(clients: Clients) -> None:
     cloud.answer(clients.ec2, "DescribeRegions", lambda request: {"Regions": [{"RegionName": "eu-north-1"}]})
-    with pytest.raises(aws.RegionUnknown) as error:
+    with raises("region-unknown") as error:
         aws.check_region(clients)
     assert isinstance(error.value, BadInput)
 
@@ -97,7 +98,7 @@ def test_a_region_without_an_endpoint_is_no_broken_network(clients: Clients) -> 
     cloud.answer(clients.ec2, "DescribeRegions", unreachable)
     cloud.answer(clients.sts, "GetCallerIdentity", unreachable)
     for ask in (aws.check_region, aws.account):
-        with pytest.raises(aws.RegionUnknown):
+        with raises("region-unknown"):
             ask(elsewhere)
         with pytest.raises(aws.Unreachable):
             ask(clients)
@@ -107,7 +108,7 @@ def test_without_credentials_the_fault_says_how_to_get_some(monkeypatch: pytest.
     with cloud.environment():
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-        with pytest.raises(aws.CredentialsMissing) as error:
+        with raises("credentials-missing") as error:
             aws.account(aws.connect("eu-west-1"))
         assert "aws sso login" in error.value.fix
 
@@ -115,7 +116,7 @@ def test_without_credentials_the_fault_says_how_to_get_some(monkeypatch: pytest.
 def test_a_profile_that_does_not_exist_is_a_fault_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     with cloud.environment():
         monkeypatch.setenv("AWS_PROFILE", "nobody")
-        with pytest.raises(aws.CredentialsWrong):
+        with raises("credentials-wrong"):
             aws.connect("eu-west-1")
 
 

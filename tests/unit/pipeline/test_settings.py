@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from zmanim_ami.pipeline.settings import SettingInvalid, Settings, SettingUnknown, explain, help_for, load
+from tests.support.errors import raises
+from zmanim_ami.pipeline.settings import Settings, explain, help_for, load
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_an_empty_flag_or_variable_counts_as_not_given(root: Path, empty: object
 
 def test_postgresql_comes_by_one_of_two_routes(root: Path) -> None:
     assert load(root, {"ZMANIM_POSTGRESQL_REPO": "pgdg"}).postgresql_repo == "pgdg"
-    with pytest.raises(SettingInvalid) as caught:
+    with raises("setting-invalid") as caught:
         load(root, {"ZMANIM_POSTGRESQL_REPO": "pgdg17"})
     assert "amazonlinux or pgdg" in caught.value.expected
 
@@ -80,7 +81,7 @@ def test_an_unknown_setting_is_refused_by_its_name_wherever_it_stands(
     root: Path, text: str, environ: dict[str, str], flags: dict[str, object], said: str
 ) -> None:
     table(root, text)
-    with pytest.raises(SettingUnknown) as error:
+    with raises("setting-unknown") as error:
         load(root, environ, flags)
     assert error.value.found == said
     assert error.value.fix == "did you mean region?"
@@ -114,7 +115,7 @@ def test_an_unknown_setting_is_refused_by_its_name_wherever_it_stands(
 )
 def test_an_ill_typed_value_is_refused_and_names_its_key_and_origin(root: Path, text: str) -> None:
     table(root, text)
-    with pytest.raises(SettingInvalid) as error:
+    with raises("setting-invalid") as error:
         load(root, {})
     assert text.partition(" ")[0] in error.value.summary
     assert "[tool.zmanim] in pyproject.toml" in error.value.found
@@ -122,7 +123,7 @@ def test_an_ill_typed_value_is_refused_and_names_its_key_and_origin(root: Path, 
 
 def test_a_file_that_is_no_toml_is_a_message_and_no_traceback(root: Path) -> None:
     (root / "pyproject.toml").write_text("[tool")
-    with pytest.raises(SettingInvalid):
+    with raises("setting-invalid"):
         load(root, {})
 
 

@@ -15,9 +15,9 @@ import pytest
 from invoke.program import Program
 
 import tasks
+from tests.support.errors import raises
 from zmanim_ami.rehearsal import base
 from zmanim_ami.rehearsal import run as rehearsing
-from zmanim_ami.rehearsal.base import BaseIncomplete, BaseUnreadable
 from zmanim_ami.rehearsal.report import Result
 from zmanim_ami.rehearsal.run import Options
 
@@ -76,7 +76,7 @@ def test_the_same_file_is_unpacked_once_and_another_one_anew(tmp_path: Path, cer
 
 @pytest.mark.parametrize("name", base.NEEDED)
 def test_what_a_container_image_lacks_is_named(tmp_path: Path, certificate: Path, name: str) -> None:
-    with pytest.raises(BaseIncomplete) as caught:
+    with raises("base-incomplete") as caught:
         base.unpack(archive(tmp_path / "root.tar", without=name), tmp_path / "cache", certificate)
     assert f"/{name}" in caught.value.found
     assert [each.name for each in (tmp_path / "cache").iterdir() if each.name.startswith("base-")] == []
@@ -84,7 +84,7 @@ def test_what_a_container_image_lacks_is_named(tmp_path: Path, certificate: Path
 
 def test_a_tree_of_another_architecture_is_refused(tmp_path: Path, certificate: Path) -> None:
     other = next(name for name in MACHINES if name != platform.machine())
-    with pytest.raises(BaseIncomplete) as caught:
+    with raises("base-incomplete") as caught:
         base.unpack(archive(tmp_path / "root.tar", machine=other), tmp_path / "cache", certificate)
     assert (caught.value.expected, caught.value.found) == (platform.machine(), other)
 
@@ -92,14 +92,14 @@ def test_a_tree_of_another_architecture_is_refused(tmp_path: Path, certificate: 
 def test_an_archive_that_is_cut_short_is_not_taken_for_a_whole_one(tmp_path: Path, certificate: Path) -> None:
     path = archive(tmp_path / "root.tar.gz", mode="w:gz")
     os.truncate(path, path.stat().st_size - 20)
-    with pytest.raises(BaseUnreadable):
+    with raises("base-unreadable"):
         base.unpack(path, tmp_path / "cache", certificate)
-    with pytest.raises(BaseUnreadable):
+    with raises("base-unreadable"):
         base.unpack(tmp_path / "nothing.tar", tmp_path / "cache", certificate)
 
 
 def test_a_member_that_would_leave_the_tree_is_refused(tmp_path: Path, certificate: Path) -> None:
-    with pytest.raises(BaseUnreadable):
+    with raises("base-unreadable"):
         base.unpack(archive(tmp_path / "root.tar", last="../../outside"), tmp_path / "cache", certificate)
     assert list(tmp_path.rglob("outside")) == []
 

@@ -21,10 +21,11 @@ from invoke.program import Program
 
 import tasks
 from tests.support import ROOT
+from tests.support.errors import raises
 from tests.support.programs import arguments, on_path
 from zmanim_ami.rehearsal import container
 from zmanim_ami.rehearsal.base import NEEDED
-from zmanim_ami.rehearsal.container import REPOSITORY, DockerFailed, DockerMissing, NoFile, NoSuchRelease
+from zmanim_ami.rehearsal.container import REPOSITORY
 
 RELEASE = "2023.12.20260930"
 # Knows the second image of the release; `run` and `export` end as the files of that name say.
@@ -93,13 +94,13 @@ def test_a_release_that_has_no_image_is_told_and_any_other_failure_is_not_taken_
 ) -> None:
     (docker / "infrastructure/packer/versions.json").write_text(json.dumps({"base": {"release": "2023.1.20230101"}}))
     monkeypatch.setattr(container, "_NUMBERS", range(1))
-    with pytest.raises(NoSuchRelease, match="of release 2023"):
+    with raises("no-such-release", match="of release 2023"):
         container.make(docker, docker / "out/base.tar")
-    with pytest.raises(DockerFailed, match="not found"):
+    with raises("docker-failed", match="not found"):
         container.make(docker, docker / "out/base.tar", "not:there")
     broken = "echo 'Cannot connect to the Docker daemon at unix:///var/run/docker.sock' >&2; exit 1"
     on_path(docker / "broken", monkeypatch, {"docker": broken})
-    with pytest.raises(DockerFailed, match="Cannot connect"):
+    with raises("docker-failed", match="Cannot connect"):
         container.make(docker, docker / "out/base.tar")
 
 
@@ -108,7 +109,7 @@ def test_a_failure_is_told_in_dockers_words_and_leaves_neither_container_nor_fil
     docker: Path, fails: str, words: str
 ) -> None:
     (docker / fails).touch()
-    with pytest.raises(DockerFailed, match=words):
+    with raises("docker-failed", match=words):
         container.make(docker, docker / "out/base.tar.gz")
     assert left(docker) == []
 
@@ -117,7 +118,7 @@ def test_a_base_that_is_there_stays_when_a_new_one_fails(docker: Path) -> None:
     (docker / "out").mkdir()
     (docker / "out/base.tar").write_text("the last one")
     (docker / "export-fails").touch()
-    with pytest.raises(DockerFailed):
+    with raises("docker-failed"):
         container.make(docker, docker / "out/base.tar")
     assert (docker / "out/base.tar").read_text() == "the last one"
 
@@ -150,14 +151,14 @@ def test_a_host_without_docker_hears_what_to_do(
     docker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(docker / "nothing"))
-    with pytest.raises(DockerMissing) as caught:
+    with raises("docker-missing") as caught:
         container.make(docker, docker / "out/base.tar")
     assert "docker.io" in caught.value.fix
     assert caught.value.exit_code == 3
 
 
 def test_a_file_that_is_no_archive_by_its_name_is_refused_before_docker_is_asked(docker: Path) -> None:
-    with pytest.raises(NoFile):
+    with raises("no-file"):
         container.make(docker, docker / "out/base.zip")
     assert arguments(docker, "docker") == []
 

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from localcloud.net.egress import LOG, Passage
 from localcloud.settings import Cloud, CloudSettings
+from tests.support.errors import raises
 from zmanim_ami import toolchain
 from zmanim_ami.pipeline.ami import provenance
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import host, marks, report, standin
 from zmanim_ami.rehearsal import run as rehearsing
-from zmanim_ami.rehearsal.base import Base, RepositoriesOutside, check_repositories
-from zmanim_ami.rehearsal.cloud import EgressWithoutBase
+from zmanim_ami.rehearsal.base import Base, check_repositories
 from zmanim_ami.rehearsal.fetched import Fetched, by_name
 from zmanim_ami.rehearsal.report import Result
 from zmanim_ami.rehearsal.run import Options
@@ -68,18 +68,18 @@ def test_everything_is_as_production_pins_it_and_nothing_of_the_stand_in_is_buil
 
 
 def test_the_stand_in_gets_no_way_out(clone: Path, tmp_path: Path) -> None:
-    with pytest.raises(EgressWithoutBase, match="--base FILE"):
+    with raises("egress-without-base", match="--base FILE"):
         clouds.prepare(clone, tmp_path / "cache", egress=True)
     options = Options(
         "v1.0.0", clone, tmp_path, tmp_path, keep=False, install=False, confirm=False, egress=True
     )  # fmt: skip
-    with pytest.raises(EgressWithoutBase):
+    with raises("egress-without-base"):
         rehearsing.rehearse(options)
     assert not (clone / "build").exists()  # before anything is done
 
 
 def test_a_base_with_repositories_outside_is_refused_without_a_way_out(clone: Path, tmp_path: Path) -> None:
-    with pytest.raises(RepositoriesOutside) as caught:
+    with raises("repositories-outside") as caught:
         clouds.prepare(clone, tmp_path / "cache", Path("root.tar"))
     assert "amazonlinux (https://cdn.amazonlinux.com/" in caught.value.found
     assert "amazonlinux-source" not in caught.value.found  # it is not enabled
@@ -106,7 +106,7 @@ def test_only_enabled_repositories_on_the_network_count(tmp_path: Path, text: st
     (folder / "link.repo").symlink_to("/nowhere")
     base = Base(tmp_path, Path("root.tar"), "")
     if outside:
-        with pytest.raises(RepositoriesOutside):
+        with raises("repositories-outside"):
             check_repositories(base)
     else:
         check_repositories(base)

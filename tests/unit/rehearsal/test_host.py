@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.errors import raises
 from zmanim_ami.rehearsal import host
-from zmanim_ami.rehearsal.host import HostIncomplete, NotRoot
 
 
 def test_a_host_without_the_programs_is_told_their_debian_packages(
@@ -36,7 +36,7 @@ def test_whoever_is_not_root_is_told_so_before_anything_is_installed(
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setattr(host, "install_missing", lambda: pytest.fail("it installed something"))
-    with pytest.raises(NotRoot) as caught:
+    with raises("not-root") as caught:
         host.require(tmp_path, install=True, confirm=False)
     assert caught.value.exit_code == 3
     assert "uid 1000" in str(caught.value)
@@ -44,7 +44,7 @@ def test_whoever_is_not_root_is_told_so_before_anything_is_installed(
 
 def test_a_lack_names_what_it_is_for_what_was_found_and_the_fix() -> None:
     finding = host.Finding("mmdebstrap", "makes the base image", False, "not there", "apt-get install mmdebstrap")
-    fault = HostIncomplete([finding, host.Finding("git", "the commit", True, "/usr/bin/git", "")])
+    fault = host.incomplete([finding, host.Finding("git", "the commit", True, "/usr/bin/git", "")])
     assert fault.exit_code == 3
     assert "makes the base image" in str(fault)
     assert "apt-get install mmdebstrap" in str(fault)
@@ -62,4 +62,4 @@ def test_what_a_gate_run_would_leave_out_is_told_and_needed_by_no_rehearsal(
     lacking = [finding for finding in host.gate_findings() if not finding.ok]
     assert {"systemd-analyze", "gcc"} <= {finding.name for finding in lacking}
     assert all(finding.fix and not finding.needed for finding in lacking)
-    assert "systemd-analyze" not in str(HostIncomplete(lacking))
+    assert "systemd-analyze" not in str(host.incomplete(lacking))

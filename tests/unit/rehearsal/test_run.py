@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from support.errors import Fault
+from support.errors import Error
 from zmanim_ami.rehearsal import report
 from zmanim_ami.rehearsal.report import Result, Step
 from zmanim_ami.rehearsal.run import Options, Rehearsal, StepFailed, run_task
@@ -55,8 +55,8 @@ def test_every_step_is_written_down_with_its_time_whether_it_succeeds_or_fails(t
     with rehearsal.step("build-ami"):
         pass
     assert len(_written(tmp_path)["steps"]) == 1
-    with pytest.raises(Fault), rehearsal.step("verify-ami"):
-        raise Fault("not ready")
+    with pytest.raises(Error), rehearsal.step("verify-ami"):
+        raise Error("not ready")
     steps = _written(tmp_path)["steps"]
     assert [(step["name"], step["ok"]) for step in steps] == [("build-ami", True), ("verify-ami", False)]
     assert all(step["seconds"] >= 0 for step in steps)

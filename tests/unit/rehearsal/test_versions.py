@@ -9,7 +9,8 @@ import jsonschema
 import pytest
 
 from tests.support import ROOT
-from zmanim_ami.rehearsal.versions import Difference, MirrorLacks, differences, rehearsed_versions
+from tests.support.errors import raises
+from zmanim_ami.rehearsal.versions import Difference, differences, rehearsed_versions
 
 PACKER = ROOT / "infrastructure/packer"
 
@@ -61,13 +62,13 @@ def test_an_artifact_is_pinned_to_the_bytes_in_the_mirror(mirror: Path) -> None:
 
 
 def test_an_artifact_that_the_mirror_lacks_stops_the_rehearsal(mirror: Path) -> None:
-    with pytest.raises(MirrorLacks, match="nginx"):
+    with raises("mirror-lacks", match="nginx"):
         rehearsed_versions(production(nginx=pinned("1.0")), mirror)
 
 
 def test_two_files_for_one_artifact_are_not_guessed_between(mirror: Path) -> None:
     (mirror / "redis-7.2.16.tar.gz").write_bytes(b"")
-    with pytest.raises(MirrorLacks) as caught:
+    with raises("mirror-lacks") as caught:
         rehearsed_versions(production(redis=pinned("7.2.16")), mirror)
     assert "redis-7.2.16.tar.gz" in caught.value.found
 

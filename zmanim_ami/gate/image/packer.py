@@ -18,7 +18,7 @@ import hcl2
 
 from support.cache import user_cache
 from support.digest import text_sha256
-from support.errors import Fault, HostLacks
+from support.errors import Error, HostLacks
 from zmanim_ami import toolchain
 from zmanim_ami.gate import cache as kept
 from zmanim_ami.gate.finding import Finding, files, line_of, not_looked, numbered
@@ -80,7 +80,7 @@ def _by_packer(tree: Path) -> list[Finding]:
                 packer.validate(tree, env, values)
     except HostLacks as lacks:
         return [not_looked(lacks, "the template, by Packer itself")]
-    except Fault as fault:
+    except Error as fault:
         return [Finding(_file_of(str(fault)), 0, str(fault))]
     kept.save(tree, "packer", {"valid": asked})
     return []

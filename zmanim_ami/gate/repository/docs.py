@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.errors import Fault
+from support.errors import Error
 from zmanim_ami.gate.finding import Finding, ask, files
 from zmanim_ami.pipeline.docs import page as contents_page
 from zmanim_ami.pipeline.docs import tree as contents
@@ -37,7 +37,7 @@ def check(tree: Path) -> list[Finding]:
 def _contents(tree: Path) -> Iterator[Finding]:
     try:
         meant = contents_page.page(tree)
-    except Fault as fault:
+    except Error as fault:
         yield Finding(str(contents.PAGE), 0, str(fault))
         return
     there = (tree / contents.PAGE).read_text() if (tree / contents.PAGE).is_file() else ""

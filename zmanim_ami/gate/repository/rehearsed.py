@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from support.errors import Fault
+from support.errors import Error
 from zmanim_ami.gate.finding import Finding, Level
 from zmanim_ami.pipeline.ami import provenance
 
@@ -25,7 +25,7 @@ def check(tree: Path) -> list[Finding]:
         sources = provenance.sources(tree)
     except FileNotFoundError:
         return [_not_proven("no rehearsal on this machine")]
-    except (ValueError, Fault) as error:
+    except (ValueError, Error) as error:
         return [_not_proven(f"{RESULT}: {error}")]
     if result.get("sources") != sources:
         return [_not_proven("the last rehearsal was another tree's")]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from support.errors import Fault
+from support.errors import Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.aws import Clients
 
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 GROUP_NAME = "zmanim-verification"
 _TAG = "zmanim:verification"
 _VPC_RANGE, _SUBNET_RANGE = "10.90.0.0/24", "10.90.0.0/25"
-
-
-class AccountNotPrepared(Fault):
-    """The account lacks something that `account.apply` makes."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +38,25 @@ def tags(name: str) -> Sequence[TagTypeDef]:
 def find(clients: Clients, subnet_id: str) -> Network:
     """Return the network to verify in: `subnet_id` when it is not empty, else as `subnet` finds one.
 
-    Raises AccountNotPrepared when there is no subnet, no group of ours beside it, or when the group has an open port.
+    Raises `account-not-prepared` when there is no subnet, no group of ours beside it, or when the group has an open
+    port.
     """
-    with aws.faults("looking for the network of verifications"):
+    with aws.translate_errors("looking for the network of verifications"):
         found = subnet(clients, subnet_id)
         group = security_group(clients, found[1]) if found else None
     if found is None or group is None:
         what = "subnet" if found is None else f"security group {GROUP_NAME}"
-        raise AccountNotPrepared(
+        raise Error(
             f"this account has no {what} to verify in",
+            code="account-not-prepared",
             expected=f"a subnet (setting subnet_id, or a default VPC) and a security group {GROUP_NAME}",
             found="none",
             fix="./inv account.apply --environment verify",
         )
     if group.get("IpPermissions"):
-        raise AccountNotPrepared(
+        raise Error(
             f"the security group {GROUP_NAME} has open ports",
+            code="account-not-prepared",
             expected="no ingress rule",
             found=str(group["IpPermissions"]),
             fix="./inv account.apply --environment verify",
@@ -114,7 +113,9 @@ def create_security_group(clients: Clients, subnet_id: str) -> None:
     """Make the security group without ingress in the VPC that `find` will look into."""
     found = subnet(clients, subnet_id)
     if found is None:
-        raise AccountNotPrepared("there is no subnet", expected="the one that was planned", found="none")
+        raise Error(
+            "there is no subnet", code="account-not-prepared", expected="the one that was planned", found="none"
+        )
     clients.ec2.create_security_group(
         GroupName=GROUP_NAME,
         Description="zmanim: verification instances, nobody gets in",

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from support.errors import Fault
+from support.errors import Error
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.aws import Clients
@@ -20,14 +20,6 @@ from zmanim_ami.pipeline.version import Version
 
 SPEC: Final = "ECC_NIST_P256"
 ALGORITHM: Final = "ECDSA_SHA_256"
-
-
-class ReleaseKeyUnfit(Fault):
-    """There is a key of that name, and it can't sign releases."""
-
-
-class ReleaseKeyMissing(Fault):
-    """The environment has no key to sign its releases with."""
 
 
 def alias(environment: str) -> str:
@@ -38,7 +30,7 @@ def alias(environment: str) -> str:
 def find(clients: Clients, environment: str) -> bytes | None:
     """Return the public key (DER, SubjectPublicKeyInfo) of an environment, or None when it has none.
 
-    Raises ReleaseKeyUnfit, and botocore's errors.
+    Raises `release-key-unfit`, and botocore's errors.
     """
     try:
         answer = clients.kms.get_public_key(KeyId=alias(environment))
@@ -46,8 +38,9 @@ def find(clients: Clients, environment: str) -> bytes | None:
         return None
     offered = answer.get("SigningAlgorithms", [])
     if ALGORITHM not in offered:
-        raise ReleaseKeyUnfit(
+        raise Error(
             f"the KMS key {alias(environment)} can't sign releases",
+            code="release-key-unfit",
             expected=f"a key of {SPEC}, which signs by {ALGORITHM}",
             found=f"one that signs by {', '.join(offered) or 'nothing'}",
             fix="give the alias to a key of that kind; account.apply makes one when there is no such alias",
@@ -69,11 +62,11 @@ def create(clients: Clients, environment: str) -> None:
 def public_keys(clients: Clients, environments: Sequence[str]) -> dict[str, str]:
     """Return the public keys (PEM) of those environments that have one, and say which have none.
 
-    Raises ReleaseKeyUnfit, aws's faults.
+    Raises `release-key-unfit`, aws's faults.
     """
     keys: dict[str, str] = {}
     for environment in environments:
-        with aws.faults(f"asking for the key {alias(environment)}"):
+        with aws.translate_errors(f"asking for the key {alias(environment)}"):
             found = find(clients, environment)
         if found is None:
             say(f"there is no {alias(environment)}: an instance in {environment} will follow no release channel")
@@ -102,15 +95,16 @@ def write(root: Path, version: Version, keys: Mapping[str, str]) -> str:
 
 
 def sign(clients: Clients, environment: str, payload: bytes) -> bytes:
-    """Return the signature (DER) of a payload of at most 4096 bytes. Raises ReleaseKeyMissing, aws's faults."""
-    with aws.faults(f"signing with {alias(environment)}"):
+    """Return the signature (DER) of a payload of at most 4096 bytes. Raises `release-key-missing`, aws's faults."""
+    with aws.translate_errors(f"signing with {alias(environment)}"):
         try:
             answer = clients.kms.sign(
                 KeyId=alias(environment), Message=payload, MessageType="RAW", SigningAlgorithm=ALGORITHM
             )
         except clients.kms.exceptions.NotFoundException as error:
-            raise ReleaseKeyMissing(
+            raise Error(
                 f"{environment} has no key to sign releases with",
+                code="release-key-missing",
                 expected=f"the KMS key {alias(environment)}",
                 found="none",
                 fix=f"./inv account.apply --environment {environment}, then build and launch an image that knows it",
@@ -120,7 +114,7 @@ def sign(clients: Clients, environment: str, payload: bytes) -> bytes:
 
 def is_signed(clients: Clients, environment: str, payload: bytes, signature: bytes) -> bool:
     """Return whether a signature is this environment's key's. Raises aws's faults."""
-    with aws.faults(f"verifying with {alias(environment)}"):
+    with aws.translate_errors(f"verifying with {alias(environment)}"):
         try:
             answer = clients.kms.verify(
                 KeyId=alias(environment),

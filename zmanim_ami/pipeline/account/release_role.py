@@ -24,7 +24,7 @@ def name(environment: str) -> str:
 def plan(clients: Clients, environment: str, account: str, directory: Path) -> Iterator[Row]:
     """Yield what the role of `environment` lacks or has too much.
 
-    Raises PoliciesInvalid, and botocore's errors.
+    Raises `policies-invalid`, and botocore's errors.
     """
     values = {"environment": environment, "account": account, "region": clients.region}
     trust = roles.read(directory / f"{_POLICY}-trust.json", values)

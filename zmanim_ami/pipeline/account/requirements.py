@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
-from support.errors import BadInput, Fault
+from support.errors import BadInput, Error
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import alarms, buckets, network, release_key, release_role, roles, workflow_roles
@@ -40,14 +40,6 @@ _BLOCKED: PublicAccessBlockConfigurationTypeDef = {
 }
 
 
-class EnvironmentInvalid(BadInput):
-    """The text can't name an environment."""
-
-
-class BucketNotOurs(Fault):
-    """A bucket of our name exists and is not this account's, or may not be looked at."""
-
-
 @dataclass(frozen=True)
 class Change:
     """One thing that `apply` would do, and why; `do` does it."""
@@ -66,11 +58,11 @@ def plan(
     `policies` is infrastructure/iam. The network, and the roles of `workflows` when there are any, are planned with the
     environment `verify`, where instances are launched by this project itself; `subnet_id` is the setting of that name.
 
-    Raises EnvironmentInvalid, BucketNotOurs, roles.PoliciesInvalid, aws's faults.
+    Raises `environment-invalid`, `bucket-not-ours`, `policies-invalid`, aws's faults.
     """
     check_environment(environment)
     account = aws.account(clients)
-    with aws.faults(f"looking at what {environment} has"):
+    with aws.translate_errors(f"looking at what {environment} has"):
         changes = [change for role in BUCKETS for change in _bucket(clients, role, environment, account)]
         changes += _secrets(clients, environment)
         changes += _release_key(clients, environment)
@@ -96,10 +88,13 @@ def plan(
 
 
 def check_environment(environment: str) -> None:
-    """Raise EnvironmentInvalid unless this can be an environment's name; asks nobody."""
+    """Raise `environment-invalid` unless this can be an environment's name; asks nobody."""
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", environment, re.ASCII):
-        raise EnvironmentInvalid(
-            f"{environment!r} is no environment's name", expected="a-z, 0-9 and '-', such as prod", found=environment
+        raise BadInput(
+            f"{environment!r} is no environment's name",
+            code="environment-invalid",
+            expected="a-z, 0-9 and '-', such as prod",
+            found=environment,
         )
 
 
@@ -110,7 +105,7 @@ def apply(clients: Clients, changes: Sequence[Change]) -> None:
     """
     for change in changes:
         say(f"{change.action} {change.resource} ({change.reason})")
-        with aws.faults(f"doing: {change.action} {change.resource}"):
+        with aws.translate_errors(f"doing: {change.action} {change.resource}"):
             change.do(clients)
 
 
@@ -166,8 +161,9 @@ def _bucket_exists(clients: Clients, name: str, account: str) -> bool:
             return False
         if code in {"403", "301", "AccessDenied", "PermanentRedirect"}:
             # Bucket names are one for the whole world: 403 is also what another account's bucket answers.
-            raise BucketNotOurs(
+            raise Error(
                 f"the bucket {name} exists and can't be used",
+                code="bucket-not-ours",
                 expected=f"a bucket of account {account} in {clients.region} that these credentials may look at",
                 found=f"{code} from HeadBucket",
                 fix="use a role that may; if the bucket is not yours, its name is taken",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from support.errors import Fault
+from support.errors import Error
 from zmanim_ami.pipeline.aws import Clients
 
 Document = Mapping[str, object]
@@ -29,10 +29,6 @@ _TRUST: Document = {
 }
 
 
-class PoliciesInvalid(Fault):
-    """The policies in infrastructure/iam can't be used."""
-
-
 def name(environment: str) -> str:
     """Return the name of the role and of the instance profile of an environment's instances."""
     return f"zmanim-{environment}-instance"
@@ -41,7 +37,7 @@ def name(environment: str) -> str:
 def policies(directory: Path, *, environment: str, account: str, region: str) -> tuple[Document, dict[str, Document]]:
     """Return the trust policy and the inline policies by name, as the files in `directory` say.
 
-    Raises PoliciesInvalid when there is none, or one is no JSON or holds an unknown placeholder.
+    Raises `policies-invalid` when there is none, or one is no JSON or holds an unknown placeholder.
     """
     trust: Document = _TRUST
     inline: dict[str, Document] = {}
@@ -53,14 +49,17 @@ def policies(directory: Path, *, environment: str, account: str, region: str) ->
         else:
             inline[path.stem] = document
     if not inline:
-        raise PoliciesInvalid(
-            "there is no policy for instances", expected=f"instance*.json in {directory}", found="none"
+        raise Error(
+            "there is no policy for instances",
+            code="policies-invalid",
+            expected=f"instance*.json in {directory}",
+            found="none",
         )
     return trust, inline
 
 
 def read(path: Path, values: Mapping[str, str]) -> Document:
-    """Return the policy in a file with `values` in the place of its placeholders. Raises PoliciesInvalid."""
+    """Return the policy in a file with `values` in the place of its placeholders. Raises `policies-invalid`."""
     try:
         text = string.Template(path.read_text()).safe_substitute(values)
         if left := _PLACEHOLDER.search(text):
@@ -68,8 +67,12 @@ def read(path: Path, values: Mapping[str, str]) -> Document:
         document: Document = json.loads(text)
         document["Statement"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PoliciesInvalid(
-            f"{path.name} is no policy", expected="a JSON object with a Statement", found=str(error), fix=str(path)
+        raise Error(
+            f"{path.name} is no policy",
+            code="policies-invalid",
+            expected="a JSON object with a Statement",
+            found=str(error),
+            fix=str(path),
         ) from error
     return document
 
@@ -84,7 +87,7 @@ def is_trust(document: Document) -> bool:
 def plan(clients: Clients, environment: str, account: str, directory: Path) -> Iterator[Row]:
     """Yield what the role and the profile of `environment` lack or have too much.
 
-    Raises PoliciesInvalid, and botocore's errors.
+    Raises `policies-invalid`, and botocore's errors.
     """
     role = name(environment)
     trust, inline = policies(directory, environment=environment, account=account, region=clients.region)

@@ -47,7 +47,7 @@ def subject(workflows: Workflows, step: str) -> str:
 def plan(clients: Clients, account: str, directory: Path, workflows: Workflows) -> Iterator[Row]:
     """Yield what is missing for the workflows; the policies are `{step}.json` in `directory`.
 
-    Raises PoliciesInvalid, and botocore's errors.
+    Raises `policies-invalid`, and botocore's errors.
     """
     yield from _provider(clients, f"arn:aws:iam::{account}:oidc-provider/{HOST}")
     for step in STEPS:

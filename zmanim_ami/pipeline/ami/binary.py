@@ -15,7 +15,7 @@ from typing import Any
 
 from support.cache import locked
 from support.digest import file_sha256, text_sha256, tree_sha256
-from support.errors import BadInput, Fault
+from support.errors import BadInput, Error
 from support.progress import say
 from zmanim_ami.pipeline.version import parse
 from zmanim_ami.toolchain.elf import NotElf, read_elf
@@ -27,30 +27,6 @@ PACKAGE = "cmd/api"
 MIGRATIONS = Path("db/migrations")
 _MIGRATION = re.compile(r"\d{14}_[a-z0-9_]+\.sql", re.ASCII)
 _FIX = "delete build/bundle and try again; if it stays, this is a fault of the Go that was used"
-
-
-class NotAnApiTree(BadInput):
-    """The directory is not a source tree of the API's shape."""
-
-
-class BinaryNotElf(Fault):
-    """What was built is not a program for Linux."""
-
-
-class BinaryForAnotherMachine(Fault):
-    """What was built is not for 64-bit ARM."""
-
-
-class BinaryNotStatic(Fault):
-    """What was built needs shared libraries, which the image need not have."""
-
-
-class BinaryOfAnotherBuild(Fault):
-    """What was built says that another Go, package or setting made it."""
-
-
-class BinaryWithoutVersion(Fault):
-    """What was built is the same whatever version it is given."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +54,7 @@ class Bundle:
 def build(api_dir: Path, version: str, commit: str, output_dir: Path, go: Go) -> Bundle:
     """Return the bundle `output_dir/version` of the source tree `api_dir`, building it unless nothing has changed.
 
-    Raises VersionInvalid, NotAnApiTree, the faults of gobuild, one of this module's when the result is wrong.
+    Raises `version-invalid`, `not-an-api-tree`, the faults of gobuild, one of this module's when the result is wrong.
     """
     parse(version)
     migrations = _migrations(api_dir)
@@ -106,16 +82,25 @@ def check(binary: Path, info: BuildInfo, go: str) -> None:
     try:
         elf = read_elf(binary)
     except NotElf as error:
-        raise BinaryNotElf(
-            "the API's binary is no program", expected="a 64-bit ELF program", found=str(error), fix=_FIX
+        raise Error(
+            "the API's binary is no program",
+            code="binary-not-elf",
+            expected="a 64-bit ELF program",
+            found=str(error),
+            fix=_FIX,
         ) from error
     if elf.machine != "aarch64":
-        raise BinaryForAnotherMachine(
-            "the API's binary is for another machine", expected="aarch64", found=elf.machine, fix=_FIX
+        raise Error(
+            "the API's binary is for another machine",
+            code="binary-for-another-machine",
+            expected="aarch64",
+            found=elf.machine,
+            fix=_FIX,
         )
     if not elf.static:
-        raise BinaryNotStatic(
+        raise Error(
             "the API's binary is dynamically linked",
+            code="binary-not-static",
             expected="a static program (CGO_ENABLED=0)",
             found="a program that asks for a dynamic linker",
             fix=_FIX,
@@ -124,8 +109,12 @@ def check(binary: Path, info: BuildInfo, go: str) -> None:
     names = ("GOOS", "GOARCH", "CGO_ENABLED")
     found = {"Go": info.go, **{name: info.settings.get(name, "") for name in names}, "package": info.package}
     if found != {**wanted, "package": info.package} or not f"/{info.package}".endswith(f"/{PACKAGE}"):
-        raise BinaryOfAnotherBuild(
-            "the API's binary was not built by this", expected=_said(wanted), found=_said(found), fix=_FIX
+        raise Error(
+            "the API's binary was not built by this",
+            code="binary-of-another-build",
+            expected=_said(wanted),
+            found=_said(found),
+            fix=_FIX,
         )
 
 
@@ -145,9 +134,10 @@ def _migrations(api_dir: Path) -> list[Path]:
     return files
 
 
-def _not_an_api_tree(api_dir: Path, found: str) -> NotAnApiTree:
-    return NotAnApiTree(
+def _not_an_api_tree(api_dir: Path, found: str) -> BadInput:
+    return BadInput(
         f"{api_dir} is not a source tree of the API",
+        code="not-an-api-tree",
         expected=f"go.mod, {PACKAGE}/ and {MIGRATIONS}/NNNNNNNNNNNNNN_name.sql",
         found=found,
         fix="point api_dir at the API's directory (--api-dir)",
@@ -206,8 +196,9 @@ def _check_version(source: Source, binary: Path, version: str) -> None:
     same = file_sha256(other) == file_sha256(binary)
     other.unlink()
     if same:
-        raise BinaryWithoutVersion(
+        raise Error(
             f"the API's binary does not know that it is {version}",
+            code="binary-without-version",
             expected="a program that tells the value of main.version",
             found="the same program for every version",
             fix=f'declare `var version = "dev"` in package main of {PACKAGE}, and use it',

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import botocore.exceptions
 
-from support.errors import Fault
+from support.errors import Error
 from support.progress import say, step
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import release_key
@@ -25,10 +25,6 @@ from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version
-
-
-class ImageNotAsBuilt(Fault):
-    """Packer made an image, but it is not what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def build_ami(
     that all are compiled anew. With `dry` nothing in the account or the cache changes (the API's binary is built: only
     its digest tells whether an image is equal).
 
-    Raises aws's faults, image's on an image that is in the way, packer_failures', ImageNotAsBuilt.
+    Raises aws's faults, image's on an image that is in the way, packer_failures', `image-not-as-built`.
     """
     start = time.monotonic()
     aws.check_region(clients)
@@ -146,8 +142,9 @@ def _checked(clients: Clients, account: str, version: Version, made: Provenance,
         if is_ != wanted
     ]
     if wrong:
-        raise ImageNotAsBuilt(
+        raise Error(
             f"{baked.ami_id} is not what was to be built",
+            code="image-not-as-built",
             expected=f"an available {version.image_name} of account {account}, tagged with its provenance",
             found="; ".join(wrong),
             fix=f"do not use it; what Packer said: {baked.log}",
@@ -159,7 +156,7 @@ def _delete_snapshots(clients: Clients, old: Image) -> None:
     # Packer has deregistered the image; its snapshots alone would be paid for for ever, and nothing names them.
     for snapshot in old.snapshots:
         say(f"deleting {snapshot} of the replaced {old.ami_id}")
-        with aws.faults(f"deleting {snapshot}"):
+        with aws.translate_errors(f"deleting {snapshot}"):
             try:
                 clients.ec2.delete_snapshot(SnapshotId=snapshot)
             except botocore.exceptions.ClientError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
-from support.errors import BadInput, Fault
+from support.errors import BadInput, Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami.provenance import Provenance
 from zmanim_ami.pipeline.aws import Clients
@@ -28,32 +28,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _AMI_ID = re.compile(r"ami-[0-9a-f]{8,17}")
 
 
-class AmiIdInvalid(BadInput):
-    """The text is no AMI id."""
-
-
-class NoSuchImage(Fault):
+class NoSuchImage(Error):
     """There is no such image in this account and region."""
-
-
-class ImageAmbiguous(Fault):
-    """Several images of this account claim to be the same version."""
-
-
-class ImageNotOurs(BadInput):
-    """The image belongs to another account, or was not made by this project."""
-
-
-class ImageExists(BadInput):
-    """An image of that name exists and was made from something else; it may be replaced on demand."""
-
-
-class ImageIsFinal(BadInput):
-    """An image of that name is verified or published, and such an image is never replaced."""
-
-
-class ImageBusy(Fault):
-    """An image of that name is being made at this moment."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +61,15 @@ class Image:
 def of_name(clients: Clients, name: str) -> Image | None:
     """Return this account's image of that name, in whatever state; None when there is none.
 
-    Raises ImageAmbiguous when there are several, which AWS itself never allows.
+    Raises `image-ambiguous` when there are several, which AWS itself never allows.
     """
-    with aws.faults(f"looking for the image {name}"):
+    with aws.translate_errors(f"looking for the image {name}"):
         found = clients.ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [name]}])["Images"]
     images = [_image(item) for item in found if item.get("State") not in {"deregistered", "invalid"}]
     if len(images) > 1:
-        raise ImageAmbiguous(
+        raise Error(
             f"there are {len(images)} images called {name}",
+            code="image-ambiguous",
             expected="one",
             found=", ".join(image.ami_id for image in images),
             fix="say which by --ami-id, or deregister the wrong one",
@@ -103,11 +80,16 @@ def of_name(clients: Clients, name: str) -> Image | None:
 def of_id(clients: Clients, ami_id: str) -> Image:
     """Return the image of that id, whoever owns it.
 
-    Raises AmiIdInvalid, NoSuchImage.
+    Raises `ami-id-invalid`, NoSuchImage.
     """
     if not _AMI_ID.fullmatch(ami_id):
-        raise AmiIdInvalid(f"{ami_id!r} is no AMI id", expected="ami- and 8 or 17 hex digits", found=repr(ami_id))
-    with aws.faults(f"looking for the image {ami_id}"):
+        raise BadInput(
+            f"{ami_id!r} is no AMI id",
+            code="ami-id-invalid",
+            expected="ami- and 8 or 17 hex digits",
+            found=repr(ami_id),
+        )
+    with aws.translate_errors(f"looking for the image {ami_id}"):
         try:
             found = clients.ec2.describe_images(ImageIds=[ami_id])["Images"]
         except botocore.exceptions.ClientError as error:
@@ -127,7 +109,7 @@ def of_id(clients: Clients, ami_id: str) -> Image:
 def find(clients: Clients, account: str, version: Version | None, ami_id: str) -> Image:
     """Return this account's image of `version`, or the one with `ami_id`; both together must agree.
 
-    Raises BadInput when neither is given, AmiIdInvalid, NoSuchImage, ImageAmbiguous, ImageNotOurs.
+    Raises BadInput when neither is given, `ami-id-invalid`, NoSuchImage, `image-ambiguous`, `image-not-ours`.
     """
     if ami_id:
         image = of_id(clients, ami_id)
@@ -147,12 +129,17 @@ def find(clients: Clients, account: str, version: Version | None, ami_id: str) -
         raise BadInput("no image was named", expected="--version or --ami-id", found="neither")
     wanted = str(version or image.version)
     if image.owner != account:
-        raise ImageNotOurs(
-            f"{image.ami_id} is not this account's", expected=account, found=f"owner {image.owner}", fix=fix
+        raise BadInput(
+            f"{image.ami_id} is not this account's",
+            code="image-not-ours",
+            expected=account,
+            found=f"owner {image.owner}",
+            fix=fix,
         )
     if not image.version or image.version != wanted or image.name != f"zmanim-{wanted}":
-        raise ImageNotOurs(
+        raise BadInput(
             f"{image.ami_id} is not zmanim's image of {wanted or 'any version'}",
+            code="image-not-ours",
             expected=f"the name zmanim-{wanted or 'VERSION'} and the tag zmanim:version={wanted or 'VERSION'}",
             found=f"name {image.name}, tag {image.version or '(none)'}",
             fix=fix,
@@ -162,7 +149,7 @@ def find(clients: Clients, account: str, version: Version | None, ami_id: str) -
 
 def was_published(clients: Clients, parameter_prefix: str, ami_id: str) -> bool:
     """Whether the parameter ami-id names this image or did once, as far as its history reaches (100 versions)."""
-    with aws.faults(f"reading the history of {parameter_prefix}/ami-id"):
+    with aws.translate_errors(f"reading the history of {parameter_prefix}/ami-id"):
         try:
             pages = clients.ssm.get_paginator("get_parameter_history").paginate(Name=f"{parameter_prefix}/ami-id")
             return any(item.get("Value") == ami_id for page in pages for item in page["Parameters"])
@@ -176,32 +163,39 @@ def check_replaceable(image: Image, version: Version, *, published: bool, replac
     A published image stays what it was: instances may be running from it, and going back to it must be possible. A
     verified one has a report that names it; a trial can't be published, so there it does not matter.
 
-    Raises ImageBusy, ImageNotOurs, ImageIsFinal, ImageExists.
+    Raises `image-busy`, `image-not-ours`, `image-is-final`, `image-exists`.
     """
     found = f"{image.ami_id}, commit {image.tags.get('zmanim:commit', '(none)')}"
     newer = "build it under a new version, or as -rc.N"
     if image.version != str(version):
-        raise ImageNotOurs(
+        raise BadInput(
             f"an image is called {image.name} and is not zmanim's {version}",
+            code="image-not-ours",
             expected=f"the tag zmanim:version={version}",
             found=f"{image.ami_id}, tag {image.version or '(none)'}",
             fix="rename or deregister that image",
         )
     if published or (image.verified and not version.trial):
         what = "published" if published else "verified"
-        raise ImageIsFinal(
+        raise BadInput(
             f"{version} is {what} already, from another source",
+            code="image-is-final",
             expected="a version not yet used",
             found=found,
             fix=newer,
         )
     if image.state in {"pending", "transient"}:
-        raise ImageBusy(
-            f"an image of {version} is being made", expected="no other build", found=found, fix="wait for it to end"
+        raise Error(
+            f"an image of {version} is being made",
+            code="image-busy",
+            expected="no other build",
+            found=found,
+            fix="wait for it to end",
         )
     if not replace:
-        raise ImageExists(
+        raise BadInput(
             f"an image of {version} exists, made from something else ({image.state})",
+            code="image-exists",
             expected="no image of that name, or one of this commit and digest",
             found=found,
             fix=f"--replace makes it anew and deregisters {image.ami_id}; or {newer}",

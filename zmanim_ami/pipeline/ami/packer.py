@@ -15,9 +15,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from support.cache import locked
+from support.errors import Error
 from support.process import CommandFailed, run
 from support.progress import say
-from zmanim_ami.pipeline.ami.packer_errors import NoImageMade, TemplateNotFormatted, build_failure, template_failure
+from zmanim_ami.pipeline.ami.packer_errors import build_failure, template_failure
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY, Provenance
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version
@@ -90,13 +91,14 @@ def validate(root: Path, env: Mapping[str, str], values: Mapping[str, str] | Non
 
     `env` is the toolchain's environment. Nothing is asked of AWS.
 
-    Raises TemplateNotFormatted, TemplateInvalid, PluginMissing, HostLacks.
+    Raises `template-not-formatted`, `template-invalid`, `plugin-missing`, HostLacks.
     """
     directory = root / PACKER_DIRECTORY
     formatted = run(["packer", "fmt", "-check", "-recursive", "."], cwd=directory, env=env, check=False)
     if formatted.returncode == 3:
-        raise TemplateNotFormatted(
+        raise Error(
             "the template is not formatted",
+            code="template-not-formatted",
             expected="every file as packer fmt writes it",
             found=", ".join(formatted.stdout.split()),
             fix=f"packer fmt -recursive {PACKER_DIRECTORY}",
@@ -168,7 +170,7 @@ def essential() -> Callable[[str], str]:
 def image_id(manifest: Path, region: str, log: Path) -> str:
     """Return the id of the image that the manifest's last run made in `region`.
 
-    Raises NoImageMade when that is not exactly one.
+    Raises `no-image-made` when that is not exactly one.
     """
     try:
         content = json.loads(manifest.read_text())
@@ -184,8 +186,9 @@ def image_id(manifest: Path, region: str, log: Path) -> str:
         artifacts, found = [], f"{type(error).__name__}: {error}"
     ids = [artifact.removeprefix(f"{region}:") for artifact in artifacts if artifact.startswith(f"{region}:ami-")]
     if len(ids) != 1:
-        raise NoImageMade(
+        raise Error(
             "Packer ended well, but its manifest does not name one image",
+            code="no-image-made",
             expected=f"one artifact {region}:ami-… in {manifest}",
             found=found,
             fix=f"all that Packer said: {log}",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.digest import file_sha256, tree_sha256
-from support.errors import BadInput, Fault
+from support.errors import BadInput, Error
 from support.process import CommandFailed, run
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version
@@ -19,14 +19,6 @@ _SOURCES = (
     *("infrastructure", "api", "support", "tools", "requirements.txt"),
     *("zmanim_ami/commands", "zmanim_ami/pipeline", "zmanim_ami/toolchain"),
 )
-
-
-class NotAClone(Fault):
-    """The project is not a git work tree, so nothing can say which commit an image is made from."""
-
-
-class VersionsFileUnreadable(BadInput):
-    """The versions file is not there or is no JSON."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,7 @@ def describe(
     `tools` maps a tool's name to its version; the Go that built the API is added from the bundle's manifest.
     `release_keys` maps an environment to the public key that goes into the image.
 
-    Raises NotAClone, VersionsFileUnreadable.
+    Raises `not-a-clone`, `versions-file-unreadable`.
     """
     manifest = json.loads((bundle / "manifest.json").read_text())
     versions = {**tools, "go": str(manifest.get("go", "unknown")).removeprefix("go")}
@@ -76,7 +68,7 @@ def describe(
 def commit(root: Path) -> str:
     """Return the commit of the clone at `root`, with `-dirty` when anything differs from it.
 
-    Raises NotAClone.
+    Raises `not-a-clone`.
     """
     sha = _git(root, "rev-parse", "--verify", "HEAD").strip()
     return f"{sha}-dirty" if _git(root, "status", "--porcelain").strip() else sha
@@ -115,7 +107,7 @@ def sources(root: Path) -> str:
     """Return one SHA-256 over every file that a release is built, verified and published by, as it lies there now.
 
     It needs nothing built, as tree_digest does: two clones can tell without building whether they are the same tree.
-    Raises NotAClone.
+    Raises `not-a-clone`.
     """
     listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *_SOURCES)
     files = [root / name for name in listed.split("\0") if name]
@@ -125,15 +117,16 @@ def sources(root: Path) -> str:
 def versions_sha256(root: Path, settings: Settings) -> str:
     """Return the SHA-256 of the versions file that the settings name.
 
-    Raises VersionsFileUnreadable.
+    Raises `versions-file-unreadable`.
     """
     path = root / settings.versions_file
     try:
         json.loads(path.read_text())
         return file_sha256(path)
     except (OSError, ValueError) as error:
-        raise VersionsFileUnreadable(
+        raise BadInput(
             "the versions file can't be read",
+            code="versions-file-unreadable",
             expected=f"{path} as JSON (setting versions_file)",
             found=str(error),
             fix="see infrastructure/packer/versions.schema.json",
@@ -145,8 +138,9 @@ def _git(root: Path, *arguments: str) -> str:
     try:
         return run(["git", "-c", f"safe.directory={root}", "-C", str(root), *arguments]).stdout
     except CommandFailed as error:
-        raise NotAClone(
+        raise Error(
             "git can't say which commit this is",
+            code="not-a-clone",
             expected=f"{root} to be a clone with at least one commit",
             found=error.output.strip(),
             fix="work in a clone of the repository",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
-from support.errors import BadInput, Fault
+from support.errors import BadInput, Error
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami.image import PROJECT_TAG, VERIFIED_TAG
@@ -27,14 +27,6 @@ _ENDING_SECONDS = 300.0
 _ALIVE = ("pending", "running", "stopping", "stopped")
 
 
-class SweepTooLarge(BadInput):
-    """More was found than one run can have left."""
-
-
-class NotEnded(Fault):
-    """Instances were terminated and are still there."""
-
-
 @dataclass(frozen=True)
 class Leftover:
     """One thing to take away, and why."""
@@ -47,14 +39,15 @@ class Leftover:
 def plan(clients: Clients, run: str) -> list[Leftover]:
     """Return what carries the tag of `run`, in the order in which it can be taken away; changes nothing.
 
-    Raises SweepTooLarge, aws's faults.
+    Raises `sweep-too-large`, aws's faults.
     """
-    with aws.faults(f"looking for what run {run} left"):
+    with aws.translate_errors(f"looking for what run {run} left"):
         found = [*_instances(clients, run), *_volumes(clients, run), *_images(clients, run), *_groups(clients, run)]
         found += _key_pairs(clients, run)
     if len(found) > LIMIT:
-        raise SweepTooLarge(
+        raise BadInput(
             f"run {run} seems to have left {len(found)} things",
+            code="sweep-too-large",
             expected=f"at most {LIMIT}",
             found=", ".join(f"{each.kind} {each.id}" for each in found[:LIMIT]) + ", …",
             fix="look whether the tag is on what it should be on; take away by hand what is surely left over",
@@ -65,7 +58,7 @@ def plan(clients: Clients, run: str) -> list[Leftover]:
 def apply(clients: Clients, found: Sequence[Leftover], pace: Pace) -> None:
     """Take away what was planned, saying each; what is gone already is no error.
 
-    Raises NotEnded when an instance does not end, aws's faults. What was taken stays taken: sweep again.
+    Raises `not-ended` when an instance does not end, aws's faults. What was taken stays taken: sweep again.
     """
     instances = [each.id for each in found if each.kind == "instance"]
     for each in found:
@@ -73,7 +66,7 @@ def apply(clients: Clients, found: Sequence[Leftover], pace: Pace) -> None:
             _wait_until_ended(clients, instances, pace)
             instances = []
         say(f"taking {each.kind} {each.id} away ({each.reason})")
-        with aws.faults(f"taking {each.kind} {each.id} away"):
+        with aws.translate_errors(f"taking {each.kind} {each.id} away"):
             try:
                 _take(clients, each)
             except botocore.exceptions.ClientError as error:
@@ -170,10 +163,11 @@ def _wait_until_ended(clients: Clients, instances: Sequence[str], pace: Pace) ->
         )
         return None if any(page["Reservations"] for page in pages) else True
 
-    with aws.faults(f"waiting until {', '.join(instances)} end"):
+    with aws.translate_errors(f"waiting until {', '.join(instances)} end"):
         if pace.until(look, _ENDING_SECONDS) is None:
-            raise NotEnded(
+            raise Error(
                 f"{', '.join(instances)} did not end within {_ENDING_SECONDS:.0f} s",
+                code="not-ended",
                 expected="state terminated",
                 found="still there",
                 fix="sweep again in some minutes",

@@ -13,14 +13,6 @@ from zmanim_ami.pipeline.version import Version, from_tag
 _TAGS = "refs/tags/"
 
 
-class TagWrong(BadInput):
-    """The tag does not ask for this version of this commit."""
-
-
-class NotOnMain(BadInput):
-    """The commit is not in main's history."""
-
-
 @dataclass(frozen=True)
 class Checked:
     """A version and the commit that it is made from."""
@@ -32,36 +24,43 @@ class Checked:
 def check(root: Path, ref: str, version: Version) -> Checked:
     """Return the version and commit of the clone at `root`, checked out for `ref` (refs/tags/v1.2.3-ami, or a branch).
 
-    Raises VersionInvalid, TagWrong (a tag of another version or commit, a changed tree, a trial), NotOnMain,
-    provenance.NotAClone.
+    Raises `version-invalid`, `tag-wrong` (a tag of another version or commit, a changed tree, a trial), `not-on-main`,
+    `not-a-clone`.
     """
     commit = provenance.commit(root)
     if ref.startswith(_TAGS):
         tag = ref.removeprefix(_TAGS)
         asked = from_tag(tag)
         if asked != version:
-            raise TagWrong(
-                f"the tag {tag} is not one of {version}", expected=f"{version}-ami", found=tag, fix="give its version"
+            raise BadInput(
+                f"the tag {tag} is not one of {version}",
+                code="tag-wrong",
+                expected=f"{version}-ami",
+                found=tag,
+                fix="give its version",
             )
         tagged = _git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
         if tagged != commit:
-            raise TagWrong(
+            raise BadInput(
                 f"what is checked out is not what {tag} names",
+                code="tag-wrong",
                 expected=tagged or "a tag of that name",
                 found=commit,
                 fix="check the tag out, with nothing changed",
             )
     if commit.endswith("-dirty") or version.trial:
-        raise TagWrong(
+        raise BadInput(
             f"{version} can't be released from here",
+            code="tag-wrong",
             expected="a version of a release, and a work tree that is its commit",
             found=f"{'a trial' if version.trial else 'a release'}, {commit}",
             fix="commit what differs, and tag that",
         )
     main = _git(root, "rev-parse", "--verify", "--quiet", "refs/remotes/origin/main^{commit}")
     if not main or _git(root, "merge-base", commit, main) != commit:
-        raise NotOnMain(
+        raise BadInput(
             f"{commit[:12]} is not on main",
+            code="not-on-main",
             expected="a commit in the history of origin/main",
             found=f"origin/main is {main[:12] or 'not here'}",
             fix="merge it first, then tag the commit that is on main" if main else "fetch main with its whole history",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from support.errors import Fault
+from support.errors import Error
 from support.progress import say, step
 from zmanim_ami.pipeline import aws, instance
 from zmanim_ami.pipeline.ami import image
@@ -26,10 +26,6 @@ systemctl start zmanim-api.service restic-backup.timer backup-drill.timer
 systemctl restart zmanim-ready.service
 cat /run/zmanim/recovery.json
 """
-
-
-class NotRecovered(Fault):
-    """The machine came up, and what was restored does not serve."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +57,8 @@ def recovery_drill(
 ) -> Recovery | Plan:
     """Launch an instance of the image in `environment` with an empty volume, restore the newest run; it has to serve.
 
-    Raises image's and machine's faults, backups.AnswerUnreadable, NotRecovered. KeyboardInterrupt comes through after
-    the instance has been terminated.
+    Raises image's and machine's faults, backups.AnswerUnreadable, `not-recovered`. KeyboardInterrupt comes through
+    after the instance has been terminated.
     """
     found = image.find(clients, aws.account(clients), version, ami_id)
     if dry:
@@ -73,8 +69,9 @@ def recovery_drill(
     ):
         ready = instance.wait_until_ready(clients, running, settings.boot_timeout, pace)
         if ready.report.get("ok") is not True:
-            raise NotRecovered(
+            raise Error(
                 f"{running.instance_id} is not ready even while it is empty",
+                code="not-recovered",
                 expected="a good ready line",
                 found=instance.tail(instance.console(clients, running.instance_id)),
                 fix=f"./inv verify-ami --ami-id {found.ami_id} says more",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from support.errors import BadInput, Fault
+from support.errors import BadInput, Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import instance as machine
 from zmanim_ami.pipeline.aws import Clients, Pace
@@ -45,15 +45,7 @@ exit $code
 PROVE = BACK_UP + f"{_RESTORE} --latest --json\n"
 
 
-class RunInvalid(BadInput):
-    """The text is no id of a run."""
-
-
-class WhichInstance(BadInput):
-    """Not exactly one instance of the environment runs, and none was named."""
-
-
-class AnswerUnreadable(Fault):
+class AnswerUnreadable(Error):
     """The instance's answer is not what its scripts print."""
 
 
@@ -90,13 +82,15 @@ class Adopted:
 def instance(clients: Clients, environment: str, given: str) -> str:
     """Return `given`, or the id of the one running instance of `environment`.
 
-    Raises WhichInstance, aws's faults.
+    Raises `which-instance`, aws's faults.
     """
     if given:
         if not re.fullmatch(r"i-[0-9a-f]{8,17}", given, re.ASCII):
-            raise WhichInstance("that is no instance's id", expected="i-0123456789abcdef0", found=repr(given))
+            raise BadInput(
+                "that is no instance's id", code="which-instance", expected="i-0123456789abcdef0", found=repr(given)
+            )
         return given
-    with aws.faults(f"looking for the instance of {environment}"):
+    with aws.translate_errors(f"looking for the instance of {environment}"):
         pages = clients.ec2.get_paginator("describe_instances").paginate(
             Filters=[
                 {"Name": "tag:zmanim:environment", "Values": [environment]},
@@ -105,8 +99,9 @@ def instance(clients: Clients, environment: str, given: str) -> str:
         )
         found = [one["InstanceId"] for page in pages for item in page["Reservations"] for one in item["Instances"]]
     if len(found) != 1:
-        raise WhichInstance(
+        raise BadInput(
             f"{len(found)} instances of {environment} run",
+            code="which-instance",
             expected="one, or --instance",
             found=", ".join(found) or "none",
             fix="say which by --instance, or another --environment",
@@ -144,7 +139,7 @@ def drill(clients: Clients, instance_id: str, pace: Pace) -> Restored:
 def restore(clients: Clients, instance_id: str, run: str, *, replace: bool, pace: Pace) -> Restored:
     """Restore a run beside what is live, or with `replace` in its place (the API is stopped for that).
 
-    Raises RunInvalid, and as `make` does.
+    Raises `run-invalid`, and as `make` does.
     """
     check_run(run)
     script = REPLACE % run if replace else f"{_RESTORE} --run {run} --json\n"
@@ -152,10 +147,11 @@ def restore(clients: Clients, instance_id: str, run: str, *, replace: bool, pace
 
 
 def check_run(run: str) -> None:
-    """Raise RunInvalid unless the text is a run's id: it becomes part of a command."""
+    """Raise `run-invalid` unless the text is a run's id: it becomes part of a command."""
     if not _RUN.fullmatch(run):
-        raise RunInvalid(
+        raise BadInput(
             "that is no run's id",
+            code="run-invalid",
             expected="such as 20261124T030212Z-0a1b2c",
             found=repr(run),
             fix="./inv backup.list shows them",

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import botocore.exceptions
 
-from support.errors import Fault
+from support.errors import Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import release_key
 from zmanim_ami.pipeline.aws import Clients
@@ -29,22 +29,6 @@ FORMAT = 1
 LARGEST_BUNDLE = 64 * 1024 * 1024
 _CHANGED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 _MISSING = {"NoSuchKey", "404"}
-
-
-class ChannelMissing(Fault):
-    """The environment has no bucket for its releases."""
-
-
-class ChannelUnreadable(Fault):
-    """An object of the channel is not what this project signed."""
-
-
-class ChannelMoved(Fault):
-    """Somebody else published at the same time."""
-
-
-class BundleTooLarge(Fault):
-    """The bundle is larger than any instance takes."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +77,7 @@ def bundle(sha256: str) -> str:
 def archive(directory: Path) -> bytes:
     """Return a release bundle's directory as the bytes that are published: the same files give the same bytes.
 
-    Raises BundleTooLarge.
+    Raises `bundle-too-large`.
     """
     packed = io.BytesIO()
     names = ["manifest.json", *(f"migrations/{path.name}" for path in (directory / "migrations").iterdir())]
@@ -108,8 +92,9 @@ def archive(directory: Path) -> bytes:
             member.size, member.mode = len(content), 0o755 if name == "zmanim-api" else 0o644
             tar.addfile(member, io.BytesIO(content))
     if packed.tell() > LARGEST_BUNDLE:
-        raise BundleTooLarge(
+        raise Error(
             f"the bundle {directory} is too large to be published",
+            code="bundle-too-large",
             expected=f"at most {LARGEST_BUNDLE} bytes, compressed",
             found=f"{packed.tell()} bytes",
         )
@@ -119,9 +104,9 @@ def archive(directory: Path) -> bytes:
 def read(clients: Clients, environment: str, key: str, version_id: str = "") -> Read | None:
     """Return a signed object of the channel, its signature verified; None where there is none.
 
-    Raises ChannelMissing, ChannelUnreadable, aws's faults.
+    Raises `channel-missing`, `channel-unreadable`, aws's faults.
     """
-    with aws.faults(f"reading {bucket(environment)}/{key}"):
+    with aws.translate_errors(f"reading {bucket(environment)}/{key}"):
         try:
             which = {"VersionId": version_id} if version_id else {}
             answer = clients.s3.get_object(Bucket=bucket(environment), Key=key, **which)  # type: ignore[arg-type]  # VersionId is text
@@ -130,8 +115,9 @@ def read(clients: Clients, environment: str, key: str, version_id: str = "") -> 
             if aws.error_code(error) in _MISSING:
                 return None
             if aws.error_code(error) == "NoSuchBucket":
-                raise ChannelMissing(
+                raise Error(
                     f"{environment} has no release channel",
+                    code="channel-missing",
                     expected=f"the bucket {bucket(environment)}",
                     found="none",
                     fix=f"./inv account.apply --environment {environment}",
@@ -153,9 +139,10 @@ def _believed(clients: Clients, environment: str, key: str, content: bytes) -> P
     return found
 
 
-def _unreadable(environment: str, key: str, found: str) -> ChannelUnreadable:
-    return ChannelUnreadable(
+def _unreadable(environment: str, key: str, found: str) -> Error:
+    return Error(
         f"{bucket(environment)}/{key} is not what was published",
+        code="channel-unreadable",
         expected=f"a payload of format {FORMAT} signed by {release_key.alias(environment)}",
         found=found,
         fix="the bucket keeps every version: find out who wrote this one, and put the one before it back",
@@ -169,7 +156,7 @@ def last_serial(clients: Clients, environment: str, now: Read | None) -> int:
     """
     if now is not None:
         return now.payload.serial
-    with aws.faults(f"looking for earlier pointers of {environment}"):
+    with aws.translate_errors(f"looking for earlier pointers of {environment}"):
         pages = clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket(environment), Prefix=POINTER)
         earlier = [item["VersionId"] for page in pages for item in page.get("Versions", []) if item["Key"] == POINTER]
     found = (read(clients, environment, POINTER, version_id) for version_id in earlier)
@@ -186,7 +173,7 @@ def signed(clients: Clients, environment: str, payload: Payload) -> bytes:
 
 def put(clients: Clients, environment: str, key: str, content: bytes) -> bool:
     """Write an object that never changes; return False when it is there already. Raises aws's faults."""
-    with aws.faults(f"writing {bucket(environment)}/{key}"):
+    with aws.translate_errors(f"writing {bucket(environment)}/{key}"):
         try:
             clients.s3.put_object(Bucket=bucket(environment), Key=key, Body=content, IfNoneMatch="*")
         except botocore.exceptions.ClientError as error:
@@ -197,9 +184,9 @@ def put(clients: Clients, environment: str, key: str, content: bytes) -> bool:
 
 
 def move(clients: Clients, environment: str, content: bytes, now: Read | None) -> None:
-    """Write the pointer, if it still is the one that was read. Raises ChannelMoved, aws's faults."""
+    """Write the pointer, if it still is the one that was read. Raises `channel-moved`, aws's faults."""
     condition = {"IfMatch": now.etag} if now else {"IfNoneMatch": "*"}
-    with aws.faults(f"moving the channel of {environment}"):
+    with aws.translate_errors(f"moving the channel of {environment}"):
         try:
             clients.s3.put_object(
                 Bucket=bucket(environment),
@@ -212,8 +199,9 @@ def move(clients: Clients, environment: str, content: bytes, now: Read | None) -
         except botocore.exceptions.ClientError as error:
             if aws.error_code(error) not in _CHANGED:
                 raise
-            raise ChannelMoved(
+            raise Error(
                 f"the channel of {environment} was moved by somebody else meanwhile: nothing of yours is in force",
+                code="channel-moved",
                 expected=f"serial {now.payload.serial}" if now else "an empty channel",
                 found="another one",
                 fix="look at what they published, then run this again",

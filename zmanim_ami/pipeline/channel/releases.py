@@ -25,26 +25,6 @@ EXPIRES_DAYS = 90
 _ANY = "v0.0.0"
 
 
-class ReleaseOlder(BadInput):
-    """A release that is older than the one in force, without being called a rollback."""
-
-
-class ReleaseNotAllowed(BadInput):
-    """The channel does not allow a release as old as that one."""
-
-
-class ReleaseDiffers(BadInput):
-    """A version was published before with other content."""
-
-
-class ReleaseUnknown(BadInput):
-    """A version was never published."""
-
-
-class ExpiryInvalid(BadInput):
-    """The number of days makes no sense."""
-
-
 @dataclass(frozen=True)
 class Moved:
     """Where the channel points now. `expires` is UTC; `before` is the version that it pointed to, or empty."""
@@ -74,8 +54,8 @@ def publish(
 
     Without `oldest_allowed` what the channel said before stays. Publishing again what is in force renews its expiry.
 
-    Raises TrialVersion, ReleaseOlder, ReleaseNotAllowed, ReleaseDiffers, ExpiryInvalid, the faults of release_channel,
-    release_key and aws.
+    Raises `trial-version`, `release-older`, `release-not-allowed`, `release-differs`, `expiry-invalid`, the faults of
+    release_channel, release_key and aws.
     """
     refuse_trial(version)
     refuse_trial(oldest_allowed)
@@ -85,15 +65,17 @@ def publish(
     before = channel.read(clients, environment, channel.POINTER)
     published = channel.read(clients, environment, channel.record(str(version)))
     if published and published.payload.sha256 != sha256:
-        raise ReleaseDiffers(
+        raise BadInput(
             f"{version} was published to {environment} before, and is another one now",
+            code="release-differs",
             expected=f"the bundle {published.payload.sha256}",
             found=f"the bundle {sha256}",
             fix="give the new content a new version",
         )
     if before and order(str(version)) < order(before.payload.version):
-        raise ReleaseOlder(
+        raise BadInput(
             f"{version} is older than what {environment} runs",
+            code="release-older",
             expected=f"{before.payload.version} or newer",
             found=str(version),
             fix=f"./inv release.rollback --to {version} --environment {environment}",
@@ -112,8 +94,11 @@ def publish(
     envelope = channel.signed(clients, environment, payload)
     channel.put(clients, environment, channel.bundle(sha256), content)
     if published is None and not channel.put(clients, environment, channel.record(str(version)), envelope):
-        raise ReleaseDiffers(
-            f"{version} is being published by somebody else", expected="nobody", found=f"{version} appeared meanwhile"
+        raise BadInput(
+            f"{version} is being published by somebody else",
+            code="release-differs",
+            expected="nobody",
+            found=f"{version} appeared meanwhile",
         )
     return _moved(clients, environment, payload, envelope, before)
 
@@ -132,15 +117,17 @@ def rollback(
     The record of that version is believed for its signature, so nobody who can write to the bucket chooses the bundle.
     The database stays as it is: the schema has to fit both (docs/releases.md).
 
-    Raises TrialVersion, ReleaseUnknown, ReleaseNotAllowed, ExpiryInvalid, the faults of release_channel and aws.
+    Raises `trial-version`, `release-unknown`, `release-not-allowed`, `expiry-invalid`, the faults of release_channel
+    and aws.
     """
     refuse_trial(to)
     expires = _expires(expires_days, now)
     before = channel.read(clients, environment, channel.POINTER)
     published = channel.read(clients, environment, channel.record(str(to)))
     if before is None or published is None or published.payload.version != str(to):
-        raise ReleaseUnknown(
+        raise BadInput(
             f"{to} was never published to {environment}",
+            code="release-unknown",
             expected=f"a signed {channel.bucket(environment)}/{channel.record(str(to))}",
             found="none" if published is None else f"one of {published.payload.version}",
             fix=f"publish it, or launch its image: ./inv release.publish --version {to} --environment {environment}",
@@ -161,8 +148,12 @@ def order(version: str) -> tuple[int, ...]:
 
 def _expires(days: int, now: datetime | None) -> str:
     if not 1 <= days <= 3650:
-        raise ExpiryInvalid(
-            "that is no time to expire after", expected="1 to 3650 days", found=str(days), fix="--expires-days 90"
+        raise BadInput(
+            "that is no time to expire after",
+            code="expiry-invalid",
+            expected="1 to 3650 days",
+            found=str(days),
+            fix="--expires-days 90",
         )
     return ((now or datetime.now(UTC)) + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -179,8 +170,9 @@ def _payload(
 ) -> Payload:
     version, sha256, size = what
     if order(version) < order(oldest_allowed):
-        raise ReleaseNotAllowed(
+        raise BadInput(
             f"{version} is older than {environment} allows",
+            code="release-not-allowed",
             expected=f"{oldest_allowed} or newer",
             found=version,
             fix="the database may no longer fit it; if it does, publish a newer version with another --oldest-allowed",

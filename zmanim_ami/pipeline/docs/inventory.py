@@ -23,10 +23,6 @@ ROUTE = "amazonlinux"
 _UNITS = "/etc/systemd/system/"
 
 
-class InventoryUnusable(BadInput):
-    """A file that is not an inventory of the image, or not one that the page can be made from."""
-
-
 @dataclass(frozen=True)
 class Extract:
     """The normalised part of an inventory.
@@ -43,19 +39,23 @@ class Extract:
 
 
 def load(path: Path) -> Any:
-    """Return an inventory's JSON. Raises InventoryUnusable."""
+    """Return an inventory's JSON. Raises `inventory-unusable`."""
     try:
         inventory = json.loads(path.read_text())
         route = inventory["postgresql_repo"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InventoryUnusable(
+        raise BadInput(
             f"{path} is not the inventory of an image",
+            code="inventory-unusable",
             expected="output/inventory.json of a build, or /usr/share/zmanim/inventory.json of an instance",
             found=repr(error),
         ) from error
     if route != ROUTE:
-        raise InventoryUnusable(
-            f"{path} is of an image of another route", expected=f"postgresql_repo {ROUTE}", found=str(route)
+        raise BadInput(
+            f"{path} is of an image of another route",
+            code="inventory-unusable",
+            expected=f"postgresql_repo {ROUTE}",
+            found=str(route),
         )
     return inventory
 
@@ -127,13 +127,14 @@ def disagreements(inventory: Any, found: Contents) -> Iterator[str]:
 
 
 def read(root: Path) -> Extract:
-    """Return the extract of the clone at `root`. Raises InventoryUnusable."""
+    """Return the extract of the clone at `root`. Raises `inventory-unusable`."""
     try:
         told = json.loads((root / EXTRACT).read_text())
         return Extract(told["units"], told["users"], tuple(told["listening"]), told["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InventoryUnusable(
+        raise BadInput(
             f"{EXTRACT} can't be read",
+            code="inventory-unusable",
             expected="what ./inv contents --inventory wrote",
             found=repr(error),
             fix="./inv contents --inventory build/packer/VERSION/output/inventory.json",
@@ -141,12 +142,13 @@ def read(root: Path) -> Extract:
 
 
 def write(root: Path, inventory: Path, found: Contents) -> None:
-    """Write the extract anew from a build's inventory. Raises InventoryUnusable when image and tree disagree."""
+    """Write the extract anew from a build's inventory. Raises `inventory-unusable` when image and tree disagree."""
     told = load(inventory)
     wrong = list(disagreements(told, found))
     if wrong:
-        raise InventoryUnusable(
+        raise BadInput(
             f"{inventory} is not of an image of this tree",
+            code="inventory-unusable",
             expected="what infrastructure/packer says",
             found="; ".join(wrong),
             fix="build the image of this tree, and take its inventory",

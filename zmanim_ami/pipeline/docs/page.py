@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.errors import Error
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 from zmanim_ami.pipeline.docs import inventory as contents_inventory
 from zmanim_ami.pipeline.docs import tree
 from zmanim_ami.pipeline.docs.inventory import Extract
-from zmanim_ami.pipeline.docs.tree import PAGE, Contents, ContentsUnreadable
+from zmanim_ami.pipeline.docs.tree import PAGE, Contents
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ _PLACES = (
 def write(root: Path, inventory: Path | None = None) -> Written:
     """Write the page of the clone at `root`; with a build's `inventory`, the extract that it is made from as well.
 
-    Raises ContentsUnreadable, InventoryUnusable.
+    Raises `contents-unreadable`, `inventory-unusable`.
     """
     if inventory is not None:
         contents_inventory.write(root, inventory, tree.read(root))
@@ -103,7 +104,7 @@ def write(root: Path, inventory: Path | None = None) -> Written:
 def page(root: Path) -> str:
     """Return the page's text.
 
-    Raises ContentsUnreadable when the tree no longer has what it says, InventoryUnusable without an extract.
+    Raises `contents-unreadable` when the tree no longer has what it says, `inventory-unusable` without an extract.
     """
     found, built = tree.read(root), contents_inventory.read(root)
     return "\n".join(
@@ -231,8 +232,9 @@ def _ports(found: Contents, built: Extract) -> list[str]:
             ),
         ]
     except KeyError as missing:
-        raise ContentsUnreadable(
+        raise Error(
             "a service's address is not where it was",
+            code="contents-unreadable",
             expected=f"the setting {missing} in postgresql.conf, redis.conf or config.env.template",
             found="no such line",
         ) from None
@@ -250,8 +252,9 @@ def _ports(found: Contents, built: Extract) -> list[str]:
 def _places(root: Path) -> list[str]:
     for place in _PLACES:
         if place.words not in (root / PACKER_DIRECTORY / place.file).read_text():
-            raise ContentsUnreadable(
+            raise Error(
                 f"{place.path} is not where it was",
+                code="contents-unreadable",
                 expected=f"the words {place.words!r} in {place.file}",
                 found="they are not there",
                 fix="correct _PLACES in zmanim_ami/pipeline/docs/page.py",

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from support.errors import Fault
+from support.errors import Error
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 
 PAGE = Path("docs/ami-contents.md")
@@ -24,10 +24,6 @@ PAGE = Path("docs/ami-contents.md")
 _PLACING, _SHARED = ("install-packages.sh", "configure-services.sh"), "lib.sh"
 _UNIT_SUFFIXES = {".service", ".timer", ".mount", ".target", ".path"}
 _RUN_OF_SPACES = re.compile(r"\S\s{2,}\S")
-
-
-class ContentsUnreadable(Fault):
-    """A file of the image does not say what the page needs to know of it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ class Contents:
 
 
 def read(root: Path) -> Contents:
-    """Read the contents from the clone at `root`. Raises ContentsUnreadable."""
+    """Read the contents from the clone at `root`. Raises `contents-unreadable`."""
     directory = root / PACKER_DIRECTORY
     files = directory / "files"
     enabled = [line.split()[1] for line in (files / "zmanim.preset").read_text().splitlines() if line[:7] == "enable "]
@@ -93,17 +89,22 @@ def read(root: Path) -> Contents:
 
 
 def build_packages(script: str) -> tuple[str, ...]:
-    """Return the packages that scripts/build-rpm.sh installs for compiling. Raises ContentsUnreadable."""
+    """Return the packages that scripts/build-rpm.sh installs for compiling. Raises `contents-unreadable`."""
     match = re.search(r"BUILD_PACKAGES=\(([^)]*)\)", script)
     if match is None:
-        raise ContentsUnreadable("scripts/build-rpm.sh lists no packages", expected="BUILD_PACKAGES=(…)", found="none")
+        raise Error(
+            "scripts/build-rpm.sh lists no packages",
+            code="contents-unreadable",
+            expected="BUILD_PACKAGES=(…)",
+            found="none",
+        )
     return tuple(match[1].split())
 
 
 def placed(directory: Path) -> tuple[Placed, ...]:
     """Return every file below files/ with its place in the image, as the scripts' `install` lines say it.
 
-    Raises ContentsUnreadable when there is a file that no line puts anywhere.
+    Raises `contents-unreadable` when there is a file that no line puts anywhere.
     """
     files, scripts = directory / "files", directory / "scripts"
     texts = [(scripts / name).read_text() for name in _PLACING]
@@ -115,8 +116,9 @@ def placed(directory: Path) -> tuple[Placed, ...]:
     shipped = [path for path in sorted(files.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
     lost = [name for name in (str(path.relative_to(files)) for path in shipped) if name not in found]
     if lost:
-        raise ContentsUnreadable(
+        raise Error(
             "a file of infrastructure/packer/files goes nowhere",
+            code="contents-unreadable",
             expected=f"an install line in {' or '.join(_PLACING)}",
             found=f"none for {', '.join(lost)}",
             fix="install it, or remove it",
@@ -174,7 +176,7 @@ def _sentence(words: Sequence[str]) -> str:
 def units(files: Path, enabled: Sequence[str]) -> tuple[Unit, ...]:
     """Return every unit of ours: those that start by themselves in the preset's order, then the others.
 
-    Raises ContentsUnreadable for one that nothing starts.
+    Raises `contents-unreadable` for one that nothing starts.
     """
     paths = {path.name: unit_settings(path.read_text()) for path in files.iterdir() if path.suffix in _UNIT_SUFFIXES}
     names = [name for name in enabled if name in paths] + sorted(name for name in paths if name not in enabled)
@@ -209,8 +211,9 @@ def _starts(name: str, known: Mapping[str, Mapping[str, Sequence[str]]], enabled
     )
     if failing or wanting:
         return ", ".join([f"when {other} fails" for other in failing] + [f"with {other}" for other in wanting])
-    raise ContentsUnreadable(
+    raise Error(
         f"nothing starts {name}",
+        code="contents-unreadable",
         expected="zmanim.preset, a timer, a path, an OnFailure= or a Wants=",
         found="none of them",
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.errors import Fault
+from support.errors import Error
 
 VERSIONS = Path("infrastructure/packer/versions.json")
 WORKFLOWS = Path(".github/workflows")
@@ -35,13 +35,9 @@ _ACTION_TAG = r"v(\d+\.\d+\.\d+)"
 _IMAGE = re.compile(r"al2023-ami-(2023\.\d+\.\d{8})\.\d+-kernel-([\d.]+)-arm64")
 
 
-class LookUpFailed(Fault):
-    """Nobody could say what is newest."""
-
-
 @dataclass(frozen=True)
 class LookUps:
-    """Where newer versions are looked up: each may fail with a Fault.
+    """Where newer versions are looked up: each may fail with a Error.
 
     `tags` gives the commits of a repository's tags by their names, `modules` a Go module's versions, `images` the names
     of Amazon's images, `sha256` the digest of what is at an address. `get` changes the Go module in a directory to need
@@ -68,7 +64,7 @@ class Bump:
 def bump(root: Path, look: LookUps, *, dry: bool = False) -> list[Bump]:
     """Write what is newer into the clone at `root`, and return it; with `dry` only return it.
 
-    Raises LookUpFailed and the look-ups' own faults; files are written when everything has been looked up.
+    Raises `look-up-failed` and the look-ups' own faults; files are written when everything has been looked up.
     """
     text = (root / VERSIONS).read_text()
     pins = json.loads(text)
@@ -169,8 +165,12 @@ def _newer_modules(root: Path, look: LookUps) -> Iterator[tuple[str, str, str, s
 
 def _replace(text: str, old: str, new: str) -> str:
     if text.count(old) != 1:
-        raise LookUpFailed(
-            f"{VERSIONS} can't be changed", expected=f"{old} once", found=f"{text.count(old)} times", fix="by hand"
+        raise Error(
+            f"{VERSIONS} can't be changed",
+            code="look-up-failed",
+            expected=f"{old} once",
+            found=f"{text.count(old)} times",
+            fix="by hand",
         )
     return text.replace(old, new)
 
@@ -179,5 +179,11 @@ def _order(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
-def _failed(name: str, expected: str) -> LookUpFailed:
-    return LookUpFailed(f"nobody can say what is newest of {name}", expected=expected, found="none", fix="look by hand")
+def _failed(name: str, expected: str) -> Error:
+    return Error(
+        f"nobody can say what is newest of {name}",
+        code="look-up-failed",
+        expected=expected,
+        found="none",
+        fix="look by hand",
+    )

@@ -8,12 +8,12 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from support.errors import Fault
+from support.errors import Error
 from support.process import CommandFailed, run
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.aws import Clients
-from zmanim_ami.pipeline.pins.bump import LookUpFailed, LookUps
+from zmanim_ami.pipeline.pins.bump import LookUps
 from zmanim_ami.toolchain.go import Go
 
 _SECONDS = 120
@@ -31,7 +31,7 @@ def look_ups(clients: Clients, go: Go) -> LookUps:
 
 
 def tags(repository: str) -> Mapping[str, str]:
-    """Return the commits of a repository's tags, by their names. Raises LookUpFailed."""
+    """Return the commits of a repository's tags, by their names. Raises `look-up-failed`."""
     say(f"asking for the tags of {repository}")
     try:
         listed = run(["git", "ls-remote", "--tags", repository], timeout=_SECONDS).stdout
@@ -63,7 +63,7 @@ def _modules(go: Go, module: str) -> list[str]:
 
 
 def _images(clients: Clients) -> list[str]:
-    with aws.faults("looking for Amazon's images"):
+    with aws.translate_errors("looking for Amazon's images"):
         found = clients.ec2.describe_images(
             Owners=["amazon"], Filters=[{"Name": "name", "Values": ["al2023-ami-2023.*-arm64"]}]
         )["Images"]
@@ -92,7 +92,11 @@ def _get(go: Go, directory: Path, module: str, version: str) -> None:
         raise _failed(f"{module} {version}", error.output) from error
 
 
-def _failed(what: str, found: str) -> Fault:
-    return LookUpFailed(
-        f"{what} can't be looked up", expected="an answer", found=found.strip()[-500:], fix="is the network there?"
+def _failed(what: str, found: str) -> Error:
+    return Error(
+        f"{what} can't be looked up",
+        code="look-up-failed",
+        expected="an answer",
+        found=found.strip()[-500:],
+        fix="is the network there?",
     )

@@ -12,10 +12,6 @@ from support.process import Completed
 _AUTHOR = ("-c", "user.name=zmanim-ami", "-c", "user.email=zmanim-ami@users.noreply.github.com")
 
 
-class WorkTreeChanged(BadInput):
-    """The clone has changes that somebody has not committed."""
-
-
 class RunIt(Protocol):
     """support.process.run, as far as it is used here."""
 
@@ -24,11 +20,12 @@ class RunIt(Protocol):
 
 
 def check_unchanged(root: Path, run: RunIt) -> None:
-    """Raise WorkTreeChanged where a proposal would take somebody's own changes along; also CommandFailed, HostLacks."""
+    """Raise `work-tree-changed` where a proposal would take somebody's own changes along."""
     changed = run(["git", "status", "--porcelain", "--untracked-files=no"], cwd=root).stdout
     if changed:
-        raise WorkTreeChanged(
+        raise BadInput(
             "the work tree has changes that would become part of the proposal",
+            code="work-tree-changed",
             expected="a clone as it was committed",
             found=", ".join(line[3:] for line in changed.splitlines()),
             fix="commit or stash them",

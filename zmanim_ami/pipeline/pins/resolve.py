@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.digest import file_sha256
-from support.errors import Fault, HostLacks
+from support.errors import Error, HostLacks
 from support.process import Completed, run
 from support.progress import say, step
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
@@ -34,22 +34,6 @@ _PGDG = "pgdg"
 # As install-packages.sh writes into the core's definition: both repositories have packages of these names.
 _EXCLUDED = "--setopt=amazonlinux.excludepkgs=postgresql*"
 _FORMAT = "%{name} %{version} %{release} %{arch} %{reponame}\n"
-
-
-class NotAmazonLinux(HostLacks):
-    """This machine is no Amazon Linux 2023, whose repositories are to be asked."""
-
-
-class DnfFailed(Fault):
-    """dnf could not be asked: it ended with an error that is not about a package."""
-
-
-class RepositoryNotPinned(Fault):
-    """PGDG's repository package is not the one that the versions file pins, so it is not installed."""
-
-
-class NotResolved(Fault):
-    """At least one package is missing or too old, or all together contradict each other."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +58,13 @@ class Row:
 
 
 def require_amazon_linux(system: str) -> None:
-    """Raise NotAmazonLinux unless the text of /etc/os-release is that of Amazon Linux 2023."""
+    """Raise `not-amazon-linux` unless the text of /etc/os-release is that of Amazon Linux 2023."""
     told = dict(line.split("=", 1) for line in system.splitlines() if "=" in line)
     name, version = (told.get(key, "").strip("\"'") for key in ("ID", "VERSION_ID"))
     if (name, version) != ("amzn", "2023"):
-        raise NotAmazonLinux(
+        raise HostLacks(
             "only Amazon Linux 2023 can say what its repositories have",
+            code="not-amazon-linux",
             expected="ID=amzn and VERSION_ID=2023 in /etc/os-release",
             found=f"ID={name or 'none'}, VERSION_ID={version or 'none'}",
             fix=f"in a container: {_CONTAINER}\n            or the same on an instance of the pinned release",
@@ -117,7 +102,8 @@ def resolve(root: Path, system: str, *, route: str = _CORE, runner: Runner = dnf
 
     `system` is the text of /etc/os-release, `route` the setting postgresql_repo.
 
-    Raises NotAmazonLinux, DnfFailed, RepositoryNotPinned. What is missing is in the rows: `check` makes a fault of it.
+    Raises `not-amazon-linux`, `dnf-failed`, `repository-not-pinned`. What is missing is in the rows: `check` makes a
+    fault of it.
     """
     require_amazon_linux(system)
     release, packages = wanted(root, route)
@@ -140,11 +126,12 @@ def resolve(root: Path, system: str, *, route: str = _CORE, runner: Runner = dnf
 
 
 def check(rows: Sequence[Row]) -> None:
-    """Raise NotResolved when a row is not ok."""
+    """Raise `not-resolved` when a row is not ok."""
     bad = [row for row in rows if not row.ok]
     if bad:
-        raise NotResolved(
+        raise Error(
             f"{len(bad)} of {len(rows)} do not resolve",
+            code="not-resolved",
             expected="every package of versions.json, at its minimum or newer, in its repository",
             found="; ".join(f"{row.name}: {row.problem}" for row in bad),
             fix="correct infrastructure/packer/versions.json (release, repository, minimum)",
@@ -165,8 +152,9 @@ def _add_pgdg(root: Path, release: str, runner: Runner) -> None:
         fetched = runner(["curl", *limits, "--output", str(package), artifact["url"]])
         found = file_sha256(package) if fetched.returncode == 0 else _tail(fetched)
         if found != artifact["sha256"]:
-            raise RepositoryNotPinned(
+            raise Error(
                 "PGDG's repository package is not what was pinned",
+                code="repository-not-pinned",
                 expected=f"sha256 {artifact['sha256']} of {artifact['url']}",
                 found=found,
                 fix="compare it with what PGDG signs, then write its checksum into versions.json",
@@ -193,8 +181,9 @@ def _query(
     command = ["dnf", "--quiet", *locked, "repoquery", *options, f"--queryformat={_FORMAT}", *names]
     done = runner(command)
     if done.returncode != 0:
-        raise DnfFailed(
+        raise Error(
             "dnf repoquery failed",
+            code="dnf-failed",
             expected="exit code 0",
             found=f"exit code {done.returncode} from {shlex.join(command)}\n{_tail(done)}",
             fix="can this machine reach Amazon Linux's repositories?",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import botocore.exceptions
 
-from support.errors import BadInput, Fault
+from support.errors import BadInput, Error
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import image
@@ -25,26 +25,6 @@ from zmanim_ami.pipeline.version import Version, parse
 # AWS checks a parameter of type aws:ec2:image after it has accepted it, and shows the old value until then.
 _READ_BACK_SECONDS = 60.0
 _IMAGE_TYPE = "aws:ec2:image"
-
-
-class TrialVersion(BadInput):
-    """A trial is never published."""
-
-
-class NotPublishable(BadInput):
-    """The image is not in a state in which it may be published."""
-
-
-class NotVerifiedYet(BadInput):
-    """The image carries no proof of a passed verification."""
-
-
-class NotWritten(Fault):
-    """A parameter could not be written; the message says what both hold now."""
-
-
-class NotReadBack(Fault):
-    """A parameter was written, and does not say so."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +61,8 @@ def publish(
 ) -> Published | Plan:
     """Point the parameters below `settings.parameter_prefix` at the image of `version`, or at the one called `ami_id`.
 
-    Raises TrialVersion, image's faults (there is none, not this account's, not of that version), NotPublishable,
-    NotVerifiedYet, NotWritten, NotReadBack, aws's faults.
+    Raises `trial-version`, image's faults (there is none, not this account's, not of that version), `not-publishable`,
+    `not-verified-yet`, `not-written`, `not-read-back`, aws's faults.
     """
     refuse_trial(version)
     account = aws.account(clients)
@@ -110,10 +90,11 @@ def publish(
 
 
 def refuse_trial(version: Version | None) -> None:
-    """Raise TrialVersion when a version is given and is a trial; asks nobody."""
+    """Raise `trial-version` when a version is given and is a trial; asks nobody."""
     if version and version.trial:
-        raise TrialVersion(
+        raise BadInput(
             f"{version} is a trial and never published",
+            code="trial-version",
             expected="a version vMAJOR.MINOR.PATCH, or that with -rc.N",
             found=str(version),
             fix="build and verify the same commit as a release",
@@ -122,12 +103,16 @@ def refuse_trial(version: Version | None) -> None:
 
 def _check(found: Image) -> None:
     if found.state != "available":
-        raise NotPublishable(
-            f"{found.ami_id} can't be launched, so it is not published", expected="state available", found=found.state
+        raise BadInput(
+            f"{found.ami_id} can't be launched, so it is not published",
+            code="not-publishable",
+            expected="state available",
+            found=found.state,
         )
     if not found.verified:
-        raise NotVerifiedYet(
+        raise BadInput(
             f"{found.ami_id} ({found.version}) has not been verified",
+            code="not-verified-yet",
             expected=f"the tag {VERIFIED_TAG} with the digest of a passed verification's report",
             found=found.tags.get(VERIFIED_TAG) or "no such tag",
             fix=f"./inv verify-ami --ami-id {found.ami_id}",
@@ -140,7 +125,7 @@ def _reason(now: Parameter | None) -> str:
 
 def read_parameter(clients: Clients, name: str) -> Parameter | None:
     """Return an SSM parameter as it is now, None when there is none. Raises aws's faults."""
-    with aws.faults(f"reading {name}"):
+    with aws.translate_errors(f"reading {name}"):
         try:
             answer = clients.ssm.get_parameter(Name=name)["Parameter"]
         except clients.ssm.exceptions.ParameterNotFound:
@@ -156,7 +141,7 @@ def _write_all(
         for name, value in stale.items():
             say(f"writing {name} = {value} ({_reason(now[name])})")
             written.append(name)
-            with aws.faults(f"writing {name}"):
+            with aws.translate_errors(f"writing {name}"):
                 _write(clients, name, value, now[name], is_image=name == pointer)
     except BaseException as error:
         # An answer that got lost may hide a write that was done: what the pointer says now decides.
@@ -165,11 +150,12 @@ def _write_all(
             for name in written:
                 if name != pointer:
                     _put_back(clients, name, now[name])
-        if not isinstance(error, Fault):
+        if not isinstance(error, Error):
             raise
         state = "; ".join(f"{name} = {seen.value if (seen := _try_read(clients, name)) else '(none)'}" for name in now)
-        raise NotWritten(
+        raise Error(
             f"{written[-1]} could not be written, so the image is not published",
+            code="not-written",
             expected="both parameters written, or neither",
             found=f"{error.summary} ({error.found}); now {state}",
             fix=error.fix or "remove the cause, then publish again: it does only what is missing",
@@ -199,7 +185,7 @@ def _put_back(clients: Clients, name: str, before: Parameter | None) -> None:
 def _try_read(clients: Clients, name: str) -> Parameter | None:
     try:
         return read_parameter(clients, name)
-    except Fault as error:
+    except Error as error:
         return Parameter(f"(unreadable: {error.summary})", 0, "text")
 
 
@@ -210,8 +196,9 @@ def _read_back(clients: Clients, name: str, value: str, pace: Pace) -> Parameter
 
     seen = pace.until(look, _READ_BACK_SECONDS)
     if seen is None:
-        raise NotReadBack(
+        raise Error(
             f"{name} does not say what was written",
+            code="not-read-back",
             expected=value,
             found=_reason(read_parameter(clients, name)),
             fix=f"AWS takes a parameter of type {_IMAGE_TYPE} only when the image exists in this region; publish again",

@@ -11,15 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.errors import Fault
+from support.errors import Error
 from zmanim_ami.pipeline.version import Version
 
 SCRIPT = Path(__file__).with_name("inspect.sh")
 _VERSIONS = ("kernel", "os", "systemd", "postgresql", "redis", "restic")
-
-
-class AnswersUnreadable(Fault):
-    """What the instance answered is not what our script prints."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Check:
 def read_answers(text: str) -> Answers:
     """Return what the script printed.
 
-    Raises AnswersUnreadable.
+    Raises `answers-unreadable`.
     """
     pairs = [line.partition(" ")[::2] for line in text.splitlines() if line.strip()]
     values = dict(pairs)
@@ -74,8 +70,9 @@ def read_answers(text: str) -> Answers:
             packages=_packages(values["packages"]),
         )
     except (KeyError, ValueError) as error:
-        raise AnswersUnreadable(
+        raise Error(
             "the instance's answers can't be read",
+            code="answers-unreadable",
             expected="lines of a name and a value, down to `end`",
             found=f"{error!r} in:\n{text[-2000:]}",
         ) from error

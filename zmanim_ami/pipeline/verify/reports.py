@@ -51,7 +51,7 @@ class Comparison:
 def keep(clients: Clients, ami_id: str, report: Path) -> None:
     """Put a report where `compare` finds it. Raises aws's faults."""
     bucket = release_channel.bucket(VERIFY)
-    with aws.faults(f"keeping the report in {bucket}"):
+    with aws.translate_errors(f"keeping the report in {bucket}"):
         clients.s3.put_object(Bucket=bucket, Key=_key(ami_id), Body=report.read_bytes())
 
 
@@ -89,7 +89,7 @@ def _key(ami_id: str) -> str:
 
 def _report(clients: Clients, ami_id: str) -> bytes | None:
     bucket = release_channel.bucket(VERIFY)
-    with aws.faults(f"reading {bucket}/{_key(ami_id)}"):
+    with aws.translate_errors(f"reading {bucket}/{_key(ami_id)}"):
         try:
             return clients.s3.get_object(Bucket=bucket, Key=_key(ami_id))["Body"].read()
         except botocore.exceptions.ClientError as error:

@@ -17,10 +17,6 @@ from zmanim_ami.pipeline.verify.reports import Comparison
 from zmanim_ami.pipeline.version import Version
 
 
-class NoReport(BadInput):
-    """No verification of that version was made here."""
-
-
 @dataclass(frozen=True)
 class Summary:
     """A verification in short. `failed` are the checks that did not pass.
@@ -44,14 +40,15 @@ class Summary:
 def summary(clients: Clients, settings: Settings, root: Path, version: Version) -> Summary:
     """Return what the newest report on `version` below build/verify says, compared with what is published now.
 
-    Raises NoReport, aws's faults.
+    Raises `no-report`, aws's faults.
     """
     directory = root / "build" / "verify"
     found = [json.loads(path.read_text()) for path in directory.glob("ami-*.json")]
     of_version = [report for report in found if report.get("version") == str(version)]
     if not of_version:
-        raise NoReport(
+        raise BadInput(
             f"there is no report on {version}",
+            code="no-report",
             expected=f"a report in {directory}",
             found=", ".join(sorted(str(report.get("version")) for report in found)) or "none",
             fix=f"./inv verify-ami --version {version}",

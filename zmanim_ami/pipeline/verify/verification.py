@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from support.digest import file_sha256
-from support.errors import Fault
+from support.errors import Error
 from support.progress import say, step
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import instance as machine
@@ -37,11 +37,7 @@ _COMMAND_SECONDS = 120.0
 _BACKUP_SECONDS = 900.0
 
 
-class ImageNotAvailable(Fault):
-    """The image can't be launched in the state that it is in."""
-
-
-class NotVerified(Fault):
+class NotVerified(Error):
     """The image boots, and something is not as it has to be."""
 
 
@@ -76,7 +72,7 @@ def verify_ami(
     Writes build/verify/AMI.json below `root` whatever comes of it, once there is such an image: of a fault before the
     checks it holds that as the one check, which failed.
 
-    Raises image's faults, ImageNotAvailable, machine's faults, NotVerified with every check that failed.
+    Raises image's faults, `image-not-available`, machine's faults, NotVerified with every check that failed.
     KeyboardInterrupt comes through after the instance has been terminated.
     """
     account = aws.account(clients)
@@ -87,7 +83,7 @@ def verify_ami(
         return _on_an_instance(clients, settings, found, root=root, pace=pace)
     except NotVerified:
         raise  # its report is written
-    except Fault as fault:
+    except Error as fault:
         # Whoever reads the report, or a summary of it, learns as much as is known: of which image, and what went wrong.
         _write_report(root, found, None, [Check(fault.summary, False, fault.expected, fault.found)], None)
         raise
@@ -95,8 +91,12 @@ def verify_ami(
 
 def _left(clients: Clients, found: Image) -> list[str]:
     if found.state != "available":
-        raise ImageNotAvailable(
-            f"{found.ami_id} can't be launched", expected="state available", found=found.state, fix="wait, or rebuild"
+        raise Error(
+            f"{found.ami_id} can't be launched",
+            code="image-not-available",
+            expected="state available",
+            found=found.state,
+            fix="wait, or rebuild",
         )
     return machine.leftovers(clients, found.ami_id, datetime.now(UTC))
 
@@ -131,7 +131,7 @@ def _verified(
         raise _not_verified(clients, found, running, checks, report)
     digest = file_sha256(report)
     reports.keep(clients, found.ami_id, report)
-    with aws.faults(f"tagging {found.ami_id}"):
+    with aws.translate_errors(f"tagging {found.ami_id}"):
         clients.ec2.create_tags(Resources=[found.ami_id], Tags=[{"Key": VERIFIED_TAG, "Value": digest}])
     say(f"{found.ami_id} is verified: {len(checks)} checks, {VERIFIED_TAG}={digest[:16]}…")
     return VerifyResult(
@@ -163,7 +163,7 @@ def withdraw(clients: Clients, found: Image) -> None:
     """Take the tag of an earlier verification away: an image that fails now is not to be published."""
     if VERIFIED_TAG in found.tags:
         say(f"{found.ami_id} was verified once: taking {VERIFIED_TAG} away")
-        with aws.faults(f"taking {VERIFIED_TAG} from {found.ami_id}"):
+        with aws.translate_errors(f"taking {VERIFIED_TAG} from {found.ami_id}"):
             clients.ec2.delete_tags(Resources=[found.ami_id], Tags=[{"Key": VERIFIED_TAG}])
 
 

@@ -50,7 +50,7 @@ class StandIn:
 def build_tree(cache: Path) -> Path:
     """Build what takes long, the tree and the mirror's sources, in `cache`, or find it there; return its directory.
 
-    Raises BaseNotMade, NotDownloaded, NotPackaged, SourceMissing, TooLittleDisk, HostLacks.
+    Raises `base-not-made`, `not-downloaded`, `not-packaged`, `source-missing`, `too-little-disk`, HostLacks.
     """
     release = json.loads(_PRODUCTION.read_text())["base"]["release"]
     cache.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def build(cache: Path, authority: HasCertificate, restic_arm64: Path) -> StandIn
     """Build the stand-in in `cache`, or find it there: `build_tree`'s tree, made a guest of the cloud.
 
     It trusts `authority`; its mirror has `restic_arm64`, restic's linux/arm64 program, too. Raises what `build_tree`
-    raises, and NotRestic.
+    raises, and `not-restic`.
     """
     tree = build_tree(cache)
     certificate = authority.certificate.read_bytes()

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from support.errors import Fault
-
-
-class PackageUnknown(Fault):
-    """Debian has no package of a name that the catalogue wants."""
+from support.errors import Error
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ def closure(
     """Return `packages` and all that they depend on, without what is `present` or `left_out`, in a stable order.
 
     Of alternatives the first is taken, unless one is present, taken already or left out.
-    Raises PackageUnknown for a name that the graph does not have.
+    Raises `package-unknown` for a name that the graph does not have.
     """
     taken: dict[str, None] = {}
     ahead = list(packages)
@@ -57,8 +53,9 @@ def closure(
         if name in taken:
             continue
         if name not in graph.depends:
-            raise PackageUnknown(
+            raise Error(
                 f"Debian has no package {name}",
+                code="package-unknown",
                 expected="every package of packages.toml.j2",
                 found="apt does not know it",
             )

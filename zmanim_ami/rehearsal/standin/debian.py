@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from support.errors import Fault, HostLacks
+from support.errors import Error, HostLacks
 from support.process import CommandFailed, run
 from zmanim_ami.rehearsal.standin.inside import contained, inside, inside_script
 
@@ -41,28 +41,13 @@ _DPKG_OPTIONS = (
 )
 
 
-class BaseNotMade(Fault):
-    """mmdebstrap could not make the first tree."""
-
-
-class TooLittleDisk(HostLacks):
-    """The cache's file system has too little room for the stand-in."""
-
-
-class NotDownloaded(Fault):
-    """apt could not download packages or sources."""
-
-
-class SuiteUnknown(Fault):
-    """The tree's package sources name no suite that another one could be derived from."""
-
-
 def check_disk(directory: Path) -> None:
-    """Raise TooLittleDisk unless `directory`'s file system has room for a build."""
+    """Raise `too-little-disk` unless `directory`'s file system has room for a build."""
     free = shutil.disk_usage(directory).free
     if free < NEEDED_BYTES:
-        raise TooLittleDisk(
+        raise HostLacks(
             "too little disk space to build the stand-in",
+            code="too-little-disk",
             expected=f"{NEEDED_BYTES / 1e9:.1f} GB free in {directory}",
             found=f"{free / 1e9:.1f} GB free",
             fix="free some, or point XDG_CACHE_HOME at a roomier file system",
@@ -73,7 +58,7 @@ def make_tree(root: Path, downloads: Path, on_line: Callable[[str], None]) -> No
     """Make the first tree with mmdebstrap in `root`, keeping the .deb files in `downloads` for the next time.
 
     apt's lists stay in the tree, for `download_packages` and `fetch_sources`. Each line of output goes to `on_line`.
-    Raises BaseNotMade with mmdebstrap's last words.
+    Raises `base-not-made` with mmdebstrap's last words.
     """
     (downloads / "partial").mkdir(parents=True, exist_ok=True)
     hook = f'mkdir -p "$1/var/cache/apt/archives" && mount --bind "{downloads.resolve()}" "$1/var/cache/apt/archives"'
@@ -95,8 +80,9 @@ def make_tree(root: Path, downloads: Path, on_line: Callable[[str], None]) -> No
     try:
         run(contained(command), on_line=on_line)
     except CommandFailed as failure:
-        raise BaseNotMade(
+        raise Error(
             "mmdebstrap could not make the stand-in's first tree",
+            code="base-not-made",
             expected=f"a tree of Debian {RELEASE} ({SUITE})",
             found=_last_words(failure),
             fix=f"check the network; {MIRROR_VARIABLE} names another mirror of Debian",
@@ -117,7 +103,7 @@ def dependency_graph(root: Path, packages: Sequence[str]) -> str:
 def download_packages(root: Path, downloads: Path, packages: Sequence[str]) -> dict[str, Path]:
     """Download Debian packages to `downloads`, unless they are there, and return each one's file.
 
-    Raises NotDownloaded with apt's last words.
+    Raises `not-downloaded` with apt's last words.
     """
     downloads.mkdir(parents=True, exist_ok=True)
     try:
@@ -131,13 +117,14 @@ def download_packages(root: Path, downloads: Path, packages: Sequence[str]) -> d
 def derived_sources(sources: str) -> str:
     """Return apt sources of source packages, for this suite and the older one, from a tree's own one-line sources.
 
-    Raises SuiteUnknown when no line names the suite.
+    Raises `suite-unknown` when no line names the suite.
     """
     lines = [line.split() for line in sources.splitlines()]
     own = [f"deb-src {' '.join(line[1:])}" for line in lines if line and line[0] == "deb"]
     if not any(SUITE in line for line in own):
-        raise SuiteUnknown(
+        raise Error(
             "can't derive where Debian's source packages are",
+            code="suite-unknown",
             expected=f"lines for {SUITE} in the tree's /etc/apt/sources.list",
             found=sources.strip() or "nothing",
         )
@@ -147,8 +134,8 @@ def derived_sources(sources: str) -> str:
 def fetch_sources(root: Path, destination: Path, packages: Sequence[str]) -> None:
     """Download the upstream archives of Debian source packages (`name` or `name/suite`) to `destination`.
 
-    One that can't be had is left out: mirror.collect decides what may be missing. Raises NotDownloaded with apt's last
-    words when not even the lists can be had.
+    One that can't be had is left out: mirror.collect decides what may be missing. Raises `not-downloaded` with apt's
+    last words when not even the lists can be had.
     """
     destination.mkdir(parents=True, exist_ok=True)
     sources = derived_sources((root / "etc/apt/sources.list").read_text())
@@ -158,9 +145,10 @@ def fetch_sources(root: Path, destination: Path, packages: Sequence[str]) -> Non
         raise _not_downloaded("source packages", failure) from failure
 
 
-def _not_downloaded(what: str, failure: CommandFailed) -> NotDownloaded:
-    return NotDownloaded(
+def _not_downloaded(what: str, failure: CommandFailed) -> Error:
+    return Error(
         f"could not download Debian's {what} for the stand-in",
+        code="not-downloaded",
         found=_last_words(failure),
         fix="check the network and try again; what was downloaded is kept",
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from support.errors import Fault
+from support.errors import Error
 from support.process import run
 from support.progress import say
 from zmanim_ami.rehearsal.standin.debian import OLDER_SUITE
@@ -27,19 +27,11 @@ _MAKEFILE = Path(__file__).with_name("compiled.mk")
 _RESTIC_VERSION = re.compile(rb"\tgithub\.com/restic/restic\tv([0-9][0-9A-Za-z.-]*)")
 
 
-class SourceMissing(Fault):
-    """A source package brought no upstream archive of a known form."""
-
-
-class NotRestic(Fault):
-    """A file that should be restic's program is not."""
-
-
 def collect(sources: Path, compiled: Mapping[str, Path], mirror: Path) -> None:
     """Move the upstream archives among `sources` to `mirror`, named NAME-VERSION.tar.gz.
 
     Where one is missing, an archive that installs alike is made of the `compiled` Debian package of that name, if any.
-    Raises SourceMissing.
+    Raises `source-missing`.
     """
     mirror.mkdir(parents=True, exist_ok=True)
     for package, artifact in _ARTIFACTS.items():
@@ -51,8 +43,9 @@ def collect(sources: Path, compiled: Mapping[str, Path], mirror: Path) -> None:
             say(f"  Debian's mirror has no source of {package}: the rehearsal takes it compiled")
             _pack_compiled(compiled[package], artifact, mirror)
         else:
-            raise SourceMissing(
+            raise Error(
                 f"Debian's source of {package} could not be had",
+                code="source-missing",
                 expected=f"a file {package}_VERSION.orig.tar.gz",
                 found=", ".join(sorted(path.name for path in sources.iterdir())) or "nothing",
                 fix="try again, or name another mirror of Debian",
@@ -80,12 +73,13 @@ def add_packages(mirror: Path, rpms: Path) -> None:
 
 
 def add_restic(mirror: Path, program: Path) -> Path:
-    """Put restic's linux/arm64 `program` into `mirror`, packed and named as its releases are. Raises NotRestic."""
+    """Put restic's linux/arm64 `program` into `mirror`, packed and named as its releases are. Raises `not-restic`."""
     content = program.read_bytes()
     version = _RESTIC_VERSION.search(content)
     if not version:
-        raise NotRestic(
+        raise Error(
             f"{program} is not restic",
+            code="not-restic",
             expected="a Go program that says github.com/restic/restic and its version",
             found=f"{len(content)} bytes that don't",
         )

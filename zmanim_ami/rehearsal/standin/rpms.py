@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.errors import Fault
+from support.errors import Error
 from support.process import CommandFailed
 from zmanim_ami.rehearsal.standin.inside import inside, inside_script
 from zmanim_ami.rehearsal.standin.packages import Catalogue, Package, Source
@@ -21,10 +21,6 @@ _WORK = "/run/work"
 OWN_FILES = "payload"
 _DOWNLOADS = "/run/downloads"
 _SCRIPTS = "/run/scripts"
-
-
-class NotPackaged(Fault):
-    """rpmbuild or createrepo_c failed."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def provided_libraries(root: Path) -> list[str]:
 def build(root: Path, work: Path, downloads: Path, specs: Mapping[str, str]) -> None:
     """Build `specs` ("REPOSITORY/NAME": text) inside `root`; the RPMs appear in `work`/REPOSITORY.
 
-    As many at once as there are processors, in the given order: put the large ones first. Raises NotPackaged.
+    As many at once as there are processors, in the given order: put the large ones first. Raises `not-packaged`.
     """
     for name, text in specs.items():
         path = work / "specs" / f"{name}.spec"
@@ -84,7 +80,7 @@ def build(root: Path, work: Path, downloads: Path, specs: Mapping[str, str]) -> 
 def make_repositories(root: Path, work: Path, downloads: Path, repositories: Sequence[str]) -> Path:
     """Make repositories of the RPMs in `work`/`repositories`, signed by a key of their own; return its public file.
 
-    The private half is gone when this returns, so nobody else's package can ever pass. Raises NotPackaged.
+    The private half is gone when this returns, so nobody else's package can ever pass. Raises `not-packaged`.
     """
     _packaging(root, work, downloads, ["/bin/sh", f"{_SCRIPTS}/make-repositories.sh", *repositories])
     return work / "signer.asc"
@@ -95,8 +91,9 @@ def _packaging(root: Path, work: Path, downloads: Path, command: Sequence[str], 
     try:
         inside(root, command, binds=binds, input=input)
     except CommandFailed as failure:
-        raise NotPackaged(
+        raise Error(
             "could not make the stand-in's packages",
+            code="not-packaged",
             found="\n".join(failure.output.strip().splitlines()[-25:]),
             fix="this is a fault of packages.toml.j2 or of its specs: say which package it names",
         ) from failure

@@ -10,15 +10,6 @@ from pathlib import Path
 import pytest
 
 from localcloud import control
-from localcloud.errors import (
-    BadSettings,
-    DiskTooSmall,
-    HostUnfit,
-    NoSubnetFree,
-    NotRoot,
-    ProgramsMissing,
-    UnknownMachine,
-)
 from localcloud.host import cgroups, requirements
 from localcloud.host.cgroups import Hierarchies, hierarchies
 from localcloud.machine import devices
@@ -37,6 +28,7 @@ from localcloud.settings import (
     settings_from_json,
     settings_to_json,
 )
+from tests.support.errors import raises
 
 
 def network(text: str) -> addresses.Network:
@@ -66,7 +58,7 @@ def test_the_default_route_and_a_vpn_s_wide_one_are_no_obstacle() -> None:
 
 
 def test_when_nothing_is_free_that_is_said() -> None:
-    with pytest.raises(NoSubnetFree, match="take down"):
+    with raises("no-subnet-free", match="take down"):
         addresses.pick_index([network("10.212.0.0/16")])
 
 
@@ -90,7 +82,7 @@ def test_control_groups_are_found_on_hybrid_and_on_unified_hosts() -> None:
 
 
 def test_a_host_without_cgroup2_is_told_what_to_do() -> None:
-    with pytest.raises(HostUnfit, match="mount -t cgroup2"):
+    with raises("host-unfit", match="mount -t cgroup2"):
         hierarchies(HYBRID.replace("cgroup2", "cgroup"))
 
 
@@ -103,13 +95,13 @@ def test_missing_programs_are_named_with_their_debian_packages(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(shutil, "which", lambda program, path: None if program == "dnsmasq" else program)
-    with pytest.raises(ProgramsMissing, match="apt-get install --yes dnsmasq-base"):
+    with raises("programs-missing", match="apt-get install --yes dnsmasq-base"):
         requirements.check(settings)
 
 
 def test_without_root_nothing_is_begun(settings: CloudSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(NotRoot, match="sudo"):
+    with raises("not-root", match="sudo"):
         control.up(settings)
     assert not settings.state.exists()
 
@@ -120,23 +112,23 @@ def test_too_little_disk_is_told_before_anything_is_begun(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(requirements, "missing_packages", lambda architectures: {})
     monkeypatch.setattr(requirements, "NEEDED_BYTES", 1 << 60)
-    with pytest.raises(DiskTooSmall):
+    with raises("disk-too-small"):
         control.up(settings)
     assert not settings.state.exists()
 
 
 @pytest.mark.parametrize("name", ["", "Big", "../up", "a b", "x" * 32, "-dash", "a\n"])
 def test_a_name_that_is_no_plain_word_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(BadSettings):
+    with raises("bad-settings"):
         check(CloudSettings(images=(), authority=tmp_path, name=name))
-    with pytest.raises(BadSettings):
+    with raises("bad-settings"):
         control.down(name, tmp_path)
 
 
 def test_an_image_without_a_root_file_system_and_a_region_that_is_none_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadSettings, match="no such directory"):
+    with raises("bad-settings", match="no such directory"):
         check(CloudSettings(images=(BaseImage(name="a", root=tmp_path / "none"),), authority=tmp_path))
-    with pytest.raises(BadSettings, match="region"):
+    with raises("bad-settings", match="region"):
         check(CloudSettings(images=(), authority=tmp_path, region="europe"))
 
 
@@ -157,7 +149,7 @@ def test_a_machine_that_is_not_there_is_named_with_those_that_are(settings: Clou
     assert control.machines(cloud) == []
     for ask in (control.console, control.shell_command):
         for name in ("i-0123456789abcdef0", "../../../etc/passwd"):
-            with pytest.raises(UnknownMachine):
+            with raises("unknown-machine"):
                 ask(cloud, name)
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.errors import CloudFailed
 from localcloud.net import egress, outside
 from localcloud.net.egress import Door, Passage
 from localcloud.settings import Cloud
+from tests.support.errors import raises
 from tests.unit.localcloud.net.test_server_name import client_hello
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: repo.test\r\n\r\n"
@@ -287,7 +287,7 @@ def test_a_cloud_whose_way_out_never_comes_does_not_start(monkeypatch: pytest.Mo
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.shutdown(socket.SHUT_WR)
-        with pytest.raises(CloudFailed, match="it ended"):
+        with raises("cloud-failed", match="it ended"):
             egress.hand_over(cloud, ours)
     ours, theirs = socket.socketpair()
     with ours, theirs:

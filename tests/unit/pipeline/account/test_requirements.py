@@ -11,9 +11,8 @@ import pytest
 from support.errors import BadInput
 from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
+from tests.support.errors import raises
 from zmanim_ami.pipeline.account import network, release_key, requirements, roles
-from zmanim_ami.pipeline.account.network import AccountNotPrepared
-from zmanim_ami.pipeline.account.requirements import BucketNotOurs, EnvironmentInvalid
 from zmanim_ami.pipeline.aws import Clients
 
 PROJECTS = ROOT / "infrastructure" / "iam"
@@ -103,7 +102,7 @@ def test_a_bucket_that_has_drifted_is_put_right(clients: Clients, policies: Path
 
 def test_a_bucket_of_somebody_else_is_a_fault_and_no_plan(clients: Clients, policies: Path) -> None:
     cloud.answer(clients.s3, "HeadBucket", lambda request: "403")
-    with pytest.raises(BucketNotOurs):
+    with raises("bucket-not-ours"):
         requirements.plan(clients, "prod", policies=policies)
 
 
@@ -202,12 +201,12 @@ def test_each_environment_has_a_role_of_its_own_that_publishes_the_api_s_release
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"Statement": [{"Resource": "$acount"}]}'])
 def test_a_policy_that_is_none_is_a_fault_that_names_the_file(clients: Clients, policies: Path, content: str) -> None:
     (policies / "instance-more.json").write_text(content)
-    with pytest.raises(roles.PoliciesInvalid, match=r"instance-more\.json"):
+    with raises("policies-invalid", match=r"instance-more\.json"):
         requirements.plan(clients, "prod", policies=policies)
 
 
 def test_no_policy_at_all_is_a_fault(clients: Clients, tmp_path: Path) -> None:
-    with pytest.raises(roles.PoliciesInvalid):
+    with raises("policies-invalid"):
         requirements.plan(clients, "prod", policies=tmp_path)
 
 
@@ -227,7 +226,7 @@ def test_nobody_gets_in_by_the_security_group(clients: Clients, policies: Path) 
     place = network.find(clients, "")
     rule: Any = [{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
     clients.ec2.authorize_security_group_ingress(GroupId=place.security_group_id, IpPermissions=rule)
-    with pytest.raises(AccountNotPrepared, match="open ports"):
+    with raises("account-not-prepared", match="open ports"):
         network.find(clients, "")
     assert rows(clients, policies, "verify") == [("close", "security group zmanim-verification")]
     apply(clients, policies, "verify")
@@ -237,7 +236,7 @@ def test_nobody_gets_in_by_the_security_group(clients: Clients, policies: Path) 
 def test_without_a_default_vpc_one_of_our_own_is_made(clients: Clients, policies: Path) -> None:
     for item in clients.ec2.describe_subnets()["Subnets"]:
         clients.ec2.delete_subnet(SubnetId=item["SubnetId"])
-    with pytest.raises(AccountNotPrepared, match="no subnet"):
+    with raises("account-not-prepared", match="no subnet"):
         network.find(clients, "")
     apply(clients, policies, "verify")
     place = network.find(clients, "")
@@ -260,6 +259,6 @@ def test_a_subnet_that_was_chosen_is_used(clients: Clients, policies: Path) -> N
 
 @pytest.mark.parametrize("environment", ["", "Prod", "a b", "../prod", "prod/", "x" * 30, "1st"])
 def test_what_can_not_name_an_environment_is_bad_input(clients: Clients, policies: Path, environment: str) -> None:
-    with pytest.raises(EnvironmentInvalid) as error:
+    with raises("environment-invalid") as error:
         requirements.plan(clients, environment, policies=policies)
     assert isinstance(error.value, BadInput)

@@ -11,21 +11,9 @@ from pathlib import Path
 import pytest
 
 from support.cache import user_cache
-from support.errors import Fault
+from tests.support.errors import raises
 from tests.unit.toolchain.test_elf import AARCH64, INTERP, LOAD, X86_64, elf_bytes
-from zmanim_ami.pipeline.ami.binary import (
-    BinaryForAnotherMachine,
-    BinaryNotElf,
-    BinaryNotStatic,
-    BinaryOfAnotherBuild,
-    BinaryWithoutVersion,
-    Bundle,
-    NotAnApiTree,
-    build,
-    check,
-)
-from zmanim_ami.pipeline.version import VersionInvalid
-from zmanim_ami.toolchain.faults import GoBuildFailed
+from zmanim_ami.pipeline.ami.binary import Bundle, build, check
 from zmanim_ami.toolchain.go import BuildInfo, Go, go
 
 # Small enough to compile in a second or two: it needs nothing but Go's runtime.
@@ -135,20 +123,20 @@ def test_whatever_differs_is_built_anew(tmp_path: Path, real_go: Go, change: Cal
 def test_another_go_builds_anew_and_a_go_that_is_not_what_it_says_is_found_out(tmp_path: Path, real_go: Go) -> None:
     api = tree(tmp_path / "api")
     build(api, "v1.2.3", "abc", tmp_path / "out", real_go)
-    with pytest.raises(BinaryOfAnotherBuild):
+    with raises("binary-of-another-build"):
         build(api, "v1.2.3", "abc", tmp_path / "out", replace(real_go, version="go1.99.0"))
 
 
 def test_a_program_that_does_not_tell_its_version_is_refused_and_not_kept(tmp_path: Path, real_go: Go) -> None:
     api = tree(tmp_path / "api", MAIN.replace("version", "release"))
-    with pytest.raises(BinaryWithoutVersion, match=r"v1\.2\.3"):
+    with raises("binary-without-version", match=r"v1\.2\.3"):
         build(api, "v1.2.3", "abc", tmp_path / "out", real_go)
     assert not (tmp_path / "out" / "v1.2.3").exists()
 
 
 def test_source_that_does_not_compile_is_told_in_go_s_own_words(tmp_path: Path, real_go: Go) -> None:
     api = tree(tmp_path / "api", MAIN.replace("println(", "print_line("))
-    with pytest.raises(GoBuildFailed) as caught:
+    with raises("go-build-failed") as caught:
         build(api, "v1.2.3", "abc", tmp_path / "out", real_go)
     assert "undefined: print_line" in caught.value.found
     assert not (tmp_path / "out" / "v1.2.3").exists()
@@ -162,7 +150,7 @@ def test_another_directory_is_no_api_tree(tmp_path: Path, missing: str, said: st
     api = tree(tmp_path / "api")
     path = api / missing
     path.rename(tmp_path / "gone")
-    with pytest.raises(NotAnApiTree) as caught:
+    with raises("not-an-api-tree") as caught:
         build(api, "v1.2.3", "abc", tmp_path / "out", Go(Path("/nowhere"), "go1.26.8", {}))
     assert said in caught.value.found
     assert caught.value.exit_code == 2
@@ -174,13 +162,13 @@ def test_another_directory_is_no_api_tree(tmp_path: Path, missing: str, said: st
 def test_a_migration_without_a_place_in_the_order_is_refused(tmp_path: Path, name: str) -> None:
     api = tree(tmp_path / "api")
     (api / "db" / "migrations" / name).touch()
-    with pytest.raises(NotAnApiTree) as caught:
+    with raises("not-an-api-tree") as caught:
         build(api, "v1.2.3", "abc", tmp_path / "out", Go(Path("/nowhere"), "go1.26.8", {}))
     assert name in caught.value.found
 
 
 def test_a_version_that_could_change_the_linkers_flags_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(VersionInvalid):
+    with raises("version-invalid"):
         build(tree(tmp_path / "api"), "v1.2.3 -X main.x=y", "abc", tmp_path / "out", Go(Path("/nowhere"), "go1", {}))
 
 
@@ -194,17 +182,15 @@ def test_a_static_arm64_program_of_the_api_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "fault", "found"),
+    ("content", "code", "found"),
     [
-        (b"#!/bin/sh\n", BinaryNotElf, "#!"),
-        (elf_bytes(X86_64, [LOAD]), BinaryForAnotherMachine, "x86_64"),
-        (elf_bytes(AARCH64, [LOAD, INTERP]), BinaryNotStatic, "dynamic linker"),
+        (b"#!/bin/sh\n", "binary-not-elf", "#!"),
+        (elf_bytes(X86_64, [LOAD]), "binary-for-another-machine", "x86_64"),
+        (elf_bytes(AARCH64, [LOAD, INTERP]), "binary-not-static", "dynamic linker"),
     ],
 )
-def test_what_the_image_could_not_run_is_refused(
-    tmp_path: Path, content: bytes, fault: type[Fault], found: str
-) -> None:
-    with pytest.raises(fault) as caught:
+def test_what_the_image_could_not_run_is_refused(tmp_path: Path, content: bytes, code: str, found: str) -> None:
+    with raises(code) as caught:
         checked(tmp_path, content)
     assert found in caught.value.found
     assert caught.value.expected
@@ -222,5 +208,5 @@ def test_what_the_image_could_not_run_is_refused(
     ],
 )
 def test_a_program_that_says_another_build_made_it_is_refused(tmp_path: Path, info: BuildInfo) -> None:
-    with pytest.raises(BinaryOfAnotherBuild):
+    with raises("binary-of-another-build"):
         checked(tmp_path, elf_bytes(AARCH64, [LOAD]), info)

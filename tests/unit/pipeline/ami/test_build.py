@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from support.errors import Error
 from support.process import run
 from tests.support import pipeline_cloud as cloud
+from tests.support.errors import raises
 from zmanim_ami.pipeline.account import release_key
-from zmanim_ami.pipeline.ami import build, image
+from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.ami import package_cache as packages
 from zmanim_ami.pipeline.ami.build import BuildResult, Workshop, build_ami
 from zmanim_ami.pipeline.ami.packer import Baked
-from zmanim_ami.pipeline.ami.packer_errors import ProvisionerFailed
-from zmanim_ami.pipeline.aws import Clients, RegionUnknown
+from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version, parse
@@ -73,7 +74,7 @@ class Site:
         self.done.append("bake, forced" if force else "bake")
         self.values = values
         if self.fails:
-            raise ProvisionerFailed("a script failed")
+            raise Error("a script failed", code="provisioner-failed")
         if force:  # as Packer: the old image goes when the new one is provisioned, and its snapshots stay
             for old in self.clients.ec2.describe_images(Owners=["self"])["Images"]:
                 self.clients.ec2.deregister_image(ImageId=old["ImageId"])
@@ -139,7 +140,7 @@ def test_an_equal_image_that_can_not_be_launched_is_not_reused(site: Site) -> No
     site.built()
     item = site.clients.ec2.describe_images(Owners=["self"])["Images"][0]
     cloud.answer(site.clients.ec2, "DescribeImages", lambda request: {"Images": [{**item, "State": "failed"}]})
-    with pytest.raises(image.ImageExists):
+    with raises("image-exists"):
         site.build()
 
 
@@ -153,7 +154,7 @@ def test_a_verified_and_published_image_is_reused_too(site: Site) -> None:
 def test_another_tree_needs_a_word_to_replace_the_image(site: Site) -> None:
     first = site.built()
     site.change()
-    with pytest.raises(image.ImageExists) as error:
+    with raises("image-exists") as error:
         site.build()
     assert "--replace" in error.value.fix
     assert images(site) == [first.ami_id]
@@ -176,7 +177,7 @@ def test_a_replacement_that_fails_leaves_the_old_image_as_it_was(site: Site) -> 
     first = site.built()
     site.change()
     site.fails = True
-    with pytest.raises(ProvisionerFailed):
+    with raises("provisioner-failed"):
         site.build(replace=True)
     there = image.of_id(site.clients, first.ami_id)
     assert there.state == "available"
@@ -189,7 +190,7 @@ def test_a_published_image_is_never_replaced(site: Site) -> None:
     site.clients.ssm.put_parameter(Name="/zmanim/prod/ami-id", Value=first.ami_id, Type="String")
     site.clients.ssm.put_parameter(Name="/zmanim/prod/ami-id", Value="ami-later", Type="String", Overwrite=True)
     site.change()
-    with pytest.raises(image.ImageIsFinal):
+    with raises("image-is-final"):
         site.build(replace=True)
     assert images(site) == [first.ami_id]
 
@@ -205,7 +206,7 @@ def test_an_image_that_is_not_tagged_as_it_was_built_is_not_believed(site: Site,
         site.clients.ec2.create_tags(Resources=[ami_id], Tags=[{"Key": wrong, "Value": "other"}])
 
     site.tamper = tamper
-    with pytest.raises(build.ImageNotAsBuilt) as error:
+    with raises("image-not-as-built") as error:
         site.build()
     assert wrong in error.value.found
 
@@ -247,7 +248,7 @@ def test_a_dry_run_with_an_equal_image_has_nothing_to_do(site: Site) -> None:
 
 def test_a_region_that_does_not_exist_is_told_before_anything_is_built(site: Site) -> None:
     cloud.answer(site.clients.ec2, "DescribeRegions", lambda request: {"Regions": []})
-    with pytest.raises(RegionUnknown):
+    with raises("region-unknown"):
         site.build()
     assert site.done == []
 

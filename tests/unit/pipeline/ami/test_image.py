@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.errors import BadInput, Fault
+from support.errors import BadInput
 from tests.support import pipeline_cloud as cloud
+from tests.support.errors import raises
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.ami.image import Image
 from zmanim_ami.pipeline.aws import Clients
@@ -55,13 +56,13 @@ def test_no_version_and_no_id_is_bad_input(clients: Clients) -> None:
 @pytest.mark.parametrize("text", ["ami-", "ami-XYZ", "i-0123456789abcdef0", "ami-0123456789abcdef0 ", "latest"])
 def test_what_is_no_ami_id_is_bad_input_and_asks_nobody(clients: Clients, text: str) -> None:
     cloud.answer(clients.ec2, "DescribeImages", lambda request: "InternalError")
-    with pytest.raises(image.AmiIdInvalid):
+    with raises("ami-id-invalid"):
         image.find(clients, cloud.ACCOUNT, None, text)
 
 
 def test_an_image_of_another_account_is_not_ours(clients: Clients) -> None:
     ami_id = cloud.make_image(clients, version="v1.2.3")
-    with pytest.raises(image.ImageNotOurs):
+    with raises("image-not-ours"):
         image.find(clients, "999999999999", None, ami_id)
 
 
@@ -72,13 +73,13 @@ def test_an_image_of_another_account_is_not_ours(clients: Clients) -> None:
 def test_a_name_without_its_tag_or_a_tag_without_its_name_is_not_ours(clients: Clients, name: str, tag: str) -> None:
     ami_id = cloud.make_image(clients, name, version=tag)
     for version, given in ((None, ami_id), (V, ami_id)):
-        with pytest.raises(image.ImageNotOurs):
+        with raises("image-not-ours"):
             image.find(clients, cloud.ACCOUNT, version, given)
 
 
 def test_an_id_and_a_version_that_do_not_agree_are_refused(clients: Clients) -> None:
     ami_id = cloud.make_image(clients, version="v1.2.3")
-    with pytest.raises(image.ImageNotOurs):
+    with raises("image-not-ours"):
         image.find(clients, cloud.ACCOUNT, parse("v1.2.4"), ami_id)
 
 
@@ -87,7 +88,7 @@ def test_two_images_of_one_name_are_ambiguous(clients: Clients) -> None:
     item = clients.ec2.describe_images(Owners=["self"])["Images"][0]
     twice = {"Images": [item, {**item, "ImageId": "ami-0000000000000000b"}]}
     cloud.answer(clients.ec2, "DescribeImages", lambda request: twice)
-    with pytest.raises(image.ImageAmbiguous):
+    with raises("image-ambiguous"):
         image.of_name(clients, "zmanim-v1.2.3")
 
 
@@ -111,31 +112,29 @@ TRIAL = {"zmanim:version": "test-x", image.VERIFIED_TAG: cloud.SHA}
 
 
 @pytest.mark.parametrize(
-    ("there", "version", "published", "replace", "cause"),
+    ("there", "version", "published", "replace", "code"),
     [
-        (some(), "v1.2.3", False, False, image.ImageExists),
+        (some(), "v1.2.3", False, False, "image-exists"),
         (some(), "v1.2.3", False, True, None),
         (some(state="failed"), "v1.2.3", False, True, None),
-        (some(state="failed"), "v1.2.3", False, False, image.ImageExists),
-        (some(state="pending"), "v1.2.3", False, True, image.ImageBusy),
-        (some(), "v1.2.3", True, True, image.ImageIsFinal),
-        (some(tags=VERIFIED), "v1.2.3", False, True, image.ImageIsFinal),
-        (some(tags=VERIFIED), "v1.2.3", True, False, image.ImageIsFinal),
+        (some(state="failed"), "v1.2.3", False, False, "image-exists"),
+        (some(state="pending"), "v1.2.3", False, True, "image-busy"),
+        (some(), "v1.2.3", True, True, "image-is-final"),
+        (some(tags=VERIFIED), "v1.2.3", False, True, "image-is-final"),
+        (some(tags=VERIFIED), "v1.2.3", True, False, "image-is-final"),
         (some(tags=TRIAL), "test-x", False, True, None),
-        (some(tags=TRIAL), "test-x", False, False, image.ImageExists),
-        (some(tags={}), "v1.2.3", False, True, image.ImageNotOurs),
+        (some(tags=TRIAL), "test-x", False, False, "image-exists"),
+        (some(tags={}), "v1.2.3", False, True, "image-not-ours"),
     ],
 )
-def test_what_may_be_replaced(
-    there: Image, version: str, published: bool, replace: bool, cause: type[Fault] | None
-) -> None:
+def test_what_may_be_replaced(there: Image, version: str, published: bool, replace: bool, code: str | None) -> None:
     def check() -> None:
         image.check_replaceable(there, parse(version), published=published, replace=replace)
 
-    if cause is None:
+    if code is None:
         check()
         return
-    with pytest.raises(cause) as error:
+    with raises(code) as error:
         check()
     assert there.ami_id in error.value.found
     assert error.value.fix

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from support.errors import Fault, HostLacks
+from support.errors import HostLacks
 from tests.support import ROOT
+from tests.support.errors import raises
 from zmanim_ami.pipeline.ami import packer
 from zmanim_ami.pipeline.ami import packer_errors as failures
 from zmanim_ami.pipeline.ami.provenance import Provenance
@@ -32,22 +33,22 @@ def values(settings: Settings) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("output", "cause", "found"),
+    ("output", "code", "found"),
     [
-        ("no-credentials", failures.BuilderCredentials, "No valid credential sources found"),
-        ("no-source", failures.SourceImageMissing, "al2023-ami-2099.1.1.*-kernel-6.12-arm64"),
-        ("bad-variable", failures.TemplateInvalid, "Invalid value for cmd variable"),
-        ("undeclared", failures.TemplateInvalid, '"nothing" variable'),
-        ("no-plugin", failures.PluginMissing, "Missing plugins"),
-        ("no-ssh", failures.BuilderUnreachable, "Timeout waiting for SSH"),
-        ("name-taken", failures.NameTaken, "ami-90fddf6daf1716bb7"),
-        ("cancelled", failures.BuildCancelled, "Cleanly cancelled"),
-        ("script-failed", failures.ProvisionerFailed, "exit code 7"),
+        ("no-credentials", "builder-credentials", "No valid credential sources found"),
+        ("no-source", "source-image-missing", "al2023-ami-2099.1.1.*-kernel-6.12-arm64"),
+        ("bad-variable", "template-invalid", "Invalid value for cmd variable"),
+        ("undeclared", "template-invalid", '"nothing" variable'),
+        ("no-plugin", "plugin-missing", "Missing plugins"),
+        ("no-ssh", "builder-unreachable", "Timeout waiting for SSH"),
+        ("name-taken", "name-taken", "ami-90fddf6daf1716bb7"),
+        ("cancelled", "build-cancelled", "Cleanly cancelled"),
+        ("script-failed", "provisioner-failed", "exit code 7"),
     ],
 )
-def test_each_failure_of_packer_is_a_fault_of_its_own(output: str, cause: type[Fault], found: str) -> None:
+def test_each_failure_of_packer_is_a_fault_of_its_own(output: str, code: str, found: str) -> None:
     fault = failures.build_failure(said(output), LOG)
-    assert type(fault) is cause
+    assert fault.code == code
     assert found in fault.found
     assert fault.expected
     assert str(LOG) in fault.fix
@@ -69,7 +70,7 @@ def test_a_failing_script_is_shown_by_its_last_words() -> None:
 def test_what_a_script_prints_never_decides_what_failed() -> None:
     """The script's output names an AccessDenied package, and that is no refusal of AWS."""
     assert "AccessDenied" in said("script-failed")
-    assert type(failures.build_failure(said("script-failed"), LOG)) is failures.ProvisionerFailed
+    assert failures.build_failure(said("script-failed"), LOG).code == "provisioner-failed"
 
 
 def test_a_refusal_of_aws_after_the_scripts_is_still_seen() -> None:
@@ -77,12 +78,12 @@ def test_a_refusal_of_aws_after_the_scripts_is_still_seen() -> None:
         "Script exited with non-zero exit status: 7. Allowed exit codes are: [0]",
         "Error creating AMI: api error UnauthorizedOperation: You are not authorized",
     )
-    assert type(failures.build_failure(output, LOG)) is failures.BuilderCredentials
+    assert failures.build_failure(output, LOG).code == "builder-credentials"
 
 
 def test_an_unknown_failure_is_told_in_packers_own_last_words() -> None:
     fault = failures.build_failure("==> zmanim.amazon-ebs.al2023: Something new\n", LOG)
-    assert type(fault) is failures.PackerFailed
+    assert fault.code == "packer-failed"
     assert "Something new" in fault.found
 
 
@@ -130,12 +131,12 @@ def test_of_several_regions_ours_is_taken(tmp_path: Path) -> None:
     ],
 )
 def test_a_success_without_exactly_one_image_is_a_fault(tmp_path: Path, content: object) -> None:
-    with pytest.raises(failures.NoImageMade):
+    with raises("no-image-made"):
         packer.image_id(manifest(tmp_path, content), "eu-west-1", LOG)
 
 
 def test_a_success_without_a_manifest_is_a_fault(tmp_path: Path) -> None:
-    with pytest.raises(failures.NoImageMade):
+    with raises("no-image-made"):
         packer.image_id(tmp_path / "manifest.json", "eu-west-1", LOG)
 
 
@@ -190,7 +191,7 @@ def test_the_manifest_of_an_earlier_build_is_never_taken_for_this_ones(tmp_path:
     root, env = stand_in(tmp_path, "true")
     output.mkdir(parents=True)
     (output / "manifest.json").write_text((OUTPUTS / "manifest.json").read_text())
-    with pytest.raises(failures.NoImageMade):
+    with raises("no-image-made"):
         packer.build(root, env, parse("v1.2.3"), {"region": "eu-west-1"}, force=False)
 
 
@@ -203,7 +204,7 @@ def test_only_a_replacement_forces_packer(tmp_path: Path) -> None:
 
 def test_a_failing_build_is_its_own_fault_and_its_log_stays(tmp_path: Path) -> None:
     root, env = stand_in(tmp_path, f"cat {OUTPUTS}/script-failed.txt; exit 1")
-    with pytest.raises(failures.ProvisionerFailed) as error:
+    with raises("provisioner-failed") as error:
         packer.build(root, env, parse("v1.2.3"), {"region": "eu-west-1"}, force=False)
     log = packer.output_directory(tmp_path, parse("v1.2.3")) / "packer.log"
     assert str(log) in error.value.fix
@@ -212,14 +213,14 @@ def test_a_failing_build_is_its_own_fault_and_its_log_stays(tmp_path: Path) -> N
 
 def test_a_template_that_is_not_formatted_is_named(tmp_path: Path) -> None:
     root, env = stand_in(tmp_path, "echo variables.pkr.hcl; exit 3")
-    with pytest.raises(failures.TemplateNotFormatted) as error:
+    with raises("template-not-formatted") as error:
         packer.validate(root, env)
     assert error.value.found == "variables.pkr.hcl"
 
 
 def test_a_template_that_packer_refuses_is_told_in_its_words(tmp_path: Path) -> None:
     root, env = stand_in(tmp_path, f'[ "$1" = validate ] || exit 0; cat {OUTPUTS}/undeclared.txt; exit 1')
-    with pytest.raises(failures.TemplateInvalid) as error:
+    with raises("template-invalid") as error:
         packer.validate(root, env, {"nothing": "1"})
     assert '"nothing" variable' in error.value.found
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from support.process import run
-from zmanim_ami.pipeline.ami.provenance import NotAClone, VersionsFileUnreadable, commit, describe, tree_digest
+from tests.support.errors import raises
+from zmanim_ami.pipeline.ami.provenance import commit, describe, tree_digest
 from zmanim_ami.pipeline.settings import Settings
 
 TOOLS = {"packer": "1.15.0"}
@@ -61,7 +62,7 @@ def test_a_new_file_that_is_not_ignored_makes_the_tree_differ_too(root: Path) ->
 
 
 def test_what_is_no_clone_is_a_fault_and_no_traceback(tmp_path: Path) -> None:
-    with pytest.raises(NotAClone):
+    with raises("not-a-clone"):
         commit(tmp_path)
 
 
@@ -120,6 +121,6 @@ def test_a_versions_file_that_is_missing_or_broken_is_a_fault(root: Path, conten
     path = root / "mine.json"
     if content:
         path.write_text(content)
-    with pytest.raises(VersionsFileUnreadable) as error:
+    with raises("versions-file-unreadable") as error:
         digest(root, Settings(versions_file=str(path)))
     assert str(path) in error.value.expected

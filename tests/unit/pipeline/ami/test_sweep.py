@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support import pipeline_cloud as cloud
+from tests.support.errors import raises
 from zmanim_ami.pipeline.ami import sweep
-from zmanim_ami.pipeline.ami.sweep import Leftover, NotEnded, SweepTooLarge
+from zmanim_ami.pipeline.ami.sweep import Leftover
 from zmanim_ami.pipeline.aws import Clients
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def test_a_refusal_is_an_error(clients: Clients) -> None:
 def test_more_than_a_run_can_have_left_is_refused(clients: Clients) -> None:
     for number in range(sweep.LIMIT + 1):
         clients.ec2.create_key_pair(KeyName=f"k{number}", TagSpecifications=tagged("key-pair", RUN))
-    with pytest.raises(SweepTooLarge):
+    with raises("sweep-too-large"):
         sweep.plan(clients, "7")
 
 
@@ -126,6 +127,6 @@ def test_an_instance_that_does_not_end_is_said_before_anything_else_is_taken(cli
     leave(clients, RUN)
     found = sweep.plan(clients, "7")
     cloud.answer(clients.ec2, "TerminateInstances", lambda request: {"TerminatingInstances": []})
-    with pytest.raises(NotEnded):
+    with raises("not-ended"):
         sweep.apply(clients, found, cloud.hurried())
     assert kinds(sweep.plan(clients, "7")) == kinds(found)

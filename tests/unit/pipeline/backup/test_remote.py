@@ -12,13 +12,14 @@ import pytest
 
 from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
+from tests.support.errors import raises
 from tests.support.verify_stage import Stage, stage  # noqa: F401 - a fixture
 from zmanim_ami.pipeline.account import alarms, buckets, requirements
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.backup import drill as recovery
 from zmanim_ami.pipeline.backup import remote
-from zmanim_ami.pipeline.backup.drill import NotRecovered, Recovery, recovery_drill
-from zmanim_ami.pipeline.backup.remote import AnswerUnreadable, RunInvalid, WhichInstance
+from zmanim_ami.pipeline.backup.drill import Recovery, recovery_drill
+from zmanim_ami.pipeline.backup.remote import AnswerUnreadable
 from zmanim_ami.pipeline.instance import CommandNotRun
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.settings import Settings
@@ -87,7 +88,7 @@ def test_no_answer_is_not_taken_for_a_good_one(asked: Instance, text: str) -> No
 
 @pytest.mark.parametrize("run", ["", "latest", "$(reboot)", RUN + "; reboot", RUN + "\n", "20261124T030212Z-0A1B2C"])
 def test_what_is_no_run_s_id_gets_into_no_script(asked: Instance, run: str) -> None:
-    with pytest.raises(RunInvalid):
+    with raises("run-invalid"):
         remote.restore(asked.clients, "i-1", run, replace=False, pace=cloud.hurried())
     assert asked.scripts == []
 
@@ -103,9 +104,9 @@ def test_a_restore_touches_nothing_live_unless_it_is_told_to(asked: Instance) ->
 
 def test_the_instance_is_the_only_one_that_runs_in_the_environment_or_it_is_named(asked: Instance) -> None:
     assert remote.instance(asked.clients, "prod", "i-0123456789abcdef0") == "i-0123456789abcdef0"
-    with pytest.raises(WhichInstance):
+    with raises("which-instance"):
         remote.instance(asked.clients, "prod", "i-; reboot")
-    with pytest.raises(WhichInstance, match="0 instances of prod"):
+    with raises("which-instance", match="0 instances of prod"):
         remote.instance(asked.clients, "prod", "")
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "zmanim:environment", "Value": "prod"}]}]
     made = [
@@ -116,7 +117,7 @@ def test_the_instance_is_the_only_one_that_runs_in_the_environment_or_it_is_name
     ]
     assert remote.instance(asked.clients, "prod", "") == made[0]
     asked.clients.ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=tags)  # type: ignore[arg-type]
-    with pytest.raises(WhichInstance, match="2 instances of prod"):
+    with raises("which-instance", match="2 instances of prod"):
         remote.instance(asked.clients, "prod", "")
 
 
@@ -153,7 +154,7 @@ def test_a_drill_launches_restores_and_leaves_nothing(stage: Stage) -> None:  # 
 def test_a_drill_of_an_image_that_does_not_even_start_empty_restores_nothing(stage: Stage) -> None:  # noqa: F811
     assert stage.ready is not None
     stage.ready["ok"] = False
-    with pytest.raises(NotRecovered):
+    with raises("not-recovered"):
         recover(stage)
     assert stage.scripts == []
     assert cloud.alive(stage.clients) == []

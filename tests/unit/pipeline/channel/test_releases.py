@@ -12,24 +12,14 @@ from typing import Any
 import pytest
 
 from tests.support import pipeline_cloud as cloud
+from tests.support.errors import raises
 from zmanim_ami.pipeline.account import release_key
-from zmanim_ami.pipeline.account.requirements import EnvironmentInvalid, check_environment
+from zmanim_ami.pipeline.account.requirements import check_environment
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.channel import bucket as channel
 from zmanim_ami.pipeline.channel import releases
-from zmanim_ami.pipeline.channel.bucket import ChannelMissing, ChannelMoved, ChannelUnreadable
-from zmanim_ami.pipeline.channel.releases import (
-    ExpiryInvalid,
-    Moved,
-    ReleaseDiffers,
-    ReleaseNotAllowed,
-    ReleaseOlder,
-    ReleaseUnknown,
-    publish,
-    rollback,
-)
+from zmanim_ami.pipeline.channel.releases import Moved, publish, rollback
 from zmanim_ami.pipeline.plan import Plan
-from zmanim_ami.pipeline.publish.parameters import TrialVersion
 from zmanim_ami.pipeline.version import parse
 from zmanim_host.release import pointer
 
@@ -120,14 +110,14 @@ def test_publishing_what_is_in_force_again_renews_its_expiry(prod: Channel) -> N
 
 def test_a_version_never_changes_its_content(prod: Channel) -> None:
     prod.publish("v1.2.3")
-    with pytest.raises(ReleaseDiffers):
+    with raises("release-differs"):
         prod.publish("v1.2.3", "another program")
     assert prod.seen().serial == 1
 
 
 def test_an_older_version_needs_to_be_rolled_back_to(prod: Channel) -> None:
     prod.publish("v1.2.3")
-    with pytest.raises(ReleaseOlder) as fault:
+    with raises("release-older") as fault:
         prod.publish("v1.2.3-rc.9")
     assert "release.rollback --to v1.2.3-rc.9" in fault.value.fix
 
@@ -135,16 +125,16 @@ def test_an_older_version_needs_to_be_rolled_back_to(prod: Channel) -> None:
 def test_what_is_older_than_allowed_is_neither_published_nor_rolled_back_to(prod: Channel) -> None:
     prod.publish("v1.2.3")
     prod.publish("v1.2.4", oldest_allowed="v1.2.4")
-    with pytest.raises(ReleaseNotAllowed):
+    with raises("release-not-allowed"):
         prod.rollback("v1.2.3")
-    with pytest.raises(ReleaseNotAllowed):
+    with raises("release-not-allowed"):
         prod.publish("v1.2.5", oldest_allowed="v1.2.6")
     assert (prod.publish("v1.2.5").oldest_allowed, prod.seen().oldest_allowed) == ("v1.2.4", "v1.2.4")
 
 
 def test_what_was_never_published_can_t_be_rolled_back_to(prod: Channel) -> None:
     prod.publish("v1.2.3")
-    with pytest.raises(ReleaseUnknown):
+    with raises("release-unknown"):
         prod.rollback("v1.2.2")
 
 
@@ -153,20 +143,20 @@ def test_who_can_only_write_to_the_bucket_chooses_no_release(prod: Channel) -> N
     prod.publish("v1.2.4")
     # The record of one version under another's name, and one that was changed.
     prod.clients.s3.put_object(Bucket=BUCKET, Key=channel.record("v1.2.2"), Body=prod.content(channel.record("v1.2.4")))
-    with pytest.raises(ReleaseUnknown):
+    with raises("release-unknown"):
         prod.rollback("v1.2.2")
     said = json.loads(prod.content(channel.record("v1.2.4")))
     said["payload"] = json.loads(prod.content(channel.record("v1.2.3")))["payload"]
     for key in (channel.record("v1.2.3"), channel.POINTER):
         prod.clients.s3.put_object(Bucket=BUCKET, Key=key, Body=json.dumps(said).encode())
-        with pytest.raises(ChannelUnreadable, match="is not what was published"):
+        with raises("channel-unreadable", match="is not what was published"):
             prod.rollback("v1.2.3")
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"payload": "e30=", "signature": "e30="}', b"[]"])
 def test_a_pointer_that_nobody_signed_is_not_built_upon(prod: Channel, body: bytes) -> None:
     prod.clients.s3.put_object(Bucket=BUCKET, Key=channel.POINTER, Body=body)
-    with pytest.raises(ChannelUnreadable):
+    with raises("channel-unreadable"):
         prod.publish("v1.2.3")
 
 
@@ -189,7 +179,7 @@ def test_of_two_publishers_at_one_time_one_is_told_and_nothing_is_lost(prod: Cha
             others.append(prod.publish("v1.2.9"))
 
     cloud.answer(prod.clients.kms, "Sign", meanwhile)
-    with pytest.raises(ChannelMoved):
+    with raises("channel-moved"):
         prod.publish("v1.2.4")
     assert (prod.seen().version, prod.seen().serial) == ("v1.2.9", others[1].serial)
     assert prod.publish("v1.2.10").serial == others[1].serial + 1
@@ -220,27 +210,27 @@ def test_the_bundle_is_there_before_anything_names_it(prod: Channel) -> None:
 
 def test_a_trial_is_never_published(prod: Channel) -> None:
     for attempt in (prod.publish, prod.rollback):
-        with pytest.raises(TrialVersion):
+        with raises("trial-version"):
             attempt("test-mine")
     assert prod.objects() == set()
 
 
 @pytest.mark.parametrize("days", [0, -1, 4000])
 def test_a_release_expires_after_a_sensible_time(prod: Channel, days: int) -> None:
-    with pytest.raises(ExpiryInvalid):
+    with raises("expiry-invalid"):
         prod.publish("v1.2.3", expires_days=days)
 
 
 def test_an_environment_without_a_bucket_or_a_key_is_told_how_to_get_one(prod: Channel) -> None:
-    with pytest.raises(ChannelMissing) as missing:
+    with raises("channel-missing") as missing:
         publish(prod.clients, "other", parse("v1.2.3"), prod.bundle("v1.2.3"))
     assert "account.apply --environment other" in missing.value.fix
     name = "zmanim-releases-other"
     prod.clients.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    with pytest.raises(release_key.ReleaseKeyMissing) as keyless:
+    with raises("release-key-missing") as keyless:
         publish(prod.clients, "other", parse("v1.2.3"), prod.bundle("v1.2.3"))
     assert "account.apply --environment other" in keyless.value.fix
-    with pytest.raises(EnvironmentInvalid):
+    with raises("environment-invalid"):
         check_environment("../prod")
 
 
@@ -257,12 +247,12 @@ def test_only_the_environments_that_have_a_key_are_followed(prod: Channel, tmp_p
 def test_a_key_of_another_kind_is_refused(prod: Channel) -> None:
     made = prod.clients.kms.create_key(KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")
     prod.clients.kms.create_alias(AliasName="alias/zmanim-release-verify", TargetKeyId=made["KeyMetadata"]["KeyId"])
-    with pytest.raises(release_key.ReleaseKeyUnfit):
+    with raises("release-key-unfit"):
         release_key.public_keys(prod.clients, ["verify"])
 
 
 def test_a_bundle_that_no_instance_takes_is_not_published(prod: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel, "LARGEST_BUNDLE", 100)
-    with pytest.raises(channel.BundleTooLarge):
+    with raises("bundle-too-large"):
         prod.publish("v1.2.3")
     assert releases.EXPIRES_DAYS == 90

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from tests.support import ROOT, image_tree
+from tests.support.errors import raises
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 from zmanim_ami.pipeline.docs import inventory as contents_inventory
 from zmanim_ami.pipeline.docs import page as contents_page
 from zmanim_ami.pipeline.docs import tree
-from zmanim_ami.pipeline.docs.inventory import InventoryUnusable, disagreements, normalise
+from zmanim_ami.pipeline.docs.inventory import disagreements, normalise
 
 FOUND = tree.read(ROOT)
 COMPILED = ("redis", "pgvector", "pg_cron")
@@ -150,7 +151,7 @@ def test_an_inventory_of_another_image_is_refused_and_the_extract_stays(clone: P
     inventory = built()
     inventory["units"]["redis.service"] = "disabled"
     (clone / "inventory.json").write_text(json.dumps(inventory))
-    with pytest.raises(InventoryUnusable, match=r"redis\.service is disabled"):
+    with raises("inventory-unusable", match=r"redis\.service is disabled"):
         contents_page.write(clone, clone / "inventory.json")
     assert not (clone / contents_inventory.EXTRACT).exists()
 
@@ -158,7 +159,7 @@ def test_an_inventory_of_another_image_is_refused_and_the_extract_stays(clone: P
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"postgresql_repo": "pgdg"}'])
 def test_what_is_no_inventory_of_this_route_is_refused(clone: Path, text: str) -> None:
     (clone / "inventory.json").write_text(text)
-    with pytest.raises(InventoryUnusable, match=r"inventory\.json is"):
+    with raises("inventory-unusable", match=r"inventory\.json is"):
         contents_page.write(clone, clone / "inventory.json")
 
 
@@ -166,5 +167,5 @@ def test_what_is_no_inventory_of_this_route_is_refused(clone: Path, text: str) -
 def test_without_a_committed_extract_there_is_no_page(clone: Path, text: str | None) -> None:
     if text is not None:
         (clone / contents_inventory.EXTRACT).write_text(text)
-    with pytest.raises(InventoryUnusable, match="--inventory"):
+    with raises("inventory-unusable", match="--inventory"):
         contents_page.page(clone)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT, image_tree
+from tests.support.errors import raises
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 from zmanim_ami.pipeline.docs import inventory, tree
 from zmanim_ami.pipeline.docs import page as contents_page
-from zmanim_ami.pipeline.docs.tree import ContentsUnreadable
 
 
 @pytest.fixture(scope="module")
@@ -69,26 +69,26 @@ def test_whatever_changes_in_the_tree_changes_the_page(
 
 def test_a_file_that_no_script_installs_is_not_passed_over(clone: Path) -> None:
     (clone / PACKER_DIRECTORY / "files/forgotten.conf").write_text("# Nobody installs this.\n")
-    with pytest.raises(ContentsUnreadable, match="goes nowhere") as fault:
+    with raises("contents-unreadable", match="goes nowhere") as fault:
         contents_page.page(clone)
     assert "forgotten.conf" in fault.value.found
 
 
 def test_a_unit_that_nothing_starts_is_not_passed_over(clone: Path) -> None:
     change(clone, "files/zmanim.preset", "enable zmanim-memory.service\n", "")
-    with pytest.raises(ContentsUnreadable, match=r"nothing starts zmanim-memory\.service"):
+    with raises("contents-unreadable", match=r"nothing starts zmanim-memory\.service"):
         contents_page.page(clone)
 
 
 def test_a_place_that_has_moved_is_not_told_from_memory(clone: Path) -> None:
     change(clone, "scripts/install-restic.sh", "/usr/local/bin/restic", "/usr/bin/restic")
-    with pytest.raises(ContentsUnreadable, match="/usr/local/bin/restic"):
+    with raises("contents-unreadable", match="/usr/local/bin/restic"):
         contents_page.page(clone)
 
 
 def test_a_service_without_an_address_is_not_told_from_memory(clone: Path) -> None:
     change(clone, "files/redis.conf", "port 6379", "")
-    with pytest.raises(ContentsUnreadable, match="address"):
+    with raises("contents-unreadable", match="address"):
         contents_page.page(clone)
 
 

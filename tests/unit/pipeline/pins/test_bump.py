@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from support.errors import Error
 from support.process import Completed
 from tests.support import ROOT
+from tests.support.errors import raises
 from zmanim_ami.pipeline.pins import bump
-from zmanim_ami.pipeline.pins.bump import Bump, LookUpFailed, LookUps
+from zmanim_ami.pipeline.pins.bump import Bump, LookUps
 from zmanim_ami.pipeline.pins.lookups import parse_tags
 from zmanim_ami.pipeline.pins.proposal import propose
 
@@ -143,12 +145,12 @@ def test_when_one_look_up_fails_nothing_is_written(clone: Path) -> None:
     before = digests(clone)
 
     def modules(module: str) -> Sequence[str]:
-        raise LookUpFailed("no proxy", expected="an answer", found="none")
+        raise Error("no proxy", code="look-up-failed", expected="an answer", found="none")
 
     look = replace(same(clone), tags=_tags(clone, "restic", "v0.19.2"), sha256=lambda url: SHA, modules=modules)
-    with pytest.raises(LookUpFailed):
+    with raises("look-up-failed"):
         bump.bump(clone, look)
-    with pytest.raises(LookUpFailed):
+    with raises("look-up-failed"):
         bump.bump(clone, replace(same(clone), images=list))
     assert digests(clone) == before
 

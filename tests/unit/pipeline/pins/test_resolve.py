@@ -11,16 +11,9 @@ import pytest
 
 from support.process import Completed
 from tests.support import ROOT
+from tests.support.errors import raises
 from zmanim_ami.pipeline.pins import resolve
-from zmanim_ami.pipeline.pins.resolve import (
-    DnfFailed,
-    NotAmazonLinux,
-    NotResolved,
-    RepositoryNotPinned,
-    Row,
-    check,
-    version_key,
-)
+from zmanim_ami.pipeline.pins.resolve import Row, check, version_key
 
 OUTPUTS = Path(__file__).parent / "dnf_outputs"
 BUILDING = "readonly -a BUILD_PACKAGES=(\n  gcc make rpm-build systemd-devel openssl-devel\n)\n"
@@ -118,7 +111,7 @@ def test_what_is_missing_too_old_or_elsewhere_is_named(
     found = rows(clone, dnf)
     assert [row.name for row in found.values() if not row.ok] == [name]
     assert problem in found[name].problem
-    with pytest.raises(NotResolved) as fault:
+    with raises("not-resolved") as fault:
         check(list(found.values()))
     assert fault.value.exit_code == 1
     assert name in fault.value.found
@@ -153,7 +146,7 @@ def test_a_repository_package_that_is_not_the_pinned_one_is_told_and_not_install
     path = pgdg / "infrastructure/packer/versions.json"
     path.write_text(path.read_text().replace(hashlib.sha256(PGDG_PACKAGE).hexdigest(), "0" * 64))
     dnf = Dnf()
-    with pytest.raises(RepositoryNotPinned) as fault:
+    with raises("repository-not-pinned") as fault:
         resolve.resolve(pgdg, AMAZON, route="pgdg", runner=dnf)
     assert hashlib.sha256(PGDG_PACKAGE).hexdigest() in fault.value.found
     assert [command[0] for command in dnf.commands] == ["curl"]
@@ -195,7 +188,7 @@ def test_a_dnf_that_can_not_be_asked_is_no_missing_package(clone: Path) -> None:
     def dnf(command: Sequence[str]) -> Completed:
         return Completed(1, "", "Error: Failed to download metadata for repo 'amazonlinux'")
 
-    with pytest.raises(DnfFailed) as fault:
+    with raises("dnf-failed") as fault:
         rows(clone, dnf)
     assert "Failed to download metadata" in fault.value.found
 
@@ -205,7 +198,7 @@ def test_a_dnf_that_can_not_be_asked_is_no_missing_package(clone: Path) -> None:
 )
 def test_elsewhere_it_refuses_and_says_where_to_run_it(clone: Path, system: str) -> None:
     dnf = Dnf()
-    with pytest.raises(NotAmazonLinux) as fault:
+    with raises("not-amazon-linux") as fault:
         resolve.resolve(clone, system, runner=dnf)
     assert dnf.commands == []
     assert fault.value.exit_code == 3

@@ -6,21 +6,12 @@ from typing import Any
 
 import pytest
 
-from support.errors import Fault
+from support.errors import Error
 from tests.support import pipeline_cloud as cloud
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.ami import image
+from tests.support.errors import raises
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan
-from zmanim_ami.pipeline.publish.parameters import (
-    NotPublishable,
-    NotReadBack,
-    NotVerifiedYet,
-    NotWritten,
-    Published,
-    TrialVersion,
-    publish,
-)
+from zmanim_ami.pipeline.publish.parameters import Published, publish
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
 
@@ -133,9 +124,9 @@ def test_a_dry_run_says_what_would_be_written_and_why(shop: Shop) -> None:
     assert shop.parameters() == {ID: "ami-0000000000000000a"}
 
 
-def refused(shop: Shop, cause: type[Fault], **options: Any) -> Fault:
+def refused(shop: Shop, code: str, **options: Any) -> Error:
     writes = shop.writes(lambda name: None)
-    with pytest.raises(cause) as error:
+    with raises(code) as error:
         shop.publish(**options)
     assert writes == []
     assert shop.parameters() == {}
@@ -145,7 +136,7 @@ def refused(shop: Shop, cause: type[Fault], **options: Any) -> Fault:
 @pytest.mark.parametrize("tag", ["", "true", "not-a-digest", "AB" * 32])
 def test_an_image_that_is_not_verified_is_refused(shop: Shop, tag: str) -> None:
     ami_id = shop.image("v1.2.4", verified=tag)
-    error = refused(shop, NotVerifiedYet, version=parse("v1.2.4"))
+    error = refused(shop, "not-verified-yet", version=parse("v1.2.4"))
     assert error.exit_code == 2
     assert f"verify-ami --ami-id {ami_id}" in error.fix
 
@@ -154,40 +145,40 @@ def test_an_image_that_is_not_verified_is_refused(shop: Shop, tag: str) -> None:
 def test_an_image_that_is_not_available_is_refused(shop: Shop, state: str) -> None:
     item = shop.clients.ec2.describe_images(ImageIds=[shop.ami_id])["Images"][0]
     cloud.answer(shop.clients.ec2, "DescribeImages", lambda request: {"Images": [{**item, "State": state}]})
-    refused(shop, NotPublishable)
+    refused(shop, "not-publishable")
 
 
 def test_an_image_of_another_version_is_refused(shop: Shop) -> None:
-    refused(shop, image.ImageNotOurs, version=parse("v1.2.4"), ami_id=shop.ami_id)
+    refused(shop, "image-not-ours", version=parse("v1.2.4"), ami_id=shop.ami_id)
 
 
 def test_an_image_without_a_version_of_ours_is_refused(shop: Shop) -> None:
     ami_id = cloud.make_image(shop.clients, "something", verified=cloud.SHA)
-    refused(shop, image.ImageNotOurs, version=None, ami_id=ami_id)
+    refused(shop, "image-not-ours", version=None, ami_id=ami_id)
 
 
 def test_an_image_of_another_account_is_refused(shop: Shop) -> None:
     """Such an image may be public, and be called and tagged as ours."""
     item = shop.clients.ec2.describe_images(ImageIds=[shop.ami_id])["Images"][0]
     cloud.answer(shop.clients.ec2, "DescribeImages", lambda request: {"Images": [{**item, "OwnerId": "9" * 12}]})
-    refused(shop, image.ImageNotOurs)
-    refused(shop, image.ImageNotOurs, version=None, ami_id=shop.ami_id)
+    refused(shop, "image-not-ours")
+    refused(shop, "image-not-ours", version=None, ami_id=shop.ami_id)
 
 
 def test_an_image_that_is_not_there_is_refused(shop: Shop) -> None:
-    refused(shop, image.NoSuchImage, version=parse("v9.9.9"))
-    refused(shop, image.NoSuchImage, version=None, ami_id="ami-0123456789abcdef0")
+    refused(shop, "no-such-image", version=parse("v9.9.9"))
+    refused(shop, "no-such-image", version=None, ami_id="ami-0123456789abcdef0")
 
 
 def test_a_trial_is_refused_by_its_version_and_by_its_id(shop: Shop) -> None:
     ami_id = shop.image("test-x")
-    refused(shop, TrialVersion, version=parse("test-x"))
-    refused(shop, TrialVersion, version=None, ami_id=ami_id)
+    refused(shop, "trial-version", version=parse("test-x"))
+    refused(shop, "trial-version", version=None, ami_id=ami_id)
 
 
 def test_no_credentials_publish_nothing(shop: Shop) -> None:
     cloud.answer(shop.clients.sts, "GetCallerIdentity", lambda request: "ExpiredToken")
-    refused(shop, aws.CredentialsExpired)
+    refused(shop, "credentials-expired")
 
 
 @pytest.mark.parametrize("before", [None, "v1.2.2"])
@@ -195,7 +186,7 @@ def test_when_the_pointer_can_not_be_written_the_label_is_put_back(shop: Shop, b
     if before:
         shop.write(VERSION, before)
     shop.writes(lambda name: "AccessDeniedException" if name == ID else None)
-    with pytest.raises(NotWritten) as error:
+    with raises("not-written") as error:
         shop.publish()
     assert shop.parameters() == ({VERSION: before} if before else {})
     assert f"{VERSION} = {before or '(none)'}" in error.value.found
@@ -204,7 +195,7 @@ def test_when_the_pointer_can_not_be_written_the_label_is_put_back(shop: Shop, b
 
 def test_when_the_label_can_not_be_written_the_pointer_is_not_tried(shop: Shop) -> None:
     writes = shop.writes(lambda name: "TooManyUpdates")
-    with pytest.raises(NotWritten):
+    with raises("not-written"):
         shop.publish()
     assert ID not in writes
     assert shop.parameters() == {}
@@ -232,7 +223,7 @@ def test_an_answer_that_got_lost_after_the_pointer_was_written_does_not_undo_the
         return None
 
     shop.writes(lose)
-    with pytest.raises(NotWritten):
+    with raises("not-written"):
         shop.publish()
     assert shop.parameters() == {ID: shop.ami_id, VERSION: "v1.2.3"}
     assert not shop.published().changed
@@ -246,7 +237,7 @@ def test_a_parameter_that_does_not_take_its_value_is_a_fault(shop: Shop) -> None
         "PutParameter",
         lambda request: {"Version": 2} if cloud.json_body(request)["Name"] == ID else None,
     )
-    with pytest.raises(NotReadBack) as error:
+    with raises("not-read-back") as error:
         shop.publish()
     assert "ami-0000000000000000a" in error.value.found
 

@@ -13,15 +13,13 @@ from invoke.program import Program
 import tasks
 from support.digest import file_sha256
 from tests.support import pipeline_cloud as cloud
+from tests.support.errors import raises
 from tests.support.verify_stage import PACKAGES, Stage, packed, staged
 from zmanim_ami.commands import image as commands
-from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
-from zmanim_ami.pipeline.instance import NeverReady
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import reports, summary
 from zmanim_ami.pipeline.verify.reports import PackageChange
-from zmanim_ami.pipeline.verify.summary import NoReport
 from zmanim_ami.pipeline.verify.verification import NotVerified
 from zmanim_ami.pipeline.version import parse
 
@@ -111,7 +109,7 @@ def test_a_refusal_is_a_fault_and_not_a_missing_report(stage: Stage) -> None:
     publish_other(stage, PACKAGES)
     stage.verify()
     cloud.answer(stage.clients.s3, "GetObject", lambda request: "AccessDenied")
-    with pytest.raises(aws.NotAllowed):
+    with raises("not-allowed"):
         said(stage)
 
 
@@ -129,7 +127,7 @@ def test_a_failed_verification_is_told_and_its_report_not_kept(stage: Stage) -> 
 @pytest.mark.incident("a verification failed, and the run's summary was empty")
 def test_a_verification_that_never_came_to_its_checks_is_told_with_its_image_and_its_fault(stage: Stage) -> None:
     stage.ready = None
-    with pytest.raises(NeverReady):
+    with raises("never-ready"):
         stage.verify()
     lines = summary.markdown(said(stage)).splitlines()
     assert lines[0] == "## v1.2.3: not verified"
@@ -141,7 +139,7 @@ def test_a_verification_that_never_came_to_its_checks_is_told_with_its_image_and
 
 def test_a_report_that_could_not_be_kept_is_no_verified_image(stage: Stage) -> None:
     cloud.answer(stage.clients.s3, "PutObject", lambda request: "AccessDenied")
-    with pytest.raises(aws.NotAllowed):
+    with raises("not-allowed"):
         stage.verify()
     told = said(stage)
     assert (told.ok, told.ami_id, len(told.failed)) == (False, stage.ami_id, 1)
@@ -157,13 +155,13 @@ def test_a_machine_that_was_never_asked_has_packages_that_nobody_knows(stage: St
 
 def test_a_report_that_could_not_be_kept_leaves_the_image_unverified(stage: Stage) -> None:
     cloud.answer(stage.clients.s3, "PutObject", lambda request: "AccessDenied")
-    with pytest.raises(aws.NotAllowed):
+    with raises("not-allowed"):
         stage.verify()
     assert stage.tag() is None
 
 
 def test_without_a_report_of_that_version_there_is_no_summary(stage: Stage) -> None:
-    with pytest.raises(NoReport):
+    with raises("no-report"):
         said(stage)
 
 

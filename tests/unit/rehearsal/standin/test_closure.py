@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import pytest
-
-from zmanim_ami.rehearsal.standin.closure import PackageUnknown, closure, parse
+from tests.support.errors import raises
+from zmanim_ami.rehearsal.standin.closure import closure, parse
 
 APT = """\
 server
@@ -72,5 +71,5 @@ def test_a_virtual_name_means_one_of_its_providers() -> None:
 
 
 def test_a_name_that_debian_does_not_have_is_said() -> None:
-    with pytest.raises(PackageUnknown, match="postgresql-99"):
+    with raises("package-unknown", match="postgresql-99"):
         closure(parse(APT), ["postgresql-99"], [], nothing)

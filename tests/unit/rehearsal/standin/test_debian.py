@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from support.process import CommandFailed
+from tests.support.errors import raises
 from zmanim_ami.rehearsal.standin import debian, mirror
 from zmanim_ami.rehearsal.standin.inside import contained
 
@@ -33,13 +34,13 @@ def test_sources_come_from_where_the_tree_came_from() -> None:
 
 
 def test_sources_that_name_no_known_suite_are_refused() -> None:
-    with pytest.raises(debian.SuiteUnknown):
+    with raises("suite-unknown"):
         debian.derived_sources("deb http://mirror.example/debian sid main\n")
 
 
 def test_a_failing_mmdebstrap_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debian, "run", failing("I: running\nE: no valid OpenPGP signature\n"))
-    with pytest.raises(debian.BaseNotMade) as caught:
+    with raises("base-not-made") as caught:
         debian.make_tree(tmp_path / "root", tmp_path / "downloads", print)
     assert "E: no valid OpenPGP signature" in caught.value.found
 
@@ -56,7 +57,7 @@ def test_the_mirror_of_the_setting_is_the_one_that_is_used(tmp_path: Path, monke
 
 def test_too_little_disk_is_said_before_anything_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
-    with pytest.raises(debian.TooLittleDisk) as caught:
+    with raises("too-little-disk") as caught:
         debian.check_disk(tmp_path)
     assert "1.0 GB free" in caught.value.found
 
@@ -89,7 +90,7 @@ def test_upstream_archives_get_the_names_that_the_versions_file_looks_for(tmp_pa
 
 def test_a_source_that_nothing_replaces_is_missed(tmp_path: Path) -> None:
     (tmp_path / "sources").mkdir()
-    with pytest.raises(mirror.SourceMissing, match="redis"):
+    with raises("source-missing", match="redis"):
         mirror.collect(tmp_path / "sources", {"pg-cron": tmp_path / "x.deb"}, tmp_path / "mirror")
 
 
@@ -111,5 +112,5 @@ def test_a_package_to_download_gets_the_name_that_the_versions_file_looks_for(tm
 
 def test_another_program_is_not_taken_for_restic(tmp_path: Path) -> None:
     (tmp_path / "restic").write_bytes(b"\x7fELF of something else")
-    with pytest.raises(mirror.NotRestic):
+    with raises("not-restic"):
         mirror.add_restic(tmp_path, tmp_path / "restic")
