@@ -24,7 +24,7 @@ from zmanim_ami.rehearsal.standin.packages import INSTALLED, MIRRORED, PAYLOAD, 
 from zmanim_ami.rehearsal.standin.templates import copy_rendered
 
 _HERE = Path(__file__).parent
-_PRODUCTION = _HERE.parents[1] / "infrastructure/packer/versions.json"
+_PRODUCTION = _HERE.parents[2] / "infrastructure/packer/versions.json"
 # Inside the tree: its repositories, each below the release that it belongs to.
 REPOSITORIES = "/usr/share/al2023-repositories"
 _SIGNER = "/etc/pki/rpm-gpg/RPM-GPG-KEY-amazon-linux-2023"
