@@ -147,8 +147,8 @@ build {
     inline = [
       join(" ", [
         "bash $STAGING/scripts/run-steps.sh",
-        "install-packages", "install-postgresql", "install-redis", "install-restic", "remove-build-tools",
-        "configure-services",
+        "install-packages", "configure-postgres", "configure-redis", "install-restic", "remove-build-tools",
+        "configure-systemd",
         "cleanup", "validate", "inventory",
       ])
     ]

@@ -33,7 +33,7 @@ ROWS = (
     Row("image with the old metadata service", "packer", drop(_TEMPLATE, r"imds_support +="), "imds_support"),
     Row("image that is not encrypted", "packer", sub(_TEMPLATE, r"= var\.root_encrypted", "= false"), "not encrypted"),
     Row("key left in the image", "packer", drop(_TEMPLATE, "ssh_clear_authorized_keys"), "key stays in the image"),
-    Row("step without a script", "packer", delete(f"{_SCRIPTS}/install-redis.sh"), "there is no scripts/install-redis.sh", dod=2),
+    Row("step without a script", "packer", delete(f"{_SCRIPTS}/configure-redis.sh"), "there is no scripts/configure-redis.sh", dod=2),
     Row("script that nothing runs", "packer", new(f"{_SCRIPTS}/install-nothing.sh", "#!/usr/bin/env bash\n"), "nothing runs it"),
     Row("steps in another order", "packer", sub(_TEMPLATE, r'"cleanup", "validate", "inventory"', '"validate", "cleanup", "inventory"'), "the last steps are", dod=2),
     Row("file that nothing installs", "packer", new(f"{_FILES}/forgotten.conf", "x\n"), "nothing installs it"),

@@ -64,7 +64,7 @@ def test_a_change_of_any_file_that_a_test_reads_selects_it(test: str, tmp_path: 
 
 
 def test_a_script_selects_few_tests() -> None:
-    assert len(selected_by("infrastructure/packer/scripts/install-redis.sh")) <= 6
+    assert len(selected_by("infrastructure/packer/scripts/configure-redis.sh")) <= 6
 
 
 def test_what_all_tests_stand_on_selects_all() -> None:

@@ -31,7 +31,7 @@ NOTES = (
 )
 _ANSWER, _READY = "PostgreSQL and Redis answer", "ready"
 _STAGING = "/run/zmanim-build"
-_STEPS = "install-packages install-postgresql install-redis install-restic configure-services"
+_STEPS = "install-packages configure-postgres configure-redis install-restic configure-systemd"
 
 
 def user_data(url: str, units: str) -> str:

@@ -3,10 +3,10 @@
 #
 # restic-backup.service runs it as zmanim-backup. pg_dump is streamed: nothing of the databases touches the disk. What has
 # rules (refusals, counting, reading back, the record, retention) is `zmanim-host backup`.
-# Input:   ZMANIM_ENVIRONMENT, AWS_REGION, INSTANCE_ID (/run/zmanim/environment); BACKUP_BUCKET_PREFIX, BACKUP_PATH
-#          (/etc/restic/backup.conf); $CREDENTIALS_DIRECTORY/backup_restic-password and backup_redis-password.
-# Output:  snapshots in s3:…/BACKUP_BUCKET_PREFIX-ENVIRONMENT/BACKUP_PATH; exit code 0 only when the run is complete.
-# Twice:   one after the other, each is a run of its own; at the same time the second one refuses.
+# Input:      ZMANIM_ENVIRONMENT, AWS_REGION, INSTANCE_ID (/run/zmanim/environment); BACKUP_BUCKET_PREFIX, BACKUP_PATH
+#             (/etc/restic/backup.conf); $CREDENTIALS_DIRECTORY/backup_restic-password and backup_redis-password.
+# Output:     snapshots in s3:…/BACKUP_BUCKET_PREFIX-ENVIRONMENT/BACKUP_PATH; exit code 0 only when the run is complete.
+# Idempotent: one after the other, each is a run of its own; at the same time the second one refuses.
 set -o errexit -o nounset -o pipefail
 
 readonly WORK=/data/backup

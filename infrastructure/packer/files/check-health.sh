@@ -2,9 +2,9 @@
 # Asks the API for its health, and calls zmanim-host when there is anything to decide. zmanim-release-health.timer runs
 # it every few seconds, so the common case is a question by curl: Python takes ten times as long to start.
 #
-# Input:   /run/zmanim/release.json (what is in force), /run/zmanim/health.json (there after a failure, or in a trial).
-# Output:  nothing, or what zmanim-host does about it.
-# Twice:   yes.
+# Input:      /run/zmanim/release.json (what is in force), /run/zmanim/health.json (there after a failure, or in a trial).
+# Output:     nothing, or what zmanim-host does about it.
+# Idempotent: yes.
 set -o errexit -o nounset -o pipefail
 
 readonly STATUS=/run/zmanim/release.json NOTES=/run/zmanim/health.json

@@ -4,9 +4,9 @@
 #
 # The work is done before, by zmanim-release-fetch.service (has a network, can't write what runs) and
 # zmanim-release.service (the other way round). This runs as the API's user and can change nothing below /opt/zmanim.
-# Input:   /opt/zmanim/current, /run/zmanim/release.json (absent: nothing was chosen in this boot).
-# Output:  a line in the journal; exit code 1 when there is nothing to start.
-# Twice:   yes.
+# Input:      /opt/zmanim/current, /run/zmanim/release.json (absent: nothing was chosen in this boot).
+# Output:     a line in the journal; exit code 1 when there is nothing to start.
+# Idempotent: yes.
 set -o errexit -o nounset -o pipefail
 
 readonly STATUS=/run/zmanim/release.json

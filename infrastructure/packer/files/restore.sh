@@ -3,10 +3,10 @@
 #
 # Without --replace it touches nothing that is live: a second PostgreSQL and Redis in a directory, on sockets of their own,
 # are filled and compared with the run's completion record. What has rules is `zmanim-host restore`.
-# Input:   the words above; /run/zmanim/environment, /etc/restic/backup.conf; restic's password from
-#          $CREDENTIALS_DIRECTORY/backup_restic-password (a unit) or /run/zmanim/secrets (root).
-# Output:  exit code 0 when everything is as the record says; with --json the result on stdout.
-# Twice:   yes, one after the other; at the same time the second one refuses.
+# Input:      the words above; /run/zmanim/environment, /etc/restic/backup.conf; restic's password from
+#             $CREDENTIALS_DIRECTORY/backup_restic-password (a unit) or /run/zmanim/secrets (root).
+# Output:     exit code 0 when everything is as the record says; with --json the result on stdout.
+# Idempotent: yes, one after the other; at the same time the second one refuses.
 set -o errexit -o nounset -o pipefail
 
 HERE=$(dirname "${BASH_SOURCE[0]}")

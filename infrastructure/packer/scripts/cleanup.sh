@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Removes what belongs to the builder and not to the image. validate.sh asserts each line of it.
 #
-# Input:   none.
-# Output:  an image without identity, keys, histories and logs.
-# Twice:   yes.
+# Input:      none.
+# Output:     an image without identity, keys, histories and logs.
+# Idempotent: yes.
 set -o errexit -o nounset -o pipefail
 
 remove_identity() {

@@ -2,9 +2,9 @@
 # Makes the system users, then installs every package of the versions file, and what earlier builds compiled, in one
 # transaction.
 #
-# Input:   STAGING, POSTGRESQL_REPO.
-# Output:  the packages, each at its minimum version or newer; package-cache/ used where a digest fits.
-# Twice:   yes.
+# Input:      STAGING, POSTGRESQL_REPO.
+# Output:     the packages, each at its minimum version or newer; package-cache/ used where a digest fits.
+# Idempotent: yes.
 set -o errexit -o nounset -o pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

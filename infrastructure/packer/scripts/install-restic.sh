@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs restic's pinned release.
 #
-# Input:   STAGING.
-# Output:  /usr/local/bin/restic.
-# Twice:   yes.
+# Input:      STAGING.
+# Output:     /usr/local/bin/restic.
+# Idempotent: yes.
 set -o errexit -o nounset -o pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -42,7 +42,7 @@ def packages() -> dict[str, str]:
 def files() -> dict[str, dict[str, Any]]:
     """Return mode, owner and SHA-256 (or target) of every file of ours."""
     found: dict[str, dict[str, Any]] = {}
-    # PostgreSQL's programs, where scripts/install-postgresql.sh had to link them.
+    # PostgreSQL's programs, where scripts/configure-postgres.sh had to link them.
     links = [path for path in Path("/usr/bin").iterdir() if path.is_symlink() and PGDG in path.readlink().parents]
     for place in [*map(Path, OURS), *sorted(links)]:
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Writes what is in the image, as JSON, into the image and for Packer to fetch.
 #
-# Input:   STAGING, POSTGRESQL_REPO.
-# Output:  /usr/share/zmanim/inventory.json and output/inventory.json.
-# Twice:   yes.
+# Input:      STAGING, POSTGRESQL_REPO.
+# Output:     /usr/share/zmanim/inventory.json and output/inventory.json.
+# Idempotent: yes.
 set -o errexit -o nounset -o pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Removes compilers and headers. A finished image has no use for them, an intruder has.
 #
-# Input:   STAGING, POSTGRESQL_REPO.
-# Output:  none of build-rpm.sh's BUILD_PACKAGES is installed, nor what only they needed.
-# Twice:   yes.
+# Input:      STAGING, POSTGRESQL_REPO.
+# Output:     none of build-rpm.sh's BUILD_PACKAGES is installed, nor what only they needed.
+# Idempotent: yes.
 set -o errexit -o nounset -o pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -2,9 +2,9 @@
 # Runs the build's steps one after the other on the builder and says how long each took.
 #
 # One process for all of them: a Packer provisioner for each would cost four round trips a step.
-# Input:   the steps' names, in order; STAGING and what the steps read from the environment.
-# Output:  the steps' own, and output/ for Packer to fetch.
-# Twice:   as far as every step may.
+# Input:      the steps' names, in order; STAGING and what the steps read from the environment.
+# Output:     the steps' own, and output/ for Packer to fetch.
+# Idempotent: as far as every step may.
 set -o errexit -o nounset -o pipefail
 
 main() {

@@ -3,9 +3,9 @@
 #
 # Every failure is told before it ends. It reads what the image keeps (versions.json in /usr/share), not what was
 # uploaded.
-# Input:   STAGING, POSTGRESQL_REPO.
-# Output:  exit code 1 when anything is wrong.
-# Twice:   yes.
+# Input:      STAGING, POSTGRESQL_REPO.
+# Output:     exit code 1 when anything is wrong.
+# Idempotent: yes.
 set -o errexit -o nounset -o pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -2,9 +2,9 @@
 # Waits until cloud-init has set the builder up, then makes the directory that the build uploads to.
 #
 # It runs as the user who uploads, and becomes root only after the wait: cloud-init writes the rule for sudo.
-# Input:   STAGING, the directory to make.
-# Output:  STAGING, empty and this user's.
-# Twice:   yes.
+# Input:      STAGING, the directory to make.
+# Output:     STAGING, empty and this user's.
+# Idempotent: yes.
 set -o errexit -o nounset -o pipefail
 
 main() {

@@ -32,7 +32,7 @@ TEMPLATE = PACKER / "zmanim-ami.pkr.hcl"
 VARIABLES = PACKER / "variables.pkr.hcl"
 PLUGINS = PACKER / "plugins.pkr.hcl"
 FIRST = "wait-for-cloud-init"
-LAST = ("remove-build-tools", "configure-services", "cleanup", "validate", "inventory")
+LAST = ("remove-build-tools", "configure-systemd", "cleanup", "validate", "inventory")
 # What asks Packer, beside the versions of the programs.
 _ASKED_BY = ("zmanim_ami/gate/image/packer.py", "zmanim_ami/pipeline/ami/packer.py")
 # A provisioner of its own, or a word of the list that run-steps.sh gets.
@@ -215,7 +215,7 @@ def _pinned(tree: Path, plugins: Block) -> Iterator[Finding]:
 def _files(tree: Path) -> Iterator[Finding]:
     """Tell each file that nothing installs, and each that is installed and not there."""
     directory = tree / PACKER / "files"
-    scripts = [tree / PACKER / "scripts" / name for name in ("configure-services.sh", "install-packages.sh")]
+    scripts = [tree / PACKER / "scripts" / name for name in ("configure-systemd.sh", "install-packages.sh")]
     text = "\n".join(line for path in scripts for _, line in numbered(path.read_text()))
     globs = [word.removeprefix("./") for word in re.findall(r"(?<=\s)\S*\*\.\w+", text)]
     for path in sorted(directory.iterdir()):

@@ -122,7 +122,7 @@ def _header(path: Path, text: str) -> Iterator[Finding]:
     if not text.startswith("#!/usr/bin/env bash\n# "):
         yield Finding(str(path), 1, "the first lines are #!/usr/bin/env bash and what the script does")
     sourced = "Sourced" in head
-    for word in ("Input:", *(() if sourced else ("Output:", "Twice:"))):
+    for word in ("Input:", *(() if sourced else ("Output:", "Idempotent:"))):
         if f"# {word}" not in text.partition(_STRICT)[0]:
             yield Finding(str(path), 1, f"the header does not say: {word}")
     if not sourced:

@@ -142,7 +142,7 @@ def _programs(tree: Path, ours: list[Unit]) -> Iterator[Finding]:
                 yield Finding(*place, f"{each.name}={program}: runs with full privileges, whatever User= says")
             elif program.startswith("/opt/zmanim/"):
                 if program not in installed | _OURS_ELSEWHERE:
-                    yield Finding(*place, f"{program} is not in the image: configure-services.sh installs no such file")
+                    yield Finding(*place, f"{program} is not in the image: configure-systemd.sh installs no such file")
                 elif program.endswith("/zmanim-host") and (len(words) < 2 or words[1] not in commands):
                     yield Finding(*place, f"zmanim-host has no command {' '.join(words[1:2])!r} (zmanim_host/cli.py)")
             elif program not in PROGRAMS:
@@ -155,8 +155,8 @@ def _programs(tree: Path, ours: list[Unit]) -> Iterator[Finding]:
 
 
 def installed_in_opt(tree: Path) -> set[str]:
-    """Return the paths below /opt/zmanim that configure-services.sh installs from files/, as it names them."""
-    text = (tree / SCRIPTS / "configure-services.sh").read_text()
+    """Return the paths below /opt/zmanim that configure-systemd.sh installs from files/, as it names them."""
+    text = (tree / SCRIPTS / "configure-systemd.sh").read_text()
     lines = re.findall(r"^\s*install .*--target-directory=/opt/zmanim ((?:[^\\\n]|\\\n)+)$", text, re.MULTILINE)
     names = [name for line in lines for name in line.replace("\\\n", " ").split()]
     return {f"/opt/zmanim/{name}" for name in names if (tree / FILES / name).is_file()}

@@ -37,19 +37,19 @@ _PLACES = (
     _Place(
         "/opt/zmanim/releases/VERSION/",
         "a release of the API: program, migrations, manifest",
-        "scripts/configure-services.sh",
+        "scripts/configure-systemd.sh",
         "/opt/zmanim/releases/${version}",
     ),
     _Place(
         "/opt/zmanim/baked",
         "link to the release that came with the image",
-        "scripts/configure-services.sh",
+        "scripts/configure-systemd.sh",
         "/opt/zmanim/baked",
     ),
     _Place(
         "/opt/zmanim/current",
         "link to the release that runs; /opt/zmanim/zmanim-api leads through it",
-        "scripts/configure-services.sh",
+        "scripts/configure-systemd.sh",
         "current/zmanim-api /opt/zmanim/zmanim-api",
     ),
     _Place("/usr/local/bin/restic", "restic", "scripts/install-restic.sh", "/usr/local/bin/restic"),

@@ -21,7 +21,7 @@ from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 
 PAGE = Path("docs/ami-contents.md")
 # The scripts that put shipped files into place, and where the names that they share are set.
-_PLACING, _SHARED = ("install-packages.sh", "configure-services.sh"), "lib.sh"
+_PLACING, _SHARED = ("install-packages.sh", "configure-systemd.sh"), "lib.sh"
 _UNIT_SUFFIXES = {".service", ".timer", ".mount", ".target", ".path"}
 _RUN_OF_SPACES = re.compile(r"\S\s{2,}\S")
 

@@ -1,9 +1,9 @@
 #!/bin/sh
 # What verify-ami asks a running instance, as root by Run Command (inspection.py reads the answers).
 #
-# Input:   none.
-# Output:  lines of a name and a value, `end` last; values that may hold anything are in base64.
-# Twice:   yes, it changes nothing.
+# Input:      none.
+# Output:     lines of a name and a value, `end` last; values that may hold anything are in base64.
+# Idempotent: yes, it changes nothing.
 #
 # Which program is it that answers? Not /proc/PID/exe alone: where ARM64 is emulated that is the emulator. Nor a path,
 # for the file behind it may have been exchanged since the start. So: each file that is mapped into the service's main

@@ -52,7 +52,7 @@ def test_the_page_that_is_there_is_the_tree_s() -> None:
         ("files/redis.service", "Redis 7 on zmanim's data volume", "A cache", "| redis | A cache |"),
         ("scripts/build-rpm.sh", "gcc make", "gcc make cmake", "`cmake`"),
         (
-            "scripts/configure-services.sh",
+            "scripts/configure-systemd.sh",
             "/etc/restic backup.conf",
             "/etc/other backup.conf",
             "`/etc/other/backup.conf`",

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Puts the shipped files, the API's release and the units into place, and enables the units.
 #
-# Input:   STAGING (with release-keys/ if RELEASE_KEYS is not none), IMAGE_VERSION; the packages of the install steps.
-# Output:  /opt/zmanim, /etc/zmanim, /etc/restic, /data (an empty mount point), units in /etc/systemd/system.
-# Twice:   yes.
+# Input:      STAGING (with release-keys/ if RELEASE_KEYS is not none), IMAGE_VERSION; the packages of the install steps.
+# Output:     /opt/zmanim, /etc/zmanim, /etc/restic, /data (an empty mount point), units in /etc/systemd/system.
+# Idempotent: yes.
 set -o errexit -o nounset -o pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs Redis 7 with TLS and systemd notification, from its pinned source.
 #
-# Input:   STAGING.
-# Output:  redis-server, redis-cli, redis-check-rdb, redis-check-aof; not configured yet.
-# Twice:   yes.
+# Input:      STAGING.
+# Output:     redis-server, redis-cli, redis-check-rdb, redis-check-aof; not configured yet.
+# Idempotent: yes.
 set -o errexit -o nounset -o pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

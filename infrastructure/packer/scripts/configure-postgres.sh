@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Completes PostgreSQL 17 and checks that the server and every extension the schema needs are there.
 #
-# Input:   STAGING, POSTGRESQL_REPO; the packages of install-packages.sh.
-# Output:  PostgreSQL 17 with postgis, vector, pg_trgm, unaccent and pg_cron, not configured yet; its programs in /usr/bin
-#          whichever route they came by.
-# Twice:   yes.
+# Input:      STAGING, POSTGRESQL_REPO; the packages of install-packages.sh.
+# Output:     PostgreSQL 17 with postgis, vector, pg_trgm, unaccent and pg_cron, not configured yet; its programs in /usr/bin
+#             whichever route they came by.
+# Idempotent: yes.
 set -o errexit -o nounset -o pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
