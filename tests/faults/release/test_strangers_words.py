@@ -24,7 +24,7 @@ from zmanim_ami.pipeline.ami import provenance
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_host import environment
 from zmanim_host.aws import client, imds
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.release import pointer as release_pointer
 from zmanim_host.secrets.escaping import environment_line
 
@@ -70,7 +70,7 @@ def test_whatever_the_metadata_service_says_there_are_credentials_or_a_fault(sai
     with metadata_says(lambda path: b"role" if path.endswith("security-credentials/") else said) as session:
         try:
             found = client.instance_credentials(session)
-        except HostFault:
+        except HostError:
             return
         assert {type(each) for each in (found.access_key, found.secret_key, found.token)} == {str}
 
@@ -81,7 +81,7 @@ def test_whatever_the_launch_s_tag_holds_it_is_a_name_or_a_fault(tag: bytes, pla
     with metadata_says(lambda path: tag if "/tags/" in path else place) as session:
         try:
             text = environment.environment_file(session)
-        except HostFault:
+        except HostError:
             return
     # Nothing that was said may have become a line of its own.
     assert [line.partition("=")[0] for line in text.splitlines()] == [
@@ -96,7 +96,7 @@ def test_whatever_parameter_store_answers_there_are_values_by_name_or_a_fault(sa
     with mock.patch.object(client, "_ask_parameter_store", return_value=said):
         try:
             values = client.get_parameters_by_path(session, "/zmanim/prod/")
-        except HostFault as fault:
+        except HostError as fault:
             said_of_it = str(fault)
         else:
             said_of_it = ""
@@ -109,7 +109,7 @@ def test_whatever_parameter_store_answers_there_are_values_by_name_or_a_fault(sa
 def test_whatever_a_parameter_holds_it_stays_one_variable(value: str) -> None:
     try:
         line = environment_line("NAME", value)
-    except HostFault:
+    except HostError:
         assert "\0" in value
     else:
         assert line.startswith('NAME="')
@@ -148,7 +148,7 @@ def test_whatever_stands_in_the_versions_file_is_refused_with_words(
 def read_pointer(keys: Path, said: bytes) -> release_pointer.Pointer | None:
     try:
         return release_pointer.read(said, "prod", keys)
-    except HostFault:
+    except HostError:
         return None
 
 

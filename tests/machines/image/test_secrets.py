@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.machines.image import ImageLab, files_with
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.secrets.escaping import environment_line
 from zmanim_host.secrets.parameters import API, BACKUP, PARAMETERS
 
@@ -84,7 +84,7 @@ def test_systemd_gives_every_value_back_and_takes_none_that_is_refused(images: I
         images.enter(searched.machine, write, f'NO="a{one}b"\n')
         with pytest.raises(subprocess.CalledProcessError):
             images.enter(searched.machine, asked)
-        with pytest.raises(HostFault):
+        with pytest.raises(HostError):
             environment_line("NO", f"a{one}b")
 
 

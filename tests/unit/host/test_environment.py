@@ -11,7 +11,7 @@ import pytest
 
 from zmanim_host.aws.imds import ENDPOINT_VARIABLE, Imds, connect
 from zmanim_host.environment import environment_file
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 
 PLACES = {"placement/region": "eu-west-1", "instance-id": "i-0123456789abcdef0"}
 TAGS = {"tags/instance": "zmanim:environment", "tags/instance/zmanim:environment": "verify"}
@@ -70,25 +70,25 @@ def test_the_endpoint_may_be_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_instance_without_the_tag_belongs_to_no_environment() -> None:
     with (
         metadata_service({**PLACES, "tags/instance": "Name"}) as endpoint,
-        pytest.raises(HostFault, match="has no tag zmanim:environment"),
+        pytest.raises(HostError, match="has no tag zmanim:environment"),
     ):
         environment_file(connect(endpoint))
 
 
 def test_a_launch_that_hides_its_tags_has_a_message_of_its_own() -> None:
-    with metadata_service(PLACES) as endpoint, pytest.raises(HostFault, match="InstanceMetadataTags=enabled"):
+    with metadata_service(PLACES) as endpoint, pytest.raises(HostError, match="InstanceMetadataTags=enabled"):
         environment_file(connect(endpoint))
 
 
 @pytest.mark.parametrize("name", ["", "Prod", "prod/../verify", "prod\nX=1", "-prod", "p" * 32])
 def test_a_name_that_would_lead_elsewhere_is_refused(name: str) -> None:
     answers = {**PLACES, **TAGS, "tags/instance/zmanim:environment": name}
-    with metadata_service(answers) as endpoint, pytest.raises(HostFault):
+    with metadata_service(answers) as endpoint, pytest.raises(HostError):
         environment_file(connect(endpoint))
 
 
 def test_a_service_that_refuses_is_not_asked_again() -> None:
-    with metadata_service({}, tokens=False) as endpoint, pytest.raises(HostFault, match="refuses a token"):
+    with metadata_service({}, tokens=False) as endpoint, pytest.raises(HostError, match="refuses a token"):
         connect(endpoint, sleep=lambda seconds: pytest.fail("waited for a refusal to change"))
 
 
@@ -97,11 +97,11 @@ def test_a_network_that_comes_late_is_waited_for_and_one_that_never_comes_is_not
     sleep: Callable[[float], None] = lambda seconds: now.__setitem__(0, now[0] + seconds)  # noqa: E731 - one line reads best
     with metadata_service({}) as endpoint:
         pass  # it is gone now, and its port refuses
-    with pytest.raises(HostFault, match="does not answer"):
+    with pytest.raises(HostError, match="does not answer"):
         connect(endpoint, wait=3, sleep=sleep, clock=lambda: now[0])
     assert now[0] >= 3
 
 
 def test_a_path_that_can_not_be_had_is_named() -> None:
-    with metadata_service({}) as endpoint, pytest.raises(HostFault, match="401 for meta-data/instance-id"):
+    with metadata_service({}) as endpoint, pytest.raises(HostError, match="401 for meta-data/instance-id"):
         Imds(endpoint, "another token").get("meta-data/instance-id")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from zmanim_host.cli import main
-from zmanim_host.host import HostFault, run, write_whole
+from zmanim_host.host import HostError, run, write_whole
 
 
 def test_a_file_is_replaced_whole_with_its_mode(tmp_path: Path) -> None:
@@ -27,18 +27,18 @@ def test_what_an_interrupted_write_left_is_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_a_failing_program_is_told_by_its_name_code_and_words() -> None:
-    with pytest.raises(HostFault, match=r"^sh: exit code 3: no such volume$"):
+    with pytest.raises(HostError, match=r"^sh: exit code 3: no such volume$"):
         run(["sh", "-c", "echo no such volume >&2; exit 3"], timeout=10)
     assert run(["sh", "-c", "exit 2"], timeout=10, may_exit=(0, 2)).returncode == 2
 
 
 def test_a_program_that_hangs_is_ended() -> None:
-    with pytest.raises(HostFault, match="no end after 0 s"):
+    with pytest.raises(HostError, match="no end after 0 s"):
         run(["sleep", "60"], timeout=0.1)
 
 
 def test_a_program_that_is_not_there_is_told() -> None:
-    with pytest.raises(HostFault, match="can't be started"):
+    with pytest.raises(HostError, match="can't be started"):
         run(["/no/such/program"], timeout=1)
 
 

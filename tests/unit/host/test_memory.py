@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.memory import (
     MAX_CONNECTIONS,
     RESERVE_MIB,
@@ -58,7 +58,7 @@ def test_every_setting_is_one_that_the_servers_take(total: int) -> None:
 
 
 def test_too_little_memory_is_refused_with_the_amount() -> None:
-    with pytest.raises(HostFault, match="512 MiB"):
+    with pytest.raises(HostError, match="512 MiB"):
         sizes(512)
 
 
@@ -70,5 +70,5 @@ def test_the_included_files_set_what_was_computed() -> None:
 
 def test_memory_is_read_from_meminfo() -> None:
     assert mem_total_kib("MemTotal:        3925620 kB\nMemFree: 1 kB\n") == 3925620
-    with pytest.raises(HostFault, match="MemTotal"):
+    with pytest.raises(HostError, match="MemTotal"):
         mem_total_kib("MemFree: 1 kB\n")

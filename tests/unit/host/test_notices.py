@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.programs import arguments, on_path
 from zmanim_host import notices
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.notices import (
     Failure,
     Notice,
@@ -118,7 +118,7 @@ def test_mail_waits_on_disk_until_ses_takes_it_and_goes_in_its_order(tmp_path: P
 
     def send(notice: Notice) -> None:
         if away:
-            raise HostFault("SES is away")
+            raise HostError("SES is away")
         sent.append(notice.subject)
 
     put(tmp_path, Notice("b.service", "second", "", 200.0))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zmanim_host import readiness
-from zmanim_host.host import FaultNotes, HostFault
+from zmanim_host.host import ErrorNotes, HostError
 from zmanim_host.readiness import (
     Check,
     attempt,
@@ -61,7 +61,7 @@ def test_whatever_a_detail_holds_the_console_gets_one_line_of_ascii(detail: str)
 
 def test_a_fault_becomes_a_failed_check_with_its_text() -> None:
     def fails() -> str:
-        raise HostFault("no such thing")
+        raise HostError("no such thing")
 
     assert attempt(fails, required=False) == Check(False, False, "no such thing")
     assert attempt(lambda: "17.11") == Check(True, True, "17.11")
@@ -82,7 +82,7 @@ def test_redis_is_well_when_it_gives_back_and_persists() -> None:
     ],
 )
 def test_redis_that_forgets_is_not_well(well: str, ill: str) -> None:
-    with pytest.raises(HostFault):
+    with pytest.raises(HostError):
         redis_verdict(GOOD_REDIS.replace(well, ill), "ready-1")
 
 
@@ -100,7 +100,7 @@ def test_what_redis_was_given_has_to_be_in_its_file(tmp_path: Path) -> None:
     wait_until_written(tmp_path, b"ready-2", sleep=sleep)
     assert len(pauses) == 2
     times = iter(range(1000))
-    with pytest.raises(HostFault, match="in no append-only file"):
+    with pytest.raises(HostError, match="in no append-only file"):
         wait_until_written(tmp_path, b"ready-3", sleep=lambda seconds: None, clock=lambda: next(times))
 
 
@@ -111,16 +111,16 @@ def test_every_timer_of_the_preset_has_to_be_armed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(readiness, "unit_property", lambda unit, name: states[unit])
     assert check_timers(preset) == "one.timer, two.timer"
     states["two.timer"] = "inactive"
-    with pytest.raises(HostFault, match=r"^two\.timer is inactive$"):
+    with pytest.raises(HostError, match=r"^two\.timer is inactive$"):
         check_timers(preset)
     preset.write_text("enable redis.service\n")
-    with pytest.raises(HostFault, match="enables no timer"):
+    with pytest.raises(HostError, match="enables no timer"):
         check_timers(preset)
 
 
 def test_the_launch_alone_lets_a_machine_power_itself_off() -> None:
     def unreadable() -> str | None:
-        raise HostFault("no tags in the metadata")
+        raise HostError("no tags in the metadata")
 
     assert is_to_power_off(lambda: "poweroff")
     assert [is_to_power_off(lambda tag=tag: tag) for tag in (None, "", "reboot", "Poweroff")] == [False] * 4  # type: ignore[misc]  # a default binds the loop's value
@@ -141,17 +141,17 @@ def test_failed_units_come_with_the_reason_that_was_noted(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(readiness, "run", lambda *arguments, **named: Done)
     with pytest.raises(
-        HostFault, match=r"failed: zmanim-data-volume\.service; data-volume: no data volume within 90 s"
+        HostError, match=r"failed: zmanim-data-volume\.service; data-volume: no data volume within 90 s"
     ):
         check_units({"data-volume": "no data volume within 90 s"}, lambda unit: pytest.fail("asked for what is known"))
     with pytest.raises(
-        HostFault, match=r"failed: zmanim-data-volume\.service; zmanim-data-volume\.service: it is on fire$"
+        HostError, match=r"failed: zmanim-data-volume\.service; zmanim-data-volume\.service: it is on fire$"
     ):
         check_units({}, lambda unit: "it is on fire")
 
 
 def test_a_fault_is_noted_until_the_command_succeeds(tmp_path: Path) -> None:
-    notes = FaultNotes(tmp_path / "faults")
+    notes = ErrorNotes(tmp_path / "errors")
     assert notes.all() == {}
     notes.put("secrets", "denied")
     assert notes.all() == {"secrets": "denied"}
@@ -166,12 +166,12 @@ def test_the_running_program_is_the_mapped_one_and_not_the_emulator() -> None:
         "7ffe00000000-7ffe00021000 rw-p 00000000 00:00 0  [stack]\n"
     )
     assert mapped(maps) == ("v1.2.3", "400000-d00000")
-    with pytest.raises(HostFault, match="runs nothing below"):
+    with pytest.raises(HostError, match="runs nothing below"):
         mapped(maps.replace("/opt/zmanim/releases", "/tmp"))
 
 
 def test_an_api_that_is_still_starting_is_waited_for() -> None:
-    states = iter([HostFault("refused"), HostFault("refused"), {"data": {"status": "ok"}}])
+    states = iter([HostError("refused"), HostError("refused"), {"data": {"status": "ok"}}])
 
     def ask() -> object:
         state = next(states)
@@ -184,11 +184,11 @@ def test_an_api_that_is_still_starting_is_waited_for() -> None:
 
 
 def refuse() -> object:
-    raise HostFault("refused")
+    raise HostError("refused")
 
 
 def test_an_api_that_will_not_start_is_not_waited_for() -> None:
-    with pytest.raises(HostFault, match="is not running"):
+    with pytest.raises(HostError, match="is not running"):
         readiness.wait_for_health(
             ask=refuse, starting=lambda: False, sleep=lambda seconds: pytest.fail("waited for nothing")
         )
@@ -196,7 +196,7 @@ def test_an_api_that_will_not_start_is_not_waited_for() -> None:
 
 def test_an_api_that_never_answers_ends_the_wait() -> None:
     times = iter(range(1000))
-    with pytest.raises(HostFault, match="refused"):
+    with pytest.raises(HostError, match="refused"):
         readiness.wait_for_health(
             ask=refuse, starting=lambda: True, sleep=lambda seconds: None, clock=lambda: next(times)
         )

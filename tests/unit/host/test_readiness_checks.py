@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.programs import arguments, on_path
 from zmanim_host import cli, readiness
-from zmanim_host.host import FaultNotes, HostFault
+from zmanim_host.host import ErrorNotes, HostError
 from zmanim_host.storage import redis_files
 
 # ---- The stores ----
@@ -50,9 +50,9 @@ def test_postgis_serves_when_it_knows_how_far_two_towns_are_apart(monkeypatch: p
 @pytest.mark.parametrize("answer", ["", "41 17.5", "5400 3.5.3"])
 def test_another_answer_is_no_good_one(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     says(monkeypatch, answer)
-    with pytest.raises(HostFault, match="came back as"):
+    with pytest.raises(HostError, match="came back as"):
         readiness.check_postgresql()
-    with pytest.raises(HostFault, match="54 km expected"):
+    with pytest.raises(HostError, match="54 km expected"):
         readiness.check_postgis()
 
 
@@ -89,7 +89,7 @@ def test_redis_that_keeps_nothing_is_told_even_when_it_says_that_it_does(
     here = with_redis(tmp_path, monkeypatch, keeps=False)
     (here / "data" / redis_files.FOLDER / "appendonly.aof.1.incr.aof").write_bytes(b"something else")
     monkeypatch.setattr(readiness.wait_until_written, "__kwdefaults__", _without_waiting())
-    with pytest.raises(HostFault, match="is in no append-only file"):
+    with pytest.raises(HostError, match="is in no append-only file"):
         readiness.check_redis(here / "data")
 
 
@@ -99,19 +99,19 @@ def _without_waiting() -> dict[str, Any]:
 
 def test_redis_that_takes_no_password_of_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = with_redis(tmp_path, monkeypatch, keeps=True, password="another")
-    with pytest.raises(HostFault, match="does not give back what was written: 'WRONGPASS'"):
+    with pytest.raises(HostError, match="does not give back what was written: 'WRONGPASS'"):
         readiness.check_redis(here / "data")
 
 
 def test_without_the_secrets_redis_can_t_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "RUN", tmp_path)
-    with pytest.raises(HostFault, match=r"see zmanim-secrets\.service"):
+    with pytest.raises(HostError, match=r"see zmanim-secrets\.service"):
         readiness.check_redis(tmp_path)
 
 
 def test_an_append_only_file_that_a_rewrite_has_just_removed_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / "gone.incr.aof").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(HostFault, match="is in no append-only file"):
+    with pytest.raises(HostError, match="is in no append-only file"):
         readiness.wait_until_written(tmp_path, b"value", wait=0)
 
 
@@ -119,7 +119,7 @@ def test_a_damaged_file_that_was_kept_is_an_alarm_that_names_it(tmp_path: Path) 
     assert readiness.check_redis_files(tmp_path) == ""
     kept = tmp_path / "damaged-20261124T030000Z"
     kept.mkdir()
-    with pytest.raises(HostFault, match=f"kept for you: {kept}"):
+    with pytest.raises(HostError, match=f"kept for you: {kept}"):
         readiness.check_redis_files(tmp_path)
 
 
@@ -172,9 +172,9 @@ def test_health_is_the_api_s_own_json() -> None:
 
 @pytest.mark.parametrize(("status", "body", "said"), [(503, b"{}", "/health answers 503"), (200, b"<html>", "/health")])
 def test_another_answer_than_200_and_json_is_no_health(status: int, body: bytes, said: str) -> None:
-    with api(status, body) as url, pytest.raises(HostFault, match=said):
+    with api(status, body) as url, pytest.raises(HostError, match=said):
         readiness.ask_health(url)
-    with pytest.raises(HostFault, match=r"/health: .*refused"):
+    with pytest.raises(HostError, match=r"/health: .*refused"):
         readiness.ask_health(url)
 
 
@@ -203,14 +203,14 @@ def healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("postgresql", "postgis", "redis", "release", "timers", "redis_files"):
         monkeypatch.setattr(readiness, f"check_{name}", lambda name=name: f"{name} is well")
     monkeypatch.setattr(readiness, "check_units", lambda notes: f"notes of {', '.join(notes) or 'none'}")
-    monkeypatch.setattr(readiness, "earlier_faults", dict)
+    monkeypatch.setattr(readiness, "earlier_errors", dict)
     monkeypatch.setattr(readiness, "wait_for_health", lambda: {"status": "ok"})
     monkeypatch.setattr(readiness, "binary_sha256", lambda: "a" * 64)
     monkeypatch.setattr(readiness, "seconds_since_boot", lambda: 3.6)
 
 
 def refuse() -> str:
-    raise HostFault("not today")
+    raise HostError("not today")
 
 
 def test_every_check_is_in_the_report_and_what_the_api_said_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +287,7 @@ def test_one_that_never_came_up_powers_off_when_its_launch_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(monkeypatch, tmp_path / "ready.json", ok=False)
-    with pytest.raises(HostFault, match=r"not ready: redis$"):
+    with pytest.raises(HostError, match=r"not ready: redis$"):
         readiness.command()
     assert machine.ran == [["systemctl", "--no-block", "poweroff"]]
     assert "powering off" in machine.console
@@ -296,7 +296,7 @@ def test_one_that_never_came_up_powers_off_when_its_launch_says_so(
 
 def test_one_that_has_served_stays_on_in_a_bad_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, tmp_path / "ready.json", ok=False, was_ready=True)
-    with pytest.raises(HostFault, match="not ready: redis"):
+    with pytest.raises(HostError, match="not ready: redis"):
         readiness.command()
     assert machine.ran == []
     assert json.loads((tmp_path / "ready.json").read_text())["was_ready"] is True
@@ -308,9 +308,9 @@ def test_one_that_has_served_stays_on_in_a_bad_moment(tmp_path: Path, monkeypatc
 def test_a_command_s_fault_is_noted_for_readiness_until_it_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    notes = FaultNotes(tmp_path / "faults")
-    monkeypatch.setattr(cli, "FaultNotes", lambda: notes)
-    outcome = [HostFault("the disk is full"), None]
+    notes = ErrorNotes(tmp_path / "errors")
+    monkeypatch.setattr(cli, "ErrorNotes", lambda: notes)
+    outcome = [HostError("the disk is full"), None]
 
     def memory() -> None:
         fault = outcome.pop(0)
@@ -334,7 +334,7 @@ def test_a_person_s_or_a_script_s_command_gets_its_words_and_leaves_no_note(
         given.append(words)
         raise OSError(28, "No space left on device", "/data/x")
 
-    monkeypatch.setattr(cli, "FaultNotes", lambda: pytest.fail("a note would be an alarm of the machine's own"))
+    monkeypatch.setattr(cli, "ErrorNotes", lambda: pytest.fail("a note would be an alarm of the machine's own"))
     monkeypatch.setattr(cli, "SCRIPT_COMMANDS", {"backup": given.append, "restore": full})
     monkeypatch.setattr(cli, "OPERATOR_COMMANDS", {"release-allow": given.append})
     assert cli.main(["backup", "step", "redis"]) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.recovery import POSTGRESQL, after_a_store, recover
 
 
@@ -37,7 +37,7 @@ def test_it_tries_until_the_secrets_are_there_and_then_starts_what_needs_them() 
 
 
 def test_systemd_that_takes_nothing_is_a_fault_and_not_the_end() -> None:
-    with pytest.raises(HostFault, match=r"does not take redis\.service"):
+    with pytest.raises(HostError, match=r"does not take redis\.service"):
         recover(1, systemctl=Systemd(0, 1), state=stopped, sleep=lambda seconds: None)
 
 

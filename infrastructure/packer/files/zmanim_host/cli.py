@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from zmanim_host import environment, memory, notices, readiness, recovery
 from zmanim_host.aws import cloudwatch
 from zmanim_host.backup import restore, steps
-from zmanim_host.host import ERROR, FaultNotes, HostFault, log
+from zmanim_host.host import ERROR, ErrorNotes, HostError, log
 from zmanim_host.release import adopt, fetch, health, migrations
 from zmanim_host.secrets import secret_files
 from zmanim_host.storage import data_layout, redis_files, volume
@@ -47,7 +47,7 @@ SCRIPT_COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; return 0, 1 for a HostFault, 2 for a command that there is not."""
+    """Run one command; return 0, 1 for a HostError, 2 for a command that there is not."""
     if len(arguments) == 2 and arguments[0] in OPERATOR_COMMANDS:
         return run_untold(lambda: OPERATOR_COMMANDS[arguments[0]](arguments[1]))
     if arguments and arguments[0] in SCRIPT_COMMANDS:
@@ -56,24 +56,24 @@ def main(arguments: Sequence[str]) -> int:
         print(usage(), file=sys.stderr)
         return 2
     name = arguments[0]
-    notes = FaultNotes()
+    notes = ErrorNotes()
     try:
         COMMANDS[name]()
-    except HostFault as fault:
-        log(f"ERROR: {fault}", ERROR)
-        notes.put(name, str(fault))
+    except HostError as error:
+        log(f"ERROR: {error}", ERROR)
+        notes.put(name, str(error))
         return 1
     notes.clear(name)
     return 0
 
 
 def run_untold(function: Callable[[], None]) -> int:
-    """Run a command of a person's or a script's: a fault is told to them alone, and is no alarm of this machine's."""
+    """Run a command of a person's or a script's: an error is shown to them alone, and is no alarm of this machine's."""
     try:
         function()
-    except (HostFault, OSError) as fault:
+    except (HostError, OSError) as error:
         # An OSError names its file and its reason, such as a full volume.
-        log(f"ERROR: {fault}")
+        log(f"ERROR: {error}")
         return 1
     return 0
 

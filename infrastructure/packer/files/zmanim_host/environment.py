@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from zmanim_host.aws.imds import Imds, connect, instance_tag
-from zmanim_host.host import RUN, HostFault, log, write_whole
+from zmanim_host.host import RUN, HostError, log, write_whole
 
 TAG = "zmanim:environment"
 # It becomes part of parameter paths and bucket names.
@@ -15,13 +15,13 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 def environment_name(imds: Imds) -> str:
     """Return the environment's name.
 
-    Raises HostFault when the tag is absent, can't be read, or is no name: nothing may guess which environment it is.
+    Raises HostError when the tag is absent, can't be read, or is no name: nothing may guess which environment it is.
     """
     value = instance_tag(imds, TAG)
     if value is None:
-        raise HostFault(f"this instance has no tag {TAG}: launch it with one, such as {TAG}=prod")
+        raise HostError(f"this instance has no tag {TAG}: launch it with one, such as {TAG}=prod")
     if not NAME.fullmatch(value):
-        raise HostFault(f"the tag {TAG} is {value!r}: an environment's name is of a-z, 0-9 and -, at most 31 long")
+        raise HostError(f"the tag {TAG} is {value!r}: an environment's name is of a-z, 0-9 and -, at most 31 long")
     return value
 
 
@@ -40,7 +40,7 @@ def environment_file(imds: Imds) -> str:
 def _required(imds: Imds, path: str) -> str:
     value = imds.get(path)
     if not value or not re.fullmatch(r"[A-Za-z0-9-]+", value):
-        raise HostFault(f"the metadata service has no usable {path}")
+        raise HostError(f"the metadata service has no usable {path}")
     return value
 
 

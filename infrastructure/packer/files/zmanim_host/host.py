@@ -1,4 +1,4 @@
-"""What the commands share: faults, fixed paths, files written whole, programs run with a time limit."""
+"""What the commands share: errors, fixed paths, files written whole, programs run with a time limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WARNING = 4
 NOTICE = 5
 
 
-class HostFault(Exception):
+class HostError(Exception):
     """A foreseeable reason why this machine can't go on; its text tells an operator what is wrong and what to do.
 
     The text goes into the journal and onto the console: it never holds a secret's value.
@@ -89,7 +89,7 @@ def run(
     is written. A secret may be in `environment` or `input`, never in
     `command`: everybody on the machine can read that.
 
-    Raises HostFault when it can't be started, takes too long, or ends with a code that is not in `may_exit`.
+    Raises HostError when it can't be started, takes too long, or ends with a code that is not in `may_exit`.
     """
     name = command[0]
     ear = Ear(tell) if tell else None
@@ -105,28 +105,28 @@ def run(
             stdout=subprocess.PIPE,
             stderr=ear.writer if ear else subprocess.PIPE,
             encoding="utf-8",
-            # A program that quotes a damaged file must not be one more fault.
+            # A program that quotes a damaged file must not be one more error.
             errors="replace",
             timeout=timeout,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise HostFault(f"{name}: no end after {timeout:.0f} s") from error
+        raise HostError(f"{name}: no end after {timeout:.0f} s") from error
     except OSError as error:
-        raise HostFault(f"{name}: can't be started ({error.strerror})") from error
+        raise HostError(f"{name}: can't be started ({error.strerror})") from error
     finally:
         said = ear.close() if ear else ""
     if ear:
         done.stderr = said
     if done.returncode not in may_exit:
-        raise HostFault(f"{name}: exit code {done.returncode}: {done.stderr.strip()[-2000:]}")
+        raise HostError(f"{name}: exit code {done.returncode}: {done.stderr.strip()[-2000:]}")
     return done
 
 
-class FaultNotes:
+class ErrorNotes:
     """One note for each command that failed, for zmanim-ready to put on the console beside the unit's name."""
 
-    def __init__(self, directory: Path = RUN / "faults") -> None:
+    def __init__(self, directory: Path = RUN / "errors") -> None:
         self._directory = directory
 
     def put(self, command: str, text: str) -> None:
@@ -135,14 +135,14 @@ class FaultNotes:
             self._directory.mkdir(mode=0o755, exist_ok=True)
             write_whole(self._directory / command, text)
         except OSError as error:
-            log(f"can't note the fault for zmanim-ready: {error}")
+            log(f"can't note the error for zmanim-ready: {error}")
 
     def clear(self, command: str) -> None:
         """Forget an earlier failure of `command`."""
         try:
             (self._directory / command).unlink(missing_ok=True)
         except OSError as error:
-            log(f"can't clear an earlier fault for zmanim-ready: {error}")
+            log(f"can't clear an earlier error for zmanim-ready: {error}")
 
     def all(self) -> dict[str, str]:
         """Return every note by its command."""

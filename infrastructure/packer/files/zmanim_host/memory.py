@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_host.host import RUN, HostFault, log, write_whole
+from zmanim_host.host import RUN, HostError, log, write_whole
 
 # Everything that is neither PostgreSQL nor Redis: the system, the API, a backup while it runs.
 RESERVE_MIB = 512
@@ -40,10 +40,10 @@ def sizes(total_mib: int) -> Sizes:
     What is left after the reserve is seven halves of a *unit*: one for PostgreSQL's shared buffers, two for Redis (a
     save forks, and every page may be written meanwhile), half a unit for the working memory of PostgreSQL's backends.
 
-    Raises HostFault below 1 GiB.
+    Raises HostError below 1 GiB.
     """
     if total_mib < SMALLEST_MIB:
-        raise HostFault(
+        raise HostError(
             f"this machine has {total_mib} MiB of memory, and PostgreSQL, Redis and the API need {SMALLEST_MIB}"
         )
     unit = (total_mib - RESERVE_MIB) * 2 // 7
@@ -58,10 +58,10 @@ def sizes(total_mib: int) -> Sizes:
 
 
 def mem_total_kib(meminfo: str) -> int:
-    """Return MemTotal in KiB from the text of /proc/meminfo; HostFault when it is not there."""
+    """Return MemTotal in KiB from the text of /proc/meminfo; HostError when it is not there."""
     found = re.search(r"^MemTotal:\s+(\d+) kB$", meminfo, re.MULTILINE)
     if not found:
-        raise HostFault("/proc/meminfo has no MemTotal")
+        raise HostError("/proc/meminfo has no MemTotal")
     return int(found.group(1))
 
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from zmanim_host.host import RUN, HostFault, log, run, write_whole
+from zmanim_host.host import RUN, HostError, log, run, write_whole
 from zmanim_host.secrets.secret_files import FIXED
 
 SPOOL = Path("/var/lib/zmanim-notices")
@@ -104,11 +104,11 @@ class Sender:
 
 
 def sender(environ: Mapping[str, str]) -> Sender:
-    """Return who sends; HostFault names what is missing."""
+    """Return who sends; HostError names what is missing."""
     names = ("ZMANIM_ENVIRONMENT", "AWS_REGION", "INSTANCE_ID", "MAIL_FROM", "MAIL_TO")
     missing = [name for name in names if not environ.get(name)]
     if missing:
-        raise HostFault(f"the environment variables {', '.join(missing)} are missing")
+        raise HostError(f"the environment variables {', '.join(missing)} are missing")
     environment, region, instance, mail_from, mail_to = (environ[name] for name in names)
     image = Path(os.path.realpath(BAKED)).name
     return Sender(environment, region, instance, image, mail_from, mail_to)
@@ -200,16 +200,16 @@ def last_lines(failed: Failure) -> str:
     """Return the journal's last lines of what failed; that there are none is no reason not to write."""
     try:
         return _journal(f"--unit={failed.unit}", *_since(failed))
-    except HostFault as fault:
-        return f"(the journal can't be read: {fault})"
+    except HostError as error:
+        return f"(the journal can't be read: {error})"
 
 
 def last_lines_of_the_api() -> str:
     """Return the journal's last lines of the API and its migrations in this boot, as `last_lines` does."""
     try:
         return _journal("--boot", *(f"--unit={unit}" for unit in API_UNITS))
-    except HostFault as fault:
-        return f"(the journal can't be read: {fault})"
+    except HostError as error:
+        return f"(the journal can't be read: {error})"
 
 
 def _journal(*which: str) -> str:
@@ -324,8 +324,8 @@ def flush(spool: Path, send: Callable[[Notice], None], at: float) -> int:
             continue
         try:
             send(notice)
-        except HostFault as fault:
-            log(f"{len(waiting(spool))} mails wait in {spool}, and are tried again every 15 minutes: {fault}")
+        except HostError as error:
+            log(f"{len(waiting(spool))} mails wait in {spool}, and are tried again every 15 minutes: {error}")
             break
         path.unlink()
         log(f"sent: {notice.subject}")
@@ -333,7 +333,7 @@ def flush(spool: Path, send: Callable[[Notice], None], at: float) -> int:
 
 
 def send_by_ses(who: Sender, notice: Notice, place: Path) -> None:
-    """Send one mail, which the AWS CLI reads from a file in `place`; HostFault when SES does not take it."""
+    """Send one mail, which the AWS CLI reads from a file in `place`; HostError when SES does not take it."""
     mail = {
         "Source": who.mail_from,
         "Destination": {"ToAddresses": [who.mail_to]},

@@ -8,7 +8,7 @@ from zmanim_host.host import run
 def psql(*arguments: str, timeout: float, user: str | None = None, input: str | None = None) -> str:
     """Run psql on the database zmanim through the socket, as the system user `user` (and role of that name) if given.
 
-    Returns its rows, one a line, columns separated by |. Raises HostFault when a statement fails.
+    Returns its rows, one a line, columns separated by |. Raises HostError when a statement fails.
     """
     connection = {"PGHOST": "/run/postgresql", "PGDATABASE": "zmanim", "PGCONNECT_TIMEOUT": "5"}
     if user:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from zmanim_host.aws.imds import connect, instance_tag
-from zmanim_host.host import RUN, FaultNotes, HostFault, log, run, write_whole
+from zmanim_host.host import RUN, ErrorNotes, HostError, log, run, write_whole
 from zmanim_host.postgres import psql
 from zmanim_host.release.adopt import API
 from zmanim_host.release.running import binary_sha256, check_release
@@ -67,11 +67,11 @@ def console_line(told: Mapping[str, Any]) -> str:
 
 
 def attempt(check: Callable[[], str], *, required: bool = True) -> Check:
-    """Run one check; what it returns is the detail, and a HostFault is a failure with its text."""
+    """Run one check; what it returns is the detail, and a HostError is a failure with its text."""
     try:
         return Check(True, required, check())
-    except HostFault as fault:
-        return Check(False, required, str(fault)[-500:])
+    except HostError as error:
+        return Check(False, required, str(error)[-500:])
 
 
 # ---- The checks ----
@@ -88,7 +88,7 @@ def check_postgresql() -> str:
         " SELECT n || ' ' || current_setting('server_version') FROM probe"
     )
     if not told.startswith("42 "):
-        raise HostFault(f"a row came back as {told!r}")
+        raise HostError(f"a row came back as {told!r}")
     return told[3:]
 
 
@@ -99,7 +99,7 @@ def check_postgis() -> str:
         " || ' ' || postgis_lib_version()"
     )
     if not told.startswith("54 "):
-        raise HostFault(f"the distance from Jerusalem to Tel Aviv came back as {told!r} (54 km expected)")
+        raise HostError(f"the distance from Jerusalem to Tel Aviv came back as {told!r} (54 km expected)")
     return told[3:]
 
 
@@ -108,7 +108,7 @@ def check_redis(data: Path = redis_files.DATA) -> str:
     try:
         password = (RUN / "secrets/ready/redis-password").read_text("ascii")
     except OSError as error:
-        raise HostFault("there is no password for Redis: see zmanim-secrets.service") from error
+        raise HostError("there is no password for Redis: see zmanim-secrets.service") from error
     base = ["redis-cli", "-s", "/run/redis/redis.sock", "--user", "ready", "--no-auth-warning"]
     value = "ready-" + secrets.token_hex(8)
     asked = f"SET zmanim-ready {value} EX 60\nGET zmanim-ready\nINFO persistence\nINFO server\n"
@@ -127,14 +127,14 @@ def wait_until_written(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Wait until the end of an append-only file in `folder` holds `value`; HostFault when it does not within `wait`.
+    """Wait until the end of an append-only file in `folder` holds `value`; HostError when it does not within `wait`.
 
     Redis writes there before it answers, or up to two seconds later while the disk is busy with a sync.
     """
     deadline = clock() + wait
     while not any(value in _tail(path) for path in folder.glob("*.incr.aof")):
         if clock() >= deadline:
-            raise HostFault(f"Redis says that it persists, and what was written is in no append-only file of {folder}")
+            raise HostError(f"Redis says that it persists, and what was written is in no append-only file of {folder}")
         sleep(0.05)
 
 
@@ -149,15 +149,15 @@ def _tail(path: Path, size: int = 1 << 20) -> bytes:
 
 
 def redis_verdict(said: str, value: str) -> str:
-    """Return Redis's version from its answers; HostFault when it does not keep `value`, which it was given."""
+    """Return Redis's version from its answers; HostError when it does not keep `value`, which it was given."""
     lines = said.splitlines()
     info = dict(line.split(":", 1) for line in lines if ":" in line)
     if value not in lines:
-        raise HostFault(f"Redis does not give back what was written: {said.strip()[:200]!r}")
+        raise HostError(f"Redis does not give back what was written: {said.strip()[:200]!r}")
     expected = {"aof_enabled": "1", "aof_last_write_status": "ok", "rdb_last_bgsave_status": "ok", "loading": "0"}
     wrong = {name: info.get(name) for name, value in expected.items() if info.get(name) != value}
     if wrong:
-        raise HostFault(f"Redis does not persist: {wrong}")
+        raise HostError(f"Redis does not persist: {wrong}")
     return info.get("redis_version", "")
 
 
@@ -168,18 +168,18 @@ def last_words(unit: str) -> str:
 
 
 def check_units(notes: Mapping[str, str], last_words: Callable[[str], str] = last_words) -> str:
-    """No unit has failed; a fault that a command of ours noted, or else what the unit said, is part of the message."""
+    """No unit has failed; an error that a command of ours noted, or else what the unit said, is part of the message."""
     command = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"]
     failed = [line.split()[0] for line in run(command, timeout=15).stdout.splitlines() if line.strip()]
     if failed or notes:
         said = {unit: last_words(unit) for unit in failed if _command_of(unit) not in notes}
         reasons = "".join(f"; {name}: {text}" for name, text in {**notes, **said}.items() if text)
-        raise HostFault(f"failed: {', '.join(failed) or 'none now'}{reasons}")
+        raise HostError(f"failed: {', '.join(failed) or 'none now'}{reasons}")
     return ""
 
 
 def _command_of(unit: str) -> str:
-    """Return the name of the command of ours that a unit runs, by which its fault is noted."""
+    """Return the name of the command of ours that a unit runs, by which its error is noted."""
     return unit.partition(".")[0].replace("zmanim-", "", 1)
 
 
@@ -188,7 +188,7 @@ def check_redis_files(data: Path = redis_files.DATA) -> str:
     found = redis_files.kept(data)
     if found:
         names = ", ".join(str(path) for path in found)
-        raise HostFault(
+        raise HostError(
             f"Redis's append-only file was damaged and Redis went on with its snapshot; kept for you: {names}."
             " Take what you need from there and remove it: that ends this alarm"
         )
@@ -202,7 +202,7 @@ def check_timers(preset: Path = PRESET) -> str:
     states = {timer: unit_property(timer, "ActiveState") for timer in timers}
     wrong = ", ".join(f"{timer} is {state}" for timer, state in states.items() if state != "active")
     if wrong or not timers:
-        raise HostFault(wrong or f"{preset} enables no timer")
+        raise HostError(wrong or f"{preset} enables no timer")
     return ", ".join(timers)
 
 
@@ -215,14 +215,14 @@ def unit_property(unit: str, name: str) -> str:
 
 
 def ask_health(url: str = HEALTH) -> Any:
-    """Return /health's JSON; HostFault unless it is 200 and JSON."""
+    """Return /health's JSON; HostError unless it is 200 and JSON."""
     try:
         with urllib.request.urlopen(url, timeout=3) as answer:  # noqa: S310 - the API of this very machine
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        raise HostFault(f"/health answers {error.code}") from error
+        raise HostError(f"/health answers {error.code}") from error
     except (OSError, ValueError) as error:
-        raise HostFault(f"/health: {error}") from error
+        raise HostError(f"/health: {error}") from error
 
 
 def wait_for_health(
@@ -235,15 +235,15 @@ def wait_for_health(
 ) -> Any:
     """Return /health's JSON, waiting `wait` seconds as long as the API's unit runs or starts.
 
-    Raises HostFault with the last reason; at once when the unit is not even starting.
+    Raises HostError with the last reason; at once when the unit is not even starting.
     """
     deadline = clock() + wait
     while True:
         try:
             return ask()
-        except HostFault as fault:
+        except HostError as error:
             if not starting():
-                raise HostFault(f"{API} is not running: {fault}") from fault
+                raise HostError(f"{API} is not running: {error}") from error
             if clock() >= deadline:
                 raise
         sleep(0.05)
@@ -268,9 +268,9 @@ def seconds_since_boot(proc: Path = Path("/proc")) -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
-def earlier_faults() -> dict[str, str]:
+def earlier_errors() -> dict[str, str]:
     """Return what this boot's other commands noted; not what we said ourselves the last time."""
-    return {name: text for name, text in FaultNotes().all().items() if name != "ready"}
+    return {name: text for name, text in ErrorNotes().all().items() if name != "ready"}
 
 
 def examine() -> dict[str, Any]:
@@ -292,7 +292,7 @@ def examine() -> dict[str, Any]:
         "redis": attempt(check_redis),
         "api": api,
         "release": attempt(check_release),
-        "units": attempt(lambda: check_units(earlier_faults())),
+        "units": attempt(lambda: check_units(earlier_errors())),
         "timers": attempt(check_timers),
         "redis-files": attempt(check_redis_files, required=False),
     }
@@ -318,8 +318,8 @@ def is_to_power_off(tag: Callable[[], str | None] = lambda: instance_tag(connect
     """Return whether the launch wants a machine off that is not ready; not when nobody can say."""
     try:
         return tag() == POWER_OFF
-    except HostFault as fault:
-        log(f"it stays on: {fault}")
+    except HostError as error:
+        log(f"it stays on: {error}")
         return False
 
 
@@ -347,4 +347,4 @@ def command() -> None:
         tell_console(f"zmanim is not ready: powering off, as the launch says ({ON_FAILURE_TAG}={POWER_OFF})\n")
         run(["systemctl", "--no-block", "poweroff"], timeout=30)
     failed = [name for name, check in told["checks"].items() if check["required"] and not check["ok"]]
-    raise HostFault(f"not ready: {', '.join(failed)}")
+    raise HostError(f"not ready: {', '.join(failed)}")

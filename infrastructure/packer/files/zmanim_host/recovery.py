@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 
-from zmanim_host.host import RUN, HostFault, log, run
+from zmanim_host.host import RUN, HostError, log, run
 from zmanim_host.secrets.parameters import API, REDIS
 
 FETCHING = "zmanim-secrets.service"
@@ -21,7 +21,7 @@ State = Callable[[str], str]
 
 
 def systemctl(*arguments: str) -> int:
-    """Run systemctl to its end and return its exit code; HostFault when it does not end at all."""
+    """Run systemctl to its end and return its exit code; HostError when it does not end at all."""
     # Its words are systemd's own in the journal of the unit that is meant.
     return run(["systemctl", *arguments], timeout=900, may_exit=range(256)).returncode
 
@@ -41,7 +41,7 @@ def recover(
     """Wait, looking every `pause` seconds, until there are secrets and PostgreSQL no longer tries; then start the API.
 
     What needs them is asked for once and not waited for: where the data volume is refused, or a migration fails, that
-    stays so. Raises HostFault when systemd itself does not answer.
+    stays so. Raises HostError when systemd itself does not answer.
     """
     while True:
         sleep(pause)
@@ -56,7 +56,7 @@ def recover(
         return  # it was never away, or somebody was faster
     log(f"the secrets are there: starting {REDIS} and {API}")
     if systemctl("--no-block", "start", REDIS, API) or systemctl("--no-block", "restart", READY):
-        raise HostFault(f"systemd does not take {REDIS}, {API} and {READY}: see the journal")
+        raise HostError(f"systemd does not take {REDIS}, {API} and {READY}: see the journal")
 
 
 def command() -> None:

@@ -28,7 +28,7 @@ from zmanim_host.aws.client import (
     signed_headers,
 )
 from zmanim_host.aws.imds import Imds
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 
 # ---- Signatures ----
 
@@ -101,7 +101,7 @@ def test_every_page_is_read_an_empty_one_with_a_token_too() -> None:
 
 
 def test_pages_without_end_come_to_an_end() -> None:
-    with answering(lambda asked: page({}, "again")) as server, pytest.raises(HostFault, match="no end after 100 pages"):
+    with answering(lambda asked: page({}, "again")) as server, pytest.raises(HostError, match="no end after 100 pages"):
         get_parameters_by_path(server.session, PATH)
 
 
@@ -129,7 +129,7 @@ def test_a_refusal_names_the_path_and_aws_s_own_reason(status: int, body: bytes,
 def test_an_answer_that_makes_no_sense_is_refused_without_being_repeated(said: bytes) -> None:
     with (
         answering(lambda asked: (200, said)) as server,
-        pytest.raises(HostFault, match="can't be understood") as raised,
+        pytest.raises(HostError, match="can't be understood") as raised,
     ):
         get_parameters_by_path(server.session, PATH)
     assert "s3cret" not in str(raised.value)
@@ -151,7 +151,7 @@ def slowly(*pieces: bytes, pause: float = 0.05) -> Iterator[bytes]:
 def test_a_server_that_drips_is_left_at_the_deadline(start: tuple[bytes, ...]) -> None:
     began = time.monotonic()
     with answering(lambda asked: slowly(*start)) as server:
-        with pytest.raises(HostFault, match=r"no whole answer within|no answer"):
+        with pytest.raises(HostError, match=r"no whole answer within|no answer"):
             get_parameters_by_path(server.session, PATH, seconds=0.5)
         # Far less than the server would go on for: this is a bound, not a measurement.
         assert time.monotonic() - began < 8
@@ -160,7 +160,7 @@ def test_a_server_that_drips_is_left_at_the_deadline(start: tuple[bytes, ...]) -
 def test_nobody_listening_is_a_reason_and_no_traceback() -> None:
     with answering(lambda asked: (200, b"")) as server:
         pass
-    with pytest.raises(HostFault, match=r"ssm\.eu-west-1\.amazonaws\.com: no answer \(.*refused"):
+    with pytest.raises(HostError, match=r"ssm\.eu-west-1\.amazonaws\.com: no answer \(.*refused"):
         get_parameters_by_path(server.session, PATH)
 
 
@@ -191,7 +191,7 @@ def test_a_refused_object_is_told_by_its_name_and_code(status: int, code: str) -
 
 
 def test_an_object_that_is_larger_than_the_limit_is_not_read() -> None:
-    with answering(lambda asked: (200, b"y" * 101)) as server, pytest.raises(HostFault, match="100 are the limit"):
+    with answering(lambda asked: (200, b"y" * 101)) as server, pytest.raises(HostError, match="100 are the limit"):
         fetch(server)
 
 
@@ -201,7 +201,7 @@ def test_a_body_without_end_is_left_at_the_limit() -> None:
         while True:
             yield b"y" * 65536
 
-    with answering(lambda asked: endless()) as server, pytest.raises(HostFault, match="more than 100 bytes"):
+    with answering(lambda asked: endless()) as server, pytest.raises(HostError, match="more than 100 bytes"):
         fetch(server)
 
 
@@ -209,14 +209,14 @@ def test_a_body_that_ends_early_is_no_object() -> None:
     half = b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\nconnection: close\r\n\r\nhalf"
     with (
         answering(lambda asked: iter([half])) as server,
-        pytest.raises(HostFault, match=r"no answer .*86 more expected"),
+        pytest.raises(HostError, match=r"no answer .*86 more expected"),
     ):
         fetch(server)
 
 
 def test_an_object_that_drips_is_left_at_the_deadline() -> None:
     start = b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n"
-    with answering(lambda asked: slowly(start)) as server, pytest.raises(HostFault, match="no whole answer within"):
+    with answering(lambda asked: slowly(start)) as server, pytest.raises(HostError, match="no whole answer within"):
         fetch(server, seconds=0.5)
 
 
@@ -241,13 +241,13 @@ def test_keys_come_from_the_instance_s_role() -> None:
 
 def test_an_instance_without_a_role_is_told_so() -> None:
     METADATA.clear()
-    with pytest.raises(HostFault, match="has no role"):
+    with pytest.raises(HostError, match="has no role"):
         instance_credentials(Metadata("", ""))
 
 
 def test_unusable_keys_are_named_by_their_role_and_not_repeated() -> None:
     METADATA.clear()
     METADATA.update({BASE: "mine", BASE + "mine": '{"SecretAccessKey": "s3cret"}'})
-    with pytest.raises(HostFault, match="no usable keys of the role mine") as raised:
+    with pytest.raises(HostError, match="no usable keys of the role mine") as raised:
         instance_credentials(Metadata("", ""))
     assert "s3cret" not in str(raised.value)

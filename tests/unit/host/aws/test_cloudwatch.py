@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import ROOT
 from zmanim_host.aws import cloudwatch
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 
 FILES = ROOT / "infrastructure/packer/files"
 TEMPLATE = (FILES / "cloudwatch-agent.json.template").read_text()
@@ -72,10 +72,10 @@ def test_the_agent_is_no_root_and_older_agents_that_read_no_journal_are_refused(
 
 @pytest.mark.parametrize("environment", [{}, {"ZMANIM_ENVIRONMENT": ""}, {"ZMANIM_ENVIRONMENT": 'a", "x": "'}])
 def test_without_an_environment_s_name_nothing_is_configured(environment: dict[str, str]) -> None:
-    with pytest.raises(HostFault, match=r"zmanim-environment\.service"):
+    with pytest.raises(HostError, match=r"zmanim-environment\.service"):
         cloudwatch.configuration(TEMPLATE, environment)
 
 
 def test_a_template_that_is_no_json_is_told() -> None:
-    with pytest.raises(HostFault, match="is no JSON"):
+    with pytest.raises(HostError, match="is no JSON"):
         cloudwatch.configuration("# a comment\n{", {"ZMANIM_ENVIRONMENT": "prod"})

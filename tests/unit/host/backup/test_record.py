@@ -19,7 +19,7 @@ from zmanim_host.backup.record import (
     part_to_json,
     to_json,
 )
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 
 texts = st.text(max_size=20)
 counts = st.integers(min_value=0, max_value=2**63)
@@ -54,7 +54,7 @@ def test_a_record_comes_back_as_it_was_written(record: CompletionRecord) -> None
 def test_a_torn_record_is_none(record: CompletionRecord, data: st.DataObject) -> None:
     text = to_json(record).rstrip()
     cut = data.draw(st.integers(min_value=0, max_value=len(text) - 1))
-    with pytest.raises(HostFault):
+    with pytest.raises(HostError):
         from_json(text[:cut])
 
 
@@ -62,12 +62,12 @@ def test_a_torn_record_is_none(record: CompletionRecord, data: st.DataObject) ->
 def test_a_record_that_lacks_something_is_none(record: CompletionRecord, name: str) -> None:
     told = json.loads(to_json(record))
     del told[name]
-    with pytest.raises(HostFault, match="can't be understood"):
+    with pytest.raises(HostError, match="can't be understood"):
         from_json(json.dumps(told))
 
 
 def test_a_newer_image_s_record_is_told_from_a_damaged_one() -> None:
-    with pytest.raises(HostFault, match="newer image"):
+    with pytest.raises(HostError, match="newer image"):
         from_json('{"format": 2}')
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from zmanim_host.backup import restic
 from zmanim_host.backup.restic import NoRepository, Repository, Stored
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 
 ENVIRON = {
     "ZMANIM_ENVIRONMENT": "prod",
@@ -60,7 +60,7 @@ def test_each_environment_has_its_own_bucket_and_each_passing_machine_its_own_re
 
 @pytest.mark.parametrize("name", ENVIRON)
 def test_what_is_missing_is_named_and_nothing_is_guessed(name: str) -> None:
-    with pytest.raises(HostFault, match=name):
+    with pytest.raises(HostError, match=name):
         restic.repository({**ENVIRON, name: ""})
 
 
@@ -82,7 +82,7 @@ def test_what_is_missing_is_named_and_nothing_is_guessed(name: str) -> None:
 )
 def test_no_exit_code_but_10_leads_to_a_new_repository(fake: Fake, code: int, said: str, message: str) -> None:
     calls = fake(snapshots=f"echo '{said}' >&2; exit {code}")
-    with pytest.raises(HostFault, match=message):
+    with pytest.raises(HostError, match=message):
         restic.open_or_make(REPO)
     assert verbs(calls) == ["restic snapshots"]
 
@@ -97,7 +97,7 @@ def test_exit_code_10_makes_one_in_a_bucket_that_is_there(fake: Fake) -> None:
 def test_exit_code_10_makes_nothing_where_there_is_no_bucket(fake: Fake) -> None:
     fake("aws", s3api="echo 'Not Found' >&2; exit 254")
     calls = fake(snapshots="exit 10")
-    with pytest.raises(HostFault, match="the bucket zmanim-backups-prod is not there"):
+    with pytest.raises(HostError, match="the bucket zmanim-backups-prod is not there"):
         restic.open_or_make(REPO)
     assert "restic init" not in verbs(calls)
 
@@ -108,7 +108,7 @@ def test_an_s3_that_nobody_answers_for_is_told_at_once() -> None:
         raise ConnectionRefusedError("refused")
 
     asked: list[tuple[str, int]] = []
-    with pytest.raises(HostFault, match=r"S3 can't be reached: s3.eu-west-1.amazonaws.com port 443"):
+    with pytest.raises(HostError, match=r"S3 can't be reached: s3.eu-west-1.amazonaws.com port 443"):
         restic.check_reachable(REPO, connect=refuse, sleep=lambda _: None)
     assert len(asked) == 4
 
@@ -125,7 +125,7 @@ def test_a_command_is_run_by_restic_itself_and_a_whole_snapshot_is_told(fake: Fa
 @pytest.mark.parametrize("answer", [f"echo '{SUMMARY}'; exit 3", f"echo '{SUMMARY.replace('7', '0')}'"])
 def test_a_snapshot_of_nothing_or_of_a_part_is_removed_again(fake: Fake, answer: str) -> None:
     calls = fake(backup=answer)
-    with pytest.raises(HostFault, match="removed again"):
+    with pytest.raises(HostError, match="removed again"):
         restic.store(REPO, ["run:1"], name="/x", command=["pg_dump"])
     assert calls.read_text().splitlines()[-1] == "restic forget abc"
 
@@ -133,7 +133,7 @@ def test_a_snapshot_of_nothing_or_of_a_part_is_removed_again(fake: Fake, answer:
 def test_a_failed_command_is_a_fault_with_its_own_words(fake: Fake) -> None:
     told = json.dumps({"message_type": "error", "error": {"message": "pg_dump: error: connection failed"}})
     fake(backup=f"echo '{told}' >&2; exit 1")
-    with pytest.raises(HostFault, match="pg_dump: error: connection failed"):
+    with pytest.raises(HostError, match="pg_dump: error: connection failed"):
         restic.store(REPO, ["run:1"], name="/x", command=["pg_dump"])
 
 
@@ -146,7 +146,7 @@ def test_a_file_is_read_to_its_end_or_it_is_a_fault(fake: Fake) -> None:
     restic.read_into(REPO, "abc", "/x", whole)
     assert got == [b"content\n"]
     fake(dump="echo conte; echo 'pack is damaged' >&2; exit 1")
-    with pytest.raises(HostFault, match="pack is damaged"):
+    with pytest.raises(HostError, match="pack is damaged"):
         restic.read_into(REPO, "abc", "/x", whole)
 
 
@@ -187,7 +187,7 @@ def test_an_s3_that_stays_away_is_named_when_restic_gives_up(fake: Fake) -> None
     gave_up = TRYING.replace("returned error, retrying after 3.3s", "failed")
     told = json.dumps({"message_type": "exit_error", "code": 1, "message": "Fatal: unable to save snapshot"})
     fake(backup=f"for n in 1 2 3; do echo '{TRYING}' >&2; done; echo '{gave_up}' >&2; echo '{told}' >&2; exit 1")
-    with pytest.raises(HostFault, match=r"(?s)S3 did not answer .* restic backup: .* unable to save"):
+    with pytest.raises(HostError, match=r"(?s)S3 did not answer .* restic backup: .* unable to save"):
         restic.store(REPO, [], name="/x", text="x")
 
 
@@ -218,7 +218,7 @@ def test_a_metadata_service_that_stays_away_is_named_and_nothing_is_made(
     monkeypatch.setattr(restic, "PAUSES", (0.0, 0.0))
     calls = fake()
     fake(snapshots=late(str(calls), 99, "exit 0"))
-    with pytest.raises(HostFault, match="has this instance an instance profile"):
+    with pytest.raises(HostError, match="has this instance an instance profile"):
         restic.open_or_make(REPO)
     assert verbs(calls) == ["restic snapshots"] * 3
 

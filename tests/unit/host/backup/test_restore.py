@@ -14,7 +14,7 @@ from zmanim_host.backup.record import CompletionRecord, DatabasePart, GlobalsPar
 from zmanim_host.backup.restic import Repository
 from zmanim_host.backup.retention import Run
 from zmanim_host.backup.servers import Keys, Server, Survey, parse_survey
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 
 REPO = Repository("prod", "eu-west-1", "b", "s3:https://s3/b/restic", {})
 AT = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -58,13 +58,13 @@ def test_the_latest_is_the_newest_complete_run_that_is_not_from_the_future(known
     assert restore.choose(REPO, "").run == "whole"
     assert restore.choose(REPO, "old").run == "old"
     for name, words in (("cut", "was cut short"), ("adopted", "there is no run"), ("other", "there is no run")):
-        with pytest.raises(HostFault, match=words):
+        with pytest.raises(HostError, match=words):
             restore.choose(REPO, name)
 
 
 def test_nothing_complete_is_nothing_to_restore(known: list[Run]) -> None:
     known.append(run("cut", 1, record=None))
-    with pytest.raises(HostFault, match="no complete run"):
+    with pytest.raises(HostError, match="no complete run"):
         restore.choose(REPO, "")
 
 
@@ -79,7 +79,7 @@ def test_nothing_complete_is_nothing_to_restore(known: list[Run]) -> None:
 )
 def test_a_backup_of_a_newer_major_is_refused(postgresql: str, redis: str, refused: str) -> None:
     if refused:
-        with pytest.raises(HostFault, match=refused):
+        with pytest.raises(HostError, match=refused):
             restore.check_versions(RECORD, postgresql, redis)
     else:
         restore.check_versions(RECORD, postgresql, redis)
@@ -116,7 +116,7 @@ def test_redis_has_every_lasting_key_and_those_whose_time_is_not_over() -> None:
 def test_replace_has_to_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restic, "repository", lambda environ: REPO)
     monkeypatch.setattr(restic, "check_reachable", lambda repo: None)
-    with pytest.raises(HostFault, match="--yes"):
+    with pytest.raises(HostError, match="--yes"):
         restore.command(["--latest", "--replace"])
 
 
@@ -131,5 +131,5 @@ def test_another_cluster_s_backups_are_not_written_to(tmp_path: Path) -> None:
     known = [run("whole", 1, record="r")]
     steps.check_owner(REPO, known, "77", AT + timedelta(days=2))
     steps.check_owner(REPO, [], "88", AT)
-    with pytest.raises(HostFault, match=r"are of cluster 77, and this machine has cluster 88: nothing was written"):
+    with pytest.raises(HostError, match=r"are of cluster 77, and this machine has cluster 88: nothing was written"):
         steps.check_owner(REPO, known, "88", AT + timedelta(days=2))

@@ -14,7 +14,7 @@ import pytest
 from tests.support.programs import arguments, on_path
 from zmanim_host.backup import scratch
 from zmanim_host.backup.scratch import Scratch
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.storage import redis_files
 
 # Runs until it gets the signal $1 names, and says that it did.
@@ -61,14 +61,14 @@ def test_root_gives_the_directory_to_the_user_that_the_servers_run_as(
 
 def test_a_path_in_which_a_socket_would_not_fit_or_that_is_relative_is_refused(tmp_path: Path) -> None:
     for path in (Path("/tmp") / ("x" * scratch.LONGEST), Path("restored")):
-        with pytest.raises(HostFault, match="an absolute path of at most 90 characters"):
+        with pytest.raises(HostError, match="an absolute path of at most 90 characters"):
             scratch.prepare(path)
         assert not path.exists()
 
 
 def test_nothing_is_restored_over_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
-    with pytest.raises(HostFault, match="is not empty"):
+    with pytest.raises(HostError, match="is not empty"):
         scratch.prepare(tmp_path)
     assert (tmp_path / "mine").exists()
 
@@ -99,8 +99,8 @@ def test_the_second_postgresql_is_waited_for_and_listens_on_its_own_socket_only(
 
 def test_a_server_is_stopped_when_the_restore_into_it_fails(place: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
     here = with_postgresql(place, monkeypatch, SERVER.format(signal="INT", code=0))
-    with pytest.raises(HostFault, match="a damaged dump"), scratch.postgresql(place):
-        raise HostFault("a damaged dump")
+    with pytest.raises(HostError, match="a damaged dump"), scratch.postgresql(place):
+        raise HostError("a damaged dump")
     assert (here / "stopped").exists()
 
 
@@ -108,7 +108,7 @@ def test_a_server_that_does_not_start_is_a_fault_with_its_own_last_words(
     place: Scratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_postgresql(place, monkeypatch, "echo 'FATAL: no shared memory' >&2; exit 1")
-    with pytest.raises(HostFault, match=r"(?s)postgres does not start: .*no shared memory"), scratch.postgresql(place):
+    with pytest.raises(HostError, match=r"(?s)postgres does not start: .*no shared memory"), scratch.postgresql(place):
         pytest.fail("it never answered")
 
 
@@ -123,7 +123,7 @@ def test_a_server_that_never_answers_is_given_up_and_stopped(place: Scratch, mon
 
     monkeypatch.setattr(scratch, "time", SimpleNamespace(monotonic=clock, sleep=time.sleep))
     monkeypatch.setattr(scratch, "_answers", lambda server: False)
-    with pytest.raises(HostFault, match="postgres does not start"), scratch.postgresql(place):
+    with pytest.raises(HostError, match="postgres does not start"), scratch.postgresql(place):
         pytest.fail("it never answered")
     assert (here / "stopped").read_text() == "INT\n"
 
@@ -132,7 +132,7 @@ def test_a_server_that_ends_in_another_way_than_asked_leaves_no_good_files(
     place: Scratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_postgresql(place, monkeypatch, SERVER.format(signal="INT", code=3))
-    with pytest.raises(HostFault, match="postgres did not stop cleanly: exit code 3"), scratch.postgresql(place):
+    with pytest.raises(HostError, match="postgres did not stop cleanly: exit code 3"), scratch.postgresql(place):
         pass
 
 

@@ -15,7 +15,7 @@ from zmanim_host.aws import metrics
 from zmanim_host.aws.metrics import Metric
 from zmanim_host.backup import servers
 from zmanim_host.backup.servers import Keys, Server, Survey
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 
 # Says what the test has written down for it, and keeps what it was asked.
 PSQL = 'cat >"${HERE}/asked"; cat "${HERE}/answer"'
@@ -51,7 +51,7 @@ def test_a_database_whose_name_could_be_a_path_an_option_or_two_lines_is_refused
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     answering(tmp_path, monkeypatch, '"postgres"', f'"{name}"')
-    with pytest.raises(HostFault, match="names that can't be backed up"):
+    with pytest.raises(HostError, match="names that can't be backed up"):
         servers.databases(Server())
 
 
@@ -90,7 +90,7 @@ def test_a_session_that_ends_before_its_mark_is_a_fault_with_psqls_words(
 ) -> None:
     answering(tmp_path, monkeypatch, *ROWS, psql='cat "${HERE}/answer"; echo "connection lost" >&2; exit 2')
     with (
-        pytest.raises(HostFault, match="the database zmanim can't be read: connection lost"),
+        pytest.raises(HostError, match="the database zmanim can't be read: connection lost"),
         servers.exported(Server(), "zmanim"),
     ):
         pytest.fail("half a survey is none")
@@ -103,7 +103,7 @@ def test_a_session_that_ends_without_listening_is_told_by_psqls_words_and_not_by
     monkeypatch.setattr(servers, "_TABLES", "-- \n" * (1 << 18))
     answering(tmp_path, monkeypatch, psql='echo "no such socket" >&2; exit 2')
     with (
-        pytest.raises(HostFault, match="the database zmanim can't be read: no such socket"),
+        pytest.raises(HostError, match="the database zmanim can't be read: no such socket"),
         servers.exported(Server(), "zmanim"),
     ):
         pytest.fail("there is no survey")
@@ -122,7 +122,7 @@ def test_a_snapshot_that_is_damaged_or_cut_short_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: str
 ) -> None:
     on_path(tmp_path, monkeypatch, {"redis-check-rdb": check})
-    with pytest.raises(HostFault, match=r"dump\.rdb is no whole snapshot of Redis"):
+    with pytest.raises(HostError, match=r"dump\.rdb is no whole snapshot of Redis"):
         servers.rdb_keys(tmp_path / "dump.rdb")
 
 

@@ -20,7 +20,7 @@ from zmanim_host.aws import metrics
 from zmanim_host.backup import replace, restic, scratch, servers, steps
 from zmanim_host.backup.retention import Run
 from zmanim_host.backup.scratch import Scratch
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.storage import redis_files
 
 MONDAY = datetime(2026, 11, 23, 3, 2, tzinfo=UTC)
@@ -77,7 +77,7 @@ def test_another_cluster_s_repository_is_not_begun_in(
     tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(restic, "open_or_make", lambda repo: [night(1, system="88")])
-    with pytest.raises(HostFault, match="are of cluster 88"):
+    with pytest.raises(HostError, match="are of cluster 88"):
         steps.begin(REPO, tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert calls == []
@@ -101,7 +101,7 @@ def test_a_run_that_lacks_a_part_gets_no_record_and_no_metric(
     tmp_path: Path, calls: list[str], sent: list[str], missing: str
 ) -> None:
     begun(tmp_path, *({"globals", "redis", "database=zmanim", "database=postgres"} - {missing}))
-    with pytest.raises(HostFault, match=f"lacks {missing}"):
+    with pytest.raises(HostError, match=f"lacks {missing}"):
         steps.complete(REPO, {"INSTANCE_ID": "i-1"}, tmp_path)
     assert (calls, sent) == ([], [])
 
@@ -152,7 +152,7 @@ def test_on_sundays_a_part_of_the_data_is_read(calls: list[str], monkeypatch: py
 def test_a_run_from_the_future_is_told_of_when_all_else_is_done(
     calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(HostFault, match="are dated in the future: -400"):
+    with pytest.raises(HostError, match="are dated in the future: -400"):
         thinned(monkeypatch, night(-400), night(0), night(0.05))
     assert "forget rec0.05" in calls
     assert not [call for call in calls if "400" in call]
@@ -171,7 +171,7 @@ def test_adopting_is_a_mark_in_the_repository_and_not_made_twice(
 
 def test_a_name_that_a_list_of_lines_can_t_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "query", lambda server, database, sql: ['"zmanim"', '"a\\nb"'])
-    with pytest.raises(HostFault, match="can't be backed up"):
+    with pytest.raises(HostError, match="can't be backed up"):
         servers.databases(servers.Server())
 
 
@@ -192,7 +192,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             return SimpleNamespace(stdout=found["api"] + "\n")
         if command[:2] == ["systemctl", "start"] and not found["starts"]:
             found["starts"] = True
-            raise HostFault("postgresql.service does not start")
+            raise HostError("postgresql.service does not start")
         return SimpleNamespace(stdout="")
 
     monkeypatch.setattr(replace, "run", run)
@@ -218,7 +218,7 @@ def states(data: Path) -> set[str]:
 @pytest.mark.parametrize("state", ["active", "activating", "deactivating", "reloading", ""])
 def test_data_is_not_replaced_under_an_api_that_writes(machine: dict[str, Any], state: str) -> None:
     machine["api"] = state
-    with pytest.raises(HostFault, match="systemctl stop zmanim-api"):
+    with pytest.raises(HostError, match="systemctl stop zmanim-api"):
         replace.prepare(RECORD, machine["data"])
 
 
@@ -226,10 +226,10 @@ def test_data_is_not_replaced_where_there_is_no_room_or_no_root(
     machine: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     huge = changed(RECORD, databases=(changed(RECORD.databases[0], bytes=1 << 60),))
-    with pytest.raises(HostFault, match="grow it"):
+    with pytest.raises(HostError, match="grow it"):
         replace.prepare(huge, machine["data"])
     monkeypatch.setattr(os, "geteuid", lambda: 403)
-    with pytest.raises(HostFault, match="as root"):
+    with pytest.raises(HostError, match="as root"):
         replace.prepare(RECORD, machine["data"])
 
 
@@ -248,14 +248,14 @@ def test_what_was_there_stays_whole(machine: dict[str, Any]) -> None:
         f"systemctl start {stores}",
     ]
     # And a second time nothing is written over it.
-    with pytest.raises(HostFault, match="is there, from an earlier restore"):
+    with pytest.raises(HostError, match="is there, from an earlier restore"):
         replace.prepare(RECORD, data)
 
 
 def test_what_does_not_start_gives_way_to_what_was_there(machine: dict[str, Any]) -> None:
     data: Path = machine["data"]
     machine["starts"] = False
-    with pytest.raises(HostFault, match=r"the old data is back: postgresql\.service does not start"):
+    with pytest.raises(HostError, match=r"the old data is back: postgresql\.service does not start"):
         replace.swap(RECORD, restored(data), data)
     assert states(data) == {"live"}
     assert not (data / "before-whole").exists()
@@ -276,10 +276,10 @@ def test_a_scratch_directory_has_to_be_empty_and_its_sockets_have_to_fit(
     monkeypatch.setattr(os, "geteuid", lambda: 403)
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").write_text("")
-    with pytest.raises(HostFault, match="is not empty"):
+    with pytest.raises(HostError, match="is not empty"):
         scratch.prepare(tmp_path / "full")
     for bad in (Path("/" + "x" * 100), Path("relative")):
-        with pytest.raises(HostFault, match="absolute path of at most"):
+        with pytest.raises(HostError, match="absolute path of at most"):
             scratch.prepare(bad)
 
 

@@ -23,7 +23,7 @@ from zmanim_host.backup import restic, restore, scratch, servers
 from zmanim_host.backup import steps as backup
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.backup.servers import Keys, Server, Survey
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 
 ROLES = f"CREATE ROLE postgres;\nCREATE ROLE zmanim;\n{backup.GLOBALS_END}\n"
 
@@ -103,7 +103,7 @@ def test_a_dump_that_can_t_be_read_to_its_end_is_no_part(
     repository.content["/zmanim.pgdump"] = b"du"
     monkeypatch.setattr(servers, "exported", exported)
     monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(HostFault, match=r"can't be read to its end: .*unexpected end of file"):
+    with pytest.raises(HostError, match=r"can't be read to its end: .*unexpected end of file"):
         backup.back_up_database(REPO, "zmanim", ["pg_dump"], work)
     assert not (work / "run/database=zmanim").exists()
 
@@ -113,7 +113,7 @@ def test_roles_are_a_part_only_when_their_script_is_whole(
 ) -> None:
     monkeypatch.setattr(servers, "roles", lambda server: ("postgres", "zmanim"))
     repository.content["/globals.sql"] = ROLES[:30].encode()
-    with pytest.raises(HostFault, match="are not whole"):
+    with pytest.raises(HostError, match="are not whole"):
         backup.back_up_globals(REPO, ["pg_dumpall"], work)
     assert not (work / "run/globals").exists()
     repository.content["/globals.sql"] = ROLES.encode()
@@ -128,7 +128,7 @@ def test_redis_s_file_is_a_part_only_when_the_repository_gives_back_the_same_byt
     file.write_bytes(b"REDIS" * (1 << 19))
     monkeypatch.setattr(servers, "rdb_keys", lambda file: Keys(4, 3, 0))
     repository.content[str(file)] = file.read_bytes()[:-1]
-    with pytest.raises(HostFault, match="is not what was written there"):
+    with pytest.raises(HostError, match="is not what was written there"):
         backup.back_up_redis(REPO, file, work)
     assert not (work / "run/redis").exists()
     repository.content[str(file)] = file.read_bytes()
@@ -138,9 +138,9 @@ def test_redis_s_file_is_a_part_only_when_the_repository_gives_back_the_same_byt
 
 
 def test_no_part_is_made_where_no_run_has_begun(repository: Repository, tmp_path: Path) -> None:
-    with pytest.raises(HostFault, match="no run has begun"):
+    with pytest.raises(HostError, match="no run has begun"):
         backup.back_up_globals(REPO, ["pg_dumpall"], tmp_path)
-    with pytest.raises(HostFault, match="no run has begun"):
+    with pytest.raises(HostError, match="no run has begun"):
         backup.back_up_database(REPO, "zmanim", ["pg_dump"], tmp_path)
     assert repository.stored == []
 
@@ -156,7 +156,7 @@ def test_a_pg_dump_of_another_major_version_backs_nothing_up(
     if fits:
         backup.check_versions()
     else:
-        with pytest.raises(HostFault, match="the server has major version 17: nothing was backed up"):
+        with pytest.raises(HostError, match="the server has major version 17: nothing was backed up"):
             backup.check_versions()
 
 
@@ -191,7 +191,7 @@ def test_backup_sh_s_words_are_one_step_or_the_usage(
     if expected:
         backup.command(words)
     else:
-        with pytest.raises(HostFault, match="zmanim-host backup begin"):
+        with pytest.raises(HostError, match="zmanim-host backup begin"):
             backup.command(words)
     assert " ".join(done) == expected
 
@@ -263,7 +263,7 @@ def test_a_restore_that_differs_from_its_record_is_none(
 ) -> None:
     monkeypatch.setattr(servers, "survey", lambda server, name: Survey({"public.cities": 2}, {"postgis": "3.5"}))
     wrong = replace(stored, redis=replace(stored.redis, lasting=5))
-    with pytest.raises(HostFault, match=r"cities has 2 rows, not 3; Redis has 4 keys without expiry, not 5"):
+    with pytest.raises(HostError, match=r"cities has 2 rows, not 3; Redis has 4 keys without expiry, not 5"):
         restore.fill(REPO, wrong, place(tmp_path), lambda server: None)
 
 
@@ -271,7 +271,7 @@ def test_redis_s_file_that_is_another_than_the_record_s_is_not_loaded(
     tmp_path: Path, repository: Repository, stored: Any, scratch_servers: list[str]
 ) -> None:
     repository.content["/data/backup/redis.rdb"] = b"RDB2"
-    with pytest.raises(HostFault, match="is not the one that the record is about"):
+    with pytest.raises(HostError, match="is not the one that the record is about"):
         restore.fill(REPO, stored, place(tmp_path), lambda server: None)
     assert "redis up" not in scratch_servers
 
@@ -287,7 +287,7 @@ def test_a_dump_that_does_not_load_is_a_fault_with_pg_restore_s_words(monkeypatc
     load = restore.load_dump(Server(socket="/s", role="postgres"))
     load(io.BytesIO())
     assert {"--exit-on-error", "--host=/s", "--dbname=template1"} <= set(asked[0])
-    with pytest.raises(HostFault, match="pg_restore: error: relation exists"):
+    with pytest.raises(HostError, match="pg_restore: error: relation exists"):
         load(io.BytesIO())
 
 
@@ -336,10 +336,10 @@ def test_what_fails_in_a_drill_is_removed_too(
     restored: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fill(*arguments: object) -> int:
-        raise HostFault("is not what its record says")
+        raise HostError("is not what its record says")
 
     monkeypatch.setattr(restore, "fill", fill)
-    with pytest.raises(HostFault, match="record says"):
+    with pytest.raises(HostError, match="record says"):
         restore.command(["--latest", "--drill"])
     assert restored == []
     assert list((tmp_path / "backup").iterdir()) == []
@@ -355,7 +355,7 @@ def test_only_what_is_to_be_kept_is_kept_and_only_replace_swaps(restored: list[s
 
 
 def test_two_restores_at_once_are_refused(restored: list[str]) -> None:
-    with restore.only_one(), pytest.raises(HostFault, match="another restore is running"):
+    with restore.only_one(), pytest.raises(HostError, match="another restore is running"):
         restore.command(["--latest"])
     assert restored == []
     # And the lock is gone with its holder.

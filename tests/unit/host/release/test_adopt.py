@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.release_files import NOW, OTHER_KEY, Site, files, packed, program, site, start
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.release import store as release_store
 from zmanim_host.release.adopt import Channel, Machine, adopt, read_fetched
 from zmanim_host.release.rules import Release
@@ -258,5 +258,5 @@ def test_what_was_fetched_is_read_up_to_its_limit(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     assert read_fetched(tmp_path / "file", 5) == b"12345"
     assert read_fetched(tmp_path / "none", 5) is None
-    with pytest.raises(HostFault, match="more than 4 bytes"):
+    with pytest.raises(HostError, match="more than 4 bytes"):
         read_fetched(tmp_path / "file", 4)

@@ -19,7 +19,7 @@ from tests.unit.pipeline.ami.test_binary import tree
 from zmanim_ami.pipeline.ami import binary
 from zmanim_ami.pipeline.channel import bucket
 from zmanim_ami.toolchain.go import go
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.release import bundle as release_bundle
 from zmanim_host.release.bundle import build_info, check_build, check_elf, check_whole, unpack
 
@@ -70,7 +70,7 @@ def test_what_the_pipeline_builds_and_packs_is_what_an_instance_takes(tmp_path: 
     ],
 )
 def test_what_is_no_release_for_this_machine_is_refused(tmp_path: Path, change: dict[str, bytes], reason: str) -> None:
-    with pytest.raises(HostFault) as fault:
+    with pytest.raises(HostError) as fault:
         unpacked(tmp_path / "out", packed({**files(), **change}))
     assert reason in str(fault.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
@@ -78,7 +78,7 @@ def test_what_is_no_release_for_this_machine_is_refused(tmp_path: Path, change: 
 
 @pytest.mark.parametrize("lack", ["zmanim-api", "manifest.json", "migrations/20260101000000_one.sql"])
 def test_a_bundle_that_lacks_a_part_is_refused(tmp_path: Path, lack: str) -> None:
-    with pytest.raises(HostFault, match=r"not whole|not those of its manifest"):
+    with pytest.raises(HostError, match=r"not whole|not those of its manifest"):
         unpacked(tmp_path / "out", packed({name: part for name, part in files().items() if name != lack}))
 
 
@@ -89,7 +89,7 @@ def test_nothing_but_plain_files_is_unpacked(tmp_path: Path, kind: bytes) -> Non
         member = tarfile.TarInfo("zmanim-api")
         member.type, member.linkname = kind, "/etc/passwd"
         tar.addfile(member)
-    with pytest.raises(HostFault):
+    with pytest.raises(HostError):
         unpacked(tmp_path / "out", gzip.compress(content.getvalue()))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["migrations"]
 
@@ -99,13 +99,13 @@ def test_a_file_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     with tarfile.open(fileobj=content, mode="w") as tar:
         for _ in range(2):
             tar.addfile(tarfile.TarInfo("manifest.json"))
-    with pytest.raises(HostFault, match="twice"):
+    with pytest.raises(HostError, match="twice"):
         unpacked(tmp_path / "out", gzip.compress(content.getvalue()))
 
 
 def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release_bundle, "LARGEST", 1 << 20)
-    with pytest.raises(HostFault, match="larger than"):
+    with pytest.raises(HostError, match="larger than"):
         unpacked(tmp_path / "out", packed({"zmanim-api": bytes(4 << 20)}))
 
 
@@ -113,9 +113,9 @@ def test_a_truncated_bundle_or_another_one_is_refused_before_it_is_unpacked() ->
     content = packed(files())
     sha256 = hashlib.sha256(content).hexdigest()
     check_whole(content, sha256=sha256, size=len(content))
-    with pytest.raises(HostFault, match=f"has {len(content) - 1} bytes, and should have {len(content)}"):
+    with pytest.raises(HostError, match=f"has {len(content) - 1} bytes, and should have {len(content)}"):
         check_whole(content[:-1], sha256=sha256, size=len(content))
-    with pytest.raises(HostFault, match="SHA-256"):
+    with pytest.raises(HostError, match="SHA-256"):
         check_whole(content[:-1] + b"x", sha256=sha256, size=len(content))
 
 
@@ -123,7 +123,7 @@ def test_a_truncated_bundle_or_another_one_is_refused_before_it_is_unpacked() ->
 def test_any_bytes_end_in_a_fault_and_never_in_anything_else(content: bytes, cut: int) -> None:
     for some in (content, program()[: 128 + cut] + content, packed(files())[:cut] + content):
         for check in (check_elf, lambda part: check_build(build_info(part))):
-            with suppress(HostFault):
+            with suppress(HostError):
                 check(some)
 
 
@@ -133,5 +133,5 @@ def test_any_archive_that_is_damaged_is_refused(
 ) -> None:
     good = packed(files())
     directory = tmp_path_factory.mktemp("damaged")
-    with pytest.raises(HostFault):
+    with pytest.raises(HostError):
         unpacked(directory, good[:cut] + content)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.release_files import NOW, OTHER_KEY, Site, envelope, files, packed, payload, site
 from zmanim_host.aws.client import Credentials, Session
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.release.adopt import Channel, Machine, adopt
 from zmanim_host.release.fetch import fetch, from_s3, within
 
@@ -87,7 +87,7 @@ def test_an_empty_channel_takes_away_what_was_fetched_of_it(machine: Site) -> No
 def test_what_is_wrong_replaces_nothing_that_is_good(machine: Site, there: dict[str, Any], reason: str) -> None:
     before = objects(version="v1.0.0")
     run(machine, before)
-    with pytest.raises(HostFault) as fault:
+    with pytest.raises(HostError) as fault:
         run(machine, {**objects(), **there})
     assert reason in str(fault.value)
     assert left(machine) == {"pointer.json": before["channel.json"]}
@@ -96,7 +96,7 @@ def test_what_is_wrong_replaces_nothing_that_is_good(machine: Site, there: dict[
 def test_a_replayed_pointer_is_not_kept(machine: Site) -> None:
     run(machine, objects())
     adopt(machine.store, Channel("prod", machine.fetched, machine.keys), Machine(lambda: 0, lambda: True, lambda: NOW))
-    with pytest.raises(HostFault, match="replayed"):
+    with pytest.raises(HostError, match="replayed"):
         run(machine, objects(serial=6))
 
 
@@ -166,7 +166,7 @@ def test_whatever_s3_does_the_fault_says_it_in_time_and_nothing_is_kept(
 ) -> None:
     with serving(answer) as session:
         get = from_s3("zmanim-releases-prod", lambda: session)
-        with pytest.raises(HostFault, match=reason):
+        with pytest.raises(HostError, match=reason):
             within(0.5, lambda: fetch(get, machine.fetched, machine.store, "prod", keys=machine.keys, now=NOW))
     assert left(machine) == {}
 
@@ -181,7 +181,7 @@ def test_within_hands_over_results_and_failures() -> None:
     assert within(5, lambda: 42) == 42
 
     def fail() -> None:
-        raise HostFault("a reason")
+        raise HostError("a reason")
 
-    with pytest.raises(HostFault, match="a reason"):
+    with pytest.raises(HostError, match="a reason"):
         within(5, fail)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.release.migrations import pending, version_of
 
 ONE, TWO, THREE = "20260101000000_one.sql", "20260102000000_two.sql", "20260103000000_three.sql"
@@ -24,5 +24,5 @@ def test_rows_of_a_newer_release_are_no_reason_to_do_anything() -> None:
 
 @pytest.mark.parametrize("name", ["one.sql", "2026_one.sql", "20260101000000_o'ne.sql", "20260101000000_one.sql.bak"])
 def test_a_file_that_is_no_migration_stops_the_release(name: str) -> None:
-    with pytest.raises(HostFault, match="not a migration's name"):
+    with pytest.raises(HostError, match="not a migration's name"):
         pending([ONE, name], [])

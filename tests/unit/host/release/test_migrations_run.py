@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.release import migrations
 
 ONE, TWO, THREE = ("20260101000000_one.sql", "20260102000000_two.sql", "20260103000000_three.sql")
@@ -25,7 +25,7 @@ class Database:
             return "\n".join(self.applied)
         assert input == migrations.ROW
         if self.fails and any(self.fails in each for each in arguments):
-            raise HostFault("psql: exit code 3: syntax error")
+            raise HostError("psql: exit code 3: syntax error")
         self.applied.append(next(each for each in arguments if each.startswith("--set=version=")).rpartition("=")[2])
         return ""
 
@@ -54,7 +54,7 @@ def test_what_is_pending_is_applied_in_order_each_with_its_row(release: Path, mo
 
 def test_after_a_migration_that_fails_none_is_tried(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = use(monkeypatch, Database(fails="two"))
-    with pytest.raises(HostFault, match=rf"the migration {TWO} failed and was rolled back: psql: .*syntax error"):
+    with pytest.raises(HostError, match=rf"the migration {TWO} failed and was rolled back: psql: .*syntax error"):
         migrations.migrate(release)
     assert database.applied == ["20260101000000_one"]
     assert not any(THREE in each for call in database.calls for each in call)
@@ -71,6 +71,6 @@ def test_after_an_automatic_rollback_no_sql_is_run_and_what_is_left_is_named(
 
 def test_a_release_without_migrations_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = use(monkeypatch, Database())
-    with pytest.raises(HostFault, match="the release is not whole"):
+    with pytest.raises(HostError, match="the release is not whole"):
         migrations.migrate(tmp_path)
     assert database.calls == []

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.support.release_files import OTHER_KEY, envelope, payload, write_key
 from zmanim_ami.pipeline.channel import releases
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.release.pointer import LONGEST, Envelope, open_envelope, order, read, read_payload, verify
 
 JSON = st.recursive(
@@ -64,32 +64,32 @@ def test_what_was_signed_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_refused_by_its_name(tmp_path: Path, content: bytes, reason: str) -> None:
-    with pytest.raises(HostFault, match=reason):
+    with pytest.raises(HostError, match=reason):
         read(content, "prod", write_key(tmp_path))
 
 
 def test_a_payload_that_was_changed_after_signing_is_refused(tmp_path: Path) -> None:
     said = json.loads(envelope(payload()))
     said["payload"] = base64.b64encode(encoded(payload(serial=8))).decode()
-    with pytest.raises(HostFault, match="signature"):
+    with pytest.raises(HostError, match="signature"):
         read(encoded(said), "prod", write_key(tmp_path))
 
 
 def test_an_environment_without_a_key_follows_no_channel(tmp_path: Path) -> None:
-    with pytest.raises(HostFault, match="no key for the channel of verify"):
+    with pytest.raises(HostError, match="no key for the channel of verify"):
         read(envelope(payload(environment="verify")), "verify", write_key(tmp_path))
 
 
 def test_a_key_that_is_none_verifies_nothing(tmp_path: Path) -> None:
     (tmp_path / "prod.pem").write_text("not a key\n")
-    with pytest.raises(HostFault, match=r"not that of prod\.pem"):
+    with pytest.raises(HostError, match=r"not that of prod\.pem"):
         verify(Envelope(b"{}", b"signature"), tmp_path / "prod.pem")
 
 
 @given(st.binary(max_size=300) | JSON.map(encoded))
 def test_any_bytes_end_in_a_fault_and_never_in_anything_else(content: bytes) -> None:
     for read_it in (open_envelope, read_payload):
-        with suppress(HostFault):
+        with suppress(HostError):
             read_it(content)
 
 
@@ -98,7 +98,7 @@ def test_any_value_in_any_field_is_read_as_it_is_or_refused(name: str, value: An
     said = payload(**{name: value})
     try:
         pointer = read_payload(encoded(said))
-    except HostFault:
+    except HostError:
         return
     assert type(value) is type(payload()[name])
     assert name in {"format", "expires"} or getattr(pointer, name) == value
@@ -113,7 +113,7 @@ def test_versions_are_ordered_as_the_publisher_orders_them(one: str, other: str)
 def test_what_is_no_version_is_refused(text: str) -> None:
     try:
         order(text)
-    except HostFault:
+    except HostError:
         return
     assert text == text.strip()
     assert text[0] == "v"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.programs import arguments, on_path
 from tests.support.release_files import NOW, Site, files, packed, proven, site, start
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.release import adopt
 from zmanim_host.release import store as release_store
 from zmanim_host.release.adopt import take_back
@@ -70,7 +70,7 @@ def test_no_release_is_taken_back_behind_what_the_channel_allows(machine: Site) 
     machine.channel(NEW, oldest_allowed="v1.2.0")
     start(machine)
     assert start(machine, restarts=3).version == "v1.2.3"
-    with pytest.raises(HostFault, match=r"no release to go back to that is v1\.2\.0 or newer"):
+    with pytest.raises(HostError, match=r"no release to go back to that is v1\.2\.0 or newer"):
         take_back(machine.store, load(machine.store), "why not")
     # A newer one mends it all the same.
     machine.channel(packed(files("v1.2.4")), version="v1.2.4", serial=8, oldest_allowed="v1.2.0")
@@ -78,7 +78,7 @@ def test_no_release_is_taken_back_behind_what_the_channel_allows(machine: Site) 
 
 
 def test_the_image_s_own_release_is_never_taken_back(machine: Site) -> None:
-    with pytest.raises(HostFault, match="the image's own"):
+    with pytest.raises(HostError, match="the image's own"):
         take_back(machine.store, load(machine.store), "why not")
     assert machine.running == "v1.0.0"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.release.pointer import Pointer, order
 from zmanim_host.release.rules import (
     MOST_DENIED,
@@ -43,7 +43,7 @@ def chosen(pointer: Pointer, state: State = EMPTY, running: Release = BAKED) -> 
 
 
 def refusal(pointer: Pointer, state: State = EMPTY, running: Release = BAKED) -> str:
-    with pytest.raises(HostFault) as fault:
+    with pytest.raises(HostError) as fault:
         chosen(pointer, state, running)
     return str(fault.value)
 
@@ -94,9 +94,9 @@ def test_what_failed_here_is_not_tried_again() -> None:
 def test_a_replayed_serial_is_refused_and_so_is_another_pointer_of_the_same_serial() -> None:
     state = seen(State(), GOOD)
     check_serial(GOOD, state)
-    with pytest.raises(HostFault, match="serial 6 is a replayed one: 7 was seen before"):
+    with pytest.raises(HostError, match="serial 6 is a replayed one: 7 was seen before"):
         check_serial(replace(GOOD, serial=6), state)
-    with pytest.raises(HostFault, match="serial 7 was seen before with other content"):
+    with pytest.raises(HostError, match="serial 7 was seen before with other content"):
         check_serial(replace(GOOD, digest="another"), state)
 
 
@@ -104,7 +104,7 @@ def test_a_replayed_serial_is_refused_and_so_is_another_pointer_of_the_same_seri
 def test_no_pointer_makes_a_machine_run_what_it_may_not(pointer: Pointer, state: State, running: Release) -> None:
     try:
         release = chosen(pointer, state, running)
-    except HostFault:
+    except HostError:
         return
     assert release in (BAKED, running, Release(pointer.version, pointer.sha256))
     if release == running:
@@ -122,7 +122,7 @@ def test_the_serial_that_is_remembered_never_falls(pointers: list[Pointer]) -> N
     for pointer in pointers:
         try:
             check_serial(pointer, state)
-        except HostFault:
+        except HostError:
             continue
         state = seen(state, pointer)
         serials.append(state.serial)
@@ -144,7 +144,7 @@ def test_a_fall_back_is_never_denied_nor_older_than_allowed(state: State, good: 
     state = replace(state, oldest_allowed=oldest)
     try:
         release = fall_back(state, last_good=good, baked=BAKED)
-    except HostFault:
+    except HostError:
         assert order(BAKED.version) < order(oldest)
         return
     assert release in (good, BAKED)

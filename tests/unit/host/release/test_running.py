@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.programs import on_path
 from tests.support.release_files import site
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.release import running
 from zmanim_host.release import store as release_store
 from zmanim_host.release.store import Status
@@ -35,13 +35,13 @@ def test_the_digest_is_of_the_program_that_runs_and_not_of_what_lies_there_now(
 def test_a_program_that_can_t_be_read_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     maps = f"0a000000-0b000000 r-xp 0 08:01 9 {running.RELEASES}/v1/zmanim-api\n"
     proc = process(tmp_path, monkeypatch, maps)
-    with pytest.raises(HostFault, match=r"the running program of zmanim-api\.service can't be read"):
+    with pytest.raises(HostError, match=r"the running program of zmanim-api\.service can't be read"):
         running.binary_sha256(proc)
 
 
 def test_an_api_that_does_not_run_runs_no_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on_path(tmp_path, monkeypatch, {"systemctl": "echo MainPID=0"})
-    with pytest.raises(HostFault, match=r"the process of zmanim-api\.service can't be looked at"):
+    with pytest.raises(HostError, match=r"the process of zmanim-api\.service can't be looked at"):
         running.check_release(site(tmp_path).store, tmp_path)
 
 
@@ -66,7 +66,7 @@ def test_an_api_of_another_release_than_the_one_in_force_is_a_fault_unless_it_is
     other = f"0a0-0b0 r-xp 0 08:01 9 {machine.store.releases}/v1.2.3/zmanim-api\n"
     proc = process(tmp_path, monkeypatch, other)
     slept: list[float] = []
-    with pytest.raises(HostFault, match=r"v1\.2\.3 runs, and v1\.0\.0 is in force: systemctl restart zmanim-api"):
+    with pytest.raises(HostError, match=r"v1\.2\.3 runs, and v1\.0\.0 is in force: systemctl restart zmanim-api"):
         running.check_release(machine.store, proc, sleep=slept.append, clock=lambda: sum(slept))
     assert sum(slept) >= 10
 

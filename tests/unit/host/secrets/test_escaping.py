@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.secrets.escaping import environment_line, redis_password_hash, url_part
 
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -59,7 +59,7 @@ def test_an_environment_file_gives_every_secret_back(first: str, second: str) ->
 
 @pytest.mark.parametrize("unfit", UNFIT, ids=lambda one: f"U+{ord(one):04X}")
 def test_a_value_that_no_environment_can_hold_is_refused_without_being_told(unfit: str) -> None:
-    with pytest.raises(HostFault) as raised:
+    with pytest.raises(HostError) as raised:
         environment_line("JWT_SECRET", f"very{unfit}secret")
     assert "JWT_SECRET" in str(raised.value)
     assert "secret" not in str(raised.value).replace("JWT_SECRET", "")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.aws_server import PATH, Answer, Asked, answering, page
 from zmanim_host.aws.client import get_parameters_by_path
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.secrets.parameters import fetch_required
 
 GOOD = {"jwt-secret": "s3cret", "redis-password": "s3cret"}
@@ -44,7 +44,7 @@ def answers(*planned: dict[str, str] | Exception):  # type: ignore[no-untyped-de
 
 def test_an_outage_is_waited_out_with_growing_pauses() -> None:
     clock = Clock()
-    fetch = answers(HostFault("ThrottlingException"), HostFault("AccessDeniedException"), {"jwt-secret": "x"}, GOOD)
+    fetch = answers(HostError("ThrottlingException"), HostError("AccessDeniedException"), {"jwt-secret": "x"}, GOOD)
     assert fetch_required("/zmanim/prod/", fetch=fetch, patience=120, sleep=clock.sleep, clock=clock) == GOOD
     assert clock.pauses == [1.0, 2.0, 4.0]
 
@@ -52,9 +52,9 @@ def test_an_outage_is_waited_out_with_growing_pauses() -> None:
 @pytest.mark.incident("SSM errors were taken for an optional secret that is missing")
 def test_patience_ends_with_the_reason_that_aws_gave() -> None:
     clock = Clock()
-    with pytest.raises(HostFault, match="AccessDeniedException"):
+    with pytest.raises(HostError, match="AccessDeniedException"):
         fetch_required(
-            "/p/", fetch=answers(HostFault("AccessDeniedException")), patience=120, sleep=clock.sleep, clock=clock
+            "/p/", fetch=answers(HostError("AccessDeniedException")), patience=120, sleep=clock.sleep, clock=clock
         )
     assert clock.now <= 120
 
@@ -63,7 +63,7 @@ def test_patience_ends_with_the_reason_that_aws_gave() -> None:
 def test_a_missing_or_empty_required_parameter_is_named_with_its_path(value: str | None) -> None:
     clock = Clock()
     values = {"jwt-secret": "s3cret"} | ({} if value is None else {"redis-password": value})
-    with pytest.raises(HostFault, match="/zmanim/prod/redis-password") as raised:
+    with pytest.raises(HostError, match="/zmanim/prod/redis-password") as raised:
         fetch_required("/zmanim/prod/", fetch=answers(values), patience=120, sleep=clock.sleep, clock=clock)
     assert "s3cret" not in str(raised.value)
 
@@ -123,7 +123,7 @@ def test_each_fault_of_parameter_store_is_got_over_in_the_end(capsys: pytest.Cap
 @pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException", "InternalServerError"])
 def test_a_fault_that_stays_ends_closed_with_the_path(code: str) -> None:
     clock = Clock()
-    with answering(lambda asked: refused(code)) as server, pytest.raises(HostFault) as raised:
+    with answering(lambda asked: refused(code)) as server, pytest.raises(HostError) as raised:
         fetch_required(
             PATH,
             patience=120,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.storage import data_layout
 
 
@@ -66,7 +66,7 @@ def test_a_cluster_from_before_the_marker_is_marked_and_not_remade(tmp_path: Pat
 
 def test_a_volume_that_lost_its_cluster_gets_no_new_one(tmp_path: Path, asked: list[str]) -> None:
     (tmp_path / data_layout.MARKER).write_text('{"format": 1, "cluster": true}')
-    with pytest.raises(HostFault, match="restore it from a backup"):
+    with pytest.raises(HostError, match="restore it from a backup"):
         data_layout.lay_out(tmp_path)
     assert "initdb" not in asked
     assert [path.name for path in tmp_path.iterdir()] == [data_layout.MARKER]
@@ -77,7 +77,7 @@ def test_nothing_is_written_where_no_volume_is_mounted(
     tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data_layout, "DATA", tmp_path)
-    with pytest.raises(HostFault, match="nothing is written to the root disk"):
+    with pytest.raises(HostError, match="nothing is written to the root disk"):
         data_layout.command()
     assert (asked, list(tmp_path.iterdir())) == ([], [])
 
@@ -95,6 +95,6 @@ def test_a_server_whose_version_is_not_understood_stops_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data_layout, "run", lambda command, **options: SimpleNamespace(stdout="postgres: what?"))
-    with pytest.raises(HostFault, match="postgres --version says 'postgres: what"):
+    with pytest.raises(HostError, match="postgres --version says 'postgres: what"):
         data_layout.lay_out(tmp_path)
     assert list(tmp_path.iterdir()) == []

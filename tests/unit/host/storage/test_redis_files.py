@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zmanim_host import readiness
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.storage.redis_files import (
     BASE,
     FOLDER,
@@ -144,7 +144,7 @@ def test_without_a_valid_snapshot_nothing_is_changed_and_redis_must_not_start(
     tmp_path: Path, snapshot: str | None
 ) -> None:
     data = volume(tmp_path, DAMAGED, snapshot)
-    with pytest.raises(HostFault, match="Redis does not start, and nothing was changed"):
+    with pytest.raises(HostError, match="Redis does not start, and nothing was changed"):
         prepare(data, checker())
     assert {path.name for path in data.iterdir()} == {FOLDER} | ({"dump.rdb"} if snapshot is not None else set())
     assert (data / FOLDER / INCR).read_bytes() == DAMAGED
@@ -186,13 +186,13 @@ def test_a_volume_on_which_redis_never_served_begins_empty(tmp_path: Path) -> No
 
 def test_without_any_file_but_with_a_kept_one_redis_does_not_begin_empty(tmp_path: Path) -> None:
     (tmp_path / "damaged-20260101T000000Z").mkdir()
-    with pytest.raises(HostFault, match=r"there is no .*dump\.rdb"):
+    with pytest.raises(HostError, match=r"there is no .*dump\.rdb"):
         prepare(tmp_path, checker())
 
 
 def test_a_check_that_comes_to_no_end_leaves_the_verdict_to_redis(tmp_path: Path) -> None:
     def hangs(manifest: Path) -> tuple[int, str]:
-        raise HostFault("redis-check-aof: no end after 300 s")
+        raise HostError("redis-check-aof: no end after 300 s")
 
     data = volume(tmp_path, DAMAGED)
     prepare(data, hangs)
@@ -212,7 +212,7 @@ def test_the_alarm_is_on_for_as_long_as_a_damaged_file_is_kept(tmp_path: Path) -
     assert readiness.check_redis_files(tmp_path) == ""
     copy = tmp_path / "damaged-20260101T000000Z"
     copy.mkdir()
-    with pytest.raises(HostFault, match="damaged-20260101T000000Z"):
+    with pytest.raises(HostError, match="damaged-20260101T000000Z"):
         readiness.check_redis_files(tmp_path)
     copy.rmdir()
     assert readiness.check_redis_files(tmp_path) == ""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zmanim_host.cli import main
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.storage import volume
 from zmanim_host.storage.volume import (
     MIB,
@@ -43,7 +43,7 @@ def test_no_volume_is_nothing_yet() -> None:
 
 
 def test_two_labelled_volumes_are_never_chosen_between() -> None:
-    with pytest.raises(HostFault, match=r"nvme1n1.*nvme2n1"):
+    with pytest.raises(HostError, match=r"nvme1n1.*nvme2n1"):
         choose([Device(ONE, OURS), Device(TWO, OURS)], attached=ONE)
 
 
@@ -59,13 +59,13 @@ def test_two_labelled_volumes_are_never_chosen_between() -> None:
     ],
 )
 def test_a_volume_that_holds_something_else_is_left_untouched_and_said(tags: dict[str, str]) -> None:
-    with pytest.raises(HostFault, match="left untouched") as raised:
+    with pytest.raises(HostError, match="left untouched") as raised:
         choose([Device(ONE, tags)], attached=ONE)
     assert all(value in str(raised.value) for value in tags.values())
 
 
 def test_our_label_on_another_file_system_is_refused() -> None:
-    with pytest.raises(HostFault, match="ext4"):
+    with pytest.raises(HostError, match="ext4"):
         choose([Device(ONE, {"LABEL": "zmanim-data", "TYPE": "ext4"})], attached=None)
 
 
@@ -89,7 +89,7 @@ def test_junk_that_no_tool_knows_is_found(tmp_path: Path, offset: int) -> None:
 
 
 def test_what_can_not_be_read_is_not_blank(tmp_path: Path) -> None:
-    with pytest.raises(HostFault, match="left untouched"):
+    with pytest.raises(HostError, match="left untouched"):
         find_content(tmp_path / "gone")
 
 
@@ -116,7 +116,7 @@ def test_a_device_that_fails_or_ends_while_it_is_read_is_not_blank(
 ) -> None:
     monkeypatch.setattr(Path, "open", lambda path, mode: Disk(limit, error))
     monkeypatch.setattr(volume, "run", lambda *arguments, **named: pytest.fail("something was run"))
-    with pytest.raises(HostFault, match=reason) as raised:
+    with pytest.raises(HostError, match=reason) as raised:
         volume.make_file_system(ONE, "new")
     assert "left untouched" in str(raised.value)
 
@@ -135,7 +135,7 @@ def test_a_blank_volume_is_not_formatted_without_consent(
     tmp_path: Path, consent: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(volume, "run", lambda *arguments, **named: pytest.fail("something was run"))
-    with pytest.raises(HostFault, match="zmanim:data-volume=new"):
+    with pytest.raises(HostError, match="zmanim:data-volume=new"):
         make_file_system(sparse(tmp_path / "disk", MIB), consent)
 
 
@@ -143,7 +143,7 @@ def test_consent_does_not_cover_a_volume_that_is_not_blank(tmp_path: Path, monke
     monkeypatch.setattr(volume, "run", lambda *arguments, **named: pytest.fail("something was run"))
     disk = tmp_path / "disk"
     disk.write_bytes(bytes(MIB) + b"data")
-    with pytest.raises(HostFault, match=f"data at byte {MIB}"):
+    with pytest.raises(HostError, match=f"data at byte {MIB}"):
         make_file_system(disk, "new")
 
 
@@ -165,7 +165,7 @@ def test_mkfs_is_never_told_to_overwrite(tmp_path: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_an_operator_s_consent_covers_only_a_blank_volume_beside_no_other(devices: list[Device], reason: str) -> None:
-    with pytest.raises(HostFault) as raised:
+    with pytest.raises(HostError) as raised:
         volume.check_choice(ONE, devices)
     assert reason in str(raised.value)
 
@@ -208,5 +208,5 @@ def test_a_volume_that_comes_late_is_waited_for() -> None:
 
 def test_a_volume_that_never_comes_ends_the_wait() -> None:
     times = iter(range(1000))
-    with pytest.raises(HostFault, match="no data volume within 90 s"):
+    with pytest.raises(HostError, match="no data volume within 90 s"):
         volume.wait_for(lambda: None, sleep=lambda seconds: None, clock=lambda: next(times))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.storage import volume, xfs
 from zmanim_host.storage.volume import LABEL, Choice, Device
 from zmanim_host.storage.xfs import MIB
@@ -122,7 +122,7 @@ def test_without_consent_it_is_left_untouched_and_what_to_do_is_said(
     tmp_path: Path, ran: list[list[str]], consent: str | None
 ) -> None:
     path = disk(tmp_path / "disk", sector())
-    with pytest.raises(HostFault, match="nothing was ever kept on it") as raised:
+    with pytest.raises(HostError, match="nothing was ever kept on it") as raised:
         volume.remake_file_system(path, consent)
     assert "zmanim:data-volume=new" in str(raised.value)
     assert "format-data-volume /dev/sdf" in str(raised.value)
@@ -145,7 +145,7 @@ def test_without_consent_it_is_left_untouched_and_what_to_do_is_said(
 def test_consent_does_not_cover_what_only_looks_unfinished(
     tmp_path: Path, ran: list[list[str]], first: bytes, data: dict[str, int], reason: str
 ) -> None:
-    with pytest.raises(HostFault, match="left untouched") as raised:
+    with pytest.raises(HostError, match="left untouched") as raised:
         volume.remake_file_system(disk(tmp_path / "disk", first, **data), "new")
     assert reason in str(raised.value)
     assert ran == []
@@ -158,7 +158,7 @@ def test_what_mkfs_writes_itself_is_no_data(tmp_path: Path, ran: list[list[str]]
 
 
 def test_what_can_not_be_read_is_not_unfinished(tmp_path: Path, ran: list[list[str]]) -> None:
-    with pytest.raises(HostFault, match="can't be read and is left untouched"):
+    with pytest.raises(HostError, match="can't be read and is left untouched"):
         volume.remake_file_system(tmp_path / "gone", "new")
     assert ran == []
 
@@ -167,7 +167,7 @@ def test_a_device_in_use_is_not_made_anew(
     tmp_path: Path, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(volume, "in_use", lambda path: "dm-0")
-    with pytest.raises(HostFault, match="in use by dm-0"):
+    with pytest.raises(HostError, match="in use by dm-0"):
         volume.remake_file_system(disk(tmp_path / "disk", sector()), "new")
     assert ran == []
 
@@ -183,19 +183,19 @@ def test_a_device_s_mark_is_seen(
 
 
 def test_an_unfinished_volume_beside_a_labelled_one_is_still_one_too_many() -> None:
-    with pytest.raises(HostFault, match="more than one volume"):
+    with pytest.raises(HostError, match="more than one volume"):
         volume.choose([Device(ONE, OURS), Device(TWO, OURS, unfinished=True)], attached=ONE)
 
 
 def test_a_foreign_unfinished_volume_is_left_untouched() -> None:
-    with pytest.raises(HostFault, match="left untouched"):
+    with pytest.raises(HostError, match="left untouched"):
         volume.choose([Device(ONE, {"TYPE": "xfs"}, unfinished=True)], attached=ONE)
 
 
 def test_an_operator_may_have_an_unfinished_volume_made_anew_but_not_beside_another() -> None:
     unfinished = Device(ONE, OURS, unfinished=True)
     assert volume.check_choice(ONE, [unfinished]) == Choice(ONE, blank=False, unfinished=True)
-    with pytest.raises(HostFault, match=r"has a data volume already \(/dev/nvme2n1\)"):
+    with pytest.raises(HostError, match=r"has a data volume already \(/dev/nvme2n1\)"):
         volume.check_choice(ONE, [unfinished, Device(TWO, OURS)])
-    with pytest.raises(HostFault, match="left untouched"):
+    with pytest.raises(HostError, match="left untouched"):
         volume.check_choice(ONE, [Device(ONE, {"TYPE": "xfs"}, unfinished=True)])

@@ -24,7 +24,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from zmanim_host.aws.imds import Imds
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 # Of an answer that is held in memory: 10 parameters of 8 KiB each, or an error, is far below.
@@ -36,7 +36,7 @@ _CHUNK = 1 << 16
 Connect = Callable[[str, float], http.client.HTTPConnection]
 
 
-class AwsRefused(HostFault):
+class AwsRefused(HostError):
     """AWS answered, and said no. `status` is HTTP's, `code` AWS's own word, or "" when there was none."""
 
     def __init__(self, message: str, status: int, code: str) -> None:
@@ -69,17 +69,17 @@ class Session:
 
 
 def instance_credentials(imds: Imds) -> Credentials:
-    """Return the keys of the instance's role; HostFault when it has none."""
+    """Return the keys of the instance's role; HostError when it has none."""
     base = "meta-data/iam/security-credentials/"
     role = (imds.get(base) or "").strip()
     if not role:
-        raise HostFault("this instance has no role: launch it with its environment's instance profile")
+        raise HostError("this instance has no role: launch it with its environment's instance profile")
     answer = imds.get(base + role) or ""
     try:
         found = json.loads(answer)
         return Credentials(_text(found["AccessKeyId"]), _text(found["SecretAccessKey"]), _text(found["Token"]))
     except (ValueError, KeyError, TypeError):
-        raise HostFault(f"the metadata service has no usable keys of the role {role}") from None
+        raise HostError(f"the metadata service has no usable keys of the role {role}") from None
 
 
 def _text(value: object) -> str:
@@ -95,7 +95,7 @@ def get_parameters_by_path(session: Session, path: str, *, seconds: float = 20.0
     """Return every parameter at `path` (such as /zmanim/prod/), decrypted, by its name without the path.
 
     It follows every page; one may be empty and yet not the last. `seconds` is for all of them together.
-    Raises AwsRefused and HostFault; neither holds a value.
+    Raises AwsRefused and HostError; neither holds a value.
     """
     deadline = time.monotonic() + seconds
     values: dict[str, str] = {}
@@ -108,10 +108,10 @@ def get_parameters_by_path(session: Session, path: str, *, seconds: float = 20.0
             values.update((_text(item["Name"])[len(path) :], _text(item["Value"])) for item in found["Parameters"])
             token = found.get("NextToken") or ""
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise HostFault(f"Parameter Store's answer for {path} can't be understood") from None
+            raise HostError(f"Parameter Store's answer for {path} can't be understood") from None
         if not token:
             return values
-    raise HostFault(f"Parameter Store's answer for {path} has no end after {PAGES} pages")
+    raise HostError(f"Parameter Store's answer for {path} has no end after {PAGES} pages")
 
 
 def _ask_parameter_store(session: Session, path: str, asked: Mapping[str, object], seconds: float) -> bytes:
@@ -150,8 +150,8 @@ def _json_error(body: bytes) -> tuple[str, str]:
 def get_object(session: Session, bucket: str, key: str, into: BinaryIO, *, limit: int, seconds: float) -> int:
     """Copy an object into a file and return its size in bytes, which is at most `limit`.
 
-    `seconds` is for all of it, however slowly the bytes come. What is in `into` after a fault is not to be used.
-    Raises AwsRefused (404 when there is none and the role may list the bucket, else 403) and HostFault.
+    `seconds` is for all of it, however slowly the bytes come. What is in `into` after an error is not to be used.
+    Raises AwsRefused (404 when there is none and the role may list the bucket, else 403) and HostError.
     """
     request = Request(
         method="GET",
@@ -225,7 +225,7 @@ def exchange(session: Session, request: Request, seconds: float) -> Iterator[htt
     """Send a request and give its answer, which has to be read within `seconds` from now.
 
     A time limit of a socket is one for each read: a server that sends a byte now and then would never meet it. So the
-    connection is cut at the deadline. Raises HostFault: not reached, not in time, or no HTTP.
+    connection is cut at the deadline. Raises HostError: not reached, not in time, or no HTTP.
     """
     deadline = time.monotonic() + seconds
     late = threading.Event()
@@ -244,8 +244,8 @@ def exchange(session: Session, request: Request, seconds: float) -> Iterator[htt
             raise TimeoutError
     except (OSError, http.client.HTTPException) as error:
         if late.is_set() or isinstance(error, (TimeoutError, socket.timeout)):
-            raise HostFault(f"{request.host}: no whole answer within {seconds:.3g} s") from error
-        raise HostFault(f"{request.host}: no answer ({str(error) or type(error).__name__})") from error
+            raise HostError(f"{request.host}: no whole answer within {seconds:.3g} s") from error
+        raise HostError(f"{request.host}: no answer ({str(error) or type(error).__name__})") from error
     finally:
         if timer is not None:
             timer.cancel()
@@ -262,15 +262,15 @@ def _cut(connected: socket.socket, late: threading.Event) -> None:
 
 
 def copy(answer: http.client.HTTPResponse, into: BinaryIO, limit: int) -> int:
-    """Copy an answer's body and return its size in bytes; HostFault when it is longer than `limit`, or ends early."""
+    """Copy an answer's body and return its size in bytes; HostError when it is longer than `limit`, or ends early."""
     promised = answer.length
     if promised is not None and promised > limit:
-        raise HostFault(f"an answer of {promised} bytes, and {limit} are the limit")
+        raise HostError(f"an answer of {promised} bytes, and {limit} are the limit")
     size = 0
     while chunk := answer.read1(_CHUNK):
         size += len(chunk)
         if size > limit:
-            raise HostFault(f"an answer of more than {limit} bytes, which are the limit")
+            raise HostError(f"an answer of more than {limit} bytes, which are the limit")
         into.write(chunk)
     if promised is not None and size < promised:
         raise http.client.IncompleteRead(b"", promised - size)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zmanim_host.environment import NAME
-from zmanim_host.host import HostFault, log, write_whole
+from zmanim_host.host import HostError, log, write_whole
 
 TEMPLATE = Path("/etc/zmanim/cloudwatch-agent.json.template")
 # What the agent reads when it starts.
@@ -19,18 +19,18 @@ PLACEHOLDER = "@ENVIRONMENT@"
 def configuration(template: str, environment: Mapping[str, str]) -> str:
     """Return the agent's configuration: without comments, the name in ZMANIM_ENVIRONMENT in each placeholder's place.
 
-    Raises HostFault without a name: metrics of nobody's environment would look like everybody's.
+    Raises HostError without a name: metrics of nobody's environment would look like everybody's.
     """
     name = environment.get("ZMANIM_ENVIRONMENT", "")
     if not NAME.fullmatch(name):
-        raise HostFault(f"ZMANIM_ENVIRONMENT is {name!r}: see zmanim-environment.service")
+        raise HostError(f"ZMANIM_ENVIRONMENT is {name!r}: see zmanim-environment.service")
     lines = [line for line in template.splitlines(keepends=True) if not line.startswith("#")]
     # A name has no character that JSON would have to escape.
     content = "".join(lines).replace(PLACEHOLDER, name)
     try:
         json.loads(content)
     except ValueError as error:
-        raise HostFault(f"{TEMPLATE} is no JSON: {error}") from error
+        raise HostError(f"{TEMPLATE} is no JSON: {error}") from error
     return content
 
 

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 
 # The name that AWS's own clients read, so that a test (or another address family) can point elsewhere.
 ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
@@ -30,18 +30,18 @@ class Imds:
     def get(self, path: str) -> str | None:
         """Return what is at `path` (such as meta-data/instance-id), or None when there is nothing (404).
 
-        Raises HostFault when the service does not answer or refuses.
+        Raises HostError when the service does not answer or refuses.
         """
         try:
             return _ask("GET", f"{self.endpoint}/latest/{path}", {"X-aws-ec2-metadata-token": self.token})
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
-            raise HostFault(f"the metadata service answers {error.code} for {path}") from error
+            raise HostError(f"the metadata service answers {error.code} for {path}") from error
         except OSError as error:
-            raise HostFault(f"the metadata service does not answer for {path} ({error})") from error
+            raise HostError(f"the metadata service does not answer for {path} ({error})") from error
         except (http.client.HTTPException, UnicodeDecodeError) as error:
-            raise HostFault(f"the metadata service's answer for {path} can't be understood ({error})") from error
+            raise HostError(f"the metadata service's answer for {path} can't be understood ({error})") from error
 
 
 def connect(
@@ -53,7 +53,7 @@ def connect(
 ) -> Imds:
     """Return a session, trying for `wait` seconds: early in a boot the network may not be there yet.
 
-    Raises HostFault when there is none by then, or at once when the service refuses.
+    Raises HostError when there is none by then, or at once when the service refuses.
     """
     endpoint = (endpoint or os.environ.get(ENDPOINT_VARIABLE) or ENDPOINT).rstrip("/")
     lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)}
@@ -63,25 +63,25 @@ def connect(
             return Imds(endpoint, _ask("PUT", f"{endpoint}/latest/api/token", lifetime))
         except urllib.error.HTTPError as error:
             if error.code < 500:
-                raise HostFault(
+                raise HostError(
                     f"the metadata service refuses a token ({error.code}): launch with the metadata endpoint enabled"
                 ) from error
             reason: Exception = error
         except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
             reason = error
         if clock() >= deadline:
-            raise HostFault(f"the metadata service at {endpoint} does not answer: {reason}")
+            raise HostError(f"the metadata service at {endpoint} does not answer: {reason}")
         sleep(0.25)
 
 
 def instance_tag(imds: Imds, name: str) -> str | None:
     """Return the value of the instance's tag `name`, or None when the instance has no such tag.
 
-    Raises HostFault with a message of its own when the launch does not let the instance read its tags.
+    Raises HostError with a message of its own when the launch does not let the instance read its tags.
     """
     value = imds.get(f"meta-data/tags/instance/{name}")
     if value is None and imds.get("meta-data/tags/instance") is None:
-        raise HostFault(
+        raise HostError(
             f"the tag {name} can't be read: launch with instance tags in metadata enabled"
             " (metadata options, InstanceMetadataTags=enabled)"
         )

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 
 FORMAT = 1
 TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -82,11 +82,11 @@ def to_json(record: CompletionRecord) -> str:
 
 
 def from_json(text: str) -> CompletionRecord:
-    """Return the record; HostFault when it is of another format, torn, or no record at all."""
+    """Return the record; HostError when it is of another format, torn, or no record at all."""
     try:
         told = json.loads(text)
         if told["format"] != FORMAT:
-            raise HostFault(f"the completion record has format {told['format']!r}: it was made by a newer image")
+            raise HostError(f"the completion record has format {told['format']!r}: it was made by a newer image")
         return CompletionRecord(
             run=_text(told["run"]),
             environment=_text(told["environment"]),
@@ -101,7 +101,7 @@ def from_json(text: str) -> CompletionRecord:
             versions=_texts(told["versions"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HostFault(f"the completion record can't be understood ({error!r})") from None
+        raise HostError(f"the completion record can't be understood ({error!r})") from None
 
 
 def database_part(told: Mapping[str, Any]) -> DatabasePart:

@@ -14,7 +14,7 @@ from zmanim_host.backup import scratch, steps
 from zmanim_host.backup.record import CompletionRecord
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.backup.servers import Server
-from zmanim_host.host import HostFault, log, run
+from zmanim_host.host import HostError, log, run
 from zmanim_host.storage.data_layout import DATA, sync_folder
 
 API = "zmanim-api.service"
@@ -26,20 +26,20 @@ ROOM = 256 << 20
 
 
 def prepare(record: CompletionRecord, data: Path = DATA) -> Scratch:
-    """Refuse, or return where the run is to be restored. Raises HostFault; nothing has changed then."""
+    """Refuse, or return where the run is to be restored. Raises HostError; nothing has changed then."""
     if os.geteuid() != 0:
-        raise HostFault("--replace has to be run as root")
+        raise HostError("--replace has to be run as root")
     state = run(["systemctl", "is-active", API], timeout=20, may_exit=range(256)).stdout.strip()
     if state not in {"inactive", "failed"}:
-        raise HostFault(f"{API} is {state}: what it writes would be lost. First: systemctl stop {API}")
+        raise HostError(f"{API} is {state}: what it writes would be lost. First: systemctl stop {API}")
     before = place_of_old(record, data)
     if before.exists():
-        raise HostFault(f"{before} is there, from an earlier restore of this run: look at it, and remove it")
+        raise HostError(f"{before} is there, from an earlier restore of this run: look at it, and remove it")
     scratch.remove(DIRECTORY)
     needed = 2 * sum(part.bytes for part in record.databases) + record.redis.bytes + ROOM
     free = shutil.disk_usage(data).free
     if free < needed:
-        raise HostFault(
+        raise HostError(
             f"{data} has {free >> 20} MiB free, and {needed >> 20} MiB may be needed beside what is there: grow it"
         )
     return scratch.prepare(DIRECTORY)
@@ -73,7 +73,7 @@ def swap(record: CompletionRecord, place: Scratch, data: Path = DATA) -> None:
     sync_folder(data)
     try:
         run(["systemctl", "start", *STORES], timeout=900)
-    except HostFault as fault:
+    except HostError as error:
         run(["systemctl", "stop", *STORES], timeout=600, may_exit=range(256))
         for name in OWNERS:
             if (before / name).exists():
@@ -82,7 +82,7 @@ def swap(record: CompletionRecord, place: Scratch, data: Path = DATA) -> None:
         before.rmdir()
         run(["systemctl", "reset-failed", *STORES], timeout=60, may_exit=range(256))
         run(["systemctl", "start", *STORES], timeout=900)
-        raise HostFault(f"what was restored does not start, and the old data is back: {fault}") from fault
+        raise HostError(f"what was restored does not start, and the old data is back: {error}") from error
     scratch.remove(place.directory)
     log(
         f"in force: run {record.run}. What was here is whole in {before}; remove it when nobody needs it. Now:"

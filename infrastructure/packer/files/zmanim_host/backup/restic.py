@@ -16,7 +16,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from zmanim_host.backup.retention import Run
-from zmanim_host.host import WARNING, Ear, HostFault, log, run
+from zmanim_host.host import WARNING, Ear, HostError, log, run
 
 # A fixed name: the machine's own changes with every image.
 HOST = "zmanim"
@@ -55,16 +55,16 @@ class Stored:
     bytes: int
 
 
-class NoRepository(HostFault):
+class NoRepository(HostError):
     """There is no repository at this place."""
 
 
 def repository(environ: Mapping[str, str]) -> Repository:
-    """Return the repository that the unit's environment names; HostFault names what is missing."""
+    """Return the repository that the unit's environment names; HostError names what is missing."""
     names = ("ZMANIM_ENVIRONMENT", "AWS_REGION", "INSTANCE_ID", "BACKUP_BUCKET_PREFIX", "BACKUP_PATH")
     missing = [name for name in (*names, "RESTIC_PASSWORD_FILE") if not environ.get(name)]
     if missing:
-        raise HostFault(f"the environment variables {', '.join(missing)} are missing")
+        raise HostError(f"the environment variables {', '.join(missing)} are missing")
     environment, region, instance, prefix, path = (environ[name] for name in names)
     bucket = f"{prefix}-{environment}"
     if environment == PASSING:
@@ -82,7 +82,7 @@ def restic(
 ) -> subprocess.CompletedProcess[str]:
     """Run restic and return what it wrote.
 
-    Raises NoRepository, or HostFault that says which of the known reasons it was.
+    Raises NoRepository, or HostError that says which of the known reasons it was.
     """
     every = range(-64, 256)
     for pause in (*PAUSES, None):
@@ -94,7 +94,7 @@ def restic(
     if done.returncode in may_exit:
         return done
     text = explain(repo, arguments[0], done.returncode, done.stderr)
-    raise (NoRepository if done.returncode == NO_REPOSITORY else HostFault)(text)
+    raise (NoRepository if done.returncode == NO_REPOSITORY else HostError)(text)
 
 
 def hear(line: str) -> None:
@@ -147,14 +147,14 @@ def check_reachable(
     sleep: Callable[[float], None] = time.sleep,
     tries: int = 4,
 ) -> None:
-    """Raise HostFault when nothing answers where S3 is: restic itself would try for a quarter of an hour."""
+    """Raise HostError when nothing answers where S3 is: restic itself would try for a quarter of an hour."""
     host = urlsplit(repo.location[len("s3:") :]).hostname or ""
     for left in reversed(range(tries)):
         try:
             (connect or _connect)(host, 443)
         except OSError as error:
             if not left:
-                raise HostFault(
+                raise HostError(
                     f"S3 can't be reached: {host} port 443: {error}. Is there a route, an S3 endpoint in the VPC?"
                 ) from None
             sleep(5)
@@ -167,21 +167,21 @@ def _connect(host: str, port: int) -> None:
 
 
 def check_bucket(repo: Repository) -> None:
-    """Raise HostFault unless the bucket is there and may be used: to restic a missing one looks like a new one."""
+    """Raise HostError unless the bucket is there and may be used: to restic a missing one looks like a new one."""
     command = ["aws", "s3api", "head-bucket", "--bucket", repo.bucket, "--region", repo.region]
     command += ["--cli-connect-timeout", "5", "--cli-read-timeout", "10", "--no-cli-pager"]
     try:
         run(command, timeout=60, environment={"HOME": "/nonexistent", "AWS_MAX_ATTEMPTS": "2"})
-    except HostFault as fault:
-        raise HostFault(
-            f"the bucket {repo.bucket} is not there, or this instance's role may not use it; nothing was made ({fault})"
-        ) from fault
+    except HostError as error:
+        raise HostError(
+            f"the bucket {repo.bucket} is not there, or this instance's role may not use it; nothing was made ({error})"
+        ) from error
 
 
 def open_or_make(repo: Repository) -> list[Run]:
     """Return every run in the repository; make one only where restic is sure that there is none, in a bucket that is.
 
-    Raises HostFault.
+    Raises HostError.
     """
     try:
         return runs(repo)
@@ -193,7 +193,7 @@ def open_or_make(repo: Repository) -> list[Run]:
 
 
 def runs(repo: Repository) -> list[Run]:
-    """Return every run in the repository. Raises NoRepository, HostFault."""
+    """Return every run in the repository. Raises NoRepository, HostError."""
     return grouped(json.loads(restic(repo, "snapshots", "--json", "--no-lock", timeout=1200).stdout or "[]"))
 
 
@@ -238,7 +238,7 @@ def _time(text: str) -> datetime:
     # Nanoseconds, and Z or an offset: more than Python 3.9 reads.
     found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)", text)
     if not found:
-        raise HostFault(f"restic gives a time that can't be understood: {text!r}")
+        raise HostError(f"restic gives a time that can't be understood: {text!r}")
     zone = "+00:00" if found[2] == "Z" else found[2]
     return datetime.fromisoformat(found[1] + zone).astimezone(timezone.utc)
 
@@ -255,7 +255,7 @@ def store(
     """Make a snapshot of what `command` writes (as the file `name`), of `file`, or of `text`.
 
     No shell and no pipe between restic and the command: restic sees how it ended and keeps nothing of a failed one.
-    A snapshot that restic calls incomplete, an empty output among them, is removed again. Raises HostFault.
+    A snapshot that restic calls incomplete, an empty output among them, is removed again. Raises HostError.
     """
     arguments = ["backup", "--json", "--quiet", "--host", HOST]
     for tag in tags:
@@ -273,10 +273,10 @@ def store(
     stored = summary(done.stdout)
     what = " ".join(command[:1]) or name
     if stored is None:
-        raise HostFault(f"restic made no snapshot of {name}: {messages(done.stderr)[-1500:]}")
+        raise HostError(f"restic made no snapshot of {name}: {messages(done.stderr)[-1500:]}")
     if done.returncode == INCOMPLETE or stored.bytes == 0:
         forget(repo, [stored.snapshot])
-        raise HostFault(f"{what} gave nothing, or not all, for {name}: the snapshot was removed again")
+        raise HostError(f"{what} gave nothing, or not all, for {name}: the snapshot was removed again")
     return stored
 
 
@@ -293,49 +293,49 @@ def summary(stdout: str) -> Stored | None:
 
 
 def read(repo: Repository, snapshot: str, path: str) -> str:
-    """Return a small file of a snapshot as text. Raises HostFault."""
+    """Return a small file of a snapshot as text. Raises HostError."""
     return restic(repo, "dump", "--no-lock", snapshot, path, timeout=600).stdout
 
 
 def read_into(repo: Repository, snapshot: str, path: str, consume: Callable[[IO[bytes]], None]) -> None:
-    """Give a file of a snapshot to `consume`, as a stream; HostFault unless restic ends well, and `consume`.
+    """Give a file of a snapshot to `consume`, as a stream; HostError unless restic ends well, and `consume`.
 
     restic's end is looked at even when `consume` has failed: it may be the reason.
     """
     for pause in (*PAUSES, None):
-        code, said, fault = _dump(repo, snapshot, path, consume)
+        code, said, failure = _dump(repo, snapshot, path, consume)
         if pause is None or _NO_CREDENTIALS not in said:
             break
         time.sleep(pause)
-    if code and (fault is None or "broken pipe" not in said.lower()):
-        raise HostFault(f"{explain(repo, 'dump', code, said)}{f' ({fault})' if fault else ''}") from fault
-    if fault:
-        raise fault
+    if code and (failure is None or "broken pipe" not in said.lower()):
+        raise HostError(f"{explain(repo, 'dump', code, said)}{f' ({failure})' if failure else ''}") from failure
+    if failure:
+        raise failure
 
 
 def _dump(
     repo: Repository, snapshot: str, path: str, consume: Callable[[IO[bytes]], None]
-) -> tuple[int, str, HostFault | None]:
+) -> tuple[int, str, HostError | None]:
     command = ["restic", "dump", "--no-lock", snapshot, path]
     environment = {**os.environ, **repo.variables}
-    fault: HostFault | None = None
+    failure: HostError | None = None
     ear = Ear(hear)
     try:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=ear.writer, env=environment) as process:
             assert process.stdout
             try:
                 consume(process.stdout)
-            except HostFault as error:
-                fault = error
+            except HostError as error:
+                failure = error
             process.stdout.close()
             code = process.wait()
     finally:
         said = ear.close()
-    return code, said, fault
+    return code, said, failure
 
 
 def forget(repo: Repository, snapshots: Sequence[str]) -> None:
-    """Remove snapshots by their ids; HostFault when one could not be removed."""
+    """Remove snapshots by their ids; HostError when one could not be removed."""
     if snapshots:
         restic(repo, "forget", *snapshots, timeout=1200)
 

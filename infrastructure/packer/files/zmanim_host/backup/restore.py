@@ -25,7 +25,7 @@ from zmanim_host.backup.restic import Repository
 from zmanim_host.backup.retention import Run
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.backup.servers import Keys, Server
-from zmanim_host.host import HostFault, log, run
+from zmanim_host.host import HostError, log, run
 
 DIRECTORY = steps.WORK / "scratch"
 
@@ -47,34 +47,34 @@ class Restored:
 def choose(repo: Repository, wanted: str) -> CompletionRecord:
     """Return the record of the run called `wanted`, or of the newest complete one for an empty name.
 
-    Raises HostFault for a run that is not there, or was cut short.
+    Raises HostError for a run that is not there, or was cut short.
     """
     at = steps.now()
     known = restic.runs(repo)
     if wanted:
         found = next((run for run in known if run.id == wanted), None)
         if found is None or found.adoption:
-            raise HostFault(f"there is no run {wanted} in {repo.location}: restore.sh --list shows them")
+            raise HostError(f"there is no run {wanted} in {repo.location}: restore.sh --list shows them")
     else:
         found = retention.newest_complete(known, at)
         if found is None:
-            raise HostFault(f"there is no complete run in {repo.location}")
+            raise HostError(f"there is no complete run in {repo.location}")
     if found.record is None:
-        raise HostFault(f"the run {found.id} was cut short: it has no completion record, and nothing of it is restored")
+        raise HostError(f"the run {found.id} was cut short: it has no completion record, and nothing of it is restored")
     record = from_json(restic.read(repo, found.record, steps.RECORD))
     if record.run != found.id:
-        raise HostFault(f"the record of run {found.id} is of run {record.run}")
+        raise HostError(f"the record of run {found.id} is of run {record.run}")
     return record
 
 
 def check_versions(record: CompletionRecord, postgresql: str, redis: str) -> None:
-    """Raise HostFault when the backup is of a newer major version than what is here; an older one can be restored."""
+    """Raise HostError when the backup is of a newer major version than what is here; an older one can be restored."""
     for name, theirs, ours in (
         ("PostgreSQL", int(record.versions["postgresql"]) // 10000, int(postgresql) // 10000),
         ("Redis", _major(record.versions["redis"]), _major(redis)),
     ):
         if theirs > ours:
-            raise HostFault(
+            raise HostError(
                 f"the backup is of {name} {theirs} and this image has {ours}: take an image that has {theirs}"
             )
 
@@ -87,7 +87,7 @@ def installed_postgresql() -> str:
     """Return the installed server's version as a number, such as 170012."""
     found = re.search(r"\(PostgreSQL\) (\d+)\.(\d+)", run(["postgres", "--version"], timeout=20).stdout)
     if not found:
-        raise HostFault("the version of postgres can't be understood")
+        raise HostError("the version of postgres can't be understood")
     return str(int(found[1]) * 10000 + int(found[2]))
 
 
@@ -101,7 +101,7 @@ def installed_redis() -> str:
 
 
 def fill_postgresql(repo: Repository, record: CompletionRecord, server: Server) -> None:
-    """Restore roles and every database of a run into an empty server. Raises HostFault."""
+    """Restore roles and every database of a run into an empty server. Raises HostError."""
     roles = restic.read(repo, record.globals.snapshot, "/globals.sql")
     steps.check_globals(roles)
     # The new cluster has this one already.
@@ -128,7 +128,7 @@ def load_dump(server: Server) -> Callable[[IO[bytes]], None]:
             check=False,
         )
         if done.returncode:
-            raise HostFault(f"pg_restore: {done.stderr.decode('utf-8', 'replace').strip()[-1500:]}")
+            raise HostError(f"pg_restore: {done.stderr.decode('utf-8', 'replace').strip()[-1500:]}")
 
     return consume
 
@@ -151,7 +151,7 @@ def compare_postgresql(record: CompletionRecord, server: Server) -> list[str]:
 
 
 def fetch_redis(repo: Repository, record: CompletionRecord, place: Path) -> None:
-    """Write a run's RDB file to `place`. Raises HostFault."""
+    """Write a run's RDB file to `place`. Raises HostError."""
 
     def consume(stream: IO[bytes]) -> None:
         with place.open("wb") as file:
@@ -161,7 +161,7 @@ def fetch_redis(repo: Repository, record: CompletionRecord, place: Path) -> None
     with place.open("rb") as file:
         digest = steps.sha256(file)
     if digest != record.redis.sha256:
-        raise HostFault("Redis's file in the repository is not the one that the record is about")
+        raise HostError("Redis's file in the repository is not the one that the record is about")
 
 
 def compare_redis(record: CompletionRecord, keyspace: str, before: Keys, after: Keys) -> list[str]:
@@ -185,7 +185,7 @@ def compare_redis(record: CompletionRecord, keyspace: str, before: Keys, after: 
 def fill(repo: Repository, record: CompletionRecord, place: Scratch, finish: Callable[[Server], None]) -> int:
     """Restore a run into `place`, compare it with its record, and stop both servers; return how many keys Redis has.
 
-    `finish` is called with the filled PostgreSQL before that stops. Raises HostFault with every difference.
+    `finish` is called with the filled PostgreSQL before that stops. Raises HostError with every difference.
     """
     with scratch.postgresql(place) as server:
         fill_postgresql(repo, record, server)
@@ -198,7 +198,7 @@ def fill(repo: Repository, record: CompletionRecord, place: Scratch, finish: Cal
         keyspace = ask("INFO keyspace")
     wrong += compare_redis(record, keyspace, before, servers.rdb_keys(snapshot))
     if wrong:
-        raise HostFault(f"the restored run {record.run} is not what its record says: {'; '.join(wrong)}")
+        raise HostError(f"the restored run {record.run} is not what its record says: {'; '.join(wrong)}")
     return sum(int(keys) for keys in re.findall(r"keys=(\d+)", keyspace))
 
 
@@ -244,7 +244,7 @@ def command(arguments: Sequence[str]) -> None:
         steps.adopt(repo)
         return
     if options.replace and not options.yes:
-        raise HostFault("--replace takes this machine's data out of service: say --yes as well")
+        raise HostError("--replace takes this machine's data out of service: say --yes as well")
     with only_one():
         record = choose(repo, options.run)
         check_versions(record, installed_postgresql(), installed_redis())
@@ -279,14 +279,14 @@ def _restore(repo: Repository, record: CompletionRecord, options: argparse.Names
 
 @contextmanager
 def only_one() -> Iterator[None]:
-    """Hold the machine's one lock for restores; HostFault when it is held."""
+    """Hold the machine's one lock for restores; HostError when it is held."""
     # The directory itself: a file would belong to whoever was the first, root or the drill.
     held = os.open(steps.WORK, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise HostFault("another restore is running on this machine: nothing was done") from None
+        raise HostError("another restore is running on this machine: nothing was done") from None
     finally:
         os.close(held)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zmanim_host.backup.servers import Server, query
-from zmanim_host.host import HostFault, run
+from zmanim_host.host import HostError, run
 from zmanim_host.storage import data_layout, redis_files
 
 # A socket's whole path has at most 107 characters.
@@ -73,11 +73,11 @@ class Scratch:
 
 
 def prepare(directory: Path) -> Scratch:
-    """Make an empty directory for both servers; HostFault when there is something already, or its path is too long."""
+    """Make an empty directory for both servers; HostError when there is something already, or its path is too long."""
     if len(str(directory)) > LONGEST or not directory.is_absolute():
-        raise HostFault(f"{directory}: an absolute path of at most {LONGEST} characters is needed, sockets are in it")
+        raise HostError(f"{directory}: an absolute path of at most {LONGEST} characters is needed, sockets are in it")
     if directory.exists() and any(directory.iterdir()):
-        raise HostFault(f"{directory} is not empty: nothing was restored into it")
+        raise HostError(f"{directory} is not empty: nothing was restored into it")
     user = OWNER if os.geteuid() == 0 else None
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in (directory, directory / "socket", directory / "redis"):
@@ -107,7 +107,7 @@ def postgresql(scratch: Scratch) -> Iterator[Server]:
 def _answers(server: Server) -> bool:
     try:
         return query(server, "postgres", "SELECT 1;", timeout=10) == ["1"]
-    except HostFault:
+    except HostError:
         return False
 
 
@@ -134,7 +134,7 @@ def redis(scratch: Scratch) -> Iterator[Callable[[str], str]]:
         try:
             # A line of its own: async_loading:0 is there from the beginning.
             return "loading:0" in ask("INFO persistence").split()
-        except HostFault:
+        except HostError:
             return False
 
     with _running(scratch, command, "redis.log", signal.SIGTERM, loaded):
@@ -165,7 +165,7 @@ def _running(
         deadline = time.monotonic() + PATIENCE
         while not ready():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise HostFault(f"{command[0]} does not start: {log_file.read_text('utf-8', 'replace')[-1500:]}")
+                raise HostError(f"{command[0]} does not start: {log_file.read_text('utf-8', 'replace')[-1500:]}")
             time.sleep(0.1)
         yield
     finally:
@@ -173,4 +173,4 @@ def _running(
             process.send_signal(stop)
         code = process.wait(PATIENCE)
     if code:
-        raise HostFault(f"{command[0]} did not stop cleanly: exit code {code}")
+        raise HostError(f"{command[0]} did not stop cleanly: exit code {code}")

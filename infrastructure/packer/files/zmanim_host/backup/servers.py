@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_host.host import HostFault, run
+from zmanim_host.host import HostError, run
 
 MARK = "-- that was all --"
 # Tables whose rows a dump holds: an extension's own are made anew by it, unless it says that they are the user's.
@@ -76,7 +76,7 @@ def connection(server: Server, database: str) -> list[str]:
 
 
 def query(server: Server, database: str, sql: str, timeout: float = 60) -> list[str]:
-    """Return the rows of some SQL as lines. Raises HostFault."""
+    """Return the rows of some SQL as lines. Raises HostError."""
     environment = {"PGOPTIONS": "--client-min-messages=warning", "PGCONNECT_TIMEOUT": "5"}
     done = run(
         psql_command(server, database), timeout=timeout, user=server.user, environment=environment, input=sql + "\n"
@@ -85,12 +85,12 @@ def query(server: Server, database: str, sql: str, timeout: float = 60) -> list[
 
 
 def databases(server: Server) -> list[str]:
-    """Return the names of all databases but templates; HostFault for a name that a list of lines can't hold."""
+    """Return the names of all databases but templates; HostError for a name that a list of lines can't hold."""
     sql = "SELECT to_json(datname::text) FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname;"
     names = [str(json.loads(line)) for line in query(server, "postgres", sql)]
     odd = [name for name in names if not name.isprintable() or "/" in name or name.startswith("-")]
     if odd:
-        raise HostFault(f"the databases {odd} have names that can't be backed up")
+        raise HostError(f"the databases {odd} have names that can't be backed up")
     return names
 
 
@@ -111,7 +111,7 @@ def server_version(server: Server) -> str:
 
 
 def survey(server: Server, database: str, timeout: float = 3600) -> Survey:
-    """Count what is in a database. Raises HostFault."""
+    """Count what is in a database. Raises HostError."""
     return parse_survey(query(server, database, _TABLES, timeout))
 
 
@@ -119,7 +119,7 @@ def survey(server: Server, database: str, timeout: float = 3600) -> Survey:
 def exported(server: Server, database: str) -> Iterator[Survey]:
     """Count what is in a database in one exported snapshot, which stays good for the body of the `with`.
 
-    Raises HostFault.
+    Raises HostError.
     """
     with subprocess.Popen(
         psql_command(server, database),
@@ -144,7 +144,7 @@ def exported(server: Server, database: str) -> Iterator[Survey]:
                 break
             lines.append(line)
         else:
-            raise HostFault(f"the database {database} can't be read: {session.stderr.read().strip()[-1500:]}")
+            raise HostError(f"the database {database} can't be read: {session.stderr.read().strip()[-1500:]}")
         try:
             yield parse_survey(lines)
         finally:
@@ -168,9 +168,9 @@ def parse_survey(lines: Sequence[str]) -> Survey:
 
 
 def rdb_keys(file: Path) -> Keys:
-    """Return what an RDB file holds; HostFault when redis-check-rdb finds it damaged or cut short."""
+    """Return what an RDB file holds; HostError when redis-check-rdb finds it damaged or cut short."""
     done = run(["redis-check-rdb", str(file)], timeout=1800, may_exit=range(-64, 256))
     found = {what: int(number) for number, what in _KEYS.findall(done.stdout)}
     if done.returncode or len(found) != 3:
-        raise HostFault(f"{file.name} is no whole snapshot of Redis: {done.stdout.strip()[-1000:]}")
+        raise HostError(f"{file.name} is no whole snapshot of Redis: {done.stdout.strip()[-1000:]}")
     return Keys(found["keys read"] - found["expires"], found["expires"], found["already expired"])

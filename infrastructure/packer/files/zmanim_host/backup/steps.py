@@ -35,7 +35,7 @@ from zmanim_host.backup.record import (
 )
 from zmanim_host.backup.restic import Repository
 from zmanim_host.backup.retention import Run
-from zmanim_host.host import HostFault, log, run, write_whole
+from zmanim_host.host import HostError, log, run, write_whole
 
 WORK = Path("/data/backup")
 RECORD = "/record.json"
@@ -90,19 +90,19 @@ def begin(repo: Repository, work: Path = WORK) -> None:
 
 
 def check_versions() -> None:
-    """Raise HostFault unless pg_dump has the server's major version: another may leave things out without a word."""
+    """Raise HostError unless pg_dump has the server's major version: another may leave things out without a word."""
     said = run(["pg_dump", "--version"], timeout=20).stdout
     client = re.search(r"\(PostgreSQL\) (\d+)", said)
     server = int(servers.server_version(servers.Server())) // 10000
     if not client or int(client[1]) != server:
-        raise HostFault(f"pg_dump is {said.strip()!r} and the server has major version {server}: nothing was backed up")
+        raise HostError(f"pg_dump is {said.strip()!r} and the server has major version {server}: nothing was backed up")
 
 
 def check_owner(repo: Repository, known: Sequence[Run], system: str, at: datetime) -> None:
-    """Raise HostFault where the backups are another cluster's: an empty one must not take their places."""
+    """Raise HostError where the backups are another cluster's: an empty one must not take their places."""
     owner = retention.owner(known, at)
     if owner not in {None, system}:
-        raise HostFault(
+        raise HostError(
             f"the backups in {repo.location} are of cluster {owner}, and this machine has cluster {system}: nothing was"
             " written and nothing removed. If this machine is to go on with them (after a restore, or with a new"
             " database), adopt them: ./inv backup.adopt (on the machine: /opt/zmanim/restore.sh --adopt). If not, stop"
@@ -111,11 +111,11 @@ def check_owner(repo: Repository, known: Sequence[Run], system: str, at: datetim
 
 
 def read_begun(work: Path) -> Begun:
-    """Return the run that `begin` has begun; HostFault when there is none."""
+    """Return the run that `begin` has begun; HostError when there is none."""
     try:
         told = json.loads((work / "run/begun").read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise HostFault(f"no run has begun: {error}") from None
+        raise HostError(f"no run has begun: {error}") from None
     started = datetime.strptime(told["started"], TIME).replace(tzinfo=timezone.utc)
     return Begun(told["run"], started, told["system_identifier"])
 
@@ -168,25 +168,25 @@ def tags(begun: Begun, part: str) -> list[str]:
 
 
 def read_dump_through(dump: IO[bytes]) -> None:
-    """Have pg_restore read a dump to its end; --list would look at its beginning only. Raises HostFault."""
+    """Have pg_restore read a dump to its end; --list would look at its beginning only. Raises HostError."""
     done = subprocess.run(["pg_restore", "--file=/dev/null"], stdin=dump, stderr=subprocess.PIPE, check=False)
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip()[-1000:]
-        raise HostFault(f"the dump in the repository can't be read to its end: {said}")
+        raise HostError(f"the dump in the repository can't be read to its end: {said}")
 
 
 def check_globals(text: str) -> None:
-    """Raise HostFault unless the roles' script is whole."""
+    """Raise HostError unless the roles' script is whole."""
     if GLOBALS_END not in text:
-        raise HostFault(f"the roles in the repository are not whole: they lack {GLOBALS_END!r}")
+        raise HostError(f"the roles in the repository are not whole: they lack {GLOBALS_END!r}")
 
 
 def check_digest(expected: str) -> Callable[[IO[bytes]], None]:
-    """Return what raises HostFault unless it is given a file of that SHA-256."""
+    """Return what raises HostError unless it is given a file of that SHA-256."""
 
     def consume(stream: IO[bytes]) -> None:
         if sha256(stream) != expected:
-            raise HostFault("Redis's file in the repository is not what was written there")
+            raise HostError("Redis's file in the repository is not what was written there")
 
     return consume
 
@@ -211,7 +211,7 @@ def complete(repo: Repository, environ: Mapping[str, str], work: Path = WORK) ->
     }
     missing = {"globals", "redis", *(f"database={name}" for name in there)} - parts.keys()
     if missing:
-        raise HostFault(f"the run lacks {', '.join(sorted(missing))}: it is not complete")
+        raise HostError(f"the run lacks {', '.join(sorted(missing))}: it is not complete")
     record = CompletionRecord(
         run=begun.run,
         environment=repo.environment,
@@ -277,7 +277,7 @@ def thin_out(repo: Repository) -> None:
         log(f"checked the repository, and read part {part} of its data")
     if thinning.future:
         names = ", ".join(f"{run.id} ({run.time:%Y-%m-%d %H:%M})" for run in thinning.future)
-        raise HostFault(
+        raise HostError(
             f"runs in {repo.location} are dated in the future: {names}. This run is complete all the same, and they"
             " take nobody's place. Was a clock wrong, or is this one? docs/backups.md says how to date them anew"
         )
@@ -321,7 +321,7 @@ def command(arguments: Sequence[str]) -> None:
         else:
             thin_out(repo)
     else:
-        raise HostFault(
+        raise HostError(
             "zmanim-host backup begin|databases|database NAME -- COMMAND…|globals -- COMMAND…|redis FILE|"
             "complete|thin-out"
         )

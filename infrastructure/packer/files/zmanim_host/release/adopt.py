@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zmanim_host import notices
-from zmanim_host.host import ERROR, WARNING, HostFault, log, run
+from zmanim_host.host import ERROR, WARNING, HostError, log, run
 from zmanim_host.postgres import psql
 from zmanim_host.release import bundle as release_bundle
 from zmanim_host.release import pointer as release_pointer
@@ -54,21 +54,21 @@ class Machine:
 def adopt(store: Store, channel: Channel, machine: Machine) -> Status:
     """Leave in force what starts next, and return what that is and why.
 
-    Raises HostFault when there is nothing to start.
+    Raises HostError when there is nothing to start.
     """
     release_store.sweep(store)
     running = _mend(store)
     try:
         state = release_store.load(store)
-    except HostFault as fault:
-        return Status(running.version, f"no release channel is followed: {fault}")
+    except HostError as error:
+        return Status(running.version, f"no release channel is followed: {error}")
     try:
         state = _judge_trial(store, state, machine)
         running = linked(store, CURRENT) or running
         state, reason = _follow(store, state, channel, machine)
-    except (HostFault, OSError) as fault:
+    except (HostError, OSError) as error:
         # What was decided before it went wrong is written down already.
-        state, reason = _loaded(store, state), f"the channel is not followed: {_said(fault)}"
+        state, reason = _loaded(store, state), f"the channel is not followed: {_said(error)}"
     running = linked(store, CURRENT) or running
     return status_of(state, running, baked(store), reason)
 
@@ -84,16 +84,16 @@ def status_of(state: State, running: Release, own: Release, reason: str) -> Stat
     return Status(running.version, why, on_trial, run_migrations, state.serial)
 
 
-def _said(fault: Exception) -> str:
-    if isinstance(fault, OSError) and fault.strerror:
-        return fault.strerror + (f" ({fault.filename})" if fault.filename else "")
-    return str(fault)
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f" ({error.filename})" if error.filename else "")
+    return str(error)
 
 
 def _loaded(store: Store, otherwise: State) -> State:
     try:
         return release_store.load(store)
-    except HostFault:
+    except HostError:
         return otherwise
 
 
@@ -132,9 +132,9 @@ def _judge_trial(store: Store, state: State, machine: Machine) -> State:
 def _taken_back(store: Store, state: State, reason: str) -> State:
     try:
         return take_back(store, state, reason)
-    except HostFault as fault:
+    except HostError as error:
         # A newer release in the channel may still mend it.
-        log(f"what runs can't be taken back ({reason}): {fault}", ERROR)
+        log(f"what runs can't be taken back ({reason}): {error}", ERROR)
         return state
 
 
@@ -146,12 +146,12 @@ def _saved(store: Store, state: State) -> State:
 def take_back(store: Store, state: State, reason: str) -> State:
     """Go back from the release in force to the last good one, and never try it again; return the new state.
 
-    It runs no SQL, and leaves what is to be mailed about it. Raises HostFault when there is nothing to go back to,
+    It runs no SQL, and leaves what is to be mailed about it. Raises HostError when there is nothing to go back to,
     OSError when nothing can be written.
     """
     failed, own = linked(store, CURRENT), baked(store)
     if failed is None or failed == own:
-        raise HostFault("what runs is the image's own release: there is none to go back to")
+        raise HostError("what runs is the image's own release: there is none to go back to")
     last_good = linked(store, LAST_GOOD)
     target = rules.fall_back(replace(state, denied=(*state.denied, failed.sha256)), last_good=last_good, baked=own)
     state = rules.deny(state, failed, target)
@@ -195,7 +195,7 @@ def _put_there(store: Store, wanted: Release, pointer: Pointer, bundle: Path) ->
         return
     content = read_fetched(bundle, pointer.size)
     if content is None:
-        raise HostFault(f"the bundle of {wanted.version} has not been fetched")
+        raise HostError(f"the bundle of {wanted.version} has not been fetched")
     release_bundle.check_whole(content, sha256=pointer.sha256, size=pointer.size)
     release_store.install(store, wanted, content)
 
@@ -212,7 +212,7 @@ def _bring_into_force(store: Store, state: State, wanted: Release, restarts: int
 
 
 def read_fetched(path: Path, limit: int) -> bytes | None:
-    """Return what the fetcher left, or None; HostFault when it is no plain file, or longer than `limit` bytes.
+    """Return what the fetcher left, or None; HostError when it is no plain file, or longer than `limit` bytes.
 
     Another user wrote it: a link may lead anywhere, and a pipe would keep us waiting.
     """
@@ -222,10 +222,10 @@ def read_fetched(path: Path, limit: int) -> bytes | None:
         return None
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise HostFault(f"{path} is not a plain file")
+            raise HostError(f"{path} is not a plain file")
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise HostFault(f"{path} has more than {limit} bytes")
+        raise HostError(f"{path} has more than {limit} bytes")
     return content
 
 
@@ -248,7 +248,7 @@ def database_answers() -> bool:
     """Return whether PostgreSQL answers the API's own user: if not, no release is to blame for anything."""
     try:
         return psql("--command=SELECT 1", timeout=5, user="zmanim").strip() == "1"
-    except HostFault:
+    except HostError:
         return False
 
 
@@ -258,8 +258,8 @@ def mail(store: Store) -> None:
         return
     try:
         run(["systemctl", "start", "--no-block", MAIL], timeout=10)
-    except HostFault as fault:
-        log(f"{MAIL} can't be started, its timer does: {fault}", WARNING)
+    except HostError as error:
+        log(f"{MAIL} can't be started, its timer does: {error}", WARNING)
 
 
 # ---- Commands ----
@@ -296,7 +296,7 @@ def migration_failed_command() -> None:
 def allow_command(sha256: str) -> None:
     """Let this machine try a bundle again that failed on it; BUNDLE is its SHA-256, or `all`."""
     if sha256 != "all" and not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise HostFault(f"{sha256[:80]!r} is no SHA-256 of a bundle, nor all")
+        raise HostError(f"{sha256[:80]!r} is no SHA-256 of a bundle, nor all")
     store = Store()
     with release_store.locked(store):
         state = release_store.load(store)

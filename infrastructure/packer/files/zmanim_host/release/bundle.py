@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.storage.data_layout import sync_folder
 
 PROGRAM = "zmanim-api"
@@ -42,18 +42,18 @@ class BuildInfo:
 
 
 def check_whole(content: bytes, *, sha256: str, size: int) -> None:
-    """Raise HostFault unless this is the bundle that was signed."""
+    """Raise HostError unless this is the bundle that was signed."""
     if len(content) != size:
-        raise HostFault(f"the bundle has {len(content)} bytes, and should have {size}")
+        raise HostError(f"the bundle has {len(content)} bytes, and should have {size}")
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise HostFault(f"the bundle's SHA-256 is {found}, and should be {sha256}")
+        raise HostError(f"the bundle's SHA-256 is {found}, and should be {sha256}")
 
 
 def unpack(content: bytes, directory: Path, version: str) -> None:
     """Unpack a bundle that was checked into an empty directory, check what is in it, and make it durable.
 
-    Raises HostFault when it is not a release `version` for this machine, OSError when it can't be written.
+    Raises HostError when it is not a release `version` for this machine, OSError when it can't be written.
     """
     (directory / "migrations").mkdir(mode=0o755)
     unpacked: Any = _Unpacked(content)
@@ -61,7 +61,7 @@ def unpack(content: bytes, directory: Path, version: str) -> None:
         with tarfile.open(fileobj=unpacked, mode="r|") as archive:
             _unpack(archive, directory)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise HostFault(f"the bundle can't be unpacked: {error}") from error
+        raise HostError(f"the bundle can't be unpacked: {error}") from error
     check_manifest(directory, version)
     program = (directory / PROGRAM).read_bytes()
     check_elf(program)
@@ -75,13 +75,13 @@ def _unpack(archive: tarfile.TarFile, directory: Path) -> None:
     for member in archive:
         # isreg() would say yes to a sparse file too.
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or not _is_name(member.name):
-            raise HostFault(f"the bundle holds {member.name[:200]!r}, which does not belong there")
+            raise HostError(f"the bundle holds {member.name[:200]!r}, which does not belong there")
         if member.name in names or len(names) >= MOST_FILES:
-            raise HostFault(f"the bundle holds {member.name!r} twice, or too many files")
+            raise HostError(f"the bundle holds {member.name!r} twice, or too many files")
         names.add(member.name)
         source = archive.extractfile(member)
         if source is None:
-            raise HostFault(f"the bundle's {member.name} can't be read")
+            raise HostError(f"the bundle's {member.name} can't be read")
         _write(source, directory / member.name, 0o755 if member.name == PROGRAM else 0o644)
 
 
@@ -113,12 +113,12 @@ class _Unpacked:
         part = self._file.read(size)
         self._left -= len(part)
         if self._left < 0:
-            raise HostFault(f"the bundle is larger than {LARGEST} bytes")
+            raise HostError(f"the bundle is larger than {LARGEST} bytes")
         return part
 
 
 def check_manifest(directory: Path, version: str) -> None:
-    """Raise HostFault unless the manifest is that of `version` and names exactly the files that are there."""
+    """Raise HostError unless the manifest is that of `version` and names exactly the files that are there."""
     try:
         manifest = json.loads((directory / MANIFEST).read_bytes())
         said = (manifest["version"], manifest["architecture"], manifest["sha256"])
@@ -126,11 +126,11 @@ def check_manifest(directory: Path, version: str) -> None:
         found = {path.name: _digest(path) for path in (directory / "migrations").iterdir()}
         program = _digest(directory / PROGRAM)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise HostFault(f"the bundle is not whole: {error!r}") from error
+        raise HostError(f"the bundle is not whole: {error!r}") from error
     if said != (version, "aarch64", program):
-        raise HostFault(f"the bundle is another one than its manifest and the channel say ({version})")
+        raise HostError(f"the bundle is another one than its manifest and the channel say ({version})")
     if migrations != found or not found:
-        raise HostFault("the bundle's migrations are not those of its manifest")
+        raise HostError("the bundle's migrations are not those of its manifest")
 
 
 def _digest(path: Path) -> str:
@@ -138,24 +138,24 @@ def _digest(path: Path) -> str:
 
 
 def check_elf(program: bytes) -> None:
-    """Raise HostFault unless this is a 64-bit little-endian ELF program for ARM64."""
+    """Raise HostError unless this is a 64-bit little-endian ELF program for ARM64."""
     if program[:4] != b"\x7fELF" or program[4:6] != b"\x02\x01" or len(program) < 64:
-        raise HostFault("the release's program is not a 64-bit ELF program")
+        raise HostError("the release's program is not a 64-bit ELF program")
     (machine,) = struct.unpack_from("<H", program, 18)
     if machine != _AARCH64:
-        raise HostFault(f"the release's program is for another machine (ELF machine {machine}, and ARM64 is 183)")
+        raise HostError(f"the release's program is for another machine (ELF machine {machine}, and ARM64 is 183)")
 
 
 def check_build(info: BuildInfo) -> None:
-    """Raise HostFault unless Go built this from the API's main package, static, for linux/arm64."""
+    """Raise HostError unless Go built this from the API's main package, static, for linux/arm64."""
     wanted = {"GOOS": "linux", "GOARCH": "arm64", "CGO_ENABLED": "0"}
     found = {name: info.settings.get(name, "") for name in wanted}
     if found != wanted or not f"/{info.package}".endswith(f"/{_PACKAGE}"):
-        raise HostFault(f"the release's program is not the API built for linux/arm64: {info.package[:80]!r}, {found}")
+        raise HostError(f"the release's program is not the API built for linux/arm64: {info.package[:80]!r}, {found}")
 
 
 def build_info(program: bytes) -> BuildInfo:
-    """Return what a Go program (1.18 or newer) says of its build; HostFault when it says nothing.
+    """Return what a Go program (1.18 or newer) says of its build; HostError when it says nothing.
 
     The form is that of Go's debug/buildinfo: after the mark and a byte of flags, at byte 32, two strings, each behind
     its length: Go's version and, between 16 bytes on either side, the text that `go version -m` prints.
@@ -164,7 +164,7 @@ def build_info(program: bytes) -> BuildInfo:
     while at >= 0 and (at % 16 or program[at + 15 : at + 16] not in (b"\x02", b"\x03")):
         at = program.find(_BUILD_INFO, at + 1)
     if at < 0:
-        raise HostFault("the release's program was not built by Go")
+        raise HostError("the release's program was not built by Go")
     _, at = _string(program, at + 32)
     text, _ = _string(program, at)
     package, settings = "", {}
@@ -187,5 +187,5 @@ def _string(program: bytes, at: int) -> tuple[bytes, int]:
         if byte < 0x80:
             break
     if at + length > len(program):
-        raise HostFault("the release's program is cut short")
+        raise HostError("the release's program is cut short")
     return program[at : at + length], at + length

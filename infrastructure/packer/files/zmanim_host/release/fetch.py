@@ -18,7 +18,7 @@ from typing import TypeVar
 from zmanim_host.aws import client
 from zmanim_host.aws.client import AwsRefused, Session, instance_credentials
 from zmanim_host.aws.imds import connect
-from zmanim_host.host import WARNING, HostFault, log
+from zmanim_host.host import WARNING, HostError, log
 from zmanim_host.release import pointer as release_pointer
 from zmanim_host.release import rules
 from zmanim_host.release.pointer import KEYS, Pointer
@@ -39,7 +39,7 @@ def fetch(get: Get, directory: Path, store: Store, environment: str, *, keys: Pa
     """Fetch the pointer, and the bundle that it names if this machine would adopt it; return what was done, in a line.
 
     Both are written to `directory` whole or not at all, the pointer only once its signature was checked: a good one
-    that is there already is not lost for a bad one. Raises HostFault and OSError.
+    that is there already is not lost for a bad one. Raises HostError and OSError.
     """
     content = get(release_pointer.NAME, release_pointer.LONGEST)
     if content is None:
@@ -53,7 +53,7 @@ def fetch(get: Get, directory: Path, store: Store, environment: str, *, keys: Pa
 
 
 def needs_bundle(pointer: Pointer, store: Store, now: float) -> bool:
-    """Return whether this machine would adopt what the pointer names, and has it not; HostFault when it may not."""
+    """Return whether this machine would adopt what the pointer names, and has it not; HostError when it may not."""
     own = baked(store)
     if not release_pointer.is_release(own.version):
         return False
@@ -71,9 +71,9 @@ def _fetch_bundle(get: Get, directory: Path, pointer: Pointer) -> None:
     key = release_pointer.bundle_name(pointer.sha256)
     content = get(key, pointer.size)
     if content is None:
-        raise HostFault(f"the channel names {pointer.version}, and its bundle {key} is not there")
+        raise HostError(f"the channel names {pointer.version}, and its bundle {key} is not there")
     if len(content) != pointer.size or hashlib.sha256(content).hexdigest() != pointer.sha256:
-        raise HostFault(f"the bundle of {pointer.version} is not the one that was signed ({len(content)} bytes)")
+        raise HostError(f"the bundle of {pointer.version} is not the one that was signed ({len(content)} bytes)")
     _write(bundle, content)
 
 
@@ -110,7 +110,7 @@ def within(seconds: float, work: Callable[[], Result]) -> Result:
     In a thread that is left behind: a name server that is silent holds its caller in C, where neither a time limit of
     sockets nor a signal's handler ends it. The process ends soon.
 
-    Raises HostFault when it takes longer, and what `work` raises.
+    Raises HostError when it takes longer, and what `work` raises.
     """
     results: list[Result] = []
     failures: list[BaseException] = []
@@ -127,7 +127,7 @@ def within(seconds: float, work: Callable[[], Result]) -> Result:
     if failures:
         raise failures[0]
     if not results:
-        raise HostFault(f"no end after {seconds:.0f} s")
+        raise HostError(f"no end after {seconds:.0f} s")
     return results[0]
 
 
@@ -144,6 +144,6 @@ def command() -> None:
     get = from_s3(f"zmanim-releases-{environment}", lambda: Session(region, instance_credentials(connect(wait=3))))
     try:
         log(within(SECONDS, lambda: fetch(get, directory, Store(), environment, now=time.time())))
-    except (HostFault, OSError) as fault:
+    except (HostError, OSError) as error:
         # No failure of the unit: a machine without its channel is not ill. What runs is the adopter's to say.
-        log(f"the release channel is not followed now: {fault}", WARNING)
+        log(f"the release channel is not followed now: {error}", WARNING)

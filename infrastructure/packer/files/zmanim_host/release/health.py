@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zmanim_host.host import ERROR, NOTICE, RUN, WARNING, HostFault, log, run, write_whole
+from zmanim_host.host import ERROR, NOTICE, RUN, WARNING, HostError, log, run, write_whole
 from zmanim_host.release import adopt
 from zmanim_host.release import store as release_store
 from zmanim_host.release.store import CURRENT, LAST_GOOD, Status, Store, linked
@@ -112,7 +112,7 @@ def look(
 ) -> Notes:
     """Look once, do what follows from it, and return the notes for the next look.
 
-    Raises HostFault and OSError when what follows can't be done.
+    Raises HostError and OSError when what follows can't be done.
     """
     wrong = ask()
     seen = api()
@@ -158,8 +158,8 @@ def _end_it(store: Store, wrong: str, restart: Callable[[], None]) -> None:
             state = release_store.load(store)
             if state.trial is not None and state.trial.release == linked(store, CURRENT):
                 adopt.take_back(store, state, wrong)
-        except HostFault as fault:
-            log(f"nothing is taken back: {fault}", WARNING)
+        except HostError as error:
+            log(f"nothing is taken back: {error}", WARNING)
     log(f"{wrong}: restarting {adopt.API}", ERROR)
     restart()
 
@@ -184,9 +184,9 @@ def command() -> None:
     answers = adopt.database_answers
     try:
         after = look(store, limits, read_notes(), ask=ask, api=unit, database_answers=answers, restart=restart_api)
-    except (HostFault, OSError) as fault:
+    except (HostError, OSError) as error:
         # The next look is seconds away; a unit that fails and recovers all the time would tell nobody more.
-        log(f"the API's health can't be acted upon: {fault}", ERROR)
+        log(f"the API's health can't be acted upon: {error}", ERROR)
         return
     adopt.mail(store)
     status = release_store.told(store)

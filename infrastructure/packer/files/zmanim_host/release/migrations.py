@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from zmanim_host.host import WARNING, HostFault, log
+from zmanim_host.host import WARNING, HostError, log
 from zmanim_host.postgres import psql
 from zmanim_host.release.store import Store, told
 
@@ -20,9 +20,9 @@ ROW = "INSERT INTO schema_migrations (version) VALUES (:'version');"
 
 
 def version_of(name: str) -> str:
-    """Return what schema_migrations calls the migration: its file name without .sql; HostFault for any other name."""
+    """Return what schema_migrations calls the migration: its file name without .sql; HostError for any other name."""
     if not NAME.fullmatch(name):
-        raise HostFault(f"{name} is not a migration's name (14 digits, _, a-z 0-9 _, .sql)")
+        raise HostError(f"{name} is not a migration's name (14 digits, _, a-z 0-9 _, .sql)")
     return name[: -len(".sql")]
 
 
@@ -38,11 +38,11 @@ def pending(names: Iterable[str], applied: Iterable[str]) -> list[str]:
 def migrate(directory: Path, *, may_change: bool = True) -> Sequence[str]:
     """Apply what is pending and return its names; without `may_change` only say what would be.
 
-    Raises HostFault that names the failing migration; its transaction leaves the database as it was.
+    Raises HostError that names the failing migration; its transaction leaves the database as it was.
     """
     names = [path.name for path in directory.glob("*.sql")]
     if not names:
-        raise HostFault(f"there is no migration in {directory}: the release is not whole")
+        raise HostError(f"there is no migration in {directory}: the release is not whole")
     make = [f"--command={TABLE}"] if may_change else []
     said = psql(*make, "--command=SELECT version FROM schema_migrations", timeout=60)
     todo = pending(names, said.split("\n"))
@@ -60,8 +60,8 @@ def migrate(directory: Path, *, may_change: bool = True) -> Sequence[str]:
                 input=ROW,
                 timeout=900,
             )
-        except HostFault as fault:
-            raise HostFault(f"the migration {name} failed and was rolled back: {fault}") from fault
+        except HostError as error:
+            raise HostError(f"the migration {name} failed and was rolled back: {error}") from error
     log(f"{len(todo)} migrations applied, {len(names) - len(todo)} were there")
     return todo
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zmanim_host.host import HostFault, run
+from zmanim_host.host import HostError, run
 
 # One object with both the payload and its signature: two objects could be read from two different moments.
 NAME = "channel.json"
@@ -69,10 +69,10 @@ class Envelope:
 
 
 def order(version: str) -> tuple[int, int, int, int]:
-    """Return what sorts versions by age; a release candidate is older than its release. HostFault for anything else."""
+    """Return what sorts versions by age; a release candidate is older than its release. HostError for anything else."""
     found = _VERSION.fullmatch(version)
     if not found:
-        raise HostFault(f"{version[:80]!r} is not a release's version (vMAJOR.MINOR.PATCH, or that with -rc.N)")
+        raise HostError(f"{version[:80]!r} is not a release's version (vMAJOR.MINOR.PATCH, or that with -rc.N)")
     major, minor, patch, candidate = found.groups()
     return int(major), int(minor), int(patch), int(candidate) if candidate else sys.maxsize
 
@@ -83,53 +83,53 @@ def is_release(version: str) -> bool:
 
 
 def open_envelope(content: bytes) -> Envelope:
-    """Return the parts of the channel's object; HostFault when it is anything else."""
+    """Return the parts of the channel's object; HostError when it is anything else."""
     if len(content) > LONGEST:
-        raise HostFault(f"the channel's pointer is longer than {LONGEST} bytes")
+        raise HostError(f"the channel's pointer is longer than {LONGEST} bytes")
     said = _object(content, "the channel's pointer")
     if set(said) == {"payload"}:
-        raise HostFault("the channel's pointer is not signed")
+        raise HostError("the channel's pointer is not signed")
     if set(said) != {"payload", "signature"}:
-        raise HostFault("the channel's pointer is not a payload with a signature")
+        raise HostError("the channel's pointer is not a payload with a signature")
     return Envelope(_decoded(said["payload"], "payload"), _decoded(said["signature"], "signature"))
 
 
 def verify(envelope: Envelope, key: Path) -> None:
     """Check the signature (ECDSA or any other that `key`, a public key in PEM, says) over the payload's SHA-256.
 
-    Raises HostFault when it is not this key's, or can't be checked.
+    Raises HostError when it is not this key's, or can't be checked.
     """
     try:
         text = envelope.payload.decode("ascii")
     except UnicodeDecodeError:
-        raise HostFault("the channel's payload is not ASCII") from None
+        raise HostError("the channel's payload is not ASCII") from None
     with tempfile.TemporaryDirectory(prefix="release-") as directory:
         signature = Path(directory, "signature")
         signature.write_bytes(envelope.signature)
         command = ["openssl", "dgst", "-sha256", "-verify", str(key), "-signature", str(signature)]
         done = run(command, timeout=5, input=text, may_exit=(0, 1))
     if done.returncode != 0 or done.stdout.strip() != "Verified OK":
-        raise HostFault(f"the channel's signature is not that of {key.name}")
+        raise HostError(f"the channel's signature is not that of {key.name}")
 
 
 def read_payload(payload: bytes) -> Pointer:
-    """Return what a payload says; HostFault for a field too much, too few or of another form."""
+    """Return what a payload says; HostError for a field too much, too few or of another form."""
     said = _object(payload, "the channel's payload")
     if set(said) != set(_FIELDS):
         wrong = sorted(set(said) ^ set(_FIELDS))
-        raise HostFault(f"the channel's payload has other fields than it should: {', '.join(wrong)[:200]}")
+        raise HostError(f"the channel's payload has other fields than it should: {', '.join(wrong)[:200]}")
     for name, kind in _FIELDS.items():
         # A bool is an int to isinstance.
         if type(said[name]) is not kind:
-            raise HostFault(f"the channel's {name} is not of the right kind")
+            raise HostError(f"the channel's {name} is not of the right kind")
     if said["format"] != FORMAT:
-        raise HostFault(f"the channel's format is {said['format']}, and this image reads {FORMAT}")
+        raise HostError(f"the channel's format is {said['format']}, and this image reads {FORMAT}")
     if not 1 <= said["serial"] < 1 << 53:
-        raise HostFault("the channel's serial is not a number from 1")
+        raise HostError("the channel's serial is not a number from 1")
     if not 1 <= said["size"] <= LARGEST_BUNDLE:
-        raise HostFault(f"the channel's size is not from 1 to {LARGEST_BUNDLE} bytes")
+        raise HostError(f"the channel's size is not from 1 to {LARGEST_BUNDLE} bytes")
     if not _SHA256.fullmatch(said["sha256"]):
-        raise HostFault("the channel's sha256 is not one")
+        raise HostError("the channel's sha256 is not one")
     order(said["version"])
     order(said["oldest_allowed"])
     return Pointer(
@@ -149,17 +149,17 @@ def read_payload(payload: bytes) -> Pointer:
 def read(content: bytes, environment: str, keys: Path = KEYS) -> Pointer:
     """Return what the channel's object says, once it is proven to be what this environment's key signed.
 
-    Raises HostFault with the first thing that is wrong.
+    Raises HostError with the first thing that is wrong.
     """
     key = keys / f"{environment}.pem"
     if not key.is_file():
-        raise HostFault(f"this image has no key for the channel of {environment}: it follows none")
+        raise HostError(f"this image has no key for the channel of {environment}: it follows none")
     envelope = open_envelope(content)
     # First the signature: nothing that is unsigned is looked into.
     verify(envelope, key)
     pointer = read_payload(envelope.payload)
     if pointer.environment != environment:
-        raise HostFault(f"the channel's pointer is for {pointer.environment[:40]!r}, and this machine is {environment}")
+        raise HostError(f"the channel's pointer is for {pointer.environment[:40]!r}, and this machine is {environment}")
     return pointer
 
 
@@ -177,9 +177,9 @@ def _object(content: bytes, what: str) -> Mapping[str, Any]:
     try:
         said = json.loads(content.decode("ascii"), object_pairs_hook=once)
     except (ValueError, RecursionError):
-        raise HostFault(f"{what} is not JSON as it should be") from None
+        raise HostError(f"{what} is not JSON as it should be") from None
     if not isinstance(said, dict):
-        raise HostFault(f"{what} is not a JSON object")
+        raise HostError(f"{what} is not a JSON object")
     return said
 
 
@@ -189,7 +189,7 @@ def _decoded(value: object, name: str) -> bytes:
             return base64.b64decode(value, validate=True)
     except ValueError:
         pass
-    raise HostFault(f"the channel's {name} is not Base64")
+    raise HostError(f"the channel's {name} is not Base64")
 
 
 def _seconds(text: str) -> float:
@@ -198,4 +198,4 @@ def _seconds(text: str) -> float:
             return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
         except ValueError:
             pass
-    raise HostFault("the channel's expires is not a time like 2027-01-31T00:00:00Z")
+    raise HostError("the channel's expires is not a time like 2027-01-31T00:00:00Z")

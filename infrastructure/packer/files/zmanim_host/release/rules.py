@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.release.pointer import Pointer, order
 
 ARCHITECTURE = "aarch64"
@@ -48,11 +48,11 @@ class State:
 
 
 def check_serial(pointer: Pointer, state: State) -> None:
-    """Raise HostFault for a pointer that is older than one that was seen, or another one of the same serial."""
+    """Raise HostError for a pointer that is older than one that was seen, or another one of the same serial."""
     if pointer.serial < state.serial:
-        raise HostFault(f"the channel's serial {pointer.serial} is a replayed one: {state.serial} was seen before")
+        raise HostError(f"the channel's serial {pointer.serial} is a replayed one: {state.serial} was seen before")
     if pointer.serial == state.serial and pointer.digest != state.digest:
-        raise HostFault(f"the channel's serial {pointer.serial} was seen before with other content")
+        raise HostError(f"the channel's serial {pointer.serial} was seen before with other content")
 
 
 def seen(state: State, pointer: Pointer) -> State:
@@ -63,27 +63,27 @@ def seen(state: State, pointer: Pointer) -> State:
 def choose(pointer: Pointer, state: State, *, running: Release, baked: Release, now: float) -> Release:
     """Return the release that a signed pointer, whose serial is right, makes this machine run.
 
-    `now` is in seconds since 1970. Raises HostFault when nothing may be adopted: what runs then goes on.
+    `now` is in seconds since 1970. Raises HostError when nothing may be adopted: what runs then goes on.
     """
     wanted = Release(pointer.version, pointer.sha256)
     if pointer.architecture != ARCHITECTURE:
-        raise HostFault(f"{pointer.version} is for {pointer.architecture[:40]!r}, and this is {ARCHITECTURE}")
+        raise HostError(f"{pointer.version} is for {pointer.architecture[:40]!r}, and this is {ARCHITECTURE}")
     if order(pointer.version) < order(pointer.oldest_allowed):
-        raise HostFault(f"{pointer.version} is older than {pointer.oldest_allowed}, the oldest that is allowed")
+        raise HostError(f"{pointer.version} is older than {pointer.oldest_allowed}, the oldest that is allowed")
     if wanted == running:
         return running
     if pointer.expires <= now:
         day = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(pointer.expires))
-        raise HostFault(f"the channel's pointer to {pointer.version} expired at {day}")
+        raise HostError(f"the channel's pointer to {pointer.version} expired at {day}")
     if order(pointer.version) == order(baked.version):
         wanted = baked
     elif order(pointer.version) < order(baked.version) and not pointer.rollback:
         # The image is the newer statement. A rollback says explicitly that it is not.
         wanted = baked
     if not pointer.rollback and order(wanted.version) < order(running.version):
-        raise HostFault(f"{wanted.version} is older than {running.version}, and the channel does not say rollback")
+        raise HostError(f"{wanted.version} is older than {running.version}, and the channel does not say rollback")
     if wanted.sha256 in state.denied:
-        raise HostFault(f"{wanted.version} failed on this machine before and is not tried again")
+        raise HostError(f"{wanted.version} failed on this machine before and is not tried again")
     return wanted
 
 
@@ -103,14 +103,14 @@ def crashes(trial: Trial, restarts: int) -> int:
 def fall_back(state: State, *, last_good: Release | None, baked: Release) -> Release:
     """Return what runs after a release on trial failed: the last good one, else the image's own.
 
-    Raises HostFault when neither is allowed to: the channel says how old a release may be that meets this database.
+    Raises HostError when neither is allowed to: the channel says how old a release may be that meets this database.
     """
     for release in (last_good, baked):
         if release is None or (release.sha256 and release.sha256 in state.denied):
             continue
         if order(release.version) >= order(state.oldest_allowed):
             return release
-    raise HostFault(f"there is no release to go back to that is {state.oldest_allowed} or newer")
+    raise HostError(f"there is no release to go back to that is {state.oldest_allowed} or newer")
 
 
 def deny(state: State, failed: Release, target: Release) -> State:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 from zmanim_host.release import store as release_store
 from zmanim_host.release.adopt import API, unit_properties
 from zmanim_host.release.store import CURRENT, Store
@@ -30,13 +30,13 @@ def running(proc: Path = PROC, releases: Path = RELEASES) -> Program:
     """Return the program below `releases` that the API's process runs.
 
     Not by /proc/PID/exe, which is the emulator where ARM64 is emulated; nor by a path, whose file may have been
-    exchanged since: map_files opens what is mapped. Raises HostFault when it runs none.
+    exchanged since: map_files opens what is mapped. Raises HostError when it runs none.
     """
     process = proc / unit_properties(API, "MainPID").get("MainPID", "0")
     try:
         maps = (process / "maps").read_text("utf-8")
     except OSError as error:
-        raise HostFault(f"the process of {API} can't be looked at: {error}") from error
+        raise HostError(f"the process of {API} can't be looked at: {error}") from error
     version, addresses = mapped(maps, releases)
     return Program(version, process / "map_files" / addresses)
 
@@ -44,7 +44,7 @@ def running(proc: Path = PROC, releases: Path = RELEASES) -> Program:
 def mapped(maps: str, releases: Path = RELEASES) -> tuple[str, str]:
     """Return the version of the release that a process has mapped, and at which addresses, from its /proc/PID/maps.
 
-    Raises HostFault when it maps none.
+    Raises HostError when it maps none.
     """
     for line in maps.splitlines():
         fields = line.split(None, 5)
@@ -52,16 +52,16 @@ def mapped(maps: str, releases: Path = RELEASES) -> tuple[str, str]:
             first, last = fields[0].split("-")
             # map_files writes addresses without the leading zeros that maps has.
             return Path(fields[5]).relative_to(releases).parts[0], f"{int(first, 16):x}-{int(last, 16):x}"
-    raise HostFault(f"the process of {API} runs nothing below {releases}")
+    raise HostError(f"the process of {API} runs nothing below {releases}")
 
 
 def binary_sha256(proc: Path = PROC) -> str:
-    """Return the SHA-256 of the program that the API's process runs. Raises HostFault."""
+    """Return the SHA-256 of the program that the API's process runs. Raises HostError."""
     program = running(proc).file
     try:
         return hashlib.sha256(program.read_bytes()).hexdigest()
     except OSError as error:
-        raise HostFault(f"the running program of {API} can't be read: {error}") from error
+        raise HostError(f"the running program of {API} can't be read: {error}") from error
 
 
 def check_release(
@@ -74,7 +74,7 @@ def check_release(
 ) -> str:
     """The API runs the release in force; return its version, and why it is that one.
 
-    One that was taken back runs until the restart that follows, which is waited for. Raises HostFault.
+    One that was taken back runs until the restart that follows, which is waited for. Raises HostError.
     """
     store = store or Store()
     deadline = clock() + wait
@@ -84,7 +84,7 @@ def check_release(
         if runs == wanted:
             break
         if clock() >= deadline:
-            raise HostFault(f"{runs} runs, and {wanted} is in force: systemctl restart {API}")
+            raise HostError(f"{runs} runs, and {wanted} is in force: systemctl restart {API}")
         sleep(0.2)
     told = release_store.told(store)
     return f"{runs}: {told.why}" if told and told.version == runs else runs

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zmanim_host.host import RUN, HostFault, write_whole
+from zmanim_host.host import RUN, HostError, write_whole
 from zmanim_host.notices import SPOOL
 from zmanim_host.release import bundle
 from zmanim_host.release.rules import Release, State, Trial
@@ -73,10 +73,10 @@ def locked(store: Store) -> Iterator[None]:
 
 
 def baked(store: Store) -> Release:
-    """Return the image's own release; HostFault when it is not there, which no release can mend."""
+    """Return the image's own release; HostError when it is not there, which no release can mend."""
     found = _release(store, Path(os.path.realpath(store.baked_link)))
     if found is None:
-        raise HostFault(f"{store.baked_link} leads to no release: this image is broken")
+        raise HostError(f"{store.baked_link} leads to no release: this image is broken")
     return found
 
 
@@ -112,12 +112,12 @@ def point(store: Store, link: str, release: Release) -> None:
 def install(store: Store, release: Release, content: bytes) -> None:
     """Put a bundle that was checked into its folder: beside its place, durable, and then by one rename.
 
-    Raises HostFault when the bundle is not that release, or another one of its version is there; OSError when it can't
+    Raises HostError when the bundle is not that release, or another one of its version is there; OSError when it can't
     be written (nothing of it stays).
     """
     place = store.folder(release.version)
     if place.exists():
-        raise HostFault(f"{place} is there already, from another bundle: a version never changes its content")
+        raise HostError(f"{place} is there already, from another bundle: a version never changes its content")
     unfinished = store.releases / f"{_UNFINISHED}-{release.version}"
     try:
         unfinished.mkdir(mode=0o755)
@@ -151,16 +151,16 @@ def prune(store: Store) -> None:
 def load(store: Store) -> State:
     """Return what is remembered on the data volume.
 
-    Raises HostFault without that volume, and when it can't be understood: then nobody knows which serials were seen.
+    Raises HostError without that volume, and when it can't be understood: then nobody knows which serials were seen.
     """
     if not store.is_mounted(store.data):
-        raise HostFault(f"{store.data} is not mounted")
+        raise HostError(f"{store.data} is not mounted")
     try:
         return state_from(json.loads(store.state_file.read_text("utf-8")))
     except FileNotFoundError:
         return State()
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise HostFault(f"{store.state_file} can't be understood ({error}): repair it, or remove it") from error
+        raise HostError(f"{store.state_file} can't be understood ({error}): repair it, or remove it") from error
 
 
 def save(store: Store, state: State) -> None:

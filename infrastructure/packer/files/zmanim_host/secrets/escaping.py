@@ -8,17 +8,17 @@ from __future__ import annotations
 import hashlib
 from urllib.parse import quote
 
-from zmanim_host.host import HostFault
+from zmanim_host.host import HostError
 
 
 def environment_line(name: str, value: str) -> str:
     """Return one line of a systemd EnvironmentFile= that gives `name` the value `value`.
 
     In double quotes systemd takes the characters " \\ ` $ literally after a backslash, and everything else (newlines
-    too) as it stands. Raises HostFault for what makes systemd take the whole file for damaged.
+    too) as it stands. Raises HostError for what makes systemd take the whole file for damaged.
     """
     if any(_is_no_character(ord(character)) for character in value):
-        raise HostFault(f"the value of {name} holds NUL or what is no character in Unicode: no environment can have it")
+        raise HostError(f"the value of {name} holds NUL or what is no character in Unicode: no environment can have it")
     escaped = "".join("\\" + character if character in '"\\`$' else character for character in value)
     return f'{name}="{escaped}"\n'
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from zmanim_host.aws import client, imds
-from zmanim_host.host import HostFault, log
+from zmanim_host.host import HostError, log
 
 API = "zmanim-api.service"
 REDIS = "redis.service"
@@ -84,7 +84,7 @@ Fetch = Callable[[str], "dict[str, str]"]
 def fetch_by_path(path: str) -> dict[str, str]:
     """Return every parameter below `path` (such as /zmanim/prod/), decrypted, by its name without the path.
 
-    One try. Raises HostFault with what AWS answered; AWS's errors hold no values.
+    One try. Raises HostError with what AWS answered; AWS's errors hold no values.
     """
     # The role's keys are asked for at each try: while a machine waits for its secrets, they may come to an end.
     credentials = client.instance_credentials(imds.connect(wait=5))
@@ -102,7 +102,7 @@ def fetch_required(
     """Return the parameters below `path`, trying again, more and more slowly, for `patience` seconds.
 
     Denied and missing are tried again like an outage: a role's new policy, or a parameter that is just being made,
-    takes a while to arrive. Raises HostFault that names the last reason and no value.
+    takes a while to arrive. Raises HostError that names the last reason and no value.
     """
     deadline = clock() + patience
     pause = 1.0
@@ -113,10 +113,10 @@ def fetch_required(
             if not missing:
                 return values
             reason = f"missing or empty in Parameter Store: {', '.join(missing)}"
-        except HostFault as fault:
-            reason = str(fault) if path in str(fault) else f"{path}: {fault}"
+        except HostError as error:
+            reason = str(error) if path in str(error) else f"{path}: {error}"
         if clock() + pause >= deadline:
-            raise HostFault(f"the secrets can't be had: {reason}")
+            raise HostError(f"the secrets can't be had: {reason}")
         log(f"{reason}; trying again in {pause:.0f} s")
         sleep(pause)
         pause = min(pause * 2, 15.0)

@@ -10,7 +10,7 @@ import re
 import shutil
 from pathlib import Path
 
-from zmanim_host.host import HostFault, log, run, write_whole
+from zmanim_host.host import HostError, log, run, write_whole
 
 DATA = Path("/data")
 MARKER = ".zmanim-volume.json"
@@ -30,21 +30,21 @@ def decide(*, version: str | None, entries: int, marked: bool, server_major: int
     `version` is the text of PG_VERSION (None without one), `entries` how many files the folder has, `marked` whether
     this volume is known to have had a cluster.
 
-    Raises HostFault where a new cluster would hide data, or the server could not read what is there.
+    Raises HostError where a new cluster would hide data, or the server could not read what is there.
     """
     if version is not None:
         if version.strip() != str(server_major):
-            raise HostFault(
+            raise HostError(
                 f"/data/postgres was written by PostgreSQL {version.strip()!r}, and this image has {server_major}:"
                 " nothing was changed. Start the image that fits, dump with it, and restore into this one"
             )
         return Decision.KEEP
     if entries:
-        raise HostFault(
+        raise HostError(
             f"/data/postgres holds {entries} files but no PG_VERSION: it is not a cluster, and is left as it is"
         )
     if marked:
-        raise HostFault(
+        raise HostError(
             "this volume had a cluster once and has none now: restore it from a backup"
             f" (or remove /data/{MARKER} to begin with an empty database)"
         )
@@ -52,7 +52,7 @@ def decide(*, version: str | None, entries: int, marked: bool, server_major: int
 
 
 def is_marked(data: Path) -> bool:
-    """Return whether the volume's marker says that a cluster was made on it; HostFault when it can't be understood."""
+    """Return whether the volume's marker says that a cluster was made on it; HostError when it can't be understood."""
     path = data / MARKER
     if not path.exists():
         return False
@@ -60,9 +60,9 @@ def is_marked(data: Path) -> bool:
         marker = json.loads(path.read_text("utf-8"))
         known, cluster = marker["format"] == FORMAT, marker["cluster"]
     except (ValueError, KeyError, TypeError):
-        raise HostFault(f"{path} can't be understood: this volume is not touched") from None
+        raise HostError(f"{path} can't be understood: this volume is not touched") from None
     if not known:
-        raise HostFault(f"{path} is of another format: this volume belongs to a newer image")
+        raise HostError(f"{path} is of another format: this volume belongs to a newer image")
     return bool(cluster)
 
 
@@ -71,7 +71,7 @@ def server_major() -> int:
     said = run(["postgres", "--version"], timeout=10).stdout
     found = re.search(r"\(PostgreSQL\) (\d+)", said)
     if not found:
-        raise HostFault(f"postgres --version says {said.strip()!r}")
+        raise HostError(f"postgres --version says {said.strip()!r}")
     return int(found.group(1))
 
 
@@ -144,7 +144,7 @@ def lay_out(data: Path) -> None:
 def command() -> None:
     """Grow the data volume's file system and make what it lacks."""
     if not os.path.ismount(DATA):
-        raise HostFault(f"{DATA} is not mounted: nothing is written to the root disk")
+        raise HostError(f"{DATA} is not mounted: nothing is written to the root disk")
     # A no-op at full size.
     run(["xfs_growfs", str(DATA)], timeout=60)
     lay_out(DATA)

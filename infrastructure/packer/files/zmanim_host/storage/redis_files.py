@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from zmanim_host.host import ERROR, HostFault, log, run, write_whole
+from zmanim_host.host import ERROR, HostError, log, run, write_whole
 from zmanim_host.storage.data_layout import sync_folder
 
 DATA = Path("/data/redis")
@@ -40,7 +40,7 @@ _MULTI = re.compile(rb"\*1\r\n\$5\r\nmulti\r\n", re.IGNORECASE)
 
 
 def check_aof(manifest: Path) -> tuple[int, str]:
-    """Run redis-check-aof, for five minutes at most; HostFault when it comes to no end."""
+    """Run redis-check-aof, for five minutes at most; HostError when it comes to no end."""
     done = run(["redis-check-aof", str(manifest)], timeout=300, may_exit=range(-64, 256))
     return done.returncode, done.stdout
 
@@ -87,9 +87,9 @@ def damage(manifest: Path, check: Check) -> str | None:
         return f"{manifest} names no file"
     try:
         code, said = check(manifest)
-    except HostFault as fault:
+    except HostError as error:
         # Redis refuses what it can't load: nothing is lost by letting it judge.
-        log(f"the append-only file could not be checked ({fault}): Redis has to judge by itself")
+        log(f"the append-only file could not be checked ({error}): Redis has to judge by itself")
         return None
     if code == 0:
         return None
@@ -126,11 +126,11 @@ def kept(data: Path) -> list[Path]:
 def make_from_snapshot(data: Path, check: Check) -> Path:
     """Return a new append-only folder, not yet in its place, whose base is the snapshot.
 
-    Raises HostFault when there is no snapshot, or none that Redis could load.
+    Raises HostError when there is no snapshot, or none that Redis could load.
     """
     snapshot = data / SNAPSHOT
     if not snapshot.exists():
-        raise HostFault(f"there is no {snapshot}")
+        raise HostError(f"there is no {snapshot}")
     folder = data / f".{FOLDER}.unfinished"
     if folder.exists():
         shutil.rmtree(folder)
@@ -142,7 +142,7 @@ def make_from_snapshot(data: Path, check: Check) -> Path:
     if code or not (folder / BASE).stat().st_size:
         shutil.rmtree(folder)
         log(said)
-        raise HostFault(f"{snapshot} is damaged too")
+        raise HostError(f"{snapshot} is damaged too")
     sync_folder(folder)
     return folder
 
@@ -151,17 +151,17 @@ def fall_back(data: Path, reason: str, check: Check, now: Callable[[], float] = 
     """Move the damaged append-only folder aside and put one made from the snapshot in its place.
 
     Cut short after the first rename, the next run finds the snapshot and no folder, and does the rest.
-    Raises HostFault, and changes nothing, when there is no snapshot that could be loaded.
+    Raises HostError, and changes nothing, when there is no snapshot that could be loaded.
     """
     try:
         made = make_from_snapshot(data, check)
-    except HostFault as fault:
-        raise HostFault(
-            f"Redis's append-only file can't be loaded ({reason}), and no snapshot can take its place ({fault})."
+    except HostError as error:
+        raise HostError(
+            f"Redis's append-only file can't be loaded ({reason}), and no snapshot can take its place ({error})."
             " Redis does not start, and nothing was changed. Put a backup's snapshot there (owner redis) and start"
             f" redis.service; or keep what is before the damage: redis-check-aof --fix {data / FOLDER / MANIFEST};"
             " or begin empty: move both away"
-        ) from fault
+        ) from error
     folder = data / FOLDER
     taken = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime((data / SNAPSHOT).stat().st_mtime))
     if folder.exists():
@@ -182,7 +182,7 @@ def fall_back(data: Path, reason: str, check: Check, now: Callable[[], float] = 
 
 
 def prepare(data: Path, check: Check = check_aof) -> None:
-    """Leave what Redis can load, or HostFault."""
+    """Leave what Redis can load, or HostError."""
     manifest = data / FOLDER / MANIFEST
     if manifest.exists():
         reason = damage(manifest, check)

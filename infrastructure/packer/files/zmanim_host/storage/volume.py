@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zmanim_host.aws.imds import connect, instance_tag
-from zmanim_host.host import RUN, HostFault, log, run
+from zmanim_host.host import RUN, HostError, log, run
 from zmanim_host.storage import xfs
 
 LABEL = "zmanim-data"
@@ -52,23 +52,23 @@ def choose(devices: Sequence[Device], attached: Path | None) -> Choice | None:
     """Return the data volume, or None when it is not there (yet).
 
     The one labelled zmanim-data; else the one at /dev/sdf (`attached`, its real path) if blkid sees nothing on it.
-    Raises HostFault for two candidates and for anything else than a blank or a labelled volume.
+    Raises HostError for two candidates and for anything else than a blank or a labelled volume.
     """
     labelled = [device for device in devices if device.tags.get("LABEL") == LABEL]
     if len(labelled) > 1:
         found = ", ".join(str(device.path) for device in labelled)
-        raise HostFault(f"more than one volume is labelled {LABEL} ({found}): detach all but the right one")
+        raise HostError(f"more than one volume is labelled {LABEL} ({found}): detach all but the right one")
     if labelled:
         kind = labelled[0].tags.get("TYPE")
         if kind != "xfs":
-            raise HostFault(f"{labelled[0].path} is labelled {LABEL} but holds {kind or 'no file system'}, not xfs")
+            raise HostError(f"{labelled[0].path} is labelled {LABEL} but holds {kind or 'no file system'}, not xfs")
         return Choice(labelled[0].path, blank=False, unfinished=labelled[0].unfinished)
     at_sdf = next((device for device in devices if device.path == attached), None)
     if at_sdf is None:
         return None
     if at_sdf.tags:
         seen = ", ".join(f"{name}={value}" for name, value in sorted(at_sdf.tags.items()))
-        raise HostFault(
+        raise HostError(
             f"{ATTACHED_AT} ({at_sdf.path}) is not zmanim's data volume and is left untouched; it has {seen}"
         )
     return Choice(at_sdf.path, blank=True)
@@ -89,7 +89,7 @@ def find_content(path: Path, skip: Callable[[int], bool] | None = None) -> int |
     """Return the offset of a sampled MiB that is not all zero, or None when every sample is; `skip` leaves some out.
 
     blkid's "nothing" also means junk, or a file system whose first sector is damaged; a new EBS volume is all zero.
-    Raises HostFault when it can't be read: what can't be read is not blank.
+    Raises HostError when it can't be read: what can't be read is not blank.
     """
     zero = bytes(MIB)
     try:
@@ -102,11 +102,11 @@ def find_content(path: Path, skip: Callable[[int], bool] | None = None) -> int |
                 wanted = min(MIB, size - offset)
                 data = device.read(wanted)
                 if len(data) != wanted:
-                    raise HostFault(f"{path} ends early at {offset}: it is left untouched")
+                    raise HostError(f"{path} ends early at {offset}: it is left untouched")
                 if data != zero[:wanted]:
                     return offset
     except OSError as error:
-        raise HostFault(f"{path} can't be read and is left untouched: {error}") from error
+        raise HostError(f"{path} can't be read and is left untouched: {error}") from error
     return None
 
 
@@ -119,9 +119,9 @@ def in_use(path: Path, sysfs: Path = Path("/sys/class/block")) -> str | None:
 
 
 def make_file_system(path: Path, consent: str | None) -> None:
-    """Make XFS on a blank device; HostFault, and nothing written, unless the launch consents and it really is blank."""
+    """Make XFS on a blank device; HostError, and nothing written, unless the launch consents and it really is blank."""
     if consent != CONSENT:
-        raise HostFault(
+        raise HostError(
             f"{path} is blank and the launch does not consent to formatting it: launch with the tag {TAG}={CONSENT}"
             " for a new volume, attach the right one, or, if this one is new, say so here:"
             f" /opt/zmanim/zmanim-host format-data-volume {ATTACHED_AT}"
@@ -130,16 +130,16 @@ def make_file_system(path: Path, consent: str | None) -> None:
 
 
 def format_blank(path: Path, consent: str) -> None:
-    """Make XFS on a device that somebody consented to format; HostFault, and nothing written, unless it is blank.
+    """Make XFS on a device that somebody consented to format; HostError, and nothing written, unless it is blank.
 
     `consent` says who it was, for the journal.
     """
     user = in_use(path)
     if user:
-        raise HostFault(f"{path} is in use by {user} and is left untouched")
+        raise HostError(f"{path} is in use by {user} and is left untouched")
     offset = find_content(path)
     if offset is not None:
-        raise HostFault(
+        raise HostError(
             f"{path} has no file system that is known, but is not blank (data at byte {offset}): left untouched"
         )
     # Never -f: mkfs.xfs itself refuses where it finds something.
@@ -148,9 +148,9 @@ def format_blank(path: Path, consent: str) -> None:
 
 
 def remake_file_system(path: Path, consent: str | None) -> None:
-    """Make XFS where mkfs.xfs was cut short; HostFault, and nothing written, unless the launch consents and it was."""
+    """Make XFS where mkfs.xfs was cut short; HostError, and nothing written, unless the launch consents and it was."""
     if consent != CONSENT:
-        raise HostFault(
+        raise HostError(
             f"{path} has a file system that mkfs.xfs never finished (sb_inprogress is 1), so nothing was ever kept on"
             " it. It is left untouched, for the launch does not consent to formatting: attach a new volume in its"
             f" place and launch with the tag {TAG}={CONSENT}, attach the right one, or, if this one is new, say so"
@@ -160,16 +160,16 @@ def remake_file_system(path: Path, consent: str | None) -> None:
 
 
 def format_unfinished(path: Path, consent: str) -> None:
-    """Make XFS anew where mkfs.xfs was cut short; HostFault, and nothing written, when there is any doubt about that.
+    """Make XFS anew where mkfs.xfs was cut short; HostError, and nothing written, when there is any doubt about that.
 
     `consent` says who wants it, for the journal.
     """
     user = in_use(path)
     if user:
-        raise HostFault(f"{path} is in use by {user} and is left untouched")
+        raise HostError(f"{path} is in use by {user} and is left untouched")
     reason = find_doubt(path)
     if reason:
-        raise HostFault(
+        raise HostError(
             f"{path} has a file system marked as unfinished (sb_inprogress is 1), but not as a power cut during"
             f" mkfs.xfs leaves it: {reason}. It may be a copy that was cut short, or damaged, and is left untouched."
             " Attach a new volume made from a snapshot, or a new one and restore a backup; keep this one until that"
@@ -184,14 +184,14 @@ def format_unfinished(path: Path, consent: str) -> None:
 def find_doubt(path: Path) -> str | None:
     """Return why a device is not one on which mkfs.xfs was cut short, or None when it certainly is.
 
-    Raises HostFault when it can't be read.
+    Raises HostError when it can't be read.
     """
     try:
         superblock = xfs.read_superblock(path)
         with path.open("rb") as device:
             size = device.seek(0, os.SEEK_END)
     except OSError as error:
-        raise HostFault(f"{path} can't be read and is left untouched: {error}") from error
+        raise HostError(f"{path} can't be read and is left untouched: {error}") from error
     if superblock is None:
         return "it has no superblock"
     reason = xfs.doubt(superblock, size)
@@ -209,12 +209,12 @@ def block_devices() -> list[Device]:
 
 
 def examine(path: Path) -> Device:
-    """Return what is on a device. Raises HostFault when it can't be told."""
+    """Return what is on a device. Raises HostError when it can't be told."""
     tags = probe(path)
     try:
         superblock = xfs.read_superblock(path) if tags.get("TYPE") == "xfs" else None
     except OSError as error:
-        raise HostFault(f"{path} can't be read and is left untouched: {error}") from error
+        raise HostError(f"{path} can't be read and is left untouched: {error}") from error
     return Device(path, tags, unfinished=superblock is not None and superblock.in_progress)
 
 
@@ -237,7 +237,7 @@ def _numbers(path: Path) -> set[int]:
 def probe(path: Path) -> dict[str, str]:
     """Return what blkid finds on a device, by its names: LABEL, TYPE, PTTYPE, UUID …
 
-    Raises HostFault when blkid finds two things at once (exit code 8) or can't be run.
+    Raises HostError when blkid finds two things at once (exit code 8) or can't be run.
     """
     # 2: nothing found, or nothing that could be read; the difference is find_content's business.
     done = run(["blkid", "--probe", "--output", "export", str(path)], timeout=30, may_exit=(0, 2))
@@ -254,7 +254,7 @@ def wait_for(
 ) -> Choice:
     """Return what `look` finds within `wait` seconds: a volume may be attached after the boot began.
 
-    Raises HostFault when there is none by then.
+    Raises HostError when there is none by then.
     """
     deadline = clock() + wait
     while True:
@@ -262,7 +262,7 @@ def wait_for(
         if found:
             return found
         if clock() >= deadline:
-            raise HostFault(
+            raise HostError(
                 f"no data volume within {wait:.0f} s: attach one labelled {LABEL}, or a new one at {ATTACHED_AT}"
             )
         sleep(0.2)
@@ -275,7 +275,7 @@ def look() -> Choice | None:
 
 
 def check_choice(device: Path, devices: Sequence[Device]) -> Choice:
-    """Raise HostFault unless an operator may format `device` (a real path), and there is no other data volume.
+    """Raise HostError unless an operator may format `device` (a real path), and there is no other data volume.
 
     Either blkid sees nothing on it, or only our own label on what mkfs.xfs never finished. That it is so, and does not
     only look so, is for format_blank and format_unfinished to find out.
@@ -283,17 +283,17 @@ def check_choice(device: Path, devices: Sequence[Device]) -> Choice:
     found = next((one for one in devices if one.path == device), None)
     if found is None:
         there = ", ".join(str(one.path) for one in devices) or "none"
-        raise HostFault(f"{device} is no disk that may be a data volume (those are: {there}): it is left untouched")
+        raise HostError(f"{device} is no disk that may be a data volume (those are: {there}): it is left untouched")
     unfinished = found.unfinished and found.tags.get("LABEL") == LABEL
     labelled = [one for one in devices if one.tags.get("LABEL") == LABEL and not (one is found and unfinished)]
     if labelled:
         names = ", ".join(str(one.path) for one in labelled)
-        raise HostFault(f"this machine has a data volume already ({names}): {device} is left untouched")
+        raise HostError(f"this machine has a data volume already ({names}): {device} is left untouched")
     if unfinished:
         return Choice(device, blank=False, unfinished=True)
     if found.tags:
         seen = ", ".join(f"{name}={value}" for name, value in sorted(found.tags.items()))
-        raise HostFault(f"{device} is not blank and is left untouched; it has {seen}")
+        raise HostError(f"{device} is not blank and is left untouched; it has {seen}")
     return Choice(device, blank=True)
 
 
