@@ -23,6 +23,7 @@ from localcloud.machine.nspawn import NspawnMachine
 from localcloud.machine.volumes import Volumes
 from localcloud.net.network import Interfaces
 from support.errors import Error
+from support.files import write_atomically
 
 log = logging.getLogger(__name__)
 CONSOLE_BYTES = 64 << 10
@@ -208,6 +209,4 @@ class Fleet:
                  "image": unit.image_id, "since": unit.since}
                 for name, unit in self._units.items()
             ]  # fmt: skip
-            unfinished = self._directory / ".machines.json"
-            unfinished.write_text(json.dumps(rows))
-            unfinished.rename(self._directory / "machines.json")
+            write_atomically(self._directory / "machines.json", json.dumps(rows))

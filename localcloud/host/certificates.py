@@ -8,7 +8,6 @@ region's services and for S3's virtual hosts.
 from __future__ import annotations
 
 import datetime
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from support.cache import locked
+from support.files import write_atomically
 
 _YEARS = datetime.timedelta(days=3650)
 _DOMAIN = "amazonaws.com"
@@ -39,8 +39,8 @@ def ensure_authority(directory: Path) -> Authority:
         if not (authority.certificate.exists() and authority.key.exists()):
             directory.chmod(0o700)
             key = ec.generate_private_key(ec.SECP256R1())
-            _write(authority.key, _private_pem(key))
-            _write(authority.certificate, _self_signed(key).public_bytes(serialization.Encoding.PEM))
+            write_atomically(authority.key, _private_pem(key), 0o600)
+            write_atomically(authority.certificate, _self_signed(key).public_bytes(serialization.Encoding.PEM), 0o600)
     return authority
 
 
@@ -70,7 +70,7 @@ def issue(authority: Authority, directory: Path) -> None:
         .sign(ca_key, hashes.SHA256())
     )
     pem = certificate.public_bytes(serialization.Encoding.PEM)
-    _write(directory / "server.pem", pem + authority.certificate.read_bytes() + _private_pem(key))
+    write_atomically(directory / "server.pem", pem + authority.certificate.read_bytes() + _private_pem(key), 0o600)
 
 
 def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
@@ -110,11 +110,3 @@ def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    # By rename: a half-written key is never taken for one.
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    unfinished.rename(path)

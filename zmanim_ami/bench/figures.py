@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from support.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,5 @@ def as_json(report: Report) -> str:
 def write(report: Report, directory: Path) -> Path:
     """Put the report at `directory`/NAME.json by one rename, and return where it is."""
     path = directory / f"{report.name}.json"
-    directory.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(as_json(report))
-    unfinished.rename(path)
+    write_atomically(path, as_json(report))
     return path

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from support.digest import text_sha256, tree_sha256
+from support.files import write_atomically
 
 DIRECTORY = Path(".gate_cache")
 # Set by `python -m gate --no-cache`.
@@ -36,11 +37,7 @@ def load(tree: Path, name: str) -> dict[str, Any]:
 
 def save(tree: Path, name: str, content: Mapping[str, Any]) -> None:
     """Keep `content`, which JSON can hold, in the place of what was kept."""
-    path = tree / DIRECTORY / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(content, separators=(",", ":")))
-    unfinished.replace(path)
+    write_atomically(tree / DIRECTORY / f"{name}.json", json.dumps(content, separators=(",", ":")))
 
 
 def digests(tree: Path, paths: Iterable[Path]) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
+
+from support.git import git
 
 
 def changed_files(tree: Path) -> list[str]:
@@ -11,14 +12,10 @@ def changed_files(tree: Path) -> list[str]:
 
     Without a branch main (a CI's shallow clone has none) everything counts as changed.
     """
-    base = next((found for name in ("main", "origin/main") if (found := _git(tree, "merge-base", "HEAD", name))), "")
+    bases = (git(tree, "merge-base", "HEAD", name, check=False) for name in ("main", "origin/main"))
+    base = next(filter(None, bases), "")
     if not base:
-        return _git(tree, "ls-files").splitlines()
-    differing = _git(tree, "diff", "--name-only", "--no-renames", base.strip()).splitlines()
-    new = _git(tree, "ls-files", "--others", "--exclude-standard").splitlines()
+        return git(tree, "ls-files").splitlines()
+    differing = git(tree, "diff", "--name-only", "--no-renames", base.strip()).splitlines()
+    new = git(tree, "ls-files", "--others", "--exclude-standard").splitlines()
     return sorted({*differing, *new})
-
-
-def _git(tree: Path, *arguments: str) -> str:
-    command = ["git", "-c", f"safe.directory={tree.absolute()}", "-c", "core.quotePath=false", *arguments]
-    return subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False).stdout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from support.errors import HostLacks
+from support.git import own_files
 from support.process import Completed, run
 
 # PATH:LINE: or PATH:LINE:COLUMN: before the words, as compilers have it.
@@ -45,14 +45,7 @@ class Finding:
 def files(tree: Path) -> list[Path]:
     """Return every file of the tree, relative to it, in order: what git tracks or would, else whatever lies there."""
     if (tree / ".git").exists():
-        listed = subprocess.run(
-            ["git", "-c", f"safe.directory={tree.absolute()}", "ls-files", "-z", "-co", "--exclude-standard"],
-            cwd=tree,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split("\0")
-        found = [Path(name) for name in listed if name]
+        found = [path.relative_to(tree) for path in own_files(tree)]
     else:
         found = []
         for directory, below, names in os.walk(tree):

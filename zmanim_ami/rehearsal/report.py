@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from support.files import write_atomically
 from zmanim_ami.rehearsal.fetched import Fetched
 from zmanim_ami.rehearsal.versions import Difference
 
@@ -64,10 +65,7 @@ class Result:
 
 def write(result: Result, path: Path) -> None:
     """Put `result` at `path` by one rename, so that a reader sees the last whole one at any moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(result.as_json())
-    unfinished.replace(path)
+    write_atomically(path, result.as_json())
 
 
 def show(result: Result, console: Console) -> None:

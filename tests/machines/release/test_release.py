@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import pytest
 from localcloud.settings import Cloud
 from support.cache import user_cache
 from tests.support import ROOT
+from tests.support.machines.image import copy_work_tree
 from tests.support.machines.lab import Lab, wait_for
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import marks
@@ -103,18 +103,7 @@ def release(release_cloud: tuple[Cloud, Path], tmp_path: Path) -> Release:
     """A clone of this work tree, uncommitted changes included, that a test may change."""
     cloud, versions_file = release_cloud
     clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "--quiet", "--local", str(ROOT), str(clone)], check=True)
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file() and not (ROOT / name).is_symlink():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone / name)
+    copy_work_tree(clone)
     lab = Lab(cloud, Path(), tmp_path)
     return Release(clone, lab, clouds.environment(cloud, versions_file, os.environ))
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from localcloud import control
 from support.cache import user_cache
+from support.git import git, own_files
 from tests.support import ROOT
 from tests.support.machines.lab import Lab, wait_for
 from zmanim_ami.rehearsal import cloud as clouds
@@ -259,12 +260,12 @@ def _build(lab: ImageLab, clone: Path) -> str:
 
 def copy_work_tree(clone: Path) -> None:
     """Copy this work tree: building in it would disturb whoever works there."""
-    subprocess.run(["git", "clone", "--quiet", "--local", str(ROOT), str(clone)], check=True)
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
-        if (ROOT / name).is_file() and not (ROOT / name).is_symlink():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone / name)
+    git(ROOT, "clone", "--quiet", "--local", str(ROOT), str(clone))
+    for path in own_files(ROOT):
+        target = clone / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_symlink():
+            shutil.copy2(path, target)
 
 
 def image_files(lab: ImageLab) -> dict[str, Path]:

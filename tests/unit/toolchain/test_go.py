@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from support.version_order import version_key
 from tests.support.errors import raises
-from zmanim_ami.toolchain.go import _order, go, parse_build_info
+from zmanim_ami.toolchain.go import go, parse_build_info
 
 BUILD_INFO = """/tmp/with: colon/zmanim-api: go1.26.8
 \tpath\tzmanim/api/cmd/api
@@ -39,8 +40,8 @@ def fake_go(directory: Path, version: str, settings: dict[str, str] | None = Non
 
 def test_versions_are_compared_as_numbers_and_a_candidate_comes_before_its_release() -> None:
     ordered = ["", "go1.9", "go1.26rc2", "1.26.0", "go1.26.8", "go1.26.10", "go1.27rc1", "go1.27", "go2.0.1"]
-    assert all(_order(older) < _order(newer) for older, newer in pairwise(ordered))
-    assert _order("devel go1.28-abcdef Mon") == (0, 0, 0)
+    assert all(version_key(older) < version_key(newer) for older, newer in pairwise(ordered))
+    assert version_key("devel go1.28-abcdef Mon") < version_key("go1.9")
 
 
 def test_a_new_enough_go_on_path_is_used(tmp_path: Path) -> None:

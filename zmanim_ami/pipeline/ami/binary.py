@@ -16,6 +16,7 @@ from typing import Any
 from support.cache import locked
 from support.digest import file_sha256, text_sha256, tree_sha256
 from support.errors import BadInput, Error
+from support.files import write_atomically
 from support.progress import say
 from zmanim_ami.pipeline.version import parse
 from zmanim_ami.toolchain.elf import NotElf, read_elf
@@ -69,8 +70,8 @@ def build(api_dir: Path, version: str, commit: str, output_dir: Path, go: Go) ->
         else:
             say(f"the API's bundle of {version} is up to date: {directory}")
         manifest = _manifest(directory, version, commit, go)
-        _write(directory / "manifest.json", json.dumps(manifest, indent=2) + "\n")
-        _write(stamp, f"{digest} {_content(directory)}\n")
+        write_atomically(directory / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        write_atomically(stamp, f"{digest} {_content(directory)}\n")
     return Bundle(directory, version, manifest["sha256"], manifest["size"], go.version, built)
 
 
@@ -218,11 +219,3 @@ def _manifest(directory: Path, version: str, commit: str, go: Go) -> dict[str, A
             {"name": path.name, "sha256": file_sha256(path)} for path in sorted((directory / "migrations").iterdir())
         ],
     }
-
-
-def _write(path: Path, text: str) -> None:
-    if path.exists() and path.read_text() == text:
-        return
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text)
-    unfinished.replace(path)

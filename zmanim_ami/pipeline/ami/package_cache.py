@@ -6,9 +6,9 @@ other packages, and must never find their way into an image here.
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
+
+from support.files import write_atomically
 
 
 def directory(cache: Path, account: str, versions_sha256: str) -> Path:
@@ -27,9 +27,6 @@ def keep(kept: Path, output: Path) -> int:
     for package in sorted((output / "rpms").glob("*.rpm")):
         if (kept / package.name).exists():
             continue
-        kept.mkdir(parents=True, exist_ok=True)
-        unfinished = kept / f".{package.name}.{os.getpid()}"
-        shutil.copyfile(package, unfinished)
-        unfinished.rename(kept / package.name)
+        write_atomically(kept / package.name, package.read_bytes())
         new += 1
     return new

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from support.digest import file_sha256, tree_sha256
 from support.errors import BadInput, Error
-from support.process import CommandFailed, run
+from support.git import git, own_files
+from support.process import CommandFailed
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version
 
@@ -70,8 +71,17 @@ def commit(root: Path) -> str:
 
     Raises `not-a-clone`.
     """
-    sha = _git(root, "rev-parse", "--verify", "HEAD").strip()
-    return f"{sha}-dirty" if _git(root, "status", "--porcelain").strip() else sha
+    try:
+        sha = git(root, "rev-parse", "--verify", "HEAD").strip()
+        return f"{sha}-dirty" if git(root, "status", "--porcelain").strip() else sha
+    except CommandFailed as error:
+        raise Error(
+            "git can't say which commit this is",
+            code="not-a-clone",
+            expected=f"{root} to be a clone with at least one commit",
+            found=error.output.strip(),
+            fix="work in a clone of the repository",
+        ) from error
 
 
 def tree_digest(
@@ -84,10 +94,8 @@ def tree_digest(
     versions, the release channels' keys, and the settings that change the image itself.
     """
     packer = root / PACKER_DIRECTORY
-    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", str(PACKER_DIRECTORY))
-    files = [root / name for name in listed.split("\0") if name]
     parts = {
-        "packer": tree_sha256(packer, [path for path in files if path.exists() or path.is_symlink()]),
+        "packer": tree_sha256(packer, own_files(root, str(PACKER_DIRECTORY))),
         "bundle": file_sha256(bundle / "manifest.json"),
         "versions": versions_sha256(root, settings),
         "tools": dict(sorted(tools.items())),
@@ -107,11 +115,9 @@ def sources(root: Path) -> str:
     """Return one SHA-256 over every file that a release is built, verified and published by, as it lies there now.
 
     It needs nothing built, as tree_digest does: two clones can tell without building whether they are the same tree.
-    Raises `not-a-clone`.
+    Raises CommandFailed outside of a clone.
     """
-    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *_SOURCES)
-    files = [root / name for name in listed.split("\0") if name]
-    return tree_sha256(root, [path for path in files if path.exists() or path.is_symlink()])
+    return tree_sha256(root, own_files(root, *_SOURCES))
 
 
 def versions_sha256(root: Path, settings: Settings) -> str:
@@ -130,18 +136,4 @@ def versions_sha256(root: Path, settings: Settings) -> str:
             expected=f"{path} as JSON (setting versions_file)",
             found=str(error),
             fix="see infrastructure/packer/versions.schema.json",
-        ) from error
-
-
-def _git(root: Path, *arguments: str) -> str:
-    # Root in somebody else's clone is the rule for rehearsals; git refuses that unless told, for this command alone.
-    try:
-        return run(["git", "-c", f"safe.directory={root}", "-C", str(root), *arguments]).stdout
-    except CommandFailed as error:
-        raise Error(
-            "git can't say which commit this is",
-            code="not-a-clone",
-            expected=f"{root} to be a clone with at least one commit",
-            found=error.output.strip(),
-            fix="work in a clone of the repository",
         ) from error

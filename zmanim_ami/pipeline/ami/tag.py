@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.errors import BadInput
-from support.process import run
+from support.git import git
 from zmanim_ami.pipeline.ami import provenance
 from zmanim_ami.pipeline.version import Version, from_tag
 
@@ -39,7 +39,7 @@ def check(root: Path, ref: str, version: Version) -> Checked:
                 found=tag,
                 fix="give its version",
             )
-        tagged = _git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+        tagged = git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False).strip()
         if tagged != commit:
             raise BadInput(
                 f"what is checked out is not what {tag} names",
@@ -56,8 +56,9 @@ def check(root: Path, ref: str, version: Version) -> Checked:
             found=f"{'a trial' if version.trial else 'a release'}, {commit}",
             fix="commit what differs, and tag that",
         )
-    main = _git(root, "rev-parse", "--verify", "--quiet", "refs/remotes/origin/main^{commit}")
-    if not main or _git(root, "merge-base", commit, main) != commit:
+    # No answer is an answer here: there is no such branch, or no common ancestor.
+    main = git(root, "rev-parse", "--verify", "--quiet", "refs/remotes/origin/main^{commit}", check=False).strip()
+    if not main or git(root, "merge-base", commit, main, check=False).strip() != commit:
         raise BadInput(
             f"{commit[:12]} is not on main",
             code="not-on-main",
@@ -66,9 +67,3 @@ def check(root: Path, ref: str, version: Version) -> Checked:
             fix="merge it first, then tag the commit that is on main" if main else "fetch main with its whole history",
         )
     return Checked(str(version), commit)
-
-
-def _git(root: Path, *arguments: str) -> str:
-    # No answer is an answer here: there is no such tag, or no common ancestor.
-    command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *arguments]
-    return run(command, check=False).stdout.strip()

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from support.errors import BadInput
 from support.progress import say
+from support.version_order import version_key
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.channel import bucket as channel
 from zmanim_ami.pipeline.channel.bucket import Payload, Read
@@ -72,7 +72,7 @@ def publish(
             found=f"the bundle {sha256}",
             fix="give the new content a new version",
         )
-    if before and order(str(version)) < order(before.payload.version):
+    if before and version_key(str(version)) < version_key(before.payload.version):
         raise BadInput(
             f"{version} is older than what {environment} runs",
             code="release-older",
@@ -140,12 +140,6 @@ def rollback(
     return _moved(clients, environment, payload, channel.signed(clients, environment, payload), before)
 
 
-def order(version: str) -> tuple[int, ...]:
-    """Return what sorts releases by age: a candidate comes before its release."""
-    numbers = [int(number) for number in re.findall(r"[0-9]+", version)]
-    return (*numbers, *([] if "-rc." in version else [2**63]))
-
-
 def _expires(days: int, now: datetime | None) -> str:
     if not 1 <= days <= 3650:
         raise BadInput(
@@ -169,7 +163,7 @@ def _payload(
     rollback: bool = False,
 ) -> Payload:
     version, sha256, size = what
-    if order(version) < order(oldest_allowed):
+    if version_key(version) < version_key(oldest_allowed):
         raise BadInput(
             f"{version} is older than {environment} allows",
             code="release-not-allowed",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.errors import Error
+from support.version_order import version_key
 
 VERSIONS = Path("infrastructure/packer/versions.json")
 WORKFLOWS = Path(".github/workflows")
@@ -109,8 +110,8 @@ def _base(base: Mapping[str, str], look: LookUps) -> Iterator[tuple[str, str]]:
     releases = [found[1] for found in images if found[2] == base["kernel"]]
     if not releases:
         raise _failed("Amazon Linux 2023", f"an image with kernel {base['kernel']}")
-    newest = max(releases, key=_order)
-    if _order(newest) > _order(base["release"]):
+    newest = max(releases, key=version_key)
+    if version_key(newest) > version_key(base["release"]):
         yield "Amazon Linux 2023", newest
 
 
@@ -119,7 +120,7 @@ def _artifact(name: str, version: str, look: LookUps) -> str:
         return version  # no line to follow: its address is always that of the newest
     repository, line = _LINES[name]
     newest = _newest(look.tags(repository), line, name)[0]
-    return newest if _order(newest) > _order(version) else version
+    return newest if version_key(newest) > version_key(version) else version
 
 
 def _newest(tags: Mapping[str, str], line: str, name: str) -> tuple[str, str]:
@@ -127,7 +128,7 @@ def _newest(tags: Mapping[str, str], line: str, name: str) -> tuple[str, str]:
     versions = {found[1]: commit for tag, commit in tags.items() if (found := re.fullmatch(line, tag))}
     if not versions:
         raise _failed(name, f"a tag like {line}")
-    newest = max(versions, key=_order)
+    newest = max(versions, key=version_key)
     return newest, versions[newest]
 
 
@@ -137,7 +138,7 @@ def _actions(workflows: Mapping[Path, str]) -> list[str]:
 
 def _use(used: re.Match[str], actions: Mapping[str, tuple[str, str]]) -> str:
     version, commit = actions[used["action"]]
-    if _order(version) <= _order(used["version"]):
+    if version_key(version) <= version_key(used["version"]):
         return used[0]
     return f"uses: {used['action']}{used['path']}@{commit}  # v{version}"
 
@@ -148,7 +149,7 @@ def _moved(actions: Mapping[str, tuple[str, str]], root: Path) -> Iterator[Bump]
         for used in _USES.finditer(path.read_text()):
             seen.setdefault((used["action"], used["version"]), str(path.relative_to(root)))
     for (action, old), where in sorted(seen.items()):
-        if _order(actions[action][0]) > _order(old):
+        if version_key(actions[action][0]) > version_key(old):
             yield Bump(action, old, actions[action][0], where)
 
 
@@ -159,7 +160,7 @@ def _newer_modules(root: Path, look: LookUps) -> Iterator[tuple[str, str, str, s
         if not found:
             raise _failed(name, f"a requirement of {module} in {TOOLS}/{name}/go.mod")
         newest = _newest(dict.fromkeys(look.modules(module), ""), line, name)[0]
-        if _order(newest) > _order(found[1]):
+        if version_key(newest) > version_key(found[1]):
             yield name, module, found[1], newest
 
 
@@ -173,10 +174,6 @@ def _replace(text: str, old: str, new: str) -> str:
             fix="by hand",
         )
     return text.replace(old, new)
-
-
-def _order(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def _failed(name: str, expected: str) -> Error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from support.digest import file_sha256
 from support.errors import Error, HostLacks
 from support.process import Completed, run
 from support.progress import say, step
+from support.version_order import version_key
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 from zmanim_ami.pipeline.docs.tree import build_packages
 
@@ -136,12 +136,6 @@ def check(rows: Sequence[Row]) -> None:
             found="; ".join(f"{row.name}: {row.problem}" for row in bad),
             fix="correct infrastructure/packer/versions.json (release, repository, minimum)",
         )
-
-
-def version_key(version: str) -> list[tuple[int, int, str]]:
-    """Return a key that sorts versions by their numbers, as `sort --version-sort` in the build's scripts does."""
-    parts = re.findall(r"\d+|[a-zA-Z]+", version)
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
 
 
 def _add_pgdg(root: Path, release: str, runner: Runner) -> None:

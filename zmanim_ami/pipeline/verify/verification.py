@@ -8,7 +8,6 @@ that is verified already is verified again: whoever asks wants to know, and it c
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from support.digest import file_sha256
 from support.errors import Error
+from support.files import write_atomically
 from support.progress import say, step
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import instance as machine
@@ -200,10 +200,7 @@ def _write_report(root: Path, found: Image, ready: Ready | None, checks: list[Ch
         "packages": answers.packages if answers else {},
     }
     path = root / "build" / "verify" / f"{found.ami_id}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
-    unfinished.rename(path)
+    write_atomically(path, json.dumps(report, indent=2, sort_keys=True) + "\n")
     return path
 
 

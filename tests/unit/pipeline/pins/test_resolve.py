@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from support.process import Completed
+from support.version_order import version_key
 from tests.support import ROOT
 from tests.support.errors import raises
 from zmanim_ami.pipeline.pins import resolve
-from zmanim_ami.pipeline.pins.resolve import Row, check, version_key
+from zmanim_ami.pipeline.pins.resolve import Row, check
 
 OUTPUTS = Path(__file__).parent / "dnf_outputs"
 BUILDING = "readonly -a BUILD_PACKAGES=(\n  gcc make rpm-build systemd-devel openssl-devel\n)\n"
