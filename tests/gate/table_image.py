@@ -39,7 +39,7 @@ ROWS = (
     Row("file that nothing installs", "packer", new(f"{_FILES}/forgotten.conf", "x\n"), "nothing installs it"),
     Row("file that is installed and not there", "packer", delete(f"{_FILES}/database.sql"), "installs database.sql, which is not there", dod=2),
     # ---- The build (DoD 2) ----
-    Row("rehearsal of this tree that failed", "rehearsed", rehearsal(ok=False, ami_id="", error="the rehearsal stopped at verify-ami"), "the rehearsal of this very tree failed", dod=2, lesson="never built"),
+    Row("rehearsal of this tree that failed", "rehearsed", rehearsal(ok=False, ami_id="", error="the run stopped at verify-ami"), "the rehearsal of this very tree failed", dod=2, lesson="never built"),
     Row("rehearsal without an image", "rehearsed", rehearsal(**{**_BUILT, "ami_id": ""}), "has no image", dod=2),
     Row("rehearsal that published another image", "rehearsed", rehearsal(**{**_BUILT, "published": {"/zmanim/prod/ami-id": "ami-00000000"}}), "and published", dod=2),
     # ---- Scripts (DoD 3 and 8) ----

@@ -47,7 +47,7 @@ ROWS = (
     Row("file that ruff would write otherwise", "python", append("zmanim_ami/pipeline/version.py", "\n\nUNTIDY   =  1\n"), "not as ruff writes it"),
     Row("text where a number belongs", "types", append("zmanim_ami/pipeline/version.py", '\n\nWRONG: int = "1"\n'), "Incompatible types in assignment"),
     Row("function without types", "types", append("zmanim_ami/pipeline/version.py", "\n\ndef untyped(value):\n    return value\n"), "missing a type annotation"),
-    Row("pipeline that knows the rehearsal", "imports", append("zmanim_ami/pipeline/version.py", "\n\nfrom zmanim_ami.rehearsal import marks  # noqa: E402, F401\n"), "zmanim_ami.pipeline is not allowed to import zmanim_ami.rehearsal"),
+    Row("pipeline that knows the rehearsal", "imports", append("zmanim_ami/pipeline/version.py", "\n\nfrom zmanim_ami.rehearsal import owner  # noqa: E402, F401\n"), "zmanim_ami.pipeline is not allowed to import zmanim_ami.rehearsal"),
     Row("local cloud that knows the pipeline", "imports", append("localcloud/imds/instance_metadata.py", "\n\nfrom zmanim_ami.pipeline import version  # noqa: E402, F401\n"), "zmanim_ami.pipeline.version"),
     Row("library that knows the task runner", "imports", append("support/progress.py", "\n\nimport invoke  # noqa: E402, F401\n"), "invoke"),
     # ---- What the unit tests hold ----

@@ -1,4 +1,4 @@
-"""Where the seconds go: boots, bakes and rehearsals on a local cloud, timed over and over.
+"""Where the seconds go: boots, builds, backups and rehearsals on a local cloud, timed again and again.
 
 Numbers to look at, never to fail on: nothing here asserts a time. Every value of every run is kept in build/bench/.
 """

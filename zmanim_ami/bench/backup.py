@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud import control
+from localcloud.settings import Cloud
 from support.errors import Error
-from support.progress import say, step
+from support.progress import say
 from zmanim_ami.bench import peaks
-from zmanim_ami.bench.figures import Ratio, Series, ratio
-from zmanim_ami.bench.lab import Lab, baked_image
+from zmanim_ami.bench.figures import Ratio, Series, ratio, repeat
+from zmanim_ami.bench.lab import Lab, built_image
 from zmanim_ami.pipeline import instance
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.backup import drill
-from zmanim_ami.pipeline.instance import Machine
 from zmanim_ami.toolchain.build import native_restic
 
 ENVIRONMENT = "prod"
@@ -33,7 +35,7 @@ NOTES = (
     f"Stored: {NIGHTS} nights, each of which gives 1 % of the rows new text; counted once, it does not vary.",
     "together: the changed rows are neighbours, as the latest ones are; scattered: every hundredth row.",
     "ours is pg_dump -Z0 in restic; -Fc compresses by itself, before restic sees it; copies are files, one a night.",
-    "backup is the whole unit: counting rows, dumping, reading back to the end, roles, Redis, record, thinning out.",
+    "backup is the whole unit: counting rows, dumping, reading back to the end, roles, Redis, record, retention.",
     "The first backup stores everything; the next one comes after 1 % of the rows changed, and removes the first.",
     "restore is restore.sh --latest beside what is live, compared; pg_restore alone fills the live server.",
     "The restic that is timed is built for this host; the recovery drill's is the shipped one, emulated on x86-64.",
@@ -60,23 +62,52 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
 
     Raises `machine-failed`, and what launching, the recovery drill and building restic raise.
     """
-    image_id, _base = baked_image(lab)
+    image_id, _base = built_image(lab)
     restic = native_restic(lab.cache)
-    found = image.of_id(lab.clients, image_id)
-    with instance.launched(lab.clients, lab.settings, found, lab.pace, environment=ENVIRONMENT) as running:
+    built = image.of_id(lab.clients, image_id)
+    with instance.launched(lab.clients, lab.settings, built, lab.pace, environment=ENVIRONMENT) as running:
         instance.wait_until_ready(lab.clients, running, lab.settings.boot_timeout, lab.pace)
-        _prepare(lab, running, restic)
-        _run(lab, running, _fresh())
-        samples = []
-        for number in range(1, runs + 1):
-            with step(f"backup {number} of {runs}"):
-                samples.append(_timed(lab, running, number) | _drilled(lab, image_id))
+        shell = _Shell(lab.cloud, running.instance_id)
+        _prepare(shell, restic)
+        shell.run(_fresh())
+        samples = repeat("backup", runs, lambda number: _timed(lab, shell, number) | _drilled(lab, image_id))
         for how in _CHANGED:
-            samples[0] |= _stored(lab, running, how)
+            samples[0] |= _stored(shell, how)
     return samples
 
 
-def ratios(found: tuple[Series, ...]) -> tuple[Ratio, ...]:
+@dataclass(frozen=True)
+class _Shell:
+    """A root shell on the machine that is measured: not Run Command, whose polling would be timed along."""
+
+    cloud: Cloud
+    instance_id: str
+
+    def run(self, script: str, stdin: bytes = b"") -> str:
+        """Run a script and return its stdout. Raises `machine-failed`."""
+        command = [*control.shell_command(self.cloud, self.instance_id), "-c", f"set -euo pipefail; cd /\n{script}"]
+        ended = subprocess.run(command, input=stdin, capture_output=True, check=False)
+        if ended.returncode:
+            raise Error(
+                "a machine can't be measured",
+                code="machine-failed",
+                expected=f"exit code 0 of: {script.strip()[:500]}",
+                found=ended.stderr.decode(errors="replace")[-1500:],
+            )
+        return ended.stdout.decode()
+
+    def put(self, path: str, content: bytes) -> None:
+        """Write a program."""
+        self.run(f"cat >{path}; chmod 755 {path}", content)
+
+    def seconds(self, script: str) -> float:
+        """Return how long a script takes."""
+        start = time.monotonic()
+        self.run(script)
+        return time.monotonic() - start
+
+
+def ratios(measured: tuple[Series, ...]) -> tuple[Ratio, ...]:
     """Compare what is stored with the other ways, the times with their floors, and the extra disk with Redis's file."""
     stored = [
         (f"stored {how}: ours (MB)", f"stored {how}: {WAYS[other]} (MB)", "at most 0.5" if other == "fc" else "")
@@ -90,20 +121,18 @@ def ratios(found: tuple[Series, ...]) -> tuple[Ratio, ...]:
         ("restore", "pg_restore alone", ""),
         ("extra disk on /data (MB)", "Redis's file (MB)", "1: nothing else"),
     ]
-    return tuple(ratio(found, slow, fast, goal) for slow, fast, goal in stored + timed)
+    return tuple(ratio(measured, slow, fast, goal) for slow, fast, goal in stored + timed)
 
 
-def _prepare(lab: Lab, running: Machine, restic: Path) -> None:
+def _prepare(shell: _Shell, restic: Path) -> None:
     """Give the machine the two programs, no backup by its own timer, and 20,000 keys of a kilobyte in Redis."""
-    _put(lab, running, "/usr/local/bin/restic", restic.read_bytes())
-    _put(lab, running, "/run/peaks.py", Path(peaks.__file__).read_bytes())
+    shell.put("/usr/local/bin/restic", restic.read_bytes())
+    shell.put("/run/peaks.py", Path(peaks.__file__).read_bytes())
     value = "''.join(hashlib.sha512(b'%d %d' % (n, k)).hexdigest() for k in range(8))"
     keys = f"import hashlib\nfor n in range(20000): print('SET', n, {value})"
     stored = r"""sed -n 's|^REDIS_URL="redis://zmanim:\([^@]*\)@.*|\1|p' /run/zmanim/secrets/api.env"""
     decoded = "python3 -c 'import sys, urllib.parse; print(urllib.parse.unquote(sys.stdin.read().strip()))'"
-    _run(
-        lab,
-        running,
+    shell.run(
         f"""systemctl stop restic-backup.timer
 REDISCLI_AUTH=$({stored} | {decoded}); export REDISCLI_AUTH
 python3 -c "{keys}" | redis-cli --user zmanim --no-auth-warning >/dev/null
@@ -114,30 +143,23 @@ redis-cli --user zmanim --no-auth-warning GET 19999 | grep -q .""",
 # ---- What is stored ----
 
 
-def _stored(lab: Lab, running: Machine, how: str) -> dict[str, float]:
+def _stored(shell: _Shell, how: str) -> dict[str, float]:
     """Back up night after night in each way, and return what each has stored after the first and the last (MB)."""
-    _run(
-        lab,
-        running,
-        "rm -rf /var/tmp/bench; mkdir -p /var/tmp/bench/fc /var/tmp/bench/gzip\n"
-        + "".join(f"{_restic(name)} init --quiet\n" for name in ("ours", "fc-restic"))
-        + _fresh(),
-    )
-    found: dict[str, float] = {}
+    repositories = "".join(f"{_restic(name)} init --quiet\n" for name in ("ours", "fc-restic"))
+    shell.run(f"rm -rf /var/tmp/bench; mkdir -p /var/tmp/bench/fc /var/tmp/bench/gzip\n{repositories}{_fresh()}")
+    stored: dict[str, float] = {}
     for night in range(NIGHTS):
         if night:
-            _run(lab, running, change(how, night))
-        _run(lab, running, _night(how, night))
+            shell.run(change(how, night))
+        shell.run(_night(how, night))
         if night in {0, NIGHTS - 1}:
             when = "" if night else ", first night"
             for name in _WAYS_OF[how]:
-                sizes = _run(lab, running, f"find /var/tmp/bench/{name} -type f -printf '%s\\n'")
-                found[f"stored {how}{when}: {WAYS[name]} (MB)"] = sum(map(int, sizes.split())) / 1e6
+                sizes = shell.run(f"find /var/tmp/bench/{name} -type f -printf '%s\\n'")
+                stored[f"stored {how}{when}: {WAYS[name]} (MB)"] = sum(map(int, sizes.split())) / 1e6
         say(f"  {how}: night {night + 1} of {NIGHTS}")
-    _run(lab, running, "rm -rf /var/tmp/bench")
-    for name, size in found.items():
-        say(f"  {name}: {size:.1f}")
-    return found
+    shell.run("rm -rf /var/tmp/bench")
+    return stored
 
 
 def _night(how: str, night: int) -> str:
@@ -175,43 +197,38 @@ def change(how: str, night: int) -> str:
 # ---- What it takes ----
 
 
-def _timed(lab: Lab, running: Machine, number: int) -> dict[str, float]:
+def _timed(lab: Lab, shell: _Shell, number: int) -> dict[str, float]:
     """Time two backups into an empty repository, a restore, and the floor of each."""
     _clear(lab)
-    _run(lab, running, "rm -rf /var/cache/restic/* /var/cache/restic-restore")
-    first = _backup(lab, running)
-    _run(lab, running, change("together", NIGHTS + number))
-    following = _backup(lab, running)
-    floor = _seconds(lab, running, f"{_DUMP} --format=custom --compress=0 | cat >/dev/null")
-    restored = json.loads(_run(lab, running, "/opt/zmanim/restore.sh --latest --json").splitlines()[-1])
-    _run(lab, running, f"{_DUMP} -Fc -Z0 --table=bench >/var/tmp/dump; runuser -u postgres -- createdb floor")
-    alone = _seconds(
-        lab, running, "runuser -u postgres -- pg_restore --no-owner --exit-on-error --dbname=floor </var/tmp/dump"
-    )
-    _run(lab, running, "runuser -u postgres -- dropdb floor; rm /var/tmp/dump")
-    # The backup's own words: its file is gone when it ends.
-    said = _run(lab, running, "journalctl --unit=restic-backup --output=cat --grep='^redis: ' --lines=1")
-    found = {
+    shell.run("rm -rf /var/cache/restic/* /var/cache/restic-restore")
+    first = _backup(shell)
+    shell.run(change("together", NIGHTS + number))
+    following = _backup(shell)
+    floor = shell.seconds(f"{_DUMP} --format=custom --compress=0 | cat >/dev/null")
+    restored = json.loads(shell.run("/opt/zmanim/restore.sh --latest --json").splitlines()[-1])
+    shell.run(f"{_DUMP} -Fc -Z0 --table=bench >/var/tmp/dump; runuser -u postgres -- createdb floor")
+    alone = shell.seconds("runuser -u postgres -- pg_restore --no-owner --exit-on-error --dbname=floor </var/tmp/dump")
+    shell.run("runuser -u postgres -- dropdb floor; rm /var/tmp/dump")
+    # From the backup's own log: its file is gone when it ends.
+    logged = shell.run("journalctl --unit=restic-backup --output=cat --grep='^redis: ' --lines=1")
+    return {
         "first backup": first["seconds"],
         "next backup": following["seconds"],
         "pg_dump | cat": floor,
         "restore": restored["seconds"],
         "pg_restore alone": alone,
         "memory (MB)": first["memory"] / 1e6,
-        "Redis's file (MB)": int(said.split()[1]) / 1e6,
+        "Redis's file (MB)": int(logged.split()[1]) / 1e6,
         "extra disk on /data (MB)": first["disk"] / 1e6,
         "unfinished packs in /tmp (MB)": first["unfinished"] / 1e6,
         "restic's cache (MB)": first["cache"] / 1e6,
     }
-    for name, value in found.items():
-        say(f"  {name}: {value:.1f}")
-    return found
 
 
-def _backup(lab: Lab, running: Machine) -> dict[str, float]:
-    text = _run(lab, running, "python3 /run/peaks.py restic-backup.service /data/backup /var/cache/restic")
-    found: dict[str, float] = json.loads(text)
-    return found
+def _backup(shell: _Shell) -> Mapping[str, float]:
+    output = shell.run("python3 /run/peaks.py restic-backup.service /data/backup /var/cache/restic")
+    figures: dict[str, float] = json.loads(output)
+    return figures
 
 
 def _drilled(lab: Lab, image_id: str) -> dict[str, float]:
@@ -238,38 +255,3 @@ def _clear(lab: Lab) -> None:
 def _sql(text: str) -> str:
     """Return a line of a script that has PostgreSQL do something as the API's user."""
     return f'runuser -u zmanim -- psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --command="{text}" zmanim\n'
-
-
-def _seconds(lab: Lab, running: Machine, script: str) -> float:
-    begun = time.monotonic()
-    _run(lab, running, script)
-    return time.monotonic() - begun
-
-
-def _run(lab: Lab, running: Machine, script: str) -> str:
-    """Run a script as root and return its stdout: not by Run Command, whose polling would be timed along."""
-    text = f"set -o errexit -o nounset -o pipefail; cd /\n{script}"
-    done = subprocess.run(
-        [*control.shell_command(lab.cloud, running.instance_id), "-c", text],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise Error(
-            "a machine can't be measured",
-            code="machine-failed",
-            expected=f"exit code 0 of: {script.strip()[:500]}",
-            found=done.stderr[-1500:],
-        )
-    return done.stdout
-
-
-def _put(lab: Lab, running: Machine, path: str, content: bytes) -> None:
-    command = [*control.shell_command(lab.cloud, running.instance_id), "-c", 'cat >"$0" && chmod 755 "$0"', path]
-    done = subprocess.run(command, input=content, capture_output=True, check=False)
-    if done.returncode:
-        raise Error(
-            f"{path} can't be written", code="machine-failed", expected="exit code 0", found=done.stderr.decode()
-        )

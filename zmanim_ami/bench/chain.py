@@ -1,4 +1,4 @@
-"""Where a boot's seconds go, by systemd's own account: the chain that zmanim-ready waited for, and who took long."""
+"""Where a boot's seconds go, by systemd's own figures: the chain that zmanim-ready waited for, and who took long."""
 
 from __future__ import annotations
 

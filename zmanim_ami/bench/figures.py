@@ -1,16 +1,20 @@
-"""What a benchmark found: every run's value, median, 95th percentile and ratios, as a file and as rows of a table."""
+"""What a benchmark measured, on what machine: every value, medians and ratios, as a file and as rows of a table."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import platform
+import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from support.files import write_atomically
+from support.progress import step
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times more one series is than another (medians), and what it is hoped to be, in words."""
+    """How many times more one series is than another (medians), and its goal, in words."""
 
     name: str
     value: float
@@ -50,7 +54,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Report:
-    """All that one benchmark found. `machine` says on what, `at` when it began (UTC), `notes` what to read it with."""
+    """All that one benchmark measured. `machine` says on what, `at` when it began (UTC), `notes` how to read it."""
 
     name: str
     series: tuple[Series, ...]
@@ -76,52 +80,61 @@ class Row:
 def series(samples: Sequence[Mapping[str, float]]) -> tuple[Series, ...]:
     """Turn the runs' values, one mapping a run, into one series for each name, in the order of the first run.
 
-    A name that a run lacks (a step that there is only sometimes) has fewer values.
+    A name that a run lacks (a step that is only sometimes needed) has fewer values.
     """
     names = dict.fromkeys(name for sample in samples for name in sample)
     return tuple(Series(name, tuple(round(sample[name], 3) for sample in samples if name in sample)) for name in names)
 
 
-def ratio(found: Sequence[Series], slow: str, fast: str, goal: str = "") -> Ratio:
+def repeat(name: str, runs: int, sample: Callable[[int], dict[str, float]]) -> list[dict[str, float]]:
+    """Take a sample in each run (it gets the run's number, from 1), telling of each as a step."""
+    samples = []
+    for number in range(1, runs + 1):
+        with step(f"{name}, {number} of {runs}"):
+            samples.append(sample(number))
+    return samples
+
+
+def ratio(measured: Sequence[Series], slow: str, fast: str, goal: str = "") -> Ratio:
     """Return how many times slower the series called `slow` is than the one called `fast`, by their medians."""
-    medians = {each.name: each.median for each in found}
+    medians = {each.name: each.median for each in measured}
     return Ratio(f"{slow} / {fast}", round(medians[slow] / medians[fast], 2), goal)
 
 
 def rows(report: Report) -> list[Row]:
     """Return the report as lines of a table, ratios last."""
-    timed = [
+    measured = [
         Row(report.name, each.name, len(each.values), f"{each.median:.2f}", f"{each.p95:.2f}", each.unit)
         for each in report.series
     ]
-    compared = [
-        Row(
-            report.name, each.name, 0, f"{each.value:.2f}", "", "times" + (f" (goal: {each.goal})" if each.goal else "")
-        )
-        for each in report.ratios
-    ]
-    return timed + compared
+    times = {each.name: f"times (goal: {each.goal})" if each.goal else "times" for each in report.ratios}
+    ratios = [Row(report.name, each.name, 0, f"{each.value:.2f}", "", times[each.name]) for each in report.ratios]
+    return measured + ratios
 
 
-def as_json(report: Report) -> str:
-    """Return the text of the report's file."""
-    told = {
-        "name": report.name,
-        "at": report.at,
-        "commit": report.commit,
-        "machine": report.machine,
+def write(report: Report, directory: Path) -> Path:
+    """Put the report at `directory`/NAME.json by one rename, and return where it is."""
+    content = {
+        **vars(report),
         "series": {
             each.name: {"unit": each.unit, "values": each.values, "median": round(each.median, 3), "p95": each.p95}
             for each in report.series
         },
         "ratios": {each.name: {"value": each.value, "goal": each.goal} for each in report.ratios},
-        "notes": report.notes,
     }
-    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
-
-
-def write(report: Report, directory: Path) -> Path:
-    """Put the report at `directory`/NAME.json by one rename, and return where it is."""
     path = directory / f"{report.name}.json"
-    write_atomically(path, as_json(report))
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return path
+
+
+def describe_machine(proc: Path = Path("/proc")) -> dict[str, Any]:
+    """Return processor, number of processors, memory (GiB), kernel and architecture of this machine."""
+    model = re.search(r"^model name\s*: (.*)$", (proc / "cpuinfo").read_text(), re.MULTILINE)
+    memory = re.search(r"^MemTotal: *(\d+) kB$", (proc / "meminfo").read_text(), re.MULTILINE)
+    return {
+        "processor": model[1] if model else "unknown",
+        "processors": os.cpu_count(),
+        "memory_gib": round(int(memory[1]) / (1 << 20), 1) if memory else 0,
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+    }

@@ -1,22 +1,24 @@
-"""install-at-boot: the baked image beside a stock base that installs the same at boot, from user data.
+"""install-at-boot: the built image beside a stock base that installs the same at boot, from user data.
 
-The baseline (`compiled`) runs the bake's own scripts, fetched from the mirror. Nothing makes it slower than it has to
-be: it skips what only a bake needs (removing compilers, cleaning, validating), and the local repositories take no time
+The baseline (`compiled`) runs the build's own scripts, fetched from the mirror. Nothing makes it slower than it has to
+be: it skips what only a build needs (removing compilers, cleaning, validating), and the local repositories take no time
 to download from. In `prebuilt` it even gets Redis, pgvector and pg_cron as finished packages, which no repository has:
-the least that baking can save.
+the least that building an image can save.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from support.digest import file_sha256
-from support.progress import say, step
+from support.progress import step
 from zmanim_ami.bench import launch
-from zmanim_ami.bench.figures import Ratio, Series, ratio
-from zmanim_ami.bench.lab import VERSION, Lab, baked_image
+from zmanim_ami.bench.figures import Ratio, Series, ratio, repeat
+from zmanim_ami.bench.lab import VERSION, Lab, built_image
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import package_cache
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
@@ -26,7 +28,7 @@ GOAL = "at least 6"
 NOTES = (
     "The three take turns on the same machine; each is alone while it boots.",
     "Seconds from RunInstances until both servers answer, and until the machine is ready, every check passed.",
-    "compiled: a stock base runs the bake's scripts from user data, without cleaning and validating.",
+    "compiled: a stock base runs the build's scripts from user data, without cleaning and validating.",
     "prebuilt: the same with the compiled packages given to it, which no repository has. Both use local repositories.",
 )
 _ANSWER, _READY = "PostgreSQL and Redis answer", "ready"
@@ -49,8 +51,7 @@ systemctl start --no-block {units}
 
 def enabled_units(preset: str) -> str:
     """Return the units that a preset file's text enables, as arguments."""
-    words = [line.split() for line in preset.splitlines()]
-    return " ".join(fields[1] for fields in words if fields[:1] == ["enable"])
+    return " ".join(re.findall(r"^enable +(\S+)", preset, re.MULTILINE))
 
 
 def archive(directory: Path, bundle: Path, versions_file: Path, compiled: Path | None) -> bytes:
@@ -65,8 +66,8 @@ def archive(directory: Path, bundle: Path, versions_file: Path, compiled: Path |
 
 
 def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
-    """Boot the image and both baselines `runs` times in turns. Raises launch's faults, `task-failed`."""
-    image_id, base = baked_image(lab)
+    """Boot the image and both baselines `runs` times in turns. Raises what launching raises, `step-failed`."""
+    image_id, base = built_image(lab)
     directory = lab.root / PACKER_DIRECTORY
     units = enabled_units((directory / "files" / "zmanim.preset").read_text())
     kept = package_cache.directory(lab.cache, aws.account(lab.clients), file_sha256(lab.versions_file))
@@ -76,24 +77,24 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
         key = f"bench-{name}.tar.gz"
         lab.clients.s3.put_object(Bucket=MIRROR_BUCKET, Key=key, Body=content, ACL="public-read")
         scripts[name] = user_data(f"https://{MIRROR_BUCKET}.s3.{lab.cloud.region}.amazonaws.com/{key}", units)
-    kinds = {"baked": (image_id, ""), **{name: (base, script) for name, script in scripts.items()}}
-    samples = []
-    for number in range(1, runs + 1):
-        sample: dict[str, float] = {}
-        for name, (image, script) in kinds.items():
-            with step(f"{name}, {number} of {runs}"), launch.launched(lab, image, script) as started:
-                found = launch.moments(lab, started)
-            ready = found.pop("ready")
-            sample |= {f"{name}: {_ANSWER}": max(found.values()), f"{name}: {_READY}": ready}
-            say(f"  {name}: ready after {ready:.1f} s")
-        samples.append(sample)
-    return samples
+    kinds = {"built": (image_id, ""), **{name: (base, script) for name, script in scripts.items()}}
+    return repeat("boot of each", runs, lambda _number: _in_turns(lab, kinds))
 
 
-def ratios(found: tuple[Series, ...]) -> tuple[Ratio, ...]:
+def _in_turns(lab: Lab, kinds: Mapping[str, tuple[str, str]]) -> dict[str, float]:
+    sample: dict[str, float] = {}
+    for name, (image, script) in kinds.items():
+        with step(name), launch.launched(lab, image, script) as started:
+            moments = launch.moments(lab, started)
+        sample[f"{name}: {_READY}"] = moments.pop("ready")
+        sample[f"{name}: {_ANSWER}"] = max(moments.values())
+    return sample
+
+
+def ratios(measured: tuple[Series, ...]) -> tuple[Ratio, ...]:
     """Return how many times slower installing at boot is; the goal is for the scripts as they are, which compile."""
     return tuple(
-        ratio(found, f"{name}: {what}", f"baked: {what}", goal)
+        ratio(measured, f"{name}: {what}", f"built: {what}", goal)
         for name, goal in (("compiled", GOAL), ("prebuilt", ""))
         for what in (_ANSWER, _READY)
     )

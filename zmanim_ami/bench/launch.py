@@ -7,24 +7,19 @@ which holds on the local cloud only.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from localcloud import control
 from support.errors import Error
 from zmanim_ami.bench.lab import Lab
 from zmanim_ami.pipeline import aws, instance
-from zmanim_ami.pipeline.account import network, roles
-from zmanim_ami.pipeline.account.requirements import VERIFY
-
-if TYPE_CHECKING:
-    from mypy_boto3_ec2.literals import InstanceTypeType
+from zmanim_ami.pipeline.ami import image as ami
 
 TIMEOUT = 900.0
-_LOOK_SECONDS = 0.05
 _MOMENTS = {
     "postgresql.service": "PostgreSQL answers",
     "redis.service": "Redis answers",
@@ -35,49 +30,24 @@ _ASK = f"systemctl show --property=Id,ActiveEnterTimestampMonotonic {' '.join(_M
 
 @dataclass(frozen=True)
 class Started:
-    """A machine; `since` is the monotonic clock (seconds) when its launch or reboot was asked for.
+    """A machine; `since` is the monotonic clock (seconds) when its launch or reboot was called for.
 
-    `said` is how often it had said that it is ready before.
+    `readied` is how often its console had said before that it is ready.
     """
 
     instance_id: str
     since: float
-    said: int = 0
+    readied: int = 0
 
 
 @contextmanager
 def launched(lab: Lab, image_id: str, user_data: str = "") -> Iterator[Started]:
     """Launch an instance as verification's are, for the body of a `with`; terminated, and waited for, at its end."""
-    place = network.find(lab.clients, lab.settings.subnet_id)
-    kind: InstanceTypeType = lab.settings.verify_instance_type  # type: ignore[assignment]  # any type that AWS has
-    tags = {"Name": "zmanim-bench", "zmanim:environment": VERIFY, "zmanim:data-volume": "new"}
-    options: dict[str, Any] = {"UserData": user_data} if user_data else {}
-    since = time.monotonic()
-    with aws.translate_errors("launching"):
-        answer = lab.clients.ec2.run_instances(
-            ImageId=image_id,
-            InstanceType=kind,
-            MinCount=1,
-            MaxCount=1,
-            IamInstanceProfile={"Name": roles.name(VERIFY)},
-            SubnetId=place.subnet_id,
-            SecurityGroupIds=[place.security_group_id],
-            MetadataOptions={"HttpTokens": "required", "InstanceMetadataTags": "enabled"},
-            BlockDeviceMappings=[
-                {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 8, "VolumeType": "gp3", "DeleteOnTermination": True}}
-            ],
-            TagSpecifications=[
-                {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
-            ],
-            **options,
-        )
-    instance_id = answer["Instances"][0]["InstanceId"]
-    try:
-        yield Started(instance_id, since)
-    finally:
-        # Waited for: the next run is not to share the processors with this one's end.
-        instance.terminate(lab.clients, [instance_id])
-        lab.pace.until(lambda: _gone(lab, instance_id), 60)
+    image = ami.of_id(lab.clients, image_id)
+    with instance.launched(lab.clients, lab.settings, image, lab.pace, user_data=user_data) as machine:
+        yield Started(machine.instance_id, machine.launched)
+    # Waited for: the next run is not to share the processors with this one's end.
+    lab.pace.until(lambda: _gone(lab, machine.instance_id), 60)
 
 
 def rebooted(lab: Lab, before: Started) -> Started:
@@ -85,7 +55,7 @@ def rebooted(lab: Lab, before: Started) -> Started:
     since = time.monotonic()
     with aws.translate_errors("rebooting"):
         lab.clients.ec2.reboot_instances(InstanceIds=[before.instance_id])
-    return Started(before.instance_id, since, before.said + 1)
+    return Started(before.instance_id, since, before.readied + 1)
 
 
 def moments(lab: Lab, started: Started) -> dict[str, float]:
@@ -93,35 +63,25 @@ def moments(lab: Lab, started: Started) -> dict[str, float]:
 
     Raises `not-ready`.
     """
-    _wait_until_ready(lab, started)
-    text = instance.run_script(lab.clients, started.instance_id, _ASK, 60, lab.pace)
-    return {name: at - started.since for name, at in active_since(text).items()}
 
+    def look() -> str | None:
+        # The console's file, not GetConsoleOutput: asking the API often takes the processors that are timed.
+        console = control.console(lab.cloud, started.instance_id)
+        return console if len(instance.READY.findall(console)) > started.readied else None
 
-def _wait_until_ready(lab: Lab, started: Started) -> None:
-    # The console's file, not GetConsoleOutput: asking the API often takes the processors that are timed.
-    end = started.since + TIMEOUT
-    while True:
-        said = control.console(lab.cloud, started.instance_id)
-        count = len(instance.READY.findall(said))
-        if count > started.said:
-            break
-        if time.monotonic() > end:
-            raise _not_ready(started, f"it says nothing within {TIMEOUT:.0f} s", said)
-        time.sleep(_LOOK_SECONDS)
-    report = instance.ready_line(said) or {}
+    console = lab.pace.until(look, TIMEOUT)
+    report = instance.ready_line(console or "") or {}
     if report.get("ok") is not True:
-        raise _not_ready(started, "it says that it is not", said)
-
-
-def _not_ready(started: Started, found: str, said: str) -> Error:
-    return Error(
-        f"{started.instance_id} is not ready",
-        code="not-ready",
-        expected="a line zmanim-ready {…} with ok: true",
-        found=f"{found}; the console's last lines:\n{instance.tail(said)}",
-        fix="./inv rehearse shows what is wrong with the image",
-    )
+        lines = instance.tail(console or control.console(lab.cloud, started.instance_id))
+        raise Error(
+            f"{started.instance_id} is not ready",
+            code="not-ready",
+            expected=f"a line zmanim-ready {{…}} with ok: true within {TIMEOUT:.0f} s",
+            found=f"the console's last lines:\n{lines}",
+            fix="./inv rehearse shows what is wrong with the image",
+        )
+    output = instance.run_script(lab.clients, started.instance_id, _ASK, 60, lab.pace)
+    return {name: at - started.since for name, at in active_since(output).items()}
 
 
 def active_since(text: str) -> dict[str, float]:
@@ -129,11 +89,9 @@ def active_since(text: str) -> dict[str, float]:
 
     Raises `not-ready` for a unit that never became active.
     """
-    found = {}
-    for block in text.strip().split("\n\n"):
-        properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        found[properties.get("Id", "")] = int(properties.get("ActiveEnterTimestampMonotonic") or 0)
-    missing = [unit for unit in _MOMENTS if not found.get(unit)]
+    blocks = [dict(re.findall(r"^(\w+)=(.+)$", block, re.MULTILINE)) for block in text.split("\n\n")]
+    active = {block["Id"]: int(block.get("ActiveEnterTimestampMonotonic", 0)) for block in blocks}
+    missing = [unit for unit in _MOMENTS if not active.get(unit)]
     if missing:
         raise Error(
             "a unit has never been active",
@@ -141,7 +99,7 @@ def active_since(text: str) -> dict[str, float]:
             expected=", ".join(_MOMENTS),
             found=f"not {', '.join(missing)}",
         )
-    return {name: found[unit] / 1e6 for unit, name in _MOMENTS.items()}
+    return {name: active[unit] / 1e6 for unit, name in _MOMENTS.items()}
 
 
 def _gone(lab: Lab, instance_id: str) -> bool | None:

@@ -14,7 +14,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,20 +52,15 @@ def held(pids: Iterable[int], proc: Path = PROC) -> int:
 
 def nameless(pids: Iterable[int], proc: Path = PROC) -> int:
     """Return the bytes of open files that have no name any more, each file once."""
-    found: dict[tuple[int, int], int] = {}
+    sizes: dict[tuple[int, int], int] = {}
     for pid in pids:
-        for told in _open_files(proc / f"{pid}/fd"):
-            if stat.S_ISREG(told[1]) and not told[2]:
-                found[told[0]] = told[3]
-    return sum(found.values())
-
-
-def _open_files(directory: Path) -> Iterator[tuple[tuple[int, int], int, int, int]]:
-    with suppress(OSError):
-        for path in directory.iterdir():
-            with suppress(OSError):
-                seen = path.stat()
-                yield (seen.st_dev, seen.st_ino), seen.st_mode, seen.st_nlink, seen.st_blocks * 512
+        with suppress(OSError):  # the process has ended
+            for descriptor in (proc / f"{pid}/fd").iterdir():
+                with suppress(OSError):  # it was closed
+                    status = descriptor.stat()
+                    if stat.S_ISREG(status.st_mode) and not status.st_nlink:
+                        sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
+    return sum(sizes.values())
 
 
 def measure(unit: str, directory: Path, cache: Path) -> Mapping[str, float]:

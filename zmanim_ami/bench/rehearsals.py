@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from support.progress import step
-from zmanim_ami.bench.lab import task
+from zmanim_ami.bench.figures import repeat
+from zmanim_ami.rehearsal.run import run_task
 
 VERSION = "v0.0.0"
 NOTES = (
@@ -19,13 +18,9 @@ NOTES = (
 
 
 def measure(root: Path, runs: int) -> list[dict[str, float]]:
-    """Rehearse `runs` times. Raises `task-failed`."""
-    samples = []
-    for number in range(1, runs + 1):
-        with step(f"rehearsal {number} of {runs}"):
-            told = json.loads(task(root, os.environ, "rehearse", "--version", VERSION, "--no-install", "--json"))
-        samples.append(seconds(told))
-    return samples
+    """Rehearse `runs` times. Raises `step-failed`."""
+    command = ("rehearse", "--version", VERSION, "--no-install")
+    return repeat("rehearsal", runs, lambda _number: seconds(run_task(root, os.environ, *command)))
 
 
 def seconds(result: Mapping[str, Any]) -> dict[str, float]:

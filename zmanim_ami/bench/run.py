@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from support.errors import BadInput
 from support.progress import say, step
-from zmanim_ami.bench import backup, bake, boot, figures, gate, host, install_at_boot, rehearsals
+from zmanim_ami.bench import backup, boot, build, figures, gate, install_at_boot, rehearsals
 from zmanim_ami.bench.figures import Ratio, Report, Series
 from zmanim_ami.bench.lab import Lab, lab
 from zmanim_ami.pipeline.ami import provenance
@@ -28,7 +30,7 @@ class Benchmark:
     runs: int
     notes: tuple[str, ...]
     measure: Callable[[Path, Callable[[], Lab], int], list[dict[str, float]]]
-    ratios: Callable[[tuple[Series, ...]], tuple[Ratio, ...]] = lambda _found: ()
+    ratios: Callable[[tuple[Series, ...]], tuple[Ratio, ...]] = lambda _measured: ()
 
 
 BENCHMARKS = {
@@ -39,7 +41,7 @@ BENCHMARKS = {
         lambda _root, cloud, runs: install_at_boot.measure(cloud(), runs),
         install_at_boot.ratios,
     ),
-    "bake": Benchmark(3, bake.NOTES, lambda _root, cloud, runs: bake.measure(cloud(), runs)),
+    "build": Benchmark(3, build.NOTES, lambda _root, cloud, runs: build.measure(cloud(), runs)),
     "backup": Benchmark(
         3, backup.NOTES, lambda _root, cloud, runs: backup.measure(cloud(), runs), ratios=backup.ratios
     ),
@@ -62,7 +64,15 @@ def chosen(only: Sequence[str]) -> list[str]:
     return [name for name in BENCHMARKS if name in only or not only]
 
 
-def bench(root: Path, cache: Path, state: Path, *, only: Sequence[str] = (), runs: int = 0) -> list[figures.Row]:
+def bench(
+    root: Path,
+    cache: Path,
+    state: Path,
+    *,
+    only: Sequence[str] = (),
+    runs: int = 0,
+    open_lab: Callable[[Path, Path, Path], AbstractContextManager[Lab]] = lab,
+) -> list[figures.Row]:
     """Run the benchmarks, write build/bench/NAME.json for each, and return the rows of a table.
 
     `runs` is how often each is run, 0: as often as each has it. On an interrupt the cloud is taken down, and the files
@@ -75,12 +85,10 @@ def bench(root: Path, cache: Path, state: Path, *, only: Sequence[str] = (), run
         raise BadInput(f"{runs} runs", code="runs-invalid", expected="1 to 1000", found=str(runs), fix="--runs 3")
     rows: list[figures.Row] = []
     with ExitStack() as stack:
-        opened: list[Lab] = []
 
+        @functools.cache
         def cloud() -> Lab:
-            if not opened:
-                opened.append(stack.enter_context(lab(root, cache, state)))
-            return opened[0]
+            return stack.enter_context(open_lab(root, cache, state))
 
         for name in names:
             if name in {"gate", "rehearsal"}:
@@ -95,15 +103,15 @@ def bench(root: Path, cache: Path, state: Path, *, only: Sequence[str] = (), run
 def _report(name: str, root: Path, cloud: Callable[[], Lab], runs: int) -> Report:
     benchmark = BENCHMARKS[name]
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    before = host.load()
+    before = os.getloadavg()
     with step(f"bench {name}"):
-        found = figures.series(benchmark.measure(root, cloud, runs))
+        measured = figures.series(benchmark.measure(root, cloud, runs))
     return Report(
         name=name,
-        series=found,
-        ratios=benchmark.ratios(found),
+        series=measured,
+        ratios=benchmark.ratios(measured),
         notes=benchmark.notes,
         at=at,
         commit=provenance.commit(root),
-        machine={**host.describe(), "load_before": before, "load_after": host.load()},
+        machine={**figures.describe_machine(), "load_before": before, "load_after": os.getloadavg()},
     )

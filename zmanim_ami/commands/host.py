@@ -14,6 +14,7 @@ from support.output import show
 from zmanim_ami import toolchain
 from zmanim_ami.bench import run as benching
 from zmanim_ami.commands.shared import JSON, ROOT, VERSION, command, load_settings
+from zmanim_ami.gate import doctor as gate
 from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins import resolve as resolving
@@ -119,12 +120,13 @@ def doctor(_context: Context, install: bool = False, json: bool = False) -> None
 
     Changes nothing, or with --install only what apt-get installs.
     """
+    this = host.Host(cloud.STATE)
     if install:
-        host.install_missing()
-    found = host.findings(cloud.STATE)
-    show([*found, *host.gate_findings()], json)
-    if not all(finding.ok for finding in found):
-        raise host.incomplete(found)
+        this.install_missing()
+    findings = this.findings()
+    show([*findings, *gate.findings()], json)
+    if not all(finding.ok for finding in findings):
+        raise host.incomplete(findings)
 
 
 @command()

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import botocore.exceptions
 
@@ -84,7 +84,7 @@ def terminate(clients: Clients, instance_ids: Sequence[str]) -> None:
 
 @contextmanager
 def launched(
-    clients: Clients, settings: Settings, image: Image, pace: Pace, *, environment: str = VERIFY
+    clients: Clients, settings: Settings, image: Image, pace: Pace, *, environment: str = VERIFY, user_data: str = ""
 ) -> Iterator[Machine]:
     """Launch an instance of `image` in `environment` for the body of a `with`, and terminate it whatever happens there.
 
@@ -94,7 +94,9 @@ def launched(
     run = uuid.uuid4().hex
     try:
         start = pace.clock()
-        instance_id = _run_instance(clients, settings, image, place=place, run=run, pace=pace, environment=environment)
+        instance_id = _run_instance(
+            clients, settings, image, place=place, run=run, pace=pace, environment=environment, user_data=user_data
+        )
         say(f"launched {instance_id} ({settings.verify_instance_type})")
         yield Machine(instance_id, start)
     finally:
@@ -226,7 +228,9 @@ def _run_instance(
     run: str,
     pace: Pace,
     environment: str,
+    user_data: str,
 ) -> str:
+    options: dict[str, Any] = {"UserData": user_data} if user_data else {}
     profile = roles.name(environment)
     kind: InstanceTypeType = settings.verify_instance_type  # type: ignore[assignment]  # any type that AWS has
     tags = {
@@ -274,6 +278,7 @@ def _run_instance(
                         "Tags": [{"Key": k, "Value": tags[k]} for k in (TAG, PROJECT_TAG)],
                     },
                 ],
+                **options,
             )
         except botocore.exceptions.ClientError as error:
             if "instance profile" in str(error).lower():

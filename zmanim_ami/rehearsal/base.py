@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import configparser
-import hashlib
+import os
 import platform
 import re
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ from pathlib import Path
 
 from localcloud.machine import base as guest
 from support.cache import cached_directory
-from support.digest import file_sha256
+from support.digest import file_sha256, text_sha256
 from support.errors import BadInput
 from support.process import CommandFailed, run
 from zmanim_ami.toolchain.elf import NotElf, read_elf
 
-_SYSTEMD = "usr/lib/systemd/systemd"
+SYSTEMD = "usr/lib/systemd/systemd"
 # What a machine image of Amazon Linux has and its container image lacks in part, each with the package that brings it:
 # what boots, and what the build's scripts use before they install anything. container.py installs these.
 # As pairs: a word with `passwd` and a colon looks like a secret to whoever seeks them.
 _BROUGHT_BY = (
-    (_SYSTEMD, "systemd"),
+    (SYSTEMD, "systemd"),
     ("usr/lib/systemd/systemd-networkd", "systemd-networkd"),
     ("usr/bin/udevadm", "systemd-udev"),
     ("usr/bin/cloud-init", "cloud-init"),
@@ -65,17 +65,28 @@ def unpack(file: Path, cache: Path, certificate: Path) -> Base:
             expected="a tar archive of a root file system",
             found="none",
         )
-    sha256, trusted = file_sha256(file), certificate.read_bytes()
-    inputs = [sha256, file_sha256(Path(guest.__file__)), file_sha256(Path(__file__)), trusted.hex()]
-    digest = hashlib.sha256("\0".join(inputs).encode()).hexdigest()
+    sha256, *others = (file_sha256(each) for each in (file, certificate, Path(guest.__file__), Path(__file__)))
     cache.mkdir(parents=True, exist_ok=True)
-    entry = cached_directory(cache, "base", digest, lambda entry: _unpack(file, entry / "root", trusted))
+    digest = text_sha256(sha256, *others)
+    entry = cached_directory(cache, "base", digest, lambda entry: _unpack(file, entry / "root", certificate))
     return Base(entry / "root", file, sha256)
 
 
 def check_repositories(base: Base) -> None:
     """Raise `repositories-outside` when an enabled repository is on the network, where machines don't get."""
-    outside = _repositories_outside(base.root)
+    outside = []
+    for path in sorted((base.root / "etc/yum.repos.d").glob("*.repo")):
+        if path.is_symlink() or not path.is_file():
+            continue  # what an absolute link means here is another file
+        parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="")
+        try:
+            parser.read_string(path.read_text(errors="replace"))
+        except configparser.Error:
+            continue  # dnf will say so, and better
+        for name, section in parser.items():
+            address = " ".join(section.get(key, "") for key in ("baseurl", "mirrorlist", "metalink"))
+            if section.get("enabled", "1").strip() == "1" and re.search(r"\b(https?|ftp)://", address):
+                outside.append(f"{name} ({address.split()[0]})")
     if outside:
         raise BadInput(
             f"{base.file} takes its packages from outside, and machines have no way out",
@@ -86,25 +97,7 @@ def check_repositories(base: Base) -> None:
         )
 
 
-def _repositories_outside(root: Path) -> list[str]:
-    found = []
-    for path in sorted((root / "etc/yum.repos.d").glob("*.repo")):
-        if path.is_symlink() or not path.is_file():
-            continue  # what an absolute link means here is another file
-        parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="")
-        try:
-            parser.read_string(path.read_text(errors="replace"))
-        except configparser.Error:
-            continue  # dnf will say so, and better
-        for name in parser.sections():
-            section = parser[name]
-            where = " ".join(section.get(key, "") for key in ("baseurl", "mirrorlist", "metalink"))
-            if section.get("enabled", "1").strip() == "1" and re.search(r"\b(https?|ftp)://", where):
-                found.append(f"{name} ({where.split()[0]})")
-    return found
-
-
-def _unpack(file: Path, root: Path, certificate: bytes) -> None:
+def _unpack(file: Path, root: Path, certificate: Path) -> None:
     root.mkdir()
     command = ["tar", "--extract", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--same-permissions"]
     try:
@@ -115,16 +108,16 @@ def _unpack(file: Path, root: Path, certificate: bytes) -> None:
             f"{file} can't be unpacked",
             code="base-unreadable",
             expected="a whole tar archive: plain, gzip, xz or zstd",
-            found=failure.output.strip()[-500:],
+            found=failure.found,
             fix="docker export makes one of a container's file system",
         ) from failure
     _check(file, root)
     _leave_container(root)
-    guest.fit(root, certificate)
+    guest.fit(root, certificate.read_bytes())
 
 
 def _leave_container(root: Path) -> None:
-    """Take out what `docker export` puts in: the mark of a container, and empty files where it had mounted its own."""
+    """Take out what `docker export` puts in: the sign of a container, and empty files where it had mounted its own."""
     (root / ".dockerenv").unlink(missing_ok=True)
     hosts = root / "etc/hosts"
     if hosts.is_file() and not hosts.is_symlink() and not hosts.read_text().strip():
@@ -132,7 +125,8 @@ def _leave_container(root: Path) -> None:
 
 
 def _check(file: Path, root: Path) -> None:
-    missing = [f"/{name}" for name in NEEDED if not _is_there(root, name)]
+    # A link may be absolute, and then begins at the tree's root: that it exists is enough.
+    missing = [f"/{name}" for name in NEEDED if not os.path.lexists(root / name)]
     if missing:
         raise BadInput(
             f"{file} can't boot as a machine image",
@@ -142,7 +136,7 @@ def _check(file: Path, root: Path) -> None:
             fix="./inv base-image makes a file that has all of it",
         )
     try:
-        machine = read_elf(root / _SYSTEMD).machine
+        machine = read_elf(root / SYSTEMD).machine
     except NotElf as error:
         machine = str(error)
     if machine != platform.machine():
@@ -153,8 +147,3 @@ def _check(file: Path, root: Path) -> None:
             found=machine,
             fix="rehearse on a host of its architecture",
         )
-
-
-def _is_there(root: Path, name: str) -> bool:
-    # A link may be absolute, and then begins at the tree's root: that it is there is enough.
-    return (root / name).is_symlink() or (root / name).is_file()

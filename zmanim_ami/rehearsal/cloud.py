@@ -1,6 +1,6 @@
 """The local cloud as zmanim uses it: the stand-in as its base image, the mirror and the account seeded.
 
-This is the only room that knows both the production path and the local cloud.
+Only here meet the production path and the local cloud.
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localcloud import control
 from localcloud import environment as cloud_environment
-from localcloud.host.certificates import Authority, ensure_authority
+from localcloud.host.certificates import ensure_authority
 from localcloud.settings import DEFAULT_STATE, BaseImage, Cloud, CloudSettings
 from support.errors import BadInput
 from support.parallel import side_by_side
@@ -25,9 +24,9 @@ from zmanim_ami import toolchain
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import requirements
 from zmanim_ami.pipeline.aws import Clients
-from zmanim_ami.rehearsal import identity, marks, standin
+from zmanim_ami.rehearsal import identity, standin
 from zmanim_ami.rehearsal.base import Base, check_repositories, unpack
-from zmanim_ami.rehearsal.standin import StandIn
+from zmanim_ami.rehearsal.owner import owner_of, stop_leftovers
 from zmanim_ami.rehearsal.versions import MIRROR_BUCKET, Difference, differences, rehearsed_versions
 from zmanim_ami.toolchain import Tools
 
@@ -62,32 +61,40 @@ class Prepared:
     base: Base | None = None
 
 
-def prepare(root: Path, cache: Path, base: Path | None = None, *, egress: bool = False) -> Prepared:
+def prepare(
+    root: Path,
+    cache: Path,
+    base: Path | None = None,
+    *,
+    egress: bool = False,
+    build_tools: Callable[[Path], Tools] = toolchain.tools,
+) -> Prepared:
     """Build the tools and the stand-in for the clone at `root`, or find them in `cache`: slow once, then immediate.
 
     With `base`, an archive of a root file system, machines start from that; of the stand-in only the mirror is used.
     With `egress` too, nothing of it is: packages and artifacts are the genuine ones, as production pins them.
-    Raises `egress-without-base` and the faults of toolchain.tools, standin.build, base.unpack and
-    base.check_repositories.
+    Raises `egress-without-base` and what toolchain.tools, standin.build, base.unpack and base.check_repositories raise.
     """
     check_egress(base, egress=egress)
     authority = ensure_authority(cache / "authority")
     unpacked = unpack(base, cache, authority.certificate) if base else None
-    if unpacked and not egress:
-        check_repositories(unpacked)
     production = json.loads((root / "infrastructure/packer/versions.json").read_text())
-    mirror, rehearsed = None, production
     if unpacked and egress:
-        tools, tree = toolchain.tools(cache), unpacked.root
+        tools, tree, mirror, rehearsed = build_tools(cache), unpacked.root, None, production
     else:
-        tools, built_in = _build(cache, authority)
-        mirror, rehearsed = built_in.mirror, rehearsed_versions(production, built_in.mirror)
-        tree = unpacked.root if unpacked else built_in.root
+        if unpacked:
+            check_repositories(unpacked)
+        # Side by side: compiling keeps the processors busy while the base waits for the network and the disk.
+        side_by_side([lambda: build_tools(cache), lambda: standin.build_tree(cache)])
+        tools = build_tools(cache)  # from the cache by now, as the tree is
+        stand_in = standin.build(cache, authority.certificate, tools.restic_arm64)
+        mirror, rehearsed = stand_in.mirror, rehearsed_versions(production, stand_in.mirror)
+        tree = unpacked.root if unpacked else stand_in.root
     versions_file = root / VERSIONS_FILE
     versions_file.parent.mkdir(parents=True, exist_ok=True)
     versions_file.write_text(json.dumps(rehearsed, indent=2) + "\n")
-    told = tuple(differences(production, rehearsed))
-    return Prepared(tools, tree, mirror, cache / "authority", versions_file, told, unpacked)
+    changed = tuple(differences(production, rehearsed))
+    return Prepared(tools, tree, mirror, cache / "authority", versions_file, changed, unpacked)
 
 
 def check_egress(base: Path | None, *, egress: bool) -> None:
@@ -103,80 +110,57 @@ def check_egress(base: Path | None, *, egress: bool) -> None:
         )
 
 
-def _build(cache: Path, authority: Authority) -> tuple[Tools, StandIn]:
-    built: list[Tools] = []
-    # Side by side: compiling keeps the processors busy while the base waits for the network and the disk.
-    side_by_side([lambda: built.append(toolchain.tools(cache)), lambda: _build_tree(cache)])
-    (tools,) = built
-    return tools, standin.build(cache, authority, tools.restic_arm64)
-
-
-def _build_tree(cache: Path) -> None:
-    standin.build_tree(cache)
-
-
 def start(name: str, prepared: Prepared, state: Path, policies: Path) -> Cloud:
     """Start the cloud `name`, or find it up, and give it what AWS and the account's owner would have there.
 
-    That is the base image, the mirror's files, and all that `account.apply` makes for prod and verify. Raises the
-    faults of control.up and of zmanim_ami.pipeline.account.requirements.
+    That is the base image, the mirror's files, and all that `account.apply` makes for prod and verify. Raises what
+    control.up and zmanim_ami.pipeline.account.requirements raise.
     """
-    up = control.find(name, state)
-    if up is not None:
+    running = control.find(name, state)
+    if running is not None:
         say(f"the local cloud {name} is up already")
-        return up
+        return running
     with step(f"starting the local cloud {name}"):
-        up = control.up(_settings(name, prepared, state))
+        cloud = control.up(settings(name, prepared, state))
     with step("seeding its account"):
-        _seed(up, prepared.mirror, policies)
-    return up
+        _seed(connect(environment(cloud, prepared.versions_file, os.environ), cloud.region), prepared.mirror, policies)
+    return cloud
 
 
-def _seed(cloud: Cloud, mirror: Path | None, policies: Path) -> None:
-    with _pointed_at(cloud) as clients:
-        if mirror:
-            _upload(clients, mirror)
-        for each in ENVIRONMENTS:
-            requirements.apply(
-                clients, requirements.plan(clients, each, policies=policies, workflows=identity.WORKFLOWS)
-            )
-
-
-def _upload(clients: Clients, mirror: Path) -> None:
-    where: CreateBucketConfigurationTypeDef = {"LocationConstraint": "eu-west-1"}
-    clients.s3.create_bucket(Bucket=MIRROR_BUCKET, CreateBucketConfiguration=where)
-    for file in sorted(mirror.iterdir()):
-        # As open as the sites that it stands for: curl asks without credentials.
-        clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name, ExtraArgs={"ACL": "public-read"})
-
-
-def stop(name: str, state: Path) -> None:
-    """Take the cloud `name` down, with all that is in it."""
-    control.down(name, state)
+def _seed(clients: Clients, mirror: Path | None, policies: Path) -> None:
+    if mirror:
+        place: CreateBucketConfigurationTypeDef = {"LocationConstraint": "eu-west-1"}
+        clients.s3.create_bucket(Bucket=MIRROR_BUCKET, CreateBucketConfiguration=place)
+        for file in sorted(mirror.iterdir()):
+            # As open as the sites that it stands for: curl asks without credentials.
+            clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name, ExtraArgs={"ACL": "public-read"})
+    for each in ENVIRONMENTS:
+        plan = requirements.plan(clients, each, policies=policies, workflows=identity.WORKFLOWS)
+        requirements.apply(clients, plan)
 
 
 def down(name: str, state: Path) -> None:
     """Take one cloud down, or, with an empty `name`, every cloud and process that no living process owns."""
     if name:
-        stop(name, state)
+        control.down(name, state)
         return
-    for found in names(state):
-        mark = marks.mark_of(found)
-        if mark is not None and mark.is_alive():
-            say(f"{found} belongs to a process that is running: left alone (--name {found} takes it down)")
+    for each in names(state):
+        owner = owner_of(each)
+        if owner is not None and owner.is_alive():
+            say(f"{each} belongs to a process that is running: left alone (--name {each} takes it down)")
             continue
-        if (state / found).exists():
-            say(f"taking the local cloud {found} down")
-        stop(found, state)
-    left = marks.stop_leftovers()
-    if left:
-        say(f"ended {len(left)} processes of a killed rehearsal")
+        if (state / each).exists():
+            say(f"taking the local cloud {each} down")
+        control.down(each, state)
+    leftovers = stop_leftovers()
+    if leftovers:
+        say(f"ended {len(leftovers)} processes of a killed rehearsal")
 
 
 def names(state: Path) -> list[str]:
     """Return the names of all clouds that are up or have left something, the person's own among them."""
-    found = {entry.name for entry in state.iterdir() if entry.is_dir()} if state.is_dir() else set()
-    return sorted(found | {PERSONS_CLOUD})
+    existing = {entry.name for entry in state.iterdir() if entry.is_dir()} if state.is_dir() else set()
+    return sorted(existing | {PERSONS_CLOUD})
 
 
 def running(name: str, state: Path) -> Cloud:
@@ -184,32 +168,30 @@ def running(name: str, state: Path) -> Cloud:
 
     Raises NoCloud, `which-cloud`.
     """
-    wanted = [name] if name else names(state)
-    up = [cloud for cloud in (control.find(each, state) for each in wanted) if cloud is not None]
-    if not name and any(cloud.name == PERSONS_CLOUD for cloud in up):
-        up = [cloud for cloud in up if cloud.name == PERSONS_CLOUD]
-    if not up:
+    up = [cloud for each in names(state) if (cloud := control.find(each, state)) is not None]
+    wanted = [cloud for cloud in up if cloud.name == (name or PERSONS_CLOUD)] or ([] if name else up)
+    if not wanted:
         raise NoCloud(
             f"the local cloud {name} is not up" if name else "no local cloud is up",
             expected="a running cloud",
-            found=", ".join(each for each in names(state) if control.find(each, state)) or "none",
+            found=", ".join(cloud.name for cloud in up) or "none",
             fix="./inv cloud.up",
         )
-    if len(up) > 1:
+    if len(wanted) > 1:
         raise BadInput(
             "several local clouds are up",
             code="which-cloud",
             expected="the name of one",
-            found=", ".join(cloud.name for cloud in up),
-            fix=f"--name {up[0].name}",
+            found=", ".join(cloud.name for cloud in wanted),
+            fix=f"--name {wanted[0].name}",
         )
-    return up[0]
+    return wanted[0]
 
 
-def instance_id(cloud: Cloud, asked: str) -> str:
-    """Return the instance that was asked for, or else the only one that runs. Raises `which-instance`."""
-    if asked:
-        return asked
+def instance_id(cloud: Cloud, requested: str) -> str:
+    """Return the requested instance, or else the only one that runs. Raises `which-instance`."""
+    if requested:
+        return requested
     candidates = [machine for machine in control.machines(cloud) if machine.state == "running"]
     if len(candidates) != 1:
         raise BadInput(
@@ -234,42 +216,45 @@ def exports(name: str, state: Path, root: Path) -> str:
     """
     try:
         cloud = running(name, state)
-    except NoCloud as fault:
-        say(str(fault))
+    except NoCloud as error:
+        say(str(error))
         return cloud_environment.exports(None)
     versions_file = shlex.quote(str(root / VERSIONS_FILE))
     return f"{cloud_environment.exports(cloud)}export ZMANIM_VERSIONS_FILE={versions_file}\n"
 
 
-def published_parameters(cloud: Cloud) -> tuple[dict[str, str], dict[str, int]]:
+def published_parameters(clients: Clients) -> tuple[dict[str, str], dict[str, int]]:
     """Read back what stands in SSM for production: values and versions by parameter name."""
-    with _pointed_at(cloud) as clients:
-        found = clients.ssm.get_parameters(Names=["/zmanim/prod/ami-id", "/zmanim/prod/ami-version"])["Parameters"]
+    published = clients.ssm.get_parameters(Names=["/zmanim/prod/ami-id", "/zmanim/prod/ami-version"])["Parameters"]
     return (
-        {parameter["Name"]: parameter["Value"] for parameter in found},
-        {parameter["Name"]: parameter["Version"] for parameter in found},
+        {parameter["Name"]: parameter["Value"] for parameter in published},
+        {parameter["Name"]: parameter["Version"] for parameter in published},
     )
 
 
-@contextmanager
-def _pointed_at(cloud: Cloud) -> Iterator[Clients]:
-    """Point this process at the cloud for a while, as `cloud.env` would, and yield production's own clients."""
+def connect(environment: Mapping[str, str], region: str) -> Clients:
+    """Return production's own clients, pointed where `environment` says.
+
+    boto3 reads that from the process's environment, and only while a client is made.
+    """
     before = dict(os.environ)
     try:
         os.environ.clear()
-        os.environ.update(cloud_environment.environment(cloud, before))
-        yield aws.connect(cloud.region)
+        os.environ.update(environment)
+        return aws.connect(region)
     finally:
         os.environ.clear()
         os.environ.update(before)
 
 
-def _settings(name: str, prepared: Prepared, state: Path) -> CloudSettings:
+def settings(name: str, prepared: Prepared, state: Path) -> CloudSettings:
+    """Return what localcloud starts from: one base image, named as Amazon names its own."""
     base = json.loads(prepared.versions_file.read_text())["base"]
     image = BaseImage(
         name=f"al2023-ami-{base['release']}.0-kernel-{base['kernel']}-arm64",
         root=prepared.root,
         description=prepared.base.file.name if prepared.base else "Stand-in for Amazon Linux 2023",
     )
-    outward = prepared.mirror is None
-    return CloudSettings(images=(image,), authority=prepared.authority, name=name, state=state, egress=outward)
+    # Without a mirror, artifacts and packages are outside.
+    egress = prepared.mirror is None
+    return CloudSettings(images=(image,), authority=prepared.authority, name=name, state=state, egress=egress)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from support.digest import file_sha256
 from support.errors import BadInput, Error, HostLacks
-from support.process import Completed, run
+from support.process import run
 from support.progress import say, step
 from zmanim_ami.rehearsal.base import NEEDED
 
@@ -29,9 +29,9 @@ _NO_SUCH_IMAGE = re.compile(r"not found|manifest unknown|no such image", re.IGNO
 # Packages of another release than the image's contradict what is in it: the image has to be the release's own.
 _SCRIPT = r"""
 release=$1 packages=$2 paths=$3
-found=$(rpm --query --queryformat '%{VERSION}' system-release)
-if [ "${found}" != "${release}" ]; then
-  echo "the image is of release ${found}, not of ${release}" >&2
+actual=$(rpm --query --queryformat '%{VERSION}' system-release)
+if [ "${actual}" != "${release}" ]; then
+  echo "the image is of release ${actual}, not of ${release}" >&2
   exit 1
 fi
 dnf --assumeyes --quiet --releasever="${release}" --setopt=install_weak_deps=False --allowerasing install ${packages}
@@ -83,13 +83,16 @@ def make(root: Path, file: Path, image: str = "") -> BaseFile:
         )
     release = str(json.loads((root / "infrastructure/packer/versions.json").read_text())["base"]["release"])
     with step(f"the container image of {release}"):
-        image = _pull(image) if image else _find(release)
+        if image:
+            _docker(["pull", "--quiet", image], "is that the image's whole name?")
+        else:
+            image = _find(release)
     name = f"zmanim-base-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     file.parent.mkdir(parents=True, exist_ok=True)
     exported, packed = (file.with_name(f".{file.name}.{part}") for part in ("exported", "unfinished"))
     try:
-        with step(f"installing what a machine has: {', '.join(dict.fromkeys(NEEDED.values()))}"):
-            packages = " ".join(dict.fromkeys(NEEDED.values()))
+        packages = " ".join(dict.fromkeys(NEEDED.values()))
+        with step(f"installing what a machine has: {packages}"):
             script = ["bash", "-euc", _SCRIPT, "bash", release, packages, " ".join(NEEDED)]
             _docker(["run", "--name", name, image, *script], "is the release still in Amazon's repositories?")
         with step(f"exporting it to {file}"):
@@ -111,11 +114,13 @@ def _find(release: str) -> str:
     """Return the image of a release, which is pulled then."""
     for number in _NUMBERS:
         image = f"{REPOSITORY}:{release}.{number}"
-        done = run(["docker", "pull", "--quiet", image], check=False)
-        if done.returncode == 0:
+        try:
+            _docker(["pull", "--quiet", image], "does the daemon run, and does it reach public.ecr.aws?")
+        except Error as error:
+            if not _NO_SUCH_IMAGE.search(error.found):
+                raise
+        else:
             return image
-        if not _NO_SUCH_IMAGE.search(done.stderr):
-            raise _failed(["pull", image], done, "does the daemon run, and does it reach public.ecr.aws?")
     raise Error(
         f"there is no container image of release {release}",
         code="no-such-release",
@@ -125,33 +130,24 @@ def _find(release: str) -> str:
     )
 
 
-def _pull(image: str) -> str:
-    _docker(["pull", "--quiet", image], "is that the image's whole name?")
-    return image
-
-
 def _digest(image: str) -> str:
-    told = _docker(["image", "inspect", "--format", "{{json .RepoDigests}}", image], "")
-    digests = json.loads(told.stdout or "null") or [""]
+    output = _docker(["image", "inspect", "--format", "{{json .RepoDigests}}", image], "")
+    digests = json.loads(output or "null") or [""]
     return str(digests[0]).rpartition("@")[2]
 
 
-def _docker(arguments: Sequence[str], fix: str) -> Completed:
-    done = run(["docker", *arguments], check=False)
-    if done.returncode != 0:
-        raise _failed(arguments, done, fix)
-    return done
-
-
-def _failed(arguments: Sequence[str], done: Completed, fix: str) -> Error:
-    said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-    return Error(
-        f"docker {arguments[0]} failed",
-        code="docker-failed",
-        expected="exit code 0",
-        found=f"exit code {done.returncode}" + (f"\n{said}" if said else ""),
-        fix=fix,
-    )
+def _docker(arguments: Sequence[str], fix: str) -> str:
+    ended = run(["docker", *arguments], check=False)
+    if ended.returncode != 0:
+        lines = (ended.stdout + ended.stderr).strip().splitlines()[-15:]
+        raise Error(
+            f"docker {arguments[0]} failed",
+            code="docker-failed",
+            expected="exit code 0",
+            found="\n".join([f"exit code {ended.returncode}", *lines]),
+            fix=fix,
+        )
+    return ended.stdout
 
 
 def _remove(name: str) -> None:

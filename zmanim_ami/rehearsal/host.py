@@ -1,4 +1,4 @@
-"""What a rehearsal needs of this host, what is there, and how to get what is missing."""
+"""What a rehearsal needs of this host, what of it is missing, and how to get that."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from localcloud.host import binfmt
@@ -16,23 +16,16 @@ from support.cache import user_cache
 from support.errors import HostLacks
 from support.process import CommandFailed, run
 from support.progress import say, step
-from zmanim_ami.gate.image import configuration
 
-# Measured: the tools with Go's caches take 5.3 GB, the base with its repositories 2.5 GB, a cloud's layers and volumes
-# under 1 GB. What is in the cache already need not be free any more.
-NEEDED_BYTES_COLD = 10 << 30
-NEEDED_BYTES_WARM = 2 << 30
-NEEDED_MEMORY_BYTES = 3 << 30
 _GIB = 1 << 30
-
-
-@dataclass(frozen=True)
-class Program:
-    """A program, the Debian package that brings it (the same name in Ubuntu), and what it is for."""
-
-    name: str
-    package: str
-    purpose: str
+# Program, the Debian package that brings it (the same name in Ubuntu), what it is for.
+PROGRAMS = (
+    *((program, package, "the local cloud's machines") for program, package in localcloud_host.PROGRAMS.items()),
+    ("mmdebstrap", "mmdebstrap", "makes the base image"),
+    ("git", "git", "the commit that an image is built from"),
+    ("ssh", "openssh-client", "the machine tests log in with it"),
+)
+EMULATOR = (binfmt.INTERPRETER.name, "qemu-user-static", "runs the linux/arm64 programs that ship on this host")
 
 
 @dataclass(frozen=True)
@@ -45,35 +38,12 @@ class Finding:
     found: str
     fix: str
     needed: bool = True  # for a rehearsal; what only the gate asks for is not
+    package: str = field(default="", repr=False)  # Debian's, which brings it
 
 
-PROGRAMS = (
-    *(
-        Program(name, package, "the local cloud: machines, networks, volumes")
-        for name, package in localcloud_host.PROGRAMS.items()
-    ),
-    Program("mmdebstrap", "mmdebstrap", "makes the base image"),
-    Program("git", "git", "the commit that an image is built from"),
-    Program("ssh", "openssh-client", "the machine tests log in with it"),
-)
-# Program, Debian packages, what the gate asks it for.
-GATE = (
-    ("systemd-analyze", "systemd", "gate: the units by systemd's own word"),
-    ("gcc", "gcc libc6-dev", "gate: the API's tests under the race detector"),
-    ("bash", "bash", "gate: every script is parsed"),
-)
-EMULATOR = Program(binfmt.INTERPRETER.name, "qemu-user-static", "runs the linux/arm64 programs that ship on this host")
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-
-
-def _not_root() -> HostLacks:
-    return HostLacks(
-        "a rehearsal boots machines, which needs root",
-        code="not-root",
-        expected="uid 0",
-        found=f"uid {os.geteuid()}",
-        fix="run it with sudo",
-    )
+def search_path() -> str:
+    """Return where programs are looked for: a plain user's PATH on Debian has no sbin, where losetup and nft are."""
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 
 def incomplete(findings: Iterable[Finding]) -> HostLacks:
@@ -88,89 +58,99 @@ def incomplete(findings: Iterable[Finding]) -> HostLacks:
     )
 
 
-def needed_programs() -> tuple[Program, ...]:
-    """Return the programs that a rehearsal needs on a host of this architecture."""
-    return PROGRAMS if platform.machine() == "aarch64" else (*PROGRAMS, EMULATOR)
+@dataclass(frozen=True)
+class Host:
+    """This host. `state` is where clouds keep their layers; the rest says where to look, and for how much."""
+
+    state: Path
+    cache: Path = field(default_factory=user_cache)
+    path: str = field(default_factory=search_path)
+    keyring: Path = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+    uid: int = field(default_factory=os.geteuid)
+    # Measured: the tools with Go's caches take 5.3 GB, the base with its repositories 2.5 GB, a cloud's layers and
+    # volumes under 1 GB. What is in the cache already need not be free any more.
+    needed_cold: int = 10 * _GIB
+    needed_warm: int = 2 * _GIB
+    memory: int = 3 * _GIB
+
+    def findings(self) -> list[Finding]:
+        """Look at privilege, programs, kernel, memory and disk."""
+        programs = PROGRAMS if platform.machine() == "aarch64" else (*PROGRAMS, EMULATOR)
+        keys = str(self.keyring) if self.keyring.exists() else None
+        python = ".".join(map(str, sys.version_info[:3]))
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        loop = "present" if Path("/dev/loop-control").exists() else None
+        return [
+            _finding("root", "namespaces, mounts and loop devices", self.uid == 0, f"uid {self.uid}", "use sudo"),
+            *(
+                _packaged(program, purpose, shutil.which(program, path=self.path), package)
+                for program, package, purpose in programs
+            ),
+            _packaged("Debian's archive keys", "checks what the base image is made of", keys, "debian-archive-keyring"),
+            _finding("Python >= 3.11", "this program", sys.version_info >= (3, 11), python, "Debian 12 or newer"),
+            _filesystem("overlay", "machines' root file systems"),
+            _filesystem("xfs", "data volumes"),
+            _finding("kernel: loop devices", "volumes", loop is not None, loop or "missing", "modprobe loop"),
+            _finding("memory", "a builder and a machine", memory >= self.memory, _gib(memory), _gib(self.memory)),
+            self._disk("the cache", self.cache),
+            self._disk("the clouds", self.state),
+        ]
+
+    def missing_packages(self) -> list[str]:
+        """Return the Debian packages to install, each once."""
+        return list(dict.fromkeys(each.package for each in self.findings() if each.package and not each.ok))
+
+    def require(self, *, install: bool, confirm: bool) -> None:
+        """Make sure that this host can rehearse, installing Debian packages when `install` allows it.
+
+        With `confirm`, a person is asked once first. Raises HostLacks.
+        """
+        self._require_root()
+        if install and (not confirm or _confirmed(self.missing_packages())):
+            self.install_missing()
+        findings = self.findings()
+        if not all(finding.ok for finding in findings):
+            raise incomplete(findings)
+
+    def install_missing(self) -> None:
+        """Install the Debian packages that are missing, if any. Raises HostLacks with apt-get's words."""
+        packages = self.missing_packages()
+        if not packages:
+            return
+        self._require_root()
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        with step(f"installing Debian packages: {' '.join(packages)}"):
+            try:
+                run(["apt-get", "update", "--quiet"], env=environment)
+                run(["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages], env=environment)
+            except CommandFailed as failure:
+                raise HostLacks(
+                    "apt-get could not install what a rehearsal needs",
+                    expected=" ".join(packages),
+                    found=failure.found,
+                    fix="mend apt-get's complaint, or install them by hand and use --no-install",
+                ) from failure
+
+    def _require_root(self) -> None:
+        if self.uid != 0:
+            raise HostLacks(
+                "a rehearsal boots machines, which needs root",
+                code="not-root",
+                expected="uid 0",
+                found=f"uid {self.uid}",
+                fix="run it with sudo",
+            )
+
+    def _disk(self, purpose: str, directory: Path) -> Finding:
+        needed = self.needed_warm if (self.cache / "tools").is_dir() else self.needed_cold
+        existing = next(parent for parent in (directory, *directory.parents) if parent.exists())
+        free = shutil.disk_usage(existing).free
+        fix = f"free {_gib(needed)}, or point XDG_CACHE_HOME (cache) elsewhere"
+        found = f"{_gib(free)} free at {existing}"
+        return _finding(f"disk for {purpose}", "tools, base, layers and volumes", free >= needed, found, fix)
 
 
-def missing_packages() -> list[str]:
-    """Return the Debian packages to install, without repetition, in the order of the table above."""
-    packages = [program.package for program in needed_programs() if shutil.which(program.name, path=_path()) is None]
-    if not KEYRING.exists():
-        packages.append("debian-archive-keyring")
-    return list(dict.fromkeys(packages))
-
-
-def findings(state: Path) -> list[Finding]:
-    """Look at this host: privilege, programs, kernel, memory and disk. `state` is where clouds keep their layers."""
-    result = [
-        _finding("root", "namespaces, mounts and loop devices", os.geteuid() == 0, f"uid {os.geteuid()}", "use sudo")
-    ]
-    for program in needed_programs():
-        where = shutil.which(program.name, path=_path())
-        fix = f"apt-get install {program.package}"
-        result.append(_finding(program.name, program.purpose, where is not None, where or "not there", fix))
-    result.append(
-        _finding(
-            "Debian's archive keys",
-            "checks what the base image is made of",
-            KEYRING.exists(),
-            str(KEYRING) if KEYRING.exists() else "not there",
-            "apt-get install debian-archive-keyring",
-        )
-    )
-    python = ".".join(str(part) for part in sys.version_info[:3])
-    result.append(_finding("Python >= 3.11", "this program", sys.version_info >= (3, 11), python, "Debian 12 or newer"))
-    result += [
-        _filesystem("overlay", "machines' root file systems"),
-        _filesystem("xfs", "data volumes"),
-        _loop_devices(),
-    ]
-    result += [_memory(), _disk("the cache", user_cache()), _disk("the clouds", state)]
-    return result
-
-
-def gate_findings() -> list[Finding]:
-    """Look for what only the gate asks for: without it `nox -s verify` looks at less, and says so (in CI it fails)."""
-    found = []
-    for name, package, purpose in GATE:
-        where = shutil.which(name, path=_path())
-        text = where or "not there: a gate run leaves that out"
-        found.append(
-            Finding(name, purpose, where is not None, text, "" if where else f"apt-get install {package}", False)
-        )
-    try:
-        text, fix = configuration.postgresql_17(), ""
-    except HostLacks as lacks:
-        text, fix = "not there: the gate reads postgresql.conf alone", lacks.fix
-    return [*found, Finding("PostgreSQL 17", "gate: postgresql.conf by its own reader", not fix, text, fix, False)]
-
-
-def require(state: Path, *, install: bool, confirm: bool) -> None:
-    """Make sure that this host can rehearse, installing Debian packages when `install` allows it.
-
-    With `confirm`, a person is asked once first. Raises HostLacks.
-    """
-    if os.geteuid() != 0:
-        raise _not_root()
-    if install and (not confirm or _agreed(missing_packages())):
-        install_missing()
-    looked_at = findings(state)
-    if not all(finding.ok for finding in looked_at):
-        raise incomplete(looked_at)
-
-
-def install_missing() -> None:
-    """Install the Debian packages that are missing, if any. Raises HostLacks with apt-get's words."""
-    packages = missing_packages()
-    if not packages:
-        return
-    if os.geteuid() != 0:
-        raise _not_root()
-    _install(packages)
-
-
-def _agreed(packages: list[str]) -> bool:
+def _confirmed(packages: list[str]) -> bool:
     if not packages:
         return True
     say(f"This host lacks these Debian packages: {' '.join(packages)}")
@@ -179,28 +159,12 @@ def _agreed(packages: list[str]) -> bool:
     return sys.stdin.readline().strip().lower() in {"", "y", "yes"}
 
 
-def _install(packages: list[str]) -> None:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    with step(f"installing Debian packages: {' '.join(packages)}"):
-        try:
-            run(["apt-get", "update", "--quiet"], env=environment)
-            run(["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages], env=environment)
-        except CommandFailed as failure:
-            raise HostLacks(
-                "apt-get could not install what a rehearsal needs",
-                expected=" ".join(packages),
-                found=failure.found,
-                fix="mend apt-get's complaint, or install them by hand and use --no-install",
-            ) from failure
+def _finding(name: str, purpose: str, ok: bool, found: str, fix: str, *, package: str = "") -> Finding:
+    return Finding(name, purpose, ok, found, "" if ok else fix, package=package)
 
 
-def _finding(name: str, purpose: str, ok: bool, found: str, fix: str) -> Finding:
-    return Finding(name, purpose, ok, found, "" if ok else fix)
-
-
-def _path() -> str:
-    # A plain user's PATH on Debian has no sbin, where losetup, ip and nft are.
-    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+def _packaged(name: str, purpose: str, found: str | None, package: str) -> Finding:
+    return _finding(name, purpose, found is not None, found or "missing", f"apt-get install {package}", package=package)
 
 
 def _filesystem(name: str, purpose: str) -> Finding:
@@ -209,26 +173,8 @@ def _filesystem(name: str, purpose: str) -> Finding:
 
     if not known() and os.geteuid() == 0 and shutil.which("modprobe"):
         run(["modprobe", name], check=False)
-    return _finding(f"kernel: {name}", purpose, known(), "there" if known() else "not there", f"a kernel with {name}")
+    return _finding(f"kernel: {name}", purpose, known(), "present" if known() else "missing", f"a kernel with {name}")
 
 
-def _loop_devices() -> Finding:
-    there = Path("/dev/loop-control").exists()
-    return _finding("kernel: loop devices", "volumes", there, "there" if there else "not there", "modprobe loop")
-
-
-def _memory() -> Finding:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    ok = total >= NEEDED_MEMORY_BYTES
-    return _finding(
-        "memory", "a builder and a machine", ok, f"{total / _GIB:.1f} GiB", f"{NEEDED_MEMORY_BYTES // _GIB} GiB"
-    )
-
-
-def _disk(what: str, directory: Path) -> Finding:
-    needed = NEEDED_BYTES_WARM if (user_cache() / "tools").is_dir() else NEEDED_BYTES_COLD
-    existing = next(parent for parent in (directory, *directory.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    found = f"{free / _GIB:.1f} GiB free at {existing}"
-    fix = f"free {needed // _GIB} GiB, or point XDG_CACHE_HOME (cache) elsewhere"
-    return _finding(f"disk for {what}", "tools, base, layers and volumes", free >= needed, found, fix)
+def _gib(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB"

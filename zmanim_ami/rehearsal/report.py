@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from support.files import write_atomically
-from zmanim_ami.rehearsal.fetched import Fetched
+from localcloud.net.egress import Passage
 from zmanim_ami.rehearsal.versions import Difference
 
 
@@ -24,6 +22,16 @@ class Step:
     name: str
     seconds: float
     ok: bool
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What went outside by one name: connections, bytes received, and how those ended that did not end well."""
+
+    name: str
+    connections: int
+    received: int
+    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -54,50 +62,54 @@ class Result:
     fetched: tuple[Fetched, ...] | None = None
     error: str = ""
 
-    def with_step(self, step: Step) -> Result:
-        """Return this result with one more step at its end."""
-        return replace(self, steps=(*self.steps, step))
-
     def as_json(self) -> str:
         """Return the text of `result.json`."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
 
-def write(result: Result, path: Path) -> None:
-    """Put `result` at `path` by one rename, so that a reader sees the last whole one at any moment."""
-    write_atomically(path, result.as_json())
+def by_name(passages: Iterable[Passage]) -> tuple[Fetched, ...]:
+    """Add connections up by the name that they asked for, in alphabetical order; "" is who named nobody."""
+    grouped: dict[str, list[Passage]] = {}
+    for passage in passages:
+        grouped.setdefault(passage.name.lower().removesuffix("."), []).append(passage)
+    return tuple(
+        Fetched(
+            name=name,
+            connections=len(group),
+            received=sum(passage.received for passage in group),
+            problems=tuple(dict.fromkeys(passage.ended for passage in group if passage.ended != "closed")),
+        )
+        for name, group in sorted(grouped.items())
+    )
 
 
 def show(result: Result, console: Console) -> None:
     """Print what was done, how long it took and what came of it."""
-    steps = Table("step", "seconds", "", title=f"rehearsal of {result.version}", title_justify="left")
-    for step in result.steps:
-        steps.add_row(step.name, f"{step.seconds:.1f}", "done" if step.ok else "[red]failed[/red]")
-    steps.add_section()
-    steps.add_row("in all", f"{sum(step.seconds for step in result.steps):.1f}", "")
-    console.print(steps)
-
-    facts = Table(show_header=False, box=None)
-    facts.add_row("AMI", result.ami_id or "none")
-    facts.add_row("base", f"{result.base['file']} (sha256 {result.base['sha256']})" if result.base else "the stand-in")
-    facts.add_row("source AMI", result.source_ami or "none")
+    steps = [(step.name, f"{step.seconds:.1f}", "done" if step.ok else "failed") for step in result.steps]
+    total = ("in all", f"{sum(step.seconds for step in result.steps):.1f}", "")
+    console.print(_table(f"rehearsal of {result.version}", ("step", "seconds", ""), [*steps, total]))
     versions = result.parameter_versions or {}
-    for name, value in (result.published or {}).items():
-        facts.add_row(name, f"{value} (version {versions.get(name, '?')})")
-    for name, seconds in (result.boot or {}).items():
-        facts.add_row(name.replace("_", " "), f"{seconds:.1f} after RunInstances")
-    facts.add_row("/health", json.dumps(result.health) if result.health else "not asked")
-    console.print(facts)
-
+    facts = {
+        "AMI": result.ami_id or "none",
+        "base": f"{result.base['file']} (sha256 {result.base['sha256']})" if result.base else "the stand-in",
+        "source AMI": result.source_ami or "none",
+        **{name: f"{value} (version {versions.get(name, '?')})" for name, value in (result.published or {}).items()},
+        **{name.replace("_", " "): f"{at:.1f} after RunInstances" for name, at in (result.boot or {}).items()},
+        "/health": json.dumps(result.health) if result.health else "not requested",
+    }
+    console.print(_table("result", ("", ""), facts.items()))
     if result.differences:
-        differences = Table("", "production", "rehearsed", title="differences", title_justify="left")
-        for difference in result.differences:
-            differences.add_row(difference.name, difference.production, difference.rehearsed)
-        console.print(differences)
-
+        console.print(_table("differences", ("", "production", "rehearsed"), map(astuple, result.differences)))
     if result.fetched is not None:
-        fetched = Table("name", "connections", "MB", "", title="fetched from outside", title_justify="left")
-        for each in result.fetched:
-            problems = escape("; ".join(each.problems))
-            fetched.add_row(each.name or "(none)", str(each.connections), f"{each.received / 1e6:.1f}", problems)
-        console.print(fetched)
+        fetched = [
+            (each.name or "(none)", str(each.connections), f"{each.received / 1e6:.1f}", "; ".join(each.problems))
+            for each in result.fetched
+        ]
+        console.print(_table("fetched from outside", ("name", "connections", "MB", ""), fetched))
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(*columns, title=title, title_justify="left", show_header=any(columns))
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table

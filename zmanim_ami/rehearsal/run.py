@@ -11,22 +11,24 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from localcloud import control
 from localcloud.net.egress import passages
 from localcloud.settings import Cloud
 from support.errors import Error
+from support.files import write_atomically
 from support.process import run
 from support.progress import say, step
 from zmanim_ami.pipeline.ami import provenance
 from zmanim_ami.rehearsal import cloud as clouds
-from zmanim_ami.rehearsal import host, identity, marks, report
+from zmanim_ami.rehearsal import identity, owner, report
 from zmanim_ami.rehearsal.cloud import Prepared
-from zmanim_ami.rehearsal.fetched import by_name
+from zmanim_ami.rehearsal.host import Host
 from zmanim_ami.rehearsal.report import Result, Step
 
 RESULT = Path("build/rehearsal/result.json")
@@ -52,18 +54,6 @@ class Options:
     egress: bool = False
 
 
-class StepFailed(Error):
-    """A production task failed; its own words stand above, on stderr."""
-
-    def __init__(self, task: str, returncode: int, fix: str) -> None:
-        super().__init__(
-            f"the rehearsal stopped at {task}",
-            expected=f"{task} ends with exit code 0",
-            found=f"exit code {returncode}; its message is above",
-            fix=fix,
-        )
-
-
 class Rehearsal:
     """One run: its result so far, written to result.json after every step."""
 
@@ -75,7 +65,7 @@ class Rehearsal:
     def save(self, **changes: Any) -> None:
         """Take `changes` (fields of Result) over and write the file."""
         self.result = replace(self.result, **changes)
-        report.write(self.result, self._path)
+        write_atomically(self._path, self.result.as_json())
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -87,21 +77,27 @@ class Rehearsal:
                 yield
             ok = True
         finally:
-            self.result = self.result.with_step(Step(name, time.monotonic() - start, ok))
-            self.save()
+            self.save(steps=(*self.result.steps, Step(name, time.monotonic() - start, ok)))
 
 
 def rehearse(options: Options) -> Result:
     """Do it all, and return what `build/rehearsal/result.json` says.
 
-    Raises a Error when a step fails; the file then holds what was done until there, and the error.
+    Raises an Error when a step fails; the file then holds what was done until there, and the error.
     """
     clouds.check_egress(options.base, egress=options.egress)
-    name = marks.own_mark().name()
-    os.environ[marks.VARIABLE] = name
+    os.environ[owner.VARIABLE] = owner.this_process().name()
     rehearsal = Rehearsal(options)
     try:
-        _rehearse(rehearsal, options, name)
+        with rehearsal.step("host"):
+            Host(options.state).require(install=options.install, confirm=options.confirm)
+        rehearsal.save(sources=provenance.sources(options.root))
+        with rehearsal.step("prepare"):
+            prepared = clouds.prepare(options.root, options.cache, options.base, egress=options.egress)
+        base = {"file": prepared.base.file.name, "sha256": prepared.base.sha256} if prepared.base else None
+        rehearsal.save(differences=prepared.differences, base=base)
+        with started_cloud(rehearsal, options, prepared) as cloud:
+            _release(rehearsal, options, prepared, cloud)
     except BaseException as error:
         rehearsal.save(ok=False, error=str(error) or type(error).__name__)
         raise
@@ -109,60 +105,66 @@ def rehearse(options: Options) -> Result:
     return rehearsal.result
 
 
-def _rehearse(rehearsal: Rehearsal, options: Options, name: str) -> None:
-    with rehearsal.step("host"):
-        host.require(options.state, install=options.install, confirm=options.confirm)
-    rehearsal.save(sources=provenance.sources(options.root))
-    with rehearsal.step("prepare"):
-        prepared = clouds.prepare(options.root, options.cache, options.base, egress=options.egress)
-    base = {"file": prepared.base.file.name, "sha256": prepared.base.sha256} if prepared.base else None
-    rehearsal.save(differences=tuple(prepared.differences), base=base)
+@contextmanager
+def started_cloud(
+    rehearsal: Rehearsal,
+    options: Options,
+    prepared: Prepared,
+    *,
+    start: Callable[[str, Prepared, Path, Path], Cloud] = clouds.start,
+    stop: Callable[[str, Path], None] = control.down,
+) -> Iterator[Cloud]:
+    """Start a cloud of this process's own for the body of a `with`, and take it down at the end unless it is kept."""
+    name = owner.this_process().name()
     try:
         with rehearsal.step("cloud.up"):
-            cloud = clouds.start(name, prepared, options.state, options.root / POLICIES)
+            cloud = start(name, prepared, options.state, options.root / POLICIES)
         try:
-            _release(rehearsal, options, prepared, cloud)
+            yield cloud
         finally:
             # Also, and most of all, when it failed: that a name was refused may be why.
             if options.egress:
-                rehearsal.save(fetched=by_name(passages(cloud.directory)))
+                rehearsal.save(fetched=report.by_name(passages(cloud.directory)))
     finally:
         if not options.keep:
             with rehearsal.step("cloud.down"):
-                clouds.stop(name, options.state)
+                stop(name, options.state)
     if options.keep:
-        say(f'left running, as asked:\n  eval "$(./inv cloud.env --name {name})"')
+        say(f'left running because of --keep:\n  eval "$(./inv cloud.env --name {name})"')
         say(f"  ./inv cloud.ps --name {name}\n  ./inv cloud.down --name {name}")
 
 
 def _release(rehearsal: Rehearsal, options: Options, prepared: Prepared, cloud: Cloud) -> None:
     environment = clouds.environment(cloud, prepared.versions_file, os.environ)
 
-    def task(step: str, name: str, *arguments: str) -> dict[str, Any]:
+    def task(step: str, name: str) -> dict[str, Any]:
         with rehearsal.step(name):
             # Each under the role that its job has on GitHub, which may do that step and no other.
             role = identity.environment_of(step, cloud, environment, f"refs/tags/{options.version}-ami")
-            return run_task(options.root, role, name, *arguments)
+            return run_task(options.root, role, name, "--version", options.version)
 
-    version = ("--version", options.version)
-    built = task("build", "build-ami", *version)
+    built = task("build", "build-ami")
     rehearsal.save(ami_id=built["ami_id"], source_ami=built["source_ami"], tree_digest=built["tree_digest"])
-    verified = task("verify", "verify-ami", *version)
+    verified = task("verify", "verify-ami")
     rehearsal.save(health=verified["health"], boot=verified["boot"])
-    task("publish", "publish-ssm", *version)
-    published, versions = clouds.published_parameters(cloud)
+    task("publish", "publish-ssm")
+    published, versions = clouds.published_parameters(clouds.connect(environment, cloud.region))
     rehearsal.save(published=published, parameter_versions=versions)
 
 
 def run_task(root: Path, environment: Mapping[str, str], name: str, *arguments: str) -> dict[str, Any]:
     """Run a task in the clone at `root`, as a person would, and return its JSON. Raises `step-failed`."""
     command = [sys.executable, "-m", "invoke", name, *arguments, "--json"]
-    completed = run(command, cwd=root, env=environment, check=False, pass_stderr=True)
-    if completed.returncode != 0:
-        again = (
-            f"mend it and run ./inv rehearse again, or look around with: ./inv rehearse {' '.join(arguments)} --keep"
+    ended = run(command, cwd=root, env=environment, check=False, pass_stderr=True)
+    if ended.returncode != 0:
+        raise Error(
+            f"the run stopped at {name}",
+            code="step-failed",
+            expected=f"{name} ends with exit code 0",
+            found=f"exit code {ended.returncode}; its message is above",
+            fix=f"correct it and run ./inv rehearse again; --keep leaves the cloud to look around: "
+            f"./inv rehearse {' '.join(arguments)} --keep",
         )
-        raise StepFailed(name, completed.returncode, again)
-    result = json.loads(completed.stdout)
+    result = json.loads(ended.stdout)
     assert isinstance(result, dict)
     return result

@@ -16,14 +16,14 @@ from localcloud.settings import link_name
 from tests.support import ROOT
 from tests.support.machines.lab import wait_for
 from zmanim_ami.rehearsal import cloud as clouds
-from zmanim_ami.rehearsal.marks import mark_of
+from zmanim_ami.rehearsal.owner import owner_of
 
 INVOKE = [sys.executable, "-m", "invoke"]
 
 
 def _clouds_of(pid: int) -> list[str]:
-    named = [(name, mark_of(name)) for name in clouds.names(clouds.STATE)]
-    return [name for name, mark in named if mark is not None and mark.pid == pid]
+    named = [(name, owner_of(name)) for name in clouds.names(clouds.STATE)]
+    return [name for name, owner in named if owner is not None and owner.pid == pid]
 
 
 def _remains(name: str, pid: int) -> dict[str, list[str]]:
@@ -40,7 +40,7 @@ def _remains(name: str, pid: int) -> dict[str, list[str]]:
         "links": [line for line in lines("ip", "-brief", "link") if link in line],
         "control groups": [str(group) for group in groups if group.exists()],
         "directory": [str(path) for path in [clouds.STATE / name] if path.exists()],
-        "processes": _marked(pid),
+        "processes": _owned(pid),
     }
 
 
@@ -95,12 +95,15 @@ def test_what_a_killed_rehearsal_leaves_is_gone_after_cloud_down(tmp_path: Path)
     assert {what: found for what, found in _remains(name, process.pid).items() if found} == {}
 
 
-def _marked(pid: int) -> list[str]:
-    """Return the command lines of the processes that carry the mark of the rehearsal `pid`."""
+def _owned(pid: int) -> list[str]:
+    """Return the command lines of the processes that the rehearsal `pid` owns."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and f"REHEARSAL_MARK=rehearsal-{pid}-".encode() in (entry / "environ").read_bytes():
+            if (
+                entry.name.isdigit()
+                and f"REHEARSAL_OWNER=rehearsal-{pid}-".encode() in (entry / "environ").read_bytes()
+            ):
                 found.append((entry / "cmdline").read_text())
         except OSError:
             continue  # it has just ended

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
+from localcloud import control
 from localcloud.settings import Cloud
 from support.cache import user_cache
 from tests.support import ROOT
 from tests.support.machines.image import copy_work_tree
 from tests.support.machines.lab import Lab, wait_for
 from zmanim_ami.rehearsal import cloud as clouds
-from zmanim_ami.rehearsal import marks
+from zmanim_ami.rehearsal import owner
 
 PARAMETERS = ["/zmanim/prod/ami-id", "/zmanim/prod/ami-version"]
 
@@ -91,11 +92,11 @@ NOTHING: dict[str, list[str]] = {"instances": [], "key pairs": [], "security gro
 def release_cloud() -> Iterator[tuple[Cloud, Path]]:
     """A cloud as a rehearsal starts it: base image, mirror and account."""
     prepared = clouds.prepare(ROOT, user_cache())
-    name = marks.own_mark().name("release")  # so that `cloud.down` beside us leaves it alone
+    name = owner.this_process().name("release")  # so that `cloud.down` beside us leaves it alone
     try:
         yield clouds.start(name, prepared, clouds.STATE, ROOT / "infrastructure" / "iam"), prepared.versions_file
     finally:
-        clouds.stop(name, clouds.STATE)
+        control.down(name, clouds.STATE)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from localcloud import control
 from localcloud.settings import Cloud
 from support.cache import user_cache
 from tests.github.workflow import ActionFailed, Event, Job, Run, Runner, Watch, read
@@ -20,7 +21,7 @@ from tests.support import ROOT
 from tests.support.machines.lab import Lab, wait_for
 from zmanim_ami.pipeline.account import workflow_roles
 from zmanim_ami.rehearsal import cloud as clouds
-from zmanim_ami.rehearsal import identity, marks
+from zmanim_ami.rehearsal import identity, owner
 from zmanim_ami.rehearsal.versions import MIRROR_BUCKET
 
 TAG = "refs/tags/v0.2.0-ami"
@@ -185,14 +186,14 @@ def _publish_work_tree(repository: Path) -> None:
 @pytest.fixture(scope="module")
 def github(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHub]:
     prepared = clouds.prepare(ROOT, user_cache())
-    name = marks.own_mark().name("workflow")
+    name = owner.this_process().name("workflow")
     try:
         cloud = clouds.start(name, prepared, clouds.STATE, ROOT / "infrastructure" / "iam")
         made = GitHub(cloud, prepared.versions_file, tmp_path_factory.mktemp("github"))
         made.git("tag", "v0.2.0-ami")
         yield made
     finally:
-        clouds.stop(name, clouds.STATE)
+        control.down(name, clouds.STATE)
 
 
 def test_a_tag_whose_commit_is_not_on_main_is_refused_before_anything_is_built(github: GitHub) -> None:

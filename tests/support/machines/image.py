@@ -24,7 +24,7 @@ from support.git import git, own_files
 from tests.support import ROOT
 from tests.support.machines.lab import Lab, wait_for
 from zmanim_ami.rehearsal import cloud as clouds
-from zmanim_ami.rehearsal import identity, marks
+from zmanim_ami.rehearsal import identity, owner
 
 VERSION = "v9.0.0"
 ENVIRONMENT = "verify"
@@ -234,7 +234,7 @@ def image_cloud() -> Iterator[ImageLab]:
     """
     given = os.environ.get("IMAGE_TEST_STATE")
     # A mark of this process in its name: `cloud.down` leaves it alone while we live, and takes it down afterwards.
-    name, state = ("image", Path(given)) if given else (marks.own_mark().name("image"), clouds.STATE)
+    name, state = ("image", Path(given)) if given else (owner.this_process().name("image"), clouds.STATE)
     prepared = clouds.prepare(ROOT, user_cache())
     with tempfile.TemporaryDirectory(prefix="image-", dir="/var/tmp") as directory:
         try:
@@ -244,7 +244,7 @@ def image_cloud() -> Iterator[ImageLab]:
             yield lab
         finally:
             if not given:
-                clouds.stop(name, state)
+                control.down(name, state)
 
 
 def _existing(lab: ImageLab) -> str:

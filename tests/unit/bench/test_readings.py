@@ -11,9 +11,9 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.errors import raises
-from zmanim_ami.bench import bake, chain, figures, host, install_at_boot, launch, rehearsals
+from zmanim_ami.bench import build, chain, figures, install_at_boot, launch, rehearsals
 
-SAID = [
+OUTPUT = [
     (0.5, "local cloud http://10.212.0.2:5000, eu-west-1"),
     (1.0, "▸ packer validate"),
     (2.0, "✓ packer validate (1.0 s)"),
@@ -32,8 +32,8 @@ SAID = [
 ]
 
 
-def test_a_bake_s_parts_are_told_apart_and_add_up_to_the_whole() -> None:
-    found = bake.phases(SAID, 27.5)
+def test_a_build_s_parts_are_told_apart_and_add_up_to_the_whole() -> None:
+    found = build.phases(OUTPUT, 27.5)
     assert found["packer: launch until SSH answers"] == 5.0
     assert found["packer: upload, then every script"] == 10.0
     assert found["packer: make and tag the image"] == 2.0
@@ -43,14 +43,14 @@ def test_a_bake_s_parts_are_told_apart_and_add_up_to_the_whole() -> None:
 
 @pytest.mark.parametrize("lost", [1, 7, 10, 14])
 def test_a_packer_with_other_words_is_told_of_and_not_guessed_around(lost: int) -> None:
-    with raises("bake-not-understood"):
-        bake.phases([line for number, line in enumerate(SAID) if number != lost], 27.5)
+    with raises("build-not-understood"):
+        build.phases([line for number, line in enumerate(OUTPUT) if number != lost], 27.5)
 
 
 def test_the_scripts_seconds_are_those_of_the_summary_in_the_log() -> None:
-    log = "==> zmanim.amazon-ebs.al2023: other=9.9s\n" + "\n".join(f"==> x: {text[9:]}" for _, text in SAID)
-    assert bake.script_seconds(log) == {"script: install-packages": 8.9, "script: validate": 4.0}
-    assert bake.script_seconds("nothing of the kind") == {}
+    log = "==> zmanim.amazon-ebs.al2023: other=9.9s\n" + "\n".join(f"==> x: {text[9:]}" for _, text in OUTPUT)
+    assert build.script_seconds(log) == {"script: install-packages": 8.9, "script: validate": 4.0}
+    assert build.script_seconds("nothing of the kind") == {}
 
 
 def properties(redis: str) -> str:
@@ -68,12 +68,12 @@ def test_moments_are_systemd_s_own() -> None:
 
 @pytest.mark.parametrize("never", ["0", ""])
 def test_a_service_that_was_never_active_has_no_time(never: str) -> None:
-    with raises("not-ready") as fault:
+    with raises("not-ready") as caught:
         launch.active_since(properties(never))
-    assert "redis.service" in fault.value.found
+    assert "redis.service" in caught.value.found
 
 
-def test_the_baseline_runs_the_bake_s_own_scripts_and_starts_what_the_image_starts() -> None:
+def test_the_baseline_runs_the_build_s_own_scripts_and_starts_what_the_image_starts() -> None:
     files = ROOT / "infrastructure/packer/files"
     script = install_at_boot.user_data(
         "https://mirror/bench.tar.gz", install_at_boot.enabled_units((files / "zmanim.preset").read_text())
@@ -82,9 +82,9 @@ def test_the_baseline_runs_the_bake_s_own_scripts_and_starts_what_the_image_star
     assert len(script) < 16384, "more than user data may be"
     steps = script.split("run-steps.sh")[1].splitlines()[0].strip('" ').split()
     template = (ROOT / "infrastructure/packer/zmanim-ami.pkr.hcl").read_text()
-    baking = re.findall(r'"([a-z-]+)"', template.split("run-steps.sh", 1)[1].split("])", 1)[0])
-    only_baking = {"remove-build-tools", "cleanup", "validate", "inventory"}
-    assert steps == [step for step in baking if step not in only_baking]
+    building = re.findall(r'"([a-z-]+)"', template.split("run-steps.sh", 1)[1].split("])", 1)[0])
+    only_building = {"remove-build-tools", "cleanup", "validate", "inventory"}
+    assert steps == [step for step in building if step not in only_building]
     assert {"zmanim.target", "postgresql.service", "zmanim-ready.service"} <= set(script.splitlines()[-1].split())
 
 
@@ -105,7 +105,7 @@ def test_the_baseline_gets_what_packer_uploads(tmp_path: Path) -> None:
 
 
 def test_installing_at_boot_is_compared_twice_and_the_goal_is_for_what_the_scripts_do_by_themselves() -> None:
-    values = {"baked": 5.0, "prebuilt": 10.0, "compiled": 100.0}
+    values = {"built": 5.0, "prebuilt": 10.0, "compiled": 100.0}
     sample = {f"{kind}: {what}": at for kind, at in values.items() for what in ("PostgreSQL and Redis answer", "ready")}
     found = install_at_boot.ratios(figures.series([sample]))
     assert [(each.value, each.goal) for each in found] == [(20.0, "at least 6")] * 2 + [(2.0, "")] * 2
@@ -128,12 +128,10 @@ def test_a_rehearsal_s_steps_are_taken_from_its_result() -> None:
 def test_the_machine_is_described_by_what_the_kernel_says(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: A Processor\n")
     (tmp_path / "meminfo").write_text("MemTotal:       16777216 kB\n")
-    (tmp_path / "loadavg").write_text("0.50 1.25 2.00 1/100 4242\n")
-    told = host.describe(tmp_path)
-    assert (told["processor"], told["memory_gib"]) == ("A Processor", 16.0)
-    assert host.load(tmp_path) == [0.5, 1.25, 2.0]
+    machine = figures.describe_machine(tmp_path)
+    assert (machine["processor"], machine["memory_gib"]) == ("A Processor", 16.0)
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nCPU part\t: 0xd0c\n")
-    assert host.describe(tmp_path)["processor"] == "unknown"
+    assert figures.describe_machine(tmp_path)["processor"] == "unknown"
 
 
 CHAIN = """The time when unit became active or started is printed after the "@" character.

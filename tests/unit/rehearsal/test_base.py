@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import platform
 import shutil
-import struct
 import tarfile
 from pathlib import Path
 
@@ -15,35 +13,14 @@ import pytest
 from invoke.program import Program
 
 import tasks
+from tests.support.base_archive import BUNDLE, MACHINES, archive
 from tests.support.errors import raises
 from zmanim_ami.rehearsal import base
 from zmanim_ami.rehearsal import run as rehearsing
 from zmanim_ami.rehearsal.report import Result
 from zmanim_ami.rehearsal.run import Options
 
-MACHINES = {"x86_64": 62, "aarch64": 183}
-BUNDLE = "etc/pki/tls/certs/ca-bundle.crt"
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
-
-
-def program(machine: str) -> bytes:
-    """An ELF header, which is all that is looked at."""
-    return struct.pack(
-        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 3, MACHINES[machine], 1, 0, 64, 0, 0, 64, 56, 0, 0, 0, 0
-    )
-
-
-def archive(path: Path, *, without: str = "", machine: str = "", mode: str = "w", last: str = "etc/last") -> Path:
-    """Make a small root file system's archive."""
-    names = dict.fromkeys((*base.NEEDED, BUNDLE, last), b"x\n")
-    names[base._SYSTEMD] = program(machine or platform.machine())
-    names.pop(without, None)
-    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]  # one of its words
-        for name, content in names.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), 0o751
-            tar.addfile(member, io.BytesIO(content))
-    return path
 
 
 @pytest.fixture

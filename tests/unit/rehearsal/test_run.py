@@ -12,9 +12,10 @@ import pytest
 from rich.console import Console
 
 from support.errors import Error
+from tests.support.errors import raises
 from zmanim_ami.rehearsal import report
 from zmanim_ami.rehearsal.report import Result, Step
-from zmanim_ami.rehearsal.run import Options, Rehearsal, StepFailed, run_task
+from zmanim_ami.rehearsal.run import Options, Rehearsal, run_task
 from zmanim_ami.rehearsal.versions import Difference
 
 TASKS = """
@@ -63,12 +64,12 @@ def test_every_step_is_written_down_with_its_time_whether_it_succeeds_or_fails(t
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "result.json"
-    report.write(Result(version="v1.0.0"), path)
+    rehearsal = Rehearsal(_options(tmp_path))
+    path = tmp_path / "build/rehearsal/result.json"
     before = path.stat().st_ino
-    report.write(Result(version="v1.0.0", ok=True), path)
+    rehearsal.save(ok=True)
     assert path.stat().st_ino != before  # another file took the name at once
-    assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["result.json"]
 
 
 def test_a_task_runs_as_a_process_of_its_own_in_the_clone_with_the_cloud_s_environment(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_a_task_runs_as_a_process_of_its_own_in_the_clone_with_the_cloud_s_envir
 
 def test_a_task_that_fails_stops_the_rehearsal_with_its_name_and_exit_code(tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text(TASKS)
-    with pytest.raises(StepFailed) as caught:
+    with raises("step-failed") as caught:
         run_task(tmp_path, os.environ, "bad", "--version", "v1.0.0")
     assert "bad" in str(caught.value)
     assert "exit code 3" in str(caught.value)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from localcloud.machine import base
 from support.cache import cached_directory
-from support.digest import file_sha256, files_below, tree_sha256
+from support.digest import file_sha256, files_below, text_sha256, tree_sha256
 from support.process import run
 from support.progress import say, step
 from zmanim_ami.rehearsal.standin import debian, mirror, rpms
@@ -28,14 +26,6 @@ _PRODUCTION = _HERE.parents[2] / "infrastructure/packer/versions.json"
 # Inside the tree: its repositories, each below the release that it belongs to.
 REPOSITORIES = "/usr/share/al2023-repositories"
 _SIGNER = "/etc/pki/rpm-gpg/RPM-GPG-KEY-amazon-linux-2023"
-
-
-class HasCertificate(Protocol):
-    """A certificate authority, of which only the certificate is needed here."""
-
-    @property
-    def certificate(self) -> Path:
-        """The certificate's PEM file."""
 
 
 @dataclass(frozen=True)
@@ -53,38 +43,28 @@ def build_tree(cache: Path) -> Path:
     Raises `base-not-made`, `not-downloaded`, `not-packaged`, `source-missing`, `too-little-disk`, HostLacks.
     """
     release = json.loads(_PRODUCTION.read_text())["base"]["release"]
+    own_files = tree_sha256(_HERE, files_below(_HERE))
+    digest = text_sha256(own_files, release, platform.machine(), os.environ.get(debian.MIRROR_VARIABLE, ""))
     cache.mkdir(parents=True, exist_ok=True)
-    return cached_directory(
-        cache, "standin-tree", _tree_digest(release), lambda entry: _build_tree(entry, cache / "debian", release)
-    )
+    return cached_directory(cache, "standin-tree", digest, lambda entry: _build_tree(entry, cache / "debian", release))
 
 
-def build(cache: Path, authority: HasCertificate, restic_arm64: Path) -> StandIn:
+def build(cache: Path, certificate: Path, restic_arm64: Path) -> StandIn:
     """Build the stand-in in `cache`, or find it there: `build_tree`'s tree, made a guest of the cloud.
 
-    It trusts `authority`; its mirror has `restic_arm64`, restic's linux/arm64 program, too. Raises what `build_tree`
-    raises, and `not-restic`.
+    It trusts the authority of `certificate`, a PEM file; its mirror has `restic_arm64`, restic's linux/arm64 program,
+    too. Raises what `build_tree` raises, and `not-restic`.
     """
     tree = build_tree(cache)
-    certificate = authority.certificate.read_bytes()
-    digest = _digest(tree.name, file_sha256(Path(base.__file__)), certificate.hex(), file_sha256(restic_arm64))
+    digest = text_sha256(tree.name, *(file_sha256(file) for file in (Path(base.__file__), certificate, restic_arm64)))
     entry = cached_directory(cache, "standin", digest, lambda entry: _finish(entry, tree, certificate, restic_arm64))
     return StandIn(entry / "root", entry / "mirror", digest)
 
 
-def _tree_digest(release: str) -> str:
-    own_files = tree_sha256(_HERE, files_below(_HERE))
-    return _digest(own_files, release, platform.machine(), os.environ.get(debian.MIRROR_VARIABLE, ""))
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _finish(entry: Path, tree: Path, certificate: bytes, restic_arm64: Path) -> None:
+def _finish(entry: Path, tree: Path, certificate: Path, restic_arm64: Path) -> None:
     # A copy: the tree takes minutes to make and does not depend on whom it trusts.
     run(["cp", "--archive", "--reflink=auto", str(tree / "root"), str(entry / "root")])
-    base.fit(entry / "root", certificate)
+    base.fit(entry / "root", certificate.read_bytes())
     shutil.copytree(tree / "mirror", entry / "mirror")
     mirror.add_restic(entry / "mirror", restic_arm64)
 
@@ -94,8 +74,8 @@ def _build_tree(entry: Path, downloads: Path, release: str) -> None:
     debian.check_disk(entry)
     work.mkdir()
     with step("the stand-in's first tree, from Debian"):
-        debian.make_tree(root, downloads / "tree", _progress())
-    catalogue = load(_triplet(root))
+        debian.make_tree(root, downloads / "tree", _show_progress)
+    catalogue = load(next((root / "usr/lib").glob("*-linux-gnu")).name)
     with step("packages for its repositories"):
         specs = _specs(root, downloads / "packages", catalogue, release)
     with step("sources for its mirror"):
@@ -111,10 +91,17 @@ def _build_tree(entry: Path, downloads: Path, release: str) -> None:
     with step(f"{len(specs)} RPMs and their repositories"):
         rpms.build(root, work, downloads / "packages", specs)
         signer = rpms.make_repositories(root, work, downloads / "packages", catalogue.repositories())
-        _place(signer, root / _SIGNER.lstrip("/"))
+        key = root / _SIGNER.lstrip("/")
+        key.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(signer, key)
         mirror.add_packages(entry / "mirror", work / MIRRORED)
     with step("installing what a machine image has"):
-        _install(root, work, catalogue, release)
+        repositories = root / REPOSITORIES.lstrip("/") / release
+        repositories.mkdir(parents=True)
+        for repository in catalogue.repositories():
+            shutil.move(work / repository, repositories)
+        inside_script(root, "install.sh", binds={work: "/run/work"})
+        inside_script(root, "undress.sh", *(path for package in catalogue.packages for path in package.moved))
     shutil.rmtree(work)
 
 
@@ -145,28 +132,7 @@ def _without_what_others_bring(
     return [each for each in whole[key] if each in wanted[key] or each not in brought]
 
 
-def _place(file: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, target)
-
-
-def _install(root: Path, work: Path, catalogue: Catalogue, release: str) -> None:
-    for repository in catalogue.repositories():
-        target = root / REPOSITORIES.lstrip("/") / release / repository
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(work / repository, target)
-    inside_script(root, "install.sh", binds={work: "/run/work"})
-    inside_script(root, "undress.sh", *(path for package in catalogue.packages for path in package.moved))
-
-
-def _triplet(root: Path) -> str:
-    return next((root / "usr/lib").glob("*-linux-gnu")).name
-
-
-def _progress() -> Callable[[str], None]:
-    def show(line: str) -> None:
-        # Of mmdebstrap's own lines; those of apt and dpkg would be hundreds.
-        if line.startswith(("I: installing", "I: downloading", "I: extracting")):
-            say(f"  {line[3:]}")
-
-    return show
+def _show_progress(line: str) -> None:
+    # Of mmdebstrap's own lines; those of apt and dpkg would be hundreds.
+    if line.startswith(("I: installing", "I: downloading", "I: extracting")):
+        say(f"  {line[3:]}")

@@ -58,7 +58,7 @@ def make_tree(root: Path, downloads: Path, on_line: Callable[[str], None]) -> No
     """Make the first tree with mmdebstrap in `root`, keeping the .deb files in `downloads` for the next time.
 
     apt's lists stay in the tree, for `download_packages` and `fetch_sources`. Each line of output goes to `on_line`.
-    Raises `base-not-made` with mmdebstrap's last words.
+    Raises `base-not-made` with mmdebstrap's last lines.
     """
     (downloads / "partial").mkdir(parents=True, exist_ok=True)
     hook = f'mkdir -p "$1/var/cache/apt/archives" && mount --bind "{downloads.resolve()}" "$1/var/cache/apt/archives"'
@@ -84,7 +84,7 @@ def make_tree(root: Path, downloads: Path, on_line: Callable[[str], None]) -> No
             "mmdebstrap could not make the stand-in's first tree",
             code="base-not-made",
             expected=f"a tree of Debian {RELEASE} ({SUITE})",
-            found=_last_words(failure),
+            found=failure.found,
             fix=f"check the network; {MIRROR_VARIABLE} names another mirror of Debian",
         ) from failure
 
@@ -103,7 +103,7 @@ def dependency_graph(root: Path, packages: Sequence[str]) -> str:
 def download_packages(root: Path, downloads: Path, packages: Sequence[str]) -> dict[str, Path]:
     """Download Debian packages to `downloads`, unless they are there, and return each one's file.
 
-    Raises `not-downloaded` with apt's last words.
+    Raises `not-downloaded` with apt's last lines.
     """
     downloads.mkdir(parents=True, exist_ok=True)
     try:
@@ -135,7 +135,7 @@ def fetch_sources(root: Path, destination: Path, packages: Sequence[str]) -> Non
     """Download the upstream archives of Debian source packages (`name` or `name/suite`) to `destination`.
 
     One that can't be had is left out: mirror.collect decides what may be missing. Raises `not-downloaded` with apt's
-    last words when not even the lists can be had.
+    last lines when not even the lists can be had.
     """
     destination.mkdir(parents=True, exist_ok=True)
     sources = derived_sources((root / "etc/apt/sources.list").read_text())
@@ -149,10 +149,6 @@ def _not_downloaded(what: str, failure: CommandFailed) -> Error:
     return Error(
         f"could not download Debian's {what} for the stand-in",
         code="not-downloaded",
-        found=_last_words(failure),
+        found=failure.found,
         fix="check the network and try again; what was downloaded is kept",
     )
-
-
-def _last_words(failure: CommandFailed) -> str:
-    return "\n".join(failure.output.strip().splitlines()[-12:]) or f"exit code {failure.returncode}"

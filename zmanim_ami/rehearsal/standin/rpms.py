@@ -94,8 +94,8 @@ def _packaging(root: Path, work: Path, downloads: Path, command: Sequence[str], 
         raise Error(
             "could not make the stand-in's packages",
             code="not-packaged",
-            found="\n".join(failure.output.strip().splitlines()[-25:]),
-            fix="this is a fault of packages.toml.j2 or of its specs: say which package it names",
+            found=failure.found,
+            fix="this is an error in packages.toml.j2 or in its specs: say which package it names",
         ) from failure
 
 
@@ -107,23 +107,21 @@ def plan(
     `closures` has the Debian packages that each package (by its key) carries, `files` their files, `versions` those
     that the tree has installed.
     """
-    sizes: dict[str, int] = {}
+
+    def size(package: Package) -> int:
+        return sum(files[name].stat().st_size for name in closures.get(package.key, ()))
+
     specs: dict[str, str] = {}
-    for package in catalogue.packages:
-        sources = {source.package: source for source in package.sources}
+    for package in sorted(catalogue.packages, key=size, reverse=True):
+        names = closures.get(package.key, ())
+        sources = {name: Source(name) for name in names} | {source.package: source for source in package.sources}
         debs = [
-            Deb(name, f"{_DOWNLOADS}/{files[name].name}", *_patterns(sources.get(name)))
-            for name in closures.get(package.key, ())
+            Deb(name, f"{_DOWNLOADS}/{files[name].name}", sources[name].only, sources[name].without) for name in names
         ]
-        key = package.key
         payload = f"{_WORK}/{OWN_FILES}/{package.payload.name}" if package.payload.is_dir() else ""
-        specs[key] = render_package(package, _version(package, files, versions), debs, catalogue.without, payload)
-        sizes[key] = sum(files[deb.name].stat().st_size for deb in debs)
-    return {key: specs[key] for key in sorted(specs, key=lambda key: -sizes[key])}
-
-
-def _patterns(source: Source | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return (source.only, source.without) if source else ((), ())
+        version = _version(package, files, versions)
+        specs[package.key] = render_package(package, version, debs, catalogue.without, payload)
+    return specs
 
 
 def _version(package: Package, files: Mapping[str, Path], versions: Mapping[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -20,18 +19,16 @@ def render(template: str, **values: object) -> str:
 def copy_rendered(source: Path, destination: Path, **values: object) -> None:
     """Copy the tree `source` into `destination`; of files named X.j2 the rendered text becomes X.
 
-    Files keep their permission bits and get this process's owner. What is there is replaced, not written through.
+    Files keep their permission bits and get this process's owner. Existing files are replaced, not written through.
     """
     for path in sorted(source.rglob("*")):
         target = destination / path.relative_to(source)
         if path.is_dir():
             target.mkdir(parents=True, exist_ok=True)
             continue
+        content = path.read_bytes()
         if path.suffix == _SUFFIX:
-            target = target.with_suffix("")
+            target, content = target.with_suffix(""), render(path.read_text(), **values).encode()
         target.unlink(missing_ok=True)
-        if path.suffix == _SUFFIX:
-            target.write_text(render(path.read_text(), **values))
-        else:
-            shutil.copyfile(path, target)
+        target.write_bytes(content)
         target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)

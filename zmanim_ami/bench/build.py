@@ -1,19 +1,23 @@
-"""bake: where the seconds of build-ami go, with every package to compile (cold) and with none (warm)."""
+"""build: where the seconds of build-ami go, with every package to compile (cold) and with none (warm)."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from support.digest import file_sha256
 from support.errors import Error
-from support.progress import say, step
-from zmanim_ami.bench.lab import Lab, task
+from support.process import run
+from support.progress import say
+from zmanim_ami.bench.figures import repeat
+from zmanim_ami.bench.lab import Lab
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import package_cache
 
@@ -21,7 +25,7 @@ NOTES = (
     "cold: nothing compiled is offered; warm: everything is. The API's binary is built before the clock starts.",
     "script: seconds as run-steps.sh says them; packer: time between its lines, as build-ami shows them.",
 )
-# What begins with the first line that starts so. A Packer that words it otherwise is told of, not guessed around.
+# What begins with the first line that starts so. Other words of another Packer are an error, not guessed around.
 _BEGINS = (
     ("packer validate", "▸ packer validate"),
     ("packer: look at the account, key pair, security group", "▸ packer build"),
@@ -38,24 +42,23 @@ _SECONDS = re.compile(r"(\S+)=(\d+\.\d+)s")
 
 
 def phases(lines: Sequence[tuple[float, str]], end: float) -> dict[str, float]:
-    """Return how long each part of a bake took, in order; `lines` are its words with their moments (seconds from 0).
+    """Return how long each part of a build took, in order; `lines` are its output, each with its second from 0.
 
-    What comes before the first known line is "look for an equal image". Raises BakeNotUnderstood.
+    What comes before the first known line is "look for an equal image". Raises `build-not-understood`.
     """
     begins = {"look for an equal image": 0.0}
     for name, marker in _BEGINS:
         moment = next((at for at, text in lines if text.startswith(marker)), None)
         if moment is None:
             raise Error(
-                "the bake's times can't be read",
-                code="bake-not-understood",
+                "the build's times can't be read",
+                code="build-not-understood",
                 expected=f"a line that begins with {marker!r}",
                 found="none",
-                fix="zmanim_ami/bench/bake.py lists what it looks for",
+                fix="zmanim_ami/bench/build.py lists what it looks for",
             )
         begins[name] = moment
-    ends = [*list(begins.values())[1:], end]
-    return {name: after - start for (name, start), after in zip(begins.items(), ends, strict=True)}
+    return {name: after - start for (name, start), (_, after) in pairwise([*begins.items(), ("", end)])}
 
 
 def script_seconds(log: str) -> dict[str, float]:
@@ -65,25 +68,24 @@ def script_seconds(log: str) -> dict[str, float]:
 
 
 def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
-    """Bake cold and then warm, `runs` times. Raises `task-failed`, `bake-not-understood`."""
-    samples = []
+    """Build cold and then warm, `runs` times. Raises CommandFailed, `build-not-understood`."""
     account = aws.account(lab.clients)
-    for number in range(1, runs + 1):
-        versions_file = _versions_file_of_its_own(lab)
-        kept = package_cache.directory(lab.cache, account, file_sha256(versions_file))
-        environment = {**lab.environment, "ZMANIM_VERSIONS_FILE": str(versions_file)}
-        try:
-            sample: dict[str, float] = {}
-            for kind in ("cold", "warm"):
-                with step(f"{kind} bake, {number} of {runs}"):
-                    found = _bake(lab.root, environment, f"test-bench-{kind}-{number}")
-                sample |= {f"{kind}: {name}": seconds for name, seconds in found.items()}
-                say(f"  {kind}: {found['in all']:.1f} s")
-        finally:
-            shutil.rmtree(kept, ignore_errors=True)  # nobody else's: its name comes from this run's own versions file
-            versions_file.unlink()
-        samples.append(sample)
-    return samples
+    return repeat("cold and warm build", runs, lambda number: _cold_and_warm(lab, account, number))
+
+
+def _cold_and_warm(lab: Lab, account: str, number: int) -> dict[str, float]:
+    versions_file = _versions_file_of_its_own(lab)
+    kept = package_cache.directory(lab.cache, account, file_sha256(versions_file))
+    environment = {**lab.environment, "ZMANIM_VERSIONS_FILE": str(versions_file)}
+    try:
+        return {
+            f"{kind}: {name}": seconds
+            for kind in ("cold", "warm")
+            for name, seconds in _build(lab.root, environment, f"test-bench-{kind}-{number}").items()
+        }
+    finally:
+        shutil.rmtree(kept, ignore_errors=True)  # nobody else's: its name comes from this run's own versions file
+        versions_file.unlink()
 
 
 def _versions_file_of_its_own(lab: Lab) -> Path:
@@ -96,8 +98,9 @@ def _versions_file_of_its_own(lab: Lab) -> Path:
     return path
 
 
-def _bake(root: Path, environment: Mapping[str, str], version: str) -> dict[str, float]:
-    task(root, environment, "build-binary", "--version", version)
+def _build(root: Path, environment: Mapping[str, str], version: str) -> dict[str, float]:
+    invoke = [sys.executable, "-m", "invoke"]
+    run([*invoke, "build-binary", "--version", version], cwd=root, env=environment, pass_stderr=True)
     lines: list[tuple[float, str]] = []
     start = time.monotonic()
 
@@ -105,7 +108,7 @@ def _bake(root: Path, environment: Mapping[str, str], version: str) -> dict[str,
         lines.append((time.monotonic() - start, text))
         say(f"  {text}")
 
-    task(root, environment, "build-ami", "--version", version, on_line=on_line)
+    run([*invoke, "build-ami", "--version", version], cwd=root, env=environment, on_line=on_line)
     end = time.monotonic() - start
     log = (root / "build" / "packer" / version / "packer.log").read_text()
     return {"in all": end, **phases(lines, end), **script_seconds(log)}

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zmanim_ami.rehearsal.marks import VARIABLE, Mark, mark_of, own_mark, stop_leftovers
+from zmanim_ami.rehearsal.owner import VARIABLE, ProcessRef, owner_of, stop_leftovers, this_process
 
-DEAD = Mark(pid=os.getpid(), started=1)  # this process's id, but not its start time: a reused id
+DEAD = ProcessRef(pid=os.getpid(), started=1)  # this process's id, but not its start time: a reused id
 
 
 @contextmanager
-def _sleeper(mark: str) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(["sleep", "60"], env={**os.environ, VARIABLE: mark}) as process:
+def _sleeper(owner: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, VARIABLE: owner}) as process:
         try:
             yield process
         finally:
@@ -30,32 +30,32 @@ def test_a_process_of_a_dead_rehearsal_is_ended() -> None:
 
 def test_an_orphan_of_a_dead_rehearsal_is_not_even_listed_any_more() -> None:
     script = "sleep 60 >/dev/null 2>&1 & echo $!"
-    said = subprocess.run(
+    ended = subprocess.run(
         ["sh", "-c", script], env={**os.environ, VARIABLE: DEAD.name()}, capture_output=True, text=True, check=True
     )
-    orphan = int(said.stdout)
+    orphan = int(ended.stdout)
     assert orphan in stop_leftovers()
     assert not Path(f"/proc/{orphan}").exists()
 
 
 def test_a_process_of_a_living_rehearsal_is_left_alone() -> None:
-    with _sleeper(own_mark().name()) as process:
+    with _sleeper(this_process().name()) as process:
         assert process.pid not in stop_leftovers()
         assert process.poll() is None
 
 
-def test_a_process_with_a_strange_mark_is_left_alone() -> None:
+def test_a_process_with_a_strange_owner_is_left_alone() -> None:
     with _sleeper("something else") as process:
         assert process.pid not in stop_leftovers()
         assert process.poll() is None
 
 
-def test_a_mark_can_be_read_back_from_the_name_of_its_cloud() -> None:
-    assert mark_of(own_mark().name()) == own_mark()
-    assert mark_of(own_mark().name("bench")) == own_mark()
-    assert mark_of("default") is None
+def test_the_owner_of_a_cloud_can_be_read_back_from_its_name() -> None:
+    assert owner_of(this_process().name()) == this_process()
+    assert owner_of(this_process().name("bench")) == this_process()
+    assert owner_of("default") is None
 
 
 def test_a_reused_process_id_is_not_taken_for_its_predecessor() -> None:
-    assert own_mark().is_alive()
+    assert this_process().is_alive()
     assert not DEAD.is_alive()

@@ -1,0 +1,30 @@
+"""What the gate asks of this host and no rehearsal needs, for `inv doctor`."""
+
+from __future__ import annotations
+
+import shutil
+
+from support.errors import HostLacks
+from zmanim_ami.gate.image import configuration
+from zmanim_ami.rehearsal.host import Finding, search_path
+
+# Program, Debian packages, what the gate asks it for.
+PROGRAMS = (
+    ("systemd-analyze", "systemd", "gate: the units by systemd's own word"),
+    ("gcc", "gcc libc6-dev", "gate: the API's tests under the race detector"),
+    ("bash", "bash", "gate: every script is parsed"),
+)
+
+
+def findings(path: str | None = None) -> list[Finding]:
+    """Look for it on `path`, as in PATH: without it `nox -s verify` looks at less, and says so (in CI it fails)."""
+    looked_for = []
+    for name, packages, purpose in PROGRAMS:
+        program = shutil.which(name, path=path or search_path())
+        fix = "" if program else f"apt-get install {packages}"
+        looked_for.append(Finding(name, purpose, not fix, program or "missing: a gate run leaves that out", fix, False))
+    try:
+        text, fix = configuration.postgresql_17(), ""
+    except HostLacks as lacks:
+        text, fix = "missing: the gate reads postgresql.conf alone", lacks.fix
+    return [*looked_for, Finding("PostgreSQL 17", "gate: postgresql.conf by its own reader", not fix, text, fix, False)]
