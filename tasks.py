@@ -10,6 +10,7 @@ from __future__ import annotations
 from invoke.collection import Collection
 
 from zmanim_ami.commands import account, backup, cloud, host, image, release, upkeep
+from zmanim_ami.commands.shared import renamed
 
 namespace = Collection(
     image.build_binary,
@@ -18,16 +19,18 @@ namespace = Collection(
     image.verify_ami,
     image.publish_ssm,
     image.check_tag,
-    image.verification,
+    image.show_verification,
     upkeep.sweep,
     upkeep.bump,
     host.rehearse,
     host.base_image,
     host.bench,
     host.resolve_packages,
-    host.contents,
+    host.write_contents,
     host.doctor,
     host.settings,
+    renamed("contents", host.write_contents),
+    renamed("verification", image.show_verification),
     Collection("release", publish=release.publish, rollback=release.rollback),
     Collection("tools", env=host.tools_env),
     Collection("account", plan=account.plan, apply=account.apply),

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from invoke.context import Context
-
-from support.output import show
-from zmanim_ami.commands.shared import JSON, POLICIES, REGION, command, connect, load_settings
+from zmanim_ami.commands.shared import POLICIES, command, connect
 from zmanim_ami.pipeline.account import requirements
+from zmanim_ami.pipeline.account.requirements import Change
 from zmanim_ami.pipeline.account.workflow_roles import Workflows
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
 
 
-@command(environment="prod, verify, …", **REGION, **JSON)
-def plan(_context: Context, environment: str = "prod", region: str = "", json: bool = False) -> None:
+@command("region")
+def plan(settings: Settings, environment: str = "prod") -> list[Change]:
     """Show what an account still needs for an environment: buckets, secrets, roles, network. Changes nothing."""
-    chosen = load_settings(region=region)
-    show(_plan(connect(chosen), chosen, environment), json)
+    return _plan(connect(settings), settings, environment)
 
 
-@command(environment="prod, verify, …", **REGION, **JSON)
-def apply(context: Context, environment: str = "prod", region: str = "", json: bool = False) -> None:
+@command("region")
+def apply(settings: Settings, dry: bool, environment: str = "prod") -> list[Change]:
     """Make what account.plan shows, and nothing else. Safe to run twice; --dry is account.plan."""
-    chosen = load_settings(region=region)
-    clients = connect(chosen)
-    changes = _plan(clients, chosen, environment)
-    if not context.config.run.dry:
+    clients = connect(settings)
+    changes = _plan(clients, settings, environment)
+    if not dry:
         requirements.apply(clients, changes)
-    show(changes, json)
+    return changes
 
 
-def _plan(clients: Clients, chosen: Settings, environment: str) -> list[requirements.Change]:
-    subject = chosen.github_subject
-    workflows = Workflows(subject, chosen.parameter_prefix) if subject else None
-    return requirements.plan(clients, environment, policies=POLICIES, subnet_id=chosen.subnet_id, workflows=workflows)
+def _plan(clients: Clients, settings: Settings, environment: str) -> list[Change]:
+    subject = settings.github_subject
+    workflows = Workflows(subject, settings.parameter_prefix) if subject else None
+    return requirements.plan(clients, environment, policies=POLICIES, subnet_id=settings.subnet_id, workflows=workflows)

@@ -6,33 +6,31 @@ import os
 import sys
 from pathlib import Path
 
-from invoke.context import Context
 from rich.console import Console
 
 from support.cache import user_cache
 from support.output import show
 from zmanim_ami import toolchain
 from zmanim_ami.bench import run as benching
-from zmanim_ami.commands.shared import JSON, ROOT, VERSION, command, load_settings
+from zmanim_ami.bench.figures import Row as Figure
+from zmanim_ami.commands.shared import ROOT, command
 from zmanim_ami.gate import doctor as gate
 from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins import resolve as resolving
+from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
 from zmanim_ami.rehearsal import cloud, container, host, report
 from zmanim_ami.rehearsal import run as rehearsing
 
 
 @command(
-    **VERSION,
     keep="leave the cloud running at the end",
     install="--no-install refuses to install missing Debian packages",
     base="a tar archive of a root file system to start machines from, instead of the stand-in",
     egress="with --base: let machines reach package repositories and sources outside, by name on ports 80 and 443",
-    **JSON,
 )
 def rehearse(
-    _context: Context,
     version: str = "",
     keep: bool = False,
     install: bool = True,
@@ -66,57 +64,54 @@ def rehearse(
 @command(
     file="where to write it: a name that ends in .tar or .tar.gz",
     image="a container image of the pinned release (default: Amazon's own)",
-    **JSON,
 )
-def base_image(_context: Context, file: str = "build/base.tar.gz", image: str = "", json: bool = False) -> None:
+def base_image(file: str = "build/base.tar.gz", image: str = "") -> container.BaseFile:
     """Make a base for `rehearse --base` out of Amazon's public container image, at the pinned release.
 
     Changes this machine: docker pulls the image, which stays; its container goes away again. Needs docker and the
     network. The base is for hosts of this machine's architecture.
     """
-    show(container.make(ROOT, Path(file), image), json)
+    return container.make(ROOT, Path(file), image)
 
 
 @command(
     only=f"one of {', '.join(benching.BENCHMARKS)}; may be given several times (default: all)",
     runs="how often each is run (default: as often as each has it)",
-    **JSON,
 )
-def bench(_context: Context, only: list[str] | None = None, runs: int = 0, json: bool = False) -> None:
-    """Time boots, bakes, backups and rehearsals on a local cloud, and write build/bench/NAME.json. Needs root.
+def bench(only: list[str] | None = None, runs: int = 0) -> list[Figure]:
+    """Time boots, builds, backups and rehearsals on a local cloud, and write build/bench/NAME.json. Needs root.
 
     Takes a while. Starts a cloud of its own and takes it down. Nothing fails for being slow.
     """
-    show(benching.bench(ROOT, user_cache(), cloud.STATE, only=only or (), runs=runs), json)
+    return benching.bench(ROOT, user_cache(), cloud.STATE, only=only or (), runs=runs)
 
 
 bench.iterable = ["only"]
 
 
-@command(postgresql_repo=all_settings.help_for("postgresql_repo"), **JSON)
-def resolve_packages(_context: Context, postgresql_repo: str = "", json: bool = False) -> None:
+@command("postgresql_repo")
+def resolve_packages(settings: Settings, json: bool = False) -> None:
     """Check, inside an Amazon Linux 2023, that dnf finds every package of a route at the pinned release.
 
     Installs there the one package that brings the route's repository; nothing else changes. Exit code 1 when something
     is missing or too old, 3 on any other system.
     """
-    route = load_settings(postgresql_repo=postgresql_repo).postgresql_repo
-    rows = resolving.resolve(ROOT, resolving.os_release(), route=route)
+    rows = resolving.resolve(ROOT, resolving.os_release(), route=settings.postgresql_repo)
     show(rows, json)
     resolving.check(rows)
 
 
-@command(inventory="a build's output/inventory.json, to take docs/ami-inventory.json from first", **JSON)
-def contents(_context: Context, inventory: str = "", json: bool = False) -> None:
+@command(inventory="a build's output/inventory.json, to take docs/ami-inventory.json from first")
+def write_contents(inventory: str = "") -> page.Written:
     """Write docs/ami-contents.md from the tree and docs/ami-inventory.json; a test fails when it is out of date."""
-    show(page.write(ROOT, Path(inventory) if inventory else None), json)
+    return page.write(ROOT, Path(inventory) if inventory else None)
 
 
-@command(install="install the Debian packages that are missing", **JSON)
-def doctor(_context: Context, install: bool = False, json: bool = False) -> None:
+@command(install="install the Debian packages that are missing")
+def doctor(install: bool = False, json: bool = False) -> None:
     """Show what this host has and lacks for a rehearsal and the gate, with the fix.
 
-    Exit code 3 when a rehearsal lacks something; what a gate run would leave out is only told.
+    Exit code 3 when a rehearsal lacks something; what the gate would leave out is only listed.
 
     Changes nothing, or with --install only what apt-get installs.
     """
@@ -130,7 +125,7 @@ def doctor(_context: Context, install: bool = False, json: bool = False) -> None
 
 
 @command()
-def tools_env(_context: Context) -> None:
+def tools_env() -> None:
     """Print shell lines that put the pinned Packer and its plugin on PATH: eval "$(./inv tools.env)".
 
     Builds them into the user's cache first when they are not there; changes nothing else.
@@ -138,7 +133,7 @@ def tools_env(_context: Context) -> None:
     sys.stdout.write(toolchain.exports(toolchain.tools(user_cache())))
 
 
-@command(**JSON)
-def settings(_context: Context, json: bool = False) -> None:
+@command()
+def settings() -> list[all_settings.Row]:
     """Show every setting, its value and where it came from: pyproject.toml, ZMANIM_<FIELD> or the default."""
-    show(all_settings.explain(ROOT, os.environ), json)
+    return all_settings.explain(ROOT, os.environ)

@@ -1,54 +1,99 @@
-"""What the tasks share: how a function becomes a task, the words of common options, settings and clients."""
+"""What the tasks share: how a function becomes a task, the words of common flags, and the clients."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 from collections.abc import Callable
+from inspect import Parameter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
 from support.errors import Error
+from support.output import show
 from support.process import interrupt_on_termination
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import Version, parse
 
 ROOT = Path(__file__).parents[2]
 POLICIES = ROOT / "infrastructure" / "iam"
 
-VERSION = {"version": "the version: v1.2.3, v1.2.3-rc.1, or test-… for a trial that is never published"}
-JSON = {"json": "print the result as JSON"}
-REGION = {"region": "AWS region (setting region)"}
+_COMMON = {
+    "version": "the version: v1.2.3, v1.2.3-rc.1, or test-… for a test image, which is never published",
+    "ami_id": "exactly this image instead of a version's",
+    "environment": "prod, verify, …",
+    "json": "print the result as JSON",
+}
+_PASSED = ("settings", "dry")
 
 
-def command(**help: str) -> Callable[[Callable[..., None]], Task[Any]]:
-    """Make a task of a function: no positional arguments, faults as messages, interruptions as exit code 130.
+def command(*flags: str, **help: str) -> Callable[[Callable[..., object]], Task[Any]]:
+    """Make a task of a function: its parameters are the task's flags, and what it returns is printed (--json: as JSON).
 
-    `positional=[]` because Invoke would take `--help` for a required argument's value and run the task.
+    `flags` are settings that the task has a flag for as well; their words come from the settings themselves. `help`
+    explains the function's own flags. A parameter `settings` is given the settings as all of that chooses them, and
+    `dry` whether Invoke was told --dry. Errors become messages, interruptions exit code 130.
     """
 
-    def decorate(function: Callable[..., None]) -> Task[Any]:
+    def decorate(function: Callable[..., object]) -> Task[Any]:
+        own = inspect.signature(function)
+        parameters = [each for name, each in own.parameters.items() if name not in _PASSED]
+        parameters += [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default="") for name in flags]
+        if own.return_annotation != "None":
+            parameters.append(Parameter("json", Parameter.POSITIONAL_OR_KEYWORD, default=False))
+
         @functools.wraps(function)
         def body(context: Context, **arguments: Any) -> None:
             interrupt_on_termination()
+            as_json = arguments["json"] if "json" in own.parameters else arguments.pop("json", False)
             try:
-                function(context, **arguments)
-            except Error as fault:
-                raise Exit(str(fault), code=fault.exit_code) from None
+                chosen = {name: arguments.pop(name) for name in flags}
+                if "settings" in own.parameters:
+                    arguments["settings"] = load_settings(**chosen)
+                if "dry" in own.parameters:
+                    arguments["dry"] = context.config.run.dry
+                result = function(**arguments)
+                if result is not None:
+                    show(result, as_json)
+            except Error as error:
+                raise Exit(str(error), code=error.exit_code) from None
             except KeyboardInterrupt:
                 raise Exit("interrupted: what was begun has been cleaned up", code=130) from None
 
-        made: Task[Any] = task(positional=[], help=help)(body)
+        first = Parameter("context", Parameter.POSITIONAL_OR_KEYWORD)
+        cast(Any, body).__signature__ = own.replace(parameters=[first, *parameters])
+        # Nothing by position: Invoke would take `--help` for a required argument's value and run the task.
+        explained = {**_COMMON, **{name: _help_for(name) for name in flags}, **help}
+        made: Task[Any] = task(positional=[], help={each.name: explained[each.name] for each in parameters})(body)
         return made
 
     return decorate
+
+
+def _help_for(name: str) -> str:
+    return f"{all_settings.help_for(name)} (setting {name})"
+
+
+def renamed(old: str, new: Task[Any]) -> Task[Any]:
+    """Make a task of the name that `new` had before: it only says the name of now, with exit code 2."""
+    name = new.name.replace("_", "-")
+
+    @functools.wraps(new.body)
+    def body(_context: Context, **_flags: object) -> None:
+        raise Exit(f"the task {old} is called {name} now", code=2)
+
+    body.__doc__ = f"Renamed: it is {name} now."
+    made: Task[Any] = task(name=old, positional=[], help=dict(new.help))(body)
+    return made
 
 
 def load_settings(**flags: object) -> Settings:
@@ -56,8 +101,13 @@ def load_settings(**flags: object) -> Settings:
     return all_settings.load(ROOT, os.environ, flags)
 
 
-def connect(chosen: Settings) -> Clients:
+def connect(settings: Settings) -> Clients:
     """Connect, and say in the first line to whom."""
-    clients = aws.connect(chosen.region)
+    clients = aws.connect(settings.region)
     say(aws.target(clients, os.environ))
     return clients
+
+
+def version_unless_id(version: str, ami_id: str) -> Version | None:
+    """Return the version that was given; None where an image is named by its id alone."""
+    return parse(version) if version or not ami_id else None

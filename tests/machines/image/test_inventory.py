@@ -25,5 +25,5 @@ def test_the_image_has_what_the_tree_says(inventory: Any) -> None:
 def test_the_committed_extract_is_the_image_s(inventory: Any) -> None:
     built = contents_inventory.normalise(inventory, tree.read(ROOT))
     assert contents_inventory.read(ROOT) == built, (
-        "./inv contents --inventory build/packer/VERSION/output/inventory.json"
+        "./inv write-contents --inventory build/packer/VERSION/output/inventory.json"
     )

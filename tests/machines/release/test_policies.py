@@ -105,7 +105,7 @@ def _release(lab: ImageLab) -> None:
     lab.task("publish-ssm", "--version", VERSION, step="publish")
     # With the published image's report, and without it.
     for kept in ("", "no report on the published image was kept"):
-        told = json.loads(lab.task("verification", "--version", VERSION, "--json", step="verify"))
+        told = json.loads(lab.task("show-verification", "--version", VERSION, "--json", step="verify"))
         assert told["published"]["unknown"] == kept
         assert told["published"]["ami_id"] == lab.image
         lab.client("s3").delete_object(Bucket="zmanim-releases-verify", Key=f"reports/{lab.image}.json")

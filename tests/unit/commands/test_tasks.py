@@ -104,6 +104,14 @@ def test_a_bad_version_is_refused_with_exit_code_2_and_no_traceback() -> None:
     assert ended.stdout == ""
 
 
+@pytest.mark.parametrize(("old", "new"), [("contents", "write-contents"), ("verification", "show-verification")])
+def test_a_renamed_task_names_the_new_one(old: str, new: str) -> None:
+    command = [sys.executable, "-m", "invoke", old, "--json"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines() == [f"the task {old} is called {new} now"]
+
+
 def test_a_trial_is_not_published_and_nobody_is_asked_first() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "invoke", "publish-ssm", "--version", "test-mine"],

@@ -46,7 +46,9 @@ def _contents(tree: Path) -> Iterator[Finding]:
         line = re.search(r"-(\d+)", changes[2] if len(changes) > 2 else "")
         words = "\n".join(change for change in changes[3:7])
         yield Finding(
-            str(contents.PAGE), int(line[1]) if line else 0, f"out of date: ./inv contents writes it anew\n{words}"
+            str(contents.PAGE),
+            int(line[1]) if line else 0,
+            f"out of date: run ./inv write-contents\n{words}",
         )
 
 

@@ -1,8 +1,8 @@
 """What a built image's inventory says and the tree does not, normalised so that every build of the tree says the same.
 
-`docs/ami-inventory.json` is that extract, taken from a build by `./inv contents --inventory FILE`. It has no versions,
-checksums, nor names that the base chooses: those differ between a rehearsal and AWS. What the tree says as well (which
-file goes where, who is enabled) is compared instead of written down twice.
+`docs/ami-inventory.json` is that extract, taken from a build by `./inv write-contents --inventory FILE`. It has no
+versions, checksums, nor names that the base chooses: those differ between a rehearsal and AWS. What the tree says as
+well (which file goes where, who is enabled) is compared instead of written down twice.
 """
 
 from __future__ import annotations
@@ -135,9 +135,9 @@ def read(root: Path) -> Extract:
         raise BadInput(
             f"{EXTRACT} can't be read",
             code="inventory-unusable",
-            expected="what ./inv contents --inventory wrote",
+            expected="what ./inv write-contents --inventory wrote",
             found=repr(error),
-            fix="./inv contents --inventory build/packer/VERSION/output/inventory.json",
+            fix="./inv write-contents --inventory build/packer/VERSION/output/inventory.json",
         ) from error
 
 

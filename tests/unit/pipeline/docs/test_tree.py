@@ -37,7 +37,7 @@ def change(clone: Path, name: str, old: str, new: str) -> None:
 
 def test_the_page_that_is_there_is_the_tree_s() -> None:
     written = (ROOT / tree.PAGE).read_text()
-    assert written == contents_page.page(ROOT), "out of date: run ./inv contents and commit docs/ami-contents.md"
+    assert written == contents_page.page(ROOT), "out of date: run ./inv write-contents and commit docs/ami-contents.md"
 
 
 @pytest.mark.parametrize(

@@ -170,9 +170,10 @@ def test_the_task_prints_markdown_or_json(
 ) -> None:
     stage.verify()
     monkeypatch.setattr(commands, "ROOT", stage.root)
-    monkeypatch.setattr(commands, "connect", lambda _settings: stage.clients)
     for arguments in ([], ["--json"]):
-        Program(namespace=tasks.namespace).run(["inv", "verification", "--version", "v1.2.3", *arguments], exit=False)
+        Program(namespace=tasks.namespace).run(
+            ["inv", "show-verification", "--version", "v1.2.3", *arguments], exit=False
+        )
     page, _, told = capsys.readouterr().out.partition("{")
     assert page == summary.markdown(said(stage))
     assert json.loads("{" + told)["published"]["unknown"] == "nothing is published yet"
