@@ -1,8 +1,10 @@
-# The image: Amazon Linux 2023 on ARM64 with PostgreSQL 17 + PostGIS, Redis 7, the API, and its backups.
+# The image: Amazon Linux 2023 on ARM64 with PostgreSQL + PostGIS, Redis, the API, and its backups.
 # README.md tells what is in it and why; scripts/ runs while building, files/ is what is shipped.
 
 locals {
-  versions = jsondecode(file(var.versions_file))
+  versions   = jsondecode(file(var.versions_file))
+  postgresql = local.versions.servers.postgresql.major
+  redis      = local.versions.servers.redis.major
 
   # On tmpfs: it vanishes when the builder stops, so nothing of it can get into the snapshot.
   staging = "/run/zmanim-build"
@@ -79,7 +81,7 @@ source "amazon-ebs" "al2023" {
 
   # ---- The image ----
   ami_name        = "zmanim-${var.version}"
-  ami_description = "zmanim ${var.version}: Amazon Linux 2023 (ARM64), PostgreSQL 17 + PostGIS, Redis 7, the zmanim API"
+  ami_description = "zmanim ${var.version}: Amazon Linux 2023 (ARM64), PostgreSQL ${local.postgresql} + PostGIS, Redis ${local.redis}, the zmanim API"
   imds_support    = "v2.0"
   ami_users       = var.ami_users
   ami_regions     = var.ami_regions

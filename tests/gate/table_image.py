@@ -93,6 +93,7 @@ ROWS = (
     Row("pin without a checksum", "versions", sub(_VERSIONS, r'^      "sha256": "[0-9a-f]{63}', '      "sha256": "'), "does not match"),
     Row("checksum that is none", "versions", sub(_VERSIONS, r'"sha256": "[0-9a-f]{64}"', f'"sha256": "{"1" * 64}"'), "checksum is none"),
     Row("review that is overdue", "versions", sub(_VERSIONS, r'"review_by": "\d{4}', '"review_by": "2024'), "was to be looked at again by 2024"),
-    Row("Redis that nobody builds", "versions", sub(_VERSIONS, r'^    "redis": \{', '    "redis7": {'), "'redis' is a required property", lesson="not in the repositories"),
+    Row("Redis that nobody builds", "versions", sub(_VERSIONS, r'^    "redis": \{(?=\n      "version")', '    "redis7": {'), "'redis' is a required property", lesson="not in the repositories"),
+    Row("Redis of another major", "versions", sub(_VERSIONS, r'^      "major": "7"', '      "major": "8"'), "is not of the major 8"),
     Row("address of another version", "versions", sub(_VERSIONS, r"redis-7\.2\.\d+\.tar", "redis-7.0.0.tar"), "does not name its version"),
 )  # fmt: skip

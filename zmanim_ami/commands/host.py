@@ -119,7 +119,7 @@ def doctor(install: bool = False, json: bool = False) -> None:
     if install:
         this.install_missing()
     findings = this.findings()
-    show([*findings, *gate.findings()], json)
+    show([*findings, *gate.findings(ROOT)], json)
     if not all(finding.ok for finding in findings):
         raise host.incomplete(findings)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from support.errors import HostLacks
 from zmanim_ami.gate.image import configuration
+from zmanim_ami.pipeline.pins import versions
 from zmanim_ami.rehearsal.host import Finding, search_path
 
 # Program, Debian packages, what the gate asks it for.
@@ -16,15 +18,20 @@ PROGRAMS = (
 )
 
 
-def findings(path: str | None = None) -> list[Finding]:
-    """Look for it on `path`, as in PATH: without it `nox -s verify` looks at less, and says so (in CI it fails)."""
+def findings(root: Path, path: str | None = None) -> list[Finding]:
+    """Return what the gate of the clone at `root` finds on `path`, as in PATH, and what not.
+
+    Without it `nox -s verify` looks at less, and says so (in CI it fails).
+    """
     looked_for = []
     for name, packages, purpose in PROGRAMS:
         program = shutil.which(name, path=path or search_path())
         fix = "" if program else f"apt-get install {packages}"
         looked_for.append(Finding(name, purpose, not fix, program or "missing: a gate run leaves that out", fix, False))
+    major = versions.read(root)["servers"]["postgresql"]["major"]
+    purpose = "gate: postgresql.conf by its own reader"
     try:
-        text, fix = configuration.postgresql_17(), ""
+        text, fix = configuration.postgresql(major), ""
     except HostLacks as lacks:
         text, fix = "missing: the gate reads postgresql.conf alone", lacks.fix
-    return [*looked_for, Finding("PostgreSQL 17", "gate: postgresql.conf by its own reader", not fix, text, fix, False)]
+    return [*looked_for, Finding(f"PostgreSQL {major}", purpose, not fix, text, fix, False)]

@@ -12,25 +12,13 @@ case ${POSTGRESQL_REPO} in
   *) die "POSTGRESQL_REPO is amazonlinux or pgdg, not ${POSTGRESQL_REPO}" ;;
 esac
 
-# What compiling needs, and the finished image must not have. postgresql17-private-devel has libpq's headers.
-# shellcheck disable=SC2034 # the scripts that source this use it
-readonly -a BUILD_PACKAGES=(
-  gcc make rpm-build systemd-devel openssl-devel postgresql17-server-devel postgresql17-private-devel
-)
-
-# needed_to_compile prints those of BUILD_PACKAGES that this route needs: with PGDG's PostgreSQL none of the core's.
-needed_to_compile() {
-  local name
-  for name in "${BUILD_PACKAGES[@]}"; do
-    [[ ${POSTGRESQL_REPO} == pgdg && ${name} == postgresql* ]] || echo "${name}"
-  done
-}
-
-# rpm_digest NAME prints what the RPM depends on, as twelve hex digits: the spec, the source, the base and the architecture.
+# rpm_digest NAME prints what the RPM depends on, as twelve hex digits: the spec, the source, PostgreSQL's major, the base
+# and the architecture.
 rpm_digest() {
   {
     cat "${STAGING}/scripts/specs/$1.spec"
     pinned artifacts "$1" sha256
+    postgresql_major
     rpm --query system-release
     rpm --eval '%{_arch}'
   } | sha256sum | cut -c 1-12
@@ -47,7 +35,7 @@ rpm_file_name() {
 # ensure_rpm NAME installs the RPM of the artifact NAME, compiled now unless it is there already.
 ensure_rpm() {
   local -r name=$1
-  local file version digest
+  local file version digest major
   file=$(rpm_file_name "${name}")
   if rpm --query "${file%.rpm}" >/dev/null; then
     return
@@ -58,11 +46,13 @@ ensure_rpm() {
   mkdir --parents "${work}"
   version=$(pinned artifacts "${name}" version)
   digest=$(rpm_digest "${name}")
+  major=$(postgresql_major)
   download "$(pinned artifacts "${name}" url)" "$(pinned artifacts "${name}" sha256)" "${work}/${name}.tar.gz"
   rpmbuild -bb --quiet \
     --define "_topdir ${work}/rpmbuild" --define "_sourcedir ${work}" --define "_rpmdir ${STAGING}/output/rpms" \
     --define "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm" \
     --define "artifact_version ${version}" --define "artifact_digest ${digest}" \
+    --define "postgresql_major ${major}" \
     "${STAGING}/scripts/specs/${name}.spec" >"${work}/log" 2>&1 || {
     tail -n 40 "${work}/log" >&2
     die "${name} ${version} does not compile"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Completes PostgreSQL 17 and checks that the server and every extension the schema needs are there.
+# Completes PostgreSQL and checks that the server and every extension the schema needs are there.
 #
 # Input:      STAGING, POSTGRESQL_REPO; the packages of install-packages.sh.
-# Output:     PostgreSQL 17 with postgis, vector, pg_trgm, unaccent and pg_cron, not configured yet; its programs in /usr/bin
+# Output:     PostgreSQL with postgis, vector, pg_trgm, unaccent and pg_cron, not configured yet; its programs in /usr/bin
 #             whichever route they came by.
 # Idempotent: yes.
 set -o errexit -o nounset -o pipefail
@@ -14,8 +14,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/build-rpm.sh"
 # PGDG's are in a directory of their own, and its packages link only clients from /usr/bin. With the rest there too,
 # nothing that is shipped has to know the route.
 link_programs() {
-  local program
-  for program in /usr/pgsql-17/bin/*; do
+  local program major
+  major=$(postgresql_major)
+  for program in "/usr/pgsql-${major}"/bin/*; do
     [[ -e /usr/bin/$(basename "${program}") ]] || ln --symbolic "${program}" /usr/bin/
   done
 }
@@ -33,9 +34,10 @@ check_route() {
 }
 
 check() {
-  local major extension
-  major=$(postgres --version | sed --regexp-extended 's/^postgres \(PostgreSQL\) ([0-9]+).*/\1/')
-  [[ ${major} == 17 ]] || die "postgres on PATH is not version 17 but: $(postgres --version)"
+  local major version extension
+  major=$(postgresql_major)
+  version=$(postgres --version)
+  [[ ${version} == "postgres (PostgreSQL) ${major}."* ]] || die "postgres on PATH is not version ${major} but: ${version}"
   # A throw-away cluster proves more than the files' presence: the libraries load, and the extensions can be created.
   local -r trial=/var/tmp/zmanim-postgresql-trial
   rm --recursive --force "${trial}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Redis 7 with TLS and systemd notification, from its pinned source.
+# Installs Redis with TLS and systemd notification, from its pinned source.
 #
 # Input:      STAGING.
 # Output:     redis-server, redis-cli, redis-check-rdb, redis-check-aof; not configured yet.

@@ -71,9 +71,9 @@ main() {
 
   plan_compiled
   if [[ -n ${to_compile} ]]; then
-    while read -r name; do
+    while read -r name minimum repository; do
       names+=("${name}")
-    done < <(needed_to_compile)
+    done < <(package_list build_packages)
   fi
   dnf --assumeyes --quiet --setopt=install_weak_deps=False install "${names[@]}" "${compiled[@]}"
 

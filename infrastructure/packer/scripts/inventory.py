@@ -23,7 +23,6 @@ OURS = (
     "/etc/ssh/sshd_config.d/00-zmanim.conf",
     "/etc/systemd/system",
 )
-PGDG = Path("/usr/pgsql-17/bin")
 
 
 def lines(*command: str) -> list[str]:
@@ -43,7 +42,8 @@ def files() -> dict[str, dict[str, Any]]:
     """Return mode, owner and SHA-256 (or target) of every file of ours."""
     found: dict[str, dict[str, Any]] = {}
     # PostgreSQL's programs, where scripts/configure-postgres.sh had to link them.
-    links = [path for path in Path("/usr/bin").iterdir() if path.is_symlink() and PGDG in path.readlink().parents]
+    links = [path for path in Path("/usr/bin").iterdir() if path.is_symlink()]
+    links = [path for path in links if path.readlink().match("/usr/pgsql-*/bin/*")]
     for place in [*map(Path, OURS), *sorted(links)]:
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             about = path.lstat()

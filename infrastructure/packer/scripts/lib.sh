@@ -34,14 +34,22 @@ print(functools.reduce(lambda value, key: value[key], sys.argv[2:], json.load(op
     "${STAGING}/versions.json" "$@"
 }
 
-# package_list prints "NAME MINIMUM REPOSITORY" of every package of the versions file that this route has.
+# postgresql_major prints what the names of PostgreSQL's packages and directories contain.
+postgresql_major() {
+  pinned servers postgresql major
+}
+
+# package_list [GROUP] prints "NAME MINIMUM REPOSITORY" of every package of the versions file that this route has: of the
+# image's, or of another GROUP (build_packages).
 package_list() {
   python3 -c 'import json, sys
-versions, route = json.load(open(sys.argv[1])), sys.argv[2]
-packages = {name: each for name, each in versions["packages"].items() if each.get("route", route) == route}
-packages.update(versions["pgdg_packages"] if route == "pgdg" else {})
+versions, route, group = json.load(open(sys.argv[1])), sys.argv[2], sys.argv[3]
+major = versions["servers"]["postgresql"]["major"]
+packages = {name: each for name, each in versions[group].items() if each.get("route", route) == route}
+packages.update(versions["pgdg_packages"] if (group, route) == ("packages", "pgdg") else {})
 for name, package in packages.items():
-    print(name, package["minimum"], package["repository"])' "${STAGING}/versions.json" "${POSTGRESQL_REPO}"
+    print(*(part.replace("{major}", major) for part in (name, package.get("minimum", "0"), package["repository"])))' \
+    "${STAGING}/versions.json" "${POSTGRESQL_REPO}" "${1:-packages}"
 }
 
 # at_least FOUND MINIMUM succeeds when the version FOUND is MINIMUM or newer.

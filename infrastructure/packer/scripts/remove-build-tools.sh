@@ -2,7 +2,7 @@
 # Removes compilers and headers. A finished image has no use for them, an intruder has.
 #
 # Input:      STAGING, POSTGRESQL_REPO.
-# Output:     none of build-rpm.sh's BUILD_PACKAGES is installed, nor what only they needed.
+# Output:     none of the versions file's build_packages is installed, nor what only they needed.
 # Idempotent: yes.
 set -o errexit -o nounset -o pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -11,13 +11,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/build-rpm.sh"
 
 main() {
-  local name
+  local name major
   local -a installed=()
-  for name in "${BUILD_PACKAGES[@]}"; do
+  while read -r name _; do
     if rpm --query "${name}" >/dev/null; then
       installed+=("${name}")
     fi
-  done
+  done < <(package_list build_packages)
   if ((${#installed[@]} > 0)); then
     dnf --assumeyes --quiet remove "${installed[@]}"
   fi
@@ -27,7 +27,8 @@ main() {
     fi
   done
   # Removing what only the compilers needed must not have taken what was compiled.
-  rpm --query "${COMPILED[@]}" postgresql17-server >/dev/null
+  major=$(postgresql_major)
+  rpm --query "${COMPILED[@]}" "postgresql${major}-server" >/dev/null
   log "${#installed[@]} packages removed"
 }
 

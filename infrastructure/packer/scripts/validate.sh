@@ -71,7 +71,7 @@ check_packages() {
 }
 
 check_programs() {
-  local program version
+  local program version major
   for program in postgres initdb psql pg_dump pg_dumpall pg_restore redis-server redis-cli aws jq; do
     runs "${program}" --version
   done
@@ -84,8 +84,9 @@ check_programs() {
   # Neither has an option that does nothing: that they can be loaded is what can be asked.
   runs ldd "$(command -v redis-check-rdb)"
   runs ldd "$(command -v redis-check-aof)"
+  major=$(postgresql_major)
   version=$(postgres --version)
-  [[ ${version} == "postgres (PostgreSQL) 17."* ]] || wrong "postgres --version says ${version}"
+  [[ ${version} == "postgres (PostgreSQL) ${major}."* ]] || wrong "postgres --version says ${version}"
   is pg_dump "$(pg_dump --version | cut -d ' ' -f 3)" "$(cut -d ' ' -f 3 <<<"${version}")"
   is redis-server "$(redis-server --version | sed --regexp-extended 's/.* v=([0-9.]+) .*/\1/')" "$(pinned artifacts redis version)"
   if [[ ${POSTGRESQL_REPO} == amazonlinux ]]; then

@@ -21,6 +21,7 @@ from tests.support import ROOT
 from tests.support.release_files import OTHER_KEY, envelope, payload, write_key
 from zmanim_ami.gate.image import versions
 from zmanim_ami.pipeline.ami import provenance
+from zmanim_ami.pipeline.pins.versions import VERSIONS as VERSIONS_FILE
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_host import environment
 from zmanim_host.aws import client, imds
@@ -52,7 +53,7 @@ pointers = st.builds(
     lambda changes: payload(**changes),
     st.dictionaries(st.sampled_from(sorted(payload())), plain | anything, max_size=3),
 )
-VERSIONS = json.loads((ROOT / versions.VERSIONS).read_text())
+VERSIONS = json.loads((ROOT / VERSIONS_FILE).read_text())
 
 
 @contextmanager
@@ -127,7 +128,7 @@ def test_whatever_a_parameter_holds_it_stays_one_variable(value: str) -> None:
 def test_whatever_stands_in_the_versions_file_is_refused_with_words(
     tmp_path: Path, said: bytes, way: list[str], value: object
 ) -> None:
-    path = tmp_path / versions.VERSIONS
+    path = tmp_path / VERSIONS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / versions.SCHEMA).write_text((ROOT / versions.SCHEMA).read_text())
     changed = json.loads(json.dumps(VERSIONS))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import POSTGRESQL
 from tests.support.machines.image import NOT_ON_THE_ROOT_DISK, STORES, ImageLab
 
 LEFT_ALONE = "left untouched"
@@ -169,7 +170,7 @@ def test_a_cluster_that_this_server_can_t_read_is_left_as_it_is_without_a_restar
     machine = images.serve()
     images.query(machine, "CREATE TABLE kept (word text); INSERT INTO kept VALUES ('precious')")
     boot = 1
-    for version in ("16", "18"):
+    for version in (int(POSTGRESQL) - 1, int(POSTGRESQL) + 1):
         images.run(machine, f"systemctl stop postgresql; echo {version} >/data/postgres/PG_VERSION")
         before = images.run(machine, TREE)
         boot += 1
@@ -177,7 +178,7 @@ def test_a_cluster_that_this_server_can_t_read_is_left_as_it_is_without_a_restar
         told = images.wait_said(machine, boot=boot)
         assert not told["ok"]
         reason = told["checks"]["units"]["detail"]
-        assert f"was written by PostgreSQL '{version}', and this image has 17: nothing was changed" in reason
+        assert f"was written by PostgreSQL '{version}', and this image has {POSTGRESQL}: nothing was changed" in reason
         assert set(images.active(machine, *STORES).values()) == {"inactive"}
         shown = images.run(machine, "systemctl show --property=NRestarts --value postgresql zmanim-data-layout")
         assert set(shown.split()) == {"0"}
@@ -188,7 +189,7 @@ def test_a_cluster_that_this_server_can_t_read_is_left_as_it_is_without_a_restar
     told = images.wait_said(machine, boot=boot + 1)
     assert "files but no PG_VERSION: it is not a cluster, and is left as it is" in told["checks"]["units"]["detail"]
     # And whoever starts the image that fits finds everything.
-    images.run(machine, "echo 17 >/data/elsewhere; mv /data/elsewhere /data/postgres/PG_VERSION")
+    images.run(machine, f"echo {POSTGRESQL} >/data/elsewhere; mv /data/elsewhere /data/postgres/PG_VERSION")
     images.ec2.reboot_instances(InstanceIds=[machine])
     images.expect_ready(machine, boot=boot + 2)
     assert images.query(machine, "SELECT word FROM kept") == "precious"

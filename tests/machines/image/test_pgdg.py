@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support import POSTGRESQL
 from tests.support.machines.image import ImageLab
 
 VERSION = "test-pgdg"
@@ -35,15 +36,16 @@ def test_it_serves_with_every_unit_and_extension(pgdg: ImageLab, machine: str) -
 def test_all_of_postgresql_is_pgdg_s_and_none_of_it_was_compiled(pgdg: ImageLab, machine: str) -> None:
     asked = r"rpm -qa --queryformat '%{NAME} %{RELEASE}\n' 'postg*' 'pgvector*' 'pg_cron*' | sort"
     packages = dict(line.split() for line in pgdg.run(machine, asked).splitlines())
-    assert {"postgresql17-server", "postgis35_17", "pgvector_17", "pg_cron_17"} <= packages.keys()
-    assert not {"postgresql17-private-libs", "pgvector", "pg_cron"} & packages.keys()
+    extensions = {f"{name}_{POSTGRESQL}" for name in ("postgis35", "pgvector", "pg_cron")}
+    assert extensions | {f"postgresql{POSTGRESQL}-server"} <= packages.keys()
+    assert not {f"postgresql{POSTGRESQL}-private-libs", "pgvector", "pg_cron"} & packages.keys()
     assert [name for name, release in packages.items() if "PGDG" not in release] == []
 
 
 def test_the_programs_in_usr_bin_are_those_of_its_directory(pgdg: ImageLab, machine: str) -> None:
     links = pgdg.run(machine, "readlink /usr/bin/postgres /usr/bin/initdb; readlink --canonicalize /usr/bin/psql")
-    programs = pgdg.run(machine, "readlink --canonicalize /usr/pgsql-17/bin/psql")
-    assert links.split() == ["/usr/pgsql-17/bin/postgres", "/usr/pgsql-17/bin/initdb", programs]
+    programs = pgdg.run(machine, f"readlink --canonicalize /usr/pgsql-{POSTGRESQL}/bin/psql")
+    assert links.split() == [f"/usr/pgsql-{POSTGRESQL}/bin/postgres", f"/usr/pgsql-{POSTGRESQL}/bin/initdb", programs]
     inventory = json.loads(
         pgdg.run(
             machine,
@@ -52,18 +54,17 @@ def test_the_programs_in_usr_bin_are_those_of_its_directory(pgdg: ImageLab, mach
             "print(json.dumps([told['postgresql_repo'], told['files']['/usr/bin/postgres']]))\"",
         )
     )
-    assert inventory == ["pgdg", {"link": "/usr/pgsql-17/bin/postgres"}]
+    assert inventory == ["pgdg", {"link": f"/usr/pgsql-{POSTGRESQL}/bin/postgres"}]
 
 
 def test_a_later_upgrade_is_offered_pgdg_s_packages_alone(pgdg: ImageLab, machine: str) -> None:
-    offered = pgdg.run(
-        machine, "dnf --assumeyes --quiet repoquery --queryformat '%{reponame}' 'postgresql17*' 2>/dev/null"
-    )
-    assert set(offered.split()) == {"pgdg17"}
+    query = f"repoquery --queryformat '%{{reponame}}' 'postgresql{POSTGRESQL}*'"
+    offered = pgdg.run(machine, f"dnf --assumeyes --quiet {query} 2>/dev/null")
+    assert set(offered.split()) == {f"pgdg{POSTGRESQL}"}
 
 
 def test_the_package_s_own_unit_stays_off(pgdg: ImageLab, machine: str) -> None:
-    assert pgdg.run(machine, "systemctl is-enabled postgresql-17.service || true") == "disabled"
+    assert pgdg.run(machine, f"systemctl is-enabled postgresql-{POSTGRESQL}.service || true") == "disabled"
 
 
 def test_a_volume_moves_from_one_route_to_the_other_and_back(images: ImageLab, pgdg: ImageLab) -> None:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.support import POSTGRESQL
 from tests.support.machines.image import ENVIRONMENT, ImageLab
 from tests.support.machines.lab import wait_for
 
@@ -96,7 +97,7 @@ def test_a_refused_cluster_is_looked_at_once_even_when_the_secrets_come_later(im
     }
     assert images.run(machine, "cat /data/postgres/PG_VERSION") == "16"
     # Repaired, one command brings everything up.
-    images.run(machine, "echo 17 >/data/postgres/PG_VERSION; systemctl start zmanim.target")
+    images.run(machine, f"echo {POSTGRESQL} >/data/postgres/PG_VERSION; systemctl start zmanim.target")
     wait_for(lambda: images.active(machine, "zmanim-api") == {"zmanim-api": "active"}, what="the API")
     images.terminate(machine)
     images.ec2.delete_volume(VolumeId=volume)

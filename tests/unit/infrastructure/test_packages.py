@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import POSTGRESQL, ROOT
+from zmanim_ami.pipeline.pins import versions
 
 PACKER = ROOT / "infrastructure/packer"
 SCRIPTS = PACKER / "scripts"
 NOT_PINNED = "0" * 64
-
-
-def versions() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((PACKER / "versions.json").read_text())
-    return found
 
 
 def say(tmp_path: Path, words: str, route: str = "") -> list[str]:
@@ -44,37 +38,41 @@ def listed(tmp_path: Path, route: str = "") -> dict[str, str]:
 
 def test_without_a_word_postgresql_is_amazon_s(tmp_path: Path) -> None:
     assert listed(tmp_path) == listed(tmp_path, "amazonlinux")
-    assert listed(tmp_path)["postgresql17-server"] == "amazonlinux"
+    assert listed(tmp_path)[f"postgresql{POSTGRESQL}-server"] == "amazonlinux"
 
 
 def test_the_two_routes_never_mix(tmp_path: Path) -> None:
     amazon, pgdg = listed(tmp_path, "amazonlinux"), listed(tmp_path, "pgdg")
-    assert "pgdg17" not in amazon.values()
+    assert f"pgdg{POSTGRESQL}" not in amazon.values()
     ours = ("postgresql", "postgis", "pgvector", "pg_cron")
-    assert {repository for name, repository in pgdg.items() if name.startswith(ours)} == {"pgdg17"}
+    assert {repository for name, repository in pgdg.items() if name.startswith(ours)} == {f"pgdg{POSTGRESQL}"}
     assert "amazonlinux-spal" not in pgdg.values()
 
 
 def test_what_is_not_postgresql_s_is_the_same_by_both_routes(tmp_path: Path) -> None:
     amazon, pgdg = listed(tmp_path, "amazonlinux"), listed(tmp_path, "pgdg")
-    common = {name for name, each in versions()["packages"].items() if "route" not in each}
-    assert common == {name for name in amazon if name in pgdg and pgdg[name] != "pgdg17"}
+    common = {name for name, each in versions.read(ROOT)["packages"].items() if "route" not in each}
+    assert common == {name for name in amazon if name in pgdg and pgdg[name] != f"pgdg{POSTGRESQL}"}
     assert {"jq", "chrony", "awscli-2"} <= common
 
 
 @pytest.mark.parametrize("route", ["amazonlinux", "pgdg"])
 def test_both_routes_have_a_server_and_every_extension(tmp_path: Path, route: str) -> None:
     names = [*listed(tmp_path, route), *say(tmp_path, 'printf "%s\\n" "${COMPILED[@]}"', route)]
-    for wanted in ("postgresql17-server", "postgresql17-contrib", "postgis", "pgvector", "pg_cron"):
+    parts = (f"postgresql{POSTGRESQL}-{part}" for part in ("server", "contrib"))
+    for wanted in (*parts, "postgis", "pgvector", "pg_cron"):
         assert any(wanted in name for name in names), wanted
 
 
 def test_with_pgdg_nothing_of_postgresql_is_compiled(tmp_path: Path) -> None:
     assert say(tmp_path, 'printf "%s\\n" "${COMPILED[@]}"', "pgdg") == ["redis"]
-    compilers, all_of_them = say(tmp_path, "needed_to_compile", "pgdg"), say(tmp_path, "needed_to_compile")
+    compilers, all_of_them = (
+        [line.split()[0] for line in say(tmp_path, "package_list build_packages", route)]
+        for route in ("pgdg", "amazonlinux")
+    )
     assert [name for name in all_of_them if name not in compilers] == [
-        "postgresql17-server-devel",
-        "postgresql17-private-devel",
+        f"postgresql{POSTGRESQL}-server-devel",
+        f"postgresql{POSTGRESQL}-private-devel",
     ]
 
 
@@ -84,7 +82,7 @@ def test_a_third_route_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_the_route_that_is_called_unproven_downloads_what_is_not_pinned_yet() -> None:
-    unpinned = {name for name, each in versions()["artifacts"].items() if each["sha256"] == NOT_PINNED}
+    unpinned = {name for name, each in versions.read(ROOT)["artifacts"].items() if each["sha256"] == NOT_PINNED}
     assert unpinned <= {"pgdg_repo"}
     readme = (PACKER / "README.md").read_text()
     assert not unpinned or "unproven" in readme

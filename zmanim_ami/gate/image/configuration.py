@@ -1,6 +1,6 @@
 """The servers' effective configuration (DoD 6 and 7), and the API's template.
 
-Effective: the last setting wins, comments don't count. Read here in any case, and by PostgreSQL 17 itself where it is
+Effective: the last setting wins, comments don't count. Read here in any case, and by PostgreSQL itself where it is
 installed.
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 from support.errors import HostLacks
 from support.process import Completed
 from zmanim_ami.gate.finding import Finding, Level, ask, files, numbered
+from zmanim_ami.pipeline.pins import versions
 
 FILES = Path("infrastructure/packer/files")
 POSTGRESQL = FILES / "postgresql.conf"
@@ -129,17 +130,18 @@ def _hba(tree: Path) -> Iterator[Finding]:
             yield Finding(str(HBA), number, "who connects is who the kernel says: method peer")
 
 
-def postgresql_17() -> str:
-    """Return the path of PostgreSQL 17's server on this host; raises HostLacks when there is none."""
-    for candidate in ("/usr/lib/postgresql/17/bin/postgres", "/usr/pgsql-17/bin/postgres", shutil.which("postgres")):
-        if candidate and Path(candidate).exists() and " 17." in ask([candidate, "--version"], Path()).stdout:
+def postgresql(major: str) -> str:
+    """Return the path of this host's PostgreSQL server of that major; raises HostLacks when there is none."""
+    directories = (f"/usr/lib/postgresql/{major}/bin", f"/usr/pgsql-{major}/bin")
+    for candidate in (*(f"{directory}/postgres" for directory in directories), shutil.which("postgres")):
+        if candidate and Path(candidate).exists() and f" {major}." in ask([candidate, "--version"], Path()).stdout:
             return candidate
-    raise HostLacks("PostgreSQL 17 is not on this host", fix="apt-get install postgresql-17 (Debian 13 or newer)")
+    raise HostLacks(f"PostgreSQL {major} is not on this host", fix=f"apt-get install postgresql-{major}")
 
 
 def _by_postgresql(tree: Path) -> Iterator[Finding]:
     try:
-        server = postgresql_17()
+        server = postgresql(versions.read(tree)["servers"]["postgresql"]["major"])
     except HostLacks as lacks:
         yield Finding(str(POSTGRESQL), 0, f"read by the gate alone: {lacks.summary}", Level.NOTE)
         return

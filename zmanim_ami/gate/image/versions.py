@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 
-from zmanim_ami.gate.finding import Finding, Level, line_of
+from zmanim_ami.gate.finding import Finding, Level
+from zmanim_ami.pipeline.pins.versions import VERSIONS
 
-VERSIONS = Path("infrastructure/packer/versions.json")
-SCHEMA = Path("infrastructure/packer/versions.schema.json")
+SCHEMA = VERSIONS.with_name("versions.schema.json")
 # A review that is due so soon is told, and fails nothing yet.
 NOTICE = timedelta(days=30)
+NOT_PINNED = "0" * 64
 
 
 def check(tree: Path, today: date | None = None) -> list[Finding]:
@@ -25,56 +27,50 @@ def check(tree: Path, today: date | None = None) -> list[Finding]:
         schema = json.loads((tree / SCHEMA).read_text())
     except ValueError as error:
         return [Finding(str(VERSIONS), getattr(error, "lineno", 0), f"no JSON: {error}")]
-    found = [
-        Finding(str(VERSIONS), _line(text, [str(part) for part in error.absolute_path]), _words(error))
-        for error in jsonschema.Draft202012Validator(schema).iter_errors(content)
-    ]
-    if found:
-        return found
-    return [*_reviews(text, content, today or datetime.now(UTC).date()), *_pins(text, content)]
+    errors = list(jsonschema.Draft202012Validator(schema).iter_errors(content))
+    if errors:
+        return [_finding(text, error.absolute_path, f"{error.json_path}: {error.message}") for error in errors]
+    return [*_reviews(text, content, today or datetime.now(UTC).date()), *_artifacts(text, content)]
 
 
-def _words(error: jsonschema.ValidationError) -> str:
-    return f"{'.'.join(str(part) for part in error.absolute_path)}: {error.message}"
-
-
-def _line(text: str, path: list[str]) -> int:
-    """Return the line of the value at `path`: of each key in turn, after the one before it."""
+def _finding(text: str, path: Iterable[str | int], words: str, level: Level = Level.ERROR) -> Finding:
+    """Return a finding at the line of the value at `path`: of each key in turn, after the one before it."""
     lines = text.splitlines()
     at = 0
     for key in path:
         at = next((number for number in range(at, len(lines)) if f'"{key}"' in lines[number]), at)
-    return at + 1
+    return Finding(str(VERSIONS), at + 1, words, level)
 
 
-def _reviews(text: str, content: dict[str, dict[str, dict[str, str]]], today: date) -> Iterator[Finding]:
-    pinned = {("base",): content["base"]} | {
-        (group, name): pin
-        for group in ("packages", "pgdg_packages", "artifacts")
-        for name, pin in content[group].items()
+def _reviews(text: str, content: dict[str, Any], today: date) -> Iterator[Finding]:
+    groups = ("servers", "packages", "pgdg_packages", "artifacts")
+    pins = {("base",): content["base"]} | {
+        (group, name): content[group][name] for group in groups for name in content[group]
     }
-    for path, pin in pinned.items():
-        due = date.fromisoformat(str(pin["review_by"]))
-        place = (str(VERSIONS), _line(text, [*path, "review_by"]))
+    for path, pin in pins.items():
+        due = date.fromisoformat(pin["review_by"])
         if due < today:
-            yield Finding(*place, f"{path[-1]} was to be looked at again by {due}: read its news, then move the date")
+            words = f"{path[-1]} was to be looked at again by {due}: read its news, then move the date"
+            yield _finding(text, [*path, "review_by"], words)
         elif due <= today + NOTICE:
             words = f"{path[-1]} is to be looked at again by {due}, in {(due - today).days} days"
-            yield Finding(*place, words, Level.WARNING)
+            yield _finding(text, [*path, "review_by"], words, Level.WARNING)
 
 
-def _pins(text: str, content: dict[str, dict[str, dict[str, str]]]) -> Iterator[Finding]:
+def _artifacts(text: str, content: dict[str, Any]) -> Iterator[Finding]:
+    redis, major = content["artifacts"]["redis"]["version"], content["servers"]["redis"]["major"]
+    if not redis.startswith(f"{major}."):
+        yield _finding(text, ["artifacts", "redis", "version"], f"Redis {redis} is not of the major {major}")
     seen: dict[str, str] = {}
     for name, pin in content["artifacts"].items():
-        place = (str(VERSIONS), _line(text, ["artifacts", name, "sha256"]))
-        if set(pin["sha256"]) == {"0"}:
-            yield Finding(*place, f"{name} is not pinned yet: a build refuses it", Level.NOTE)
-        elif len(set(pin["sha256"])) < 8:
-            yield Finding(*place, f"{name}'s checksum is none: {pin['sha256']}")
-        elif pin["sha256"] in seen:
-            yield Finding(*place, f"{name} has the checksum of {seen[pin['sha256']]}")
-        else:
-            seen[pin["sha256"]] = name
-            if pin["version"] not in pin["url"]:
-                line = line_of(text, pin["url"])
-                yield Finding(str(VERSIONS), line, f"{name}'s address does not name its version {pin['version']}")
+        path, sha256 = ["artifacts", name, "sha256"], pin["sha256"]
+        if sha256 == NOT_PINNED:
+            yield _finding(text, path, f"{name} is not pinned yet: a build refuses it", Level.NOTE)
+        elif len(set(sha256)) < 8:
+            yield _finding(text, path, f"{name}'s checksum is none: {sha256}")
+        elif sha256 in seen:
+            yield _finding(text, path, f"{name} has the checksum of {seen[sha256]}")
+        elif pin["version"] not in pin["url"]:
+            words = f"{name}'s address does not name its version {pin['version']}"
+            yield _finding(text, ["artifacts", name, "url"], words)
+        seen.setdefault(sha256, name)

@@ -108,7 +108,7 @@ def disagreements(inventory: Any, found: Contents) -> Iterator[str]:
     for name in [*found.versions["packages"], *compiled]:
         if name not in inventory["packages"]:
             yield f"the package {name} is not there"
-    for name in found.building:
+    for name in found.versions["build_packages"]:
         if name in inventory["packages"]:
             yield f"{name}, of which there should be nothing left after compiling, is there"
     for each in found.placed:

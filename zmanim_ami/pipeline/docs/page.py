@@ -145,6 +145,7 @@ def _packages(found: Contents) -> list[str]:
         "aarch64": "the released program for ARM64",
         "noarch": "a package, as it is",
     }
+    building = ", ".join(f"`{name}`" for name in found.versions["build_packages"])
     return [
         "## Packages",
         "",
@@ -174,7 +175,7 @@ def _packages(found: Contents) -> list[str]:
                 for name, a in found.versions["artifacts"].items()
             ),
         ),
-        f"Installed for compiling and removed again: {', '.join(f'`{name}`' for name in found.building)}.",
+        f"Installed for compiling and removed again: {building}.",
         "",
     ]
 

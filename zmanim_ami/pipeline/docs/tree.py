@@ -7,7 +7,6 @@ gives the same page, and a test compares it with the one that is there.
 from __future__ import annotations
 
 import ast
-import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 from support.errors import Error
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
+from zmanim_ami.pipeline.pins import versions
 
 PAGE = Path("docs/ami-contents.md")
 # The scripts that put shipped files into place, and where the names that they share are set.
@@ -58,10 +58,9 @@ class User:
 
 @dataclass(frozen=True)
 class Contents:
-    """All that the page says. `versions` is the versions file; `building` are packages that only the bake has."""
+    """All that the page says; `versions` is the versions file."""
 
     versions: Mapping[str, Any]
-    building: tuple[str, ...]
     placed: tuple[Placed, ...]
     units: tuple[Unit, ...]
     enabled: tuple[str, ...]
@@ -75,8 +74,7 @@ def read(root: Path) -> Contents:
     files = directory / "files"
     enabled = [line.split()[1] for line in (files / "zmanim.preset").read_text().splitlines() if line[:7] == "enable "]
     return Contents(
-        versions=json.loads((directory / "versions.json").read_text()),
-        building=build_packages((directory / "scripts" / "build-rpm.sh").read_text()),
+        versions=versions.read(root),
         placed=placed(directory),
         units=units(files, enabled),
         enabled=tuple(enabled),
@@ -86,19 +84,6 @@ def read(root: Path) -> Contents:
             for name in ("postgresql.conf", "redis.conf", "config.env.template")
         },
     )
-
-
-def build_packages(script: str) -> tuple[str, ...]:
-    """Return the packages that scripts/build-rpm.sh installs for compiling. Raises `contents-unreadable`."""
-    match = re.search(r"BUILD_PACKAGES=\(([^)]*)\)", script)
-    if match is None:
-        raise Error(
-            "scripts/build-rpm.sh lists no packages",
-            code="contents-unreadable",
-            expected="BUILD_PACKAGES=(…)",
-            found="none",
-        )
-    return tuple(match[1].split())
 
 
 def placed(directory: Path) -> tuple[Placed, ...]:

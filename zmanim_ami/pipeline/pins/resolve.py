@@ -6,21 +6,20 @@ scripts do. One package brings a further repository (spal-release, or PGDG's own
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from support.digest import file_sha256
 from support.errors import Error, HostLacks
 from support.process import Completed, run
 from support.progress import say, step
 from support.version_order import version_key
-from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
-from zmanim_ami.pipeline.docs.tree import build_packages
+from zmanim_ami.pipeline.pins import versions
 
 Runner = Callable[[Sequence[str]], Completed]
 
@@ -71,20 +70,15 @@ def require_amazon_linux(system: str) -> None:
         )
 
 
-def wanted(root: Path, route: str) -> tuple[str, list[Wanted]]:
-    """Return the pinned release and every package that a build by `route` asks dnf for, in the clone at `root`."""
-    directory = root / PACKER_DIRECTORY
-    versions = json.loads((directory / "versions.json").read_text())
-    packages = {name: each for name, each in versions["packages"].items() if each.get("route", route) == route}
-    packages |= versions["pgdg_packages"] if route == _PGDG else {}
-    names = [Wanted(name, each["repository"], each["minimum"]) for name, each in packages.items()]
-    building = [
-        name
-        for name in build_packages((directory / "scripts" / "build-rpm.sh").read_text())
-        # With PGDG's PostgreSQL nothing of it is compiled.
-        if not (route == _PGDG and name.startswith("postgresql"))
+def wanted(pins: Mapping[str, Any], route: str) -> list[Wanted]:
+    """Return every package that a build by `route` asks dnf for, of the versions file's content."""
+    groups = ("packages", *(["pgdg_packages"] if route == _PGDG else []), "build_packages")
+    packages = [item for group in groups for item in pins[group].items()]
+    return [
+        Wanted(name, each["repository"], each.get("minimum", ""))
+        for name, each in packages
+        if each.get("route", route) == route
     ]
-    return versions["base"]["release"], names + [Wanted(name, _CORE, "") for name in building]
 
 
 def os_release(path: Path = Path("/etc/os-release")) -> str:
@@ -106,11 +100,12 @@ def resolve(root: Path, system: str, *, route: str = _CORE, runner: Runner = dnf
     fault of it.
     """
     require_amazon_linux(system)
-    release, packages = wanted(root, route)
+    pins = versions.read(root)
+    release, packages = pins["base"]["release"], wanted(pins, route)
     say(f"route {route}, release {release}, {len(packages)} packages")
     with step("add the route's repository"):
         if route == _PGDG:
-            _add_pgdg(root, release, runner)
+            _add_pgdg(pins["artifacts"]["pgdg_repo"], release, runner)
         else:
             _add_spal(release, packages, runner)
     locked = [f"--releasever={release}", *([_EXCLUDED] if route == _PGDG else [])]
@@ -138,8 +133,7 @@ def check(rows: Sequence[Row]) -> None:
         )
 
 
-def _add_pgdg(root: Path, release: str, runner: Runner) -> None:
-    artifact = json.loads((root / PACKER_DIRECTORY / "versions.json").read_text())["artifacts"]["pgdg_repo"]
+def _add_pgdg(artifact: Mapping[str, str], release: str, runner: Runner) -> None:
     with tempfile.TemporaryDirectory() as directory:
         package = Path(directory) / "pgdg-repo.rpm"
         limits = ["--fail", "--silent", "--show-error", "--location", "--max-time", "60", "--max-filesize", "10000000"]

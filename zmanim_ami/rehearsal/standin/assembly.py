@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -15,6 +14,7 @@ from support.cache import cached_directory
 from support.digest import file_sha256, files_below, text_sha256, tree_sha256
 from support.process import run
 from support.progress import say, step
+from zmanim_ami.pipeline.pins import versions
 from zmanim_ami.rehearsal.standin import debian, mirror, rpms
 from zmanim_ami.rehearsal.standin.closure import closure, parse
 from zmanim_ami.rehearsal.standin.inside import inside_script
@@ -22,7 +22,7 @@ from zmanim_ami.rehearsal.standin.packages import INSTALLED, MIRRORED, PAYLOAD, 
 from zmanim_ami.rehearsal.standin.templates import copy_rendered
 
 _HERE = Path(__file__).parent
-_PRODUCTION = _HERE.parents[2] / "infrastructure/packer/versions.json"
+_ROOT = _HERE.parents[2]
 # Inside the tree: its repositories, each below the release that it belongs to.
 REPOSITORIES = "/usr/share/al2023-repositories"
 _SIGNER = "/etc/pki/rpm-gpg/RPM-GPG-KEY-amazon-linux-2023"
@@ -42,11 +42,13 @@ def build_tree(cache: Path) -> Path:
 
     Raises `base-not-made`, `not-downloaded`, `not-packaged`, `source-missing`, `too-little-disk`, HostLacks.
     """
-    release = json.loads(_PRODUCTION.read_text())["base"]["release"]
+    pins = versions.read(_ROOT)
+    release, major = pins["base"]["release"], pins["servers"]["postgresql"]["major"]
     own_files = tree_sha256(_HERE, files_below(_HERE))
-    digest = text_sha256(own_files, release, platform.machine(), os.environ.get(debian.MIRROR_VARIABLE, ""))
+    digest = text_sha256(own_files, release, major, platform.machine(), os.environ.get(debian.MIRROR_VARIABLE, ""))
+    downloads = cache / "debian"
     cache.mkdir(parents=True, exist_ok=True)
-    return cached_directory(cache, "standin-tree", digest, lambda entry: _build_tree(entry, cache / "debian", release))
+    return cached_directory(cache, "standin-tree", digest, lambda entry: _build_tree(entry, downloads, release, major))
 
 
 def build(cache: Path, certificate: Path, restic_arm64: Path) -> StandIn:
@@ -69,22 +71,24 @@ def _finish(entry: Path, tree: Path, certificate: Path, restic_arm64: Path) -> N
     mirror.add_restic(entry / "mirror", restic_arm64)
 
 
-def _build_tree(entry: Path, downloads: Path, release: str) -> None:
+def _build_tree(entry: Path, downloads: Path, release: str, major: str) -> None:
     root, work = entry / "root", entry / "work"
     debian.check_disk(entry)
     work.mkdir()
     with step("the stand-in's first tree, from Debian"):
         debian.make_tree(root, downloads / "tree", _show_progress)
-    catalogue = load(next((root / "usr/lib").glob("*-linux-gnu")).name)
+    catalogue = load(next((root / "usr/lib").glob("*-linux-gnu")).name, major)
     with step("packages for its repositories"):
         specs = _specs(root, downloads / "packages", catalogue, release)
     with step("sources for its mirror"):
         debian.fetch_sources(root, work / "sources", mirror.SOURCES)
-        compiled = debian.download_packages(root, downloads / "packages", list(mirror.COMPILED_PACKAGES.values()))
-        by_source = {source: compiled[package] for source, package in mirror.COMPILED_PACKAGES.items()}
-        mirror.collect(work / "sources", by_source, entry / "mirror")
+        names = {source: package.format(major=major) for source, package in mirror.COMPILED_PACKAGES.items()}
+        files = debian.download_packages(root, downloads / "packages", list(names.values()))
+        compiled = {source: files[package] for source, package in names.items()}
+        mirror.collect(work / "sources", compiled, entry / "mirror")
     with step("dressing it as Amazon Linux"):
-        values = {"release": release, "debian": debian.RELEASE, "repositories": REPOSITORIES, "signer": _SIGNER}
+        values = {"release": release, "major": major, "debian": debian.RELEASE}
+        values |= {"repositories": REPOSITORIES, "signer": _SIGNER}
         copy_rendered(_HERE / "rootfs", root, **values)
         copy_rendered(PAYLOAD, work / rpms.OWN_FILES, **values)
         inside_script(root, "dress.sh")
@@ -116,11 +120,11 @@ def _specs(root: Path, downloads: Path, catalogue: Catalogue, release: str) -> d
     }
     names = sorted({name for closure_names in carried.values() for name in closure_names})
     files = debian.download_packages(root, downloads, names)
-    versions = {name: rpms.upstream_version(present[source]) for name, source in catalogue.carried.items()}
+    carried_versions = {name: rpms.upstream_version(present[source]) for name, source in catalogue.carried.items()}
     libraries = rpms.provided_libraries(root)
     return {
         **rpms.plan(catalogue, carried, files, present),
-        f"{INSTALLED}/system-release": rpms.render_carried(release, debian.RELEASE, versions, libraries),
+        f"{INSTALLED}/system-release": rpms.render_carried(release, debian.RELEASE, carried_versions, libraries),
     }
 
 

@@ -1,7 +1,7 @@
 # An extension of PostgreSQL that was compiled elsewhere, installed as PGXS would: for a rehearsal without its source.
 PG_CONFIG = pg_config
-COMPILED = compiled/usr/lib/postgresql/17/lib
-SCRIPTS = compiled/usr/share/postgresql/17/extension
+COMPILED = compiled/usr/lib/postgresql/*/lib
+SCRIPTS = compiled/usr/share/postgresql/*/extension
 
 all:
 

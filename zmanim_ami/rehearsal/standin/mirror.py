@@ -18,8 +18,8 @@ from zmanim_ami.rehearsal.versions import COMPILED
 # Debian's source packages whose upstream archives are mirrored, and the artifacts' names in the versions file.
 SOURCES = (f"redis/{OLDER_SUITE}", "pgvector", "pg-cron")
 _ARTIFACTS = {"redis": "redis", "pgvector": "pgvector", "pg-cron": "pg_cron"}
-# Not every mirror of Debian has every source. Of pg_cron, compiled files do as well: Debian's package of it.
-COMPILED_PACKAGES = {"pg-cron": "postgresql-17-cron"}
+# Not every mirror of Debian has every source. Of pg_cron, compiled files do as well, as Debian has packaged them.
+COMPILED_PACKAGES = {"pg-cron": "postgresql-{major}-cron"}
 # Packages that are downloaded as files: their names, and the artifacts' in the versions file.
 _PACKAGES = {"pgdg-redhat-repo": "pgdg_repo"}
 # Go writes the versions of a program's modules into it as text.

@@ -78,9 +78,9 @@ class Catalogue:
         return any(fnmatchcase(debian_package, pattern) for pattern in self.leave_out)
 
 
-def load(triplet: str) -> Catalogue:
-    """Return the catalogue for a machine of Debian's `triplet`, as x86_64-linux-gnu."""
-    data = tomllib.loads(render((_HERE / "packages.toml.j2").read_text(), triplet=triplet))
+def load(triplet: str, major: str) -> Catalogue:
+    """Return the catalogue for a machine of Debian's `triplet`, as x86_64-linux-gnu, and PostgreSQL's `major`."""
+    data = tomllib.loads(render((_HERE / "packages.toml.j2").read_text(), triplet=triplet, major=major))
     packages = tuple(_package(entry) for entry in data["package"])
     return Catalogue(packages, tuple(data["leave_out"]), tuple(data["without"]), data["carried"])
 

@@ -17,12 +17,12 @@ def render(template: str, **values: object) -> str:
 
 
 def copy_rendered(source: Path, destination: Path, **values: object) -> None:
-    """Copy the tree `source` into `destination`; of files named X.j2 the rendered text becomes X.
+    """Copy the tree `source` into `destination`, names rendered; of files named X.j2 the rendered text becomes X.
 
     Files keep their permission bits and get this process's owner. Existing files are replaced, not written through.
     """
     for path in sorted(source.rglob("*")):
-        target = destination / path.relative_to(source)
+        target = destination / render(str(path.relative_to(source)), **values)
         if path.is_dir():
             target.mkdir(parents=True, exist_ok=True)
             continue

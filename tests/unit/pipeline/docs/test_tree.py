@@ -49,8 +49,8 @@ def test_the_page_that_is_there_is_the_tree_s() -> None:
         ("files/postgresql.conf", "listen_addresses = ''", "listen_addresses = '*'", "| PostgreSQL | * |"),
         ("files/zmanim-sysusers.conf", "401", "411", "| `redis` | 411 |"),
         ("files/zmanim.preset", "enable chronyd.service", "enable sshd.service", "from packages: `sshd.service`"),
-        ("files/redis.service", "Redis 7 on zmanim's data volume", "A cache", "| redis | A cache |"),
-        ("scripts/build-rpm.sh", "gcc make", "gcc make cmake", "`cmake`"),
+        ("files/redis.service", "Redis on zmanim's data volume", "A cache", "| redis | A cache |"),
+        ("versions.json", '"make": {', '"cmake": {', "`cmake`"),
         (
             "scripts/configure-systemd.sh",
             "/etc/restic backup.conf",

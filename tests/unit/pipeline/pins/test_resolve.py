@@ -11,13 +11,13 @@ import pytest
 
 from support.process import Completed
 from support.version_order import version_key
-from tests.support import ROOT
+from tests.support import POSTGRESQL, ROOT
 from tests.support.errors import raises
-from zmanim_ami.pipeline.pins import resolve
+from zmanim_ami.pipeline.pins import resolve, versions
 from zmanim_ami.pipeline.pins.resolve import Row, check
 
 OUTPUTS = Path(__file__).parent / "dnf_outputs"
-BUILDING = "readonly -a BUILD_PACKAGES=(\n  gcc make rpm-build systemd-devel openssl-devel\n)\n"
+BUILDING = ("gcc", "make", "rpm-build", "systemd-devel", "openssl-devel")
 PGDG_PACKAGE = b"PGDG's repository package"
 ALL = "(all in one transaction)"
 
@@ -62,13 +62,14 @@ def clone(tmp_path: Path) -> Path:
         "jq": ("1.5", "amazonlinux"),
     }
     directory = tmp_path / "infrastructure/packer"
-    (directory / "scripts").mkdir(parents=True)
-    (directory / "scripts/build-rpm.sh").write_text(BUILDING)
-    versions = {
+    directory.mkdir(parents=True)
+    pins = {
         "base": {"release": "2023.12.20260930"},
+        "servers": {"postgresql": {"major": "17"}},
+        "build_packages": {name: {"repository": "amazonlinux"} for name in BUILDING},
         "packages": {name: {"minimum": low, "repository": place} for name, (low, place) in packages.items()},
     }
-    (directory / "versions.json").write_text(json.dumps(versions))
+    (directory / "versions.json").write_text(json.dumps(pins))
     return tmp_path
 
 
@@ -216,9 +217,7 @@ def test_versions_are_compared_by_their_numbers(older: str, newer: str) -> None:
 
 @pytest.mark.parametrize("route", ["amazonlinux", "pgdg"])
 def test_what_the_real_tree_wants_can_be_read(route: str) -> None:
-    release, packages = resolve.wanted(ROOT, route)
-    names = [each.name for each in packages]
-    assert release.startswith("2023.")
-    assert ("spal-release" in names, "postgis35_17" in names) == (route == "amazonlinux", route == "pgdg")
-    assert {"postgresql17-server", "gcc"} <= set(names)
-    assert ("postgresql17-server-devel" in names) == (route == "amazonlinux")
+    names = [each.name for each in resolve.wanted(versions.read(ROOT), route)]
+    assert ("spal-release" in names, f"postgis35_{POSTGRESQL}" in names) == (route == "amazonlinux", route == "pgdg")
+    assert {f"postgresql{POSTGRESQL}-server", "gcc"} <= set(names)
+    assert (f"postgresql{POSTGRESQL}-server-devel" in names) == (route == "amazonlinux")

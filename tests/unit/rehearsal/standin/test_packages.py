@@ -1,16 +1,16 @@
 from __future__ import annotations
 
-import json
-import re
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import POSTGRESQL, ROOT
+from zmanim_ami.pipeline.pins import versions
 from zmanim_ami.rehearsal.standin.packages import INSTALLED, MIRRORED, PAYLOAD, Catalogue, Package, load, required_by
+from zmanim_ami.rehearsal.standin.templates import copy_rendered
 
-PACKER = ROOT / "infrastructure/packer"
 SERVERS_OWN = (
     "plpgsql.so",
     "dict_snowball.so",
@@ -33,7 +33,7 @@ CONTRIBS = (
 
 @pytest.fixture(scope="module")
 def catalogue() -> Catalogue:
-    return load("x86_64-linux-gnu")
+    return load("x86_64-linux-gnu", POSTGRESQL)
 
 
 def numbers(version: str) -> list[int]:
@@ -46,12 +46,12 @@ def of_key(catalogue: Catalogue, key: str) -> Package:
 
 def pinned() -> list[tuple[str, dict[str, Any]]]:
     """Every package that the image installs by either route."""
-    versions = json.loads((PACKER / "versions.json").read_text())
-    return [*versions["packages"].items(), *versions["pgdg_packages"].items()]
+    pins = versions.read(ROOT)
+    return [*pins["packages"].items(), *pins["pgdg_packages"].items()]
 
 
 def carried(catalogue: Catalogue, key: str, path: str) -> bool:
-    source = next(source for source in of_key(catalogue, key).sources if source.package == "postgresql-17")
+    source = next(source for source in of_key(catalogue, key).sources if source.package == f"postgresql-{POSTGRESQL}")
     wanted = not source.only or any(fnmatchcase(path, pattern) for pattern in source.only)
     return wanted and not any(fnmatchcase(path, pattern) for pattern in source.without)
 
@@ -62,20 +62,20 @@ def test_every_requirement_is_a_package_of_the_catalogue(catalogue: Catalogue) -
 
 
 def test_requirements_of_requirements_count(catalogue: Catalogue) -> None:
-    contrib = of_key(catalogue, "amazonlinux/postgresql17-contrib")
+    contrib = of_key(catalogue, f"amazonlinux/postgresql{POSTGRESQL}-contrib")
     assert required_by(contrib, catalogue.packages) == {
-        "amazonlinux/postgresql17-server",
-        "amazonlinux/postgresql17",
-        "amazonlinux/postgresql17-private-libs",
+        f"amazonlinux/postgresql{POSTGRESQL}-server",
+        f"amazonlinux/postgresql{POSTGRESQL}",
+        f"amazonlinux/postgresql{POSTGRESQL}-private-libs",
     }
 
 
 def test_of_two_packages_of_one_name_the_one_of_the_same_repository_is_required(catalogue: Catalogue) -> None:
-    contrib = of_key(catalogue, "pgdg17/postgresql17-contrib")
+    contrib = of_key(catalogue, f"pgdg{POSTGRESQL}/postgresql{POSTGRESQL}-contrib")
     assert required_by(contrib, catalogue.packages) == {
-        "pgdg17/postgresql17-server",
-        "pgdg17/postgresql17",
-        "pgdg17/postgresql17-libs",
+        f"pgdg{POSTGRESQL}/postgresql{POSTGRESQL}-server",
+        f"pgdg{POSTGRESQL}/postgresql{POSTGRESQL}",
+        f"pgdg{POSTGRESQL}/postgresql{POSTGRESQL}-libs",
     }
 
 
@@ -91,53 +91,53 @@ def test_all_that_the_image_installs_is_to_be_had_where_it_says(catalogue: Catal
         assert in_the_image or f"{package['repository']}/{name}" in offered, name
 
 
-def test_pgdg_s_repositories_come_with_a_package_of_the_mirror(catalogue: Catalogue) -> None:
+def test_pgdg_s_repositories_come_with_a_package_of_the_mirror(catalogue: Catalogue, tmp_path: Path) -> None:
     (package,) = (package for package in catalogue.packages if package.repository == MIRRORED)
     assert MIRRORED not in catalogue.repositories()
-    (definition,) = (path for path in package.payload.rglob("*") if path.is_file())
-    assert definition.parent == package.payload / "etc/yum.repos.d"
-    assert "[pgdg17]" in definition.read_text()
+    copy_rendered(package.payload, tmp_path, major=POSTGRESQL, release="1", repositories="/r", signer="/s")
+    (definition,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert definition.parent == tmp_path / "etc/yum.repos.d"
+    assert f"[pgdg{POSTGRESQL}]" in definition.read_text()
 
 
 def test_versions_that_are_made_up_are_new_enough_for_the_image(catalogue: Catalogue) -> None:
-    versions = {package.name: package.version for package in catalogue.packages if package.version}
+    made_up = {package.name: package.version for package in catalogue.packages if package.version}
     for name, package in pinned():
-        if name in versions:
-            assert numbers(versions[name]) >= numbers(package["minimum"]), name
+        if name in made_up:
+            assert numbers(made_up[name]) >= numbers(package["minimum"]), name
 
 
 def test_all_that_the_image_is_compiled_with_is_offered(catalogue: Catalogue) -> None:
-    script = (PACKER / "scripts/build-rpm.sh").read_text()
-    match = re.search(r"BUILD_PACKAGES=\(([^)]*)\)", script)
-    assert match
-    assert set(match[1].split()) <= {package.name for package in catalogue.packages if package.repository != INSTALLED}
+    needed = versions.read(ROOT)["build_packages"]
+    assert needed.keys() <= {package.name for package in catalogue.packages if package.repository != INSTALLED}
 
 
-@pytest.mark.parametrize("repository", ["amazonlinux", "pgdg17"])
+@pytest.mark.parametrize("repository", ["amazonlinux", f"pgdg{POSTGRESQL}"])
 @pytest.mark.parametrize("module", SERVERS_OWN + CONTRIBS)
 def test_a_module_of_postgresql_belongs_to_the_server_or_to_contrib(
     catalogue: Catalogue, module: str, repository: str
 ) -> None:
-    path = f"./usr/lib/postgresql/17/lib/{module}"
-    both = ("postgresql17-server", "postgresql17-contrib")
+    path = f"./usr/lib/postgresql/{POSTGRESQL}/lib/{module}"
+    both = (f"postgresql{POSTGRESQL}-server", f"postgresql{POSTGRESQL}-contrib")
     owners = {name for name in both if carried(catalogue, f"{repository}/{name}", path)}
-    assert owners == {"postgresql17-contrib" if module in CONTRIBS else "postgresql17-server"}
+    assert owners == {f"postgresql{POSTGRESQL}-contrib" if module in CONTRIBS else f"postgresql{POSTGRESQL}-server"}
 
 
 def test_an_extension_of_contrib_is_not_there_without_contrib(catalogue: Catalogue) -> None:
-    control = "./usr/share/postgresql/17/extension/pg_trgm.control"
-    assert not carried(catalogue, "amazonlinux/postgresql17-server", control)
-    assert carried(catalogue, "amazonlinux/postgresql17-contrib", control)
+    control = f"./usr/share/postgresql/{POSTGRESQL}/extension/pg_trgm.control"
+    assert not carried(catalogue, f"amazonlinux/postgresql{POSTGRESQL}-server", control)
+    assert carried(catalogue, f"amazonlinux/postgresql{POSTGRESQL}-contrib", control)
 
 
 def test_every_directory_of_own_files_belongs_to_a_package(catalogue: Catalogue) -> None:
     assert set(PAYLOAD.iterdir()) <= {package.payload for package in catalogue.packages}
 
 
-def test_units_that_a_package_handles_are_among_its_files(catalogue: Catalogue) -> None:
+def test_units_that_a_package_handles_are_among_its_files(catalogue: Catalogue, tmp_path: Path) -> None:
+    copy_rendered(PAYLOAD, tmp_path, major=POSTGRESQL, release="1", repositories="/r", signer="/s")
     for package in catalogue.packages:
         for unit in package.units:
-            assert (package.payload / "usr/lib/systemd/system" / unit).is_file(), unit
+            assert (tmp_path / package.payload.name / "usr/lib/systemd/system" / unit).is_file(), unit
 
 
 def test_a_packages_debian_cluster_tools_are_never_followed(catalogue: Catalogue) -> None:
