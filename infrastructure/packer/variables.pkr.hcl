@@ -1,16 +1,16 @@
-# Everything that may differ between two builds. The pipeline passes each by -var (pyproject.toml, [tool.zmanim]); the
-# defaults here serve a bare `packer validate .` and a build by hand.
+# Everything that may differ between two builds. The pipeline hands each over in one -var-file, written from
+# zmanim_ami/pipeline/settings.py; the defaults here serve a bare `packer validate .` and a build by hand.
 
 # ---- What is built ----
 
 variable "version" {
-  description = "Version of the image, with its v: the image is called zmanim-{version}. Trials are called test-…"
+  description = "Version of the image, with its v: the image is called zmanim-{version}. A test image is test-…"
   type        = string
   default     = "test-local"
 
   validation {
     condition     = can(regex("^(v(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)(-rc\\.[0-9]+)?|test-[a-z0-9][a-z0-9.-]{0,60})$", var.version))
-    error_message = "The version is vMAJOR.MINOR.PATCH, that with -rc.N, or test-… for a trial."
+    error_message = "The version is vMAJOR.MINOR.PATCH, that with -rc.N, or test-… for a test image."
   }
 }
 

@@ -11,7 +11,8 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,34 @@ PREFIX = "ZMANIM_"
 _TABLE = "[tool.zmanim] in pyproject.toml"
 
 _GRAVITON = r"[a-z]+\d+g[a-z]*\.[a-z0-9]+"
+_REGION = r"[a-z]{2}(-[a-z]+)+-\d"
 
 Value = str | int | bool | tuple[str, ...]
 
 
-def _setting(default: Value, help: str, form: str = "", example: str = "") -> Any:
-    """Describe one field: what it is for, and the regular expression that its texts match."""
-    return field(default=default, metadata={"help": help, "form": form, "example": example})
+class Reader(Enum):
+    """Who reads a setting: our own code alone, or the template as a variable of the same name.
+
+    What a variable of IMAGE_CONTENT says is in the image that is built, so it is part of the image's digest.
+    """
+
+    PIPELINE = "our own code"
+    TEMPLATE = "the template"
+    IMAGE_CONTENT = "the template, and the image holds it"
+
+
+def _setting(
+    default: Value,
+    help: str,
+    form: str = "",
+    example: str = "",
+    *,
+    limits: tuple[int, int] = (0, 0),
+    reader: Reader = Reader.PIPELINE,
+) -> Any:
+    """Describe a field: what it is for, its texts' regular expression, a number's first and last, who reads it."""
+    metadata = {"help": help, "form": form, "example": example, "limits": limits, "reader": reader}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -35,30 +57,52 @@ class Settings:
     """Every setting. Empty means "not chosen", never "unknown"; lists are comma-separated outside pyproject.toml."""
 
     region: str = _setting(
-        "eu-west-1", "AWS region that the image is built in and published to", r"[a-z]{2}(-[a-z]+)+-\d", "eu-west-1"
+        "eu-west-1",
+        "AWS region that the image is built in and published to",
+        _REGION,
+        "eu-west-1",
+        reader=Reader.TEMPLATE,
     )
-    instance_type: str = _setting("t4g.small", "instance type of the builder (Graviton)", _GRAVITON, "t4g.small")
+    instance_type: str = _setting(
+        "t4g.small", "instance type of the builder (Graviton)", _GRAVITON, "t4g.small", reader=Reader.TEMPLATE
+    )
     # Production's own type: 4 GiB, for which PostgreSQL and Redis are tuned, on the processor generation that runs it.
     # On the builder's 2 GiB a good image could fail, and a bad one pass only there. Some minutes of it cost a cent.
     verify_instance_type: str = _setting(
         "m7g.medium", "instance type that an image is verified on (Graviton)", _GRAVITON, "m7g.medium"
     )
     source_ami_id: str = _setting(
-        "", "source image; empty: the one that versions_file pins", r"ami-[0-9a-f]{8,17}", "ami-0123456789abcdef0"
+        "",
+        "source image; empty: the one that versions_file pins",
+        r"ami-[0-9a-f]{8,17}",
+        "ami-0123456789abcdef0",
+        reader=Reader.IMAGE_CONTENT,
     )
     subnet_id: str = _setting(
-        "", "subnet of the builder and of verification; empty: the default VPC", r"subnet-[0-9a-f]{8,17}", "subnet-0a1b"
+        "",
+        "subnet of the builder and of verification; empty: the default VPC",
+        r"subnet-[0-9a-f]{8,17}",
+        "subnet-0a1b",
+        reader=Reader.TEMPLATE,
     )
     kms_key_id: str = _setting(
-        "", "KMS key that encrypts the image; empty: AWS's choice", r"[A-Za-z0-9:/_-]+", "alias/x"
+        "",
+        "KMS key that encrypts the image; empty: AWS's choice",
+        r"[A-Za-z0-9:/_-]+",
+        "alias/x",
+        reader=Reader.IMAGE_CONTENT,
     )
-    root_encrypted: bool = _setting(True, "whether the image is encrypted; on AWS's own key it can't be shared")
-    root_volume_gib: int = _setting(10, "size of the root volume in GiB")
-    ami_users: tuple[str, ...] = _setting((), "accounts that the image is shared with", r"\d{12}", "123456789012")
+    root_encrypted: bool = _setting(
+        True, "whether the image is encrypted; on AWS's own key it can't be shared", reader=Reader.IMAGE_CONTENT
+    )
+    root_volume_gib: int = _setting(10, "size of the root volume in GiB", limits=(8, 100), reader=Reader.IMAGE_CONTENT)
+    ami_users: tuple[str, ...] = _setting(
+        (), "accounts that the image is shared with", r"\d{12}", "123456789012", reader=Reader.TEMPLATE
+    )
     ami_regions: tuple[str, ...] = _setting(
-        (), "further regions that the image is copied to", r"[a-z]{2}(-[a-z]+)+-\d", "eu-central-1"
+        (), "further regions that the image is copied to", _REGION, "eu-central-1", reader=Reader.TEMPLATE
     )
-    deprecate_days: int = _setting(0, "days after which AWS calls the image deprecated; 0: never")
+    deprecate_days: int = _setting(0, "days after which AWS calls the image deprecated; 0: never", limits=(0, 3650))
     api_dir: str = _setting("api", "source tree of the API, relative to the project's root", r".*\S.*", "api")
     versions_file: str = _setting(
         "infrastructure/packer/versions.json", "pins of everything that goes into the image", r".*\S.*", "versions.json"
@@ -68,6 +112,7 @@ class Settings:
         "whose PostgreSQL is in the image: amazonlinux or pgdg",
         r"amazonlinux|pgdg",
         "amazonlinux or pgdg",
+        reader=Reader.IMAGE_CONTENT,
     )
     release_environments: tuple[str, ...] = _setting(
         ("prod", "verify"),
@@ -75,7 +120,9 @@ class Settings:
         r"[a-z][a-z0-9-]{0,19}",
         "prod",
     )
-    data_volume_gib: int = _setting(8, "size of the data volume that an image is verified with, in GiB")
+    data_volume_gib: int = _setting(
+        8, "size of the data volume that an image is verified with, in GiB", limits=(1, 16384)
+    )
     parameter_prefix: str = _setting(
         "/zmanim/prod", "path of the SSM parameters ami-id and ami-version", r"(/[A-Za-z0-9_.-]+)+", "/zmanim/prod"
     )
@@ -90,16 +137,42 @@ class Settings:
         "what a run makes is tagged zmanim:run with this, for sweep to find; CI gives its run's id",
         r"[A-Za-z0-9-]{1,40}",
         "1234567890",
+        reader=Reader.TEMPLATE,
     )
-    boot_timeout: int = _setting(300, "seconds that an instance may take from launch to ready")
+    boot_timeout: int = _setting(300, "seconds that an instance may take from launch to ready", limits=(1, 3600))
+
+    def read_by(self, *readers: Reader) -> dict[str, Value]:
+        """Return the settings that one of `readers` reads, by name."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.metadata["reader"] in readers}
 
 
-_LIMITS: Mapping[str, tuple[int, int]] = {
-    "root_volume_gib": (8, 100),
-    "deprecate_days": (0, 3650),
-    "data_volume_gib": (1, 16384),
-    "boot_timeout": (1, 3600),
-}
+@dataclass(frozen=True)
+class BuildInputs:
+    """What a build hands to the template besides settings: each is a variable of that name, and none is a secret.
+
+    Paths are absolute; `package_cache` and `release_keys` are empty for none, `deprecate_at` is empty or UTC.
+    """
+
+    version: str
+    bundle_dir: str
+    versions_file: str
+    package_cache: str
+    release_keys: str
+    deprecate_at: str
+    commit: str
+    tree_digest: str
+    tool_versions: str
+    output_dir: str
+
+
+# The template's types of what a field can hold.
+_TYPES = {"str": "string", "int": "number", "bool": "bool", "tuple[str, ...]": "list(string)"}
+
+
+def template_variables() -> dict[str, str]:
+    """Return every variable that the template has to declare, and its type there."""
+    read = [item for item in fields(Settings) if item.metadata["reader"] is not Reader.PIPELINE]
+    return {item.name: _TYPES[str(item.type)] for item in (*read, *fields(BuildInputs))}
 
 
 @dataclass(frozen=True)
@@ -136,9 +209,8 @@ def explain(root: Path, environ: Mapping[str, str], flags: Mapping[str, object] 
             chosen[_known(key, flag, "the command line")] = (given, flag)
     rows = []
     for item in fields(Settings):
-        raw, origin = chosen.get(item.name, (None, "default"))
-        value = _default(item.name) if origin == "default" else _typed(item.name, raw, origin)
-        rows.append(Row(item.name, value, origin, item.metadata["help"]))
+        raw, origin = chosen.get(item.name, (item.default, "default"))
+        rows.append(Row(item.name, _typed(item, raw, origin), origin, item.metadata["help"]))
     return rows
 
 
@@ -160,11 +232,6 @@ def _table(root: Path) -> dict[str, object]:
     return table
 
 
-def _default(name: str) -> Value:
-    value: Value = getattr(Settings, name)
-    return value
-
-
 def _known(name: str, as_written: str, where: str) -> str:
     names = [item.name for item in fields(Settings)]
     if name in names:
@@ -179,45 +246,30 @@ def _known(name: str, as_written: str, where: str) -> str:
     )
 
 
-def _typed(name: str, raw: object, origin: str) -> Value:
-    item = next(item for item in fields(Settings) if item.name == name)
-    if isinstance(item.default, bool):
-        return _truth(name, raw, origin)
-    if isinstance(item.default, int):
-        return _number(name, raw, origin)
-    example = item.metadata["example"]
-    form = re.compile(item.metadata["form"], re.ASCII)
-    if isinstance(item.default, tuple):
-        texts = [part.strip() for part in raw.split(",") if part.strip()] if isinstance(raw, str) else raw
-        if not isinstance(texts, list | tuple) or not all(isinstance(t, str) and form.fullmatch(t) for t in texts):
-            raise _invalid(name, f"a list such as {example}", raw, origin)
-        return tuple(texts)
-    if not isinstance(raw, str) or not (form.fullmatch(raw) or raw == item.default):
-        raise _invalid(name, f"text such as {example}", raw, origin)
-    return raw
-
-
-def _number(name: str, raw: object, origin: str) -> int:
-    low, high = _LIMITS[name]
-    text = raw if isinstance(raw, str) else str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else ""
-    if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not low <= int(text) <= high:
-        raise _invalid(name, f"a whole number from {low} to {high}", raw, origin)
-    return int(text)
-
-
-def _truth(name: str, raw: object, origin: str) -> bool:
-    if isinstance(raw, bool):
+def _typed(item: Field[Any], raw: object, origin: str) -> Value:
+    form, example = re.compile(item.metadata["form"], re.ASCII), item.metadata["example"]
+    (low, high), kind = item.metadata["limits"], type(item.default)
+    if kind is bool and (isinstance(raw, bool) or raw in ("true", "false")):
+        return raw in (True, "true")
+    number = int(str(raw)) if type(raw) in (int, str) and re.fullmatch(r"\d{1,9}", str(raw), re.ASCII) else -1
+    if kind is int and low <= number <= high:
+        return number
+    if kind is str and isinstance(raw, str) and (form.fullmatch(raw) or raw == item.default):
         return raw
-    if raw in ("true", "false"):
-        return raw == "true"
-    raise _invalid(name, "true or false", raw, origin)
-
-
-def _invalid(name: str, expected: str, raw: object, origin: str) -> BadInput:
-    return BadInput(
-        f"the setting {name} can't be {raw!r}",
+    if kind is tuple and isinstance(raw, str | list | tuple):
+        texts = [part.strip() for part in raw.split(",") if part.strip()] if isinstance(raw, str) else raw
+        if all(isinstance(text, str) and form.fullmatch(text) for text in texts):
+            return tuple(texts)
+    expected = {
+        bool: "true or false",
+        int: f"a whole number from {low} to {high}",
+        str: f"text such as {example}",
+        tuple: f"a list such as {example}",
+    }
+    raise BadInput(
+        f"the setting {item.name} can't be {raw!r}",
         code="setting-invalid",
-        expected=expected,
+        expected=expected[kind],
         found=f"{raw!r} from {origin}",
         fix=f"correct {origin}",
     )

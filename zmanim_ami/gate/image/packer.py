@@ -24,7 +24,7 @@ from zmanim_ami.gate import cache as kept
 from zmanim_ami.gate.finding import Finding, files, line_of, not_looked, numbered
 from zmanim_ami.pipeline.ami import packer
 from zmanim_ami.pipeline.ami.provenance import Provenance
-from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.settings import Settings, Value, template_variables
 from zmanim_ami.pipeline.version import parse
 
 PACKER = Path("infrastructure/packer")
@@ -55,6 +55,7 @@ def check(tree: Path) -> list[Finding]:
     return [
         *found,
         *_variables(tree, variables),
+        *_handed_over(tree, variables),
         *_source(tree, template["source"][0]["amazon-ebs"]["al2023"], variables),
         *_steps(tree),
         *_pinned(tree, plugins),
@@ -104,7 +105,7 @@ def _file_of(words: str) -> str:
     return str(PACKER / match[0]) if match else str(PACKER)
 
 
-def passed(tree: Path, bundle: Path, now: datetime | None = None) -> list[dict[str, str]]:
+def passed(tree: Path, bundle: Path, now: datetime | None = None) -> list[dict[str, Value]]:
     """Return every set of variables that the pipeline passes to Packer in CI: a release, by either route."""
     made_by = Provenance("0" * 40, "0" * 64, "packer 1.15.0")
     return [
@@ -132,6 +133,23 @@ def _variables(tree: Path, variables: Mapping[str, Block]) -> Iterator[Finding]:
             yield Finding(*place, f"variable {name} has no type")
         if _SECRET.search(name) and body.get("default"):
             yield Finding(*place, f"variable {name} has a default that looks like a secret")
+
+
+def _handed_over(tree: Path, variables: Mapping[str, Block]) -> Iterator[Finding]:
+    """Compare the variables with what settings.py hands over: of a wrong name `packer build` says nothing."""
+    declared = {name: str(body.get("type", "")).strip("${}") for name, body in variables.items()}
+    expected = template_variables()
+    text = (tree / VARIABLES).read_text()
+    for name in sorted(expected.keys() - declared.keys()):
+        yield Finding(str(VARIABLES), 0, f"variable {name} is handed over by settings.py and not declared")
+    for name, kind in declared.items():
+        line = line_of(text, f'variable "{name}"')
+        if name not in expected:
+            yield Finding(str(VARIABLES), line, f"variable {name} is declared, and settings.py does not hand it over")
+        elif kind != expected[name]:
+            yield Finding(
+                str(VARIABLES), line, f"variable {name} is a {kind}, and settings.py hands over a {expected[name]}"
+            )
 
 
 def _source(tree: Path, source: Block, variables: Mapping[str, Block]) -> Iterator[Finding]:

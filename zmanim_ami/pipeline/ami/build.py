@@ -23,7 +23,7 @@ from zmanim_ami.pipeline.ami.image import Image
 from zmanim_ami.pipeline.ami.provenance import Provenance
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan, Step
-from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.settings import Settings, Value
 from zmanim_ami.pipeline.version import Version
 
 
@@ -33,8 +33,8 @@ class Workshop:
 
     tools: Callable[[], Mapping[str, str]]
     bundle: Callable[[Version], Path]
-    validate: Callable[[Mapping[str, str]], None]
-    bake: Callable[[Version, Mapping[str, str], bool], packer.Baked]
+    validate: Callable[[Mapping[str, Value]], None]
+    bake: Callable[[Version, Mapping[str, Value], bool], packer.Baked]
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from support.cache import locked
 from support.errors import Error
+from support.files import write_atomically
 from support.process import CommandFailed, run
 from support.progress import say
 from zmanim_ami.pipeline.ami.packer_errors import build_failure, template_failure
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY, Provenance
-from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.settings import BuildInputs, Reader, Settings, Value
 from zmanim_ami.pipeline.version import Version
 
 _PROVISIONING = ("Provisioning with", "Uploading", "Downloading")
@@ -49,36 +51,26 @@ def variables(
     package_cache: str,
     release_keys: str = "",
     now: datetime | None = None,
-) -> dict[str, str]:
-    """Return every variable of the template by name, as `-var` takes it (lists as JSON).
+) -> dict[str, Value]:
+    """Return every variable of the template by name.
 
     All of them, always: the template's own defaults are for a bare `packer validate .`. `package_cache` and
     `release_keys` are directories or empty; `now` (UTC) is what deprecate_days counts from.
     """
     deprecate = (now or datetime.now(UTC)) + timedelta(days=settings.deprecate_days)
-    return {
-        "version": str(version),
-        "region": settings.region,
-        "instance_type": settings.instance_type,
-        "source_ami_id": settings.source_ami_id,
-        "subnet_id": settings.subnet_id,
-        "kms_key_id": settings.kms_key_id,
-        "root_encrypted": json.dumps(settings.root_encrypted),
-        "root_volume_gib": str(settings.root_volume_gib),
-        "ami_users": json.dumps(settings.ami_users),
-        "ami_regions": json.dumps(settings.ami_regions),
-        "deprecate_at": deprecate.strftime("%Y-%m-%dT%H:%M:%SZ") if settings.deprecate_days else "",
-        "bundle_dir": str(bundle.absolute()),
-        "versions_file": str((root / settings.versions_file).absolute()),
-        "run": settings.run,
-        "postgresql_repo": settings.postgresql_repo,
-        "package_cache": package_cache,
-        "release_keys": release_keys,
-        "commit": provenance.commit,
-        "tree_digest": provenance.tree_digest,
-        "tool_versions": provenance.tool_versions,
-        "output_dir": str(output_directory(root, version).absolute()),
-    }
+    inputs = BuildInputs(
+        version=str(version),
+        bundle_dir=str(bundle.absolute()),
+        versions_file=str((root / settings.versions_file).absolute()),
+        package_cache=package_cache,
+        release_keys=release_keys,
+        deprecate_at=deprecate.strftime("%Y-%m-%dT%H:%M:%SZ") if settings.deprecate_days else "",
+        commit=provenance.commit,
+        tree_digest=provenance.tree_digest,
+        tool_versions=provenance.tool_versions,
+        output_dir=str(output_directory(root, version).absolute()),
+    )
+    return {**settings.read_by(Reader.TEMPLATE, Reader.IMAGE_CONTENT), **asdict(inputs)}
 
 
 def output_directory(root: Path, version: Version) -> Path:
@@ -86,7 +78,7 @@ def output_directory(root: Path, version: Version) -> Path:
     return root / "build" / "packer" / str(version)
 
 
-def validate(root: Path, env: Mapping[str, str], values: Mapping[str, str] | None = None) -> None:
+def validate(root: Path, env: Mapping[str, str], values: Mapping[str, Value] | None = None) -> None:
     """Check the template: formatted, its plugin there, accepted with `values` (by default with its own defaults).
 
     `env` is the toolchain's environment. Nothing is asked of AWS.
@@ -105,14 +97,16 @@ def validate(root: Path, env: Mapping[str, str], values: Mapping[str, str] | Non
         )
     if formatted.returncode != 0:
         raise template_failure(formatted.stdout + formatted.stderr)
-    for command in (["init", "."], ["validate", *_vars(values or {}), "."]):
-        try:
-            run(["packer", *command], cwd=directory, env=env)
-        except CommandFailed as error:
-            raise template_failure(error.output) from error
+    with tempfile.TemporaryDirectory(prefix="zmanim-packer-") as scratch:
+        given = [_var_file(Path(scratch), values)] if values else []
+        for command in (["init", "."], ["validate", *given, "."]):
+            try:
+                run(["packer", *command], cwd=directory, env=env)
+            except CommandFailed as error:
+                raise template_failure(error.output) from error
 
 
-def build(root: Path, env: Mapping[str, str], version: Version, values: Mapping[str, str], *, force: bool) -> Baked:
+def build(root: Path, env: Mapping[str, str], version: Version, values: Mapping[str, Value], *, force: bool) -> Baked:
     """Bake an image and return it; steps go to stderr as they happen, everything to packer.log.
 
     `force` lets Packer deregister an image of the same name, which it does after provisioning, just before the new one
@@ -127,7 +121,7 @@ def build(root: Path, env: Mapping[str, str], version: Version, values: Mapping[
             shutil.rmtree(output)
         output.mkdir(parents=True)
         log = output / "packer.log"
-        command = ["packer", "build", "-color=false", *(["-force"] if force else []), *_vars(values), "."]
+        command = ["packer", "build", "-color=false", *(["-force"] if force else []), _var_file(output, values), "."]
         with log.open("w") as file:
             show = essential()
 
@@ -141,7 +135,7 @@ def build(root: Path, env: Mapping[str, str], version: Version, values: Mapping[
                 run(command, cwd=root / PACKER_DIRECTORY, env=env, on_line=on_line)
             except CommandFailed as error:
                 raise build_failure(error.output, log) from error
-        return Baked(image_id(output / "manifest.json", values["region"], log), output, log)
+        return Baked(image_id(output / "manifest.json", str(values["region"]), log), output, log)
 
 
 def essential() -> Callable[[str], str]:
@@ -196,5 +190,8 @@ def image_id(manifest: Path, region: str, log: Path) -> str:
     return ids[0]
 
 
-def _vars(values: Mapping[str, str]) -> list[str]:
-    return [part for name, value in values.items() for part in ("-var", f"{name}={value}")]
+def _var_file(directory: Path, values: Mapping[str, Value]) -> str:
+    """Write the variables into `directory`, for this user's eyes only, and return Packer's option for them."""
+    path = directory / "variables.pkrvars.json"
+    write_atomically(path, json.dumps(values, indent=2) + "\n", 0o600)
+    return f"-var-file={path.absolute()}"

@@ -12,7 +12,7 @@ from support.digest import file_sha256, tree_sha256
 from support.errors import BadInput, Error
 from support.git import git, own_files
 from support.process import CommandFailed
-from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.settings import Reader, Settings
 from zmanim_ami.pipeline.version import Version
 
 PACKER_DIRECTORY = Path("infrastructure/packer")
@@ -100,13 +100,7 @@ def tree_digest(
         "versions": versions_sha256(root, settings),
         "tools": dict(sorted(tools.items())),
         "release keys": dict(sorted(release_keys.items())),
-        "settings": [
-            settings.source_ami_id,
-            settings.kms_key_id,
-            settings.root_encrypted,
-            settings.root_volume_gib,
-            settings.postgresql_repo,
-        ],
+        "settings": settings.read_by(Reader.IMAGE_CONTENT),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -20,7 +20,7 @@ from zmanim_ami.pipeline.ami.build import BuildResult, Workshop, build_ami
 from zmanim_ami.pipeline.ami.packer import Baked
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan
-from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.settings import Settings, Value
 from zmanim_ami.pipeline.version import Version, parse
 
 V = parse("v1.2.3")
@@ -36,7 +36,7 @@ class Site:
     done: list[str] = field(default_factory=list)
     fails: bool = False
     tamper: Callable[[str], None] = lambda ami_id: None
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Value] = field(default_factory=dict)
 
     def workshop(self) -> Workshop:
         return Workshop(
@@ -70,7 +70,7 @@ class Site:
         self.done.append("bundle")
         return self.root / "build/bundle"
 
-    def _bake(self, version: Version, values: Mapping[str, str], force: bool) -> Baked:
+    def _bake(self, version: Version, values: Mapping[str, Value], force: bool) -> Baked:
         self.done.append("bake, forced" if force else "bake")
         self.values = values
         if self.fails:
@@ -78,7 +78,7 @@ class Site:
         if force:  # as Packer: the old image goes when the new one is provisioned, and its snapshots stay
             for old in self.clients.ec2.describe_images(Owners=["self"])["Images"]:
                 self.clients.ec2.deregister_image(ImageId=old["ImageId"])
-        tags = {name: values[name] for name in ("version", "commit", "tree_digest")}
+        tags = {name: str(values[name]) for name in ("version", "commit", "tree_digest")}
         ami_id = cloud.make_image(self.clients, f"zmanim-{version}", **tags, source_ami="ami-0000000000000000b")
         self.tamper(ami_id)
         output = self.root / "build/packer"
@@ -130,7 +130,7 @@ def test_the_release_channels_keys_go_into_the_image_and_another_key_is_another_
     assert site.values["release_keys"] == ""
     release_key.create(site.clients, "prod")
     assert not site.built(replace=True).reused
-    keys = Path(site.values["release_keys"])
+    keys = Path(str(site.values["release_keys"]))
     assert [path.name for path in keys.iterdir()] == ["prod.pem"]
     der = site.clients.kms.get_public_key(KeyId="alias/zmanim-release-prod")["PublicKey"]
     assert (keys / "prod.pem").read_text() == release_key.pem(der)
@@ -258,7 +258,7 @@ def test_compiled_packages_are_offered_to_the_next_build(site: Site) -> None:
     assert site.values["package_cache"] == ""
     site.change()
     site.build(replace=True)
-    offered = Path(site.values["package_cache"])
+    offered = Path(str(site.values["package_cache"]))
     assert [path.name for path in offered.iterdir()] == ["redis-7.2.16-1.aarch64.rpm"]
     assert offered.is_relative_to(site.cache)
     (site.root / "infrastructure/packer/main.pkr.hcl").write_text("# third\n")

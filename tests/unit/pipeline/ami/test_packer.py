@@ -15,7 +15,7 @@ from tests.support.errors import raises
 from zmanim_ami.pipeline.ami import packer
 from zmanim_ami.pipeline.ami import packer_errors as failures
 from zmanim_ami.pipeline.ami.provenance import Provenance
-from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.settings import Settings, Value
 from zmanim_ami.pipeline.version import parse
 
 OUTPUTS = Path(__file__).with_name("packer_outputs")
@@ -27,7 +27,7 @@ def said(name: str) -> str:
     return (OUTPUTS / f"{name}.txt").read_text()
 
 
-def values(settings: Settings) -> dict[str, str]:
+def values(settings: Settings) -> dict[str, Value]:
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
     return packer.variables(ROOT, settings, parse("v1.2.3"), Path("bundle"), MADE, package_cache="", now=now)
 
@@ -145,12 +145,12 @@ def test_every_variable_of_the_template_is_passed_and_no_other() -> None:
     assert set(values(Settings())) == set(re.findall(r'^variable "(\w+)"', text, re.MULTILINE))
 
 
-def test_variables_are_texts_that_packer_reads() -> None:
+def test_variables_are_of_the_templates_types() -> None:
     given = values(Settings(ami_users=("111111111111", "222222222222"), deprecate_days=90, root_encrypted=False))
-    assert given["ami_users"] == '["111111111111", "222222222222"]'
-    assert given["ami_regions"] == "[]"
+    assert given["ami_users"] == ("111111111111", "222222222222")
+    assert given["ami_regions"] == ()
     assert given["deprecate_at"] == "2027-02-22T12:00:00Z"
-    assert given["root_encrypted"] == "false"
+    assert given["root_encrypted"] is False
     assert values(Settings())["deprecate_at"] == ""
 
 
@@ -161,8 +161,8 @@ def test_the_route_of_postgresql_s_packages_is_the_setting_s() -> None:
 
 def test_paths_do_not_depend_on_where_packer_runs() -> None:
     given = values(Settings())
-    assert all(Path(given[name]).is_absolute() for name in ("bundle_dir", "versions_file", "output_dir"))
-    assert Path(given["versions_file"]) == ROOT / "infrastructure/packer/versions.json"
+    assert all(Path(str(given[name])).is_absolute() for name in ("bundle_dir", "versions_file", "output_dir"))
+    assert Path(str(given["versions_file"])) == ROOT / "infrastructure/packer/versions.json"
 
 
 def stand_in(tmp_path: Path, script: str) -> tuple[Path, dict[str, str]]:
@@ -180,10 +180,15 @@ def test_a_build_keeps_the_whole_log_and_reads_the_manifest(tmp_path: Path) -> N
     root, env = stand_in(
         tmp_path, f"cat {OUTPUTS}/no-ssh.txt; cp {OUTPUTS}/manifest.json {output}; echo $@ >{output}/args"
     )
-    baked = packer.build(root, env, parse("v1.2.3"), {"region": "eu-west-1", "version": "v1.2.3"}, force=False)
+    given = values(Settings(ami_users=("111111111111",)))
+    baked = packer.build(root, env, parse("v1.2.3"), given, force=False)
     assert baked.ami_id == "ami-0b7610ae88be815f0"
     assert baked.log.read_text() == said("no-ssh")
-    assert (output / "args").read_text() == "build -color=false -var region=eu-west-1 -var version=v1.2.3 .\n"
+    written = output / "variables.pkrvars.json"
+    assert (output / "args").read_text() == f"build -color=false -var-file={written} .\n"
+    assert json.loads(written.read_text()) == {**given, "ami_users": ["111111111111"], "ami_regions": []}
+    assert (written.parent, written.stat().st_mode & 0o777) == (baked.log.parent, 0o600)
+    assert "null" not in written.read_text()
 
 
 def test_the_manifest_of_an_earlier_build_is_never_taken_for_this_ones(tmp_path: Path) -> None:
