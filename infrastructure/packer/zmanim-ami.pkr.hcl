@@ -9,6 +9,9 @@ locals {
   # On tmpfs: it vanishes when the builder stops, so nothing of it can get into the snapshot.
   staging = "/run/zmanim-build"
 
+  # Directories of staging, and what they are made from: the bundle, and what may be empty.
+  generated = { bundle = var.bundle_dir, package-cache = var.package_cache, keys = var.release_keys }
+
   tags = {
     "Name"                   = "zmanim-${var.version}"
     "zmanim:version"         = var.version
@@ -111,30 +114,14 @@ build {
     destination = "${local.staging}/versions.json"
   }
 
-  # `generated`: the pipeline makes it, so that a fresh clone validates with nothing built.
-  provisioner "file" {
-    generated   = true
-    source      = "${var.bundle_dir}/"
-    destination = "${local.staging}/bundle"
-  }
-
+  # `generated`: the pipeline makes them, so that a fresh clone validates with nothing built.
   dynamic "provisioner" {
     labels   = ["file"]
-    for_each = var.package_cache == "" ? [] : [var.package_cache]
+    for_each = { for name, directory in local.generated : name => directory if directory != "" }
     content {
       generated   = true
       source      = "${provisioner.value}/"
-      destination = "${local.staging}/package-cache"
-    }
-  }
-
-  dynamic "provisioner" {
-    labels   = ["file"]
-    for_each = var.release_keys == "" ? [] : [var.release_keys]
-    content {
-      generated   = true
-      source      = "${provisioner.value}/"
-      destination = "${local.staging}/release-keys"
+      destination = "${local.staging}/${provisioner.key}"
     }
   }
 
@@ -150,8 +137,7 @@ build {
       join(" ", [
         "bash $STAGING/scripts/run-steps.sh",
         "install-packages", "configure-postgres", "configure-redis", "install-restic", "remove-build-tools",
-        "configure-systemd",
-        "cleanup", "validate", "inventory",
+        "configure-systemd", "cleanup", "validate", "inventory",
       ])
     ]
   }

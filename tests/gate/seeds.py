@@ -77,6 +77,16 @@ def new(path: str, text: str) -> Seed:
     return seed
 
 
+def each_of(*seeds: Seed) -> Seed:
+    """Seed several changes that are one defect together."""
+
+    def seed(tree: Path) -> None:
+        for each in seeds:
+            each(tree)
+
+    return seed
+
+
 def delete(path: str) -> Seed:
     """Take a file away."""
 

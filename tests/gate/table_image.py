@@ -10,6 +10,7 @@ _VARIABLES = f"{_PACKER}/variables.pkr.hcl"
 _VERSIONS = f"{_PACKER}/versions.json"
 _FILES = f"{_PACKER}/files"
 _SCRIPTS = f"{_PACKER}/scripts"
+_TABLE = f"{_FILES}/install.tsv"
 _BACKUP = f"{_FILES}/backup.sh"
 _INSTALL = f"{_SCRIPTS}/install-restic.sh"
 _POSTGRESQL = f"{_FILES}/postgresql.conf"
@@ -39,8 +40,23 @@ ROWS = (
     Row("step without a script", "packer", delete(f"{_SCRIPTS}/configure-redis.sh"), "there is no scripts/configure-redis.sh", dod=2),
     Row("script that nothing runs", "packer", new(f"{_SCRIPTS}/install-nothing.sh", "#!/usr/bin/env bash\n"), "nothing runs it"),
     Row("steps in another order", "packer", sub(_TEMPLATE, r'"cleanup", "validate", "inventory"', '"validate", "cleanup", "inventory"'), "the last steps are", dod=2),
-    Row("file that nothing installs", "packer", new(f"{_FILES}/forgotten.conf", "x\n"), "nothing installs it"),
-    Row("file that is installed and not there", "packer", delete(f"{_FILES}/database.sql"), "installs database.sql, which is not there", dod=2),
+    # ---- What is shipped, and where it goes (DoD 2) ----
+    Row("file that nothing installs", "install", new(f"{_FILES}/forgotten.conf", "x\n"), "nothing installs it"),
+    Row("file that is installed and not there", "install", delete(f"{_FILES}/database.sql"), "database.sql is not there", dod=2),
+    Row("row with a field too few", "install", sub(_TABLE, r"^(file\tbackup\.sh\t.*)\t0755$", r"\1"), "4 fields", dod=2),
+    Row("row with a field too many", "install", sub(_TABLE, r"^(file\tbackup\.sh\t.*)$", r"\1\tx"), "6 fields", dod=2),
+    Row("row with an empty field", "install", sub(_TABLE, r"^(file\tbackup\.sh\t.*\t)root:root\t", r"\1\t"), "4 fields"),
+    Row("row that ends in a carriage return", "install", sub(_TABLE, r"^(file\tbackup\.sh\t.*)$", "\\1\r"), "a carriage return", dod=2),
+    Row("row of another type", "install", sub(_TABLE, r"^file\tbackup\.sh", "link\tbackup.sh"), "the type is link"),
+    Row("directory with a source", "install", sub(_TABLE, r"^directory\t-\t/data", "directory\tdata\t/data"), "a directory has no source"),
+    Row("source that the build does not make", "install", sub(_TABLE, r"build:keys", "build:secrets"), "the build makes no secrets"),
+    Row("source with two rows", "install", append(_TABLE, "file\tbackup.sh\t/opt/zmanim/backup-again.sh\troot:root\t0755\n"), "the source backup.sh has 2 rows"),
+    Row("two files in one place", "install", sub(_TABLE, r"/opt/zmanim/restore\.sh", "/opt/zmanim/backup.sh"), "the destination /opt/zmanim/backup.sh has 2 rows"),
+    Row("destination that is not absolute", "install", sub(_TABLE, r"\t/opt/zmanim/backup\.sh", "\topt/zmanim/backup.sh"), "not an absolute path"),
+    Row("destination that leads elsewhere", "install", sub(_TABLE, r"\t/opt/zmanim/backup\.sh", "\t/opt/zmanim/../backup.sh"), "without .."),
+    Row("owner that nobody makes", "install", sub(_TABLE, r"^(file\tbackup\.sh\t.*\t)root:root", r"\1root:backup"), "nobody makes the owner 'backup'"),
+    Row("mode that is not octal", "install", sub(_TABLE, r"^(file\tbackup\.sh\t.*\t)0755$", r"\1u=rwx"), "four octal digits"),
+    Row("mode of three digits", "install", sub(_TABLE, r"^(file\tbackup\.sh\t.*\t)0755$", r"\g<1>755"), "four octal digits"),
     # ---- The build (DoD 2) ----
     Row("rehearsal of this tree that failed", "rehearsed", rehearsal(ok=False, ami_id="", error="the run stopped at verify-ami"), "the rehearsal of this very tree failed", dod=2, lesson="never built"),
     Row("rehearsal without an image", "rehearsed", rehearsal(**{**_BUILT, "ami_id": ""}), "has no image", dod=2),
@@ -49,8 +65,8 @@ ROWS = (
     Row("script that does not parse", "shell", sub(_INSTALL, r"^main\(\) \{", "main() {\n  if true; then"), "syntax error", dod=3),
     Row("shipped script that does not parse", "shell", append(f"{_FILES}/notify-failure.sh", "fi\n"), "syntax error", dod=3),
     Row("script with an unquoted variable", "shell", sub(_INSTALL, r'rm "\$\{STAGING\}/restic\.bz2"', "rm ${STAGING}/restic.bz2"), "SC2086", dod=3),
-    Row("script with a variable that is never set", "shell", sub(_INSTALL, r"log \"restic \$\{found\}\"", 'log "restic ${fuond}"'), "fuond", dod=3),
-    Row("script that shfmt would write otherwise", "shell", sub(_INSTALL, r"^  require_environment", "      require_environment"), "shfmt"),
+    Row("script with a variable that is never set", "shell", sub(_INSTALL, r"^  log .*$", '  log "restic ${fuond}"'), "fuond", dod=3),
+    Row("script that shfmt would write otherwise", "shell", sub(_INSTALL, r"^  download", "      download"), "shfmt"),
     Row("script that goes on after an error", "shell", drop(_INSTALL, r"^set -o errexit"), "lacks set -o errexit"),
     Row("script without a header", "shell", drop(_INSTALL, r"^# Input:"), "the header does not say: Input:"),
     Row("download without a time limit", "shell", sub(f"{_SCRIPTS}/lib.sh", r" --max-time 300", ""), "curl without --max-time"),

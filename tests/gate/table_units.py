@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.gate.seeds import Row, drop, new, sub
+from tests.gate.seeds import Row, Seed, append, drop, each_of, new, sub
 
 _FILES = "infrastructure/packer/files"
 _API = f"{_FILES}/zmanim-api.service"
@@ -11,6 +11,15 @@ _POSTGRESQL = f"{_FILES}/postgresql.service"
 _TIMER = f"{_FILES}/restic-backup.timer"
 _BACKUP = f"{_FILES}/restic-backup.service"
 _PRESET = f"{_FILES}/zmanim.preset"
+
+
+def _new_unit(name: str, service: str) -> Seed:
+    """Ship one more service, with these lines of its own."""
+    return each_of(
+        new(f"{_FILES}/{name}", f"[Unit]\nDescription=New\n[Service]\n{service}\n"),
+        append(f"{_FILES}/install.tsv", f"file\t{name}\t/etc/systemd/system/{name}\troot:root\t0644\n"),
+    )
+
 
 ROWS = (
     Row("directive with a typing error", "units", sub(_API, r"^RestartSec=", "RestartSecs="), "RestartSecs", dod=4),
@@ -23,11 +32,11 @@ ROWS = (
     Row("directive in the wrong section", "units", sub(_API, r"^\[Unit\]$", "[Unit]\nRestart=no"), "knows no Restart= in [Unit]"),
     Row("API with fewer walls", "units", sub(_API, r"^(SystemCallFilter|ProtectSystem|RestrictNamespaces|CapabilityBoundingSet)=.*\n", "", every=True), "at most 2.5 is allowed", dod=4),
     Row("PostgreSQL with fewer walls", "units", sub(_POSTGRESQL, r"^(SystemCallFilter|ProtectSystem|RestrictNamespaces|NoNewPrivileges|CapabilityBoundingSet)=.*\n", "", every=True), "at most 2.5 is allowed"),
-    Row("service without any wall", "units", new(f"{_FILES}/bare.service", "[Unit]\nDescription=Bare\n[Service]\nExecStart=/bin/kill -l\n"), "bare.service"),
+    Row("service without any wall", "units", _new_unit("bare.service", "ExecStart=/bin/kill -l"), "exposure 9.6"),
     Row("unit that ships disabled", "wiring", drop(_PRESET, r"^enable redis\.service"), "ships disabled", dod=4, lesson="shipped disabled"),
     Row("every unit disabled", "wiring", sub(_PRESET, r"^enable ", "disable ", every=True), "ships disabled", lesson="shipped disabled"),
     Row("unit that nothing starts", "wiring", drop(_PRESET, r"^enable restic-backup\.timer"), "restic-backup.timer", dod=4),
-    Row("service that nothing starts", "wiring", new(f"{_FILES}/idle.service", "[Unit]\nDescription=Idle\n[Service]\nExecStart=/bin/kill -l\n"), "nothing that is enabled starts it"),
+    Row("service that nothing starts", "wiring", _new_unit("idle.service", "ExecStart=/bin/kill -l"), "nothing that is enabled starts it"),
     Row("two units each after the other", "wiring", sub(_POSTGRESQL, r"^\[Unit\]$", "[Unit]\nAfter=zmanim-api.service"), "ordering cycle", dod=4),
     Row("service after its own target", "wiring", sub(_REDIS, r"^\[Unit\]$", "[Unit]\nAfter=zmanim.target"), "ordering cycle"),
     Row("program that is not in the image", "wiring", sub(_API, r"download-latest\.sh", "download-newest.sh"), "/opt/zmanim/download-newest.sh is not in the image"),

@@ -41,7 +41,7 @@ def user_data(url: str, units: str) -> str:
     return f"""#!/bin/bash
 set -o errexit -o nounset -o pipefail
 export STAGING={_STAGING} IMAGE_VERSION={VERSION} RELEASE_KEYS=none
-mkdir --parents "$STAGING/package-cache"
+mkdir --parents "$STAGING/package-cache" "$STAGING/keys"
 curl --fail --silent --show-error --retry 5 --retry-all-errors '{url}' | tar --extract --gzip --directory="$STAGING"
 bash "$STAGING/scripts/run-steps.sh" {_STEPS}
 systemd-tmpfiles --create /usr/lib/tmpfiles.d/zmanim.conf

@@ -78,6 +78,7 @@ CHECKS: Mapping[str, Check] = {
         Check("code.types", "types: mypy, strict", _PYTHON),
         Check("image.packer", "the template: packer fmt, init, validate, its meaning", _TEMPLATE, (1,)),
         Check("code.go", "the reference API: gofmt, go vet, staticcheck, its tests with -race", rf"api/|{_TOOLS}"),
+        Check("image.install", "install.tsv: one row for every shipped file", _FILES, (2,)),
         Check("image.shipped", "Python that ships: 3.9 and its standard library", _IMAGE),
         Check("repository.docs", "generated pages are current, commands exist, links lead somewhere", _PAGES),
         Check("repository.workflows", "workflows: yamllint, schema, zizmor, trigger, pins", r".*\.ya?ml$", (5,)),

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Turns a pinned source into an installed RPM. Sourced after lib.sh, never run.
+# Turns a pinned source into an installed RPM. Sourced, never run; it brings lib.sh.
 #
 # As RPMs, so that `rpm -qa` and the inventory know what was compiled and the next build can use it again.
 # Input:  STAGING; scripts/specs/NAME.spec; the artifact NAME of the versions file.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # What is compiled. PGDG has packages of PostgreSQL's extensions.
 # shellcheck disable=SC2034 # the scripts that source this use it

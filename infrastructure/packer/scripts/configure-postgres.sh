@@ -1,13 +1,11 @@
 #!/usr/bin/env bash
-# Completes PostgreSQL and checks that the server and every extension the schema needs are there.
+# Completes PostgreSQL, puts its configuration and unit in place, and checks the server and every extension of the schema.
 #
 # Input:      STAGING, POSTGRESQL_REPO; the packages of install-packages.sh.
-# Output:     PostgreSQL with postgis, vector, pg_trgm, unaccent and pg_cron, not configured yet; its programs in /usr/bin
-#             whichever route they came by.
+# Output:     PostgreSQL with postgis, vector, pg_trgm, unaccent and pg_cron, its programs in /usr/bin whichever route they
+#             came by; its configuration and postgresql.service, which configure-systemd.sh enables.
 # Idempotent: yes.
 set -o errexit -o nounset -o pipefail
-# shellcheck source-path=SCRIPTDIR source=lib.sh
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source-path=SCRIPTDIR source=build-rpm.sh
 source "$(dirname "${BASH_SOURCE[0]}")/build-rpm.sh"
 
@@ -26,9 +24,7 @@ check_route() {
   local name release
   while read -r name release; do
     if [[ ${POSTGRESQL_REPO} == pgdg && ${release} != *PGDG* || ${POSTGRESQL_REPO} != pgdg && ${release} == *PGDG* ]]; then
-      die "${name} is not from where POSTGRESQL_REPO says
-  expected: ${POSTGRESQL_REPO}
-  found:    release ${release}"
+      die "${name} is not from ${POSTGRESQL_REPO}: its release is ${release}"
     fi
   done < <(rpm --query --all --queryformat '%{NAME} %{RELEASE}\n' 'postgresql*' 'postgis*' 'pgvector*' 'pg_cron*')
 }
@@ -39,36 +35,34 @@ check() {
   version=$(postgres --version)
   [[ ${version} == "postgres (PostgreSQL) ${major}."* ]] || die "postgres on PATH is not version ${major} but: ${version}"
   # A throw-away cluster proves more than the files' presence: the libraries load, and the extensions can be created.
-  local -r trial=/var/tmp/zmanim-postgresql-trial
-  rm --recursive --force "${trial}"
-  install --directory --owner=postgres --group=postgres --mode=0700 "${trial}"
-  runuser --user postgres -- initdb --pgdata="${trial}" --no-sync --auth=peer --encoding=UTF8 --no-locale >/dev/null
+  local -r cluster=/var/tmp/zmanim-postgresql-test
+  rm --recursive --force "${cluster}"
+  install --directory --owner=postgres --group=postgres --mode=0700 "${cluster}"
+  runuser --user postgres -- initdb --pgdata="${cluster}" --no-sync --auth=peer --encoding=UTF8 --no-locale >/dev/null
   for extension in postgis vector pg_trgm unaccent pg_cron; do
     echo "CREATE EXTENSION ${extension};"
-  done >"${trial}/extensions.sql"
-  # Single-user mode exits 0 whatever happens to a statement: what it says is what counts.
-  runuser --user postgres -- postgres --single -D "${trial}" -c shared_preload_libraries=pg_cron \
-    -c cron.database_name=postgres postgres <"${trial}/extensions.sql" >"${trial}/said" 2>&1 || {
-    cat "${trial}/said" >&2
-    die "PostgreSQL does not start"
-  }
-  if grep --quiet --extended-regexp '(ERROR|FATAL|PANIC):' "${trial}/said"; then
-    cat "${trial}/said" >&2
-    die "an extension can't be created"
+  done >"${cluster}/extensions.sql"
+  # Single-user mode exits 0 whatever happens to a statement: its output is what counts.
+  if ! runuser --user postgres -- postgres --single -D "${cluster}" -c shared_preload_libraries=pg_cron \
+    -c cron.database_name=postgres postgres <"${cluster}/extensions.sql" >"${cluster}/output" 2>&1 ||
+    grep --quiet --extended-regexp '(ERROR|FATAL|PANIC):' "${cluster}/output"; then
+    cat "${cluster}/output" >&2
+    die "PostgreSQL does not start, or an extension can't be created"
   fi
-  rm --recursive --force "${trial}"
+  rm --recursive --force "${cluster}"
+  # What zmanim-memory.service adds on an instance is empty here.
+  install -D --mode=0644 /dev/null /run/zmanim/postgresql.conf
+  expect "PostgreSQL's data directory" "$(postgres -C data_directory --config-file=/etc/zmanim/postgresql.conf)" /data/postgres
 }
 
 main() {
-  require_environment STAGING
-  case ${POSTGRESQL_REPO} in
-    amazonlinux)
-      ensure_rpm pgvector
-      ensure_rpm pg_cron
-      ;;
-    pgdg) link_programs ;;
-    *) die "POSTGRESQL_REPO is amazonlinux or pgdg, not ${POSTGRESQL_REPO}" ;;
-  esac
+  if [[ ${POSTGRESQL_REPO} == pgdg ]]; then
+    link_programs
+  else
+    ensure_rpm pgvector
+    ensure_rpm pg_cron
+  fi
+  install_files 'postgresql\.(conf|service)|pg_.*\.conf'
   check_route
   check
   log "$(postgres --version) from ${POSTGRESQL_REPO}"

@@ -6,20 +6,16 @@
 # Output:     the packages, each at its minimum version or newer; package-cache/ used where a digest fits.
 # Idempotent: yes.
 set -o errexit -o nounset -o pipefail
-# shellcheck source-path=SCRIPTDIR source=lib.sh
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source-path=SCRIPTDIR source=build-rpm.sh
 source "$(dirname "${BASH_SOURCE[0]}")/build-rpm.sh"
 
 # The data volume outlives the image: files on it carry numbers, so the numbers are fixed before a package picks its own.
 make_users() {
-  install -D --mode=0644 "${STAGING}/files/zmanim-sysusers.conf" /usr/lib/sysusers.d/zmanim.conf
+  install_files 'zmanim-sysusers\.conf'
   systemd-sysusers /usr/lib/sysusers.d/zmanim.conf
-  local type name id found rest
+  local type name id rest
   while read -r type name id rest; do
-    [[ ${type} == u ]] || continue
-    found=$(id --user "${name}")
-    [[ ${found} == "${id}" ]] || die "user ${name} has the id ${found}, but data volumes are written with ${id}"
+    [[ ${type} != u ]] || expect "the number of ${name}, with which data volumes are written," "$(id --user "${name}")" "${id}"
   done </usr/lib/sysusers.d/zmanim.conf
 }
 
@@ -52,13 +48,12 @@ use_pgdg() {
 }
 
 main() {
-  require_environment STAGING
   make_users
   if [[ ${POSTGRESQL_REPO} == pgdg ]]; then
     use_pgdg
   fi
 
-  local name minimum repository found
+  local name minimum repository
   local -a names=() compiled=()
   local to_compile=""
   while read -r name minimum repository; do
@@ -77,12 +72,7 @@ main() {
   fi
   dnf --assumeyes --quiet --setopt=install_weak_deps=False install "${names[@]}" "${compiled[@]}"
 
-  while read -r name minimum repository; do
-    found=$(rpm --query --queryformat '%{VERSION}' "${name}") || die "${name} is not installed"
-    at_least "${found}" "${minimum}" || die "${name} is too old
-  expected: ${minimum} or newer (from ${repository})
-  found:    ${found}"
-  done < <(package_list)
+  expect "what is missing or too old" "$(wrong_packages)" ""
   log "${#names[@]} packages are there"
 }
 

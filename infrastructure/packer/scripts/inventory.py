@@ -10,20 +10,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-OURS = (
-    "/opt/zmanim",
-    "/etc/zmanim",
-    "/etc/restic",
-    "/usr/local/bin",
-    "/usr/lib/sysusers.d/zmanim.conf",
-    "/usr/lib/tmpfiles.d/zmanim.conf",
-    "/usr/lib/sysctl.d/60-zmanim.conf",
-    "/usr/lib/systemd/journald.conf.d/60-zmanim.conf",
-    "/usr/lib/systemd/system-preset/00-zmanim.preset",
-    "/etc/ssh/sshd_config.d/00-zmanim.conf",
-    "/etc/systemd/system",
-)
-
 
 def lines(*command: str) -> list[str]:
     """Return what a program prints, line by line; CalledProcessError when it fails."""
@@ -38,13 +24,21 @@ def packages() -> dict[str, str]:
     return dict(sorted((name, version) for name, version in pairs))
 
 
+def ours() -> list[Path]:
+    """Return where files of ours are: what install.tsv lists, but for what the build makes, which is told elsewhere."""
+    table = Path(os.environ["STAGING"], "files", "install.tsv").read_text("utf-8")
+    rows = [line.split("\t") for line in table.splitlines()[1:]]
+    places = {Path(destination) for _, source, destination, _, _ in rows if not source.startswith("build:")}
+    return sorted(place for place in places if not places.intersection(place.parents))
+
+
 def files() -> dict[str, dict[str, Any]]:
     """Return mode, owner and SHA-256 (or target) of every file of ours."""
     found: dict[str, dict[str, Any]] = {}
     # PostgreSQL's programs, where scripts/configure-postgres.sh had to link them.
     links = [path for path in Path("/usr/bin").iterdir() if path.is_symlink()]
     links = [path for path in links if path.readlink().match("/usr/pgsql-*/bin/*")]
-    for place in [*map(Path, OURS), *sorted(links)]:
+    for place in [*ours(), *sorted(links)]:
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             about = path.lstat()
             if stat.S_ISLNK(about.st_mode):

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Functions that the build's scripts share. Sourced, never run.
 #
-# Input:  STAGING, the directory that Packer uploaded to (scripts/, files/, bundle/, versions.json, package-cache/);
-#         POSTGRESQL_REPO, the route of PostgreSQL's packages: amazonlinux (without it) or pgdg.
+# Input: STAGING, the directory that Packer uploaded to (scripts/, files/, bundle/, keys/, versions.json, package-cache/);
+#        POSTGRESQL_REPO, the route of PostgreSQL's packages: amazonlinux (without it) or pgdg.
 
 readonly POSTGRESQL_REPO=${POSTGRESQL_REPO:-amazonlinux}
 export POSTGRESQL_REPO
@@ -10,6 +10,8 @@ export POSTGRESQL_REPO
 # Where the finished image keeps the versions file, for validate.sh, the inventory and whoever looks later.
 # shellcheck disable=SC2034 # the scripts that source this use it
 readonly SHIPPED_VERSIONS=/usr/share/zmanim/versions.json
+# The first preset that names a unit wins, whichever directory it is in.
+readonly PRESET=/usr/lib/systemd/system-preset/00-zmanim.preset
 
 log() {
   printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2
@@ -26,12 +28,17 @@ require_environment() {
     [[ -n ${!name:-} ]] || die "the environment variable ${name} is missing"
   done
 }
+require_environment STAGING
 
-# pinned KEY... prints the value at that path in the versions file. Python, because jq is one of the packages.
-pinned() {
+# json_value FILE KEY... prints the value at that path. Python, because jq is one of the packages.
+json_value() {
   python3 -c 'import functools, json, sys
-print(functools.reduce(lambda value, key: value[key], sys.argv[2:], json.load(open(sys.argv[1]))))' \
-    "${STAGING}/versions.json" "$@"
+print(functools.reduce(lambda value, key: value[key], sys.argv[2:], json.load(open(sys.argv[1]))))' "$@"
+}
+
+# pinned KEY... prints the value at that path in the versions file.
+pinned() {
+  json_value "${STAGING}/versions.json" "$@"
 }
 
 # postgresql_major prints what the names of PostgreSQL's packages and directories contain.
@@ -52,18 +59,36 @@ for name, package in packages.items():
     "${STAGING}/versions.json" "${POSTGRESQL_REPO}" "${1:-packages}"
 }
 
-# at_least FOUND MINIMUM succeeds when the version FOUND is MINIMUM or newer.
-at_least() {
-  [[ $(printf '%s\n%s\n' "$2" "$1" | sort --version-sort | head -n 1) == "$2" ]]
+# wrong_packages prints a line for each package of package_list that is missing or older than its minimum.
+wrong_packages() {
+  local name minimum repository found
+  while read -r name minimum repository; do
+    if ! found=$(rpm --query --queryformat '%{VERSION}' "${name}"); then
+      echo "${name} is not installed"
+    elif [[ $(printf '%s\n%s\n' "${minimum}" "${found}" | sort --version-sort | head -n 1) != "${minimum}" ]]; then
+      echo "${name} (${repository}) is ${found}, and should be ${minimum} or newer"
+    fi
+  done < <(package_list)
+}
+
+# redis_version prints the version of the Redis that is installed.
+redis_version() {
+  redis-server --version | sed --regexp-extended 's/.* v=([0-9.]+) .*/\1/'
+}
+
+# wrong WORDS... is called with what is not as it should be: it ends the step. validate.sh has one that goes on.
+wrong() {
+  die "$@"
+}
+
+# expect WHAT FOUND EXPECTED
+expect() {
+  [[ $2 == "$3" ]] || wrong "$1 is $2, and should be $3"
 }
 
 # check_sha256 FILE EXPECTED fails, and says both, when the file's checksum is another one.
 check_sha256() {
-  local found
-  found=$(sha256sum "$1" | cut -d ' ' -f 1)
-  [[ ${found} == "$2" ]] || die "$1 is not what was pinned
-  expected: sha256 $2
-  found:    sha256 ${found}"
+  expect "the SHA-256 of $1" "$(sha256sum <"$1" | cut -d ' ' -f 1)" "$2"
 }
 
 # download URL SHA256 FILE fetches over TLS with retries, a size and a time limit; FILE appears only when it is right.
@@ -76,3 +101,55 @@ download() {
   check_sha256 "${file}.part" "${sha256}"
   mv "${file}.part" "${file}"
 }
+
+# install_files PATTERN installs those rows of files/install.tsv whose whole source the regular expression matches.
+install_files() {
+  local -a rows fields
+  local type source destination owner mode number
+  mapfile -t -u 3 rows 3<"${STAGING}/files/install.tsv"
+  for ((number = 2; number <= ${#rows[@]}; number++)); do
+    IFS=$'\t' read -r -a fields <<<"${rows[number - 1]}"
+    ((${#fields[@]} == 5)) || die "install.tsv, line ${number}: ${#fields[@]} fields, and should be 5"
+    type=${fields[0]} source=${fields[1]} destination=${fields[2]/VERSION/${IMAGE_VERSION}} owner=${fields[3]} mode=${fields[4]}
+    [[ ${source} =~ ^($1)$ ]] || continue
+    case ${source} in
+      build:*) source="${STAGING}/${source#build:}" ;;
+      *) source="${STAGING}/files/${source}" ;;
+    esac
+    case ${type} in
+      directory) install --directory --owner="${owner%:*}" --group="${owner#*:}" --mode="${mode}" "${destination}" ;;
+      file) install -D --owner="${owner%:*}" --group="${owner#*:}" --mode="${mode}" "${source}" "${destination}" ;;
+      tree)
+        rm --recursive --force "${destination}"
+        install --directory "$(dirname "${destination}")"
+        cp --recursive "${source}" "${destination}"
+        find "${destination}" -name __pycache__ -prune -exec rm --recursive {} +
+        find "${destination}" -type d -exec chmod 0755 {} + -o -exec chmod "${mode}" {} +
+        chown --recursive "${owner}" "${destination}"
+        ;;
+      *) die "install.tsv, line ${number}: the type is ${type}, and should be file, tree or directory" ;;
+    esac
+  done
+}
+
+# enabled_units prints what the preset enables.
+enabled_units() {
+  sed --quiet 's/^enable //p' "${PRESET}"
+}
+
+# leftovers prints each path that is of the build or of the builder, and must not be in the image. cleanup.sh removes
+# them, validate.sh asserts that there is none.
+leftovers() (
+  shopt -s nullglob dotglob
+  local path
+  for path in \
+    /var/lib/dbus/machine-id /etc/hostname /etc/ssh/ssh_host_* \
+    /var/lib/systemd/{random-seed,credential.secret,timers,coredump} \
+    /var/lib/cloud/{data,instance,instances,sem} /var/lib/{dhclient,dhcpcd} /var/lib/amazon/ssm \
+    /var/cache/{dnf,yum} /var/lib/dnf/history.sqlite* \
+    {/root,/home/*}/{.*_history,.lesshst,.viminfo,.cache,.aws,.config} /var/log/journal/*; do
+    [[ ! -e ${path} && ! -L ${path} ]] || echo "${path}"
+  done
+  find /var/log -type f \( -name '*.gz' -o -name '*-[0-9]*' -o -name 'cloud-init*' -o -name 'dnf*' \)
+  find /var/tmp /tmp -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' ! -name '.*-unix' ! -name 'script_*.sh'
+)

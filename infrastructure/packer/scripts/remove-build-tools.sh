@@ -5,8 +5,6 @@
 # Output:     none of the versions file's build_packages is installed, nor what only they needed.
 # Idempotent: yes.
 set -o errexit -o nounset -o pipefail
-# shellcheck source-path=SCRIPTDIR source=lib.sh
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source-path=SCRIPTDIR source=build-rpm.sh
 source "$(dirname "${BASH_SOURCE[0]}")/build-rpm.sh"
 

@@ -17,57 +17,24 @@ wrong() {
   failures=$((failures + 1))
 }
 
-# absent PATTERN... fails for every file that is there.
-absent() {
-  local path
-  for path in "$@"; do
-    if [[ -e ${path} || -L ${path} ]]; then
-      wrong "${path} is still there"
-    fi
+# each_wrong WORDS fails for every line that it reads.
+each_wrong() {
+  local line
+  while read -r line; do
+    wrong "${line}$1"
   done
 }
 
 check_clean() {
-  shopt -s nullglob dotglob
   [[ -f /etc/machine-id && ! -s /etc/machine-id ]] || wrong "/etc/machine-id is not an empty file"
-  absent /var/lib/dbus/machine-id /etc/hostname /etc/ssh/ssh_host_*
-  absent /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /var/lib/systemd/timers /var/lib/systemd/coredump
-  absent /var/lib/cloud/data /var/lib/cloud/instance /var/lib/cloud/instances /var/lib/cloud/sem
-  absent /var/lib/dhclient /var/lib/dhcpcd /var/lib/amazon/ssm /var/cache/dnf /var/cache/yum /var/lib/dnf/history.sqlite*
-  absent /root/.*_history /home/*/.*_history /root/.aws /home/*/.aws /var/log/journal/* /var/log/cloud-init*
-  local file
-  for file in /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys; do
-    [[ ! -s ${file} ]] || wrong "${file} holds keys"
-  done
-  while read -r file; do
-    wrong "${file} is not empty"
-  done < <(find /var/log -type f -size +0)
-  while read -r file; do
-    wrong "${file} is still there"
-  done < <(find /var/tmp /tmp -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' ! -name '.*-unix' ! -name 'script_*.sh')
+  each_wrong " is still there" < <(leftovers)
+  each_wrong " is not empty" < <(find /root /home /var/log -type f \( -path '/var/log/*' -o -path '*/.ssh/authorized_keys' \) -size +0)
   [[ $(passwd --status root) =~ ^root\ L ]] || wrong "root's password is not locked"
-  shopt -u nullglob dotglob
 }
 
 # runs COMMAND... fails when the command can't be run or does not exit with 0.
 runs() {
   "$@" >/dev/null 2>&1 </dev/null || wrong "$* ends with exit code $?"
-}
-
-# is WHAT FOUND EXPECTED
-is() {
-  [[ $2 == "$3" ]] || wrong "$1 is $2, and should be $3"
-}
-
-check_packages() {
-  local name minimum repository found
-  while read -r name minimum repository; do
-    found=$(rpm --query --queryformat '%{VERSION}' "${name}") || {
-      wrong "${name} is not installed"
-      continue
-    }
-    at_least "${found}" "${minimum}" || wrong "${name} (${repository}) is ${found}, and should be ${minimum} or newer"
-  done < <(package_list)
 }
 
 check_programs() {
@@ -87,14 +54,14 @@ check_programs() {
   major=$(postgresql_major)
   version=$(postgres --version)
   [[ ${version} == "postgres (PostgreSQL) ${major}."* ]] || wrong "postgres --version says ${version}"
-  is pg_dump "$(pg_dump --version | cut -d ' ' -f 3)" "$(cut -d ' ' -f 3 <<<"${version}")"
-  is redis-server "$(redis-server --version | sed --regexp-extended 's/.* v=([0-9.]+) .*/\1/')" "$(pinned artifacts redis version)"
+  expect pg_dump "$(pg_dump --version | cut -d ' ' -f 3)" "$(cut -d ' ' -f 3 <<<"${version}")"
+  expect redis-server "$(redis_version)" "$(pinned artifacts redis version)"
   if [[ ${POSTGRESQL_REPO} == amazonlinux ]]; then
-    is pgvector "$(rpm --query --queryformat '%{VERSION}' pgvector)" "$(pinned artifacts pgvector version)"
-    is pg_cron "$(rpm --query --queryformat '%{VERSION}' pg_cron)" "$(pinned artifacts pg_cron version)"
+    expect pgvector "$(rpm --query --queryformat '%{VERSION}' pgvector)" "$(pinned artifacts pgvector version)"
+    expect pg_cron "$(rpm --query --queryformat '%{VERSION}' pg_cron)" "$(pinned artifacts pg_cron version)"
   fi
-  is restic "$(restic version | cut -d ' ' -f 2)" "$(pinned artifacts restic version)"
-  is zmanim-host "$(/opt/zmanim/zmanim-host 2>&1 | head -n 1)" "usage: zmanim-host COMMAND"
+  expect restic "$(restic version | cut -d ' ' -f 2)" "$(pinned artifacts restic version)"
+  expect zmanim-host "$(/opt/zmanim/zmanim-host 2>&1 | head -n 1)" "usage: zmanim-host COMMAND"
 }
 
 # It has no option that only prints something: without a database it must end by itself, with its own exit code 1.
@@ -102,11 +69,11 @@ check_api() {
   local code=0
   local -r api=/opt/zmanim/zmanim-api
   env --ignore-environment PATH="${PATH}" timeout 20 runuser --user zmanim -- "${api}" >/dev/null 2>&1 </dev/null || code=$?
-  is "the exit code of ${api} without an environment" "${code}" 1
+  expect "the exit code of ${api} without an environment" "${code}" 1
   # e_machine, at byte 18 of an ELF file: 183 is AArch64.
-  is "the machine of ${api}" "$(od --address-radix=n --skip-bytes=18 --read-bytes=2 --format=u2 "${api}" | tr -d ' ')" 183
-  is "the owner of what runs" "$(find /opt/zmanim -not -user root | head -n 1)" ""
-  is "what others can write" "$(find /opt/zmanim -not -type l -perm /022 | head -n 1)" ""
+  expect "the machine of ${api}" "$(od --address-radix=n --skip-bytes=18 --read-bytes=2 --format=u2 "${api}" | tr -d ' ')" 183
+  expect "the owner of what runs" "$(find /opt/zmanim -not -user root | head -n 1)" ""
+  expect "what others can write" "$(find /opt/zmanim -not -type l -perm /022 | head -n 1)" ""
 }
 
 # Every line of ours, as sshd itself sums its files up. It does not say a word without a host key, and the image has none.
@@ -124,19 +91,17 @@ check_sshd() {
 
 check_cloudwatch_agent() {
   local -r agent=/opt/aws/amazon-cloudwatch-agent
-  absent "${agent}"/etc/amazon-cloudwatch-agent.{json,toml,yaml} "${agent}"/etc/amazon-cloudwatch-agent.d/* "${agent}"/logs/*
+  each_wrong " is still there" < <(find "${agent}" -type f \( -path '*/etc/amazon-cloudwatch-agent.*' -o -path '*/logs/*' \))
   [[ " $(id --name --groups cwagent) " == *" systemd-journal "* ]] || wrong "cwagent may not read the journal"
 }
 
 check_units() {
-  local verb unit
-  while read -r verb unit; do
-    if [[ ${verb} == enable ]]; then
-      runs systemctl is-enabled "${unit}"
-    fi
-  done </usr/lib/systemd/system-preset/00-zmanim.preset
+  local unit
+  for unit in $(enabled_units); do
+    runs systemctl is-enabled "${unit}"
+  done
   # Only what is said of our own: the distribution's units are not ours to mend.
-  is "what systemd-analyze verify says" "$(
+  expect "what systemd-analyze verify says" "$(
     cd /etc/systemd/system
     systemd-analyze verify zmanim.target data.mount ./*.service ./*.path ./*.timer 2>&1 |
       grep --extended-regexp 'zmanim|data\.mount|postgresql|redis|restic|backup-'
@@ -144,10 +109,9 @@ check_units() {
 }
 
 main() {
-  require_environment STAGING
-  is "${SHIPPED_VERSIONS}" "$(sha256sum <"${SHIPPED_VERSIONS}")" "$(sha256sum <"${STAGING}/versions.json")"
+  expect "${SHIPPED_VERSIONS}" "$(sha256sum <"${SHIPPED_VERSIONS}")" "$(sha256sum <"${STAGING}/versions.json")"
   check_clean
-  check_packages
+  each_wrong "" < <(wrong_packages)
   check_programs
   check_api
   check_sshd

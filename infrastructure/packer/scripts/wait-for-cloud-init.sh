@@ -19,7 +19,7 @@ main() {
     exit 1
   fi
   sudo install --directory --owner="$(id --user)" --mode=0755 \
-    "${STAGING:?}" "${STAGING}/bundle" "${STAGING}/package-cache" "${STAGING}/release-keys"
+    "${STAGING:?}" "${STAGING}/bundle" "${STAGING}/package-cache" "${STAGING}/keys"
 }
 
 main "$@"

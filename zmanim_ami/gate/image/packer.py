@@ -59,7 +59,6 @@ def check(tree: Path) -> list[Finding]:
         *_source(tree, template["source"][0]["amazon-ebs"]["al2023"], variables),
         *_steps(tree),
         *_pinned(tree, plugins),
-        *_files(tree),
     ]
 
 
@@ -228,28 +227,3 @@ def _pinned(tree: Path, plugins: Block) -> Iterator[Finding]:
         for number, line in numbered(path.read_text()):
             if re.search(r"(?<![\w-])latest(?![\w-])", line):
                 yield Finding(str(path.relative_to(tree)), number, "latest: something here floats")
-
-
-def _files(tree: Path) -> Iterator[Finding]:
-    """Tell each file that nothing installs, and each that is installed and not there."""
-    directory = tree / PACKER / "files"
-    scripts = [tree / PACKER / "scripts" / name for name in ("configure-systemd.sh", "install-packages.sh")]
-    text = "\n".join(line for path in scripts for _, line in numbered(path.read_text()))
-    globs = [word.removeprefix("./") for word in re.findall(r"(?<=\s)\S*\*\.\w+", text)]
-    for path in sorted(directory.iterdir()):
-        globbed = any(path.match(pattern) for pattern in globs if "/" not in pattern)
-        if path.is_file() and not globbed and not re.search(rf"(?<![\w.-]){re.escape(path.name)}(?![\w-])", text):
-            yield Finding(str(PACKER / "files" / path.name), 0, "is shipped by no script: nothing installs it")
-    for script in scripts:
-        content = script.read_text()
-        for line in re.findall(r"^\s*install (?:(?!--directory)[^\n\\]|\\\n)*$", content, re.MULTILINE):
-            for name in _sources(line.replace("\\\n", " ")):
-                if not (directory / name).exists():
-                    yield Finding(
-                        str(script.relative_to(tree)), line_of(content, name), f"installs {name}, which is not there"
-                    )
-
-
-def _sources(line: str) -> list[str]:
-    words = [word for word in line.split()[1:] if not word.startswith("-") and "$" not in word and "*" not in word]
-    return [word.strip('"') for word in words if not word.startswith("/")]

@@ -17,7 +17,8 @@ from pathlib import Path
 from support.errors import HostLacks
 from support.process import Completed, run
 from zmanim_ami.gate.finding import Finding, Level, not_looked
-from zmanim_ami.gate.units.unit_files import Unit, units
+from zmanim_ami.pipeline.shipped.install import FILES, installed
+from zmanim_ami.pipeline.shipped.unit_files import Unit, units
 
 # The most exposure that `systemd-analyze security` may count, from 0 (none) to 10, by unit. Every other unit: DEFAULT.
 DEFAULT = 2.5
@@ -59,18 +60,24 @@ def check(tree: Path) -> list[Finding]:
 
 
 def stage(tree: Path, root: Path) -> None:
-    """Lay the units of `tree` and what they refer to out below `root`, as they lie in the image."""
-    target = root / "etc/systemd/system"
-    target.mkdir(parents=True)
+    """Lay out below `root` what `tree` installs, as in the image, and stubs of the other programs of its units."""
     if _HOST_UNITS.is_dir():
         shutil.copytree(_HOST_UNITS, root / "usr/lib/systemd/system", symlinks=True)
+    for each in installed(tree):
+        path = _below(root, each.destination)
+        shutil.copyfile(tree / FILES / each.source, path)
+        path.chmod(int(each.mode, 8))
     for unit in units(tree):
-        shutil.copyfile(tree / unit.path, target / unit.name)
         for program in _PROGRAM.findall((tree / unit.path).read_text()):
-            path = root / program.lstrip("/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("#!/bin/sh\n")
+            path = _below(root, program)
+            path.touch()
             path.chmod(0o755)
+
+
+def _below(root: Path, path: str) -> Path:
+    below = root / path.lstrip("/")
+    below.parent.mkdir(parents=True, exist_ok=True)
+    return below
 
 
 def _analyze(*arguments: str) -> Completed:

@@ -1,7 +1,6 @@
 """The units together (DoD 4): each is started, in an order without cycles, from programs that are in the image.
 
-What systemd-analyze can't know, because it stands in other files: the preset, the scripts that install, the servers'
-configuration.
+What systemd-analyze can't know, because it stands in other files: the preset, install.tsv, the servers' configuration.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from pathlib import Path
 
 from zmanim_ami.gate.finding import Finding
 from zmanim_ami.gate.image.configuration import POSTGRESQL, REDIS, effective
-from zmanim_ami.gate.units.unit_files import FILES, Unit, units
+from zmanim_ami.pipeline.shipped.install import FILES, installed
+from zmanim_ami.pipeline.shipped.unit_files import Unit, units
 
 PRESET = FILES / "zmanim.preset"
-SCRIPTS = Path("infrastructure/packer/scripts")
 VERSIONS = Path("infrastructure/packer/versions.json")
 MOUNT = "data.mount"
 
@@ -126,7 +125,7 @@ def _cycle_from(name: str, after: Mapping[str, set[str]], done: set[str], way: t
 
 
 def _programs(tree: Path, ours: list[Unit]) -> Iterator[Finding]:
-    installed = installed_in_opt(tree)
+    shipped = {each.destination for each in installed(tree)} | _OURS_ELSEWHERE
     versions = json.loads((tree / VERSIONS).read_text())
     brought = {*versions["packages"], *versions["artifacts"]}
     commands = host_commands(tree)
@@ -141,8 +140,8 @@ def _programs(tree: Path, ours: list[Unit]) -> Iterator[Finding]:
             if program.startswith(("+", "!")):
                 yield Finding(*place, f"{each.name}={program}: runs with full privileges, whatever User= says")
             elif program.startswith("/opt/zmanim/"):
-                if program not in installed | _OURS_ELSEWHERE:
-                    yield Finding(*place, f"{program} is not in the image: configure-systemd.sh installs no such file")
+                if program not in shipped:
+                    yield Finding(*place, f"{program} is not in the image: install.tsv has no such file")
                 elif program.endswith("/zmanim-host") and (len(words) < 2 or words[1] not in commands):
                     yield Finding(*place, f"zmanim-host has no command {' '.join(words[1:2])!r} (zmanim_host/cli.py)")
             elif program not in PROGRAMS:
@@ -152,14 +151,6 @@ def _programs(tree: Path, ours: list[Unit]) -> Iterator[Finding]:
                 )
             elif PROGRAMS[program] and PROGRAMS[program] not in brought:
                 yield Finding(*place, f"{program} comes with {PROGRAMS[program]}, which versions.json does not have")
-
-
-def installed_in_opt(tree: Path) -> set[str]:
-    """Return the paths below /opt/zmanim that configure-systemd.sh installs from files/, as it names them."""
-    text = (tree / SCRIPTS / "configure-systemd.sh").read_text()
-    lines = re.findall(r"^\s*install .*--target-directory=/opt/zmanim ((?:[^\\\n]|\\\n)+)$", text, re.MULTILINE)
-    names = [name for line in lines for name in line.replace("\\\n", " ").split()]
-    return {f"/opt/zmanim/{name}" for name in names if (tree / FILES / name).is_file()}
 
 
 def host_commands(tree: Path) -> set[str]:

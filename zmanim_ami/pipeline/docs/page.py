@@ -37,8 +37,8 @@ _PLACES = (
     _Place(
         "/opt/zmanim/releases/VERSION/",
         "a release of the API: program, migrations, manifest",
-        "scripts/configure-systemd.sh",
-        "/opt/zmanim/releases/${version}",
+        "files/install.tsv",
+        "/opt/zmanim/releases/VERSION/zmanim-api",
     ),
     _Place(
         "/opt/zmanim/baked",
@@ -56,7 +56,7 @@ _PLACES = (
     _Place(
         "/usr/share/zmanim/versions.json",
         "every pin that the image was built from",
-        "scripts/lib.sh",
+        "files/install.tsv",
         "/usr/share/zmanim/versions.json",
     ),
     _Place(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,11 +18,9 @@ from typing import Any
 from support.errors import Error
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 from zmanim_ami.pipeline.pins import versions
+from zmanim_ami.pipeline.shipped import install, unit_files
 
 PAGE = Path("docs/ami-contents.md")
-# The scripts that put shipped files into place, and where the names that they share are set.
-_PLACING, _SHARED = ("install-packages.sh", "configure-systemd.sh"), "lib.sh"
-_UNIT_SUFFIXES = {".service", ".timer", ".mount", ".target", ".path"}
 _RUN_OF_SPACES = re.compile(r"\S\s{2,}\S")
 
 
@@ -69,14 +67,14 @@ class Contents:
 
 
 def read(root: Path) -> Contents:
-    """Read the contents from the clone at `root`. Raises `contents-unreadable`."""
+    """Read the contents from the clone at `root`. Raises `contents-unreadable`, `install-table-unreadable`."""
     directory = root / PACKER_DIRECTORY
     files = directory / "files"
     enabled = [line.split()[1] for line in (files / "zmanim.preset").read_text().splitlines() if line[:7] == "enable "]
     return Contents(
         versions=versions.read(root),
-        placed=placed(directory),
-        units=units(files, enabled),
+        placed=placed(root),
+        units=units(root, enabled),
         enabled=tuple(enabled),
         users=users((files / "zmanim-sysusers.conf").read_text()),
         settings={
@@ -86,55 +84,20 @@ def read(root: Path) -> Contents:
     )
 
 
-def placed(directory: Path) -> tuple[Placed, ...]:
-    """Return every file below files/ with its place in the image, as the scripts' `install` lines say it.
-
-    Raises `contents-unreadable` when there is a file that no line puts anywhere.
-    """
-    files, scripts = directory / "files", directory / "scripts"
-    texts = [(scripts / name).read_text() for name in _PLACING]
-    variables = dict(re.findall(r"readonly (\w+)=(\S+)", "\n".join([(scripts / _SHARED).read_text(), *texts])))
-    found: dict[str, Placed] = {}
-    for line in (line.strip() for text in texts for line in text.splitlines()):
-        if line.startswith("install "):
-            found |= {each.source: each for each in _installed(line, variables, files)}
-    shipped = [path for path in sorted(files.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
-    lost = [name for name in (str(path.relative_to(files)) for path in shipped) if name not in found]
-    if lost:
-        raise Error(
-            "a file of infrastructure/packer/files goes nowhere",
-            code="contents-unreadable",
-            expected=f"an install line in {' or '.join(_PLACING)}",
-            found=f"none for {', '.join(lost)}",
-            fix="install it, or remove it",
-        )
-    return tuple(sorted(found.values(), key=lambda each: each.path))
+def placed(root: Path) -> tuple[Placed, ...]:
+    """Return every shipped file of the clone at `root` by its place in the image."""
+    files = (
+        Placed(each.source, each.destination, each.mode, purpose(root, install.FILES / each.source))
+        for each in install.installed(root)
+    )
+    return tuple(sorted(files, key=lambda each: each.path))
 
 
-def _installed(line: str, variables: Mapping[str, str], files: Path) -> Iterable[Placed]:
-    for name, value in {**variables, "STAGING": ""}.items():
-        line = line.replace(f"${{{name}}}", value)
-    words = shlex.split(line)[1:]
-    options = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
-    operands = [word for word in words if not word.startswith("-")]
-    if "--directory" in words:
-        return
-    target = options.get("--target-directory", "")
-    sources = operands if target else operands[:-1]
-    for source in sources:
-        pattern = source.removeprefix("/files/").removeprefix("./")
-        if pattern.startswith("/"):
-            continue  # from elsewhere: the bundle, the versions file
-        for path in sorted(files.glob(pattern)):
-            place = f"{target}/{path.name}" if target else operands[-1]
-            yield Placed(str(path.relative_to(files)), place, options.get("--mode", "0755"), purpose(path))
-
-
-def purpose(path: Path) -> str:
+def purpose(root: Path, path: Path) -> str:
     """Return the first sentence of what a file says of itself: a unit's description, a docstring, a header comment."""
-    text = path.read_text()
-    if path.suffix in _UNIT_SUFFIXES:
-        return unit_settings(text).get("Description", [""])[0]
+    if path.suffix in unit_files.SUFFIXES:
+        return unit_files.read(root, path).last("Description")
+    text = (root / path).read_text()
     if path.suffix == ".py" or "python" in text.partition("\n")[0]:
         return _sentence(_docstring(text).partition("\n\n")[0].split())
     words: list[str] = []
@@ -158,41 +121,39 @@ def _sentence(words: Sequence[str]) -> str:
     return " ".join(words).partition(". ")[0].removesuffix(".")
 
 
-def units(files: Path, enabled: Sequence[str]) -> tuple[Unit, ...]:
+def units(root: Path, enabled: Sequence[str]) -> tuple[Unit, ...]:
     """Return every unit of ours: those that start by themselves in the preset's order, then the others.
 
-    Raises `contents-unreadable` for one that nothing starts.
+    Raises `contents-unreadable` for one that nothing starts, `install-table-unreadable`.
     """
-    paths = {path.name: unit_settings(path.read_text()) for path in files.iterdir() if path.suffix in _UNIT_SUFFIXES}
-    names = [name for name in enabled if name in paths] + sorted(name for name in paths if name not in enabled)
+    ours = {unit.name: unit for unit in unit_files.units(root)}
+    names = [name for name in enabled if name in ours] + sorted(name for name in ours if name not in enabled)
     return tuple(
-        Unit(
-            name,
-            _starts(name, paths, enabled),
-            paths[name].get("User", ["a passing user" if "DynamicUser" in paths[name] else "root"])[-1]
-            if name.endswith(".service")
-            else "",
-            paths[name].get("Description", [""])[0],
-        )
-        for name in names
+        Unit(name, _starts(name, ours, enabled), _user(ours[name]), ours[name].last("Description")) for name in names
     )
 
 
-def _starts(name: str, known: Mapping[str, Mapping[str, Sequence[str]]], enabled: Sequence[str]) -> str:
+def _user(unit: unit_files.Unit) -> str:
+    if unit.path.suffix != ".service":
+        return ""
+    return unit.last("User") or ("a passing user" if unit.last("DynamicUser") else "root")
+
+
+def _starts(name: str, ours: Mapping[str, unit_files.Unit], enabled: Sequence[str]) -> str:
     if name in enabled:
-        when = known[name].get("OnCalendar", [])
-        return f"at boot; fires {when[0]}" if when else "at boot"
+        when = ours[name].last("OnCalendar")
+        return f"at boot; fires {when}" if when else "at boot"
     for suffix in (".timer", ".path"):
         starter = name.removesuffix(".service") + suffix
-        if starter in known:
+        if starter in ours:
             return f"by {starter}"
     failing, wanting = (
-        sorted(
+        [
             other
-            for other, stated in known.items()
-            if any(word.replace("%n", "") == name for value in stated.get(setting, []) for word in value.split())
-        )
-        for setting in ("OnFailure", "Wants")
+            for other, unit in sorted(ours.items())
+            if name in (word.replace("%n", "") for word in unit.words(list_))
+        ]
+        for list_ in ("OnFailure", "Wants")
     )
     if failing or wanting:
         return ", ".join([f"when {other} fails" for other in failing] + [f"with {other}" for other in wanting])
@@ -202,16 +163,6 @@ def _starts(name: str, known: Mapping[str, Mapping[str, Sequence[str]]], enabled
         expected="zmanim.preset, a timer, a path, an OnFailure= or a Wants=",
         found="none of them",
     )
-
-
-def unit_settings(text: str) -> dict[str, list[str]]:
-    """Return a unit file's settings, each with all its values in order."""
-    found: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        name, separator, value = line.partition("=")
-        if separator and not line.startswith(("#", ";")):
-            found.setdefault(name.strip(), []).append(value.strip())
-    return found
 
 
 def users(sysusers: str) -> tuple[User, ...]:

@@ -51,12 +51,7 @@ def test_the_page_that_is_there_is_the_tree_s() -> None:
         ("files/zmanim.preset", "enable chronyd.service", "enable sshd.service", "from packages: `sshd.service`"),
         ("files/redis.service", "Redis on zmanim's data volume", "A cache", "| redis | A cache |"),
         ("versions.json", '"make": {', '"cmake": {', "`cmake`"),
-        (
-            "scripts/configure-systemd.sh",
-            "/etc/restic backup.conf",
-            "/etc/other backup.conf",
-            "`/etc/other/backup.conf`",
-        ),
+        ("files/install.tsv", "\t/etc/restic/backup.conf", "\t/etc/other/backup.conf", "`/etc/other/backup.conf`"),
     ],
 )
 def test_whatever_changes_in_the_tree_changes_the_page(
@@ -67,11 +62,11 @@ def test_whatever_changes_in_the_tree_changes_the_page(
     assert expected in contents_page.page(clone)
 
 
-def test_a_file_that_no_script_installs_is_not_passed_over(clone: Path) -> None:
-    (clone / PACKER_DIRECTORY / "files/forgotten.conf").write_text("# Nobody installs this.\n")
-    with raises("contents-unreadable", match="goes nowhere") as fault:
+@pytest.mark.parametrize("line", ["file\tbackup.sh\t/opt/zmanim/backup.sh\t0755", "file\tbackup.sh\t\t\t\t"])
+def test_an_install_table_that_can_t_be_read_is_not_guessed_at(clone: Path, line: str) -> None:
+    change(clone, "files/install.tsv", "owner\tmode\n", f"owner\tmode\n{line}\n")
+    with raises("install-table-unreadable", match="line 2"):
         contents_page.page(clone)
-    assert "forgotten.conf" in fault.value.found
 
 
 def test_a_unit_that_nothing_starts_is_not_passed_over(clone: Path) -> None:
@@ -113,6 +108,5 @@ def test_writing_twice_changes_nothing_the_second_time(clone: Path) -> None:
 def test_a_file_s_purpose_is_the_first_sentence_of_its_header(
     tmp_path: Path, name: str, text: str, expected: str
 ) -> None:
-    path = tmp_path / name
-    path.write_text(text)
-    assert tree.purpose(path) == expected
+    (tmp_path / name).write_text(text)
+    assert tree.purpose(tmp_path, Path(name)) == expected

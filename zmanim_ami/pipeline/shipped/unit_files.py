@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-FILES = Path("infrastructure/packer/files")
+from zmanim_ami.pipeline.shipped import install
+
 SUFFIXES = {".service", ".timer", ".mount", ".target", ".path", ".socket"}
+DIRECTORY = PurePosixPath("/etc/systemd/system")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Unit:
         return found[-1].value if found else ""
 
     def line(self, name: str) -> int:
-        """Return where `name` is said last; 1 when it is not."""
+        """Return where `name` is set last; 1 when it is not."""
         found = [each.line for each in self.directives if each.name == name]
         return found[-1] if found else 1
 
@@ -61,9 +63,15 @@ class Unit:
 
 
 def units(tree: Path) -> list[Unit]:
-    """Return the unit files of the tree at `tree`, by name."""
-    paths = sorted(path for path in (tree / FILES).iterdir() if path.suffix in SUFFIXES)
-    return [Unit(path.relative_to(tree), tuple(_directives(path.read_text()))) for path in paths]
+    """Return the unit files that the tree's install.tsv installs, by name. Raises `install-table-unreadable`."""
+    destinations = ((install.FILES / each.source, PurePosixPath(each.destination)) for each in install.installed(tree))
+    paths = {path for path, to in destinations if to.parent == DIRECTORY and to.suffix in SUFFIXES}
+    return [read(tree, path) for path in sorted(paths) if (tree / path).is_file()]
+
+
+def read(tree: Path, path: Path) -> Unit:
+    """Return the unit file (or drop-in) at `path` of the tree."""
+    return Unit(path, tuple(_directives((tree / path).read_text())))
 
 
 def _directives(text: str) -> Iterator[Directive]:
