@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,12 +39,26 @@ NOTES = (
     "restore is restore.sh --latest beside what is live, compared; pg_restore alone fills the live server.",
     "The restic that is timed is built for this host; the recovery drill's is the shipped one, emulated on x86-64.",
 )
+
+
+def _sql(*statements: str) -> str:
+    """Return a line of a script that has PostgreSQL do something as the API's user."""
+    commands = " ".join(f'--command="{statement}"' for statement in statements)
+    return f"runuser -u zmanim -- psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 {commands} zmanim\n"
+
+
 _TEXT = "(SELECT string_agg(md5('{salt} ' || id || ' ' || k), ' ') FROM generate_series(1, 30) k)"
-_FILL = f"INSERT INTO bench SELECT id, {_TEXT.format(salt=0)} FROM generate_series(1, {ROWS}) id"  # noqa: S608 - ours
+_FRESH = _sql(
+    "DROP TABLE IF EXISTS bench",
+    "CREATE TABLE bench (id int PRIMARY KEY, body text)",
+    f"INSERT INTO bench SELECT id, {_TEXT.format(salt=0)} FROM generate_series(1, {ROWS}) id",  # noqa: S608 - ours
+    "VACUUM ANALYZE bench",
+)
 _CHANGED = {
     "together": f"id BETWEEN {{night}} * {ROWS // 100} + 1 AND ({{night}} + 1) * {ROWS // 100}",
     "scattered": "id % 100 = {night}",
 }
+_RESTIC = "RESTIC_PASSWORD=bench RESTIC_CACHE_DIR=/var/tmp/bench/.cache restic --repo /var/tmp/bench/"
 _DUMP = "runuser -u zmanim-backup -- pg_dump --host=/run/postgresql --username=zmanim_backup --dbname=zmanim"
 WAYS = {
     "ours": "ours",
@@ -69,7 +82,7 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
         instance.wait_until_ready(lab.clients, running, lab.settings.boot_timeout, lab.pace)
         shell = _Shell(lab.cloud, running.instance_id)
         _prepare(shell, restic)
-        shell.run(_fresh())
+        shell.run(_FRESH)
         samples = repeat("backup", runs, lambda number: _timed(lab, shell, number) | _drilled(lab, image_id))
         for how in _CHANGED:
             samples[0] |= _stored(shell, how)
@@ -95,10 +108,6 @@ class _Shell:
                 found=ended.stderr.decode(errors="replace")[-1500:],
             )
         return ended.stdout.decode()
-
-    def put(self, path: str, content: bytes) -> None:
-        """Write a program."""
-        self.run(f"cat >{path}; chmod 755 {path}", content)
 
     def seconds(self, script: str) -> float:
         """Return how long a script takes."""
@@ -126,8 +135,8 @@ def ratios(measured: tuple[Series, ...]) -> tuple[Ratio, ...]:
 
 def _prepare(shell: _Shell, restic: Path) -> None:
     """Give the machine the two programs, no backup by its own timer, and 20,000 keys of a kilobyte in Redis."""
-    shell.put("/usr/local/bin/restic", restic.read_bytes())
-    shell.put("/run/peaks.py", Path(peaks.__file__).read_bytes())
+    shell.run("cat >/usr/local/bin/restic; chmod 755 /usr/local/bin/restic", restic.read_bytes())
+    shell.run("cat >/run/peaks.py", Path(peaks.__file__).read_bytes())
     value = "''.join(hashlib.sha512(b'%d %d' % (n, k)).hexdigest() for k in range(8))"
     keys = f"import hashlib\nfor n in range(20000): print('SET', n, {value})"
     stored = r"""sed -n 's|^REDIS_URL="redis://zmanim:\([^@]*\)@.*|\1|p' /run/zmanim/secrets/api.env"""
@@ -145,8 +154,8 @@ redis-cli --user zmanim --no-auth-warning GET 19999 | grep -q .""",
 
 def _stored(shell: _Shell, how: str) -> dict[str, float]:
     """Back up night after night in each way, and return what each has stored after the first and the last (MB)."""
-    repositories = "".join(f"{_restic(name)} init --quiet\n" for name in ("ours", "fc-restic"))
-    shell.run(f"rm -rf /var/tmp/bench; mkdir -p /var/tmp/bench/fc /var/tmp/bench/gzip\n{repositories}{_fresh()}")
+    repositories = "".join(f"{_RESTIC}{name} init --quiet\n" for name in ("ours", "fc-restic"))
+    shell.run(f"rm -rf /var/tmp/bench; mkdir -p /var/tmp/bench/fc /var/tmp/bench/gzip\n{repositories}{_FRESH}")
     stored: dict[str, float] = {}
     for night in range(NIGHTS):
         if night:
@@ -163,35 +172,22 @@ def _stored(shell: _Shell, how: str) -> dict[str, float]:
 
 
 def _night(how: str, night: int) -> str:
-    """Return the script of one night; the two that compress take a processor each."""
+    """Return the script of one night."""
     backup = "backup --quiet --host bench --stdin-filename dump"
-    script = f"""cd /var/tmp/bench
-{_restic("ours")} {backup} --stdin-from-command -- {_DUMP} --format=custom --compress=0
-{_DUMP} --format=custom >fc/{night} & first=$!
-"""
-    if "gzip" in _WAYS_OF[how]:
-        script += f"{_DUMP} --format=plain | gzip >gzip/{night}\n"
-    script += 'wait "$first"\n'
-    if "fc-restic" in _WAYS_OF[how]:
-        script += f"{_restic('fc-restic')} {backup} --stdin <fc/{night}\n"
-    return script
-
-
-def _restic(name: str) -> str:
-    environment = "RESTIC_PASSWORD=bench RESTIC_CACHE_DIR=/var/tmp/bench/.cache"
-    return f"{environment} restic --repo /var/tmp/bench/{name}"
-
-
-def _fresh() -> str:
-    table = "DROP TABLE IF EXISTS bench; CREATE TABLE bench (id int PRIMARY KEY, body text)"
-    return _sql(table) + _sql(_FILL) + _sql("VACUUM ANALYZE bench")
+    scripts = {
+        "ours": f"{_RESTIC}ours {backup} --stdin-from-command -- {_DUMP} --format=custom --compress=0",
+        "fc": f"{_DUMP} --format=custom >fc/{night}",
+        "fc-restic": f"{_RESTIC}fc-restic {backup} --stdin <fc/{night}",
+        "gzip": f"{_DUMP} --format=plain | gzip >gzip/{night}",
+    }
+    return "\n".join(["cd /var/tmp/bench", *(scripts[way] for way in _WAYS_OF[how])])
 
 
 def change(how: str, night: int) -> str:
     """Return the script that gives a hundredth of the rows new text."""
     where = _CHANGED[how].format(night=night)
     update = f"UPDATE bench SET body = {_TEXT.format(salt=night)} WHERE {where}"  # noqa: S608 - our own words
-    return _sql(update) + _sql("VACUUM bench")
+    return _sql(update, "VACUUM bench")
 
 
 # ---- What it takes ----
@@ -225,10 +221,8 @@ def _timed(lab: Lab, shell: _Shell, number: int) -> dict[str, float]:
     }
 
 
-def _backup(shell: _Shell) -> Mapping[str, float]:
-    output = shell.run("python3 /run/peaks.py restic-backup.service /data/backup /var/cache/restic")
-    figures: dict[str, float] = json.loads(output)
-    return figures
+def _backup(shell: _Shell) -> dict[str, float]:
+    return dict(json.loads(shell.run("python3 /run/peaks.py restic-backup.service /data/backup /var/cache/restic")))
 
 
 def _drilled(lab: Lab, image_id: str) -> dict[str, float]:
@@ -247,11 +241,3 @@ def _clear(lab: Lab) -> None:
     for page in lab.clients.s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET):
         for item in (*page.get("Versions", []), *page.get("DeleteMarkers", [])):
             lab.clients.s3.delete_object(Bucket=BUCKET, Key=item["Key"], VersionId=item["VersionId"])
-
-
-# ---- On the machine ----
-
-
-def _sql(text: str) -> str:
-    """Return a line of a script that has PostgreSQL do something as the API's user."""
-    return f'runuser -u zmanim -- psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --command="{text}" zmanim\n'

@@ -1,12 +1,17 @@
-"""boot: from RunInstances, and from RebootInstances, until PostgreSQL and Redis answer and the machine is ready."""
+"""boot: from RunInstances, and from RebootInstances, until PostgreSQL and Redis answer and the machine is ready.
+
+Where a boot's seconds go is systemd's own account: the chain that zmanim-ready waited for, and who took long.
+"""
 
 from __future__ import annotations
 
-from zmanim_ami.bench import chain, launch
+import re
+
+from support.errors import Error
 from zmanim_ami.bench.figures import repeat
-from zmanim_ami.bench.lab import Lab, built_image
-from zmanim_ami.bench.launch import Started
+from zmanim_ami.bench.lab import Lab, built_image, launched, moments, rebooted
 from zmanim_ami.pipeline import instance
+from zmanim_ami.pipeline.instance import Machine
 
 NOTES = (
     "Seconds since the call; of a reboot they include the shutdown.",
@@ -16,6 +21,21 @@ NOTES = (
     "blame: how long the unit took to start, in the runs in which it was among the slowest; many run side by side.",
 )
 
+READY = "zmanim-ready.service"
+# systemd-analyze says nothing before every job is done, and some are still at it when a machine is ready. In English,
+# and in ASCII.
+_ASK_CHAIN = (
+    f"systemctl is-system-running --wait >/dev/null; LC_ALL=C systemd-analyze critical-chain --no-pager {READY}"
+)
+_ASK_BLAME = "LC_ALL=C systemd-analyze blame --no-pager"
+SHOWN = 8
+_UNITS_OF_TIME = {"h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
+_PART = re.compile(r"([0-9.]+)(h|min|s|ms|us)")
+_SPAN = r"[0-9.]+(?:h|min|s|ms|us)(?: [0-9.]+(?:min|s|ms|us))*"
+# A unit's name may begin with - too, so the branch that it hangs on is part of the pattern.
+_LINK = re.compile(rf"^ *`-(\S+\.[a-z]+) @({_SPAN})(?: \+({_SPAN}))?$")
+_BLAMED = re.compile(rf"^\s*({_SPAN}) ([\w@:.\\-]+\.[a-z]+)$", re.MULTILINE)
+
 
 def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
     """Launch the built image `runs` times and reboot each machine once. Raises what launching raises, `step-failed`."""
@@ -24,14 +44,42 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
 
 
 def _boots(lab: Lab, image_id: str) -> dict[str, float]:
-    with launch.launched(lab, image_id) as first:
-        return _boot(lab, first, "first boot") | _boot(lab, launch.rebooted(lab, first), "reboot")
+    with launched(lab, image_id) as machine:
+        return _boot(lab, machine, 1, "first boot") | _boot(lab, rebooted(lab, machine), 2, "reboot")
 
 
-def _boot(lab: Lab, started: Started, which: str) -> dict[str, float]:
-    figures = launch.moments(lab, started)
-    critical = instance.run_script(lab.clients, started.instance_id, chain.ASK_CHAIN, 120, lab.pace)
-    figures |= {f"critical chain: {unit}": at for unit, at in chain.critical(critical).items()}
-    blame = instance.run_script(lab.clients, started.instance_id, chain.ASK_BLAME, 60, lab.pace)
-    figures |= {f"blame: {unit}": took for unit, took in chain.blamed(blame).items()}
-    return {f"{which}: {name}": value for name, value in figures.items()}
+def _boot(lab: Lab, machine: Machine, number: int, name: str) -> dict[str, float]:
+    answered = moments(lab, machine, number)
+    chain = instance.run_script(lab.clients, machine.instance_id, _ASK_CHAIN, 120, lab.pace)
+    blame = instance.run_script(lab.clients, machine.instance_id, _ASK_BLAME, 60, lab.pace)
+    return {
+        **{f"{name}: {what}": at for what, at in answered.items()},
+        **{f"{name}: critical chain: {unit}": at for unit, at in critical(chain).items()},
+        **{f"{name}: blame: {unit}": took for unit, took in blamed(blame).items()},
+    }
+
+
+def seconds(span: str) -> float:
+    """Return the seconds of a time span as systemd writes it ("1min 2.5s", "180ms")."""
+    return round(sum(float(number) * _UNITS_OF_TIME[unit] for number, unit in _PART.findall(span)), 6)
+
+
+def critical(text: str) -> dict[str, float]:
+    """Return when each unit of the critical chain was done (seconds since systemd began), in the order of the boot.
+
+    `text` is what `systemd-analyze critical-chain` says. Raises `not-ready` when no chain is in it.
+    """
+    links = [match for line in text.splitlines() if (match := _LINK.search(line))]
+    if not links:
+        raise Error(
+            "the boot has no critical chain",
+            code="not-ready",
+            expected=f"units before {READY}",
+            found=text.strip()[-300:],
+        )
+    return {match[1]: round(seconds(match[2]) + seconds(match[3] or ""), 3) for match in reversed(links)}
+
+
+def blamed(text: str, most: int = SHOWN) -> dict[str, float]:
+    """Return how many seconds each of the slowest units took, the slowest first."""
+    return {unit: seconds(span) for span, unit in _BLAMED.findall(text)[:most]}

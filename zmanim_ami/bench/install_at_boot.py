@@ -16,9 +16,8 @@ from pathlib import Path
 
 from support.digest import file_sha256
 from support.progress import step
-from zmanim_ami.bench import launch
 from zmanim_ami.bench.figures import Ratio, Series, ratio, repeat
-from zmanim_ami.bench.lab import VERSION, Lab, built_image
+from zmanim_ami.bench.lab import VERSION, Lab, built_image, launched, moments
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import package_cache
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
@@ -84,10 +83,10 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
 def _in_turns(lab: Lab, kinds: Mapping[str, tuple[str, str]]) -> dict[str, float]:
     sample: dict[str, float] = {}
     for name, (image, script) in kinds.items():
-        with step(name), launch.launched(lab, image, script) as started:
-            moments = launch.moments(lab, started)
-        sample[f"{name}: {_READY}"] = moments.pop("ready")
-        sample[f"{name}: {_ANSWER}"] = max(moments.values())
+        with step(name), launched(lab, image, script) as machine:
+            answered = moments(lab, machine)
+        sample[f"{name}: {_READY}"] = answered.pop("ready")
+        sample[f"{name}: {_ANSWER}"] = max(answered.values())
     return sample
 
 

@@ -1,8 +1,14 @@
-"""A cloud of the benchmarks' own, the production tasks pointed at it, and an image to launch."""
+"""A cloud of the benchmarks' own, the image that is launched there, and when a machine's services answered.
+
+The moments of a machine are systemd's own, read after everything is over: nothing asks the machine while it boots. A
+unit of Type=notify is active when its server says that it takes connections. Host and machine have the same monotonic
+clock, which holds on the local cloud only.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,9 +16,13 @@ from pathlib import Path
 
 from localcloud import control
 from localcloud.settings import Cloud
+from support.errors import Error
 from support.progress import step
+from zmanim_ami.pipeline import aws, instance
 from zmanim_ami.pipeline import settings as all_settings
+from zmanim_ami.pipeline.ami import image as ami
 from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.instance import Machine
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import owner
@@ -22,6 +32,13 @@ from zmanim_ami.rehearsal.run import POLICIES, run_task
 VERSION = "test-bench"
 # The cloud is on this machine, and each look is a cheap one.
 _POLL_SECONDS = 0.2
+TIMEOUT = 900.0
+_MOMENTS = {
+    "postgresql.service": "PostgreSQL answers",
+    "redis.service": "Redis answers",
+    "zmanim-ready.service": "ready",
+}
+_ASK = f"systemctl show --property=Id,ActiveEnterTimestampMonotonic {' '.join(_MOMENTS)}"
 
 
 @dataclass(frozen=True)
@@ -71,3 +88,66 @@ def built_image(lab: Lab) -> tuple[str, str]:
     """Return the ids of this clone's image, built now unless this cloud has it, and of the base it was made from."""
     built = run_task(lab.root, lab.environment, "build-ami", "--version", VERSION)
     return str(built["ami_id"]), str(built["source_ami"])
+
+
+@contextmanager
+def launched(lab: Lab, image_id: str, user_data: str = "") -> Iterator[Machine]:
+    """Launch an instance as verification's are, for the body of a `with`; terminated, and waited for, at its end."""
+    image = ami.of_id(lab.clients, image_id)
+    with instance.launched(lab.clients, lab.settings, image, lab.pace, user_data=user_data) as machine:
+        yield machine
+    # Waited for: the next run is not to share the processors with this one's end.
+    waiter = lab.clients.ec2.get_waiter("instance_terminated")
+    waiter.wait(InstanceIds=[machine.instance_id], WaiterConfig={"Delay": 1})
+
+
+def rebooted(lab: Lab, machine: Machine) -> Machine:
+    """Reboot a machine that has become ready; its times count from the call, so its shutdown is part of them."""
+    since = lab.pace.clock()
+    with aws.translate_errors("rebooting"):
+        lab.clients.ec2.reboot_instances(InstanceIds=[machine.instance_id])
+    return Machine(machine.instance_id, since)
+
+
+def moments(lab: Lab, machine: Machine, boot: int = 1) -> dict[str, float]:
+    """Wait until a machine is ready; return after how many seconds PostgreSQL and Redis answered and it was ready.
+
+    `boot` counts a machine's boots: each one says that it is ready. Raises `not-ready`.
+    """
+
+    def look() -> str | None:
+        # The console's file, not GetConsoleOutput: asking the API often takes the processors that are timed.
+        console = control.console(lab.cloud, machine.instance_id)
+        return console if len(instance.READY.findall(console)) >= boot else None
+
+    console = lab.pace.until(look, TIMEOUT)
+    report = instance.ready_line(console or "") or {}
+    if report.get("ok") is not True:
+        lines = instance.tail(console or control.console(lab.cloud, machine.instance_id))
+        raise Error(
+            f"{machine.instance_id} is not ready",
+            code="not-ready",
+            expected=f"a line zmanim-ready {{…}} with ok: true within {TIMEOUT:.0f} s",
+            found=f"the console's last lines:\n{lines}",
+            fix="./inv rehearse shows what is wrong with the image",
+        )
+    output = instance.run_script(lab.clients, machine.instance_id, _ASK, 60, lab.pace)
+    return {name: at - machine.launched for name, at in active_since(output).items()}
+
+
+def active_since(text: str) -> dict[str, float]:
+    """Return from the output of `systemctl show` since when each unit is active (monotonic clock, seconds).
+
+    Raises `not-ready` for a unit that never became active.
+    """
+    blocks = [dict(re.findall(r"^(\w+)=(.+)$", block, re.MULTILINE)) for block in text.split("\n\n")]
+    active = {block["Id"]: int(block.get("ActiveEnterTimestampMonotonic", 0)) for block in blocks}
+    missing = [unit for unit in _MOMENTS if not active.get(unit)]
+    if missing:
+        raise Error(
+            "a unit has never been active",
+            code="not-ready",
+            expected=", ".join(_MOMENTS),
+            found=f"not {', '.join(missing)}",
+        )
+    return {name: active[unit] / 1e6 for unit, name in _MOMENTS.items()}

@@ -18,8 +18,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup/system.slice")
-PROC = Path("/proc")
 _PAUSE_SECONDS = 0.2
 _PSS = re.compile(r"^Pss: *(\d+) kB$", re.MULTILINE)
 
@@ -33,7 +31,7 @@ def taken(directory: Path) -> int:
     return total
 
 
-def processes(unit: str, cgroups: Path = CGROUPS) -> list[int]:
+def processes(unit: str, cgroups: Path = Path("/sys/fs/cgroup/system.slice")) -> list[int]:
     """Return the ids of a unit's processes, none when it is not running."""
     try:
         return [int(word) for word in (cgroups / unit / "cgroup.procs").read_text().split()]
@@ -41,7 +39,7 @@ def processes(unit: str, cgroups: Path = CGROUPS) -> list[int]:
         return []
 
 
-def held(pids: Iterable[int], proc: Path = PROC) -> int:
+def held(pids: Iterable[int], proc: Path = Path("/proc")) -> int:
     """Return the processes' memory in bytes; one that ends meanwhile holds none."""
     total = 0
     for pid in pids:
@@ -50,7 +48,7 @@ def held(pids: Iterable[int], proc: Path = PROC) -> int:
     return total * 1024
 
 
-def nameless(pids: Iterable[int], proc: Path = PROC) -> int:
+def nameless(pids: Iterable[int], proc: Path = Path("/proc")) -> int:
     """Return the bytes of open files that have no name any more, each file once."""
     sizes: dict[tuple[int, int], int] = {}
     for pid in pids:

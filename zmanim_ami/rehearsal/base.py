@@ -112,16 +112,12 @@ def _unpack(file: Path, root: Path, certificate: Path) -> None:
             fix="docker export makes one of a container's file system",
         ) from failure
     _check(file, root)
-    _leave_container(root)
-    guest.fit(root, certificate.read_bytes())
-
-
-def _leave_container(root: Path) -> None:
-    """Take out what `docker export` puts in: the sign of a container, and empty files where it had mounted its own."""
+    # What `docker export` puts in: the sign of a container, and empty files where it had mounted its own.
     (root / ".dockerenv").unlink(missing_ok=True)
     hosts = root / "etc/hosts"
     if hosts.is_file() and not hosts.is_symlink() and not hosts.read_text().strip():
         hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
+    guest.fit(root, certificate.read_bytes())
 
 
 def _check(file: Path, root: Path) -> None:

@@ -11,13 +11,13 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from localcloud import control
 from localcloud import environment as cloud_environment
 from localcloud.host.certificates import ensure_authority
 from localcloud.settings import DEFAULT_STATE, BaseImage, Cloud, CloudSettings
 from support.errors import BadInput
+from support.files import write_atomically
 from support.parallel import side_by_side
 from support.progress import say, step
 from zmanim_ami import toolchain
@@ -29,9 +29,6 @@ from zmanim_ami.rehearsal.base import Base, check_repositories, unpack
 from zmanim_ami.rehearsal.owner import owner_of, stop_leftovers
 from zmanim_ami.rehearsal.versions import MIRROR_BUCKET, Difference, differences, rehearsed_versions
 from zmanim_ami.toolchain import Tools
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import CreateBucketConfigurationTypeDef
 
 STATE = DEFAULT_STATE
 PERSONS_CLOUD = "default"
@@ -52,7 +49,6 @@ class Prepared:
     way out to them.
     """
 
-    tools: Tools
     root: Path
     mirror: Path | None
     authority: Path
@@ -80,21 +76,21 @@ def prepare(
     unpacked = unpack(base, cache, authority.certificate) if base else None
     production = json.loads((root / "infrastructure/packer/versions.json").read_text())
     if unpacked and egress:
-        tools, tree, mirror, rehearsed = build_tools(cache), unpacked.root, None, production
+        build_tools(cache)
+        tree, mirror, rehearsed = unpacked.root, None, production
     else:
         if unpacked:
             check_repositories(unpacked)
         # Side by side: compiling keeps the processors busy while the base waits for the network and the disk.
         side_by_side([lambda: build_tools(cache), lambda: standin.build_tree(cache)])
-        tools = build_tools(cache)  # from the cache by now, as the tree is
-        stand_in = standin.build(cache, authority.certificate, tools.restic_arm64)
+        # Both from the cache by now.
+        stand_in = standin.build(cache, authority.certificate, build_tools(cache).restic_arm64)
         mirror, rehearsed = stand_in.mirror, rehearsed_versions(production, stand_in.mirror)
         tree = unpacked.root if unpacked else stand_in.root
     versions_file = root / VERSIONS_FILE
-    versions_file.parent.mkdir(parents=True, exist_ok=True)
-    versions_file.write_text(json.dumps(rehearsed, indent=2) + "\n")
+    write_atomically(versions_file, json.dumps(rehearsed, indent=2) + "\n")
     changed = tuple(differences(production, rehearsed))
-    return Prepared(tools, tree, mirror, cache / "authority", versions_file, changed, unpacked)
+    return Prepared(tree, mirror, cache / "authority", versions_file, changed, unpacked)
 
 
 def check_egress(base: Path | None, *, egress: bool) -> None:
@@ -129,8 +125,7 @@ def start(name: str, prepared: Prepared, state: Path, policies: Path) -> Cloud:
 
 def _seed(clients: Clients, mirror: Path | None, policies: Path) -> None:
     if mirror:
-        place: CreateBucketConfigurationTypeDef = {"LocationConstraint": "eu-west-1"}
-        clients.s3.create_bucket(Bucket=MIRROR_BUCKET, CreateBucketConfiguration=place)
+        clients.s3.create_bucket(Bucket=MIRROR_BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         for file in sorted(mirror.iterdir()):
             # As open as the sites that it stands for: curl asks without credentials.
             clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name, ExtraArgs={"ACL": "public-read"})

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.errors import raises
-from zmanim_ami.bench import build, chain, figures, install_at_boot, launch, rehearsals
+from zmanim_ami.bench import boot, build, figures, install_at_boot, lab, rehearsals
 
 OUTPUT = [
     (0.5, "local cloud http://10.212.0.2:5000, eu-west-1"),
@@ -62,14 +62,14 @@ def properties(redis: str) -> str:
 
 
 def test_moments_are_systemd_s_own() -> None:
-    found = launch.active_since(properties("13000000"))
+    found = lab.active_since(properties("13000000"))
     assert found == {"PostgreSQL answers": 12.345678, "Redis answers": 13.0, "ready": 15.0}
 
 
 @pytest.mark.parametrize("never", ["0", ""])
 def test_a_service_that_was_never_active_has_no_time(never: str) -> None:
     with raises("not-ready") as caught:
-        launch.active_since(properties(never))
+        lab.active_since(properties(never))
     assert "redis.service" in caught.value.found
 
 
@@ -147,7 +147,7 @@ zmanim-ready.service +412ms
 
 
 def test_the_critical_chain_is_read_in_the_order_of_the_boot() -> None:
-    found = chain.critical(CHAIN)
+    found = boot.critical(CHAIN)
     assert list(found.items()) == [
         ("run-credentials-systemd\\x2dsysctl.service.mount", 0.08),
         ("-.mount", 0.09),
@@ -159,9 +159,9 @@ def test_the_critical_chain_is_read_in_the_order_of_the_boot() -> None:
 
 def test_a_boot_without_a_chain_is_told_of() -> None:
     with raises("not-ready", match="no critical chain"):
-        chain.critical("Bootup is not yet finished")
+        boot.critical("Bootup is not yet finished")
 
 
 def test_the_slowest_units_are_told_with_their_seconds() -> None:
     text = "1min 3.5s cloud-init.service\n   820ms redis.service\n    12ms tmp.mount\n"
-    assert chain.blamed(text, 2) == {"cloud-init.service": 63.5, "redis.service": 0.82}
+    assert boot.blamed(text, 2) == {"cloud-init.service": 63.5, "redis.service": 0.82}

@@ -30,11 +30,10 @@ _SIGNER = "/etc/pki/rpm-gpg/RPM-GPG-KEY-amazon-linux-2023"
 
 @dataclass(frozen=True)
 class StandIn:
-    """A finished stand-in: its tree (`root`, to be used read-only), its mirror's files, a digest of its inputs."""
+    """A finished stand-in: its tree (`root`, to be used read-only) and its mirror's files."""
 
     root: Path
     mirror: Path
-    digest: str
 
 
 def build_tree(cache: Path) -> Path:
@@ -60,7 +59,7 @@ def build(cache: Path, certificate: Path, restic_arm64: Path) -> StandIn:
     tree = build_tree(cache)
     digest = text_sha256(tree.name, *(file_sha256(file) for file in (Path(base.__file__), certificate, restic_arm64)))
     entry = cached_directory(cache, "standin", digest, lambda entry: _finish(entry, tree, certificate, restic_arm64))
-    return StandIn(entry / "root", entry / "mirror", digest)
+    return StandIn(entry / "root", entry / "mirror")
 
 
 def _finish(entry: Path, tree: Path, certificate: Path, restic_arm64: Path) -> None:
@@ -112,7 +111,7 @@ def _build_tree(entry: Path, downloads: Path, release: str, major: str) -> None:
 def _specs(root: Path, downloads: Path, catalogue: Catalogue, release: str) -> dict[str, str]:
     present = debian.installed_packages(root)
     wanted = {p.key: [source.package for source in p.sources] for p in catalogue.packages}
-    graph = parse(debian.dependency_graph(root, sorted({name for names in wanted.values() for name in names})))
+    graph = parse(debian.dependencies(root, sorted({name for names in wanted.values() for name in names})))
     whole = {key: closure(graph, packages, present.keys(), catalogue.left_out) for key, packages in wanted.items()}
     carried = {
         package.key: _without_what_others_bring(whole, package.key, wanted, required_by(package, catalogue.packages))
@@ -121,7 +120,7 @@ def _specs(root: Path, downloads: Path, catalogue: Catalogue, release: str) -> d
     names = sorted({name for closure_names in carried.values() for name in closure_names})
     files = debian.download_packages(root, downloads, names)
     carried_versions = {name: rpms.upstream_version(present[source]) for name, source in catalogue.carried.items()}
-    libraries = rpms.provided_libraries(root)
+    libraries = inside_script(root, "libraries.sh").stdout.split()
     return {
         **rpms.plan(catalogue, carried, files, present),
         f"{INSTALLED}/system-release": rpms.render_carried(release, debian.RELEASE, carried_versions, libraries),

@@ -41,14 +41,14 @@ _DPKG_OPTIONS = (
 )
 
 
-def check_disk(directory: Path) -> None:
+def check_disk(directory: Path, needed: int = NEEDED_BYTES) -> None:
     """Raise `too-little-disk` unless `directory`'s file system has room for a build."""
     free = shutil.disk_usage(directory).free
-    if free < NEEDED_BYTES:
+    if free < needed:
         raise HostLacks(
             "too little disk space to build the stand-in",
             code="too-little-disk",
-            expected=f"{NEEDED_BYTES / 1e9:.1f} GB free in {directory}",
+            expected=f"{needed / 1e9:.1f} GB free in {directory}",
             found=f"{free / 1e9:.1f} GB free",
             fix="free some, or point XDG_CACHE_HOME at a roomier file system",
         )
@@ -95,7 +95,7 @@ def installed_packages(root: Path) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in output.splitlines())
 
 
-def dependency_graph(root: Path, packages: Sequence[str]) -> str:
+def dependencies(root: Path, packages: Sequence[str]) -> str:
     """Return what apt-cache says about the dependencies of `packages`, theirs, and so on (closure.parse reads it)."""
     return inside(root, ["apt-cache", "depends", "--important", "--recurse", *packages]).stdout
 

@@ -20,8 +20,6 @@ SOURCES = (f"redis/{OLDER_SUITE}", "pgvector", "pg-cron")
 _ARTIFACTS = {"redis": "redis", "pgvector": "pgvector", "pg-cron": "pg_cron"}
 # Not every mirror of Debian has every source. Of pg_cron, compiled files do as well, as Debian has packaged them.
 COMPILED_PACKAGES = {"pg-cron": "postgresql-{major}-cron"}
-# Packages that are downloaded as files: their names, and the artifacts' in the versions file.
-_PACKAGES = {"pgdg-redhat-repo": "pgdg_repo"}
 # Go writes the versions of a program's modules into it as text.
 _MAKEFILE = Path(__file__).with_name("compiled.mk")
 _RESTIC_VERSION = re.compile(rb"\tgithub\.com/restic/restic\tv([0-9][0-9A-Za-z.-]*)")
@@ -35,10 +33,10 @@ def collect(sources: Path, compiled: Mapping[str, Path], mirror: Path) -> None:
     """
     mirror.mkdir(parents=True, exist_ok=True)
     for package, artifact in _ARTIFACTS.items():
-        found = sorted(sources.glob(f"{package}_*.orig.tar.gz"))
-        if found:
-            version = found[0].name.removeprefix(f"{package}_").removesuffix(".orig.tar.gz")
-            shutil.move(found[0], mirror / f"{artifact}-{version}.tar.gz")
+        archive = next(sources.glob(f"{package}_*.orig.tar.gz"), None)
+        if archive:
+            version = archive.name.removeprefix(f"{package}_").removesuffix(".orig.tar.gz")
+            shutil.move(archive, mirror / f"{artifact}-{version}.tar.gz")
         elif package in compiled:
             say(f"  Debian's mirror has no source of {package}: the rehearsal takes it compiled")
             _pack_compiled(compiled[package], artifact, mirror)
@@ -65,11 +63,10 @@ def _pack_compiled(deb: Path, artifact: str, mirror: Path) -> None:
 
 
 def add_packages(mirror: Path, rpms: Path) -> None:
-    """Move the RPMs in `rpms` into `mirror`, named as the versions file looks for them."""
-    for package, artifact in _PACKAGES.items():
-        (rpm,) = rpms.glob(f"{package}-[0-9]*.rpm")
-        version = rpm.name.removeprefix(f"{package}-").split("-")[0]
-        shutil.move(rpm, mirror / f"{artifact}-{version}.noarch.rpm")
+    """Move the one RPM that is downloaded as a file into `mirror`, named as the versions file looks for it."""
+    (rpm,) = rpms.glob("pgdg-redhat-repo-[0-9]*.rpm")
+    version = rpm.name.removeprefix("pgdg-redhat-repo-").split("-")[0]
+    shutil.move(rpm, mirror / f"pgdg_repo-{version}.noarch.rpm")
 
 
 def add_restic(mirror: Path, program: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from support.errors import Error
 from support.process import CommandFailed
-from zmanim_ami.rehearsal.standin.inside import inside, inside_script
+from zmanim_ami.rehearsal.standin.inside import SCRIPTS, inside
 from zmanim_ami.rehearsal.standin.packages import Catalogue, Package, Source
 from zmanim_ami.rehearsal.standin.templates import render
 
@@ -20,7 +20,6 @@ _WORK = "/run/work"
 # Below the work directory: the packages' own files, rendered.
 OWN_FILES = "payload"
 _DOWNLOADS = "/run/downloads"
-_SCRIPTS = "/run/scripts"
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,12 @@ def render_package(
 
 
 def render_carried(release: str, debian: str, carried: Mapping[str, str], libraries: Sequence[str]) -> str:
-    """Return the spec of system-release and of each package (name: version) that the tree carries."""
+    """Return the spec of system-release and of each package (name: version) that the tree carries.
+
+    `libraries` are what rpm calls its shared libraries, for RPMs that require them.
+    """
     template = (_HERE / "carried.spec.j2").read_text()
     return render(template, release=release, debian=debian, carried=carried, libraries=libraries)
-
-
-def provided_libraries(root: Path) -> list[str]:
-    """Return what rpm calls the shared libraries of `root`, as libssl.so.3()(64bit), for RPMs that ask for them."""
-    return inside_script(root, "libraries.sh").stdout.split()
 
 
 def build(root: Path, work: Path, downloads: Path, specs: Mapping[str, str]) -> None:
@@ -72,8 +69,7 @@ def build(root: Path, work: Path, downloads: Path, specs: Mapping[str, str]) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (work / "build").mkdir(parents=True, exist_ok=True)
-    lanes = [f"--max-procs={os.cpu_count() or 1}", "--max-args=1"]
-    command = ["xargs", *lanes, "/bin/sh", f"{_SCRIPTS}/build-rpm.sh"]
+    command = ["xargs", f"--max-procs={os.cpu_count() or 1}", "--max-args=1", "/bin/sh", f"{SCRIPTS}/build-rpm.sh"]
     _packaging(root, work, downloads, command, input="\n".join(specs) + "\n")
 
 
@@ -82,14 +78,13 @@ def make_repositories(root: Path, work: Path, downloads: Path, repositories: Seq
 
     The private half is gone when this returns, so nobody else's package can ever pass. Raises `not-packaged`.
     """
-    _packaging(root, work, downloads, ["/bin/sh", f"{_SCRIPTS}/make-repositories.sh", *repositories])
+    _packaging(root, work, downloads, ["/bin/sh", f"{SCRIPTS}/make-repositories.sh", *repositories])
     return work / "signer.asc"
 
 
 def _packaging(root: Path, work: Path, downloads: Path, command: Sequence[str], input: str | None = None) -> None:
-    binds = {work: _WORK, downloads: _DOWNLOADS, _HERE / "scripts": _SCRIPTS}
     try:
-        inside(root, command, binds=binds, input=input)
+        inside(root, command, binds={work: _WORK, downloads: _DOWNLOADS}, input=input)
     except CommandFailed as failure:
         raise Error(
             "could not make the stand-in's packages",

@@ -8,7 +8,6 @@ from jinja2 import Environment, StrictUndefined
 
 # What is rendered is shell, TOML, specs and configuration, never HTML.
 _ENVIRONMENT = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False)  # noqa: S701
-_SUFFIX = ".j2"
 
 
 def render(template: str, **values: object) -> str:
@@ -27,7 +26,7 @@ def copy_rendered(source: Path, destination: Path, **values: object) -> None:
             target.mkdir(parents=True, exist_ok=True)
             continue
         content = path.read_bytes()
-        if path.suffix == _SUFFIX:
+        if path.suffix == ".j2":
             target, content = target.with_suffix(""), render(path.read_text(), **values).encode()
         target.unlink(missing_ok=True)
         target.write_bytes(content)
