@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support import pipeline_cloud as cloud
-from zmanim_ami.pipeline.account import requirements
+from zmanim_ami.pipeline.account import changes, requirements
 from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.backup import remote
@@ -134,7 +134,7 @@ def staged(directory: Path) -> Iterator[Stage]:
     for name in ("instance", "release", "release-trust"):
         (policies / f"{name}.json").write_text(some)
     with cloud.account() as clients:
-        requirements.apply(clients, requirements.plan(clients, "verify", policies=policies))
+        changes.apply(requirements.plan(clients, "verify", policies=policies))
         # moto takes what is refused without TLS for refused always.
         clients.s3.delete_bucket_policy(Bucket="zmanim-releases-verify")
         ami_id = cloud.make_image(clients, version="v1.2.3", commit=cloud.COMMIT, tree_digest=cloud.TREE)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from zmanim_ami.commands.shared import POLICIES, command, connect
-from zmanim_ami.pipeline.account import requirements
-from zmanim_ami.pipeline.account.requirements import Change
+from zmanim_ami.pipeline.account import changes, requirements
+from zmanim_ami.pipeline.account.changes import Change
 from zmanim_ami.pipeline.account.workflow_roles import Workflows
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
@@ -19,11 +19,10 @@ def plan(settings: Settings, environment: str = "prod") -> list[Change]:
 @command("region")
 def apply(settings: Settings, dry: bool, environment: str = "prod") -> list[Change]:
     """Make what account.plan shows, and nothing else. Safe to run twice; --dry is account.plan."""
-    clients = connect(settings)
-    changes = _plan(clients, settings, environment)
+    planned = _plan(connect(settings), settings, environment)
     if not dry:
-        requirements.apply(clients, changes)
-    return changes
+        changes.apply(planned)
+    return planned
 
 
 def _plan(clients: Clients, settings: Settings, environment: str) -> list[Change]:

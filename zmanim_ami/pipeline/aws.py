@@ -172,15 +172,15 @@ def error_code(error: botocore.exceptions.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def unless_absent(read: Callable[[], object], code: str) -> object | None:
-    """Return what `read` finds, or None when AWS answers with the `code` for a setting that was never made.
+def unless_absent(read: Callable[[], Found], *codes: str) -> Found | None:
+    """Return what `read` gets from AWS, or None when AWS answers with one of `codes`: there is no such thing.
 
     Raises botocore's errors.
     """
     try:
         return read()
     except botocore.exceptions.ClientError as error:
-        if error_code(error) != code:
+        if error_code(error) not in codes:
             raise
         return None
 

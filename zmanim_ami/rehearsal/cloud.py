@@ -22,7 +22,7 @@ from support.parallel import side_by_side
 from support.progress import say, step
 from zmanim_ami import toolchain
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.account import requirements
+from zmanim_ami.pipeline.account import changes, requirements
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.rehearsal import identity, standin
 from zmanim_ami.rehearsal.base import Base, check_repositories, unpack
@@ -130,8 +130,7 @@ def _seed(clients: Clients, mirror: Path | None, policies: Path) -> None:
             # As open as the sites that it stands for: curl asks without credentials.
             clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name, ExtraArgs={"ACL": "public-read"})
     for each in ENVIRONMENTS:
-        plan = requirements.plan(clients, each, policies=policies, workflows=identity.WORKFLOWS)
-        requirements.apply(clients, plan)
+        changes.apply(requirements.plan(clients, each, policies=policies, workflows=identity.WORKFLOWS))
 
 
 def down(name: str, state: Path) -> None:

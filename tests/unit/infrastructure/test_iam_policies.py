@@ -15,7 +15,7 @@ from localcloud.iam.replay import Action, Asked, unneeded
 from localcloud.settings import ACCOUNT
 from tests.support import ROOT
 from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
-from zmanim_ami.pipeline.account import requirements, workflow_roles
+from zmanim_ami.pipeline.account import changes, requirements, workflow_roles
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.rehearsal import identity
 
@@ -35,7 +35,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IamLab]:
             SimpleNamespace(**{name: made.client(name) for name in SERVICES}, region=REGION),
         )
         for environment in ("prod", "verify"):
-            requirements.apply(clients, requirements.plan(clients, environment, policies=POLICIES, workflows=WORKFLOWS))
+            changes.apply(requirements.plan(clients, environment, policies=POLICIES, workflows=WORKFLOWS))
         for environment in ("prod", "verify"):
             assert requirements.plan(clients, environment, policies=POLICIES, workflows=WORKFLOWS) == []
         yield made

@@ -17,7 +17,7 @@ from localcloud.iam.replay import read_record, unneeded
 from localcloud.settings import ACCOUNT
 from tests.support import ROOT
 from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
-from zmanim_ami.pipeline.account import release_role, requirements, roles
+from zmanim_ami.pipeline.account import changes, requirements, roles
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.channel import releases
 from zmanim_ami.pipeline.channel.bucket import POINTER
@@ -25,7 +25,7 @@ from zmanim_ami.pipeline.version import parse
 
 POLICIES = ROOT / "infrastructure" / "iam"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-ROLE = release_role.name("prod")
+ROLE = roles.release_name("prod")
 DOCUMENT = roles.read(
     POLICIES / "release.json",
     {"environment": "prod", "account": ACCOUNT, "region": REGION, "parameters": "/zmanim/prod"},
@@ -45,7 +45,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IamLab]:
     with iam_lab(tmp_path_factory.mktemp("iam")) as made:
         for environment in ("prod", "verify"):
             owner = clients(made)
-            requirements.apply(owner, requirements.plan(owner, environment, policies=POLICIES))
+            changes.apply(requirements.plan(owner, environment, policies=POLICIES))
         yield made
 
 
@@ -112,7 +112,7 @@ def test_nobody_is_the_release_role_but_whom_the_account_lets(lab: IamLab) -> No
     let = {"Sid": "Publish", "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": arn}
     publisher = lab.client("sts", lab.role("publisher", let))
     assert publisher.assume_role(**asked)["AssumedRoleUser"]["Arn"].endswith(f"{ROLE}/a-session")
-    other = {**asked, "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/{release_role.name('verify')}"}
+    other = {**asked, "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/{roles.release_name('verify')}"}
     assert refused(publisher.assume_role, **other) == "AccessDenied"
     instance = lab.client("sts", lab.session_of_instance(roles.name("prod")))
     assert refused(instance.assume_role, **asked) == "AccessDenied"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from zmanim_ami.pipeline.account.changes import Change
 from zmanim_ami.pipeline.aws import Clients
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.type_defs import PutMetricAlarmInputTypeDef
-
-Row = tuple[str, str, str, Callable[[Clients], object]]
 
 # As infrastructure/packer/files/backup.conf has it, and the instance's policy allows.
 MAIL_FROM = "backup@zmanim.shtetl.io"
@@ -34,7 +33,7 @@ def topic(environment: str, account: str, region: str) -> str:
     return f"arn:aws:sns:{region}:{account}:zmanim-{environment}-alarms"
 
 
-def plan(clients: Clients, environment: str, account: str, *, watched: bool) -> Iterator[Row]:
+def plan(clients: Clients, environment: str, account: str, *, watched: bool) -> Iterator[Change]:
     """Yield what is missing: the sender's address in SES, and an alarm when no backup has been complete for 26 hours.
 
     There is no such alarm where nobody expects nightly backups (`watched` is false). Raises botocore's errors.
@@ -43,17 +42,21 @@ def plan(clients: Clients, environment: str, account: str, *, watched: bool) -> 
     domain = MAIL_FROM.partition("@")[2]
     enough = {MAIL_FROM} | {domain.split(".", cut)[-1] for cut in range(domain.count("."))}
     if not known & enough:
-        ask = "SES does not know it, and would send nothing; confirm the mail that comes there"
-        yield "verify", f"address {MAIL_FROM}", ask, _verify_address
+        yield Change(
+            "verify",
+            f"address {MAIL_FROM}",
+            "SES does not know it, and would send nothing; confirm the mail that comes there",
+            partial(clients.ses.verify_email_identity, EmailAddress=MAIL_FROM),
+        )
     if not watched:
         return
     wanted = definition(environment, account, clients.region)
-    found = clients.cloudwatch.describe_alarms(AlarmNames=[name(environment)])["MetricAlarms"]
-    if not found:
-        why = "a backup that never ran would tell nobody"
-        yield "create", f"alarm {name(environment)}", why, partial(_put_alarm, wanted=wanted)
-    elif any(found[0].get(key) != wanted.get(key) for key in _COMPARED):
-        yield "update", f"alarm {name(environment)}", "it is another one", partial(_put_alarm, wanted=wanted)
+    put = partial(clients.cloudwatch.put_metric_alarm, **wanted)
+    existing = clients.cloudwatch.describe_alarms(AlarmNames=[name(environment)])["MetricAlarms"]
+    if not existing:
+        yield Change("create", f"alarm {name(environment)}", "a backup that never ran would tell nobody", put)
+    elif any(existing[0].get(key) != wanted.get(key) for key in _COMPARED):
+        yield Change("update", f"alarm {name(environment)}", "it differs from what it should be", put)
 
 
 def definition(environment: str, account: str, region: str) -> PutMetricAlarmInputTypeDef:
@@ -73,11 +76,3 @@ def definition(environment: str, account: str, region: str) -> PutMetricAlarmInp
         "ActionsEnabled": True,
         "AlarmActions": [topic(environment, account, region)],
     }
-
-
-def _verify_address(clients: Clients) -> None:
-    clients.ses.verify_email_identity(EmailAddress=MAIL_FROM)
-
-
-def _put_alarm(clients: Clients, wanted: PutMetricAlarmInputTypeDef) -> None:
-    clients.cloudwatch.put_metric_alarm(**wanted)

@@ -6,12 +6,14 @@ of its own lets an instance reach Systems Manager without a NAT gateway, and no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from support.errors import Error
 from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.account.changes import Change
 from zmanim_ami.pipeline.aws import Clients
 
 if TYPE_CHECKING:
@@ -87,7 +89,24 @@ def security_group(clients: Clients, vpc_id: str) -> SecurityGroupTypeDef | None
     return groups[0] if groups else None
 
 
-def create_vpc(clients: Clients) -> None:
+def plan(clients: Clients, subnet_id: str) -> Iterator[Change]:
+    """Yield what is missing to verify in, and what opens it. Raises botocore's errors."""
+    existing = subnet(clients, subnet_id)
+    if existing is None:
+        resource, reason = f"VPC, subnet and internet gateway {GROUP_NAME}", "no default VPC, and no subnet was chosen"
+        yield Change("create", resource, reason, partial(_create_vpc, clients))
+    group = security_group(clients, existing[1]) if existing else None
+    resource = f"security group {GROUP_NAME}"
+    if group is None:
+        create = partial(_create_security_group, clients, subnet_id)
+        yield Change("create", resource, "there is none for verification instances", create)
+    elif group.get("IpPermissions"):
+        revoke = clients.ec2.revoke_security_group_ingress
+        close = partial(revoke, GroupId=group["GroupId"], IpPermissions=group["IpPermissions"])
+        yield Change("close", resource, "it has ingress rules, and nobody is to get in", close)
+
+
+def _create_vpc(clients: Clients) -> None:
     """Make a VPC with one subnet, an internet gateway and the route to it."""
     ec2 = clients.ec2
     vpc = ec2.create_vpc(
@@ -109,7 +128,7 @@ def create_vpc(clients: Clients) -> None:
     ec2.modify_subnet_attribute(SubnetId=made, MapPublicIpOnLaunch={"Value": True})
 
 
-def create_security_group(clients: Clients, subnet_id: str) -> None:
+def _create_security_group(clients: Clients, subnet_id: str) -> None:
     """Make the security group without ingress in the VPC that `find` will look into."""
     found = subnet(clients, subnet_id)
     if found is None:
@@ -122,8 +141,3 @@ def create_security_group(clients: Clients, subnet_id: str) -> None:
         VpcId=found[1],
         TagSpecifications=[{"ResourceType": "security-group", "Tags": tags(GROUP_NAME)}],
     )
-
-
-def close_security_group(clients: Clients, group: SecurityGroupTypeDef) -> None:
-    """Take every ingress rule away from the group."""
-    clients.ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=group["IpPermissions"])

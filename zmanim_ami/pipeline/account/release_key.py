@@ -8,13 +8,15 @@ from __future__ import annotations
 import base64
 import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from support.errors import Error
 from support.progress import say
 from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.account.changes import Change
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.version import Version
 
@@ -32,9 +34,8 @@ def find(clients: Clients, environment: str) -> bytes | None:
 
     Raises `release-key-unfit`, and botocore's errors.
     """
-    try:
-        answer = clients.kms.get_public_key(KeyId=alias(environment))
-    except clients.kms.exceptions.NotFoundException:
+    answer = aws.unless_absent(lambda: clients.kms.get_public_key(KeyId=alias(environment)), "NotFoundException")
+    if answer is None:
         return None
     offered = answer.get("SigningAlgorithms", [])
     if ALGORITHM not in offered:
@@ -46,6 +47,13 @@ def find(clients: Clients, environment: str) -> bytes | None:
             fix="give the alias to a key of that kind; account.apply makes one when there is no such alias",
         )
     return answer["PublicKey"]
+
+
+def plan(clients: Clients, environment: str) -> Iterator[Change]:
+    """Yield the key, where an environment has none. Raises as `find` does."""
+    if find(clients, environment) is None:
+        reason = "there is none to sign the API's releases with"
+        yield Change("create", f"KMS key {alias(environment)}", reason, partial(create, clients, environment))
 
 
 def create(clients: Clients, environment: str) -> None:
@@ -115,14 +123,14 @@ def sign(clients: Clients, environment: str, payload: bytes) -> bytes:
 def is_signed(clients: Clients, environment: str, payload: bytes, signature: bytes) -> bool:
     """Return whether a signature is this environment's key's. Raises aws's faults."""
     with aws.translate_errors(f"verifying with {alias(environment)}"):
-        try:
-            answer = clients.kms.verify(
+        answer = aws.unless_absent(
+            lambda: clients.kms.verify(
                 KeyId=alias(environment),
                 Message=payload,
                 MessageType="RAW",
                 Signature=signature,
                 SigningAlgorithm=ALGORITHM,
-            )
-        except clients.kms.exceptions.KMSInvalidSignatureException:
-            return False
-    return answer["SignatureValid"]
+            ),
+            "KMSInvalidSignatureException",
+        )
+    return answer is not None and answer["SignatureValid"]

@@ -1,7 +1,8 @@
-"""The role of an environment's instances and its instance profile, both called zmanim-{environment}-instance.
+"""An environment's roles: that of its instances, zmanim-{environment}-instance, and that which publishes releases.
 
-Its policies are the files `instance*.json` of infrastructure/iam, with $environment, $account and $region in them: the
-one with a Principal says who may take the role, each other one is an inline policy called as its file.
+Their policies are files of infrastructure/iam, with $environment, $account and $region in them. An instance's are
+`instance*.json`: the one with a Principal says who may take the role, each other one is an inline policy called as its
+file. The release role's are release.json and release-trust.json; neither an instance nor a workflow has it.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from __future__ import annotations
 import json
 import re
 import string
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 from support.errors import Error
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.account.changes import Change
 from zmanim_ami.pipeline.aws import Clients
 
 Document = Mapping[str, object]
-# action, resource, reason, what does it
-Row = tuple[str, str, str, Callable[[Clients], object]]
 
 # What safe_substitute left, but for ${aws:…}, which are IAM's own variables.
 _PLACEHOLDER = re.compile(r"\$\w+|\$\{(?!aws:)[^}]*\}")
@@ -34,20 +35,42 @@ def name(environment: str) -> str:
     return f"zmanim-{environment}-instance"
 
 
+def release_name(environment: str) -> str:
+    """Return the name of the role that publishes the API's releases in an environment."""
+    return f"zmanim-release-{environment}"
+
+
+def plan(clients: Clients, environment: str, account: str, directory: Path) -> Iterator[Change]:
+    """Yield what the roles of `environment` and its instances' profile lack or have too much.
+
+    Raises `policies-invalid`, and botocore's errors.
+    """
+    iam, role = clients.iam, name(environment)
+    trust, inline = policies(directory, environment=environment, account=account, region=clients.region)
+    yield from role_changes(clients, role, trust, inline, "zmanim: what an instance may do")
+    profile = aws.unless_absent(
+        lambda: iam.get_instance_profile(InstanceProfileName=role)["InstanceProfile"], "NoSuchEntity"
+    )
+    if profile is None:
+        yield Change("create", f"instance profile {role}", "there is none", partial(_create_profile, clients, role))
+    if profile is None or role not in [item["RoleName"] for item in profile["Roles"]]:
+        fill = partial(iam.add_role_to_instance_profile, InstanceProfileName=role, RoleName=role)
+        yield Change("add", f"role {role} to its instance profile", "not in it", fill)
+    values = {"environment": environment, "account": account, "region": clients.region}
+    trust, policy = (read(directory / f"{file}.json", values) for file in ("release-trust", "release"))
+    description = "zmanim: publishes the API's releases"
+    yield from role_changes(clients, release_name(environment), trust, {"release": policy}, description)
+
+
 def policies(directory: Path, *, environment: str, account: str, region: str) -> tuple[Document, dict[str, Document]]:
-    """Return the trust policy and the inline policies by name, as the files in `directory` say.
+    """Return the trust policy and the inline policies by name of an instance's role, as the files in `directory` say.
 
     Raises `policies-invalid` when there is none, or one is no JSON or holds an unknown placeholder.
     """
-    trust: Document = _TRUST
-    inline: dict[str, Document] = {}
     values = {"environment": environment, "account": account, "region": region}
-    for path in sorted(directory.glob("instance*.json")):
-        document = read(path, values)
-        if is_trust(document):
-            trust = document
-        else:
-            inline[path.stem] = document
+    documents = {path.stem: read(path, values) for path in sorted(directory.glob("instance*.json"))}
+    trust = [document for document in documents.values() if is_trust(document)]
+    inline = {policy: document for policy, document in documents.items() if not is_trust(document)}
     if not inline:
         raise Error(
             "there is no policy for instances",
@@ -55,7 +78,7 @@ def policies(directory: Path, *, environment: str, account: str, region: str) ->
             expected=f"instance*.json in {directory}",
             found="none",
         )
-    return trust, inline
+    return trust[-1] if trust else _TRUST, inline
 
 
 def read(path: Path, values: Mapping[str, str]) -> Document:
@@ -84,47 +107,31 @@ def is_trust(document: Document) -> bool:
     return any("Principal" in statement for statement in statements)
 
 
-def plan(clients: Clients, environment: str, account: str, directory: Path) -> Iterator[Row]:
-    """Yield what the role and the profile of `environment` lack or have too much.
-
-    Raises `policies-invalid`, and botocore's errors.
-    """
-    role = name(environment)
-    trust, inline = policies(directory, environment=environment, account=account, region=clients.region)
-    yield from role_rows(clients, role, trust, inline, "zmanim: what an instance may do")
-    holds = _profile_roles(clients, role)
-    if holds is None:
-        yield "create", f"instance profile {role}", "there is none", partial(_create_profile, role=role)
-    if not holds or role not in holds:
-        yield "add", f"role {role} to its instance profile", "not in it", partial(_fill_profile, role=role)
-
-
-def role_rows(
+def role_changes(
     clients: Clients, role: str, trust: Document, inline: Mapping[str, Document], description: str
-) -> Iterator[Row]:
+) -> Iterator[Change]:
     """Yield what a role lacks or has too much of its trust policy and inline policies."""
-    there = _trust(clients, role)
-    if there is None:
-        create = partial(_create_role, role=role, trust=trust, description=description)
-        yield "create", f"role {role}", "there is none", create
-    elif there != trust:
-        yield "update", f"role {role}", "another trust policy", partial(_update_trust, role=role, trust=trust)
-    present = _inline(clients, role) if there is not None else {}
+    iam = clients.iam
+    existing = aws.unless_absent(lambda: iam.get_role(RoleName=role)["Role"], "NoSuchEntity")
+    present: dict[str, Document] = {}
+    if existing is None:
+        create = partial(_create_role, clients, role, trust, description)
+        yield Change("create", f"role {role}", "there is none", create)
+    else:
+        present = _inline(clients, role)
+        if _document(existing.get("AssumeRolePolicyDocument", {})) != trust:
+            update = partial(iam.update_assume_role_policy, RoleName=role, PolicyDocument=json.dumps(trust))
+            yield Change("update", f"role {role}", "another trust policy", update)
     for policy, document in inline.items():
         if present.get(policy) != document:
-            why = "it differs from its file" if policy in present else "there is none"
-            put = partial(_put_policy, role=role, policy=policy, document=document)
-            yield "update" if policy in present else "create", f"policy {policy} of {role}", why, put
+            put = partial(iam.put_role_policy, RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
+            action, reason = (
+                ("update", "it differs from its file") if policy in present else ("create", "there is none")
+            )
+            yield Change(action, f"policy {policy} of {role}", reason, put)
     for policy in sorted(present.keys() - inline.keys()):
-        delete = partial(_delete_policy, role=role, policy=policy)
-        yield "delete", f"policy {policy} of {role}", "its file is gone", delete
-
-
-def _trust(clients: Clients, role: str) -> Document | None:
-    try:
-        return _document(clients.iam.get_role(RoleName=role)["Role"].get("AssumeRolePolicyDocument", {}))
-    except clients.iam.exceptions.NoSuchEntityException:
-        return None
+        delete = partial(iam.delete_role_policy, RoleName=role, PolicyName=policy)
+        yield Change("delete", f"policy {policy} of {role}", "its file is gone", delete)
 
 
 def _inline(clients: Clients, role: str) -> dict[str, Document]:
@@ -141,35 +148,11 @@ def _document(value: object) -> Document:
     return document
 
 
-def _profile_roles(clients: Clients, role: str) -> list[str] | None:
-    try:
-        profile = clients.iam.get_instance_profile(InstanceProfileName=role)["InstanceProfile"]
-    except clients.iam.exceptions.NoSuchEntityException:
-        return None
-    return [item["RoleName"] for item in profile["Roles"]]
-
-
 def _create_role(clients: Clients, role: str, trust: Document, description: str) -> None:
     clients.iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(trust), Description=description)
     clients.iam.get_waiter("role_exists").wait(RoleName=role)
 
 
-def _update_trust(clients: Clients, role: str, trust: Document) -> None:
-    clients.iam.update_assume_role_policy(RoleName=role, PolicyDocument=json.dumps(trust))
-
-
-def _put_policy(clients: Clients, role: str, policy: str, document: Document) -> None:
-    clients.iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
-
-
-def _delete_policy(clients: Clients, role: str, policy: str) -> None:
-    clients.iam.delete_role_policy(RoleName=role, PolicyName=policy)
-
-
 def _create_profile(clients: Clients, role: str) -> None:
     clients.iam.create_instance_profile(InstanceProfileName=role)
     clients.iam.get_waiter("instance_profile_exists").wait(InstanceProfileName=role)
-
-
-def _fill_profile(clients: Clients, role: str) -> None:
-    clients.iam.add_role_to_instance_profile(InstanceProfileName=role, RoleName=role)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import roles
-from zmanim_ami.pipeline.account.roles import Row
+from zmanim_ami.pipeline.account.changes import Change
 from zmanim_ami.pipeline.aws import Clients
 
 HOST = "token.actions.githubusercontent.com"
@@ -44,7 +45,7 @@ def subject(workflows: Workflows, step: str) -> str:
     return workflows.subject.replace("{environment}", environment(step))
 
 
-def plan(clients: Clients, account: str, directory: Path, workflows: Workflows) -> Iterator[Row]:
+def plan(clients: Clients, account: str, directory: Path, workflows: Workflows) -> Iterator[Change]:
     """Yield what is missing for the workflows; the policies are `{step}.json` in `directory`.
 
     Raises `policies-invalid`, and botocore's errors.
@@ -59,24 +60,18 @@ def plan(clients: Clients, account: str, directory: Path, workflows: Workflows) 
         }
         trust = roles.read(directory / _TRUST_FILE, values)
         inline = {step: roles.read(directory / f"{step}.json", values)}
-        yield from roles.role_rows(clients, name(step), trust, inline, f"zmanim: the workflow's job {step}")
+        yield from roles.role_changes(clients, name(step), trust, inline, f"zmanim: the workflow's job {step}")
 
 
-def _provider(clients: Clients, arn: str) -> Iterator[Row]:
-    try:
-        audiences = clients.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn).get("ClientIDList", [])
-    except clients.iam.exceptions.NoSuchEntityException:
-        yield "create", f"identity provider {HOST}", "there is none", _create_provider
-        return
-    if AUDIENCE not in audiences:
-        add = partial(_add_audience, arn=arn)
-        yield "add", f"audience {AUDIENCE} to identity provider {HOST}", "not in it", add
-
-
-def _create_provider(clients: Clients) -> None:
-    # No thumbprint: AWS trusts GitHub's certificate by its authority.
-    clients.iam.create_open_id_connect_provider(Url=f"https://{HOST}", ClientIDList=[AUDIENCE])
-
-
-def _add_audience(clients: Clients, arn: str) -> None:
-    clients.iam.add_client_id_to_open_id_connect_provider(OpenIDConnectProviderArn=arn, ClientID=AUDIENCE)
+def _provider(clients: Clients, arn: str) -> Iterator[Change]:
+    iam, resource = clients.iam, f"identity provider {HOST}"
+    existing = aws.unless_absent(
+        lambda: iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn).get("ClientIDList", []), "NoSuchEntity"
+    )
+    if existing is None:
+        # No thumbprint: AWS trusts GitHub's certificate by its authority.
+        create = partial(iam.create_open_id_connect_provider, Url=f"https://{HOST}", ClientIDList=[AUDIENCE])
+        yield Change("create", resource, "there is none", create)
+    elif AUDIENCE not in existing:
+        add = partial(iam.add_client_id_to_open_id_connect_provider, OpenIDConnectProviderArn=arn, ClientID=AUDIENCE)
+        yield Change("add", f"audience {AUDIENCE} to {resource}", "not in it", add)

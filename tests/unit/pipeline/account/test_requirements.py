@@ -12,7 +12,7 @@ from support.errors import BadInput
 from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
-from zmanim_ami.pipeline.account import network, release_key, requirements, roles
+from zmanim_ami.pipeline.account import changes, network, release_key, requirements, roles
 from zmanim_ami.pipeline.aws import Clients
 
 PROJECTS = ROOT / "infrastructure" / "iam"
@@ -49,7 +49,7 @@ def rows(clients: Clients, policies: Path, environment: str = "prod") -> list[tu
 
 
 def apply(clients: Clients, policies: Path, environment: str = "prod") -> None:
-    requirements.apply(clients, requirements.plan(clients, environment, policies=policies))
+    changes.apply(requirements.plan(clients, environment, policies=policies))
 
 
 @pytest.mark.parametrize("environment", ["prod", "verify"])
@@ -124,9 +124,9 @@ def test_a_secret_that_exists_is_never_overwritten_even_when_it_appears_after_th
     clients: Clients, policies: Path
 ) -> None:
     clients.ssm.put_parameter(Name="/zmanim/prod/jwt-secret", Value="kept", Type="SecureString")
-    changes = requirements.plan(clients, "prod", policies=policies)
+    planned = requirements.plan(clients, "prod", policies=policies)
     clients.ssm.put_parameter(Name="/zmanim/prod/redis-password", Value="came between", Type="SecureString")
-    requirements.apply(clients, changes)
+    changes.apply(planned)
     for name, value in (("jwt-secret", "kept"), ("redis-password", "came between")):
         answer = clients.ssm.get_parameter(Name=f"/zmanim/prod/{name}", WithDecryption=True)
         assert answer["Parameter"]["Value"] == value
@@ -250,7 +250,7 @@ def test_without_a_default_vpc_one_of_our_own_is_made(clients: Clients, policies
 def test_a_subnet_that_was_chosen_is_used(clients: Clients, policies: Path) -> None:
     vpc = clients.ec2.create_vpc(CidrBlock="10.1.0.0/24")["Vpc"]["VpcId"]
     chosen = clients.ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.0.0/25")["Subnet"]["SubnetId"]
-    requirements.apply(clients, requirements.plan(clients, "verify", policies=policies, subnet_id=chosen))
+    changes.apply(requirements.plan(clients, "verify", policies=policies, subnet_id=chosen))
     place = network.find(clients, chosen)
     assert place.subnet_id == chosen
     (group,) = clients.ec2.describe_security_groups(GroupIds=[place.security_group_id])["SecurityGroups"]

@@ -14,7 +14,7 @@ from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.verify_stage import Stage, stage  # noqa: F401 - a fixture
-from zmanim_ami.pipeline.account import alarms, buckets, requirements
+from zmanim_ami.pipeline.account import alarms, buckets, changes, requirements
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.backup import drill as recovery
 from zmanim_ami.pipeline.backup import remote
@@ -170,7 +170,7 @@ def test_a_dry_drill_launches_nothing(stage: Stage) -> None:  # noqa: F811
 
 
 def prepare(clients: Clients, environment: str) -> None:
-    requirements.apply(clients, requirements.plan(clients, environment, policies=ROOT / "infrastructure/iam"))
+    changes.apply(requirements.plan(clients, environment, policies=ROOT / "infrastructure/iam"))
     assert requirements.plan(clients, environment, policies=ROOT / "infrastructure/iam") == []
 
 
