@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tests.gate.seeds import Row, append, new, sub, without_tests_but
+from tests.gate.seeds import Row, append, delete, new, sub, without_tests_but
 
 _WORKFLOW = ".github/workflows/build-ami.yml"
+_DEPENDABOT = ".github/dependabot.yml"
 _IAM = "infrastructure/iam"
 _HOST = "infrastructure/packer/files/zmanim_host"
 _INSTANCE = f"{_IAM}/instance.json"
@@ -26,6 +27,9 @@ ROWS = (
     Row("workflow with another trigger", "workflows", sub(_WORKFLOW, r'tags: \["v\*-ami"\]', 'tags: ["v*"]'), "is not triggered by the tags", dod=5),
     Row("workflow that every push starts", "workflows", sub(_WORKFLOW, r'^    tags: \["v\*-ami"\]$', '    tags: ["v*-ami"]\n    branches: [main]'), "by more than the tags of releases", dod=5),
     Row("workflow with a key that GitHub lacks", "workflows", sub(_WORKFLOW, r"^    timeout-minutes:", "    timeout-minuts:"), "timeout-minuts", dod=5),
+    Row("Dependabot's file with a key that it lacks", "workflows", sub(_DEPENDABOT, r"default-days:", "default-dayz:"), "default-dayz"),
+    Row("Dependabot without its file", "workflows", delete(_DEPENDABOT), "is not there"),
+    Row("Dependabot that takes what is a day old", "workflows", sub(_DEPENDABOT, r"default-days: 7", "default-days: 1"), "zizmor dependabot-cooldown"),
     Row("action that is not pinned", "workflows", sub(_WORKFLOW, r"actions/checkout@[0-9a-f]{40}", "actions/checkout@v4"), "is not pinned by its commit"),
     Row("workflow with all permissions", "workflows", sub(_WORKFLOW, r"^permissions: \{\}$", "permissions: write-all"), "zizmor excessive-permissions"),
     Row("workflow that takes a tag for a command", "workflows", sub(_WORKFLOW, r'--version "\$\{\w+%-ami\}"', '--version "${{ github.ref_name }}"'), "zizmor template-injection"),

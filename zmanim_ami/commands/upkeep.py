@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 
 from support.cache import user_cache
 from support.errors import BadInput
-from support.process import run
 from support.progress import say
 from zmanim_ami.commands.shared import ROOT, command, connect, load_settings
 from zmanim_ami.pipeline import aws
@@ -15,7 +15,7 @@ from zmanim_ami.pipeline.ami.sweep import Leftover
 from zmanim_ami.pipeline.pins import bump as bumping
 from zmanim_ami.pipeline.pins import proposal
 from zmanim_ami.pipeline.pins.bump import Bump
-from zmanim_ami.pipeline.pins.lookups import look_ups
+from zmanim_ami.pipeline.pins.look_ups import LookUps
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.toolchain.go import go
 
@@ -44,14 +44,14 @@ def sweep(settings: Settings, dry: bool, run: str = "", apply: bool = False) -> 
 
 @command("region", propose="commit it to the branch bump and open a pull request (needs gh)")
 def bump(settings: Settings, dry: bool, propose: bool = False) -> list[Bump]:
-    """Write newer pins into the tree: base, sources, Packer and its plugin, restic, the workflows' actions.
+    """Write newer pins into the tree: base, sources, the tools' Go modules, the Python packages.
 
-    Changes files of this clone; --dry only shows them. Asks git hosts, Go's module proxy, and AWS for Amazon's images.
-    With --propose it commits them, pushes the branch `bump` and opens or renews its one pull request.
+    Changes files of this clone; --dry only shows them. Asks git hosts, Go's module proxy, PyPI, and AWS for Amazon's
+    images. With --propose it commits them, pushes the branch `bump` and opens or renews its one pull request.
     """
     if propose and not dry:
-        proposal.check_unchanged(ROOT, run)
-    found = bumping.bump(ROOT, look_ups(connect(settings), go(user_cache())), dry=dry)
-    if found and propose and not dry:
-        proposal.propose(ROOT, "bump", "Take newer pins", bumping.words(found), run)
-    return found
+        proposal.check_unchanged(ROOT)
+    bumps = bumping.bump(ROOT, LookUps(connect(settings), go(user_cache())), datetime.now(UTC).date(), dry=dry)
+    if bumps and propose and not dry:
+        proposal.propose(ROOT, "bump", "Take newer pins", bumping.as_markdown(bumps))
+    return bumps

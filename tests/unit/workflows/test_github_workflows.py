@@ -143,6 +143,18 @@ def test_the_summary_is_written_after_a_failed_verification_too() -> None:
         assert Evaluator({}, status).condition(step.get("if", "")) is reached
 
 
+def test_dependabot_keeps_github_s_actions_and_the_api_s_modules_and_nothing_else() -> None:
+    updates = read(ROOT / ".github" / "dependabot.yml")["updates"]
+    assert [(each["package-ecosystem"], each.get("directory", "/")) for each in updates] == [
+        ("github-actions", "/"),
+        ("gomod", "/api"),
+    ]
+    for each in updates:
+        assert each["schedule"] == {"interval": "weekly"}
+        assert each["cooldown"] == {"default-days": 7}
+        assert [group["patterns"] for group in each["groups"].values()] == [["*"]]
+
+
 @pytest.mark.incident("what an earlier job left in a shared cache becomes part of a release")
 def test_nothing_is_restored_from_a_cache_while_a_release_is_built() -> None:
     text = (ROOT / ".github" / "workflows" / "build-ami.yml").read_text()

@@ -1,10 +1,10 @@
-"""YAML and workflows (DoD 5): yamllint, GitHub's schema, zizmor, the trigger as parsed, pinned actions, the order."""
+"""YAML and workflows (DoD 5): yamllint, GitHub's schemas, zizmor, the trigger as parsed, pinned actions, the order."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,13 @@ import yaml
 
 from zmanim_ami.gate.finding import Finding, ask, complaints, files, line_of, located, tool
 
-WORKFLOWS = Path(".github/workflows")
-BUILD = WORKFLOWS / "build-ami.yml"
+GITHUB = Path(".github")
+BUILD = GITHUB / "workflows/build-ami.yml"
+# The schema of each kind of file that GitHub reads, by the name that check-jsonschema has for it.
+SCHEMAS = {
+    "vendor.github-workflows": "workflows/*.yml",
+    "vendor.dependabot": "dependabot.yml",
+}
 TRIGGER = ["v*-ami"]
 # What the release is made of, in this order: nothing is published that was not verified.
 ORDER = ("build-ami", "verify-ami", "publish-ssm")
@@ -23,35 +28,32 @@ _PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}|\./.*")
 
 
 def check(tree: Path) -> list[Finding]:
-    """Return what is wrong with the YAML of the tree and with its workflows."""
+    """Return what is wrong with the YAML of the tree and with what GitHub reads of it."""
     every = [str(path) for path in files(tree) if path.suffix in {".yml", ".yaml"}]
     found = complaints([tool("yamllint"), "--strict", "--format=parsable", *every], tree) if every else []
-    workflows = sorted((tree / WORKFLOWS).glob("*.yml"))
-    names = [str(path.relative_to(tree)) for path in workflows]
     if not (tree / BUILD).is_file():
         return [*found, Finding(str(BUILD), 0, "is not there")]
-    schema = [tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", "--output-format=json", *names]
-    said = ask(schema, tree)
-    if said.returncode != 0:
-        errors = json.loads(said.stdout or "{}")
-        listed = [*errors.get("errors", []), *errors.get("parse_errors", [])]
-        found += [Finding(str(each["filename"]), 0, _message(each)) for each in listed] or located(
-            said.stderr.splitlines(), tree
-        )
-    said = ask([tool("zizmor"), "--offline", "--persona=auditor", "--format=github", *names], tree)
-    found += [_zizmor(line) for line in said.stdout.splitlines() if line.startswith("::")]
-    if said.returncode not in {0, 11, 12, 13, 14}:  # 11 to 14: the findings' highest severity
-        found += located(said.stderr.splitlines(), tree)
-    for path, name in zip(workflows, names, strict=True):
-        text = path.read_text()
-        try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError:
-            continue  # yamllint has said so
-        found += _actions(name, text)
-        if path.name == BUILD.name:
-            found += _build(name, text, content)
-    return found
+    names: list[str] = []
+    for schema, pattern in SCHEMAS.items():
+        kind = [str(path.relative_to(tree)) for path in sorted((tree / GITHUB).glob(pattern))]
+        found += _by_schema(tree, schema, kind) if kind else [Finding(str(GITHUB / pattern), 0, "is not there")]
+        names += kind
+    found += _by_zizmor(tree, names)
+    for name in names:
+        found += _actions(name, (tree / name).read_text())
+    return [*found, *_build((tree / BUILD).read_text())]
+
+
+def _by_schema(tree: Path, schema: str, names: Sequence[str]) -> list[Finding]:
+    command = [tool("check-jsonschema"), "--builtin-schema", schema, "--output-format=json", *names]
+    checked = ask(command, tree)
+    if checked.returncode == 0:
+        return []
+    report = json.loads(checked.stdout or "{}")
+    errors = [*report.get("errors", []), *report.get("parse_errors", [])]
+    return [Finding(str(each["filename"]), 0, _message(each)) for each in errors] or located(
+        checked.stderr.splitlines(), tree
+    )
 
 
 def _message(error: Mapping[str, Any]) -> str:
@@ -59,9 +61,15 @@ def _message(error: Mapping[str, Any]) -> str:
     return f"{best.get('path', error.get('path', ''))}: {best.get('message', error.get('message', ''))}"
 
 
-def _zizmor(line: str) -> Finding:
-    match = re.match(r"::\w+ file=([^,]+),line=(\d+),title=([^:,]+)[^:]*::(.*)", line)
-    return Finding(match[1], int(match[2]), f"zizmor {match[3]}: {match[4]}") if match else Finding("", 0, line)
+def _by_zizmor(tree: Path, names: Sequence[str]) -> Iterator[Finding]:
+    audited = ask([tool("zizmor"), "--offline", "--persona=auditor", "--format=github", *names], tree)
+    for line in audited.stdout.splitlines():
+        if match := re.match(r"::\w+ file=([^,]+),line=(\d+),title=([^:,]+)[^:]*::(.*)", line):
+            yield Finding(match[1], int(match[2]), f"zizmor {match[3]}: {match[4]}")
+        elif line.startswith("::"):
+            yield Finding("", 0, line)
+    if audited.returncode not in {0, 11, 12, 13, 14}:  # 11 to 14: the findings' highest severity
+        yield from located(audited.stderr.splitlines(), tree)
 
 
 def _actions(name: str, text: str) -> Iterator[Finding]:
@@ -71,36 +79,38 @@ def _actions(name: str, text: str) -> Iterator[Finding]:
             yield Finding(name, number, f"{match[1]} is not pinned by its commit")
 
 
-def _build(name: str, text: str, content: Mapping[Any, Any]) -> Iterator[Finding]:
+def _build(text: str) -> Iterator[Finding]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return  # yamllint has reported it
+
+    def finding(part: str, words: str) -> Finding:
+        return Finding(str(BUILD), line_of(text, part), words)
+
     # `on` is a boolean in YAML 1.1.
     trigger = content.get("on", content.get(True))
     push = trigger.get("push") if isinstance(trigger, Mapping) else None
     if not isinstance(push, Mapping) or push.get("tags") != TRIGGER:
-        yield Finding(name, line_of(text, "tags:"), f"is not triggered by the tags {TRIGGER} (but by {trigger})")
-    if isinstance(push, Mapping) and set(push) & {"branches", "branches-ignore", "paths"}:
-        yield Finding(name, line_of(text, "push:"), "is triggered by more than the tags of releases")
-    runs = [
-        str(step["run"]) for job in content.get("jobs", {}).values() for step in job.get("steps", []) if "run" in step
-    ]
-    places = [next((at for at, run in enumerate(runs) if f"./inv {task} " in run), None) for task in ORDER]
-    for task, place in zip(ORDER, places, strict=True):
+        yield finding("tags:", f"is not triggered by the tags {TRIGGER} (but by {trigger})")
+    elif set(push) & {"branches", "branches-ignore", "paths"}:
+        yield finding("push:", "is triggered by more than the tags of releases")
+    steps = [step for job in content.get("jobs", {}).values() for step in job.get("steps", [])]
+    runs = [str(step["run"]) for step in steps if "run" in step]
+    places: list[int] = []
+    for task in ORDER:
+        place = next((at for at, run in enumerate(runs) if f"./inv {task} " in run), None)
         if place is None:
-            yield Finding(name, line_of(text, "steps:"), f"no step runs ./inv {task}")
-    known = [place for place in places if place is not None]
-    if known != sorted(known):
-        yield Finding(name, line_of(text, "publish-ssm"), f"the order is {', '.join(ORDER)}: nothing else is published")
+            yield finding("steps:", f"no step runs ./inv {task}")
+        else:
+            places.append(place)
+    if places != sorted(places):
+        yield finding("publish-ssm", f"the order is {', '.join(ORDER)}: nothing else is published")
     for at, run in enumerate(runs):
+        first_line = run.partition("\n")[0]
         if re.search(r"\bgrep\b.*ami-|ami-\S*\[0-9a-f\]", run):
-            yield Finding(
-                name,
-                line_of(text, run.splitlines()[0]),
-                "the image's id comes from the manifest, never out of a log by grep",
-            )
-        if _TAKES_AWAY.search(run) and at < max(known, default=0):
-            yield Finding(
-                name,
-                line_of(text, run.splitlines()[0]),
-                "takes images away before the new one is verified and published",
-            )
+            yield finding(first_line, "the image's id comes from the manifest, never out of a log by grep")
+        if _TAKES_AWAY.search(run) and at < max(places, default=0):
+            yield finding(first_line, "takes images away before the new one is verified and published")
         if re.search(r"\|\|\s*(true|:)(\s|$)", run):
-            yield Finding(name, line_of(text, run.splitlines()[0]), "hides a failure")
+            yield finding(first_line, "hides a failure")

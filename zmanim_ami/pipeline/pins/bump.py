@@ -1,55 +1,39 @@
-"""bump: newer versions of what is pinned, found and written into the tree; a person decides on the pull request.
+"""bump: newer versions of what is pinned, looked up and written into the tree; a person decides on the pull request.
 
-What may follow what is here: a pin stays on its line (Redis 7.2 for its licence, the base on its kernel), and a newer
-file's SHA-256 is that of the file as it was downloaded: whoever merges compares it with what its makers publish.
+A pin stays on its line (Redis 7.2 for its licence, the base on its kernel, a Go module on its major); a newer file's
+SHA-256 is that of the file as it was downloaded: whoever merges compares it with what its makers publish. GitHub's
+actions and the API's Go modules are Dependabot's (.github/dependabot.yml).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from support.errors import Error
 from support.version_order import version_key
+from zmanim_ami.pipeline.docs import page
+from zmanim_ami.pipeline.pins.look_ups import LookUps
+from zmanim_ami.pipeline.pins.versions import VERSIONS
+from zmanim_ami.toolchain import pins as tools
 
-VERSIONS = Path("infrastructure/packer/versions.json")
-WORKFLOWS = Path(".github/workflows")
 TOOLS = Path("tools")
-# Artifact -> where its tags are, and what a tag of its line looks like: the group is the version.
-_LINES: Mapping[str, tuple[str, str]] = {
-    "redis": ("https://github.com/redis/redis", r"(7\.2\.\d+)"),
-    "pgvector": ("https://github.com/pgvector/pgvector", r"v(0\.\d+\.\d+)"),
-    "pg_cron": ("https://github.com/citusdata/pg_cron", r"v(1\.\d+\.\d+)"),
-    "restic": ("https://github.com/restic/restic", r"v(0\.\d+\.\d+)"),
+PLUGINS = Path("infrastructure/packer/plugins.pkr.hcl")
+# Each lock, and what uv resolves it from; all other options stand in pyproject.toml ([tool.uv.pip]).
+LOCKS: Mapping[str, Sequence[str]] = {
+    "requirements.txt": ("pyproject.toml", "--group", "all"),
+    "requirements-mutation.txt": ("pyproject.toml", "--group", "mutation"),
+    "zmanim_ami/toolchain/requirements-go.txt": ("--group", "go"),
 }
-# Tool -> the module whose version is the tool's, and the line that it stays on.
-_MODULES: Mapping[str, tuple[str, str]] = {
-    "packer": ("github.com/hashicorp/packer", r"v(1\.\d+\.\d+)"),
-    "packer-plugin-amazon": ("github.com/hashicorp/packer-plugin-amazon", r"v(1\.\d+\.\d+)"),
-    "restic": ("github.com/restic/restic", r"v(0\.\d+\.\d+)"),
-}
-_USES = re.compile(r"uses: (?P<action>[\w-]+/[\w-]+)(?P<path>[\w/-]*)@(?P<commit>[0-9a-f]{40})  # v(?P<version>[\d.]+)")
-_ACTION_TAG = r"v(\d+\.\d+\.\d+)"
+# When to look again at what has just been looked at.
+REVIEW_AGAIN = timedelta(days=120)
 _IMAGE = re.compile(r"al2023-ami-(2023\.\d+\.\d{8})\.\d+-kernel-([\d.]+)-arm64")
-
-
-@dataclass(frozen=True)
-class LookUps:
-    """Where newer versions are looked up: each may fail with a Error.
-
-    `tags` gives the commits of a repository's tags by their names, `modules` a Go module's versions, `images` the names
-    of Amazon's images, `sha256` the digest of what is at an address. `get` changes the Go module in a directory to need
-    a module in a version.
-    """
-
-    tags: Callable[[str], Mapping[str, str]]
-    modules: Callable[[str], Sequence[str]]
-    images: Callable[[], Sequence[str]]
-    sha256: Callable[[str], str]
-    get: Callable[[Path, str, str], None]
 
 
 @dataclass(frozen=True)
@@ -62,125 +46,90 @@ class Bump:
     where: str
 
 
-def bump(root: Path, look: LookUps, *, dry: bool = False) -> list[Bump]:
+def bump(root: Path, look: LookUps, today: date, *, dry: bool = False) -> list[Bump]:
     """Write what is newer into the clone at `root`, and return it; with `dry` only return it.
 
-    Raises `look-up-failed` and the look-ups' own faults; files are written when everything has been looked up.
+    A pin that moves gets a later review date, and the contents page is written anew. Files are written when everything
+    has been looked up. Raises `look-up-failed`, `pin-unreadable`.
     """
-    text = (root / VERSIONS).read_text()
-    pins = json.loads(text)
-    found: list[Bump] = []
-    for name, new in _base(pins["base"], look):
-        found.append(Bump(name, pins["base"]["release"], new, str(VERSIONS)))
-        text = _replace(text, f'"release": "{pins["base"]["release"]}"', f'"release": "{new}"')
-    for name, artifact in pins["artifacts"].items():
-        if (new := _artifact(name, artifact["version"], look)) != artifact["version"]:
-            url = artifact["url"].replace(artifact["version"], new)
-            found.append(Bump(name, artifact["version"], new, str(VERSIONS)))
-            text = _replace(text, f'"version": "{artifact["version"]}",\n      "url": "{artifact["url"]}"', (
-                f'"version": "{new}",\n      "url": "{url}"'
-            ))  # fmt: skip
-            text = _replace(text, artifact["sha256"], look.sha256(url))
-    workflows = {path: path.read_text() for path in sorted((root / WORKFLOWS).glob("*.yml"))}
-    used = _actions(workflows)
-    actions = {each: _newest(look.tags(f"https://github.com/{each}"), _ACTION_TAG, each) for each in used}
-    for path, content in workflows.items():
-        workflows[path] = _USES.sub(lambda used: _use(used, actions), content)
-    found += _moved(actions, root)
-    modules = list(_newer_modules(root, look))
-    found += [Bump(name, old, new, f"{TOOLS}/{name}/go.mod") for name, _, old, new in modules]
-    if not dry:
-        (root / VERSIONS).write_text(text)
-        for path, content in workflows.items():
-            path.write_text(content)
-        for name, module, _, new in modules:
-            look.get(root / TOOLS / name, module, f"v{new}")
-    return found
+    pins = json.loads((root / VERSIONS).read_text())
+    pinned = [*_base(pins["base"], look, today), *_artifacts(pins["artifacts"], look, today)]
+    modules = list(_modules(root, look))
+    locks = {name: look.lock(root, sources) for name, sources in LOCKS.items()}
+    locked = [each for name, text in locks.items() for each in _packages((root / name).read_text(), text, name)]
+    bumps = [*pinned, *(each for _, each in modules), *locked]
+    if bumps and not dry:
+        (root / VERSIONS).write_text(json.dumps(pins, indent=2, ensure_ascii=False) + "\n")
+        for tool, each in modules:
+            look.get(tool.directory, tool.module, f"v{each.new}")
+            if tool.name == "packer-plugin-amazon":
+                plugins = (root / PLUGINS).read_text()
+                (root / PLUGINS).write_text(plugins.replace(f'"= {each.old}"', f'"= {each.new}"'))
+        for name, text in locks.items():
+            (root / name).write_text(text)
+        page.write(root)
+    return bumps
 
 
-def words(found: Sequence[Bump]) -> str:
-    """Return the changes as a pull request tells them, in Markdown."""
-    lines = [f"- {each.what}: {each.old} → {each.new} (`{each.where}`)" for each in found]
+def as_markdown(bumps: Sequence[Bump]) -> str:
+    """Return the changes as a pull request's description."""
+    lines = [f"- {each.what}: {each.old} → {each.new} (`{each.where}`)" for each in bumps]
     return "\n".join(["Newer pins, each on its own line:", "", *lines]) + "\n"
 
 
-def _base(base: Mapping[str, str], look: LookUps) -> Iterator[tuple[str, str]]:
+def _base(base: dict[str, str], look: LookUps, today: date) -> Iterator[Bump]:
     # The release pins the repositories, and the filter of the source image is derived from it: one step for both.
-    images = [found for name in look.images() if (found := _IMAGE.fullmatch(name))]
-    releases = [found[1] for found in images if found[2] == base["kernel"]]
-    if not releases:
-        raise _failed("Amazon Linux 2023", f"an image with kernel {base['kernel']}")
-    newest = max(releases, key=version_key)
-    if version_key(newest) > version_key(base["release"]):
-        yield "Amazon Linux 2023", newest
+    images = [image for name in look.images() if (image := _IMAGE.fullmatch(name))]
+    releases = [image[1] for image in images if image[2] == base["kernel"]]
+    old, new = base["release"], _newest("Amazon Linux 2023", base["release"], releases)
+    if new != old:
+        base |= {"release": new, "review_by": _later(base, today)}
+        yield Bump("Amazon Linux 2023", old, new, str(VERSIONS))
 
 
-def _artifact(name: str, version: str, look: LookUps) -> str:
-    if name not in _LINES:
-        return version  # no line to follow: its address is always that of the newest
-    repository, line = _LINES[name]
-    newest = _newest(look.tags(repository), line, name)[0]
-    return newest if version_key(newest) > version_key(version) else version
+def _artifacts(artifacts: Mapping[str, dict[str, Any]], look: LookUps, today: date) -> Iterator[Bump]:
+    for name, artifact in artifacts.items():
+        if "tags" not in artifact:
+            continue  # no line to follow: its address is always that of the newest
+        repository, line = artifact["tags"]["repository"], artifact["tags"]["line"]
+        tags = [tag.removeprefix("v") for tag in look.tags(repository) if fnmatchcase(tag, line)]
+        old, new = artifact["version"], _newest(name, artifact["version"], tags)
+        if new != old:
+            url = artifact["url"].replace(old, new)
+            review = _later(artifact, today)
+            artifact |= {"version": new, "url": url, "sha256": look.sha256(url), "review_by": review}
+            yield Bump(name, old, new, str(VERSIONS))
 
 
-def _newest(tags: Mapping[str, str], line: str, name: str) -> tuple[str, str]:
-    """Return the newest version on a line, and its commit."""
-    versions = {found[1]: commit for tag, commit in tags.items() if (found := re.fullmatch(line, tag))}
-    if not versions:
-        raise _failed(name, f"a tag like {line}")
-    newest = max(versions, key=version_key)
-    return newest, versions[newest]
+def _modules(root: Path, look: LookUps) -> Iterator[tuple[tools.Pin, Bump]]:
+    for tool in tools.pins(root / TOOLS):
+        major = tool.version.partition(".")[0]
+        versions = [each.removeprefix("v") for each in look.modules(tool.module) if each.startswith(f"v{major}.")]
+        new = _newest(tool.name, tool.version, versions)
+        if new != tool.version:
+            yield tool, Bump(tool.name, tool.version, new, f"{TOOLS}/{tool.name}/go.mod")
 
 
-def _actions(workflows: Mapping[Path, str]) -> list[str]:
-    return sorted({used["action"] for text in workflows.values() for used in _USES.finditer(text)})
+def _packages(old: str, new: str, lock: str) -> Iterator[Bump]:
+    before, after = (dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)) for text in (old, new))
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            yield Bump(name, before.get(name, "none"), after.get(name, "none"), lock)
 
 
-def _use(used: re.Match[str], actions: Mapping[str, tuple[str, str]]) -> str:
-    version, commit = actions[used["action"]]
-    if version_key(version) <= version_key(used["version"]):
-        return used[0]
-    return f"uses: {used['action']}{used['path']}@{commit}  # v{version}"
-
-
-def _moved(actions: Mapping[str, tuple[str, str]], root: Path) -> Iterator[Bump]:
-    seen: dict[tuple[str, str], str] = {}
-    for path in sorted((root / WORKFLOWS).glob("*.yml")):
-        for used in _USES.finditer(path.read_text()):
-            seen.setdefault((used["action"], used["version"]), str(path.relative_to(root)))
-    for (action, old), where in sorted(seen.items()):
-        if version_key(actions[action][0]) > version_key(old):
-            yield Bump(action, old, actions[action][0], where)
-
-
-def _newer_modules(root: Path, look: LookUps) -> Iterator[tuple[str, str, str, str]]:
-    for name, (module, line) in _MODULES.items():
-        text = (root / TOOLS / name / "go.mod").read_text()
-        found = re.search(rf"^(?:require\s+|\t){re.escape(module)} v(\S+)", text, re.MULTILINE)
-        if not found:
-            raise _failed(name, f"a requirement of {module} in {TOOLS}/{name}/go.mod")
-        newest = _newest(dict.fromkeys(look.modules(module), ""), line, name)[0]
-        if version_key(newest) > version_key(found[1]):
-            yield name, module, found[1], newest
-
-
-def _replace(text: str, old: str, new: str) -> str:
-    if text.count(old) != 1:
+def _newest(what: str, current: str, versions: Iterable[str]) -> str:
+    """Return the newest of the released versions that were listed, or the current one."""
+    released = [version for version in versions if re.fullmatch(r"\d+(\.\d+)+", version)]
+    if not released:
         raise Error(
-            f"{VERSIONS} can't be changed",
+            f"no version of {what} can be found",
             code="look-up-failed",
-            expected=f"{old} once",
-            found=f"{text.count(old)} times",
-            fix="by hand",
+            expected=f"versions of the line that {current} is of",
+            found="none",
+            fix="look by hand",
         )
-    return text.replace(old, new)
+    return max([current, *released], key=version_key)
 
 
-def _failed(name: str, expected: str) -> Error:
-    return Error(
-        f"nobody can say what is newest of {name}",
-        code="look-up-failed",
-        expected=expected,
-        found="none",
-        fix="look by hand",
-    )
+def _later(pin: Mapping[str, str], today: date) -> str:
+    return max(pin["review_by"], str(today + REVIEW_AGAIN))

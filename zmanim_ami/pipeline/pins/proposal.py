@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from support.errors import BadInput
-from support.process import Completed
+from support.git import git
+from support.process import run
 
 _AUTHOR = ("-c", "user.name=zmanim-ami", "-c", "user.email=zmanim-ami@users.noreply.github.com")
 
 
-class RunIt(Protocol):
-    """support.process.run, as far as it is used here."""
-
-    def __call__(self, command: Sequence[str], *, cwd: Path, check: bool = True, input: str | None = None) -> Completed:
-        """Run a command."""
-
-
-def check_unchanged(root: Path, run: RunIt) -> None:
+def check_unchanged(root: Path) -> None:
     """Raise `work-tree-changed` where a proposal would take somebody's own changes along."""
-    changed = run(["git", "status", "--porcelain", "--untracked-files=no"], cwd=root).stdout
+    changed = git(root, "status", "--porcelain", "--untracked-files=no")
     if changed:
         raise BadInput(
             "the work tree has changes that would become part of the proposal",
@@ -32,18 +24,16 @@ def check_unchanged(root: Path, run: RunIt) -> None:
         )
 
 
-def propose(root: Path, branch: str, title: str, body: str, run: RunIt) -> None:
+def propose(root: Path, branch: str, title: str, body: str) -> None:
     """Commit what differs in the clone at `root`, push it to `branch`, and open or renew its pull request.
 
     Needs git's and gh's credentials in the environment. Raises CommandFailed, HostLacks.
     """
-    run(["git", "switch", "--force-create", branch], cwd=root)
-    run(["git", *_AUTHOR, "commit", "--all", "--file=-"], cwd=root, input=f"{title}\n\n{body}")
+    git(root, "switch", "--force-create", branch)
+    git(root, *_AUTHOR, "commit", "--all", "--file=-", input=f"{title}\n\n{body}")
     # gh hands its own credentials to git: none is written into the clone.
-    run(["git", "-c", "credential.helper=!gh auth git-credential", "push", "--force", "origin", branch], cwd=root)
-    there = run(["gh", "pr", "view", branch, "--json", "state", "--jq", ".state"], cwd=root, check=False)
-    about = ["--title", title, "--body-file", "-"]
-    if there.returncode == 0 and there.stdout.strip() == "OPEN":
-        run(["gh", "pr", "edit", branch, *about], cwd=root, input=body)
-    else:
-        run(["gh", "pr", "create", "--head", branch, "--base", "main", *about], cwd=root, input=body)
+    git(root, "-c", "credential.helper=!gh auth git-credential", "push", "--force", "origin", branch)
+    viewed = run(["gh", "pr", "view", branch, "--json", "state", "--jq", ".state"], cwd=root, check=False)
+    renewed = viewed.returncode == 0 and viewed.stdout.strip() == "OPEN"
+    verb = ["edit", branch] if renewed else ["create", "--head", branch, "--base", "main"]
+    run(["gh", "pr", *verb, "--title", title, "--body-file", "-"], cwd=root, input=body)

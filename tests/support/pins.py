@@ -1,0 +1,70 @@
+"""Look-ups for `bump` that know what a clone has, and besides only what a test adds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, cast
+
+from zmanim_ami.pipeline.pins import bump
+from zmanim_ami.pipeline.pins.bump import LOCKS, Bump
+from zmanim_ami.pipeline.pins.look_ups import LookUps
+from zmanim_ami.pipeline.pins.versions import VERSIONS
+from zmanim_ami.toolchain import pins as tools
+
+TODAY = date(2030, 1, 2)
+
+
+def pins(clone: Path) -> Any:
+    """Return the versions file as it stands there."""
+    return json.loads((clone / VERSIONS).read_text())
+
+
+@dataclass
+class Known:
+    """Stands in for LookUps; `got` are the modules that a tool was made to need."""
+
+    clone: Path
+    tagged: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    imaged: Sequence[str] = ()
+    published: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    resolved: Callable[[str], str] = str
+    got: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def tags(self, repository: str) -> list[str]:
+        known = {
+            each["tags"]["repository"]: (name, each)
+            for name, each in pins(self.clone)["artifacts"].items()
+            if "tags" in each
+        }
+        name, artifact = known[repository]
+        prefix = "v" if artifact["tags"]["line"].startswith("v") else ""
+        return [f"{prefix}{artifact['version']}", *self.tagged.get(name, ())]
+
+    def images(self) -> list[str]:
+        base = pins(self.clone)["base"]
+        return [f"al2023-ami-{base['release']}.0-kernel-{base['kernel']}-arm64", *self.imaged]
+
+    def modules(self, module: str) -> list[str]:
+        (tool,) = (each for each in tools.pins(self.clone / "tools") if each.module == module)
+        return [f"v{tool.version}", *self.published.get(tool.name, ())]
+
+    def sha256(self, url: str) -> str:
+        assert self.tagged, "nothing is newer"
+        return hashlib.sha256(url.encode()).hexdigest()
+
+    def get(self, directory: Path, module: str, version: str) -> None:
+        self.got.append((directory.name, module, version))
+
+    def lock(self, root: Path, sources: Sequence[str]) -> str:
+        (name,) = (name for name, each in LOCKS.items() if each == sources)
+        return self.resolved((root / name).read_text())
+
+
+def run(known: Known, *, dry: bool = False) -> list[Bump]:
+    """Bump the clone of `known`."""
+    return bump.bump(known.clone, cast(LookUps, known), TODAY, dry=dry)

@@ -1,0 +1,84 @@
+"""Where bump looks for newer versions: git hosts, Go's module proxy, PyPI, Amazon's images, the files themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.errors import Error
+from support.process import CommandFailed, run
+from support.progress import say
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.toolchain.go import Go
+
+_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class LookUps:
+    """Look-ups by git, by this Go, by uv and with these clients. Each raises `look-up-failed`."""
+
+    clients: Clients
+    go: Go
+
+    def tags(self, repository: str) -> list[str]:
+        """Return the names of a repository's tags."""
+        say(f"asking for the tags of {repository}")
+        listed = _run(repository, ["git", "ls-remote", "--tags", "--refs", repository])
+        return re.findall(r"\trefs/tags/(\S+)$", listed, re.MULTILINE)
+
+    def images(self) -> list[str]:
+        """Return the names of Amazon's images of Amazon Linux 2023."""
+        with aws.translate_errors("looking for Amazon's images"):
+            described = self.clients.ec2.describe_images(
+                Owners=["amazon"], Filters=[{"Name": "name", "Values": ["al2023-ami-2023.*-arm64"]}]
+            )
+        return [image.get("Name", "") for image in described["Images"]]
+
+    def sha256(self, url: str) -> str:
+        """Return the SHA-256 of the file at an address, which is downloaded for that."""
+        if not url.startswith("https://"):
+            raise _failed(url, "no https address")
+        say(f"downloading {url} for its checksum")
+        try:
+            with urllib.request.urlopen(url, timeout=_SECONDS) as response:  # noqa: S310  # https, as was just checked
+                return hashlib.file_digest(response, "sha256").hexdigest()
+        except OSError as error:
+            raise _failed(url, str(error)) from error
+
+    def modules(self, module: str) -> list[str]:
+        """Return the versions of a Go module."""
+        # Outside of any module, whose own requirements would take part.
+        return _run(module, [str(self.go.program), "list", "-m", "-versions", module], self.go.environment).split()[1:]
+
+    def get(self, directory: Path, module: str, version: str) -> None:
+        """Let the Go module in a directory need a module in a version."""
+        for arguments in (["get", f"{module}@{version}"], ["mod", "tidy"]):
+            _run(f"{module} {version}", [str(self.go.program), *arguments], self.go.environment, directory)
+
+    def lock(self, root: Path, sources: Sequence[str]) -> str:
+        """Return the lock that uv resolves from these sources of the clone at `root`, all of it as new as it can be."""
+        say(f"resolving Python packages: {' '.join(sources)}")
+        return _run("PyPI", ["uv", "pip", "compile", "--no-cache", "--quiet", "--upgrade", *sources], None, root)
+
+
+def _run(what: str, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path = Path("/")) -> str:
+    try:
+        return run(command, cwd=cwd, env=env, timeout=_SECONDS).stdout
+    except CommandFailed as error:
+        raise _failed(what, error.output) from error
+
+
+def _failed(what: str, found: str) -> Error:
+    return Error(
+        f"{what} can't be looked up",
+        code="look-up-failed",
+        expected="an answer",
+        found=found.strip()[-500:],
+        fix="is the network there?",
+    )
