@@ -23,7 +23,7 @@ import (
 // version is set by the linker: -X main.version=v1.2.3.
 var version = "dev"
 
-// shutdownTime is how long requests that are being answered may take after SIGTERM; the unit's TimeoutStopSec is longer.
+// shutdownTime is how long requests that have begun may take after SIGTERM; the unit's TimeoutStopSec is longer.
 const shutdownTime = 30 * time.Second
 
 func main() {
@@ -54,7 +54,10 @@ func run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer database.Close()
-	cache := openCache(ctx, log, settings.RedisURL)
+	cache, err := store.OpenCache(ctx, settings.RedisURL)
+	if err != nil {
+		log.Warn("no cache and no rate limit: Redis did not answer", "error", err)
+	}
 	defer cache.Close()
 	categories, err := database.TimeCategories(ctx)
 	if err != nil {
@@ -70,19 +73,6 @@ func run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	log.Info("serving", "address", listener.Addr(), "version", version, "time_categories", len(categories))
-	return serve(ctx, log, server, listener)
-}
-
-// openCache returns a cache that is switched off for the life of the process when Redis does not answer now.
-func openCache(ctx context.Context, log *slog.Logger, url string) *store.Cache {
-	cache, err := store.OpenCache(ctx, url)
-	if err != nil {
-		log.Warn("no cache and no rate limit: Redis did not answer", "error", err)
-	}
-	return cache
-}
-
-func serve(ctx context.Context, log *slog.Logger, server *http.Server, listener net.Listener) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
@@ -90,7 +80,7 @@ func serve(ctx context.Context, log *slog.Logger, server *http.Server, listener 
 		return err
 	case <-ctx.Done():
 	}
-	log.Info("shutting down: answering what has been asked already", "at_most", shutdownTime)
+	log.Info("shutting down: answering the requests that have begun", "at_most", shutdownTime)
 	limit, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	if err := server.Shutdown(limit); err != nil {

@@ -3,7 +3,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,23 +10,20 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-const (
-	startTime      = 10 * time.Second
-	minConnections = 5
-	maxConnections = 25
-)
+// How long the server has to answer at the start.
+const startTime = 10 * time.Second
 
 // ErrNone says that nothing matches.
-var ErrNone = errors.New("nothing matches")
+var ErrNone = pgx.ErrNoRows
 
-// City is a place that times can be asked for.
+// City is a place that times can be calculated for.
 type City struct {
 	ID             int64   `json:"id"`
 	Name           string  `json:"name"`
 	Country        string  `json:"country"`
 	Latitude       float64 `json:"latitude"`
 	Longitude      float64 `json:"longitude"`
-	DistanceMetres float64 `json:"distance_metres"` // from where was asked
+	DistanceMetres float64 `json:"distance_metres"` // from the position of the request
 }
 
 // Database is a pool of connections to PostgreSQL.
@@ -39,7 +35,7 @@ func OpenDatabase(ctx context.Context, url string) (*Database, error) {
 	if err != nil {
 		return nil, fmt.Errorf("DATABASE_URL can't be read: %w", err) // pgx leaves the password out of its message
 	}
-	settings.MinConns, settings.MaxConns = minConnections, maxConnections
+	settings.MinConns, settings.MaxConns = 5, 25
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	pool, err := pgxpool.NewWithConfig(ctx, settings)
@@ -56,15 +52,12 @@ func OpenDatabase(ctx context.Context, url string) (*Database, error) {
 // Close waits for connections in use and closes them all.
 func (d *Database) Close() { d.pool.Close() }
 
-// Ping asks the server for an answer.
+// Ping checks that the server answers.
 func (d *Database) Ping(ctx context.Context) error { return d.pool.Ping(ctx) }
 
 // TimeCategories returns the names of all time categories in their order. It fails when the migrations have not run.
 func (d *Database) TimeCategories(ctx context.Context) ([]string, error) {
-	rows, err := d.pool.Query(ctx, "SELECT name FROM time_categories ORDER BY sort_order")
-	if err != nil {
-		return nil, fmt.Errorf("time_categories: %w", err)
-	}
+	rows, _ := d.pool.Query(ctx, "SELECT name FROM time_categories ORDER BY sort_order") // its error is that of rows
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return nil, fmt.Errorf("time_categories can't be read (have the migrations run?): %w", err)
@@ -76,16 +69,9 @@ func (d *Database) TimeCategories(ctx context.Context) ([]string, error) {
 func (d *Database) NearestCity(ctx context.Context, latitude, longitude float64) (City, error) {
 	const query = `
 		SELECT id, name, country, ST_Y(location::geometry), ST_X(location::geometry), location <-> here AS distance
-		FROM cities, (SELECT ST_MakePoint($2, $1)::geography AS here) AS asked
+		FROM cities, (SELECT ST_MakePoint($2, $1)::geography AS here) AS position
 		ORDER BY distance
 		LIMIT 1`
-	rows, err := d.pool.Query(ctx, query, latitude, longitude)
-	if err != nil {
-		return City{}, err
-	}
-	city, err := pgx.CollectOneRow(rows, pgx.RowToStructByPos[City])
-	if errors.Is(err, pgx.ErrNoRows) {
-		return City{}, ErrNone
-	}
-	return city, err
+	rows, _ := d.pool.Query(ctx, query, latitude, longitude) // its error is that of rows
+	return pgx.CollectOneRow(rows, pgx.RowToStructByPos[City])
 }

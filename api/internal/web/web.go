@@ -2,7 +2,6 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,18 +18,16 @@ import (
 	"zmanim/api/internal/store"
 )
 
-const (
-	healthTime = 2 * time.Second
-	cacheTime  = time.Hour
-)
+const healthTime = 2 * time.Second
+const cacheTime = time.Hour
 
-// Database is what the handlers ask of PostgreSQL.
+// Database is what the handlers need of PostgreSQL.
 type Database interface {
 	Ping(ctx context.Context) error
 	NearestCity(ctx context.Context, latitude, longitude float64) (store.City, error)
 }
 
-// Cache is what the handlers ask of Redis. A cache that fails is a cache that has nothing.
+// Cache is what the handlers need of Redis. A cache that fails is a cache that has nothing.
 type Cache interface {
 	Get(ctx context.Context, key string) ([]byte, error)
 	Put(ctx context.Context, key string, value []byte, ttl time.Duration) error
@@ -46,19 +43,6 @@ type Parts struct {
 	Cache    Cache
 }
 
-// Every answer has one of these two shapes.
-type answer struct {
-	Data any            `json:"data"`
-	Meta map[string]any `json:"meta"`
-}
-
-type refusal struct {
-	Error struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-	} `json:"error"`
-}
-
 // New returns the handler of all requests.
 func New(p Parts) http.Handler {
 	mux := http.NewServeMux()
@@ -67,7 +51,7 @@ func New(p Parts) http.Handler {
 	return p.crossOrigin(mux)
 }
 
-// health says whether requests can be answered. Redis is not asked: without it answers are slower, not wrong.
+// health says whether requests can be answered. Redis is not needed: without it answers are slower, not wrong.
 func (p Parts) health(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), healthTime)
 	defer cancel()
@@ -76,10 +60,8 @@ func (p Parts) health(w http.ResponseWriter, r *http.Request) {
 		p.Log.Error("health: PostgreSQL did not answer", "error", err)
 		code, status, database = http.StatusServiceUnavailable, "error", "error"
 	}
-	p.write(w, code, answer{
-		Data: map[string]string{"status": status, "database": database, "version": p.Version},
-		Meta: map[string]any{"timestamp": time.Now().UTC().Format(time.RFC3339)},
-	})
+	data := map[string]string{"status": status, "database": database, "version": p.Version}
+	p.answer(w, code, data, "timestamp", time.Now().UTC().Format(time.RFC3339))
 }
 
 func (p Parts) nearestCity(w http.ResponseWriter, r *http.Request) {
@@ -96,7 +78,7 @@ func (p Parts) nearestCity(w http.ResponseWriter, r *http.Request) {
 		p.Log.Warn("cache: can't read", "error", err)
 	}
 	if cached != nil {
-		p.write(w, http.StatusOK, answer{Data: json.RawMessage(cached), Meta: map[string]any{"cache": "hit"}})
+		p.answer(w, http.StatusOK, json.RawMessage(cached), "cache", "hit")
 		return
 	}
 	city, err := p.Database.NearestCity(ctx, latitude, longitude)
@@ -114,10 +96,10 @@ func (p Parts) nearestCity(w http.ResponseWriter, r *http.Request) {
 	} else if err := p.Cache.Put(ctx, key, value, cacheTime); err != nil {
 		p.Log.Warn("cache: can't write", "error", err)
 	}
-	p.write(w, http.StatusOK, answer{Data: city, Meta: map[string]any{"cache": "miss"}})
+	p.answer(w, http.StatusOK, city, "cache", "miss")
 }
 
-// degrees reads a coordinate, rounded to four decimals (11 m): what is cached is then exact for what was asked.
+// degrees reads a coordinate, rounded to four decimals (11 m): what is cached is then exact for its request.
 func degrees(text string, limit float64) (float64, error) {
 	value, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsNaN(value) || math.Abs(value) > limit {
@@ -126,17 +108,14 @@ func degrees(text string, limit float64) (float64, error) {
 	return math.Round(value*1e4) / 1e4, nil
 }
 
-// limited lets each client ask only so often, as long as Redis can count.
+// limited allows each client only so many requests, as long as Redis can count.
 func (p Parts) limited(next http.HandlerFunc) http.Handler {
 	limit := p.Settings.RateLimit
 	if limit.Requests == 0 {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		client, _, err := net.SplitHostPort(r.RemoteAddr)
-		if err != nil {
-			client = r.RemoteAddr
-		}
+		client, _, _ := net.SplitHostPort(r.RemoteAddr) // as net/http sets it
 		count, err := p.Cache.Count(r.Context(), "rate:"+client, limit.Period)
 		if err != nil {
 			p.Log.Warn("rate limit: can't count", "error", err)
@@ -162,22 +141,24 @@ func (p Parts) crossOrigin(next http.Handler) http.Handler {
 	})
 }
 
+// Every answer has one of these two shapes.
+func (p Parts) answer(w http.ResponseWriter, code int, data any, meta, value string) {
+	p.write(w, code, map[string]any{"data": data, "meta": map[string]string{meta: value}})
+}
+
 func (p Parts) refuse(w http.ResponseWriter, code int, word, message string) {
-	var body refusal
-	body.Error.Code, body.Error.Message = word, message
-	p.write(w, code, body)
+	p.write(w, code, map[string]any{"error": map[string]string{"code": word, "message": message}})
 }
 
 func (p Parts) write(w http.ResponseWriter, code int, body any) {
-	var buffer bytes.Buffer
-	if err := json.NewEncoder(&buffer).Encode(body); err != nil {
+	content, err := json.Marshal(body)
+	if err != nil {
 		p.Log.Error("can't encode an answer", "error", err)
-		w.WriteHeader(http.StatusInternalServerError)
-		return
+		code = http.StatusInternalServerError
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	if _, err := w.Write(buffer.Bytes()); err != nil {
+	if _, err := w.Write(content); err != nil {
 		p.Log.Info("the client left", "error", err)
 	}
 }
