@@ -82,7 +82,7 @@ ROWS = (
     Row("password with a fallback", "shell", sub(_BACKUP, r"^  take_turn$", '  take_turn\n  export RESTIC_PASSWORD="${RESTIC_PASSWORD:-changeme}"'), "a fallback for a secret", lesson="changeme"),
     Row("repository made whatever happens", "shell", sub(_BACKUP, r"^  take_turn$", "  take_turn\n  restic init || true"), "hides a failure", lesson="init or true"),
     Row("dump through a pipe", "shell", sub(_BACKUP, r"^  take_turn$", "  take_turn\n  pg_dump zmanim | restic backup --stdin"), "restic can't see how pg_dump ended", lesson="truncated snapshots"),
-    Row("prune whose failure is hidden", "shell", sub(_BACKUP, r"^  step thin-out$", "  step thin-out || :"), "hides a failure", lesson="no mail"),
+    Row("prune whose failure is hidden", "shell", sub(_BACKUP, r"^  step apply-retention$", "  step apply-retention || :"), "hides a failure", lesson="no mail"),
     Row("mark of a running server removed", "shell", sub(_BACKUP, r"^  take_turn$", "  take_turn\n  rm --force /data/postgres/postmaster.pid"), "takes a running server's own mark away", lesson="postmaster.pid"),
     Row("clone reset at every start", "shell", sub(f"{_FILES}/download-latest.sh", r"^main\(\) \{", "main() {\n  git reset --hard origin/main"), "never a work tree", lesson="code as root"),
     # ---- What ships in Python ----
@@ -93,7 +93,7 @@ ROWS = (
     Row("running server's mark removed in Python", "shipped", append(f"{_FILES}/zmanim_host/storage/data_layout.py", '\n\nPath("/data/postgres/postmaster.pid").unlink()\n'), "postmaster.pid", lesson="postmaster.pid"),
     Row("snapshots by this machine's name", "shipped", sub(f"{_FILES}/zmanim_host/backup/restic.py", r'^HOST = "zmanim"$', "HOST = socket.gethostname()"), "one fixed name", lesson="retention by host name"),
     Row("dump that restic only reads", "shipped", sub(f"{_FILES}/zmanim_host/backup/restic.py", r'"--stdin-from-command", "--", \*command', '"--", *command'), "--stdin-from-command", lesson="truncated snapshots"),
-    Row("repository made too easily", "shipped", sub(f"{_FILES}/zmanim_host/backup/restic.py", r"^    except NoRepository:", "    except HostError:"), "NoRepository alone", lesson="init or true"),
+    Row("repository made too easily", "shipped", sub(f"{_FILES}/zmanim_host/backup/restic.py", r"^        except NoRepository:", "        except HostError:"), "NoRepository alone", lesson="init or true"),
     # ---- The servers' configuration (DoD 6 and 7) ----
     Row("PostgreSQL without shared_buffers", "configuration", sub(_POSTGRESQL, r"^shared_buffers =", "# shared_buffers ="), "shared_buffers is not set", dod=6),
     Row("PostgreSQL's data on the root disk", "configuration", append(_POSTGRESQL, "data_directory = '/var/lib/pgsql/data'\n"), "data_directory is '/var/lib/pgsql/data' in the end", dod=6),

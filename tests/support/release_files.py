@@ -16,9 +16,8 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from zmanim_host.release import store as release_store
 from zmanim_host.release.adopt import Channel, Machine, adopt
-from zmanim_host.release.store import Status, Store, linked, load, point
+from zmanim_host.release.store import Status, Store
 
 NOW = 1_800_000_000.0
 LATER = "2027-06-01T00:00:00Z"
@@ -142,7 +141,7 @@ def start(machine: Site, *, restarts: int = 0, database: bool = True, environmen
 
 def proven(machine: Site) -> None:
     """Let the release in force be the last good one."""
-    running = linked(machine.store, "current")
+    running = machine.store.linked("current")
     assert running is not None
-    point(machine.store, "last-good", running)
-    release_store.save(machine.store, replace(load(machine.store), trial=None))
+    machine.store.point("last-good", running)
+    machine.store.save(replace(machine.store.load(), probation=None))

@@ -95,7 +95,7 @@ main() {
   back_up_globals
   back_up_redis
   step complete
-  step thin-out
+  step apply-retention
 }
 
 main "$@"

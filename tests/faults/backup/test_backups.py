@@ -21,7 +21,7 @@ from tests.support.machines.patient import POINTS, Patient, dying_dump, held
         (99, 1, "command failed"),
         (0, 0, "gave nothing, or not all"),
         # Killed so that nobody noticed: only reading to the end finds it; pg_restore --list would not.
-        (99, 0, "can't be read to its end"),
+        (99, 0, "the dump in the repository is not whole"),
     ],
 )
 def test_a_dump_that_is_not_whole_is_no_backup(
@@ -71,7 +71,7 @@ def test_after_a_power_cut_nothing_half_is_restored_and_the_next_run_succeeds(
     assert patient.run("ls -A /data/backup") == "lock"
 
 
-def test_another_host_s_lock_fails_the_thinning_out_and_not_the_backup(patient: Patient, good: str) -> None:
+def test_another_host_s_lock_fails_the_retention_and_not_the_backup(patient: Patient, good: str) -> None:
     kept = set(patient.run(restic_script("list locks")).split())
     lock = "(restic backup --host x --stdin-filename x --stdin-from-command -- sleep 60 & echo $! >/run/pid; wait)"
     script = restic_script("version").replace("restic version", f"unshare --uts bash -c 'hostname other; {lock}'")
@@ -80,7 +80,7 @@ def test_another_host_s_lock_fails_the_thinning_out_and_not_the_backup(patient: 
     wait_for(lambda: set(patient.run(restic_script("list locks")).split()) - kept, 30, "a lock")
     # Without its child the script ends, and systemd may have forgotten its unit before it is asked.
     patient.run("kill -KILL $(cat /run/pid); systemctl stop locker 2>/dev/null || ! systemctl is-active --quiet locker")
-    # Something to thin out: a second run of today.
+    # Something that retention removes: a second run of today.
     patient.check_refusal("is locked, by another run or by one that was killed", good="")
     newest = patient.backups.complete()[0]["run"]
     assert newest != good

@@ -155,7 +155,7 @@ def test_a_mail_that_ses_does_not_take_waits_and_is_sent_once(patient: Patient, 
     # Within the hour the same unit is counted and not mailed about again.
     with dying_dump(patient, 0, 1):
         patient.backups.fail()
-    wait_for(lambda: '"withheld": 1' in patient.run("cat /var/lib/zmanim-notices/told-*"), 60, "the count")
+    wait_for(lambda: '"withheld": 1' in patient.run("cat /var/lib/zmanim-notices/last-mail-*"), 60, "the count")
     assert len(patient.mails()) == patient.heard + 1
     patient.backups.succeed()
 

@@ -15,7 +15,8 @@ import pytest
 from tests.support.machines.image import ImageLab, files_with
 from zmanim_host.host import HostError
 from zmanim_host.secrets.escaping import environment_line
-from zmanim_host.secrets.parameters import API, BACKUP, PARAMETERS
+from zmanim_host.secrets.parameters import BACKUP, PARAMETERS
+from zmanim_host.systemd import API
 
 ENVIRONMENT = "searched"
 PROCESSES = """

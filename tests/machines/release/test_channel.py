@@ -34,8 +34,8 @@ def test_a_new_release_and_a_rollback_each_go_live_within_one_restart(prod: Foll
     prod.wait_serves(first)
     # Its migration came with it.
     assert prod.images.query(prod.machine, "SELECT count(*) FROM of_the_first") == "0"
-    wait_for(lambda: prod.state()["trial"] is None, 60, "the trial's end")
-    assert f"starting {first}: from the channel, on trial; the channel's serial 1 names {first}" in prod.journal()
+    wait_for(lambda: prod.state()["trial"] is None, 60, "the probation's end")
+    assert f"starting {first}: from the channel, on probation; the channel's serial 1 names {first}" in prod.journal()
 
     second = prod.publish()
     prod.restart()
@@ -58,12 +58,12 @@ def test_a_new_release_and_a_rollback_each_go_live_within_one_restart(prod: Foll
     assert prod.images.run(prod.machine, "stat --format='%U %a' /var/lib/zmanim-release") == "zmanim-release 700"
 
 
-def test_a_release_that_crashes_is_taken_back_and_denied(prod: Follower) -> None:
+def test_a_release_that_crashes_is_rolled_back_and_denied(prod: Follower) -> None:
     good = prod.proven()
     bad = prod.publish(CRASHES)
     prod.restart()
     prod.wait_serves(good)
-    wait_for(lambda: f"{bad} is taken back (it ended by itself 3 times): {good} runs" in prod.journal(), 60, "why")
+    wait_for(lambda: f"{bad} is rolled back (it ended by itself 3 times): {good} runs" in prod.journal(), 60, "why")
     assert len(prod.state()["denied"]) == 1
     prod.mailed(bad)
     assert not prod.status()["run_migrations"]
@@ -74,6 +74,6 @@ def test_a_release_that_crashes_is_taken_back_and_denied(prod: Follower) -> None
     prod.is_well()
     # One mail, however often the API starts: which release, why, what it said itself, and what runs now.
     mail = prod.mailed(bad)
-    assert mail["subject"] == f"zmanim {ENVIRONMENT}: {bad} was taken back, {good} runs"
+    assert mail["subject"] == f"zmanim {ENVIRONMENT}: {bad} was rolled back, {good} runs"
     assert "it ended by itself 3 times" in mail["body"]
     assert f"a bad release {bad}" in mail["body"]

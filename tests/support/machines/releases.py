@@ -103,7 +103,7 @@ class Follower:
     def proven(self) -> str:
         """Wait until what serves is the last good release, and return its version."""
         # A machine that has adopted nothing yet remembers nothing.
-        wait_for(lambda: not self.status()["on_trial"], 60, "the trial's end")
+        wait_for(lambda: not self.status()["on_probation"], 60, "the probation's end")
         return self.serves()
 
     def state(self) -> dict[str, Any]:
@@ -117,12 +117,12 @@ class Follower:
         return found
 
     def mails(self, version: str) -> list[dict[str, Any]]:
-        """Return the mails that the machine has sent about a release that was taken back."""
-        about = f"zmanim {ENVIRONMENT}: {version} was taken back"
+        """Return the mails that the machine has sent about a release that was rolled back."""
+        about = f"zmanim {ENVIRONMENT}: {version} was rolled back"
         return [mail for mail in mails(self.images) if mail["subject"].startswith(about)]
 
     def mailed(self, version: str) -> dict[str, Any]:
-        """Wait for the mail about a release that was taken back, and return it: the only one."""
+        """Wait for the mail about a release that was rolled back, and return it: the only one."""
         wait_for(lambda: self.mails(version), 60, "the mail")
         (mail,) = self.mails(version)
         assert self.machine in mail["body"]
@@ -140,15 +140,15 @@ class Follower:
 
 
 @contextmanager
-def follower(images: ImageLab, directory: Path, *, trial_seconds: int = 5) -> Iterator[Follower]:
-    """Launch a machine in prod whose trials are short, and leave the channel empty at the end."""
+def follower(images: ImageLab, directory: Path, *, probation_seconds: int = 5) -> Iterator[Follower]:
+    """Launch a machine in prod whose probations are short, and leave the channel empty at the end."""
     clone = directory / "clone"
     copy_work_tree(clone)
     found = Follower(images, clone)
     try:
         found.machine = images.serve(ENVIRONMENT)
         place = "/etc/systemd/system/zmanim-release-health.service.d"
-        setting = f"[Service]\\nEnvironment=ZMANIM_TRIAL_SECONDS={trial_seconds}\\n"
+        setting = f"[Service]\\nEnvironment=ZMANIM_PROBATION_SECONDS={probation_seconds}\\n"
         images.run(found.machine, f"mkdir -p {place}; printf '{setting}' >{place}/test.conf; systemctl daemon-reload")
         yield found
     finally:

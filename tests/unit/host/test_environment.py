@@ -11,7 +11,7 @@ import pytest
 
 from zmanim_host.aws.imds import ENDPOINT_VARIABLE, Imds, connect
 from zmanim_host.environment import environment_file
-from zmanim_host.host import HostError
+from zmanim_host.host import Clock, HostError
 
 PLACES = {"placement/region": "eu-west-1", "instance-id": "i-0123456789abcdef0"}
 TAGS = {"tags/instance": "zmanim:environment", "tags/instance/zmanim:environment": "verify"}
@@ -89,7 +89,7 @@ def test_a_name_that_would_lead_elsewhere_is_refused(name: str) -> None:
 
 def test_a_service_that_refuses_is_not_asked_again() -> None:
     with metadata_service({}, tokens=False) as endpoint, pytest.raises(HostError, match="refuses a token"):
-        connect(endpoint, sleep=lambda seconds: pytest.fail("waited for a refusal to change"))
+        connect(endpoint, clock=Clock(sleep=lambda _: pytest.fail("waited for a refusal to change")))
 
 
 def test_a_network_that_comes_late_is_waited_for_and_one_that_never_comes_is_not() -> None:
@@ -98,7 +98,7 @@ def test_a_network_that_comes_late_is_waited_for_and_one_that_never_comes_is_not
     with metadata_service({}) as endpoint:
         pass  # it is gone now, and its port refuses
     with pytest.raises(HostError, match="does not answer"):
-        connect(endpoint, wait=3, sleep=sleep, clock=lambda: now[0])
+        connect(endpoint, wait=3, clock=Clock(lambda: now[0], sleep))
     assert now[0] >= 3
 
 

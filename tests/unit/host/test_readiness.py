@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.programs import arguments, on_path
 from zmanim_host import readiness
-from zmanim_host.host import ErrorNotes, HostError
+from zmanim_host.host import Clock, ErrorNotes, HostError
 from zmanim_host.readiness import (
     Check,
     attempt,
@@ -19,7 +21,6 @@ from zmanim_host.readiness import (
     console_line,
     is_to_power_off,
     redis_verdict,
-    report,
     wait_until_written,
     was_ready,
 )
@@ -31,38 +32,43 @@ GOOD_REDIS = (
 )
 
 
-def told(**checks: Check) -> bool:
-    whole = report(checks, version="v1.2.3", environment="verify", binary_sha256="", seconds=6.14, health=None)
-    assert whole["seconds"] == 6.1
-    ok: bool = whole["ok"]
-    return ok
+API = readiness.RunningApi({"status": "ok"}, "a" * 64)
+
+
+def passes() -> str:
+    return "well"
+
+
+def fails() -> str:
+    raise HostError("no such thing")
+
+
+def ok(**checks: Callable[[], str]) -> bool:
+    wanted = {name: check for name, check in checks.items() if name == "wanted"}
+    required = {name: check for name, check in checks.items() if name != "wanted"}
+    result: bool = readiness.examine(lambda: API, required, wanted)["ok"]
+    return result
 
 
 def test_one_failed_required_check_is_enough() -> None:
-    assert told(one=Check(True), two=Check(True))
-    assert not told(one=Check(True), two=Check(False))
+    assert ok(one=passes, two=passes)
+    assert not ok(one=passes, two=fails)
 
 
 def test_a_wanted_check_may_fail() -> None:
-    assert told(one=Check(True), timers=Check(False, required=False))
+    assert ok(one=passes, wanted=fails)
 
 
 @given(st.text(max_size=200))
 def test_whatever_a_detail_holds_the_console_gets_one_line_of_ascii(detail: str) -> None:
-    whole = report(
-        {"x": Check(False, detail=detail)}, version="", environment="", binary_sha256="", seconds=1, health=None
-    )
-    line = console_line(whole)
+    line = console_line({"checks": {"x": {"ok": False, "detail": detail}}})
     assert line.startswith("\nzmanim-ready {")
     assert line.isascii()
     assert line.strip("\n").count("\n") == 0
     assert json.loads(line.strip().removeprefix("zmanim-ready "))["checks"]["x"]["detail"] == detail
 
 
-def test_a_fault_becomes_a_failed_check_with_its_text() -> None:
-    def fails() -> str:
-        raise HostError("no such thing")
-
+def test_an_error_becomes_a_failed_check_with_its_text() -> None:
     assert attempt(fails, required=False) == Check(False, False, "no such thing")
     assert attempt(lambda: "17.11") == Check(True, True, "17.11")
 
@@ -97,20 +103,23 @@ def test_what_redis_was_given_has_to_be_in_its_file(tmp_path: Path) -> None:
         pauses.append(seconds)
         file.write_bytes(b"ready-2" if len(pauses) > 1 else b"late")
 
-    wait_until_written(tmp_path, b"ready-2", sleep=sleep)
+    wait_until_written(tmp_path, b"ready-2", Clock(sleep=sleep))
     assert len(pauses) == 2
     times = iter(range(1000))
     with pytest.raises(HostError, match="in no append-only file"):
-        wait_until_written(tmp_path, b"ready-3", sleep=lambda seconds: None, clock=lambda: next(times))
+        wait_until_written(tmp_path, b"ready-3", Clock(lambda: next(times), lambda _: None))
 
 
 def test_every_timer_of_the_preset_has_to_be_armed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    here = on_path(
+        tmp_path, monkeypatch, {"systemctl": 'eval "unit=\\${$#}"; echo "ActiveState=$(cat "${HERE}/${unit}")"'}
+    )
     preset = tmp_path / "preset"
     preset.write_text("# enable commented.timer\nenable one.timer\nenable redis.service\nenable two.timer\n")
-    states = {"one.timer": "active", "two.timer": "active"}
-    monkeypatch.setattr(readiness, "unit_property", lambda unit, name: states[unit])
+    for timer in ("one.timer", "two.timer"):
+        (here / timer).write_text("active")
     assert check_timers(preset) == "one.timer, two.timer"
-    states["two.timer"] = "inactive"
+    (here / "two.timer").write_text("inactive")
     with pytest.raises(HostError, match=r"^two\.timer is inactive$"):
         check_timers(preset)
     preset.write_text("enable redis.service\n")
@@ -130,27 +139,32 @@ def test_the_launch_alone_lets_a_machine_power_itself_off() -> None:
 def test_a_machine_that_was_ready_since_its_boot_is_known(tmp_path: Path) -> None:
     path = tmp_path / "ready.json"
     assert not was_ready(path)
-    for said in (False, True):
-        path.write_text(json.dumps({"ok": False, "was_ready": said}))
-        assert was_ready(path) is said
+    for ready in (False, True):
+        path.write_text(json.dumps({"ok": False, "was_ready": ready}))
+        assert was_ready(path) is ready
 
 
-def test_failed_units_come_with_the_reason_that_was_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Done:
-        stdout = "zmanim-data-volume.service loaded failed failed Find zmanim's data volume\n"
-
-    monkeypatch.setattr(readiness, "run", lambda *arguments, **named: Done)
+def test_failed_units_come_with_the_reason_that_was_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = 'echo "zmanim-data-volume.service loaded failed failed Find zmanim\'s data volume"'
+    here = on_path(tmp_path, monkeypatch, {"systemctl": listed, "journalctl": "echo it is on fire"})
+    (here / "notes").mkdir()
+    notes = ErrorNotes(here / "notes")
+    notes.put("data-volume", "no data volume within 90 s")
+    # What we noted ourselves the last time is no reason.
+    notes.put("ready", "not ready: units")
     with pytest.raises(
-        HostError, match=r"failed: zmanim-data-volume\.service; data-volume: no data volume within 90 s"
+        HostError, match=r"failed: zmanim-data-volume\.service; data-volume: no data volume within 90 s$"
     ):
-        check_units({"data-volume": "no data volume within 90 s"}, lambda unit: pytest.fail("asked for what is known"))
+        check_units(notes)
+    assert arguments(here, "journalctl") == [], "what is known is not looked for"
+    notes.clear("data-volume")
     with pytest.raises(
         HostError, match=r"failed: zmanim-data-volume\.service; zmanim-data-volume\.service: it is on fire$"
     ):
-        check_units({}, lambda unit: "it is on fire")
+        check_units(notes)
 
 
-def test_a_fault_is_noted_until_the_command_succeeds(tmp_path: Path) -> None:
+def test_an_error_is_noted_until_the_command_succeeds(tmp_path: Path) -> None:
     notes = ErrorNotes(tmp_path / "errors")
     assert notes.all() == {}
     notes.put("secrets", "denied")
@@ -179,7 +193,7 @@ def test_an_api_that_is_still_starting_is_waited_for() -> None:
             raise state
         return state
 
-    found = readiness.wait_for_health(ask=ask, starting=lambda: True, sleep=lambda seconds: None)
+    found = readiness.wait_for_health(ask=ask, starting=lambda: True, clock=Clock(sleep=lambda _: None))
     assert found == {"data": {"status": "ok"}}
 
 
@@ -190,13 +204,11 @@ def refuse() -> object:
 def test_an_api_that_will_not_start_is_not_waited_for() -> None:
     with pytest.raises(HostError, match="is not running"):
         readiness.wait_for_health(
-            ask=refuse, starting=lambda: False, sleep=lambda seconds: pytest.fail("waited for nothing")
+            ask=refuse, starting=lambda: False, clock=Clock(sleep=lambda _: pytest.fail("waited for nothing"))
         )
 
 
 def test_an_api_that_never_answers_ends_the_wait() -> None:
     times = iter(range(1000))
     with pytest.raises(HostError, match="refused"):
-        readiness.wait_for_health(
-            ask=refuse, starting=lambda: True, sleep=lambda seconds: None, clock=lambda: next(times)
-        )
+        readiness.wait_for_health(ask=refuse, starting=lambda: True, clock=Clock(lambda: next(times), lambda _: None))

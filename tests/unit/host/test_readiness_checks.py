@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,45 +18,51 @@ from typing import Any
 import pytest
 
 from tests.support.programs import arguments, on_path
-from zmanim_host import cli, readiness
-from zmanim_host.host import ErrorNotes, HostError
+from zmanim_host import cli, readiness, systemd
+from zmanim_host.host import Clock, ErrorNotes, HostError
+from zmanim_host.postgres import Server
 from zmanim_host.storage import redis_files
+
+# A clock on which every time limit is over at the second look.
+IMPATIENT = Clock(itertools.count(0, 1000).__next__, lambda _: None)
 
 # ---- The stores ----
 
 
-def says(monkeypatch: pytest.MonkeyPatch, answer: str) -> list[str]:
-    """Let psql answer, and return what it is asked."""
-    asked: list[str] = []
+@dataclass(frozen=True)
+class Answering(Server):
+    """A PostgreSQL that gives one answer; `asked` is what it was asked."""
 
-    def psql(*words: str, timeout: float, user: str | None = None) -> str:
-        assert user == "zmanim", "as the API itself would"
-        asked.extend(words)
-        return answer
+    answer: str = ""
+    asked: list[str] = field(default_factory=list)
 
-    monkeypatch.setattr(readiness, "psql", psql)
-    return asked
-
-
-def test_postgresql_serves_when_a_row_comes_back_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = says(monkeypatch, "42 17.5\n")
-    assert readiness.check_postgresql() == "17.5"
-    assert "INSERT INTO probe" in asked[0]
+    def psql(self, *arguments: str, database: str = "", timeout: float, input: str | None = None) -> str:
+        self.asked.extend(arguments)
+        return self.answer
 
 
-def test_postgis_serves_when_it_knows_how_far_two_towns_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = says(monkeypatch, "54 3.5.3\n")
-    assert readiness.check_postgis() == "3.5.3"
-    assert "ST_Distance" in asked[0]
+def test_postgresql_is_asked_as_the_api_itself_would() -> None:
+    assert (readiness.DATABASE.role, readiness.DATABASE.user) == ("zmanim", "zmanim")
+
+
+def test_postgresql_serves_when_a_row_comes_back_as_it_was_written() -> None:
+    server = Answering(answer="42 17.5\n")
+    assert readiness.check_postgresql(server) == "17.5"
+    assert "INSERT INTO probe" in server.asked[0]
+
+
+def test_postgis_serves_when_it_knows_how_far_two_towns_are_apart() -> None:
+    server = Answering(answer="54 3.5.3\n")
+    assert readiness.check_postgis(server) == "3.5.3"
+    assert "ST_Distance" in server.asked[0]
 
 
 @pytest.mark.parametrize("answer", ["", "41 17.5", "5400 3.5.3"])
-def test_another_answer_is_no_good_one(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    says(monkeypatch, answer)
+def test_another_answer_is_no_good_one(answer: str) -> None:
     with pytest.raises(HostError, match="came back as"):
-        readiness.check_postgresql()
-    with pytest.raises(HostError, match="54 km expected"):
-        readiness.check_postgis()
+        readiness.check_postgresql(Answering(answer=answer))
+    with pytest.raises(HostError, match="54 expected"):
+        readiness.check_postgis(Answering(answer=answer))
 
 
 # Answers as Redis does; {keeps}: whether what is written reaches its append-only file.
@@ -73,13 +82,12 @@ def with_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, keeps: bool, 
     (here / "data" / redis_files.FOLDER).mkdir(parents=True)
     (here / "secrets/ready").mkdir(parents=True)
     (here / "secrets/ready/redis-password").write_text(password)
-    monkeypatch.setattr(readiness, "RUN", here)
     return here
 
 
 def test_redis_serves_when_what_it_was_given_is_in_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = with_redis(tmp_path, monkeypatch, keeps=True)
-    assert readiness.check_redis(here / "data") == "7.2.16"
+    assert readiness.check_redis(here / "data", here) == "7.2.16"
     assert all("hunter2" not in word for call in arguments(here, "redis-cli") for word in call)
 
 
@@ -88,31 +96,25 @@ def test_redis_that_keeps_nothing_is_told_even_when_it_says_that_it_does(
 ) -> None:
     here = with_redis(tmp_path, monkeypatch, keeps=False)
     (here / "data" / redis_files.FOLDER / "appendonly.aof.1.incr.aof").write_bytes(b"something else")
-    monkeypatch.setattr(readiness.wait_until_written, "__kwdefaults__", _without_waiting())
     with pytest.raises(HostError, match="is in no append-only file"):
-        readiness.check_redis(here / "data")
-
-
-def _without_waiting() -> dict[str, Any]:
-    return {"wait": 0.0, "sleep": lambda _: None, "clock": time.monotonic}
+        readiness.check_redis(here / "data", here, IMPATIENT)
 
 
 def test_redis_that_takes_no_password_of_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = with_redis(tmp_path, monkeypatch, keeps=True, password="another")
     with pytest.raises(HostError, match="does not give back what was written: 'WRONGPASS'"):
-        readiness.check_redis(here / "data")
+        readiness.check_redis(here / "data", here)
 
 
-def test_without_the_secrets_redis_can_t_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness, "RUN", tmp_path)
+def test_without_the_secrets_redis_can_t_be_asked(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"see zmanim-secrets\.service"):
-        readiness.check_redis(tmp_path)
+        readiness.check_redis(tmp_path, tmp_path)
 
 
 def test_an_append_only_file_that_a_rewrite_has_just_removed_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / "gone.incr.aof").symlink_to(tmp_path / "nowhere")
     with pytest.raises(HostError, match="is in no append-only file"):
-        readiness.wait_until_written(tmp_path, b"value", wait=0)
+        readiness.wait_until_written(tmp_path, b"value", IMPATIENT)
 
 
 def test_a_damaged_file_that_was_kept_is_an_alarm_that_names_it(tmp_path: Path) -> None:
@@ -130,15 +132,15 @@ def test_a_unit_s_own_last_words_are_of_this_boot_and_on_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = on_path(tmp_path, monkeypatch, {"journalctl": "printf 'FATAL:  no\\n  space left\\n'"})
-    assert readiness.last_words("redis.service") == "FATAL: no space left"
+    assert readiness.last_errors("redis.service") == "FATAL: no space left"
     (given,) = arguments(here, "journalctl")
     assert {"--boot", "--priority=err", "_SYSTEMD_UNIT=redis.service"} <= set(given)
 
 
 def test_systemd_is_asked_for_one_property_of_one_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = on_path(tmp_path, monkeypatch, {"systemctl": "echo active"})
-    assert readiness.unit_property("redis.service", "ActiveState") == "active"
-    assert arguments(here, "systemctl") == [["show", "--value", "--property=ActiveState", "redis.service"]]
+    here = on_path(tmp_path, monkeypatch, {"systemctl": "echo ActiveState=active"})
+    assert systemd.active_state("redis.service") == "active"
+    assert arguments(here, "systemctl") == [["show", "--property=ActiveState", "redis.service"]]
 
 
 # ---- The API ----
@@ -199,149 +201,142 @@ def test_the_seconds_count_from_when_process_1_began(tmp_path: Path) -> None:
     assert before <= readiness.seconds_since_boot(tmp_path) <= time.clock_gettime(time.CLOCK_BOOTTIME) - 5
 
 
-def healthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("postgresql", "postgis", "redis", "release", "timers", "redis_files"):
-        monkeypatch.setattr(readiness, f"check_{name}", lambda name=name: f"{name} is well")
-    monkeypatch.setattr(readiness, "check_units", lambda notes: f"notes of {', '.join(notes) or 'none'}")
-    monkeypatch.setattr(readiness, "earlier_errors", dict)
-    monkeypatch.setattr(readiness, "wait_for_health", lambda: {"status": "ok"})
-    monkeypatch.setattr(readiness, "binary_sha256", lambda: "a" * 64)
-    monkeypatch.setattr(readiness, "seconds_since_boot", lambda: 3.6)
+API = readiness.RunningApi({"status": "ok"}, "a" * 64)
+# Every check of the image's own, well.
+REQUIRED = {name: lambda name=name: f"{name} is well" for name in readiness.REQUIRED}
+WANTED = {name: lambda name=name: f"{name} is well" for name in readiness.WANTED}
 
 
-def refuse() -> str:
+def refuse() -> Any:
     raise HostError("not today")
 
 
-def test_every_check_is_in_the_report_and_what_the_api_said_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    healthy(monkeypatch)
-    told = readiness.examine()
-    assert told["ok"] is True
-    assert list(told["checks"]) == [
+def test_every_check_is_in_the_report_and_what_the_api_said_of_itself() -> None:
+    result = readiness.examine(lambda: API, REQUIRED, WANTED)
+    assert result["ok"] is True
+    assert list(result["checks"]) == [
+        "api",
         "postgresql",
         "postgis",
         "redis",
-        "api",
         "release",
         "units",
         "timers",
         "redis-files",
     ]
-    assert (told["health"], told["binary_sha256"], told["seconds"]) == ({"status": "ok"}, "a" * 64, 3.6)
-    assert told["checks"]["timers"]["detail"] == "timers is well"
+    assert (result["health"], result["binary_sha256"]) == ({"status": "ok"}, "a" * 64)
+    assert 0 < result["seconds"] == round(result["seconds"], 1)
+    assert result["checks"]["timers"]["detail"] == "timers is well"
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["check_postgresql", "check_postgis", "check_redis", "check_release", "check_timers", "binary_sha256"],
-)
-def test_a_required_check_that_fails_leaves_the_others_in_the_report(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    healthy(monkeypatch)
-    monkeypatch.setattr(readiness, name, refuse)
-    told = readiness.examine()
-    assert told["ok"] is False
-    assert [check["detail"] for check in told["checks"].values() if not check["ok"]] == ["not today"]
-    assert len(told["checks"]) == 8
+@pytest.mark.parametrize("name", ["api", *readiness.REQUIRED])
+def test_a_required_check_that_fails_leaves_the_others_in_the_report(name: str) -> None:
+    if name == "api":
+        result = readiness.examine(refuse, REQUIRED, WANTED)
+    else:
+        result = readiness.examine(lambda: API, {**REQUIRED, name: refuse}, WANTED)
+    assert result["ok"] is False
+    assert [check["detail"] for check in result["checks"].values() if not check["ok"]] == ["not today"]
+    assert len(result["checks"]) == 8
 
 
-def test_redis_files_that_wait_for_somebody_are_an_alarm_on_a_machine_that_serves(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    healthy(monkeypatch)
-    monkeypatch.setattr(readiness, "check_redis_files", refuse)
-    told = readiness.examine()
-    assert (told["ok"], told["checks"]["redis-files"]["ok"]) == (True, False)
+def test_redis_files_that_wait_for_somebody_are_an_alarm_on_a_machine_that_serves() -> None:
+    result = readiness.examine(lambda: API, REQUIRED, {"redis-files": refuse})
+    assert (result["ok"], result["checks"]["redis-files"]["ok"]) == (True, False)
 
 
 class Machine:
-    """A machine that `zmanim-host ready` examines: what it finds, what it told its console, what it ran."""
+    """A machine that publishes its report: what its console got, and what it ran."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, report: Path, *, ok: bool, was_ready: bool = False) -> None:
-        self.console, self.ran = "", list[list[str]]()
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.console = ""
+        self.report = directory / "ready.json"
+        self._programs = on_path(directory / "programs", monkeypatch, {"systemctl": ""})
+
+    def publish(self, *, ok: bool) -> None:
         check = {"ok": ok, "required": True, "detail": ""}
-        found = {"ok": ok, "checks": {"redis": check, "api": {**check, "ok": True}}}
-        monkeypatch.setattr(readiness, "REPORT", report)
-        monkeypatch.setattr(readiness, "examine", lambda: found)
-        monkeypatch.setattr(readiness, "was_ready", lambda: was_ready)
-        monkeypatch.setattr(readiness, "is_to_power_off", lambda: True)
-        monkeypatch.setattr(readiness, "tell_console", self._told)
-        monkeypatch.setattr(readiness, "run", lambda command, timeout: self.ran.append(command))
+        report = {"ok": ok, "checks": {"redis": check, "api": {**check, "ok": True}}}
+        readiness.publish(report, self.report, console=self._write, may_power_off=lambda: True)
 
-    def _told(self, text: str) -> None:
+    def _write(self, text: str) -> None:
         self.console += text
 
+    @property
+    def ran(self) -> list[list[str]]:
+        return arguments(self._programs, "systemctl")
 
-def test_a_machine_that_serves_says_so_on_its_console_and_remembers_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine = Machine(monkeypatch, tmp_path / "ready.json", ok=True)
-    readiness.command()
+    @property
+    def was_ready(self) -> bool:
+        return bool(json.loads(self.report.read_text())["was_ready"])
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+def test_a_machine_that_serves_says_so_on_its_console_and_remembers_it(machine: Machine) -> None:
+    machine.publish(ok=True)
     assert machine.console.startswith("\nzmanim-ready {")
-    assert json.loads((tmp_path / "ready.json").read_text())["was_ready"] is True
+    assert machine.was_ready
     assert machine.ran == []
 
 
-def test_one_that_never_came_up_powers_off_when_its_launch_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine = Machine(monkeypatch, tmp_path / "ready.json", ok=False)
+def test_one_that_never_came_up_powers_off_when_its_launch_says_so(machine: Machine) -> None:
     with pytest.raises(HostError, match=r"not ready: redis$"):
-        readiness.command()
-    assert machine.ran == [["systemctl", "--no-block", "poweroff"]]
+        machine.publish(ok=False)
+    assert machine.ran == [["--no-block", "poweroff"]]
     assert "powering off" in machine.console
-    assert json.loads((tmp_path / "ready.json").read_text())["was_ready"] is False
+    assert not machine.was_ready
 
 
-def test_one_that_has_served_stays_on_in_a_bad_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(monkeypatch, tmp_path / "ready.json", ok=False, was_ready=True)
+def test_one_that_has_served_stays_on_in_a_bad_moment(machine: Machine) -> None:
+    machine.publish(ok=True)
     with pytest.raises(HostError, match="not ready: redis"):
-        readiness.command()
+        machine.publish(ok=False)
     assert machine.ran == []
-    assert json.loads((tmp_path / "ready.json").read_text())["was_ready"] is True
+    assert machine.was_ready
 
 
 # ---- The command line ----
 
 
-def test_a_command_s_fault_is_noted_for_readiness_until_it_succeeds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_command_s_error_is_noted_for_readiness_until_it_succeeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     notes = ErrorNotes(tmp_path / "errors")
-    monkeypatch.setattr(cli, "ErrorNotes", lambda: notes)
     outcome = [HostError("the disk is full"), None]
 
     def memory() -> None:
-        fault = outcome.pop(0)
-        if fault:
-            raise fault
+        error = outcome.pop(0)
+        if error:
+            raise error
 
-    monkeypatch.setattr(cli, "COMMANDS", {"memory": memory})
-    assert cli.main(["memory"]) == 1
+    assert cli.main(["memory"], units={"memory": memory}, notes=notes) == 1
     assert notes.all() == {"memory": "the disk is full"}
     assert "ERROR: the disk is full" in capsys.readouterr().err
-    assert cli.main(["memory"]) == 0
+    assert cli.main(["memory"], units={"memory": memory}, notes=notes) == 0
     assert notes.all() == {}
 
 
 def test_a_person_s_or_a_script_s_command_gets_its_words_and_leaves_no_note(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given: list[object] = []
+    notes = ErrorNotes(tmp_path / "errors")
 
     def full(words: object) -> None:
         given.append(words)
         raise OSError(28, "No space left on device", "/data/x")
 
-    monkeypatch.setattr(cli, "ErrorNotes", lambda: pytest.fail("a note would be an alarm of the machine's own"))
-    monkeypatch.setattr(cli, "SCRIPT_COMMANDS", {"backup": given.append, "restore": full})
-    monkeypatch.setattr(cli, "OPERATOR_COMMANDS", {"release-allow": given.append})
-    assert cli.main(["backup", "step", "redis"]) == 0
-    assert cli.main(["release-allow", "all"]) == 0
-    assert cli.main(["restore"]) == 1
+    scripts = {"backup": given.append, "restore": full}
+    main = partial(cli.main, scripts=scripts, operators={"release-allow": given.append}, notes=notes)
+    assert main(["backup", "step", "redis"]) == 0
+    assert main(["release-allow", "all"]) == 0
+    assert main(["restore"]) == 1
     assert given == [["step", "redis"], "all", []]
     assert "ERROR: [Errno 28] No space left on device: '/data/x'" in capsys.readouterr().err
+    assert notes.all() == {}, "a note would be an alarm of the machine's own"
 
 
 def test_every_command_is_in_the_usage_with_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from zmanim_host.host import HostError
-from zmanim_host.recovery import POSTGRESQL, after_a_store, recover
+from zmanim_host.recovery import after_a_store, recover
+from zmanim_host.systemd import POSTGRESQL
 
 
 class Systemd:
@@ -36,7 +37,7 @@ def test_it_tries_until_the_secrets_are_there_and_then_starts_what_needs_them() 
     ]
 
 
-def test_systemd_that_takes_nothing_is_a_fault_and_not_the_end() -> None:
+def test_systemd_that_takes_nothing_is_an_error_and_not_the_end() -> None:
     with pytest.raises(HostError, match=r"does not take redis\.service"):
         recover(1, systemctl=Systemd(0, 1), state=stopped, sleep=lambda seconds: None)
 

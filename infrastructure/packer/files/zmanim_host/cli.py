@@ -46,34 +46,34 @@ SCRIPT_COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
 }
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run one command; return 0, 1 for a HostError, 2 for a command that there is not."""
-    if len(arguments) == 2 and arguments[0] in OPERATOR_COMMANDS:
-        return run_untold(lambda: OPERATOR_COMMANDS[arguments[0]](arguments[1]))
-    if arguments and arguments[0] in SCRIPT_COMMANDS:
-        return run_untold(lambda: SCRIPT_COMMANDS[arguments[0]](arguments[1:]))
-    if len(arguments) != 1 or arguments[0] not in COMMANDS:
-        print(usage(), file=sys.stderr)
-        return 2
-    name = arguments[0]
-    notes = ErrorNotes()
+def main(
+    arguments: Sequence[str],
+    *,
+    units: Mapping[str, Callable[[], None]] = COMMANDS,
+    operators: Mapping[str, Callable[[str], None]] = OPERATOR_COMMANDS,
+    scripts: Mapping[str, Callable[[Sequence[str]], None]] = SCRIPT_COMMANDS,
+    notes: ErrorNotes | None = None,
+) -> int:
+    """Run one command; return 0, 1 when it fails, 2 for a command that there is not."""
+    name, *words = arguments or [""]
+    notes = notes or ErrorNotes()
     try:
-        COMMANDS[name]()
-    except HostError as error:
-        log(f"ERROR: {error}", ERROR)
-        notes.put(name, str(error))
-        return 1
-    notes.clear(name)
-    return 0
-
-
-def run_untold(function: Callable[[], None]) -> int:
-    """Run a command of a person's or a script's: an error is shown to them alone, and is no alarm of this machine's."""
-    try:
-        function()
+        if name in units and not words:
+            units[name]()
+            notes.clear(name)
+        elif name in operators and len(words) == 1:
+            operators[name](words[0])
+        elif name in scripts:
+            scripts[name](words)
+        else:
+            print(usage(), file=sys.stderr)
+            return 2
     except (HostError, OSError) as error:
         # An OSError names its file and its reason, such as a full volume.
-        log(f"ERROR: {error}")
+        log(f"ERROR: {error}", ERROR if name in units else None)
+        # An error of a person's or a script's command is shown to them alone: it is no alarm of this machine's.
+        if name in units:
+            notes.put(name, str(error))
         return 1
     return 0
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 RUN = Path("/run/zmanim")
 # The journal's priority of what somebody has to look at, and of what they will want to know (syslog's numbers).
@@ -15,12 +20,18 @@ ERROR = 3
 WARNING = 4
 NOTICE = 5
 
+Result = TypeVar("Result")
+
 
 class HostError(Exception):
     """A foreseeable reason why this machine can't go on; its text tells an operator what is wrong and what to do.
 
     The text goes into the journal and onto the console: it never holds a secret's value.
     """
+
+
+class NotYet(HostError):
+    """What may come right by itself within seconds: `retry` tries again."""
 
 
 def log(message: str, priority: int | None = None) -> None:
@@ -47,24 +58,78 @@ def write_whole(path: Path, content: str, *, mode: int = 0o644) -> None:
     unfinished.replace(path)
 
 
-class Ear:
-    """A pipe for a program's standard error: each line is told as it is written, and all of it is kept.
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the one lock of a folder; without `wait`, BlockingIOError when somebody else holds it.
+
+    The folder itself, not a file in it: a file would belong to whoever was the first, root or a lesser user.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def required_variables(environ: Mapping[str, str], *names: str) -> list[str]:
+    """Return the values of environment variables, none of them empty; HostError names what is missing."""
+    missing = [name for name in names if not environ.get(name)]
+    if missing:
+        raise HostError(f"the environment variables {', '.join(missing)} are missing")
+    return [environ[name] for name in names]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time that passes, in seconds, and waiting for it to."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+CLOCK = Clock()
+
+
+def retry(attempt: Callable[[], Result], *, seconds: float, pause: float, clock: Clock = CLOCK) -> Result:
+    """Return what `attempt` returns; while it raises NotYet, try again every `pause` seconds, for `seconds` in all."""
+    deadline = clock.now() + seconds
+    while True:
+        try:
+            return attempt()
+        except NotYet:
+            if clock.now() >= deadline:
+                raise
+        clock.sleep(pause)
+
+
+class StderrReader:
+    """A pipe for a program's standard error: `on_line` gets each line as it is written, and all of it is kept.
 
     What is only read at a program's end is lost with a reader that is killed before.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
         self._lines: list[str] = []
         reader, self.writer = os.pipe()
-        self._thread = threading.Thread(target=self._listen, args=(reader,), daemon=True)
+        self._thread = threading.Thread(target=self._read, args=(reader,), daemon=True)
         self._thread.start()
 
-    def _listen(self, reader: int) -> None:
+    def _read(self, reader: int) -> None:
         with os.fdopen(reader, encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 self._lines.append(line)
-                self._tell(line.rstrip("\n"))
+                self._on_line(line.rstrip("\n"))
 
     def close(self) -> str:
         """Return all that was written; the program has ended. What it left running may hold the pipe for a moment."""
@@ -81,18 +146,17 @@ def run(
     user: str | None = None,
     input: str | None = None,
     may_exit: Sequence[int] = (0,),
-    tell: Callable[[str], None] | None = None,
+    on_line: Callable[[str], None] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program, as `user` if given, and return what it wrote.
 
-    `environment` is added to our own; `timeout` is in seconds. `tell` is given each line of its standard error as it
-    is written. A secret may be in `environment` or `input`, never in
-    `command`: everybody on the machine can read that.
+    `environment` is added to our own; `timeout` is in seconds. `on_line` gets each line of its standard error as it is
+    written. A secret may be in `environment` or `input`, never in `command`: everybody on the machine can read that.
 
     Raises HostError when it can't be started, takes too long, or ends with a code that is not in `may_exit`.
     """
     name = command[0]
-    ear = Ear(tell) if tell else None
+    reader = StderrReader(on_line) if on_line else None
     try:
         done = subprocess.run(
             list(command),
@@ -103,7 +167,7 @@ def run(
             input=input,
             stdin=None if input is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=ear.writer if ear else subprocess.PIPE,
+            stderr=reader.writer if reader else subprocess.PIPE,
             encoding="utf-8",
             # A program that quotes a damaged file must not be one more error.
             errors="replace",
@@ -115,9 +179,9 @@ def run(
     except OSError as error:
         raise HostError(f"{name}: can't be started ({error.strerror})") from error
     finally:
-        said = ear.close() if ear else ""
-    if ear:
-        done.stderr = said
+        messages = reader.close() if reader else ""
+    if reader:
+        done.stderr = messages
     if done.returncode not in may_exit:
         raise HostError(f"{name}: exit code {done.returncode}: {done.stderr.strip()[-2000:]}")
     return done

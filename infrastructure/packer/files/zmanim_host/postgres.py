@@ -1,27 +1,154 @@
-"""psql, called the same way everywhere."""
+"""A PostgreSQL server: this machine's, or one on a socket of its own; always asked by psql, the same way everywhere."""
 
 from __future__ import annotations
 
-from zmanim_host.host import run
+import json
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from zmanim_host.host import HostError, run
+
+END = "-- end of the survey --"
+# Tables whose rows a dump holds: an extension's own are made anew by it, unless it says that they are the user's.
+_TABLES = """
+SELECT format('SELECT json_build_array(''rows'', %L, count(*)) FROM ONLY %I.%I',
+              format('%I.%I', n.nspname, c.relname), n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
+  AND NOT EXISTS (
+    SELECT FROM pg_depend d
+    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e' AND NOT EXISTS (
+      SELECT FROM pg_extension e, unnest(e.extconfig, e.extcondition) AS u (config, condition)
+      WHERE u.config = c.oid AND u.condition = ''))
+ORDER BY 1 \\gexec
+SELECT json_build_array('extension', extname, extversion) FROM pg_extension ORDER BY extname;
+"""
+# The whole session may idle as long as the dump takes, which postgresql.conf would end after five minutes.
+_EXPORT = """
+SET idle_in_transaction_session_timeout = 0;
+SET statement_timeout = 0;
+BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SELECT json_build_array('snapshot', pg_export_snapshot(), '');
+"""
 
 
-def psql(*arguments: str, timeout: float, user: str | None = None, input: str | None = None) -> str:
-    """Run psql on the database zmanim through the socket, as the system user `user` (and role of that name) if given.
+@dataclass(frozen=True)
+class Survey:
+    """What is in a database: rows by table, extensions' versions by name, and the exported snapshot if it was."""
 
-    Returns its rows, one a line, columns separated by |. Raises HostError when a statement fails.
-    """
-    connection = {"PGHOST": "/run/postgresql", "PGDATABASE": "zmanim", "PGCONNECT_TIMEOUT": "5"}
-    if user:
-        connection["PGUSER"] = user
-    command = [
-        "psql",
-        "--no-psqlrc",
-        "--no-password",
-        "--quiet",
-        "--no-align",
-        "--tuples-only",
-        "--set=ON_ERROR_STOP=1",
-    ]
-    # Notices ("exists already, skipping") would be taken for something that matters.
-    connection["PGOPTIONS"] = "--client-min-messages=warning"
-    return run([*command, *arguments], timeout=timeout, user=user, environment=connection, input=input).stdout
+    rows: Mapping[str, int]
+    extensions: Mapping[str, str]
+    snapshot: str = ""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server: the directory of its socket, the role to be, and the system user to be (None: ourselves)."""
+
+    socket: str = "/run/postgresql"
+    role: str = "zmanim"
+    user: str | None = None
+
+    def connection(self, database: str) -> list[str]:
+        """Return the arguments that connect psql, pg_restore and their like."""
+        return [f"--host={self.socket}", f"--username={self.role}", f"--dbname={database}"]
+
+    def _psql(self, database: str) -> list[str]:
+        command = ["psql", "--no-psqlrc", "--no-password", "--quiet", "--no-align", "--tuples-only"]
+        return [*command, "--set=ON_ERROR_STOP=1", *self.connection(database)]
+
+    def psql(self, *arguments: str, database: str = "zmanim", timeout: float, input: str | None = None) -> str:
+        """Return psql's rows, one a line, columns separated by |. Raises HostError when a statement fails."""
+        # Notices ("exists already, skipping") would be taken for something that matters.
+        environment = {"PGOPTIONS": "--client-min-messages=warning", "PGCONNECT_TIMEOUT": "5"}
+        command = [*self._psql(database), *arguments]
+        return run(command, timeout=timeout, user=self.user, environment=environment, input=input).stdout
+
+    def query(self, database: str, sql: str, timeout: float = 60) -> list[str]:
+        """Return the rows of some SQL as lines; names and values go in by stdin. Raises HostError."""
+        return self.psql(database=database, timeout=timeout, input=sql + "\n").splitlines()
+
+    def databases(self) -> list[str]:
+        """Return the names of all databases but templates; HostError for a name that a list of lines can't hold."""
+        sql = (
+            "SELECT to_json(datname::text) FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname;"
+        )
+        names = [str(json.loads(line)) for line in self.query("postgres", sql)]
+        odd = [name for name in names if not name.isprintable() or "/" in name or name.startswith("-")]
+        if odd:
+            raise HostError(f"the databases {odd} have names that can't be backed up")
+        return names
+
+    def roles(self) -> tuple[str, ...]:
+        """Return the roles' names without PostgreSQL's own."""
+        sql = "SELECT to_json(rolname::text) FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY rolname;"
+        return tuple(str(json.loads(line)) for line in self.query("postgres", sql))
+
+    def system_identifier(self) -> str:
+        """Return the cluster's own name, which initdb made."""
+        return self.query("postgres", "SELECT system_identifier FROM pg_control_system();")[0]
+
+    def version(self) -> str:
+        """Return PostgreSQL's version as a number, such as 170012."""
+        return self.query("postgres", "SHOW server_version_num;")[0]
+
+    def survey(self, database: str) -> Survey:
+        """Count what is in a database. Raises HostError."""
+        return parse_survey(self.query(database, _TABLES, timeout=3600))
+
+    @contextmanager
+    def exported(self, database: str, tables: str = _TABLES) -> Iterator[Survey]:
+        """Count what is in a database in one exported snapshot, which stays good for the body of the `with`.
+
+        Raises HostError.
+        """
+        with subprocess.Popen(
+            self._psql(database),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        ) as session:
+            assert session.stdin
+            assert session.stdout
+            assert session.stderr
+            try:
+                session.stdin.write(f"{_EXPORT}{tables}\\echo '{END}'\n")
+                session.stdin.flush()
+            except BrokenPipeError:
+                # psql ended without reading, and says why on stderr. Closed here, or the `with` would write once more.
+                with suppress(BrokenPipeError):
+                    session.stdin.close()
+            lines = []
+            for line in session.stdout:
+                if line.rstrip("\n") == END:
+                    break
+                lines.append(line)
+            else:
+                raise HostError(f"the database {database} can't be read: {session.stderr.read().strip()[-1500:]}")
+            try:
+                yield parse_survey(lines)
+            finally:
+                session.stdin.close()
+
+
+def parse_survey(lines: Sequence[str]) -> Survey:
+    """Return the survey from the rows of its SQL."""
+    rows = [json.loads(line) for line in lines]
+    return Survey(
+        rows={name: value for kind, name, value in rows if kind == "rows"},
+        extensions={name: value for kind, name, value in rows if kind == "extension"},
+        snapshot=next((name for kind, name, _ in rows if kind == "snapshot"), ""),
+    )
+
+
+def major_version(program: str) -> int:
+    """Return the major version of PostgreSQL that an installed program of it (postgres, pg_dump) is of."""
+    output = run([program, "--version"], timeout=20).stdout
+    found = re.search(r"\(PostgreSQL\) (\d+)", output)
+    if not found:
+        raise HostError(f"{program} --version says {output.strip()!r}")
+    return int(found[1])

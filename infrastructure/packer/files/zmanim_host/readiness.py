@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from zmanim_host.aws.imds import connect, instance_tag
-from zmanim_host.host import RUN, ErrorNotes, HostError, log, run, write_whole
-from zmanim_host.postgres import psql
-from zmanim_host.release.adopt import API
+from zmanim_host.host import CLOCK, RUN, Clock, ErrorNotes, HostError, NotYet, log, retry, run, write_whole
+from zmanim_host.postgres import Server
 from zmanim_host.release.running import binary_sha256, check_release
 from zmanim_host.storage import redis_files
+from zmanim_host.systemd import API, active_state
 
 HEALTH = "http://127.0.0.1:8080/health"
 PRESET = Path("/usr/lib/systemd/system-preset/00-zmanim.preset")
 REPORT = RUN / "ready.json"
+# As the API itself would.
+DATABASE = Server(user="zmanim")
 # The launch's tag that says what a machine does that is not ready.
 ON_FAILURE_TAG = "zmanim:on-failure"
 POWER_OFF = "poweroff"
@@ -40,32 +42,6 @@ class Check:
     detail: str = ""
 
 
-def report(
-    checks: Mapping[str, Check],
-    *,
-    version: str,
-    environment: str,
-    binary_sha256: str,
-    seconds: float,
-    health: Any,
-) -> dict[str, Any]:
-    """Return what is said: ok only when every required check passed."""
-    return {
-        "ok": all(check.ok for check in checks.values() if check.required),
-        "version": version,
-        "environment": environment,
-        "binary_sha256": binary_sha256,
-        "seconds": round(seconds, 1),
-        "checks": {name: asdict(check) for name, check in checks.items()},
-        "health": health,
-    }
-
-
-def console_line(told: Mapping[str, Any]) -> str:
-    """Return the one line for the console: it begins on a line of its own, whatever was written there before."""
-    return "\nzmanim-ready " + json.dumps(told, separators=(",", ":"), ensure_ascii=True) + "\n"
-
-
 def attempt(check: Callable[[], str], *, required: bool = True) -> Check:
     """Run one check; what it returns is the detail, and a HostError is a failure with its text."""
     try:
@@ -77,65 +53,59 @@ def attempt(check: Callable[[], str], *, required: bool = True) -> Check:
 # ---- The checks ----
 
 
-def _query(sql: str) -> str:
-    return psql(f"--command={sql}", timeout=15, user="zmanim").strip()
+def _query(server: Server, sql: str, begins: str, what: str) -> str:
+    """Return the rest of an answer that begins as it has to."""
+    answer = server.psql(f"--command={sql}", timeout=15).strip()
+    if not answer.startswith(begins):
+        raise HostError(f"{what} came back as {answer!r} ({begins.strip()} expected)")
+    return answer[len(begins) :]
 
 
-def check_postgresql() -> str:
+def check_postgresql(server: Server = DATABASE) -> str:
     """Write and read as the API's user."""
-    told = _query(
+    sql = (
         "CREATE TEMPORARY TABLE probe (n int); INSERT INTO probe VALUES (42);"
         " SELECT n || ' ' || current_setting('server_version') FROM probe"
     )
-    if not told.startswith("42 "):
-        raise HostError(f"a row came back as {told!r}")
-    return told[3:]
+    return _query(server, sql, "42 ", "a row")
 
 
-def check_postgis() -> str:
-    """Ask for a distance on the earth: from Jerusalem to Tel Aviv it is some 54 km."""
-    told = _query(
+def check_postgis(server: Server = DATABASE) -> str:
+    """Ask for a distance on the earth, in km."""
+    sql = (
         "SELECT round(ST_Distance('POINT(35.2137 31.7683)'::geography, 'POINT(34.7818 32.0853)'::geography) / 1000)"
         " || ' ' || postgis_lib_version()"
     )
-    if not told.startswith("54 "):
-        raise HostError(f"the distance from Jerusalem to Tel Aviv came back as {told!r} (54 km expected)")
-    return told[3:]
+    return _query(server, sql, "54 ", "the distance in km from Jerusalem to Tel Aviv")
 
 
-def check_redis(data: Path = redis_files.DATA) -> str:
+def check_redis(data: Path = redis_files.DATA, run_directory: Path = RUN, clock: Clock = CLOCK) -> str:
     """Write, read, ask whether both kinds of persistence work, and look for what was written on the data volume."""
     try:
-        password = (RUN / "secrets/ready/redis-password").read_text("ascii")
+        password = (run_directory / "secrets/ready/redis-password").read_text("ascii")
     except OSError as error:
         raise HostError("there is no password for Redis: see zmanim-secrets.service") from error
-    base = ["redis-cli", "-s", "/run/redis/redis.sock", "--user", "ready", "--no-auth-warning"]
+    command = ["redis-cli", "-s", "/run/redis/redis.sock", "--user", "ready", "--no-auth-warning"]
     value = "ready-" + secrets.token_hex(8)
-    asked = f"SET zmanim-ready {value} EX 60\nGET zmanim-ready\nINFO persistence\nINFO server\n"
-    done = run(base, timeout=15, environment={"REDISCLI_AUTH": password}, input=asked)
+    words = f"SET zmanim-ready {value} EX 60\nGET zmanim-ready\nINFO persistence\nINFO server\n"
+    done = run(command, timeout=15, environment={"REDISCLI_AUTH": password}, input=words)
     # It ends with 0 even when it can't connect, and says so on stderr.
     version = redis_verdict(done.stdout + done.stderr, value)
-    wait_until_written(data / redis_files.FOLDER, value.encode())
+    wait_until_written(data / redis_files.FOLDER, value.encode(), clock)
     return version
 
 
-def wait_until_written(
-    folder: Path,
-    value: bytes,
-    *,
-    wait: float = 5.0,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
-) -> None:
-    """Wait until the end of an append-only file in `folder` holds `value`; HostError when it does not within `wait`.
+def wait_until_written(folder: Path, value: bytes, clock: Clock = CLOCK) -> None:
+    """Wait until the end of an append-only file in `folder` holds `value`; HostError when it does not within 5 s.
 
     Redis writes there before it answers, or up to two seconds later while the disk is busy with a sync.
     """
-    deadline = clock() + wait
-    while not any(value in _tail(path) for path in folder.glob("*.incr.aof")):
-        if clock() >= deadline:
-            raise HostError(f"Redis says that it persists, and what was written is in no append-only file of {folder}")
-        sleep(0.05)
+
+    def look() -> None:
+        if not any(value in _tail(path) for path in folder.glob("*.incr.aof")):
+            raise NotYet(f"Redis says that it persists, and what was written is in no append-only file of {folder}")
+
+    retry(look, seconds=5, pause=0.05, clock=clock)
 
 
 def _tail(path: Path, size: int = 1 << 20) -> bytes:
@@ -148,12 +118,12 @@ def _tail(path: Path, size: int = 1 << 20) -> bytes:
         return b""
 
 
-def redis_verdict(said: str, value: str) -> str:
+def redis_verdict(answers: str, value: str) -> str:
     """Return Redis's version from its answers; HostError when it does not keep `value`, which it was given."""
-    lines = said.splitlines()
+    lines = answers.splitlines()
     info = dict(line.split(":", 1) for line in lines if ":" in line)
     if value not in lines:
-        raise HostError(f"Redis does not give back what was written: {said.strip()[:200]!r}")
+        raise HostError(f"Redis does not give back what was written: {answers.strip()[:200]!r}")
     expected = {"aof_enabled": "1", "aof_last_write_status": "ok", "rdb_last_bgsave_status": "ok", "loading": "0"}
     wrong = {name: info.get(name) for name, value in expected.items() if info.get(name) != value}
     if wrong:
@@ -161,33 +131,31 @@ def redis_verdict(said: str, value: str) -> str:
     return info.get("redis_version", "")
 
 
-def last_words(unit: str) -> str:
-    """Return the last that a unit's own processes said of an error in this boot; nothing when they said none."""
+def last_errors(unit: str) -> str:
+    """Return the last errors that a unit's own processes logged in this boot; nothing when they logged none."""
     command = ["journalctl", "--boot", "--priority=err", "--lines=3", "--output=cat", "--no-pager", "--quiet"]
     return " ".join(run([*command, f"_SYSTEMD_UNIT={unit}"], timeout=15).stdout.split())
 
 
-def check_units(notes: Mapping[str, str], last_words: Callable[[str], str] = last_words) -> str:
-    """No unit has failed; an error that a command of ours noted, or else what the unit said, is part of the message."""
+def check_units(notes: ErrorNotes | None = None) -> str:
+    """No unit has failed; the error that a command of ours noted, or else what the unit logged, is in the message."""
+    # Not what we said ourselves the last time.
+    reasons = {name: text for name, text in (notes or ErrorNotes()).all().items() if name != "ready"}
     command = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"]
     failed = [line.split()[0] for line in run(command, timeout=15).stdout.splitlines() if line.strip()]
-    if failed or notes:
-        said = {unit: last_words(unit) for unit in failed if _command_of(unit) not in notes}
-        reasons = "".join(f"; {name}: {text}" for name, text in {**notes, **said}.items() if text)
-        raise HostError(f"failed: {', '.join(failed) or 'none now'}{reasons}")
+    if failed or reasons:
+        # By the name of the command of ours that a unit runs its error is noted.
+        unnoted = [unit for unit in failed if unit.partition(".")[0].replace("zmanim-", "", 1) not in reasons]
+        reasons.update((unit, last_errors(unit)) for unit in unnoted)
+        details = "".join(f"; {name}: {text}" for name, text in reasons.items() if text)
+        raise HostError(f"failed: {', '.join(failed) or 'none now'}{details}")
     return ""
-
-
-def _command_of(unit: str) -> str:
-    """Return the name of the command of ours that a unit runs, by which its error is noted."""
-    return unit.partition(".")[0].replace("zmanim-", "", 1)
 
 
 def check_redis_files(data: Path = redis_files.DATA) -> str:
     """No damaged append-only file is waiting for somebody to look at it."""
-    found = redis_files.kept(data)
-    if found:
-        names = ", ".join(str(path) for path in found)
+    names = ", ".join(str(path) for path in redis_files.kept(data))
+    if names:
         raise HostError(
             f"Redis's append-only file was damaged and Redis went on with its snapshot; kept for you: {names}."
             " Take what you need from there and remove it: that ends this alarm"
@@ -199,7 +167,7 @@ def check_timers(preset: Path = PRESET) -> str:
     """Every timer of ours is armed: those that the image's preset enables."""
     words = [line.split() for line in preset.read_text("utf-8").splitlines()]
     timers = [word[1] for word in words if len(word) == 2 and word[0] == "enable" and word[1].endswith(".timer")]
-    states = {timer: unit_property(timer, "ActiveState") for timer in timers}
+    states = {timer: active_state(timer) for timer in timers}
     wrong = ", ".join(f"{timer} is {state}" for timer, state in states.items() if state != "active")
     if wrong or not timers:
         raise HostError(wrong or f"{preset} enables no timer")
@@ -207,11 +175,6 @@ def check_timers(preset: Path = PRESET) -> str:
 
 
 # ---- The API ----
-
-
-def unit_property(unit: str, name: str) -> str:
-    """Return a property of a unit as systemd says it."""
-    return run(["systemctl", "show", "--value", f"--property={name}", unit], timeout=15).stdout.strip()
 
 
 def ask_health(url: str = HEALTH) -> Any:
@@ -228,30 +191,39 @@ def ask_health(url: str = HEALTH) -> Any:
 def wait_for_health(
     *,
     ask: Callable[[], Any] = ask_health,
-    starting: Callable[[], bool] = lambda: unit_property(API, "ActiveState") in {"active", "activating"},
-    wait: float = 45.0,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
+    starting: Callable[[], bool] = lambda: active_state(API) in {"active", "activating"},
+    clock: Clock = CLOCK,
 ) -> Any:
-    """Return /health's JSON, waiting `wait` seconds as long as the API's unit runs or starts.
+    """Return /health's JSON, waiting 45 seconds as long as the API's unit runs or starts.
 
     Raises HostError with the last reason; at once when the unit is not even starting.
     """
-    deadline = clock() + wait
-    while True:
+
+    def look() -> Any:
         try:
             return ask()
         except HostError as error:
             if not starting():
                 raise HostError(f"{API} is not running: {error}") from error
-            if clock() >= deadline:
-                raise
-        sleep(0.05)
+            raise NotYet(str(error)) from error
+
+    return retry(look, seconds=45, pause=0.05, clock=clock)
 
 
-def release_version(link: Path = Path("/opt/zmanim/current")) -> str:
-    """Return the version of the release that is in force."""
-    return Path(os.path.realpath(link)).name
+@dataclass(frozen=True)
+class RunningApi:
+    """What the API that runs says of its health, and which program it is."""
+
+    health: Any
+    binary_sha256: str
+
+
+def look_at_api() -> RunningApi:
+    """Wait for the API and look at it. Raises HostError."""
+    return RunningApi(wait_for_health(), binary_sha256())
+
+
+# ---- The report ----
 
 
 def environment_name(path: Path = RUN / "environment") -> str:
@@ -268,42 +240,48 @@ def seconds_since_boot(proc: Path = Path("/proc")) -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
-def earlier_errors() -> dict[str, str]:
-    """Return what this boot's other commands noted; not what we said ourselves the last time."""
-    return {name: text for name, text in ErrorNotes().all().items() if name != "ready"}
+REQUIRED: Mapping[str, Callable[[], str]] = {
+    "postgresql": check_postgresql,
+    "postgis": check_postgis,
+    "redis": check_redis,
+    "release": check_release,
+    "units": check_units,
+    "timers": check_timers,
+}
+WANTED: Mapping[str, Callable[[], str]] = {"redis-files": check_redis_files}
 
 
-def examine() -> dict[str, Any]:
-    """Run every check and return the whole report."""
-    health: Any | None = None
-    sha256 = ""
+def examine(
+    api: Callable[[], RunningApi] = look_at_api,
+    required: Mapping[str, Callable[[], str]] = REQUIRED,
+    wanted: Mapping[str, Callable[[], str]] = WANTED,
+) -> dict[str, Any]:
+    """Run every check and return the whole report: ok only when the API and every required check are."""
+    running: RunningApi | None = None
 
     def check_api() -> str:
-        nonlocal health, sha256
-        health = wait_for_health()
-        sha256 = binary_sha256()
+        nonlocal running
+        running = api()
         return ""
 
     # First: while it waits for the API, the rest settles.
-    api = attempt(check_api)
-    checks = {
-        "postgresql": attempt(check_postgresql),
-        "postgis": attempt(check_postgis),
-        "redis": attempt(check_redis),
-        "api": api,
-        "release": attempt(check_release),
-        "units": attempt(lambda: check_units(earlier_errors())),
-        "timers": attempt(check_timers),
-        "redis-files": attempt(check_redis_files, required=False),
+    checks = {"api": attempt(check_api)}
+    checks.update((name, attempt(check)) for name, check in required.items())
+    checks.update((name, attempt(check, required=False)) for name, check in wanted.items())
+    return {
+        "ok": all(check.ok for check in checks.values() if check.required),
+        "version": release_version(),
+        "environment": environment_name(),
+        "binary_sha256": running.binary_sha256 if running else "",
+        "seconds": round(seconds_since_boot(), 1),
+        "checks": {name: asdict(check) for name, check in checks.items()},
+        "health": running.health if running else None,
     }
-    return report(
-        checks,
-        version=release_version(),
-        environment=environment_name(),
-        binary_sha256=sha256,
-        seconds=seconds_since_boot(),
-        health=health,
-    )
+
+
+def release_version(link: Path = Path("/opt/zmanim/current")) -> str:
+    """Return the version of the release that is in force."""
+    return Path(os.path.realpath(link)).name
 
 
 def was_ready(path: Path = REPORT) -> bool:
@@ -323,8 +301,8 @@ def is_to_power_off(tag: Callable[[], str | None] = lambda: instance_tag(connect
         return False
 
 
-def tell_console(text: str) -> None:
-    """Write to the console; one that can't be written is told to the journal only."""
+def write_console(text: str) -> None:
+    """Write to the console; that one can't be written is logged, and no error."""
     try:
         with open("/dev/console", "w", encoding="ascii") as console:
             console.write(text)
@@ -332,19 +310,34 @@ def tell_console(text: str) -> None:
         log(f"the console can't be written: {error}")
 
 
-def command() -> None:
-    """Tell on the console whether this machine serves."""
-    before = was_ready()
-    told = examine()
-    write_whole(REPORT, json.dumps({**told, "was_ready": before or told["ok"]}, indent=2) + "\n")
-    line = console_line(told)
-    tell_console(line)
+def console_line(report: Mapping[str, Any]) -> str:
+    """Return the one line for the console: it begins on a line of its own, whatever was written there before."""
+    return "\nzmanim-ready " + json.dumps(report, separators=(",", ":"), ensure_ascii=True) + "\n"
+
+
+def publish(
+    report: Mapping[str, Any],
+    file: Path = REPORT,
+    *,
+    console: Callable[[str], None] = write_console,
+    may_power_off: Callable[[], bool] = is_to_power_off,
+) -> None:
+    """Write a report to its file and the console; HostError for a machine that is not ready."""
+    before = was_ready(file)
+    write_whole(file, json.dumps({**report, "was_ready": before or report["ok"]}, indent=2) + "\n")
+    line = console_line(report)
+    console(line)
     log(line.strip())
-    if told["ok"]:
+    if report["ok"]:
         return
     # A machine that serves and is asked again in a bad moment stays on: this is for one that never came up.
-    if not before and is_to_power_off():
-        tell_console(f"zmanim is not ready: powering off, as the launch says ({ON_FAILURE_TAG}={POWER_OFF})\n")
+    if not before and may_power_off():
+        console(f"zmanim is not ready: powering off, as the launch says ({ON_FAILURE_TAG}={POWER_OFF})\n")
         run(["systemctl", "--no-block", "poweroff"], timeout=30)
-    failed = [name for name, check in told["checks"].items() if check["required"] and not check["ok"]]
+    failed = [name for name, check in report["checks"].items() if check["required"] and not check["ok"]]
     raise HostError(f"not ready: {', '.join(failed)}")
+
+
+def command() -> None:
+    """Tell on the console whether this machine serves."""
+    publish(examine())

@@ -6,11 +6,10 @@ import os
 import time
 from collections.abc import Callable
 
-from zmanim_host.host import RUN, HostError, log, run
-from zmanim_host.secrets.parameters import API, REDIS
+from zmanim_host.host import RUN, HostError, log
+from zmanim_host.systemd import API, POSTGRESQL, REDIS, active_state, systemctl
 
 FETCHING = "zmanim-secrets.service"
-POSTGRESQL = "postgresql.service"
 READY = "zmanim-ready.service"
 RECOVERY = "zmanim-recovery.service"
 
@@ -18,17 +17,6 @@ RECOVERY = "zmanim-recovery.service"
 Systemctl = Callable[..., int]
 # Returns a unit's ActiveState.
 State = Callable[[str], str]
-
-
-def systemctl(*arguments: str) -> int:
-    """Run systemctl to its end and return its exit code; HostError when it does not end at all."""
-    # Its words are systemd's own in the journal of the unit that is meant.
-    return run(["systemctl", *arguments], timeout=900, may_exit=range(256)).returncode
-
-
-def active_state(unit: str) -> str:
-    """Return a unit's ActiveState: active, activating (waiting for its next automatic start, too), inactive, failed."""
-    return run(["systemctl", "show", "--value", "--property=ActiveState", unit], timeout=60).stdout.strip()
 
 
 def recover(

@@ -5,28 +5,24 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 import pytest
 
+from tests.support.backup_parts import ENVIRON
 from zmanim_host.backup import restic
-from zmanim_host.backup.restic import NoRepository, Repository, Stored
-from zmanim_host.host import HostError
+from zmanim_host.backup.restic import NoRepository, Stored
+from zmanim_host.host import Clock, HostError
 
-ENVIRON = {
-    "ZMANIM_ENVIRONMENT": "prod",
-    "AWS_REGION": "eu-west-1",
-    "INSTANCE_ID": "i-1",
-    "BACKUP_BUCKET_PREFIX": "zmanim-backups",
-    "BACKUP_PATH": "restic",
-    "RESTIC_PASSWORD_FILE": "/nowhere",
-}
 REPO = restic.repository(ENVIRON)
+HASTY = replace(REPO, pauses=(0.0, 0.0))
 SUMMARY = json.dumps({"message_type": "summary", "snapshot_id": "abc", "total_bytes_processed": 7})
 Fake = Callable[..., Path]
 
@@ -83,14 +79,14 @@ def test_what_is_missing_is_named_and_nothing_is_guessed(name: str) -> None:
 def test_no_exit_code_but_10_leads_to_a_new_repository(fake: Fake, code: int, said: str, message: str) -> None:
     calls = fake(snapshots=f"echo '{said}' >&2; exit {code}")
     with pytest.raises(HostError, match=message):
-        restic.open_or_make(REPO)
+        REPO.open_or_make()
     assert verbs(calls) == ["restic snapshots"]
 
 
 def test_exit_code_10_makes_one_in_a_bucket_that_is_there(fake: Fake) -> None:
     fake("aws")
     calls = fake(snapshots="exit 10")
-    assert restic.open_or_make(REPO) == []
+    assert REPO.open_or_make() == []
     assert verbs(calls) == ["restic snapshots", "aws s3api", "restic init"]
 
 
@@ -98,26 +94,27 @@ def test_exit_code_10_makes_nothing_where_there_is_no_bucket(fake: Fake) -> None
     fake("aws", s3api="echo 'Not Found' >&2; exit 254")
     calls = fake(snapshots="exit 10")
     with pytest.raises(HostError, match="the bucket zmanim-backups-prod is not there"):
-        restic.open_or_make(REPO)
+        REPO.open_or_make()
     assert "restic init" not in verbs(calls)
 
 
 def test_an_s3_that_nobody_answers_for_is_told_at_once() -> None:
-    def refuse(host: str, port: int) -> None:
-        asked.append((host, port))
+    def refuse(address: tuple[str, int], timeout: float) -> socket.socket:
+        asked.append(address)
         raise ConnectionRefusedError("refused")
 
     asked: list[tuple[str, int]] = []
+    slept: list[float] = []
     with pytest.raises(HostError, match=r"S3 can't be reached: s3.eu-west-1.amazonaws.com port 443"):
-        restic.check_reachable(REPO, connect=refuse, sleep=lambda _: None)
-    assert len(asked) == 4
+        REPO.check_reachable(connect=refuse, clock=Clock(lambda: sum(slept), slept.append))
+    assert len(asked) == 7
 
 
 @pytest.mark.incident("a dump that had died was kept as a snapshot, and pushed the good one out")
 def test_a_command_is_run_by_restic_itself_and_a_whole_snapshot_is_told(fake: Fake) -> None:
     calls = fake(backup=f"echo '{SUMMARY}'")
     command = ["pg_dump", "--format=custom"]
-    assert restic.store(REPO, ["run:1", "part:x"], name="/x", command=command) == Stored("abc", 7)
+    assert REPO.store(["run:1", "part:x"], name="/x", command=command) == Stored("abc", 7)
     line = calls.read_text()
     assert "--host zmanim --tag run:1 --tag part:x --stdin-filename /x --stdin-from-command -- pg_dump" in line
 
@@ -126,7 +123,7 @@ def test_a_command_is_run_by_restic_itself_and_a_whole_snapshot_is_told(fake: Fa
 def test_a_snapshot_of_nothing_or_of_a_part_is_removed_again(fake: Fake, answer: str) -> None:
     calls = fake(backup=answer)
     with pytest.raises(HostError, match="removed again"):
-        restic.store(REPO, ["run:1"], name="/x", command=["pg_dump"])
+        REPO.store(["run:1"], name="/x", command=["pg_dump"])
     assert calls.read_text().splitlines()[-1] == "restic forget abc"
 
 
@@ -134,7 +131,7 @@ def test_a_failed_command_is_a_fault_with_its_own_words(fake: Fake) -> None:
     told = json.dumps({"message_type": "error", "error": {"message": "pg_dump: error: connection failed"}})
     fake(backup=f"echo '{told}' >&2; exit 1")
     with pytest.raises(HostError, match="pg_dump: error: connection failed"):
-        restic.store(REPO, ["run:1"], name="/x", command=["pg_dump"])
+        REPO.store(["run:1"], name="/x", command=["pg_dump"])
 
 
 def test_a_file_is_read_to_its_end_or_it_is_a_fault(fake: Fake) -> None:
@@ -143,11 +140,11 @@ def test_a_file_is_read_to_its_end_or_it_is_a_fault(fake: Fake) -> None:
 
     got: list[bytes] = []
     fake(dump="echo content")
-    restic.read_into(REPO, "abc", "/x", whole)
+    REPO.read_into("abc", "/x", whole)
     assert got == [b"content\n"]
     fake(dump="echo conte; echo 'pack is damaged' >&2; exit 1")
     with pytest.raises(HostError, match="pack is damaged"):
-        restic.read_into(REPO, "abc", "/x", whole)
+        REPO.read_into("abc", "/x", whole)
 
 
 TRYING = 'Save(<data/0a1b>) returned error, retrying after 3.3s: Put "https://bucket.s3/": EOF'
@@ -157,9 +154,7 @@ TRYING = 'Save(<data/0a1b>) returned error, retrying after 3.3s: Put "https://bu
 def test_that_s3_fails_is_told_while_restic_still_tries(fake: Fake, tmp_path: Path) -> None:
     """The unit's time limit kills whoever would tell it at the end."""
     fake(backup=f"echo '{TRYING}' >&2; exec sleep 60")
-    script = (
-        f"from zmanim_host.backup import restic; restic.store(restic.repository({ENVIRON}), [], name='/x', text='x')"
-    )
+    script = f"from zmanim_host.backup import restic; restic.repository({ENVIRON}).store([], name='/x', text='x')"
     environment = {**os.environ, "PYTHONPATH": str(Path(restic.__file__).parents[2])}
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True) as run:
@@ -174,11 +169,11 @@ def test_that_s3_fails_is_told_while_restic_still_tries(fake: Fake, tmp_path: Pa
 def test_an_s3_that_is_back_is_told_once(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     back = "Save(<data/0a1b>) operation successful after 2 retries"
     fake(backup=f"echo '{TRYING}' >&2; echo '{back}' >&2; echo careful >&2; echo '{SUMMARY}'")
-    assert restic.store(REPO, [], name="/x", text="x") == Stored("abc", 7)
+    assert REPO.store([], name="/x", text="x") == Stored("abc", 7)
     assert capsys.readouterr().err == f"trouble with S3: {TRYING}\ntrouble with S3: {back}\ncareful\n"
     fake(dump=f"echo '{TRYING}' >&2; echo content")
     got: list[bytes] = []
-    restic.read_into(REPO, "abc", "/x", lambda stream: got.append(stream.read()))
+    REPO.read_into("abc", "/x", lambda stream: got.append(stream.read()))
     assert got == [b"content\n"]
     assert capsys.readouterr().err == f"trouble with S3: {TRYING}\n"
 
@@ -188,7 +183,7 @@ def test_an_s3_that_stays_away_is_named_when_restic_gives_up(fake: Fake) -> None
     told = json.dumps({"message_type": "exit_error", "code": 1, "message": "Fatal: unable to save snapshot"})
     fake(backup=f"for n in 1 2 3; do echo '{TRYING}' >&2; done; echo '{gave_up}' >&2; echo '{told}' >&2; exit 1")
     with pytest.raises(HostError, match=r"(?s)S3 did not answer .* restic backup: .* unable to save"):
-        restic.store(REPO, [], name="/x", text="x")
+        REPO.store([], name="/x", text="x")
 
 
 LATE = "Fatal: unable to open repository: s3.getCredentials: no credentials found."
@@ -200,26 +195,22 @@ def late(calls: str, times: int, then: str) -> str:
 
 
 @pytest.mark.incident("a metadata service that was late by a second cost a night's backup")
-def test_a_metadata_service_that_is_late_is_asked_again(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restic, "PAUSES", (0.0, 0.0))
+def test_a_metadata_service_that_is_late_is_asked_again(fake: Fake) -> None:
     got: list[bytes] = []
     calls = fake()
     fake(snapshots=late(str(calls), 2, "echo '[]'"), dump=late(str(calls), 5, "echo content"))
-    assert restic.runs(REPO) == []
+    assert HASTY.runs() == []
     assert verbs(calls) == ["restic snapshots"] * 3
-    restic.read_into(REPO, "abc", "/x", lambda stream: got.append(stream.read()))
+    HASTY.read_into("abc", "/x", lambda stream: got.append(stream.read()))
     assert [part for part in got if part] == [b"content\n"]
     assert verbs(calls)[3:] == ["restic dump"] * 3
 
 
-def test_a_metadata_service_that_stays_away_is_named_and_nothing_is_made(
-    fake: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(restic, "PAUSES", (0.0, 0.0))
+def test_a_metadata_service_that_stays_away_is_named_and_nothing_is_made(fake: Fake) -> None:
     calls = fake()
     fake(snapshots=late(str(calls), 99, "exit 0"))
     with pytest.raises(HostError, match="has this instance an instance profile"):
-        restic.open_or_make(REPO)
+        HASTY.open_or_make()
     assert verbs(calls) == ["restic snapshots"] * 3
 
 
@@ -247,8 +238,4 @@ def test_snapshots_are_grouped_by_their_run_and_strangers_are_left_out() -> None
 def test_a_missing_repository_has_its_own_fault(fake: Fake) -> None:
     fake(snapshots="exit 10")
     with pytest.raises(NoRepository, match="there is no repository"):
-        restic.runs(REPO)
-
-
-def test_the_password_is_in_no_text() -> None:
-    assert "RESTIC" not in repr(Repository("prod", "r", "b", "l", {"RESTIC_PASSWORD": "x"}))
+        REPO.runs()

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-import time
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from tests.support.programs import arguments, on_path
 from zmanim_host.backup import scratch
 from zmanim_host.backup.scratch import Scratch
-from zmanim_host.host import HostError
+from zmanim_host.host import Clock, HostError
 from zmanim_host.storage import redis_files
 
 # Runs until it gets the signal $1 names, and says that it did.
@@ -38,9 +37,8 @@ def with_postgresql(place: Scratch, monkeypatch: pytest.MonkeyPatch, server: str
     return on_path(place.directory, monkeypatch, {"initdb": "", "postgres": server, "psql": psql})
 
 
-def test_a_directory_is_made_that_nobody_else_can_enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    made = scratch.prepare(tmp_path / "one")
+def test_a_directory_is_made_that_nobody_else_can_enter(tmp_path: Path) -> None:
+    made = scratch.prepare(tmp_path / "one", None)
     assert made == Scratch(tmp_path / "one", None)
     assert {path.name for path in made.directory.iterdir()} == {"socket", "redis"}
     for path in (made.directory, made.directory / "socket", made.directory / "redis"):
@@ -52,24 +50,22 @@ def test_root_gives_the_directory_to_the_user_that_the_servers_run_as(
 ) -> None:
     me = pwd.getpwuid(os.getuid())
     given: list[tuple[str, int, int]] = []
-    monkeypatch.setattr(scratch, "OWNER", me.pw_name)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "chown", lambda path, user, group: given.append((Path(path).name, user, group)))
-    assert scratch.prepare(tmp_path / "one").user == me.pw_name
+    assert scratch.prepare(tmp_path / "one", me.pw_name).user == me.pw_name
     assert given == [(name, me.pw_uid, me.pw_gid) for name in ("one", "socket", "redis")]
 
 
 def test_a_path_in_which_a_socket_would_not_fit_or_that_is_relative_is_refused(tmp_path: Path) -> None:
     for path in (Path("/tmp") / ("x" * scratch.LONGEST), Path("restored")):
         with pytest.raises(HostError, match="an absolute path of at most 90 characters"):
-            scratch.prepare(path)
+            scratch.prepare(path, None)
         assert not path.exists()
 
 
 def test_nothing_is_restored_over_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     with pytest.raises(HostError, match="is not empty"):
-        scratch.prepare(tmp_path)
+        scratch.prepare(tmp_path, None)
     assert (tmp_path / "mine").exists()
 
 
@@ -84,7 +80,7 @@ def test_the_second_postgresql_is_waited_for_and_listens_on_its_own_socket_only(
     place: Scratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = with_postgresql(place, monkeypatch, SERVER.format(signal="INT", code=0))
-    with scratch.postgresql(place) as server:
+    with place.running_postgresql() as server:
         assert server.socket == str(place.directory / "socket")
         assert not (here / "stopped").exists()
     assert (here / "stopped").read_text() == "INT\n", "a fast shutdown: sessions are ended, the files are whole"
@@ -99,7 +95,7 @@ def test_the_second_postgresql_is_waited_for_and_listens_on_its_own_socket_only(
 
 def test_a_server_is_stopped_when_the_restore_into_it_fails(place: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
     here = with_postgresql(place, monkeypatch, SERVER.format(signal="INT", code=0))
-    with pytest.raises(HostError, match="a damaged dump"), scratch.postgresql(place):
+    with pytest.raises(HostError, match="a damaged dump"), place.running_postgresql():
         raise HostError("a damaged dump")
     assert (here / "stopped").exists()
 
@@ -108,7 +104,7 @@ def test_a_server_that_does_not_start_is_a_fault_with_its_own_last_words(
     place: Scratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_postgresql(place, monkeypatch, "echo 'FATAL: no shared memory' >&2; exit 1")
-    with pytest.raises(HostError, match=r"(?s)postgres does not start: .*no shared memory"), scratch.postgresql(place):
+    with pytest.raises(HostError, match=r"(?s)postgres does not start: .*no shared memory"), place.running_postgresql():
         pytest.fail("it never answered")
 
 
@@ -121,9 +117,9 @@ def test_a_server_that_never_answers_is_given_up_and_stopped(place: Scratch, mon
         asked.append(scratch.PATIENCE + 1 if asked and (here / "up").exists() else 0.0)
         return asked[-1]
 
-    monkeypatch.setattr(scratch, "time", SimpleNamespace(monotonic=clock, sleep=time.sleep))
-    monkeypatch.setattr(scratch, "_answers", lambda server: False)
-    with pytest.raises(HostError, match="postgres does not start"), scratch.postgresql(place):
+    on_path(here / "silent", monkeypatch, {"psql": "exit 2"})
+    waited = replace(place, clock=Clock(clock))
+    with pytest.raises(HostError, match="postgres does not start"), waited.running_postgresql():
         pytest.fail("it never answered")
     assert (here / "stopped").read_text() == "INT\n"
 
@@ -132,7 +128,7 @@ def test_a_server_that_ends_in_another_way_than_asked_leaves_no_good_files(
     place: Scratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_postgresql(place, monkeypatch, SERVER.format(signal="INT", code=3))
-    with pytest.raises(HostError, match="postgres did not stop cleanly: exit code 3"), scratch.postgresql(place):
+    with pytest.raises(HostError, match="postgres did not stop cleanly: exit code 3"), place.running_postgresql():
         pass
 
 
@@ -148,7 +144,7 @@ def test_the_second_redis_loads_the_snapshot_as_the_base_of_an_append_only_file(
         "redis-check-aof": "",
     }
     here = on_path(place.directory, monkeypatch, programs)
-    with scratch.redis(place) as ask:
+    with place.running_redis() as ask:
         assert (place.redis / redis_files.FOLDER / redis_files.BASE).read_bytes() == b"REDIS0011"
         assert ask("GET a-key") == "loading:0\n"
     assert (here / "stopped").read_text() == "TERM\n"
@@ -157,4 +153,4 @@ def test_the_second_redis_loads_the_snapshot_as_the_base_of_an_append_only_file(
     assert options["--port"] == "0"
     assert options["--maxmemory"] == "0", "nothing of what was restored is evicted"
     assert options["--save"] == "", "nothing is saved over it"
-    assert arguments(here, "redis-cli")[-1] == ["-s", str(place.redis_socket), "GET", "a-key"]
+    assert arguments(here, "redis-cli")[-1] == ["-s", str(place.directory / "socket/redis.sock"), "GET", "a-key"]

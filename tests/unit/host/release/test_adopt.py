@@ -15,10 +15,10 @@ import pytest
 
 from tests.support.release_files import NOW, OTHER_KEY, Site, files, packed, program, site, start
 from zmanim_host.host import HostError
-from zmanim_host.release import store as release_store
+from zmanim_host.release import store as store_module
 from zmanim_host.release.adopt import Channel, Machine, adopt, read_fetched
 from zmanim_host.release.rules import Release
-from zmanim_host.release.store import Status, load, point
+from zmanim_host.release.store import Status, Store
 
 NEW = packed(files())
 
@@ -28,12 +28,12 @@ def machine(tmp_path: Path) -> Site:
     return site(tmp_path)
 
 
-def test_a_new_release_is_in_force_on_trial_at_the_next_start(machine: Site) -> None:
+def test_a_new_release_is_in_force_on_probation_at_the_next_start(machine: Site) -> None:
     machine.channel(NEW)
     status = start(machine)
     assert machine.running == status.version == "v1.2.3"
-    assert status.why == "from the channel, on trial; the channel's serial 7 names v1.2.3"
-    assert (status.on_trial, status.run_migrations) == (True, True)
+    assert status.why == "from the channel, on probation; the channel's serial 7 names v1.2.3"
+    assert (status.on_probation, status.run_migrations) == (True, True)
     assert start(machine) == status
 
 
@@ -121,7 +121,15 @@ def test_the_serial_outlives_the_root_disk(machine: Site, tmp_path: Path) -> Non
     other.channel(NEW, serial=8)
     status = start(other)
     assert "serial 8 is a replayed one: 9 was seen before" in status.why
-    assert (other.running, load(other.store).trial) == ("v1.0.0", None)
+    assert (other.running, other.store.load().probation) == ("v1.0.0", None)
+
+
+def test_an_older_image_can_read_what_is_remembered(machine: Site) -> None:
+    machine.channel(NEW)
+    start(machine)
+    state = json.loads(machine.store.state_file.read_text())
+    assert state["trial"]["release"]["version"] == "v1.2.3"
+    assert set(state) == {"format", "serial", "digest", "oldest_allowed", "denied", "trial", "rolled_back_to"}
 
 
 def test_an_expired_pointer_leaves_running_what_it_brought(machine: Site) -> None:
@@ -158,7 +166,7 @@ def test_a_power_cut_at_any_step_leaves_a_whole_release_in_force(
         with monkeypatch.context() as powered:
             powered.setattr(place, moment, cut_short)
             # What tidies up in a live process does not happen without power.
-            powered.setattr(release_store, "shutil", SimpleNamespace(rmtree=lambda path: None))
+            powered.setattr(store_module, "shutil", SimpleNamespace(rmtree=lambda path: None))
             try:
                 start(machine)
                 survived = True
@@ -167,14 +175,14 @@ def test_a_power_cut_at_any_step_leaves_a_whole_release_in_force(
         assert machine.running in {"v1.0.0", "v1.2.3"}
         assert (machine.store.releases / "current" / "zmanim-api").is_file()
         status = start(machine)
-        assert (status.version, status.on_trial) == ("v1.2.3", True)
+        assert (status.version, status.on_probation) == ("v1.2.3", True)
         assert not list(machine.store.releases.glob(".unfinished*"))
         _forget(machine)
     assert last > 1
 
 
 def _forget(machine: Site) -> None:
-    point(machine.store, "current", Release("v1.0.0"))
+    machine.store.point("current", Release("v1.0.0"))
     shutil.rmtree(machine.store.releases / "v1.2.3")
     (machine.store.state_file).unlink()
 
@@ -209,7 +217,7 @@ def test_a_state_that_can_t_be_understood_stops_adopting_and_nothing_else(machin
 
 def test_without_the_data_volume_no_channel_is_followed(machine: Site, tmp_path: Path) -> None:
     machine.channel(NEW)
-    store = release_store.Store(
+    store = Store(
         machine.store.releases, machine.store.baked_link, machine.store.data, tmp_path / "status", lambda path: False
     )
     around = Machine(lambda: 0, lambda: True, lambda: NOW)
@@ -218,7 +226,7 @@ def test_without_the_data_volume_no_channel_is_followed(machine: Site, tmp_path:
 
 
 @pytest.mark.parametrize("damage", ["gone", "no program", "leads elsewhere"])
-def test_a_link_that_leads_to_nothing_whole_is_mended(machine: Site, damage: str) -> None:
+def test_a_link_that_leads_to_nothing_whole_is_repaired(machine: Site, damage: str) -> None:
     machine.channel(NEW)
     start(machine)
     current = machine.store.releases / "current"
@@ -242,10 +250,10 @@ def test_an_image_without_a_key_or_an_environment_follows_no_channel(machine: Si
     assert machine.running == "v1.0.0"
 
 
-def test_a_trial_image_follows_no_channel(tmp_path: Path) -> None:
+def test_a_test_image_follows_no_channel(tmp_path: Path) -> None:
     machine = site(tmp_path, baked="test-mine")
     machine.channel(NEW)
-    assert "a trial image follows no channel" in start(machine).why
+    assert "a test image follows no channel" in start(machine).why
     assert machine.running == "test-mine"
 
 

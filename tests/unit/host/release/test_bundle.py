@@ -20,7 +20,6 @@ from zmanim_ami.pipeline.ami import binary
 from zmanim_ami.pipeline.channel import bucket
 from zmanim_ami.toolchain.go import go
 from zmanim_host.host import HostError
-from zmanim_host.release import bundle as release_bundle
 from zmanim_host.release.bundle import build_info, check_build, check_elf, check_whole, unpack
 
 
@@ -103,10 +102,9 @@ def test_a_file_that_is_there_twice_is_refused(tmp_path: Path) -> None:
         unpacked(tmp_path / "out", gzip.compress(content.getvalue()))
 
 
-def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release_bundle, "LARGEST", 1 << 20)
+def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="larger than"):
-        unpacked(tmp_path / "out", packed({"zmanim-api": bytes(4 << 20)}))
+        unpack(packed({"zmanim-api": bytes(4 << 20)}), tmp_path, "v1.2.3", largest=1 << 20)
 
 
 def test_a_truncated_bundle_or_another_one_is_refused_before_it_is_unpacked() -> None:

@@ -1,4 +1,4 @@
-"""When an API counts as hung, as failed on trial, and as proven; and when it is not to blame."""
+"""When an API counts as hung, as failed on probation, and as proven; and when it is not to blame."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from tests.support.release_files import NOW, Site, files, packed, site
 from zmanim_host import notices
 from zmanim_host.release.adopt import Channel, Machine, adopt
 from zmanim_host.release.health import Api, Limits, Notes, after_answer, after_failure, ask, look, read_notes
-from zmanim_host.release.store import load, told
 
-LIMITS = Limits(failures=3, trial_seconds=60)
+LIMITS = Limits(failures=3, probation_seconds=60)
 
 
 @dataclass
@@ -60,26 +59,26 @@ def lab(tmp_path: Path) -> Lab:
 
 def test_a_release_that_stays_well_is_the_last_good_one(lab: Lab) -> None:
     lab.looks(12)
-    assert load(lab.machine.store).trial is not None
+    assert lab.machine.store.load().probation is not None
     lab.looks(1)
-    assert load(lab.machine.store).trial is None
+    assert lab.machine.store.load().probation is None
     assert (lab.machine.store.releases / "last-good").resolve().name == "v1.2.3"
-    status = told(lab.machine.store)
+    status = lab.machine.store.read_status()
     assert status is not None
-    assert not status.on_trial
+    assert not status.on_probation
     assert lab.restarts == []
 
 
-def test_a_release_on_trial_that_fails_its_health_check_is_taken_back(lab: Lab) -> None:
+def test_a_release_on_probation_that_fails_its_health_check_is_rolled_back(lab: Lab) -> None:
     lab.wrong = "/health answers 503"
     lab.looks(2)
     assert (lab.machine.running, lab.restarts) == ("v1.2.3", [])
     lab.looks(1)
     # Taken back first: the restart must not start it once more.
     assert (lab.machine.running, lab.restarts) == ("v1.0.0", ["v1.0.0"])
-    assert len(load(lab.machine.store).denied) == 1
-    (left,) = notices.left(lab.machine.store.notices)
-    assert '"why": "/health answers 503"' in left.read_text()
+    assert len(lab.machine.store.load().denied) == 1
+    (waiting,) = notices.pending(lab.machine.store.notices)
+    assert '"why": "/health answers 503"' in waiting.read_text()
 
 
 def test_a_proven_release_that_hangs_is_restarted_and_stays(lab: Lab) -> None:
@@ -87,7 +86,7 @@ def test_a_proven_release_that_hangs_is_restarted_and_stays(lab: Lab) -> None:
     lab.wrong = "/health does not answer"
     lab.looks(3)
     assert (lab.machine.running, lab.restarts) == ("v1.2.3", ["v1.2.3"])
-    assert load(lab.machine.store).denied == ()
+    assert lab.machine.store.load().denied == ()
 
 
 def test_one_good_answer_ends_a_row_of_failures(lab: Lab) -> None:
@@ -99,28 +98,28 @@ def test_one_good_answer_ends_a_row_of_failures(lab: Lab) -> None:
     assert (lab.machine.running, lab.restarts) == ("v1.2.3", [])
 
 
-def test_a_failure_in_between_makes_the_trial_begin_anew(lab: Lab) -> None:
+def test_a_failure_in_between_makes_the_probation_begin_anew(lab: Lab) -> None:
     lab.looks(12)
     lab.wrong = "/health answers 500"
     lab.looks(1)
     lab.wrong = ""
     lab.looks(12)
-    assert load(lab.machine.store).trial is not None
+    assert lab.machine.store.load().probation is not None
     lab.looks(1)
-    assert load(lab.machine.store).trial is None
+    assert lab.machine.store.load().probation is None
 
 
-def test_a_restart_in_between_makes_the_trial_begin_anew(lab: Lab) -> None:
+def test_a_restart_in_between_makes_the_probation_begin_anew(lab: Lab) -> None:
     lab.looks(12)
     lab.api = Api("run-2", 100.0)
     lab.looks(12)
-    assert load(lab.machine.store).trial is not None
+    assert lab.machine.store.load().probation is not None
 
 
 @pytest.mark.parametrize(
     "why", [{"database": False}, {"api": Api("run-1", 0.0)}, {"api": Api("run-1", 9.0)}], ids=["db", "down", "begun"]
 )
-def test_what_is_not_the_release_s_fault_is_not_held_against_it(lab: Lab, why: dict[str, object]) -> None:
+def test_what_is_not_the_release_s_doing_is_not_held_against_it(lab: Lab, why: dict[str, object]) -> None:
     lab.wrong = "/health answers 503"
     for name, value in why.items():
         setattr(lab, name, value)
@@ -195,13 +194,13 @@ SCRIPT = ROOT / "infrastructure/packer/files/check-health.sh"
 @pytest.mark.parametrize(
     ("status", "notes", "healthy", "calls"),
     [
-        ('{"version": "v1", "on_trial": false}', False, True, False),
-        ('{"version": "v1", "on_trial": false}', False, False, True),
-        ('{"version": "v1", "on_trial": false}', True, True, True),
-        ('{"version": "v1", "on_trial": true}', False, True, True),
+        ('{"version": "v1", "on_probation": false}', False, True, False),
+        ('{"version": "v1", "on_probation": false}', False, False, True),
+        ('{"version": "v1", "on_probation": false}', True, True, True),
+        ('{"version": "v1", "on_probation": true}', False, True, True),
         (None, False, True, True),
     ],
-    ids=["well", "not well", "after a failure", "on trial", "nothing known"],
+    ids=["well", "not well", "after a failure", "on probation", "nothing known"],
 )
 def test_python_is_started_only_when_there_is_something_to_decide(
     tmp_path: Path, status: str | None, notes: bool, healthy: bool, calls: bool

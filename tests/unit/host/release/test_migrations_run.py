@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from zmanim_host.host import HostError
+from zmanim_host.postgres import Server
 from zmanim_host.release import migrations
 
 ONE, TWO, THREE = ("20260101000000_one.sql", "20260102000000_two.sql", "20260103000000_three.sql")
 
 
-class Database:
+@dataclass(frozen=True)
+class Database(Server):
     """psql as it answers: what was applied, and each call."""
 
-    def __init__(self, *applied: str, fails: str = "") -> None:
-        self.applied, self.fails = list(applied), fails
-        self.calls: list[tuple[str, ...]] = []
+    applied: list[str] = field(default_factory=list)
+    fails: str = ""
+    calls: list[tuple[str, ...]] = field(default_factory=list)
 
-    def psql(self, *arguments: str, timeout: float, input: str = "") -> str:
+    def psql(self, *arguments: str, database: str = "", timeout: float, input: str | None = None) -> str:
         self.calls.append(arguments)
         if "--single-transaction" not in arguments:
             return "\n".join(self.applied)
@@ -37,40 +40,35 @@ def release(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def use(monkeypatch: pytest.MonkeyPatch, database: Database) -> Database:
-    monkeypatch.setattr(migrations, "psql", database.psql)
-    return database
-
-
-def test_what_is_pending_is_applied_in_order_each_with_its_row(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database = use(monkeypatch, Database("20260101000000_one"))
-    assert migrations.migrate(release) == [TWO, THREE]
+def test_what_is_pending_is_applied_in_order_each_with_its_row(release: Path) -> None:
+    database = Database(applied=["20260101000000_one"])
+    assert migrations.migrate(release, database) == [TWO, THREE]
     assert database.applied == ["20260101000000_one", "20260102000000_two", "20260103000000_three"]
     for call, name in zip(database.calls[1:], (TWO, THREE), strict=True):
         # The file, then the row, in one transaction.
         assert call[:3] == ("--single-transaction", f"--file={release / name}", "--file=-")
-    assert migrations.migrate(release) == []
+    assert migrations.migrate(release, database) == []
 
 
-def test_after_a_migration_that_fails_none_is_tried(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database = use(monkeypatch, Database(fails="two"))
+def test_after_a_migration_that_fails_none_is_tried(release: Path) -> None:
+    database = Database(fails="two")
     with pytest.raises(HostError, match=rf"the migration {TWO} failed and was rolled back: psql: .*syntax error"):
-        migrations.migrate(release)
+        migrations.migrate(release, database)
     assert database.applied == ["20260101000000_one"]
     assert not any(THREE in each for call in database.calls for each in call)
 
 
 def test_after_an_automatic_rollback_no_sql_is_run_and_what_is_left_is_named(
-    release: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    release: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    database = use(monkeypatch, Database("20260101000000_one", "20260102000000_two"))
-    assert migrations.migrate(release, may_change=False) == []
+    database = Database(applied=["20260101000000_one", "20260102000000_two"])
+    assert migrations.migrate(release, database, may_change=False) == []
     assert database.calls == [("--command=SELECT version FROM schema_migrations",)]
     assert f"runs no SQL: {THREE}" in capsys.readouterr().err
 
 
-def test_a_release_without_migrations_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database = use(monkeypatch, Database())
+def test_a_release_without_migrations_is_not_whole(tmp_path: Path) -> None:
+    database = Database()
     with pytest.raises(HostError, match="the release is not whole"):
-        migrations.migrate(tmp_path)
+        migrations.migrate(tmp_path, database)
     assert database.calls == []

@@ -1,4 +1,4 @@
-"""A release that fails is taken back once, to what ran well before, and somebody hears of it."""
+"""A release that fails is rolled back once, to what ran well before, and somebody hears of it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from tests.support.programs import arguments, on_path
 from tests.support.release_files import NOW, Site, files, packed, proven, site, start
 from zmanim_host.host import HostError
 from zmanim_host.release import adopt
-from zmanim_host.release import store as release_store
-from zmanim_host.release.adopt import take_back
-from zmanim_host.release.store import linked, load
+from zmanim_host.release.adopt import roll_back
+from zmanim_host.release.store import Store
 
 NEW = packed(files())
 
@@ -24,7 +23,7 @@ def machine(tmp_path: Path) -> Site:
     return site(tmp_path)
 
 
-def test_a_release_that_crashes_is_taken_back_to_the_last_good_one_and_denied(machine: Site) -> None:
+def test_a_release_that_crashes_is_rolled_back_to_the_last_good_one_and_denied(machine: Site) -> None:
     machine.channel(packed(files("v1.1.0")), version="v1.1.0", serial=6)
     start(machine)
     proven(machine)
@@ -62,24 +61,24 @@ def test_starts_by_hand_are_no_crashes(machine: Site) -> None:
     machine.channel(NEW)
     start(machine, restarts=2)
     for _ in range(5):
-        assert start(machine, restarts=0).on_trial
+        assert start(machine, restarts=0).on_probation
     assert start(machine, restarts=3).version == "v1.0.0"
 
 
-def test_no_release_is_taken_back_behind_what_the_channel_allows(machine: Site) -> None:
+def test_no_release_is_rolled_back_behind_what_the_channel_allows(machine: Site) -> None:
     machine.channel(NEW, oldest_allowed="v1.2.0")
     start(machine)
     assert start(machine, restarts=3).version == "v1.2.3"
     with pytest.raises(HostError, match=r"no release to go back to that is v1\.2\.0 or newer"):
-        take_back(machine.store, load(machine.store), "why not")
+        roll_back(machine.store, machine.store.load(), "why not")
     # A newer one mends it all the same.
     machine.channel(packed(files("v1.2.4")), version="v1.2.4", serial=8, oldest_allowed="v1.2.0")
     assert start(machine, restarts=4).version == "v1.2.4"
 
 
-def test_the_image_s_own_release_is_never_taken_back(machine: Site) -> None:
+def test_the_image_s_own_release_is_never_rolled_back(machine: Site) -> None:
     with pytest.raises(HostError, match="the image's own"):
-        take_back(machine.store, load(machine.store), "why not")
+        roll_back(machine.store, machine.store.load(), "why not")
     assert machine.running == "v1.0.0"
 
 
@@ -90,7 +89,7 @@ def crashed(machine: Site) -> None:
     assert machine.running == "v1.0.0"
 
 
-def test_a_power_cut_within_a_taking_back_does_not_leave_the_bad_release_for_good(
+def test_a_power_cut_within_a_roll_back_does_not_leave_the_bad_release_for_good(
     machine: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.channel(NEW)
@@ -100,41 +99,41 @@ def test_a_power_cut_within_a_taking_back_does_not_leave_the_bad_release_for_goo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as powered:
-        powered.setattr(release_store, "point", cut_short)
+        powered.setattr(Store, "point", cut_short)
         with pytest.raises(KeyboardInterrupt):
             start(machine, restarts=3)
     assert machine.running == "v1.2.3"
     assert start(machine).version == machine.running == "v1.0.0"
-    (left,) = (machine.store.notices / "taken-back").iterdir()
-    assert "when the power went" in left.read_text()
+    (waiting,) = (machine.store.notices / "rolled-back").iterdir()
+    assert "when the power went" in waiting.read_text()
     # What an operator allows again, and what has proven itself elsewhere on this volume, is left alone.
-    release_store.save(machine.store, replace(load(machine.store), denied=()))
+    machine.store.save(replace(machine.store.load(), denied=()))
     assert start(machine).version == "v1.2.3"
     proven(machine)
-    running = linked(machine.store, "current")
+    running = machine.store.linked("current")
     assert running is not None
-    release_store.save(machine.store, replace(load(machine.store), denied=(running.sha256,)))
+    machine.store.save(replace(machine.store.load(), denied=(running.sha256,)))
     assert start(machine).version == "v1.2.3"
 
 
-@pytest.mark.incident("a bad release was taken back at night, and nobody heard of it")
-def test_what_is_taken_back_is_left_to_be_mailed_once(machine: Site) -> None:
+@pytest.mark.incident("a bad release was rolled back at night, and nobody heard of it")
+def test_what_is_rolled_back_is_left_to_be_mailed_once(machine: Site) -> None:
     crashed(machine)
     start(machine, restarts=6)
-    (left,) = (machine.store.notices / "taken-back").iterdir()
-    said = json.loads(left.read_text())
+    (waiting,) = (machine.store.notices / "rolled-back").iterdir()
+    said = json.loads(waiting.read_text())
     assert said.pop("at") > NOW - 10 * 365 * 86400
     assert said == {"version": "v1.2.3", "instead": "v1.0.0", "why": "it ended by itself 3 times"}
-    assert left.stat().st_mode & 0o777 == 0o600
+    assert waiting.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_disk_that_takes_no_note_does_not_keep_a_release_from_being_taken_back(
+def test_a_disk_that_takes_no_note_does_not_keep_a_release_from_being_rolled_back(
     machine: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine.store.notices.rmdir()
     crashed(machine)
-    assert len(load(machine.store).denied) == 1
-    assert "that v1.2.3 is taken back can't be mailed: No such file or directory" in capsys.readouterr().err
+    assert len(machine.store.load().denied) == 1
+    assert "that v1.2.3 is rolled back can't be mailed: [Errno 2] No such file or directory" in capsys.readouterr().err
 
 
 def test_the_sending_is_started_when_something_was_left_and_may_fail(

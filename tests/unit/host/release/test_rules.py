@@ -12,9 +12,9 @@ from zmanim_host.host import HostError
 from zmanim_host.release.pointer import Pointer, order
 from zmanim_host.release.rules import (
     MOST_DENIED,
+    Probation,
     Release,
     State,
-    Trial,
     begin,
     check_serial,
     choose,
@@ -129,14 +129,14 @@ def test_the_serial_that_is_remembered_never_falls(pointers: list[Pointer]) -> N
     assert serials == sorted(serials)
 
 
-def test_a_release_is_on_trial_unless_it_has_proven_itself() -> None:
+def test_a_release_is_on_probation_unless_it_has_proven_itself() -> None:
     release = Release("v1.1.0", "ab" * 32)
-    assert begin(State(), release, proven=False, restarts=2).trial == Trial(release, 2)
-    assert begin(State(trial=Trial(BAKED), rolled_back_to="v1"), release, proven=True, restarts=2) == State()
+    assert begin(State(), release, proven=False, restarts=2).probation == Probation(release, 2)
+    assert begin(State(probation=Probation(BAKED), rolled_back_to="v1"), release, proven=True, restarts=2) == State()
 
 
-def test_crashes_are_counted_from_the_trial_s_begin_and_anew_when_somebody_starts_the_unit() -> None:
-    assert [crashes(Trial(BAKED, 2), restarts) for restarts in (2, 3, 5, 0, 1)] == [0, 1, 3, 0, 1]
+def test_crashes_are_counted_from_the_probation_s_begin_and_anew_when_somebody_starts_the_unit() -> None:
+    assert [crashes(Probation(BAKED, 2), restarts) for restarts in (2, 3, 5, 0, 1)] == [0, 1, 3, 0, 1]
 
 
 @given(STATES, st.none() | RUNNING, VERSIONS)

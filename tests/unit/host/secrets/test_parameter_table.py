@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tests.support import ROOT
 from zmanim_ami.pipeline.account import requirements
-from zmanim_host.secrets.parameters import API, API_VARIABLES, BACKUP, DRILL, PARAMETERS, REDIS, REQUIRED, Need
+from zmanim_host.secrets.parameters import API_VARIABLES, BACKUP, DRILL, PARAMETERS, REQUIRED, Need
 from zmanim_host.secrets.secret_files import api_environment, files
+from zmanim_host.systemd import API, REDIS
 
 FILES = ROOT / "infrastructure" / "packer" / "files"
 VALUES = {known.name: f"value-of-{known.name}" for known in PARAMETERS}

@@ -9,21 +9,19 @@ import pytest
 
 from tests.support.aws_server import PATH, Answer, Asked, answering, page
 from zmanim_host.aws.client import get_parameters_by_path
-from zmanim_host.host import HostError
+from zmanim_host.host import Clock, HostError
 from zmanim_host.secrets.parameters import fetch_required
 
 GOOD = {"jwt-secret": "s3cret", "redis-password": "s3cret"}
 
 
-class Clock:
+class Sleeper:
     """A clock that only sleeping moves."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.pauses: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
+        self.clock = Clock(lambda: self.now, self.sleep)
 
     def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -43,28 +41,26 @@ def answers(*planned: dict[str, str] | Exception):  # type: ignore[no-untyped-de
 
 
 def test_an_outage_is_waited_out_with_growing_pauses() -> None:
-    clock = Clock()
+    sleeper = Sleeper()
     fetch = answers(HostError("ThrottlingException"), HostError("AccessDeniedException"), {"jwt-secret": "x"}, GOOD)
-    assert fetch_required("/zmanim/prod/", fetch=fetch, patience=120, sleep=clock.sleep, clock=clock) == GOOD
-    assert clock.pauses == [1.0, 2.0, 4.0]
+    assert fetch_required("/zmanim/prod/", fetch=fetch, patience=120, clock=sleeper.clock) == GOOD
+    assert sleeper.pauses == [1.0, 2.0, 4.0]
 
 
 @pytest.mark.incident("SSM errors were taken for an optional secret that is missing")
 def test_patience_ends_with_the_reason_that_aws_gave() -> None:
-    clock = Clock()
+    sleeper = Sleeper()
     with pytest.raises(HostError, match="AccessDeniedException"):
-        fetch_required(
-            "/p/", fetch=answers(HostError("AccessDeniedException")), patience=120, sleep=clock.sleep, clock=clock
-        )
-    assert clock.now <= 120
+        fetch_required("/p/", fetch=answers(HostError("AccessDeniedException")), patience=120, clock=sleeper.clock)
+    assert sleeper.now <= 120
 
 
 @pytest.mark.parametrize("value", [None, ""])
 def test_a_missing_or_empty_required_parameter_is_named_with_its_path(value: str | None) -> None:
-    clock = Clock()
+    sleeper = Sleeper()
     values = {"jwt-secret": "s3cret"} | ({} if value is None else {"redis-password": value})
     with pytest.raises(HostError, match="/zmanim/prod/redis-password") as raised:
-        fetch_required("/zmanim/prod/", fetch=answers(values), patience=120, sleep=clock.sleep, clock=clock)
+        fetch_required("/zmanim/prod/", fetch=answers(values), patience=120, clock=sleeper.clock)
     assert "s3cret" not in str(raised.value)
 
 
@@ -87,7 +83,7 @@ def silence() -> Iterator[bytes]:
 
 
 def test_each_fault_of_parameter_store_is_got_over_in_the_end(capsys: pytest.CaptureFixture[str]) -> None:
-    clock = Clock()
+    sleeper = Sleeper()
     answer = in_turn(
         refused("ThrottlingException"),
         refused("AccessDeniedException"),
@@ -103,11 +99,10 @@ def test_each_fault_of_parameter_store_is_got_over_in_the_end(capsys: pytest.Cap
             PATH,
             patience=120,
             fetch=lambda path: get_parameters_by_path(server.session, path, seconds=2),
-            sleep=clock.sleep,
-            clock=clock,
+            clock=sleeper.clock,
         )
     assert found == GOOD
-    assert clock.pauses == [1, 2, 4, 8, 15]
+    assert sleeper.pauses == [1, 2, 4, 8, 15]
     said = capsys.readouterr().err
     for reason in (
         f"Parameter Store refuses {PATH}: ThrottlingException of AWS; trying again in 1 s",
@@ -121,14 +116,13 @@ def test_each_fault_of_parameter_store_is_got_over_in_the_end(capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException", "InternalServerError"])
-def test_a_fault_that_stays_ends_closed_with_the_path(code: str) -> None:
-    clock = Clock()
+def test_an_error_that_stays_ends_closed_with_the_path(code: str) -> None:
+    sleeper = Sleeper()
     with answering(lambda asked: refused(code)) as server, pytest.raises(HostError) as raised:
         fetch_required(
             PATH,
             patience=120,
             fetch=lambda path: get_parameters_by_path(server.session, path),
-            sleep=clock.sleep,
-            clock=clock,
+            clock=sleeper.clock,
         )
     assert str(raised.value) == f"the secrets can't be had: Parameter Store refuses {PATH}: {code} of AWS"

@@ -12,27 +12,28 @@ from typing import Any
 
 import pytest
 
+from tests.support.programs import on_path
 from zmanim_host.host import HostError
 from zmanim_host.storage import data_layout
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def asked(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The programs that were run; initdb leaves what makes a folder a cluster."""
-    found: list[str] = []
+    programs: list[str] = []
+    on_path(tmp_path_factory.mktemp("programs"), monkeypatch, {"postgres": "echo 'postgres (PostgreSQL) 17.12'"})
 
     def run(command: Sequence[str], **options: Any) -> Any:
-        found.append(command[0])
+        programs.append(command[0])
         if command[0] == "initdb":
             assert options["user"] == "postgres"
             place = Path(next(word for word in command if word.startswith("--pgdata=")).partition("=")[2])
             (place / "PG_VERSION").write_text("17\n")
-        return SimpleNamespace(stdout="postgres (PostgreSQL) 17.12\n")
 
     me = SimpleNamespace(pw_uid=os.getuid(), pw_gid=os.getgid())
     monkeypatch.setattr(data_layout, "run", run)
     monkeypatch.setattr(pwd, "getpwnam", lambda name: me)
-    return found
+    return programs
 
 
 def test_a_fresh_volume_gets_everything_and_a_second_boot_changes_nothing(tmp_path: Path, asked: list[str]) -> None:
@@ -45,7 +46,7 @@ def test_a_fresh_volume_gets_everything_and_a_second_boot_changes_nothing(tmp_pa
     (tmp_path / "postgres/data").write_text("kept")
     asked.clear()
     data_layout.lay_out(tmp_path)
-    assert asked == ["postgres"]
+    assert asked == []
     assert (tmp_path / "postgres/data").read_text() == "kept"
 
 
@@ -73,28 +74,22 @@ def test_a_volume_that_lost_its_cluster_gets_no_new_one(tmp_path: Path, asked: l
 
 
 @pytest.mark.incident("the database was written to the root disk, and went with the instance")
-def test_nothing_is_written_where_no_volume_is_mounted(
-    tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(data_layout, "DATA", tmp_path)
+def test_nothing_is_written_where_no_volume_is_mounted(tmp_path: Path, asked: list[str]) -> None:
     with pytest.raises(HostError, match="nothing is written to the root disk"):
-        data_layout.command()
+        data_layout.prepare(tmp_path)
     assert (asked, list(tmp_path.iterdir())) == ([], [])
 
 
-def test_a_mounted_volume_is_grown_before_it_is_laid_out(
-    tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(data_layout, "DATA", tmp_path)
-    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path)
-    data_layout.command()
-    assert asked == ["xfs_growfs", "postgres", "initdb"]
+def test_a_mounted_volume_is_grown_before_it_is_laid_out(tmp_path: Path, asked: list[str]) -> None:
+    data_layout.prepare(tmp_path, lambda path: path == tmp_path)
+    assert asked == ["xfs_growfs", "initdb"]
 
 
 def test_a_server_whose_version_is_not_understood_stops_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_layout, "run", lambda command, **options: SimpleNamespace(stdout="postgres: what?"))
+    on_path(tmp_path / "programs", monkeypatch, {"postgres": "echo 'postgres: what?'"})
+    (tmp_path / "data").mkdir()
     with pytest.raises(HostError, match="postgres --version says 'postgres: what"):
-        data_layout.lay_out(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        data_layout.lay_out(tmp_path / "data")
+    assert list((tmp_path / "data").iterdir()) == []

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.programs import arguments, on_path
 from zmanim_host.cli import main
-from zmanim_host.host import HostError
+from zmanim_host.host import Clock, ErrorNotes, HostError
 from zmanim_host.storage import volume
 from zmanim_host.storage.volume import (
     MIB,
@@ -26,6 +27,7 @@ from zmanim_host.storage.volume import (
 )
 
 ONE, TWO = Path("/dev/nvme1n1"), Path("/dev/nvme2n1")
+BLANK = Choice(ONE, blank=True)
 OURS = {"LABEL": "zmanim-data", "TYPE": "xfs", "UUID": "1"}
 
 
@@ -93,6 +95,12 @@ def test_what_can_not_be_read_is_not_blank(tmp_path: Path) -> None:
         find_content(tmp_path / "gone")
 
 
+@pytest.fixture
+def mkfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An mkfs.xfs that only writes down how it is called."""
+    return on_path(tmp_path / "programs", monkeypatch, {"mkfs.xfs": ""})
+
+
 class Disk(io.RawIOBase):
     """A device of 40 MiB of zeros whose reads from `limit` on are an error, or end early."""
 
@@ -112,12 +120,13 @@ class Disk(io.RawIOBase):
 @pytest.mark.parametrize("limit", [0, 512, 20 * MIB + 5, 40 * MIB - 1])
 @pytest.mark.parametrize(("error", "reason"), [(errno.EIO, "Input/output error"), (None, "ends early")])
 def test_a_device_that_fails_or_ends_while_it_is_read_is_not_blank(
-    limit: int, error: int | None, reason: str, monkeypatch: pytest.MonkeyPatch
+    limit: int, error: int | None, reason: str, mkfs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "open", lambda path, mode: Disk(limit, error))
-    monkeypatch.setattr(volume, "run", lambda *arguments, **named: pytest.fail("something was run"))
     with pytest.raises(HostError, match=reason) as raised:
-        volume.make_file_system(ONE, "new")
+        make_file_system(BLANK, "new")
+    monkeypatch.undo()
+    assert arguments(mkfs, "mkfs.xfs") == []
     assert "left untouched" in str(raised.value)
 
 
@@ -131,27 +140,23 @@ def test_samples_lie_inside_the_device_and_cover_both_ends(size: int) -> None:
 
 
 @pytest.mark.parametrize("consent", [None, "", "yes", "NEW"])
-def test_a_blank_volume_is_not_formatted_without_consent(
-    tmp_path: Path, consent: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(volume, "run", lambda *arguments, **named: pytest.fail("something was run"))
+def test_a_blank_volume_is_not_formatted_without_consent(tmp_path: Path, consent: str | None, mkfs: Path) -> None:
     with pytest.raises(HostError, match="zmanim:data-volume=new"):
-        make_file_system(sparse(tmp_path / "disk", MIB), consent)
+        make_file_system(Choice(sparse(tmp_path / "disk", MIB), blank=True), consent)
+    assert arguments(mkfs, "mkfs.xfs") == []
 
 
-def test_consent_does_not_cover_a_volume_that_is_not_blank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(volume, "run", lambda *arguments, **named: pytest.fail("something was run"))
+def test_consent_does_not_cover_a_volume_that_is_not_blank(tmp_path: Path, mkfs: Path) -> None:
     disk = tmp_path / "disk"
     disk.write_bytes(bytes(MIB) + b"data")
     with pytest.raises(HostError, match=f"data at byte {MIB}"):
-        make_file_system(disk, "new")
+        make_file_system(Choice(disk, blank=True), "new")
+    assert arguments(mkfs, "mkfs.xfs") == []
 
 
-def test_mkfs_is_never_told_to_overwrite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[list[str]] = []
-    monkeypatch.setattr(volume, "run", lambda command, **named: ran.append(command))
-    make_file_system(sparse(tmp_path / "disk", MIB), "new")
-    assert ran == [["mkfs.xfs", "-q", "-L", "zmanim-data", str(tmp_path / "disk")]]
+def test_mkfs_is_never_told_to_overwrite(tmp_path: Path, mkfs: Path) -> None:
+    make_file_system(Choice(sparse(tmp_path / "disk", MIB), blank=True), "new")
+    assert arguments(mkfs, "mkfs.xfs") == [["-q", "-L", "zmanim-data", str(tmp_path / "disk")]]
 
 
 @pytest.mark.parametrize(
@@ -171,25 +176,24 @@ def test_an_operator_s_consent_covers_only_a_blank_volume_beside_no_other(device
 
 
 def test_an_operator_s_command_runs_nothing_on_what_is_no_data_volume(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, mkfs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(volume, "run", lambda *arguments, **named: pytest.fail("something was run"))
-    monkeypatch.setattr(volume, "block_devices", lambda: [Device(ONE, {})])
-    assert main(["format-data-volume", str(sparse(tmp_path / "disk", MIB))]) == 1
+    # Whatever this host has: a file is none of its disks.
+    assert main(["format-data-volume", str(sparse(tmp_path / "disk", MIB))], notes=ErrorNotes(tmp_path)) == 1
     assert "is no disk that may be a data volume" in capsys.readouterr().err
+    assert arguments(mkfs, "mkfs.xfs") == []
 
 
 @pytest.mark.parametrize("content", [b"", b"data"])
-def test_an_operator_s_command_looks_at_the_bytes_too(
-    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran: list[list[str]] = []
+def test_an_operator_s_consent_looks_at_the_bytes_too(tmp_path: Path, content: bytes, mkfs: Path) -> None:
     disk = sparse(tmp_path / "disk", 2 * MIB)
     disk.write_bytes(bytes(MIB) + content)
-    monkeypatch.setattr(volume, "run", lambda command, **named: ran.append(command))
-    monkeypatch.setattr(volume, "block_devices", lambda: [Device(disk.resolve(), {})])
-    assert main(["format-data-volume", str(disk)]) == (1 if content else 0)
-    assert bool(ran) is not bool(content)
+    if content:
+        with pytest.raises(HostError, match="left untouched"):
+            volume.format_volume(disk, [Device(disk, {})])
+    else:
+        volume.format_volume(disk, [Device(disk, {})])
+    assert bool(arguments(mkfs, "mkfs.xfs")) is not bool(content)
 
 
 def test_partitions_and_holders_are_in_the_way(tmp_path: Path) -> None:
@@ -202,11 +206,11 @@ def test_partitions_and_holders_are_in_the_way(tmp_path: Path) -> None:
 
 
 def test_a_volume_that_comes_late_is_waited_for() -> None:
-    seen = iter([None, None, Choice(ONE, blank=False)])
-    assert volume.wait_for(lambda: next(seen), sleep=lambda seconds: None).device == ONE
+    seen = iter([[], [Device(ONE, {})], [Device(ONE, OURS)]])
+    assert volume.find(lambda: next(seen), Clock(sleep=lambda _: None)).device == ONE
 
 
 def test_a_volume_that_never_comes_ends_the_wait() -> None:
     times = iter(range(1000))
     with pytest.raises(HostError, match="no data volume within 90 s"):
-        volume.wait_for(lambda: None, sleep=lambda seconds: None, clock=lambda: next(times))
+        volume.find(list, Clock(lambda: next(times), lambda _: None))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.programs import arguments, on_path
 from zmanim_host.host import HostError
 from zmanim_host.storage import volume, xfs
 from zmanim_host.storage.volume import LABEL, Choice, Device
@@ -49,11 +50,13 @@ def disk(path: Path, first: bytes, **others: int) -> Path:
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Every command that was run."""
-    commands: list[list[str]] = []
-    monkeypatch.setattr(volume, "run", lambda command, **named: commands.append(command))
-    return commands
+def mkfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An mkfs.xfs that only writes down how it is called."""
+    return on_path(tmp_path / "programs", monkeypatch, {"mkfs.xfs": ""})
+
+
+def unfinished(path: Path) -> Choice:
+    return Choice(path, blank=False, unfinished=True)
 
 
 def test_a_real_superblock_is_read_and_its_checksum_is_right() -> None:
@@ -111,22 +114,22 @@ def test_one_that_was_made_for_a_larger_device_is_doubted() -> None:
     assert xfs.doubt(read, SIZE // 2) == "it was made for another size"
 
 
-def test_an_unfinished_volume_is_made_anew_when_the_launch_consents(tmp_path: Path, ran: list[list[str]]) -> None:
+def test_an_unfinished_volume_is_made_anew_when_the_launch_consents(tmp_path: Path, mkfs: Path) -> None:
     path = disk(tmp_path / "disk", sector(1, 64, 61))
-    volume.remake_file_system(path, "new")
-    assert ran == [["mkfs.xfs", "-q", "-f", "-L", LABEL, str(path)]]
+    volume.make_file_system(unfinished(path), "new")
+    assert arguments(mkfs, "mkfs.xfs") == [["-q", "-f", "-L", LABEL, str(path)]]
 
 
 @pytest.mark.parametrize("consent", [None, "", "yes", "NEW"])
 def test_without_consent_it_is_left_untouched_and_what_to_do_is_said(
-    tmp_path: Path, ran: list[list[str]], consent: str | None
+    tmp_path: Path, mkfs: Path, consent: str | None
 ) -> None:
     path = disk(tmp_path / "disk", sector())
     with pytest.raises(HostError, match="nothing was ever kept on it") as raised:
-        volume.remake_file_system(path, consent)
+        volume.make_file_system(unfinished(path), consent)
     assert "zmanim:data-volume=new" in str(raised.value)
     assert "format-data-volume /dev/sdf" in str(raised.value)
-    assert ran == []
+    assert arguments(mkfs, "mkfs.xfs") == []
 
 
 @pytest.mark.incident("a boot script formatted what it did not know")
@@ -143,43 +146,40 @@ def test_without_consent_it_is_left_untouched_and_what_to_do_is_said(
     ],
 )
 def test_consent_does_not_cover_what_only_looks_unfinished(
-    tmp_path: Path, ran: list[list[str]], first: bytes, data: dict[str, int], reason: str
+    tmp_path: Path, mkfs: Path, first: bytes, data: dict[str, int], reason: str
 ) -> None:
     with pytest.raises(HostError, match="left untouched") as raised:
-        volume.remake_file_system(disk(tmp_path / "disk", first, **data), "new")
+        volume.make_file_system(unfinished(disk(tmp_path / "disk", first, **data)), "new")
     assert reason in str(raised.value)
-    assert ran == []
+    assert arguments(mkfs, "mkfs.xfs") == []
 
 
-def test_what_mkfs_writes_itself_is_no_data(tmp_path: Path, ran: list[list[str]]) -> None:
+def test_what_mkfs_writes_itself_is_no_data(tmp_path: Path, mkfs: Path) -> None:
     own = {"root": 65536, "second group": (1 << 28) + 512, "log": 536895488, "last group": 3 << 28}
-    volume.remake_file_system(disk(tmp_path / "disk", sector(1, 64, 61), **own), "new")
-    assert len(ran) == 1
+    volume.make_file_system(unfinished(disk(tmp_path / "disk", sector(1, 64, 61), **own)), "new")
+    assert len(arguments(mkfs, "mkfs.xfs")) == 1
 
 
-def test_what_can_not_be_read_is_not_unfinished(tmp_path: Path, ran: list[list[str]]) -> None:
+def test_what_can_not_be_read_is_not_unfinished(tmp_path: Path, mkfs: Path) -> None:
     with pytest.raises(HostError, match="can't be read and is left untouched"):
-        volume.remake_file_system(tmp_path / "gone", "new")
-    assert ran == []
+        volume.make_file_system(unfinished(tmp_path / "gone"), "new")
+    assert arguments(mkfs, "mkfs.xfs") == []
 
 
-def test_a_device_in_use_is_not_made_anew(
-    tmp_path: Path, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(volume, "in_use", lambda path: "dm-0")
+def test_a_device_in_use_is_not_made_anew(tmp_path: Path, mkfs: Path) -> None:
+    (tmp_path / "sys/disk/holders/dm-0").mkdir(parents=True)
     with pytest.raises(HostError, match="in use by dm-0"):
-        volume.remake_file_system(disk(tmp_path / "disk", sector()), "new")
-    assert ran == []
+        volume.format_device(unfinished(disk(tmp_path / "disk", sector())), "a test says", tmp_path / "sys")
+    assert arguments(mkfs, "mkfs.xfs") == []
 
 
-@pytest.mark.parametrize(("first", "unfinished"), [(sector(1), True), (sector(0), False)])
-def test_a_device_s_mark_is_seen(
-    tmp_path: Path, first: bytes, unfinished: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(volume, "probe", lambda path: OURS)
+@pytest.mark.parametrize(("first", "marked"), [(sector(1), True), (sector(0), False)])
+def test_a_device_s_mark_is_seen(tmp_path: Path, first: bytes, marked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = "".join(f"echo {name}={value}\n" for name, value in OURS.items())
+    on_path(tmp_path / "programs", monkeypatch, {"blkid": found})
     seen = volume.examine(disk(tmp_path / "disk", first))
-    assert seen == Device(tmp_path / "disk", OURS, unfinished)
-    assert volume.choose([seen], attached=None) == Choice(tmp_path / "disk", blank=False, unfinished=unfinished)
+    assert seen == Device(tmp_path / "disk", OURS, marked)
+    assert volume.choose([seen], attached=None) == Choice(tmp_path / "disk", blank=False, unfinished=marked)
 
 
 def test_an_unfinished_volume_beside_a_labelled_one_is_still_one_too_many() -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import http.client
 import os
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from zmanim_host.host import HostError
+from zmanim_host.host import CLOCK, Clock, HostError, NotYet, retry
 
 # The name that AWS's own clients read, so that a test (or another address family) can point elsewhere.
 ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
@@ -48,8 +46,7 @@ def connect(
     endpoint: str = "",
     *,
     wait: float = 30.0,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Clock = CLOCK,
 ) -> Imds:
     """Return a session, trying for `wait` seconds: early in a boot the network may not be there yet.
 
@@ -57,21 +54,18 @@ def connect(
     """
     endpoint = (endpoint or os.environ.get(ENDPOINT_VARIABLE) or ENDPOINT).rstrip("/")
     lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)}
-    deadline = clock() + wait
-    while True:
+
+    def attempt() -> Imds:
         try:
             return Imds(endpoint, _ask("PUT", f"{endpoint}/latest/api/token", lifetime))
-        except urllib.error.HTTPError as error:
-            if error.code < 500:
+        except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code < 500:
                 raise HostError(
                     f"the metadata service refuses a token ({error.code}): launch with the metadata endpoint enabled"
                 ) from error
-            reason: Exception = error
-        except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
-            reason = error
-        if clock() >= deadline:
-            raise HostError(f"the metadata service at {endpoint} does not answer: {reason}")
-        sleep(0.25)
+            raise NotYet(f"the metadata service at {endpoint} does not answer: {error}") from error
+
+    return retry(attempt, seconds=wait, pause=0.25, clock=clock)
 
 
 def instance_tag(imds: Imds, name: str) -> str | None:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zmanim_host.host import HostError, log, run
+from zmanim_host.aws.awscli import aws
+from zmanim_host.host import HostError, log
 
 
 @dataclass(frozen=True)
@@ -18,17 +19,12 @@ class Metric:
     unit: str
 
 
-def namespace(environment: str) -> str:
-    """Return the namespace of an environment's metrics; the instance's role allows no other."""
-    return f"zmanim/{environment}"
-
-
 def put(environment: str, region: str, metrics: Sequence[Metric]) -> None:
     """Send metrics. CloudWatch being away is logged and no error: what is missing there raises its own alarm."""
     data = [{"MetricName": metric.name, "Value": metric.value, "Unit": metric.unit} for metric in metrics]
-    command = ["aws", "cloudwatch", "put-metric-data", "--region", region, "--namespace", namespace(environment)]
-    command += ["--metric-data", json.dumps(data), "--cli-connect-timeout", "5", "--cli-read-timeout", "15"]
+    # The instance's role allows no other namespace.
+    arguments = ["--namespace", f"zmanim/{environment}", "--metric-data", json.dumps(data)]
     try:
-        run(command, timeout=90, environment={"HOME": "/nonexistent", "AWS_MAX_ATTEMPTS": "3"})
+        aws("cloudwatch", "put-metric-data", *arguments, region=region, attempts=3)
     except HostError as error:
         log(f"the metrics {', '.join(metric.name for metric in metrics)} could not be sent: {error}")

@@ -76,55 +76,55 @@ def part_to_json(part: DatabasePart | GlobalsPart | RedisPart) -> str:
 
 def to_json(record: CompletionRecord) -> str:
     """Return the record as JSON."""
-    told = asdict(record)
-    told.update(format=FORMAT, started=record.started.strftime(TIME), finished=record.finished.strftime(TIME))
-    return json.dumps(told, indent=1, sort_keys=True) + "\n"
+    times = {"started": record.started.strftime(TIME), "finished": record.finished.strftime(TIME)}
+    return json.dumps({**asdict(record), **times, "format": FORMAT}, indent=1, sort_keys=True) + "\n"
 
 
 def from_json(text: str) -> CompletionRecord:
     """Return the record; HostError when it is of another format, torn, or no record at all."""
     try:
-        told = json.loads(text)
-        if told["format"] != FORMAT:
-            raise HostError(f"the completion record has format {told['format']!r}: it was made by a newer image")
+        values = json.loads(text)
+        if values["format"] != FORMAT:
+            raise HostError(f"the completion record has format {values['format']!r}: it was made by a newer image")
         return CompletionRecord(
-            run=_text(told["run"]),
-            environment=_text(told["environment"]),
-            started=_time(told["started"]),
-            finished=_time(told["finished"]),
-            image_version=_text(told["image_version"]),
-            instance_id=_text(told["instance_id"]),
-            system_identifier=_text(told["system_identifier"]),
-            databases=tuple(database_part(part) for part in told["databases"]),
-            globals=globals_part(told["globals"]),
-            redis=redis_part(told["redis"]),
-            versions=_texts(told["versions"]),
+            run=_text(values["run"]),
+            environment=_text(values["environment"]),
+            started=_time(values["started"]),
+            finished=_time(values["finished"]),
+            image_version=_text(values["image_version"]),
+            instance_id=_text(values["instance_id"]),
+            system_identifier=_text(values["system_identifier"]),
+            databases=tuple(database_part(part) for part in values["databases"]),
+            globals=globals_part(values["globals"]),
+            redis=redis_part(values["redis"]),
+            versions=_texts(values["versions"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"the completion record can't be understood ({error!r})") from None
 
 
-def database_part(told: Mapping[str, Any]) -> DatabasePart:
+def database_part(values: Mapping[str, Any]) -> DatabasePart:
     """Return a part from parsed JSON; KeyError, TypeError or ValueError when it is none."""
-    rows = {_text(name): _count(value) for name, value in told["rows"].items()}
+    rows = {_text(name): _count(value) for name, value in values["rows"].items()}
     return DatabasePart(
-        _text(told["name"]), _text(told["snapshot"]), _count(told["bytes"]), rows, _texts(told["extensions"])
+        _text(values["name"]), _text(values["snapshot"]), _count(values["bytes"]), rows, _texts(values["extensions"])
     )
 
 
-def globals_part(told: Mapping[str, Any]) -> GlobalsPart:
+def globals_part(values: Mapping[str, Any]) -> GlobalsPart:
     """Return a part from parsed JSON; KeyError, TypeError or ValueError when it is none."""
-    return GlobalsPart(_text(told["snapshot"]), _count(told["bytes"]), tuple(_text(role) for role in told["roles"]))
+    roles = tuple(_text(role) for role in values["roles"])
+    return GlobalsPart(_text(values["snapshot"]), _count(values["bytes"]), roles)
 
 
-def redis_part(told: Mapping[str, Any]) -> RedisPart:
+def redis_part(values: Mapping[str, Any]) -> RedisPart:
     """Return a part from parsed JSON; KeyError, TypeError or ValueError when it is none."""
     return RedisPart(
-        _text(told["snapshot"]),
-        _count(told["bytes"]),
-        _text(told["sha256"]),
-        _count(told["lasting"]),
-        _count(told["expiring"]),
+        _text(values["snapshot"]),
+        _count(values["bytes"]),
+        _text(values["sha256"]),
+        _count(values["lasting"]),
+        _count(values["expiring"]),
     )
 
 

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import IO
 
 from zmanim_host.aws import metrics
-from zmanim_host.backup import replace, restic, retention, scratch, servers, steps
+from zmanim_host.backup import replace as in_place
+from zmanim_host.backup import retention, scratch, steps
 from zmanim_host.backup.record import TIME, CompletionRecord, from_json
-from zmanim_host.backup.restic import Repository
+from zmanim_host.backup.restic import Repository, repository
 from zmanim_host.backup.retention import Run
 from zmanim_host.backup.scratch import Scratch
-from zmanim_host.backup.servers import Keys, Server
-from zmanim_host.host import HostError, log, run
-
-DIRECTORY = steps.WORK / "scratch"
+from zmanim_host.backup.steps import Backup
+from zmanim_host.host import HostError, locked, log
+from zmanim_host.postgres import Server, major_version
+from zmanim_host.storage import redis_files
+from zmanim_host.storage.data_layout import DATA
+from zmanim_host.storage.redis_files import Keys
 
 
 @dataclass(frozen=True)
@@ -44,33 +44,31 @@ class Restored:
 # ---- Which run ----
 
 
-def choose(repo: Repository, wanted: str) -> CompletionRecord:
-    """Return the record of the run called `wanted`, or of the newest complete one for an empty name.
+def choose(repo: Repository, wanted: str, at: datetime) -> CompletionRecord:
+    """Return the record of the run called `wanted`, or of the newest complete one (at `at`) for an empty name.
 
     Raises HostError for a run that is not there, or was cut short.
     """
-    at = steps.now()
-    known = restic.runs(repo)
+    runs = repo.runs()
     if wanted:
-        found = next((run for run in known if run.id == wanted), None)
-        if found is None or found.adoption:
-            raise HostError(f"there is no run {wanted} in {repo.location}: restore.sh --list shows them")
+        chosen = next((run for run in runs if run.id == wanted and not run.adoption), None)
     else:
-        found = retention.newest_complete(known, at)
-        if found is None:
-            raise HostError(f"there is no complete run in {repo.location}")
-    if found.record is None:
-        raise HostError(f"the run {found.id} was cut short: it has no completion record, and nothing of it is restored")
-    record = from_json(restic.read(repo, found.record, steps.RECORD))
-    if record.run != found.id:
-        raise HostError(f"the record of run {found.id} is of run {record.run}")
+        chosen = retention.newest_complete(runs, at)
+    if chosen is None:
+        what = f"run {wanted}" if wanted else "complete run"
+        raise HostError(f"there is no {what} in {repo.location}: restore.sh --list shows what there is")
+    if chosen.record is None:
+        raise HostError(f"the run {chosen.id} was cut short: it has no completion record, and nothing is restored")
+    record = from_json(repo.read(chosen.record, steps.RECORD))
+    if record.run != chosen.id:
+        raise HostError(f"the record of run {chosen.id} is of run {record.run}")
     return record
 
 
-def check_versions(record: CompletionRecord, postgresql: str, redis: str) -> None:
+def check_versions(record: CompletionRecord, postgresql: int, redis: str) -> None:
     """Raise HostError when the backup is of a newer major version than what is here; an older one can be restored."""
     for name, theirs, ours in (
-        ("PostgreSQL", int(record.versions["postgresql"]) // 10000, int(postgresql) // 10000),
+        ("PostgreSQL", int(record.versions["postgresql"]) // 10000, postgresql),
         ("Redis", _major(record.versions["redis"]), _major(redis)),
     ):
         if theirs > ours:
@@ -83,71 +81,64 @@ def _major(version: str) -> int:
     return int(version.split(".", 1)[0] or 0)
 
 
-def installed_postgresql() -> str:
-    """Return the installed server's version as a number, such as 170012."""
-    found = re.search(r"\(PostgreSQL\) (\d+)\.(\d+)", run(["postgres", "--version"], timeout=20).stdout)
-    if not found:
-        raise HostError("the version of postgres can't be understood")
-    return str(int(found[1]) * 10000 + int(found[2]))
-
-
-def installed_redis() -> str:
-    """Return the installed Redis's version."""
-    found = re.search(r"v=(\S+)", run(["redis-server", "--version"], timeout=20).stdout)
-    return found[1] if found else ""
-
-
 # ---- Into scratch servers ----
+
+
+def fill(repo: Repository, record: CompletionRecord, place: Scratch, finish: Callable[[Server], None] | None) -> int:
+    """Restore a run into `place`, compare it with its record, and stop both servers; return how many keys Redis has.
+
+    `finish` is called with the filled PostgreSQL before that stops. Raises HostError with every difference.
+    """
+    with place.running_postgresql() as server:
+        fill_postgresql(repo, record, server)
+        differences = compare_postgresql(record, server)
+        if finish:
+            finish(server)
+    snapshot = place.redis / "dump.rdb"
+    fetch_redis(repo, record, snapshot)
+    before = redis_files.rdb_keys(snapshot)
+    with place.running_redis() as ask:
+        keyspace = ask("INFO keyspace")
+    differences += compare_redis(record, keyspace, before, redis_files.rdb_keys(snapshot))
+    if differences:
+        raise HostError(f"the restored run {record.run} is not what its record says: {'; '.join(differences)}")
+    return sum(int(keys) for keys in re.findall(r"keys=(\d+)", keyspace))
 
 
 def fill_postgresql(repo: Repository, record: CompletionRecord, server: Server) -> None:
     """Restore roles and every database of a run into an empty server. Raises HostError."""
-    roles = restic.read(repo, record.globals.snapshot, "/globals.sql")
-    steps.check_globals(roles)
+    roles = steps.read_globals(repo, record.globals.snapshot)
     # The new cluster has this one already.
-    query = re.sub(r"^CREATE ROLE postgres;$", "", roles, flags=re.MULTILINE)
-    servers.query(server, "postgres", query, timeout=600)
-    for part in record.databases:
-        restic.read_into(repo, part.snapshot, steps.dump_name(part.name), load_dump(server))
-        log(f"restored the database {part.name}")
-
-
-def load_dump(server: Server) -> Callable[[IO[bytes]], None]:
-    """Return what makes a database of a dump, with its own properties, and stops at the first error."""
-    command = ["pg_restore", "--exit-on-error", "--clean", "--if-exists", "--create", "--no-password"]
+    server.query("postgres", re.sub(r"^CREATE ROLE postgres;$", "", roles, flags=re.MULTILINE), timeout=600)
+    options = ["--exit-on-error", "--clean", "--if-exists", "--create", "--no-password"]
     # From another database than the one that is made anew, even when that is `postgres`.
-    command += servers.connection(server, "template1")
-
-    def consume(dump: IO[bytes]) -> None:
-        done = subprocess.run(
-            command,
-            stdin=dump,
-            stderr=subprocess.PIPE,
-            user=server.user,
-            extra_groups=[] if server.user else None,
-            check=False,
+    options += server.connection("template1")
+    for part in record.databases:
+        repo.read_into(
+            part.snapshot,
+            steps.dump_name(part.name),
+            lambda dump: steps.pg_restore(dump, *options, user=server.user),
         )
-        if done.returncode:
-            raise HostError(f"pg_restore: {done.stderr.decode('utf-8', 'replace').strip()[-1500:]}")
-
-    return consume
+        log(f"restored the database {part.name}")
 
 
 def compare_postgresql(record: CompletionRecord, server: Server) -> list[str]:
     """Return in what the restored server differs from the record: nothing, as it should be."""
-    wrong = []
-    missing = sorted(set(record.globals.roles) - set(servers.roles(server)))
+    differences = []
+    missing = sorted(set(record.globals.roles) - set(server.roles()))
     if missing:
-        wrong.append(f"roles are missing: {', '.join(missing)}")
+        differences.append(f"roles are missing: {', '.join(missing)}")
     for part in record.databases:
-        found = servers.survey(server, part.name)
-        for table in sorted(part.rows.keys() | found.rows.keys()):
-            if part.rows.get(table) != found.rows.get(table):
-                wrong.append(f"{part.name}: {table} has {found.rows.get(table)} rows, not {part.rows.get(table)}")
+        restored = server.survey(part.name)
+        for table in sorted(part.rows.keys() | restored.rows.keys()):
+            rows, expected = restored.rows.get(table), part.rows.get(table)
+            if rows != expected:
+                differences.append(f"{part.name}: {table} has {rows} rows, not {expected}")
         # Their versions are the image's.
-        if part.extensions.keys() != found.extensions.keys():
-            wrong.append(f"{part.name} has the extensions {sorted(found.extensions)}, not {sorted(part.extensions)}")
-    return wrong
+        extensions, expected_extensions = sorted(restored.extensions), sorted(part.extensions)
+        if extensions != expected_extensions:
+            differences.append(f"{part.name} has the extensions {extensions}, not {expected_extensions}")
+    return differences
 
 
 def fetch_redis(repo: Repository, record: CompletionRecord, place: Path) -> None:
@@ -157,7 +148,7 @@ def fetch_redis(repo: Repository, record: CompletionRecord, place: Path) -> None
         with place.open("wb") as file:
             shutil.copyfileobj(stream, file)
 
-    restic.read_into(repo, record.redis.snapshot, str(steps.WORK / "redis.rdb"), consume)
+    repo.read_into(record.redis.snapshot, str(steps.WORK / "redis.rdb"), consume)
     with place.open("rb") as file:
         digest = steps.sha256(file)
     if digest != record.redis.sha256:
@@ -170,48 +161,96 @@ def compare_redis(record: CompletionRecord, keyspace: str, before: Keys, after: 
     `keyspace` is its INFO keyspace, `before` and `after` what redis-check-rdb said of the file around that: keys whose
     time runs out in between may be there or not.
     """
-    wrong = []
-    told = [(int(keys), int(expires)) for keys, expires in re.findall(r"keys=(\d+),expires=(\d+)", keyspace)]
-    expiring = sum(expires for _, expires in told)
-    lasting = sum(keys for keys, _ in told) - expiring
+    differences = []
+    counts = [(int(keys), int(expires)) for keys, expires in re.findall(r"keys=(\d+),expires=(\d+)", keyspace)]
+    expiring = sum(expires for _, expires in counts)
+    lasting = sum(keys for keys, _ in counts) - expiring
     if lasting != record.redis.lasting:
-        wrong.append(f"Redis has {lasting} keys without expiry, not {record.redis.lasting}")
+        differences.append(f"Redis has {lasting} keys without expiry, not {record.redis.lasting}")
     most, least = (record.redis.expiring - keys.expired for keys in (before, after))
     if not least <= expiring <= most:
-        wrong.append(f"Redis has {expiring} keys with an expiry, not {least} to {most}")
-    return wrong
-
-
-def fill(repo: Repository, record: CompletionRecord, place: Scratch, finish: Callable[[Server], None]) -> int:
-    """Restore a run into `place`, compare it with its record, and stop both servers; return how many keys Redis has.
-
-    `finish` is called with the filled PostgreSQL before that stops. Raises HostError with every difference.
-    """
-    with scratch.postgresql(place) as server:
-        fill_postgresql(repo, record, server)
-        wrong = compare_postgresql(record, server)
-        finish(server)
-    snapshot = place.redis / "dump.rdb"
-    fetch_redis(repo, record, snapshot)
-    before = servers.rdb_keys(snapshot)
-    with scratch.redis(place) as ask:
-        keyspace = ask("INFO keyspace")
-    wrong += compare_redis(record, keyspace, before, servers.rdb_keys(snapshot))
-    if wrong:
-        raise HostError(f"the restored run {record.run} is not what its record says: {'; '.join(wrong)}")
-    return sum(int(keys) for keys in re.findall(r"keys=(\d+)", keyspace))
-
-
-def into_scratch(repo: Repository, record: CompletionRecord, directory: Path, began: float) -> Restored:
-    """Restore a run into a directory; `began` is time.monotonic() when the restore was asked for."""
-    place = scratch.prepare(directory)
-    age = (steps.now() - record.started).total_seconds()
-    keys = fill(repo, record, place, lambda _: None)
-    rows = sum(sum(part.rows.values()) for part in record.databases)
-    return Restored(record.run, round(time.monotonic() - began, 1), age, rows, keys)
+        differences.append(f"Redis has {expiring} keys with an expiry, not {least} to {most}")
+    return differences
 
 
 # ---- The command ----
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Where a restore comes from, the data volume that it goes to, and the system user of its scratch servers."""
+
+    repository: Repository
+    data: Path = DATA
+    user: str | None = field(default_factory=scratch.owner)
+    now: Callable[[], datetime] = steps.now
+
+    def run(self, options: argparse.Namespace) -> None:
+        """Restore the run that the options name to where they say, and report it."""
+        began = time.monotonic()
+        try:
+            with locked(self.data / "backup", wait=False):
+                record = choose(self.repository, options.run, self.now())
+                check_versions(record, major_version("postgres"), redis_files.installed_version())
+                age = (self.now() - record.started).total_seconds()
+                keys = self.restore(record, options)
+        except BlockingIOError:
+            raise HostError("another restore is running on this machine: nothing was done") from None
+        rows = sum(sum(part.rows.values()) for part in record.databases)
+        restored = Restored(record.run, round(time.monotonic() - began, 1), age, rows, keys)
+        log(f"restored run {record.run} in {restored.seconds} s: {rows} rows, {keys} keys, as recorded")
+        if options.drill:
+            results = [
+                metrics.Metric("RestoreDrillSeconds", restored.seconds, "Seconds"),
+                metrics.Metric("RestoreDrillDataAge", age, "Seconds"),
+            ]
+            metrics.put(self.repository.environment, self.repository.region, results)
+        if options.json:
+            sys.stdout.write(json.dumps(vars(restored)) + "\n")
+
+    def restore(self, record: CompletionRecord, options: argparse.Namespace) -> int:
+        """Restore a run to where the options say; return how many keys Redis has."""
+        if options.replace:
+            place = in_place.prepare(record, self.user, self.data)
+            keys = self.fill(record, place, in_place.analyze)
+            in_place.swap(record, place, self.data)
+            return keys
+        if options.into_scratch:
+            directory = options.into_scratch
+            keys = self.fill(record, scratch.prepare(directory, self.user))
+            log(f"it is in {directory}, its servers stopped: a cluster (postgres) and Redis's data (redis)")
+            return keys
+        directory = self.data / "backup/scratch"
+        scratch.remove(directory)
+        try:
+            return self.fill(record, scratch.prepare(directory, self.user))
+        finally:
+            scratch.remove(directory)
+
+    def fill(self, record: CompletionRecord, place: Scratch, finish: Callable[[Server], None] | None = None) -> int:
+        """Restore a run into scratch servers, as `fill` does."""
+        return fill(self.repository, record, place, finish)
+
+
+def show_runs(runs: Sequence[Run], at: datetime, *, as_json: bool) -> None:
+    """Print the runs, the newest first."""
+    rows = [
+        {
+            "run": run.id,
+            "time": run.time.strftime(TIME),
+            "state": "adoption" if run.adoption else "complete" if run.record else "incomplete",
+            "future": retention.is_future(run, at),
+            "bytes": run.bytes,
+            "system": run.system,
+        }
+        for run in sorted(runs, key=lambda run: run.time, reverse=True)
+    ]
+    if as_json:
+        sys.stdout.write(json.dumps(rows) + "\n")
+        return
+    for row in rows:
+        future = "  DATED IN THE FUTURE" if row["future"] else ""
+        sys.stdout.write(f"{row['run']:<26} {row['time']} {row['state']:<10} {row['bytes']:>15} bytes{future}\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -233,80 +272,15 @@ def parser() -> argparse.ArgumentParser:
 
 def command(arguments: Sequence[str]) -> None:
     """Restore a backup, list what there is, or adopt it (restore.sh calls it)."""
-    began = time.monotonic()
     options = parser().parse_args(list(arguments))
-    repo = restic.repository(os.environ)
-    restic.check_reachable(repo)
-    if options.list:
-        show_runs(restic.runs(repo), steps.now(), as_json=options.json)
-        return
-    if options.adopt:
-        steps.adopt(repo)
-        return
+    repo = repository(os.environ)
     if options.replace and not options.yes:
         raise HostError("--replace takes this machine's data out of service: say --yes as well")
-    with only_one():
-        record = choose(repo, options.run)
-        check_versions(record, installed_postgresql(), installed_redis())
-        restored = _restore(repo, record, options, began)
-    log(f"restored run {restored.run} in {restored.seconds} s: {restored.rows} rows, {restored.keys} keys, as recorded")
-    if options.drill:
-        told = [metrics.Metric("RestoreDrillSeconds", restored.seconds, "Seconds")]
-        told += [metrics.Metric("RestoreDrillDataAge", restored.age, "Seconds")]
-        metrics.put(repo.environment, repo.region, told)
-    if options.json:
-        sys.stdout.write(json.dumps(vars(restored)) + "\n")
-
-
-def _restore(repo: Repository, record: CompletionRecord, options: argparse.Namespace, began: float) -> Restored:
-    if options.replace:
-        place = replace.prepare(record)
-        age = (steps.now() - record.started).total_seconds()
-        keys = fill(repo, record, place, replace.analyze)
-        replace.swap(record, place)
-        rows = sum(sum(part.rows.values()) for part in record.databases)
-        return Restored(record.run, round(time.monotonic() - began, 1), age, rows, keys)
-    if options.into_scratch:
-        restored = into_scratch(repo, record, options.into_scratch, began)
-        log(f"it is in {options.into_scratch}, its servers stopped: a cluster (postgres) and Redis's data (redis)")
-        return restored
-    scratch.remove(DIRECTORY)
-    try:
-        return into_scratch(repo, record, DIRECTORY, began)
-    finally:
-        scratch.remove(DIRECTORY)
-
-
-@contextmanager
-def only_one() -> Iterator[None]:
-    """Hold the machine's one lock for restores; HostError when it is held."""
-    # The directory itself: a file would belong to whoever was the first, root or the drill.
-    held = os.open(steps.WORK, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise HostError("another restore is running on this machine: nothing was done") from None
-    finally:
-        os.close(held)
-
-
-def show_runs(runs: Sequence[Run], at: datetime, *, as_json: bool) -> None:
-    """Print the runs, the newest first."""
-    rows = [
-        {
-            "run": run.id,
-            "time": run.time.strftime(TIME),
-            "state": "adoption" if run.adoption else "complete" if run.record else "incomplete",
-            "future": retention.is_future(run, at),
-            "bytes": run.bytes,
-            "system": run.system,
-        }
-        for run in sorted(runs, key=lambda run: run.time, reverse=True)
-    ]
-    if as_json:
-        sys.stdout.write(json.dumps(rows) + "\n")
-        return
-    for row in rows:
-        mark = "  DATED IN THE FUTURE" if row["future"] else ""
-        sys.stdout.write(f"{row['run']:<26} {row['time']} {row['state']:<10} {row['bytes']:>15} bytes{mark}\n")
+    repo.check_reachable()
+    if options.list:
+        show_runs(repo.runs(), steps.now(), as_json=options.json)
+    elif options.adopt:
+        # An operator is root, and PostgreSQL lets nobody but the backup's own user be its role.
+        Backup(repo, os.environ["INSTANCE_ID"], replace(steps.LIVE, user=scratch.owner())).adopt()
+    else:
+        Restore(repo).run(options)

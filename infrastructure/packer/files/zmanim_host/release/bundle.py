@@ -20,8 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from zmanim_host.host import HostError
-from zmanim_host.storage.data_layout import sync_folder
+from zmanim_host.host import HostError, sync_folder
 
 PROGRAM = "zmanim-api"
 MANIFEST = "manifest.json"
@@ -50,13 +49,13 @@ def check_whole(content: bytes, *, sha256: str, size: int) -> None:
         raise HostError(f"the bundle's SHA-256 is {found}, and should be {sha256}")
 
 
-def unpack(content: bytes, directory: Path, version: str) -> None:
+def unpack(content: bytes, directory: Path, version: str, largest: int = LARGEST) -> None:
     """Unpack a bundle that was checked into an empty directory, check what is in it, and make it durable.
 
     Raises HostError when it is not a release `version` for this machine, OSError when it can't be written.
     """
     (directory / "migrations").mkdir(mode=0o755)
-    unpacked: Any = _Unpacked(content)
+    unpacked: Any = _Unpacked(content, largest)
     try:
         with tarfile.open(fileobj=unpacked, mode="r|") as archive:
             _unpack(archive, directory)
@@ -105,15 +104,15 @@ def _write(source: IO[bytes], path: Path, mode: int) -> None:
 class _Unpacked:
     """What a gzip file holds, up to the size that a release may have: a small file can hold a huge one."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, largest: int) -> None:
         self._file = gzip.GzipFile(fileobj=io.BytesIO(content), mode="rb")
-        self._left = LARGEST
+        self._largest = self._left = largest
 
     def read(self, size: int) -> bytes:
         part = self._file.read(size)
         self._left -= len(part)
         if self._left < 0:
-            raise HostError(f"the bundle is larger than {LARGEST} bytes")
+            raise HostError(f"the bundle is larger than {self._largest} bytes")
         return part
 
 

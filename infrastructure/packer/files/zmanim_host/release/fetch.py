@@ -1,6 +1,6 @@
 """Fetching what the release channel has, as a user who can change nothing that runs.
 
-It looks at what it fetches with the same rules as the adopter (release.py), only to save itself a download; the
+It looks at what it fetches with the same rules as the adopter (rules.py), only to save itself a download; the
 adopter believes none of it.
 """
 
@@ -19,11 +19,10 @@ from zmanim_host.aws import client
 from zmanim_host.aws.client import AwsRefused, Session, instance_credentials
 from zmanim_host.aws.imds import connect
 from zmanim_host.host import WARNING, HostError, log
-from zmanim_host.release import pointer as release_pointer
-from zmanim_host.release import rules
+from zmanim_host.release import bundle, pointer, rules
 from zmanim_host.release.pointer import KEYS, Pointer
 from zmanim_host.release.rules import Release
-from zmanim_host.release.store import CURRENT, Store, baked, installed, linked, load
+from zmanim_host.release.store import CURRENT, Store
 
 # Of the 20 s that following a channel may cost a boot, with the adopter's 8 and what starting a process takes.
 SECONDS = 10.0
@@ -41,40 +40,38 @@ def fetch(get: Get, directory: Path, store: Store, environment: str, *, keys: Pa
     Both are written to `directory` whole or not at all, the pointer only once its signature was checked: a good one
     that is there already is not lost for a bad one. Raises HostError and OSError.
     """
-    content = get(release_pointer.NAME, release_pointer.LONGEST)
+    content = get(pointer.NAME, pointer.LONGEST)
     if content is None:
         (directory / POINTER).unlink(missing_ok=True)
         return f"the channel of {environment} is empty"
-    pointer = release_pointer.read(content, environment, keys)
-    if needs_bundle(pointer, store, now):
-        _fetch_bundle(get, directory, pointer)
+    named = pointer.read(content, environment, keys)
+    if needs_bundle(named, store, now):
+        _fetch_bundle(get, directory, named)
     _write(directory / POINTER, content)
-    return f"the channel of {environment} names {pointer.version} (serial {pointer.serial})"
+    return f"the channel of {environment} names {named.version} (serial {named.serial})"
 
 
-def needs_bundle(pointer: Pointer, store: Store, now: float) -> bool:
+def needs_bundle(named: Pointer, store: Store, now: float) -> bool:
     """Return whether this machine would adopt what the pointer names, and has it not; HostError when it may not."""
-    own = baked(store)
-    if not release_pointer.is_release(own.version):
+    own = store.baked()
+    if not pointer.is_release(own.version):
         return False
-    state = load(store)
-    rules.check_serial(pointer, state)
-    running = linked(store, CURRENT) or own
-    wanted = rules.choose(pointer, state, running=running, baked=own, now=now)
-    return wanted == Release(pointer.version, pointer.sha256) and wanted not in installed(store)
+    state = store.load()
+    rules.check_serial(named, state)
+    wanted = rules.choose(named, state, running=store.linked(CURRENT) or own, baked=own, now=now)
+    return wanted == Release(named.version, named.sha256) and wanted not in store.installed()
 
 
-def _fetch_bundle(get: Get, directory: Path, pointer: Pointer) -> None:
-    bundle = directory / BUNDLE
-    if bundle.exists() and hashlib.sha256(bundle.read_bytes()).hexdigest() == pointer.sha256:
+def _fetch_bundle(get: Get, directory: Path, named: Pointer) -> None:
+    place = directory / BUNDLE
+    if place.exists() and hashlib.sha256(place.read_bytes()).hexdigest() == named.sha256:
         return  # left by an adopter that was interrupted
-    key = release_pointer.bundle_name(pointer.sha256)
-    content = get(key, pointer.size)
+    key = pointer.bundle_name(named.sha256)
+    content = get(key, named.size)
     if content is None:
-        raise HostError(f"the channel names {pointer.version}, and its bundle {key} is not there")
-    if len(content) != pointer.size or hashlib.sha256(content).hexdigest() != pointer.sha256:
-        raise HostError(f"the bundle of {pointer.version} is not the one that was signed ({len(content)} bytes)")
-    _write(bundle, content)
+        raise HostError(f"the channel names {named.version}, and its bundle {key} is not there")
+    bundle.check_whole(content, sha256=named.sha256, size=named.size)
+    _write(place, content)
 
 
 def _write(path: Path, content: bytes) -> None:

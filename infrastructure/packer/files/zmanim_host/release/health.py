@@ -1,5 +1,5 @@
-"""Whether the API answers: a hang ends in a restart, a release on trial that fails is taken back, one that stays well
-becomes the last good one.
+"""Whether the API answers: a hang ends in a restart, a release on probation that fails is rolled back, one that
+stays well becomes the last good one.
 
 A timer asks every few seconds. Not counted: the API while it is not running or has just begun (systemd restarts what
 ended), and anything at all while PostgreSQL does not answer, for then /health rightly says 503.
@@ -7,19 +7,18 @@ ended), and anything at all while PostgreSQL does not answer, for then /health r
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from zmanim_host.host import ERROR, NOTICE, RUN, WARNING, HostError, log, run, write_whole
+from zmanim_host import systemd
+from zmanim_host.host import ERROR, NOTICE, RUN, WARNING, HostError, locked, log, run, write_whole
 from zmanim_host.release import adopt
-from zmanim_host.release import store as release_store
-from zmanim_host.release.store import CURRENT, LAST_GOOD, Status, Store, linked
+from zmanim_host.release.store import CURRENT, LAST_GOOD, Status, Store
 
 ADDRESS = ("127.0.0.1", 8080)
 ANSWER_SECONDS = 3.0
@@ -28,7 +27,7 @@ START_SECONDS = 10.0
 NOTES = RUN / "health.json"
 # For tests; by the unit's Environment=.
 FAILURES = "ZMANIM_HEALTH_FAILURES"
-TRIAL_SECONDS = "ZMANIM_TRIAL_SECONDS"
+PROBATION_SECONDS = "ZMANIM_PROBATION_SECONDS"
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Limits:
     """How many failures in a row are a hang, and how many seconds a release has to be well to be the last good one."""
 
     failures: int = 3
-    trial_seconds: float = 60.0
+    probation_seconds: float = 60.0
 
 
 def after_answer(notes: Notes, api: Api, now: float) -> Notes:
@@ -73,19 +72,19 @@ def ask(address: tuple[str, int] = ADDRESS, seconds: float = ANSWER_SECONDS) -> 
     By a socket: urllib takes longer to load than the API takes to answer.
     """
     deadline = time.monotonic() + seconds
-    said = b""
+    answer = b""
     try:
         with socket.create_connection(address, timeout=seconds) as connection:
             connection.sendall(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            while b"\r\n" not in said and len(said) < 256:
+            while b"\r\n" not in answer and len(answer) < 256:
                 connection.settimeout(max(0.01, deadline - time.monotonic()))
                 part = connection.recv(256)
                 if not part:
                     break
-                said += part
+                answer += part
     except OSError as error:
         return f"/health does not answer ({error})"
-    fields = said.split(None, 2)
+    fields = answer.split(None, 2)
     if len(fields) < 2 or not fields[0].startswith(b"HTTP/"):
         return "/health answers something that is not HTTP"
     return "" if fields[1] == b"200" else f"/health answers {fields[1][:20].decode('ascii', 'replace')}"
@@ -120,7 +119,7 @@ def look(
         return Notes()
     if not wrong:
         after = after_answer(notes, seen, clock())
-        if clock() - after.well_since >= limits.trial_seconds:
+        if clock() - after.well_since >= limits.probation_seconds:
             _promote(store)
         return after
     if seen.seconds < START_SECONDS:
@@ -132,55 +131,54 @@ def look(
     log(f"{wrong} (failure {after.failures} of {limits.failures})", WARNING)
     if after.failures < limits.failures:
         return after
-    _end_it(store, wrong, restart)
+    _restart_or_roll_back(store, wrong, restart)
     return Notes()
 
 
 def _promote(store: Store) -> None:
-    with release_store.locked(store):
-        state = release_store.load(store)
-        running = linked(store, CURRENT)
-        if state.trial is None or state.trial.release != running:
+    with locked(store.releases):
+        state, running = store.load(), store.linked(CURRENT)
+        if state.probation is None or state.probation.release != running:
             return
-        # First the link: a power cut in between leaves it on trial, and it is promoted again.
-        release_store.point(store, LAST_GOOD, running)
-        state = replace(state, trial=None)
-        release_store.save(store, state)
-        release_store.prune(store)
-        told = release_store.told(store) or Status(running.version, "from the channel")
-        release_store.tell(store, replace(told, on_trial=False, why=told.why.replace(", on trial", "")))
+        # First the link: a power cut in between leaves it on probation, and it is promoted again.
+        store.point(LAST_GOOD, running)
+        store.save(replace(state, probation=None))
+        store.prune()
+        status = store.read_status() or Status(running.version, "from the channel")
+        store.write_status(replace(status, on_probation=False, why=status.why.replace(", on probation", "")))
     log(f"{running.version} has stayed well: it is the last good release from now", NOTICE)
 
 
-def _end_it(store: Store, wrong: str, restart: Callable[[], None]) -> None:
-    with release_store.locked(store):
+def _restart_or_roll_back(store: Store, wrong: str, restart: Callable[[], None]) -> None:
+    with locked(store.releases):
         try:
-            state = release_store.load(store)
-            if state.trial is not None and state.trial.release == linked(store, CURRENT):
-                adopt.take_back(store, state, wrong)
+            state = store.load()
+            if state.probation is not None and state.probation.release == store.linked(CURRENT):
+                adopt.roll_back(store, state, wrong)
         except HostError as error:
-            log(f"nothing is taken back: {error}", WARNING)
-    log(f"{wrong}: restarting {adopt.API}", ERROR)
+            log(f"nothing is rolled back: {error}", WARNING)
+    log(f"{wrong}: restarting {systemd.API}", ERROR)
     restart()
 
 
 def unit() -> Api:
     """Return the API's unit as it is now."""
-    said = adopt.unit_properties(adopt.API, "ActiveState", "InvocationID", "ActiveEnterTimestampMonotonic")
-    since = int(said.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
-    running = said.get("ActiveState") == "active"
-    return Api(said.get("InvocationID", ""), max(0.001, time.monotonic() - since) if running else 0.0)
+    names = ("ActiveState", "InvocationID", "ActiveEnterTimestampMonotonic")
+    values = systemd.properties(systemd.API, *names)
+    since = int(values.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
+    running = values.get("ActiveState") == "active"
+    return Api(values.get("InvocationID", ""), max(0.001, time.monotonic() - since) if running else 0.0)
 
 
 def restart_api() -> None:
     """Restart the API without waiting: its start comes back to our own lock."""
-    run(["systemctl", "restart", "--no-block", adopt.API], timeout=10)
+    run(["systemctl", "restart", "--no-block", systemd.API], timeout=10)
 
 
 def command() -> None:
     """Ask the API for its health, and act when it fails or has proven itself."""
     store = Store()
-    limits = Limits(int(os.environ.get(FAILURES, "3")), float(os.environ.get(TRIAL_SECONDS, "60")))
+    limits = Limits(int(os.environ.get(FAILURES, "3")), float(os.environ.get(PROBATION_SECONDS, "60")))
     answers = adopt.database_answers
     try:
         after = look(store, limits, read_notes(), ask=ask, api=unit, database_answers=answers, restart=restart_api)
@@ -189,9 +187,9 @@ def command() -> None:
         log(f"the API's health can't be acted upon: {error}", ERROR)
         return
     adopt.mail(store)
-    status = release_store.told(store)
-    if after.failures or (status and status.on_trial):
-        write_whole(NOTES, json.dumps(dataclasses.asdict(after)) + "\n")
+    status = store.read_status()
+    if after.failures or (status and status.on_probation):
+        write_whole(NOTES, json.dumps(asdict(after)) + "\n")
     else:
         # check-health.sh asks by itself from now on.
         NOTES.unlink(missing_ok=True)

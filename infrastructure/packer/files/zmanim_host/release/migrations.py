@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from zmanim_host.host import WARNING, HostError, log
-from zmanim_host.postgres import psql
-from zmanim_host.release.store import Store, told
+from zmanim_host.postgres import Server
+from zmanim_host.release.store import Store
 
 DIRECTORY = Path("/opt/zmanim/current/migrations")
 NAME = re.compile(r"(\d{14})_[a-z0-9_]+\.sql")
@@ -35,7 +35,7 @@ def pending(names: Iterable[str], applied: Iterable[str]) -> list[str]:
     return [name for name in sorted(names) if not {version_of(name), name[:14]} & done]
 
 
-def migrate(directory: Path, *, may_change: bool = True) -> Sequence[str]:
+def migrate(directory: Path, server: Server, *, may_change: bool = True) -> Sequence[str]:
     """Apply what is pending and return its names; without `may_change` only say what would be.
 
     Raises HostError that names the failing migration; its transaction leaves the database as it was.
@@ -44,15 +44,15 @@ def migrate(directory: Path, *, may_change: bool = True) -> Sequence[str]:
     if not names:
         raise HostError(f"there is no migration in {directory}: the release is not whole")
     make = [f"--command={TABLE}"] if may_change else []
-    said = psql(*make, "--command=SELECT version FROM schema_migrations", timeout=60)
-    todo = pending(names, said.split("\n"))
+    applied = server.psql(*make, "--command=SELECT version FROM schema_migrations", timeout=60)
+    todo = pending(names, applied.split("\n"))
     if todo and not may_change:
         log(f"not applied, because an automatic rollback runs no SQL: {', '.join(todo)}", WARNING)
         return []
     for name in todo:
         log(f"applying {name}")
         try:
-            psql(
+            server.psql(
                 "--single-transaction",
                 f"--file={directory / name}",
                 "--file=-",
@@ -68,5 +68,5 @@ def migrate(directory: Path, *, may_change: bool = True) -> Sequence[str]:
 
 def command() -> None:
     """Apply the release's pending migrations."""
-    status = told(Store())
-    migrate(DIRECTORY, may_change=status is None or status.run_migrations)
+    status = Store().read_status()
+    migrate(DIRECTORY, Server(), may_change=status is None or status.run_migrations)

@@ -78,7 +78,7 @@ def order(version: str) -> tuple[int, int, int, int]:
 
 
 def is_release(version: str) -> bool:
-    """Return whether a version is a release's; a trial's is not."""
+    """Return whether a version is a release's; a test image's is not."""
     return bool(_VERSION.fullmatch(version))
 
 

@@ -9,7 +9,7 @@ from zmanim_host.host import HostError
 from zmanim_host.release.pointer import Pointer, order
 
 ARCHITECTURE = "aarch64"
-# A release that is on trial may end this often by itself; after that it is taken back.
+# A release that is on probation may end this often by itself; after that it is rolled back.
 MOST_CRASHES = 3
 # As many denied releases as are remembered.
 MOST_DENIED = 100
@@ -24,7 +24,7 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Probation:
     """A release that has not proven itself yet. `restarts`: how often systemd had restarted the API when it began."""
 
     release: Release
@@ -43,7 +43,7 @@ class State:
     digest: str = ""
     oldest_allowed: str = "v0.0.0"
     denied: tuple[str, ...] = ()
-    trial: Trial | None = None
+    probation: Probation | None = None
     rolled_back_to: str = ""
 
 
@@ -88,20 +88,20 @@ def choose(pointer: Pointer, state: State, *, running: Release, baked: Release, 
 
 
 def begin(state: State, release: Release, *, proven: bool, restarts: int) -> State:
-    """Return the state with `release` in force by the channel's word: on trial, unless it is `proven`."""
-    return replace(state, trial=None if proven else Trial(release, restarts), rolled_back_to="")
+    """Return the state with `release` in force by the channel's word: on probation, unless it is `proven`."""
+    return replace(state, probation=None if proven else Probation(release, restarts), rolled_back_to="")
 
 
-def crashes(trial: Trial, restarts: int) -> int:
-    """Return how often a release on trial ended by itself, from how often systemd has restarted it by now.
+def crashes(probation: Probation, restarts: int) -> int:
+    """Return how often a release on probation ended by itself, from how often systemd has restarted it by now.
 
     systemd begins to count anew when somebody starts the unit.
     """
-    return restarts - trial.restarts if restarts >= trial.restarts else restarts
+    return restarts - probation.restarts if restarts >= probation.restarts else restarts
 
 
 def fall_back(state: State, *, last_good: Release | None, baked: Release) -> Release:
-    """Return what runs after a release on trial failed: the last good one, else the image's own.
+    """Return what runs after a release on probation failed: the last good one, else the image's own.
 
     Raises HostError when neither is allowed to: the channel says how old a release may be that meets this database.
     """
@@ -116,4 +116,4 @@ def fall_back(state: State, *, last_good: Release | None, baked: Release) -> Rel
 def deny(state: State, failed: Release, target: Release) -> State:
     """Return the state after an automatic rollback from `failed` to `target`."""
     denied = (*(sha256 for sha256 in state.denied if sha256 != failed.sha256), failed.sha256)
-    return replace(state, denied=denied[-MOST_DENIED:], trial=None, rolled_back_to=target.version)
+    return replace(state, denied=denied[-MOST_DENIED:], probation=None, rolled_back_to=target.version)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_host.host import HostError
-from zmanim_host.release import store as release_store
-from zmanim_host.release.adopt import API, unit_properties
+from zmanim_host.host import CLOCK, Clock, HostError, NotYet, retry
 from zmanim_host.release.store import CURRENT, Store
+from zmanim_host.systemd import API, properties
 
 RELEASES = Store().releases
 PROC = Path("/proc")
@@ -32,7 +29,7 @@ def running(proc: Path = PROC, releases: Path = RELEASES) -> Program:
     Not by /proc/PID/exe, which is the emulator where ARM64 is emulated; nor by a path, whose file may have been
     exchanged since: map_files opens what is mapped. Raises HostError when it runs none.
     """
-    process = proc / unit_properties(API, "MainPID").get("MainPID", "0")
+    process = proc / properties(API, "MainPID").get("MainPID", "0")
     try:
         maps = (process / "maps").read_text("utf-8")
     except OSError as error:
@@ -64,27 +61,20 @@ def binary_sha256(proc: Path = PROC) -> str:
         raise HostError(f"the running program of {API} can't be read: {error}") from error
 
 
-def check_release(
-    store: Store | None = None,
-    proc: Path = PROC,
-    *,
-    wait: float = 10.0,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
-) -> str:
+def check_release(store: Store | None = None, proc: Path = PROC, *, clock: Clock = CLOCK) -> str:
     """The API runs the release in force; return its version, and why it is that one.
 
-    One that was taken back runs until the restart that follows, which is waited for. Raises HostError.
+    One that was rolled back runs until the restart that follows, which is waited for. Raises HostError.
     """
     store = store or Store()
-    deadline = clock() + wait
-    while True:
+
+    def attempt() -> str:
         runs = running(proc, store.releases).version
         wanted = Path(os.path.realpath(store.releases / CURRENT)).name
-        if runs == wanted:
-            break
-        if clock() >= deadline:
-            raise HostError(f"{runs} runs, and {wanted} is in force: systemctl restart {API}")
-        sleep(0.2)
-    told = release_store.told(store)
-    return f"{runs}: {told.why}" if told and told.version == runs else runs
+        if runs != wanted:
+            raise NotYet(f"{runs} runs, and {wanted} is in force: systemctl restart {API}")
+        return runs
+
+    version = retry(attempt, seconds=10, pause=0.2, clock=clock)
+    status = store.read_status()
+    return f"{version}: {status.why}" if status and status.version == version else version

@@ -1,22 +1,21 @@
 """The table of parameters, and reading them from Parameter Store with the instance's role.
 
 The table is the one place that says which parameters there are, who gets each, and which are required: what is written
-for the units (vault.py), config.env.template, the README's table and what account.plan makes agree with it, by tests.
+for the units (secret_files.py), config.env.template, the README's table and account.plan's parameters agree with it, by
+tests.
 """
 
 from __future__ import annotations
 
 import enum
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from zmanim_host.aws import client, imds
-from zmanim_host.host import HostError, log
+from zmanim_host.host import CLOCK, Clock, HostError, log
+from zmanim_host.systemd import API, REDIS
 
-API = "zmanim-api.service"
-REDIS = "redis.service"
 BACKUP = "restic-backup.service"
 DRILL = "backup-drill.service"
 
@@ -96,15 +95,14 @@ def fetch_required(
     *,
     fetch: Fetch = fetch_by_path,
     patience: float,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Clock = CLOCK,
 ) -> dict[str, str]:
     """Return the parameters below `path`, trying again, more and more slowly, for `patience` seconds.
 
     Denied and missing are tried again like an outage: a role's new policy, or a parameter that is just being made,
     takes a while to arrive. Raises HostError that names the last reason and no value.
     """
-    deadline = clock() + patience
+    deadline = clock.now() + patience
     pause = 1.0
     while True:
         try:
@@ -115,8 +113,8 @@ def fetch_required(
             reason = f"missing or empty in Parameter Store: {', '.join(missing)}"
         except HostError as error:
             reason = str(error) if path in str(error) else f"{path}: {error}"
-        if clock() + pause >= deadline:
+        if clock.now() + pause >= deadline:
             raise HostError(f"the secrets can't be had: {reason}")
         log(f"{reason}; trying again in {pause:.0f} s")
-        sleep(pause)
+        clock.sleep(pause)
         pause = min(pause * 2, 15.0)

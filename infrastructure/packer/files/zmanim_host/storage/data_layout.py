@@ -6,11 +6,12 @@ import enum
 import json
 import os
 import pwd
-import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from zmanim_host.host import HostError, log, run, write_whole
+from zmanim_host.host import HostError, log, run, sync_folder, write_whole
+from zmanim_host.postgres import major_version
 
 DATA = Path("/data")
 MARKER = ".zmanim-volume.json"
@@ -66,15 +67,6 @@ def is_marked(data: Path) -> bool:
     return bool(cluster)
 
 
-def server_major() -> int:
-    """Return the major version of the installed server."""
-    said = run(["postgres", "--version"], timeout=10).stdout
-    found = re.search(r"\(PostgreSQL\) (\d+)", said)
-    if not found:
-        raise HostError(f"postgres --version says {said.strip()!r}")
-    return int(found.group(1))
-
-
 def initdb_command(place: Path, *options: str) -> list[str]:
     """Return the command that makes a cluster as this image's are."""
     return [
@@ -113,15 +105,6 @@ def make_folder(path: Path, owner: str) -> None:
     os.chown(path, account.pw_uid, account.pw_gid)
 
 
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def lay_out(data: Path) -> None:
     """Bring a mounted data volume into the form that the services expect."""
     place = data / "postgres"
@@ -130,7 +113,7 @@ def lay_out(data: Path) -> None:
         version=version.read_text("ascii") if version.exists() else None,
         entries=len(list(place.iterdir())) if place.exists() else 0,
         marked=is_marked(data),
-        server_major=server_major(),
+        server_major=major_version("postgres"),
     )
     make_folder(data / "redis", "redis")
     make_folder(data / "backup", "zmanim-backup")
@@ -141,10 +124,15 @@ def lay_out(data: Path) -> None:
         sync_folder(data)
 
 
+def prepare(data: Path, is_mounted: Callable[[Path], bool] = os.path.ismount) -> None:
+    """Grow the file system of a data volume and lay it out; HostError when none is mounted."""
+    if not is_mounted(data):
+        raise HostError(f"{data} is not mounted: nothing is written to the root disk")
+    # A no-op at full size.
+    run(["xfs_growfs", str(data)], timeout=60)
+    lay_out(data)
+
+
 def command() -> None:
     """Grow the data volume's file system and make what it lacks."""
-    if not os.path.ismount(DATA):
-        raise HostError(f"{DATA} is not mounted: nothing is written to the root disk")
-    # A no-op at full size.
-    run(["xfs_growfs", str(DATA)], timeout=60)
-    lay_out(DATA)
+    prepare(DATA)

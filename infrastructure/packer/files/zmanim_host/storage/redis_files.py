@@ -13,10 +13,10 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_host.host import ERROR, HostError, log, run, write_whole
-from zmanim_host.storage.data_layout import sync_folder
+from zmanim_host.host import ERROR, HostError, log, run, sync_folder, write_whole
 
 DATA = Path("/data/redis")
 FOLDER = "appendonlydir"
@@ -31,12 +31,37 @@ WATCH = 10.0
 Check = Callable[[Path], tuple[int, str]]
 
 _ANALYZED = re.compile(r"AOF analyzed: filename=(\S+), size=(\d+), ok_up_to=(\d+)")
+_KEYS = re.compile(r"^\[info\] (\d+) (keys read|expires|already expired)$", re.MULTILINE)
 _COUNT = re.compile(rb"\*(\d{1,10})\r\n")
 _LENGTH = re.compile(rb"\$(\d{1,10})\r\n")
 _CUT_COUNT = re.compile(rb"\*(?:\d{1,10}\r?)?\Z")
 _CUT_LENGTH = re.compile(rb"\$(?:\d{1,10}\r?)?\Z")
 _NEXT_COMMAND = re.compile(rb"\r\n\*\d{1,10}\r\n\$\d{1,10}\r\n")
 _MULTI = re.compile(rb"\*1\r\n\$5\r\nmulti\r\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What an RDB file holds: keys that never expire, keys that do, and those of them whose time is over."""
+
+    lasting: int
+    expiring: int
+    expired: int
+
+
+def rdb_keys(file: Path) -> Keys:
+    """Return what an RDB file holds; HostError when redis-check-rdb finds it damaged or cut short."""
+    done = run(["redis-check-rdb", str(file)], timeout=1800, may_exit=range(-64, 256))
+    counts = {what: int(number) for number, what in _KEYS.findall(done.stdout)}
+    if done.returncode or len(counts) != 3:
+        raise HostError(f"{file.name} is no whole snapshot of Redis: {done.stdout.strip()[-1000:]}")
+    return Keys(counts["keys read"] - counts["expires"], counts["expires"], counts["already expired"])
+
+
+def installed_version() -> str:
+    """Return the installed Redis's version."""
+    found = re.search(r"v=(\S+)", run(["redis-server", "--version"], timeout=20).stdout)
+    return found[1] if found else ""
 
 
 def check_aof(manifest: Path) -> tuple[int, str]:

@@ -8,14 +8,12 @@ mkfs.xfs never finished counts as blank: a power cut in a first boot must not ne
 from __future__ import annotations
 
 import os
-import stat
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from zmanim_host.aws.imds import connect, instance_tag
-from zmanim_host.host import RUN, HostError, log, run
+from zmanim_host.host import CLOCK, RUN, Clock, HostError, NotYet, log, retry, run
 from zmanim_host.storage import xfs
 
 LABEL = "zmanim-data"
@@ -24,6 +22,7 @@ CONSENT = "new"
 # Where the launch attaches it; ec2-utils' udev rules make the link.
 ATTACHED_AT = Path("/dev/sdf")
 PATTERNS = ("sd[b-z]", "xvd[b-z]", "nvme*n1")
+SYSFS = Path("/sys/class/block")
 MIB = 1 << 20
 
 
@@ -56,8 +55,8 @@ def choose(devices: Sequence[Device], attached: Path | None) -> Choice | None:
     """
     labelled = [device for device in devices if device.tags.get("LABEL") == LABEL]
     if len(labelled) > 1:
-        found = ", ".join(str(device.path) for device in labelled)
-        raise HostError(f"more than one volume is labelled {LABEL} ({found}): detach all but the right one")
+        names = ", ".join(str(device.path) for device in labelled)
+        raise HostError(f"more than one volume is labelled {LABEL} ({names}): detach all but the right one")
     if labelled:
         kind = labelled[0].tags.get("TYPE")
         if kind != "xfs":
@@ -67,11 +66,15 @@ def choose(devices: Sequence[Device], attached: Path | None) -> Choice | None:
     if at_sdf is None:
         return None
     if at_sdf.tags:
-        seen = ", ".join(f"{name}={value}" for name, value in sorted(at_sdf.tags.items()))
         raise HostError(
-            f"{ATTACHED_AT} ({at_sdf.path}) is not zmanim's data volume and is left untouched; it has {seen}"
+            f"{ATTACHED_AT} ({at_sdf.path}) is not zmanim's data volume and is left untouched;"
+            f" it has {_listed(at_sdf.tags)}"
         )
     return Choice(at_sdf.path, blank=True)
+
+
+def _listed(tags: dict[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in sorted(tags.items()))
 
 
 def sample_offsets(size: int) -> list[int]:
@@ -110,7 +113,7 @@ def find_content(path: Path, skip: Callable[[int], bool] | None = None) -> int |
     return None
 
 
-def in_use(path: Path, sysfs: Path = Path("/sys/class/block")) -> str | None:
+def in_use(path: Path, sysfs: Path = SYSFS) -> str | None:
     """Return what uses the device (a partition or a holder such as LVM), or None."""
     here = sysfs / path.name
     parts = [entry.name for entry in here.glob(f"{path.name}*") if (entry / "partition").exists()]
@@ -118,67 +121,53 @@ def in_use(path: Path, sysfs: Path = Path("/sys/class/block")) -> str | None:
     return ", ".join(parts + holders) or None
 
 
-def make_file_system(path: Path, consent: str | None) -> None:
-    """Make XFS on a blank device; HostError, and nothing written, unless the launch consents and it really is blank."""
+def make_file_system(choice: Choice, consent: str | None) -> None:
+    """Make XFS on a blank or unfinished device; HostError, and nothing written, unless the launch consents to it."""
     if consent != CONSENT:
-        raise HostError(
-            f"{path} is blank and the launch does not consent to formatting it: launch with the tag {TAG}={CONSENT}"
-            " for a new volume, attach the right one, or, if this one is new, say so here:"
-            f" /opt/zmanim/zmanim-host format-data-volume {ATTACHED_AT}"
+        state = (
+            "has a file system that mkfs.xfs never finished (sb_inprogress is 1), so nothing was ever kept on it,"
+            if choice.unfinished
+            else "is blank"
         )
-    format_blank(path, f"the launch says ({TAG}={CONSENT})")
-
-
-def format_blank(path: Path, consent: str) -> None:
-    """Make XFS on a device that somebody consented to format; HostError, and nothing written, unless it is blank.
-
-    `consent` says who it was, for the journal.
-    """
-    user = in_use(path)
-    if user:
-        raise HostError(f"{path} is in use by {user} and is left untouched")
-    offset = find_content(path)
-    if offset is not None:
         raise HostError(
-            f"{path} has no file system that is known, but is not blank (data at byte {offset}): left untouched"
-        )
-    # Never -f: mkfs.xfs itself refuses where it finds something.
-    run(["mkfs.xfs", "-q", "-L", LABEL, str(path)], timeout=120)
-    log(f"{path}: made a file system on a blank volume, as {consent}")
-
-
-def remake_file_system(path: Path, consent: str | None) -> None:
-    """Make XFS where mkfs.xfs was cut short; HostError, and nothing written, unless the launch consents and it was."""
-    if consent != CONSENT:
-        raise HostError(
-            f"{path} has a file system that mkfs.xfs never finished (sb_inprogress is 1), so nothing was ever kept on"
-            " it. It is left untouched, for the launch does not consent to formatting: attach a new volume in its"
-            f" place and launch with the tag {TAG}={CONSENT}, attach the right one, or, if this one is new, say so"
+            f"{choice.device} {state} and the launch does not consent to formatting it: it is left untouched. Launch"
+            f" with the tag {TAG}={CONSENT} for a new volume, attach the right one, or, if this one is new, say so"
             f" here: /opt/zmanim/zmanim-host format-data-volume {ATTACHED_AT}"
         )
-    format_unfinished(path, f"the launch says ({TAG}={CONSENT})")
+    format_device(choice, f"the launch says ({TAG}={CONSENT})")
 
 
-def format_unfinished(path: Path, consent: str) -> None:
-    """Make XFS anew where mkfs.xfs was cut short; HostError, and nothing written, when there is any doubt about that.
+def format_device(choice: Choice, consent: str, sysfs: Path = SYSFS) -> None:
+    """Make XFS on a device that somebody consented to format; HostError, and nothing written, where there is any doubt.
 
-    `consent` says who wants it, for the journal.
+    It has to be blank, or what a cut-short mkfs.xfs leaves. `consent` says who it was, for the journal.
     """
-    user = in_use(path)
+    path = choice.device
+    user = in_use(path, sysfs)
     if user:
         raise HostError(f"{path} is in use by {user} and is left untouched")
-    reason = find_doubt(path)
-    if reason:
-        raise HostError(
-            f"{path} has a file system marked as unfinished (sb_inprogress is 1), but not as a power cut during"
-            f" mkfs.xfs leaves it: {reason}. It may be a copy that was cut short, or damaged, and is left untouched."
-            " Attach a new volume made from a snapshot, or a new one and restore a backup; keep this one until that"
-            " is done"
-        )
-    # -f, for mkfs.xfs refuses what has a signature. A second power cut between its wiping that and writing its own (the
-    # next write) leaves a volume that is not blank, which is refused: never a loss.
-    run(["mkfs.xfs", "-q", "-f", "-L", LABEL, str(path)], timeout=120)
-    log(f"{path}: made the file system anew that mkfs.xfs never finished, as {consent}")
+    if choice.unfinished:
+        doubt = find_doubt(path)
+        if doubt:
+            raise HostError(
+                f"{path} has a file system marked as unfinished (sb_inprogress is 1), but not as a power cut during"
+                f" mkfs.xfs leaves it: {doubt}. It may be a copy that was cut short, or damaged, and is left untouched."
+                " Attach a new volume made from a snapshot, or a new one and restore a backup; keep this one until that"
+                " is done"
+            )
+        # -f, for mkfs.xfs refuses what has a signature. A second power cut between its wiping that and writing its own
+        # (the next write) leaves a volume that is not blank, which is refused: never a loss.
+        options, done = ["-f"], "made the file system anew that mkfs.xfs never finished"
+    else:
+        offset = find_content(path)
+        if offset is not None:
+            raise HostError(
+                f"{path} has no file system that is known, but is not blank (data at byte {offset}): left untouched"
+            )
+        # Never -f: mkfs.xfs itself refuses where it finds something.
+        options, done = [], "made a file system on a blank volume"
+    run(["mkfs.xfs", "-q", *options, "-L", LABEL, str(path)], timeout=120)
+    log(f"{path}: {done}, as {consent}")
 
 
 def find_doubt(path: Path) -> str | None:
@@ -194,18 +183,16 @@ def find_doubt(path: Path) -> str | None:
         raise HostError(f"{path} can't be read and is left untouched: {error}") from error
     if superblock is None:
         return "it has no superblock"
-    reason = xfs.doubt(superblock, size)
-    if reason:
-        return reason
-    offset = find_content(path, superblock.written_by_mkfs)
-    return None if offset is None else f"data at byte {offset}"
+    doubt = xfs.doubt(superblock, size)
+    offset = None if doubt else find_content(path, superblock.written_by_mkfs)
+    return doubt if offset is None else f"data at byte {offset}"
 
 
 def block_devices() -> list[Device]:
     """Return the block devices that may be a data volume: all but the root's."""
     root = Path("/").stat().st_dev
     real = sorted({path.resolve() for pattern in PATTERNS for path in Path("/dev").glob(pattern)})
-    return [examine(path) for path in real if _is_block(path) and root not in _numbers(path)]
+    return [examine(path) for path in real if path.is_block_device() and root not in _numbers(path)]
 
 
 def examine(path: Path) -> Device:
@@ -218,20 +205,13 @@ def examine(path: Path) -> Device:
     return Device(path, tags, unfinished=superblock is not None and superblock.in_progress)
 
 
-def _is_block(path: Path) -> bool:
-    try:
-        return stat.S_ISBLK(path.stat().st_mode)
-    except OSError:
-        return False
-
-
 def _numbers(path: Path) -> set[int]:
     """Return the device numbers of a disk and its partitions."""
-    found = {path.stat().st_rdev}
-    for number in Path("/sys/class/block").glob(f"{path.name}/{path.name}*/dev"):
+    numbers = {path.stat().st_rdev}
+    for number in SYSFS.glob(f"{path.name}/{path.name}*/dev"):
         major, minor = number.read_text("ascii").split(":")
-        found.add(os.makedev(int(major), int(minor)))
-    return found
+        numbers.add(os.makedev(int(major), int(minor)))
+    return numbers
 
 
 def probe(path: Path) -> dict[str, str]:
@@ -245,33 +225,16 @@ def probe(path: Path) -> dict[str, str]:
     return {name: value for name, value in pairs if name != "DEVNAME"}
 
 
-def wait_for(
-    look: Callable[[], Choice | None],
-    *,
-    wait: float = 90.0,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
-) -> Choice:
-    """Return what `look` finds within `wait` seconds: a volume may be attached after the boot began.
+def find(devices: Callable[[], list[Device]] = block_devices, clock: Clock = CLOCK) -> Choice:
+    """Return the data volume, waiting 90 seconds: it may be attached after the boot began. Raises HostError."""
 
-    Raises HostError when there is none by then.
-    """
-    deadline = clock() + wait
-    while True:
-        found = look()
-        if found:
-            return found
-        if clock() >= deadline:
-            raise HostError(
-                f"no data volume within {wait:.0f} s: attach one labelled {LABEL}, or a new one at {ATTACHED_AT}"
-            )
-        sleep(0.2)
+    def attempt() -> Choice:
+        choice = choose(devices(), ATTACHED_AT.resolve() if ATTACHED_AT.exists() else None)
+        if choice is None:
+            raise NotYet(f"no data volume within 90 s: attach one labelled {LABEL}, or a new one at {ATTACHED_AT}")
+        return choice
 
-
-def look() -> Choice | None:
-    """Look for the data volume once."""
-    attached = ATTACHED_AT.resolve() if ATTACHED_AT.exists() else None
-    return choose(block_devices(), attached)
+    return retry(attempt, seconds=90, pause=0.2, clock=clock)
 
 
 def check_choice(device: Path, devices: Sequence[Device]) -> Choice:
@@ -280,40 +243,36 @@ def check_choice(device: Path, devices: Sequence[Device]) -> Choice:
     Either blkid sees nothing on it, or only our own label on what mkfs.xfs never finished. That it is so, and does not
     only look so, is for format_blank and format_unfinished to find out.
     """
-    found = next((one for one in devices if one.path == device), None)
-    if found is None:
-        there = ", ".join(str(one.path) for one in devices) or "none"
-        raise HostError(f"{device} is no disk that may be a data volume (those are: {there}): it is left untouched")
-    unfinished = found.unfinished and found.tags.get("LABEL") == LABEL
-    labelled = [one for one in devices if one.tags.get("LABEL") == LABEL and not (one is found and unfinished)]
+    chosen = next((each for each in devices if each.path == device), None)
+    if chosen is None:
+        names = ", ".join(str(each.path) for each in devices) or "none"
+        raise HostError(f"{device} is no disk that may be a data volume (those are: {names}): it is left untouched")
+    unfinished = chosen.unfinished and chosen.tags.get("LABEL") == LABEL
+    labelled = [each for each in devices if each.tags.get("LABEL") == LABEL and not (each is chosen and unfinished)]
     if labelled:
-        names = ", ".join(str(one.path) for one in labelled)
+        names = ", ".join(str(each.path) for each in labelled)
         raise HostError(f"this machine has a data volume already ({names}): {device} is left untouched")
-    if unfinished:
-        return Choice(device, blank=False, unfinished=True)
-    if found.tags:
-        seen = ", ".join(f"{name}={value}" for name, value in sorted(found.tags.items()))
-        raise HostError(f"{device} is not blank and is left untouched; it has {seen}")
-    return Choice(device, blank=True)
+    if chosen.tags and not unfinished:
+        raise HostError(f"{device} is not blank and is left untouched; it has {_listed(chosen.tags)}")
+    return Choice(device, blank=not unfinished, unfinished=unfinished)
+
+
+def format_volume(device: Path, devices: Sequence[Device]) -> None:
+    """Make a file system on a blank volume among `devices`, by an operator's own consent."""
+    format_device(check_choice(device, devices), "an operator says")
+    log("now: systemctl start zmanim-data-volume.service && systemctl start zmanim.target")
 
 
 def format_command(name: str) -> None:
     """Make a file system on DEVICE, a blank volume, by an operator's own consent."""
-    device = Path(name).resolve()
-    if check_choice(device, block_devices()).unfinished:
-        format_unfinished(device, "an operator says")
-    else:
-        format_blank(device, "an operator says")
-    log("now: systemctl start zmanim-data-volume.service && systemctl start zmanim.target")
+    format_volume(Path(name).resolve(), block_devices())
 
 
 def command() -> None:
     """Find the data volume and leave a link to it for data.mount."""
-    choice = wait_for(look)
-    if choice.blank:
-        make_file_system(choice.device, instance_tag(connect(wait=90), TAG))
-    elif choice.unfinished:
-        remake_file_system(choice.device, instance_tag(connect(wait=90), TAG))
+    choice = find()
+    if choice.blank or choice.unfinished:
+        make_file_system(choice, instance_tag(connect(wait=90), TAG))
     link = RUN / "data-volume"
     link.unlink(missing_ok=True)
     link.symlink_to(choice.device)

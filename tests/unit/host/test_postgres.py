@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,9 +11,9 @@ from tests.support.programs import arguments, on_path
 from zmanim_host import postgres
 from zmanim_host.aws import metrics
 from zmanim_host.aws.metrics import Metric
-from zmanim_host.backup import servers
-from zmanim_host.backup.servers import Keys, Server, Survey
 from zmanim_host.host import HostError
+from zmanim_host.postgres import Server, Survey
+from zmanim_host.storage.redis_files import Keys, rdb_keys
 
 # Says what the test has written down for it, and keeps what it was asked.
 PSQL = 'cat >"${HERE}/asked"; cat "${HERE}/answer"'
@@ -29,7 +27,7 @@ def answering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *lines: str, psql
 
 def test_a_query_goes_in_by_stdin_and_stops_at_its_first_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = answering(tmp_path, monkeypatch, "one|1", "two|2")
-    assert servers.query(Server("/run/x", "me"), "zmanim", "SELECT 1;") == ["one|1", "two|2"]
+    assert Server("/run/x", "me").query("zmanim", "SELECT 1;") == ["one|1", "two|2"]
     assert (here / "asked").read_text() == "SELECT 1;\n"
     (given,) = arguments(here, "psql")
     assert {"--no-psqlrc", "--no-password", "--set=ON_ERROR_STOP=1"} <= set(given)
@@ -40,9 +38,9 @@ def test_databases_and_roles_are_told_apart_line_by_line_whatever_they_are_calle
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = answering(tmp_path, monkeypatch, '"postgres"', '"with \\"quotes\\" and spaces"')
-    assert servers.databases(Server()) == ["postgres", 'with "quotes" and spaces']
+    assert Server().databases() == ["postgres", 'with "quotes" and spaces']
     assert "NOT datistemplate" in (here / "asked").read_text()
-    assert servers.roles(Server()) == ("postgres", 'with "quotes" and spaces')
+    assert Server().roles() == ("postgres", 'with "quotes" and spaces')
     assert "!~ '^pg_'" in (here / "asked").read_text()
 
 
@@ -52,14 +50,14 @@ def test_a_database_whose_name_could_be_a_path_an_option_or_two_lines_is_refused
 ) -> None:
     answering(tmp_path, monkeypatch, '"postgres"', f'"{name}"')
     with pytest.raises(HostError, match="names that can't be backed up"):
-        servers.databases(Server())
+        Server().databases()
 
 
 def test_the_cluster_says_which_one_it_is_and_of_which_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = answering(tmp_path, monkeypatch, "170012")
-    assert servers.server_version(Server()) == "170012"
+    assert Server().version() == "170012"
     assert "server_version_num" in (here / "asked").read_text()
-    assert servers.system_identifier(Server()) == "170012"
+    assert Server().system_identifier() == "170012"
     assert "pg_control_system" in (here / "asked").read_text()
 
 
@@ -68,15 +66,15 @@ ROWS = ('["rows", "public.users", 3]', '["extension", "postgis", "3.5.3"]')
 
 def test_a_survey_counts_rows_and_notes_extensions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answering(tmp_path, monkeypatch, *ROWS)
-    assert servers.survey(Server(), "zmanim") == Survey({"public.users": 3}, {"postgis": "3.5.3"})
+    assert Server().survey("zmanim") == Survey({"public.users": 3}, {"postgis": "3.5.3"})
 
 
 def test_an_exported_snapshot_lasts_as_long_as_the_dump_and_no_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    psql = f'cat "${{HERE}}/answer"; echo "{servers.MARK}"; cat >"${{HERE}}/asked"; touch "${{HERE}}/closed"'
+    psql = f'cat "${{HERE}}/answer"; echo "{postgres.END}"; cat >"${{HERE}}/asked"; touch "${{HERE}}/closed"'
     here = answering(tmp_path, monkeypatch, '["snapshot", "0003-1", ""]', *ROWS, psql=psql)
-    with servers.exported(Server(), "zmanim") as found:
+    with Server().exported("zmanim") as found:
         assert found == Survey({"public.users": 3}, {"postgis": "3.5.3"}, "0003-1")
         assert not (here / "closed").exists()
     assert (here / "closed").exists()
@@ -85,13 +83,13 @@ def test_an_exported_snapshot_lasts_as_long_as_the_dump_and_no_longer(
     assert "idle_in_transaction_session_timeout = 0" in asked, "or postgresql.conf ends the session under a long dump"
 
 
-def test_a_session_that_ends_before_its_mark_is_a_fault_with_psqls_words(
+def test_a_session_that_ends_before_its_end_mark_is_an_error_with_psqls_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering(tmp_path, monkeypatch, *ROWS, psql='cat "${HERE}/answer"; echo "connection lost" >&2; exit 2')
     with (
         pytest.raises(HostError, match="the database zmanim can't be read: connection lost"),
-        servers.exported(Server(), "zmanim"),
+        Server().exported("zmanim"),
     ):
         pytest.fail("half a survey is none")
 
@@ -100,11 +98,11 @@ def test_a_session_that_ends_without_listening_is_told_by_psqls_words_and_not_by
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # More than a pipe holds: the writer is still at it when the reader goes.
-    monkeypatch.setattr(servers, "_TABLES", "-- \n" * (1 << 18))
+    many_tables = "-- \n" * (1 << 18)
     answering(tmp_path, monkeypatch, psql='echo "no such socket" >&2; exit 2')
     with (
         pytest.raises(HostError, match="the database zmanim can't be read: no such socket"),
-        servers.exported(Server(), "zmanim"),
+        Server().exported("zmanim", many_tables),
     ):
         pytest.fail("there is no survey")
 
@@ -112,7 +110,7 @@ def test_a_session_that_ends_without_listening_is_told_by_psqls_words_and_not_by
 def test_redis_s_own_check_counts_the_keys_of_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = "[info] 7 keys read\\n[info] 3 expires\\n[info] 1 already expired\\n"
     on_path(tmp_path, monkeypatch, {"redis-check-rdb": f"printf '{said}'"})
-    assert servers.rdb_keys(tmp_path / "dump.rdb") == Keys(lasting=4, expiring=3, expired=1)
+    assert rdb_keys(tmp_path / "dump.rdb") == Keys(lasting=4, expiring=3, expired=1)
 
 
 @pytest.mark.parametrize(
@@ -123,33 +121,29 @@ def test_a_snapshot_that_is_damaged_or_cut_short_is_none(
 ) -> None:
     on_path(tmp_path, monkeypatch, {"redis-check-rdb": check})
     with pytest.raises(HostError, match=r"dump\.rdb is no whole snapshot of Redis"):
-        servers.rdb_keys(tmp_path / "dump.rdb")
+        rdb_keys(tmp_path / "dump.rdb")
 
 
 def test_psql_asks_the_local_socket_and_is_silent_about_notices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body = 'printf "%s\\n" "${PGHOST}" "${PGDATABASE}" "${PGUSER-none}" "${PGOPTIONS}"'
-    here = on_path(tmp_path, monkeypatch, {"psql": body})
-    assert postgres.psql("--command=SELECT 1", timeout=5).splitlines() == [
-        "/run/postgresql",
-        "zmanim",
-        "none",
-        "--client-min-messages=warning",
-    ]
-    assert arguments(here, "psql")[0][-1] == "--command=SELECT 1"
+    here = on_path(tmp_path, monkeypatch, {"psql": 'echo "${PGOPTIONS}"'})
+    assert Server().psql("--command=SELECT 1", timeout=5) == "--client-min-messages=warning\n"
+    (given,) = arguments(here, "psql")
+    assert {"--host=/run/postgresql", "--username=zmanim", "--dbname=zmanim", "--no-psqlrc"} <= set(given)
+    assert given[-1] == "--command=SELECT 1"
 
 
-def test_psql_is_another_user_in_the_system_and_in_the_database_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
-
-    def run(command: list[str], **rest: Any) -> subprocess.CompletedProcess[str]:
-        seen.update(rest)
-        return subprocess.CompletedProcess(command, 0, "1\n")
-
-    monkeypatch.setattr(postgres, "run", run)
-    assert postgres.psql(timeout=5, user="zmanim", input="SELECT 1") == "1\n"
-    assert (seen["user"], seen["environment"]["PGUSER"], seen["input"]) == ("zmanim", "zmanim", "SELECT 1")
+@pytest.mark.parametrize(("said", "expected"), [("postgres (PostgreSQL) 17.12", 17), ("postgres: what?", None)])
+def test_an_installed_program_says_its_major_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, expected: int | None
+) -> None:
+    on_path(tmp_path, monkeypatch, {"postgres": f"echo '{said}'"})
+    if expected:
+        assert postgres.major_version("postgres") == expected
+    else:
+        with pytest.raises(HostError, match=r"postgres --version says 'postgres: what\?'"):
+            postgres.major_version("postgres")
 
 
 def test_metrics_go_into_the_environment_s_own_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +155,7 @@ def test_metrics_go_into_the_environment_s_own_namespace(tmp_path: Path, monkeyp
     assert data == [{"MetricName": "BackupAge", "Value": 12.5, "Unit": "Seconds"}]
 
 
-def test_cloudwatch_that_is_away_is_told_and_no_fault(
+def test_cloudwatch_that_is_away_is_told_and_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     on_path(tmp_path, monkeypatch, {"aws": "echo 'could not connect' >&2; exit 255"})
