@@ -1,8 +1,8 @@
 """The task list is the user interface: `./inv --list`, `./inv TASK --help`.
 
-The tasks are in commands/: they parse, call one function and print its result; what they do lives in pipeline/,
-rehearsal/ and toolchain/. stdout holds only the result, everything else goes to stderr. Exit codes: 0 done, 1 failed,
-2 bad input or refused, 3 this host lacks something, 130 interrupted.
+The tasks are in zmanim_ami/commands: they parse, call one function and print its result; what they do lives in
+pipeline, rehearsal and toolchain beside it. stdout holds only the result, everything else goes to stderr. Exit codes:
+0 done, 1 failed, 2 bad input or refused, 3 this host lacks something, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -8,20 +8,19 @@ What a reader should know that it does *not* do:
 
 - Security groups, network ACLs and route tables are recorded, not enforced. A machine reaches the cloud's services and
   other machines of its cloud, nothing else; the host reaches every port of every machine.
-- IAM policies are recorded, not enforced.
+- IAM decides every call by the policies of its caller (iam/); signatures are not checked, nor what AWS asks for itself.
 - The root volume is the machine's overlay: it has a size on record only, and no block device inside.
-- There is no udev in a machine: the nodes and links of attached volumes are made by hand (devices.py).
-- SSM's Run Command is a fake agent (agent.py).
-
+- There is no udev in a machine: the nodes and links of attached volumes are made by hand (machine/devices.py).
+- SSM's Run Command is a fake agent (services/ssm.py).
 - Public SSM parameters (/aws/service/…) are moto's own and name images that are not in the catalogue.
 
 The parts, in the order in which `control.up` meets them:
 
-- on the host: settings, host, authority, addresses, groups, binfmt; then inventory and environment, to use a cloud;
-- in the cloud's own namespaces: server, mounts, network;
-- what is real there: fleet over machine (nspawn is the one kind), layers, volumes, devices;
-- what is spoken there: application, api with errors and audit, the hooks_* on moto with mappings, agent; views and
-  metadata behind metadata_server.
+- on the host: settings, host/ and net/addresses; then environment, to use a cloud;
+- in the cloud's own namespaces: server, with net/network inside and net/egress outside of them;
+- what is real there: machine/ (systemd-nspawn is the one kind), layers, volumes, devices, and ec2/fleet over them;
+- what is spoken there: api/ takes calls, and with iam/ decides them; ec2/ and services/ replace moto's own parts; imds/
+  answers machines.
 
-`guest` prepares the tree of a base image.
+machine/base.py prepares the tree of a base image.
 """

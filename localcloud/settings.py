@@ -23,8 +23,8 @@ DEFAULT_STATE = Path("/var/lib/localcloud")
 class BaseImage:
     """An image that the cloud offers from the start, as AWS offers Amazon Linux.
 
-    `root` is a root file system tree prepared by `guest.fit`; it is never written to. `creation_date` is RFC 3339,
-    `root_size_gib` what the image says its disk is (in GiB).
+    `root` is a root file system tree prepared by `machine.base.fit`; it is never written to. `creation_date` is RFC
+    3339, `root_size_gib` what the image says its disk is (in GiB).
     """
 
     name: str

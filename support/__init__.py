@@ -1,1 +1,1 @@
-"""What every part needs and no part owns: faults, child processes, digests, the cache, progress."""
+"""What every part needs and no part owns: errors, child processes, files, git, digests, the cache, progress."""

@@ -1,6 +1,6 @@
 """The certificates by which machines believe that the cloud is AWS.
 
-One authority per directory, made once and trusted by the base images (guest.py). It may only sign names below
+One authority per directory, made once and trusted by the base images (machine/base.py). It may only sign names below
 amazonaws.com: whoever steals its key can impersonate nothing else. Each cloud gets a leaf that is valid for every
 region's services and for S3's virtual hosts.
 """

@@ -52,7 +52,7 @@ def _enter_leaf() -> None:
 def delegate_memory() -> None:
     """Let machines have memory limits through cgroup2, where this host's memory controller is there.
 
-    To be called when the cloud's own group is empty of processes (groups.spread_out).
+    To be called when the cloud's own group is empty of processes (cgroups.spread_out).
     """
     if "memory" in (CGROUP / "cgroup.controllers").read_text().split():
         (CGROUP / "cgroup.subtree_control").write_text("+memory")

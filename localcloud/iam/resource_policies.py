@@ -12,7 +12,7 @@ from localcloud.iam.actions import Demand
 from localcloud.iam.policy import Statement, read_cached
 from localcloud.settings import ACCOUNT
 
-# places.py leaves AWS's own aliases as they are: these keys' policies are the same in every account.
+# lookups.py leaves AWS's own aliases as they are: these keys' policies are the same in every account.
 _AWS_MANAGED = "key/alias/aws/"
 _USES = ("Encrypt", "Decrypt", "ReEncrypt*", "GenerateDataKey*", "CreateGrant", "DescribeKey")
 

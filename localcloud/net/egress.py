@@ -3,8 +3,8 @@
 It runs in the host's network namespace without any rights, and listens on no address of the host: the cloud's server
 makes the listening sockets in its own namespace and hands them over through LINK, one end of a socket pair. When either
 end closes, the other knows that it is alone. Machines need no proxy settings: every name that is not the cloud's leads
-to the address that is listened on, and what a client says first (hello.py) tells which name it was. It is looked up as
-the host looks names up, and the bytes go through as they are.
+to the address that is listened on, and what a client says first (server_name.py) tells which name it was. It is looked
+up as the host looks names up, and the bytes go through as they are.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The production path: build the binary, bake the image, verify it on a fresh instance, publish it."""
+"""The production path: build the binary and the image, verify it on a fresh instance, publish it."""

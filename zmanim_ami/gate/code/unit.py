@@ -1,4 +1,4 @@
-"""Unit tests: no root, no network; and how much of pipeline/ and of the shipped Python they reach, branches counted.
+"""Unit tests: no root, no network; and how much of the pipeline and of the shipped Python they reach, branches counted.
 
 What is counted is traced, which makes it slow: only the tests of those two parts run under coverage, the others beside
 them without. A file of tests that has passed is not run again as long as all that it can see stays the same

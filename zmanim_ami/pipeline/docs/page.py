@@ -1,4 +1,4 @@
-"""Rendering docs/ami-contents.md from what contents.py has read."""
+"""Rendering docs/ami-contents.md from what tree.py has read."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What is in the image, read from the tree that the image is made from, for docs/ami-contents.md.
 
-What no file of the tree says comes from a committed extract of an inventory (contents_inventory.py), so the same commit
+What no file of the tree says comes from a committed extract of an inventory (inventory.py), so the same commit
 gives the same page, and a test compares it with the one that is there.
 """
 
