@@ -10,6 +10,7 @@ _REDIS = f"{_FILES}/redis.service"
 _POSTGRESQL = f"{_FILES}/postgresql.service"
 _TIMER = f"{_FILES}/restic-backup.timer"
 _BACKUP = f"{_FILES}/restic-backup.service"
+_SANDBOX = f"{_FILES}/zmanim-sandbox.conf"
 _PRESET = f"{_FILES}/zmanim.preset"
 
 
@@ -33,6 +34,12 @@ ROWS = (
     Row("API with fewer walls", "units", sub(_API, r"^(SystemCallFilter|ProtectSystem|RestrictNamespaces|CapabilityBoundingSet)=.*\n", "", every=True), "at most 2.5 is allowed", dod=4),
     Row("PostgreSQL with fewer walls", "units", sub(_POSTGRESQL, r"^(SystemCallFilter|ProtectSystem|RestrictNamespaces|NoNewPrivileges|CapabilityBoundingSet)=.*\n", "", every=True), "at most 2.5 is allowed"),
     Row("service without any wall", "units", _new_unit("bare.service", "ExecStart=/bin/kill -l"), "exposure 9.6"),
+    Row("services without what they share", "units", drop(f"{_FILES}/install.tsv", r"^file\tzmanim-sandbox\.conf"), "at most 2.5 is allowed"),
+    Row("service that sets what all share", "units", sub(_API, r"^\[Service\]$", "[Service]\nProtectSystem=full"), "ProtectSystem= is set by zmanim-sandbox.conf"),
+    Row("list that all services share", "units", append(_SANDBOX, "SystemCallFilter=~@clock\n"), "SystemCallFilter= in [Service] is not for all services"),
+    Row("shared setting that is not of a sandbox", "units", append(_SANDBOX, "Restart=always\n"), "Restart= in [Service] is not for all services"),
+    Row("shared setting of another section", "units", append(_SANDBOX, "[Unit]\nProtectHome=yes\n"), "ProtectHome= in [Unit] is not for all services"),
+    Row("shared value that systemd does not know", "units", sub(_SANDBOX, r"^ProtectSystem=strict", "ProtectSystem=very"), "zmanim-sandbox.conf:4: Failed to parse"),
     Row("unit that ships disabled", "wiring", drop(_PRESET, r"^enable redis\.service"), "ships disabled", dod=4, lesson="shipped disabled"),
     Row("every unit disabled", "wiring", sub(_PRESET, r"^enable ", "disable ", every=True), "ships disabled", lesson="shipped disabled"),
     Row("unit that nothing starts", "wiring", drop(_PRESET, r"^enable restic-backup\.timer"), "restic-backup.timer", dod=4),

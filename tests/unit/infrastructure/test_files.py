@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from tests.support import ROOT
+from zmanim_ami.pipeline.shipped import unit_files
 
 PACKER = ROOT / "infrastructure/packer"
 FILES = PACKER / "files"
@@ -97,13 +98,8 @@ def test_the_included_settings_come_last_so_that_they_win() -> None:
 def sections(path: Path) -> dict[str, dict[str, list[str]]]:
     """A unit file by section and key; a key that is given twice keeps both values."""
     found: dict[str, dict[str, list[str]]] = {}
-    section: dict[str, list[str]] = {}
-    for line in path.read_text().splitlines():
-        if line.startswith("["):
-            section = found.setdefault(line.strip("[]"), {})
-        elif line and line[0] != "#":
-            name, value = line.split("=", 1)
-            section.setdefault(name, []).append(value)
+    for each in unit_files.read(ROOT, path.relative_to(ROOT)).directives:
+        found.setdefault(each.section, {}).setdefault(each.name, []).append(each.value)
     return found
 
 

@@ -18,7 +18,7 @@ from support.errors import HostLacks
 from support.process import Completed, run
 from zmanim_ami.gate.finding import Finding, Level, not_looked
 from zmanim_ami.pipeline.shipped.install import FILES, installed
-from zmanim_ami.pipeline.shipped.unit_files import Unit, units
+from zmanim_ami.pipeline.shipped.unit_files import DIRECTORY, Unit, read, units
 
 # The most exposure that `systemd-analyze security` may count, from 0 (none) to 10, by unit. Every other unit: DEFAULT.
 DEFAULT = 2.5
@@ -36,6 +36,13 @@ _NEW_VALUES = (
     ("ProtectHostname", r"private", 258),
     ("RestartMode", r".*", 254),
 )
+# The drop-in of every zmanim-*.service, and what it may set. It is read after the unit, so nothing in it may be a list:
+# those add up, and a deny list behind an allow list allows.
+SANDBOX = FILES / "zmanim-sandbox.conf"
+_SCALAR = re.compile(
+    r"LockPersonality|MemoryDenyWriteExecute|NoNewPrivileges|Private\w+|ProcSubset|Protect\w+|RemoveIPC"
+    r"|RestrictRealtime|RestrictSUIDSGID"
+)
 _KNOWN = Path(__file__).with_name("systemd-252.txt")
 _COMMON = {"Service", "Socket", "Mount", "Swap"}
 _HOST_UNITS = Path("/usr/lib/systemd/system")
@@ -46,12 +53,12 @@ _OVERALL = re.compile(r"Overall exposure level for (\S+): ([\d.]+)")
 def check(tree: Path) -> list[Finding]:
     """Return what is wrong with the units of the tree, taken one by one (wiring.py takes them together)."""
     ours = units(tree)
-    found = [*_unknown(ours)]
+    found = [*_unknown(ours), *_sandbox(ours, read(tree, SANDBOX))]
     try:
         with tempfile.TemporaryDirectory(prefix="units-") as directory:
             root = Path(directory)
             stage(tree, root)
-            found += _verify(ours, root)
+            found += _verify(tree, ours, root)
             found += _exposure(ours, root)
         found += _calendars(ours)
     except HostLacks as lacks:
@@ -85,27 +92,30 @@ def _analyze(*arguments: str) -> Completed:
     return run(["systemd-analyze", *arguments], env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, check=False)
 
 
-def _verify(ours: list[Unit], root: Path) -> Iterator[Finding]:
-    staged = [str(root / "etc/systemd/system" / unit.name) for unit in ours]
-    said = _analyze(f"--root={root}", "verify", "--man=no", *staged)
-    lines = [line.replace(str(root), "") for line in (said.stdout + said.stderr).splitlines() if line.strip()]
-    for line in lines:
-        match = re.match(r"/etc/systemd/system/([^:]+):(\d+): (.*)", line)
-        unit = next((unit for unit in ours if match and unit.name == match[1]), None)
-        yield Finding(str(unit.path), int(match[2]), match[3]) if unit and match else Finding("", 0, line)
-    if said.returncode != 0 and not lines:
-        yield Finding("", 0, f"systemd-analyze verify ended with exit code {said.returncode}")
+def _verify(tree: Path, ours: list[Unit], root: Path) -> Iterator[Finding]:
+    sources = {each.destination: str(FILES / each.source) for each in installed(tree)}
+    output = _analyze(f"--root={root}", "verify", "--man=no", *_staged(ours, root))
+    lines = [line.replace(str(root), "") for line in (output.stdout + output.stderr).splitlines() if line.strip()]
+    for line in dict.fromkeys(lines):
+        match = re.match(r"(/[^:]+):(\d+): (.*)", line)
+        known_file = match and sources.get(match[1])
+        yield Finding(known_file, int(match[2]), match[3]) if match and known_file else Finding("", 0, line)
+    if output.returncode != 0 and not lines:
+        yield Finding("", 0, f"systemd-analyze verify ended with exit code {output.returncode}")
+
+
+def _staged(ours: list[Unit], root: Path) -> list[str]:
+    return [f"{root}{DIRECTORY}/{unit.name}" for unit in ours]
 
 
 def _exposure(ours: list[Unit], root: Path) -> Iterator[Finding]:
     services = [unit for unit in ours if unit.path.suffix == ".service"]
-    staged = [str(root / "etc/systemd/system" / unit.name) for unit in services]
-    said = _analyze(f"--root={root}", "security", "--offline=true", "--no-pager", *staged)
-    levels = {re.sub(r"@[^.]*\.", "@.", name): float(level) for name, level in _OVERALL.findall(said.stdout)}
+    output = _analyze(f"--root={root}", "security", "--offline=true", "--no-pager", *_staged(services, root))
+    levels = {re.sub(r"@[^.]*\.", "@.", name): float(level) for name, level in _OVERALL.findall(output.stdout)}
     for unit in services:
         most, level = EXPOSURE.get(unit.name, DEFAULT), levels.get(unit.name)
         if level is None:
-            yield Finding(str(unit.path), 0, f"systemd-analyze security says nothing of it: {said.stderr.strip()}")
+            yield Finding(str(unit.path), 0, f"systemd-analyze security says nothing of it: {output.stderr.strip()}")
         elif level > most:
             words = (
                 f"exposure {level}, and at most {most} is allowed: systemd-analyze security --offline=true {unit.path}"
@@ -116,9 +126,9 @@ def _exposure(ours: list[Unit], root: Path) -> Iterator[Finding]:
 def _calendars(ours: list[Unit]) -> Iterator[Finding]:
     for unit in ours:
         for each in unit.every("OnCalendar"):
-            said = _analyze("calendar", each.value)
-            if said.returncode != 0:
-                yield Finding(str(unit.path), each.line, said.stderr.strip())
+            output = _analyze("calendar", each.value)
+            if output.returncode != 0:
+                yield Finding(str(unit.path), each.line, output.stderr.strip())
             elif not each.value.endswith("UTC") and not each.value.startswith("*:"):
                 yield Finding(str(unit.path), each.line, "OnCalendar= without UTC: it moves with a machine's time zone")
 
@@ -149,3 +159,18 @@ def _unknown(ours: list[Unit]) -> Iterator[Finding]:
                 if each.name == name and re.match(value, each.value):
                     words = f"{name}={each.value} came with systemd {since}, the image has 252"
                     yield Finding(str(unit.path), each.line, words, Level.ERROR)
+
+
+def _sandbox(ours: list[Unit], shared: Unit) -> Iterator[Finding]:
+    for each in shared.directives:
+        if each.section != "Service" or each.name not in known()["Service"] or not _SCALAR.fullmatch(each.name):
+            words = (
+                f"{each.name}= in [{each.section}] is not for all services: only a sandbox's settings of one value are"
+            )
+            yield Finding(str(SANDBOX), each.line, words)
+    names = {each.name for each in shared.directives}
+    for unit in ours:
+        if unit.name.startswith("zmanim-") and unit.path.suffix == ".service":
+            for each in unit.directives:
+                if each.name in names:
+                    yield Finding(str(unit.path), each.line, f"{each.name}= is set by {SANDBOX.name}, which wins")
