@@ -131,17 +131,17 @@ def test_a_run_from_the_future_is_told_of_and_hides_nothing(patient: Patient, go
         runs = patient.backups.complete()
         assert runs[0]["future"]
         assert runs[1]["run"] not in {good, runs[0]["run"]}
-        told = json.loads(patient.run("/opt/zmanim/restore.sh --latest --json"))
-        assert told["run"] == runs[1]["run"]
+        report = json.loads(patient.run("/opt/zmanim/restore.sh --latest --json"))
+        assert report["run"] == runs[1]["run"]
     finally:
-        found = json.loads(patient.backups.restic("snapshots --json --tag run:20400101T030000Z-abcdef"))
-        patient.backups.restic(f"forget --quiet {found[0]['id']}")
+        result = json.loads(patient.backups.restic("snapshots --json --tag run:20400101T030000Z-abcdef"))
+        patient.backups.restic(f"forget --quiet {result[0]['id']}")
     patient.backups.succeed()
 
 
 def test_what_is_there_in_the_end_is_what_was_put_there(patient: Patient) -> None:
     run = patient.backups.succeed()
     before = patient.run(STATE)
-    told = json.loads(patient.run(f"/opt/zmanim/restore.sh --run {run} --json"))
-    assert told["run"] == run
+    report = json.loads(patient.run(f"/opt/zmanim/restore.sh --run {run} --json"))
+    assert report["run"] == run
     assert patient.run(STATE) == before

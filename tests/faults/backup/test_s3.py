@@ -122,11 +122,11 @@ def test_a_flipped_byte_is_found_within_four_weeks_and_by_whoever_restores_it(pa
     broken[len(whole) // 3] ^= 0x01
     s3.put_object(Bucket=patient.bucket, Key=key, Body=bytes(broken))
     try:
-        found = [
+        result = [
             patient.images.try_run(patient.machine, restic_script(f"check --read-data-subset={n}/4"))["Status"]
             for n in range(1, 5)
         ]
-        assert sorted(found) == ["Failed", "Success", "Success", "Success"]
+        assert sorted(result) == ["Failed", "Success", "Success", "Success"]
         # Without reading the data there is nothing to see.
         assert patient.images.try_run(patient.machine, restic_script("check"))["Status"] == "Success"
         restored = patient.images.try_run(patient.machine, f"/opt/zmanim/restore.sh --run {good}")
@@ -140,8 +140,8 @@ def test_a_flipped_byte_is_found_within_four_weeks_and_by_whoever_restores_it(pa
 def test_a_mail_that_ses_does_not_take_waits_and_is_sent_once(patient: Patient, good: str) -> None:
     with away(patient, "email.eu-west-1.amazonaws.com"), dying_dump(patient, 0, 1):
         patient.backups.fail()
-        said = f"journalctl --no-pager --output=cat --unit={NOTICE}"
-        wait_for(lambda: "1 mails wait" in patient.run(said), 90, "a mail that waits")
+        command = f"journalctl --no-pager --output=cat --unit={NOTICE}"
+        wait_for(lambda: "1 mails wait" in patient.run(command), 90, "a mail that waits")
         wait_for(lambda: patient.images.active(patient.machine, NOTICE)[NOTICE] != "activating", 90, "the notice's end")
     # Waiting is no failure: a failing notice would be one more alarm, about itself.
     assert patient.images.active(patient.machine, NOTICE)[NOTICE] == "inactive"

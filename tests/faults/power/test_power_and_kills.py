@@ -92,9 +92,9 @@ def prepare(images: ImageLab, machine: str) -> None:
 
 
 def missing(images: ImageLab, machine: str, written: Writer) -> list[int]:
-    there = set(map(int, images.enter(machine, ["runuser", "-u", "zmanim", "--", "psql", "-Atc",
+    existing = set(map(int, images.enter(machine, ["runuser", "-u", "zmanim", "--", "psql", "-Atc",
                                                  "SELECT n FROM acked", "zmanim"]).split()))  # fmt: skip
-    return [number for _, number in written.acknowledged if number not in there]
+    return [number for _, number in written.acknowledged if number not in existing]
 
 
 def damage(images: ImageLab, machine: str) -> int:
@@ -141,8 +141,8 @@ def test_a_power_cut_is_one_that_loses_what_was_not_synced(images: ImageLab) -> 
         time.sleep(1)
         power_cut(images, machine)
     restart(images, machine)
-    told = images.wait_said(machine, boot=2, seconds=150)
-    assert not told["checks"]["postgresql"]["ok"] or missing(images, machine, sql)
+    report = images.wait_said(machine, boot=2, seconds=150)
+    assert not report["checks"]["postgresql"]["ok"] or missing(images, machine, sql)
     images.terminate(machine)
 
 
@@ -219,8 +219,8 @@ def test_a_torn_tail_of_the_append_only_file_is_cut_off(images: ImageLab) -> Non
     torn = "f=$(ls /data/redis/appendonlydir/*.incr.aof); truncate --size=-5 $f"
     images.run(machine, f"systemctl kill --signal=KILL redis; sleep 0.2; {torn}")
     wait_for(lambda: images.active(machine, "redis")["redis"] == "active", 30, "Redis")
-    found = images.redis(machine, "GET key0", "GET key98", "EXISTS key99").split()
-    assert found == ["0", "98", "0"]
+    result = images.redis(machine, "GET key0", "GET key98", "EXISTS key99").split()
+    assert result == ["0", "98", "0"]
     assert "Truncating the AOF" in images.run(machine, "journalctl --unit=redis --no-pager --output=cat")
     images.terminate(machine)
 
@@ -231,8 +231,8 @@ def test_a_full_data_volume_harms_nothing_and_is_over_when_there_is_room_again(i
     with writer(images, machine, rows(0)) as sql:
         images.run(machine, "dd if=/dev/zero of=/data/ballast bs=1M status=none 2>/dev/null; sync; df /data >&2")
         time.sleep(20)  # long enough for servers that fail at once to be given up
-    said = images.run(machine, "journalctl --unit=postgresql --unit=redis --no-pager --output=cat | tail -n 200")
-    assert "No space left on device" in said
+    output = images.run(machine, "journalctl --unit=postgresql --unit=redis --no-pager --output=cat | tail -n 200")
+    assert "No space left on device" in output
     images.run(machine, "rm /data/ballast")
     wait_for(lambda: set(images.active(machine, "postgresql", "redis", "zmanim-api").values()) == {"active"}, 60)
     wait_for(lambda: images.try_run(machine, "curl -sf http://127.0.0.1:8080/health")["Status"] == "Success", 30)

@@ -109,8 +109,8 @@ def test_a_file_system_that_was_never_finished_is_made_anew(images: ImageLab, up
     unfinished(images.volume_file(volume), upto)
     machine = images.start_with(volume)
     check_whole(images, machine)
-    said = images.run(machine, "journalctl --unit=zmanim-data-volume --no-pager --output=cat")
-    assert "made the file system anew that mkfs.xfs never finished, as the launch says" in said
+    output = images.run(machine, "journalctl --unit=zmanim-data-volume --no-pager --output=cat")
+    assert "made the file system anew that mkfs.xfs never finished, as the launch says" in output
     # And a finished one is never formatted again, though the launch goes on consenting.
     images.query(machine, "CREATE TABLE kept (word text); INSERT INTO kept VALUES ('precious')")
     power_cut(images, machine)
@@ -126,9 +126,9 @@ def test_without_consent_an_unfinished_file_system_waits_for_the_operator(images
     unfinished(images.volume_file(volume))
     before = images.digest(volume)
     machine = images.start_with(volume, consent=False)
-    told = images.wait_said(machine)
-    assert not told["ok"]
-    assert "never finished (sb_inprogress is 1)" in told["checks"]["units"]["detail"]
+    report = images.wait_said(machine)
+    assert not report["ok"]
+    assert "never finished (sb_inprogress is 1)" in report["checks"]["units"]["detail"]
     assert set(images.active(machine, *STORES).values()) == {"inactive"}
     assert images.digest(volume) == before
     images.run(
@@ -150,9 +150,9 @@ def test_the_mark_on_a_file_system_with_data_does_not_make_it_a_new_one(images: 
     mark(images.volume_file(volume))
     before = images.digest(volume)
     machine = images.start_with(volume)
-    told = images.wait_said(machine)
-    assert not told["ok"]
-    reason = told["checks"]["units"]["detail"]
+    report = images.wait_said(machine)
+    assert not report["ok"]
+    reason = report["checks"]["units"]["detail"]
     assert "it was mounted once" in reason
     assert "left untouched" in reason
     assert set(images.active(machine, *STORES).values()) == {"inactive"}

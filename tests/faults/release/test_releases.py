@@ -22,8 +22,8 @@ from tests.support.machines.releases import BUCKET, ENVIRONMENT, FAILS, HANGS, F
 
 @pytest.fixture(scope="module")
 def prod(images: ImageLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Follower]:
-    with follower(images, tmp_path_factory.mktemp("releases")) as found:
-        yield found
+    with follower(images, tmp_path_factory.mktemp("releases")) as result:
+        yield result
 
 
 @dataclass
@@ -39,12 +39,12 @@ class Forger:
     def read(self) -> tuple[dict[str, Any], bytes]:
         """Return what the pointer says, and the bundle that it names."""
         envelope = json.loads(self.get("channel.json"))
-        said = json.loads(base64.b64decode(envelope["payload"]))
-        return said, self.get(f"bundles/{said['sha256']}.tar.gz")
+        output = json.loads(base64.b64decode(envelope["payload"]))
+        return output, self.get(f"bundles/{output['sha256']}.tar.gz")
 
     def get(self, key: str) -> bytes:
-        found: bytes = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-        return found
+        result: bytes = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return result
 
     def put(self, key: str, content: bytes) -> None:
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=content)
@@ -151,11 +151,11 @@ def test_whatever_the_channel_has_that_does_not_verify_what_was_good_serves_in_t
     prod.wait_serves(good)
     wait_for(lambda: prod.state()["trial"] is None, 60, "the probation's end")
     forger = Forger(prod)
-    said, bundle = forger.read()
+    output, bundle = forger.read()
     try:
         for number, (what, (spoil, reason)) in enumerate(WRONG.items()):
             # Each would be adopted, were it not for its one fault.
-            newer = {**said, "serial": said["serial"] + 1 + number, "version": f"{VERSION[:-1]}{100 + number}"}
+            newer = {**output, "serial": output["serial"] + 1 + number, "version": f"{VERSION[:-1]}{100 + number}"}
             spoil(forger, newer, bundle + gzip.compress(b"", mtime=number + 1))
             prod.restart()
             prod.wait_serves(good, 30)
@@ -165,14 +165,14 @@ def test_whatever_the_channel_has_that_does_not_verify_what_was_good_serves_in_t
             assert left == sorted([VERSION, good, "current", "last-good"]), what
     finally:
         # With a serial that the machine has not seen: those above were signed by the right key.
-        forger.point({**said, "serial": said["serial"] + len(WRONG) + 1})
+        forger.point({**output, "serial": output["serial"] + len(WRONG) + 1})
 
 
 def fetched_for(prod: Follower) -> float:
     """Return how many seconds the last look at the channel took."""
     times = "--property=ExecMainStartTimestampMonotonic,ExecMainExitTimestampMonotonic"
-    told = prod.images.run(prod.machine, f"systemctl show {times} zmanim-release-fetch").splitlines()
-    first, last = sorted(int(line.split("=")[1]) / 1e6 for line in told)
+    report = prod.images.run(prod.machine, f"systemctl show {times} zmanim-release-fetch").splitlines()
+    first, last = sorted(int(line.split("=")[1]) / 1e6 for line in report)
     return last - first
 
 
@@ -258,8 +258,8 @@ def test_a_release_that_runs_and_is_not_well_is_rolled_back(prod: Follower, does
         prod.restart()
         prod.wait_serves(good, 90)
         assert f"{bad} is rolled back (/health" in prod.journal()
-        said = "journalctl --no-pager --output=cat --unit=backup-notify-retry --since=-2min"
-        wait_for(lambda: "1 mails wait" in prod.images.run(prod.machine, said), 90, "a mail that waits")
+        command = "journalctl --no-pager --output=cat --unit=backup-notify-retry --since=-2min"
+        wait_for(lambda: "1 mails wait" in prod.images.run(prod.machine, command), 90, "a mail that waits")
         assert prod.mails(bad) == []
     prod.is_well()
     # Twice is once.
@@ -280,9 +280,9 @@ def test_a_release_whose_migration_fails_leaves_the_database_as_it_was_and_the_o
     bad = prod.publish("", "CREATE TABLE half_done (n int);\nSELECT 1 / 0;\n")
     prod.images.try_run(prod.machine, "systemctl restart zmanim-api")
     prod.wait_serves(good)
-    said = prod.journal()
-    assert "_of_a_test.sql failed and was rolled back" in said
-    assert f"{bad} is rolled back (its migration failed" in said
+    output = prod.journal()
+    assert "_of_a_test.sql failed and was rolled back" in output
+    assert f"{bad} is rolled back (its migration failed" in output
     mail = prod.mailed(bad)
     assert "its migration failed" in mail["body"]
     assert "_of_a_test.sql failed and was rolled back" in mail["body"]

@@ -26,13 +26,13 @@ def put(images: ImageLab, name: str, value: str) -> None:
 def auth(images: ImageLab, machine: str, password: str) -> str:
     """Return what Redis answers to the API's user with that password."""
     quoted = "".join(f"\\x{byte:02x}" for byte in password.encode())
-    asked = f'AUTH zmanim "{quoted}"\n'
-    return images.enter(machine, ["redis-cli", "--no-auth-warning"], asked).strip()
+    command = f'AUTH zmanim "{quoted}"\n'
+    return images.enter(machine, ["redis-cli", "--no-auth-warning"], command).strip()
 
 
 def api_environment(images: ImageLab, machine: str) -> dict[str, str]:
-    found: dict[str, str] = json.loads(images.enter(machine, ["python3", "-"], ENVIRON))
-    return found
+    result: dict[str, str] = json.loads(images.enter(machine, ["python3", "-"], ENVIRON))
+    return result
 
 
 @pytest.mark.incident("a / in a secret broke sed, SQL and addresses")
@@ -68,9 +68,9 @@ def test_a_missing_secret_stops_what_needs_it_by_its_name_and_nothing_else(image
     secret = images.secrets("away")["/zmanim/away/jwt-secret"]
     images.ssm.delete_parameter(Name="/zmanim/away/jwt-secret")
     machine = images.start("away")
-    told = images.wait_said(machine, seconds=240)
-    assert not told["ok"]
-    reason = told["checks"]["units"]["detail"]
+    report = images.wait_said(machine, seconds=240)
+    assert not report["ok"]
+    reason = report["checks"]["units"]["detail"]
     assert "the secrets can't be had: missing or empty in Parameter Store: /zmanim/away/jwt-secret" in reason
     states = images.active(machine, "postgresql", "redis", "zmanim-api")
     assert states == {"postgresql": "active", "redis": "inactive", "zmanim-api": "inactive"}
@@ -98,8 +98,8 @@ time.sleep(10**6)'
 def test_after_ten_minutes_of_silence_a_machine_comes_up_by_itself(images: ImageLab) -> None:
     began = time.monotonic()
     machine = images.start(UserData=SILENT)
-    told = images.wait_said(machine, seconds=240)
-    assert "ssm.eu-west-1.amazonaws.com: no whole answer within 20 s" in told["checks"]["units"]["detail"]
+    report = images.wait_said(machine, seconds=240)
+    assert "ssm.eu-west-1.amazonaws.com: no whole answer within 20 s" in report["checks"]["units"]["detail"]
     # It gave up by itself, with its own words, and was not ended by the unit's limit.
     assert images.run(machine, "systemctl show --value --property=Result zmanim-secrets") == "exit-code"
     while time.monotonic() - began < 600:
@@ -119,10 +119,10 @@ def test_a_secret_that_comes_a_little_later_is_waited_for(images: ImageLab) -> N
     secret = images.secrets("late")["/zmanim/late/redis-password"]
     images.ssm.delete_parameter(Name="/zmanim/late/redis-password")
     machine = images.start("late")
-    said = "journalctl --unit=zmanim-secrets --no-pager --output=cat"
+    command = "journalctl --unit=zmanim-secrets --no-pager --output=cat"
     wait_for(lambda: images.online(machine), what="the agent")
     missing = "missing or empty in Parameter Store: /zmanim/late/redis-password; trying again"
-    wait_for(lambda: missing in images.run(machine, said), 30, missing)
+    wait_for(lambda: missing in images.run(machine, command), 30, missing)
     put(images, "/zmanim/late/redis-password", secret)
     images.expect_ready(machine)
     images.terminate(machine)

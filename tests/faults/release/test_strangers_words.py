@@ -70,10 +70,10 @@ def metadata_says(say: Callable[[str], bytes]) -> Iterator[imds.Imds]:
 def test_whatever_the_metadata_service_says_there_are_credentials_or_a_fault(said: bytes) -> None:
     with metadata_says(lambda path: b"role" if path.endswith("security-credentials/") else said) as session:
         try:
-            found = client.instance_credentials(session)
+            result = client.instance_credentials(session)
         except HostError:
             return
-        assert {type(each) for each in (found.access_key, found.secret_key, found.token)} == {str}
+        assert {type(each) for each in (result.access_key, result.secret_key, result.token)} == {str}
 
 
 @LONG
@@ -164,8 +164,8 @@ def test_whatever_lies_in_the_release_channel_unsigned_it_is_a_fault(
     signed = envelope(payload())
     at %= len(signed)
     changed = signed[:at] + other + signed[at + len(other) :]
-    found = read_pointer(keys, changed)
-    assert found is None or json.loads(changed) == json.loads(signed)
+    result = read_pointer(keys, changed)
+    assert result is None or json.loads(changed) == json.loads(signed)
 
 
 @LONG

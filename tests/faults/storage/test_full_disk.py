@@ -19,13 +19,13 @@ def test_stores_that_can_t_start_on_a_full_disk_come_back_by_themselves_and_the_
     images.run(machine, f"kill -KILL $(systemctl show --value --property=MainPID {' '.join(STORES)})")
 
     def tried() -> bool:
-        found = (images.run(machine, f"systemctl show --value --property=NRestarts {unit}") for unit in STORES)
+        result = (images.run(machine, f"systemctl show --value --property=NRestarts {unit}") for unit in STORES)
         up = images.active(machine, *STORES)
-        return all(up[unit] == "active" or int(tries) > TRIES for unit, tries in zip(STORES, found, strict=True))
+        return all(up[unit] == "active" or int(tries) > TRIES for unit, tries in zip(STORES, result, strict=True))
 
     wait_for(tried, 240, "both up, or tried often")
-    said = images.run(machine, f"journalctl --no-pager --output=cat {' '.join(f'--unit={unit}' for unit in STORES)}")
-    assert "No space left on device" in said
+    output = images.run(machine, f"journalctl --no-pager --output=cat {' '.join(f'--unit={unit}' for unit in STORES)}")
+    assert "No space left on device" in output
     images.run(machine, "rm /data/ballast")
     wait_for(lambda: set(images.active(machine, *STORES).values()) == {"active"}, 60, "both stores")
     # systemd gave up on the API when PostgreSQL's first try failed; zmanim-recovery has not.

@@ -30,13 +30,13 @@ def test_both_stores_use_what_fits_the_machine(images: ImageLab, kind: str) -> N
     total = int(images.run(machine, "sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo"))
     assert (gib - 1) << 20 < total <= gib << 20
     # As the server that runs has them, and not as a file says: it counts in kB, or in pages of 8 kB.
-    asked = (
+    command = (
         "SELECT setting::bigint * CASE unit WHEN '8kB' THEN 8 ELSE 1 END / 1024 FROM pg_settings"
         f" WHERE name = ANY('{{{','.join(SETTINGS)}}}') ORDER BY array_position('{{{','.join(SETTINGS)}}}', name)"
     )
-    assert tuple(map(int, images.query(machine, asked).split())) == wanted
-    told = images.run(machine, f"{ASK_REDIS} INFO memory").split()
-    assert {f"maxmemory:{redis_mib << 20}", "maxmemory_policy:allkeys-lru"} <= set(told)
+    assert tuple(map(int, images.query(machine, command).split())) == wanted
+    report = images.run(machine, f"{ASK_REDIS} INFO memory").split()
+    assert {f"maxmemory:{redis_mib << 20}", "maxmemory_policy:allkeys-lru"} <= set(report)
     images.terminate(machine)
 
 
@@ -46,9 +46,9 @@ def test_a_2_gib_machine_s_redis_stays_within_its_limit_when_it_is_given_more(im
     client = f"{FIND_PASSWORD}; client='redis-cli --user zmanim --no-auth-warning'"
     writes = "for n in $(seq 600); do $client -x SET big$n </run/value; done | sort --unique"
     images.run(machine, f"{client}; head --bytes=1M /dev/zero >/run/value; {writes}; rm /run/value")
-    told = dict(line.split(":", 1) for line in images.run(machine, f"{ASK_REDIS} INFO").split() if ":" in line)
-    assert 350 << 20 < int(told["used_memory"]) <= 440 << 20
-    assert int(told["evicted_keys"]) > 0
+    report = dict(line.split(":", 1) for line in images.run(machine, f"{ASK_REDIS} INFO").split() if ":" in line)
+    assert 350 << 20 < int(report["used_memory"]) <= 440 << 20
+    assert int(report["evicted_keys"]) > 0
     assert set(images.active(machine, "redis", "postgresql", "zmanim-api").values()) == {"active"}
     assert images.run(machine, "systemctl show --property=NRestarts --value redis postgresql").split() == ["0", "0"]
     images.terminate(machine)

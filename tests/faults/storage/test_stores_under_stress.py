@@ -93,8 +93,8 @@ def test_a_stop_under_load_is_a_clean_shutdown(images: ImageLab) -> None:
         assert images.run(machine, state) == "in production"
         images.run(machine, "systemctl stop zmanim-api postgresql redis")
         assert images.run(machine, state) == "shut down"
-    told = images.run(machine, "systemctl show --property=Result --value postgresql redis").split()
-    assert told == ["success", "success"]
+    report = images.run(machine, "systemctl show --property=Result --value postgresql redis").split()
+    assert report == ["success", "success"]
     images.run(machine, "systemctl start zmanim-api")
     wait_for(lambda: serves(images, machine), 60, "the machine to serve again")
     assert missing(images, machine, sql) == []
@@ -155,8 +155,8 @@ def test_a_full_redis_that_saves_leaves_postgresql_its_memory(images: ImageLab) 
         images.run(machine, f"{fill('other')}; {fill('key')}")
         assert "rdb_bgsave_in_progress:1" in images.run(machine, f"{ASK} INFO persistence")
         time.sleep(2)
-    told = dict(line.split(":", 1) for line in images.run(machine, f"{ASK} INFO").split() if ":" in line)
-    assert int(told["used_memory"]) > 350 << 20
+    report = dict(line.split(":", 1) for line in images.run(machine, f"{ASK} INFO").split() if ":" in line)
+    assert int(report["used_memory"]) > 350 << 20
     assert "terminated by signal" not in said(images, machine, "postgresql")
     assert [restarts(images, machine, unit) for unit in ("postgresql", "redis")] == [0, 0]
     assert missing(images, machine, sql) == []

@@ -27,8 +27,8 @@ def shifted(images: ImageLab, tmp_path_factory: pytest.TempPathFactory) -> Image
     changed = script.read_text().replace("\n  make_users\n", f"\n  {STRANGERS}\n  make_users\n")
     assert changed.count(STRANGERS) == 1
     script.write_text(changed)
-    told = images.task("build-ami", "--version", VERSION, "--json", directory=clone)
-    return replace(images, image=json.loads(told)["ami_id"])
+    report = images.task("build-ami", "--version", VERSION, "--json", directory=clone)
+    return replace(images, image=json.loads(report)["ami_id"])
 
 
 def ids(lab: ImageLab, machine: str) -> dict[str, str]:
@@ -49,8 +49,8 @@ def test_a_volume_goes_to_a_version_with_other_ids_and_back(images: ImageLab, sh
     for lab, version in ((shifted, "B"), (images, "A again")):
         images.terminate(machine)
         machine = lab.start_with(volume, consent=False)
-        told = lab.expect_ready(machine)
-        assert (told["version"] == VERSION) is (lab is shifted)
+        report = lab.expect_ready(machine)
+        assert (report["version"] == VERSION) is (lab is shifted)
         now = ids(lab, machine)
         if lab is shifted:
             # Else this test would show nothing: the ids that nobody pins did move.
@@ -58,8 +58,8 @@ def test_a_volume_goes_to_a_version_with_other_ids_and_back(images: ImageLab, sh
         assert {name: now[name] for name in PINNED} == {name: first[name] for name in PINNED}
         assert (lab.run(machine, OWNERS), lab.run(machine, ALL_OWNERS)) == (owners, all_owners)
         assert lab.query(machine, "SELECT version FROM kept ORDER BY version").splitlines() == written
-        asked = "SELECT grantee FROM information_schema.table_privileges WHERE table_name = 'kept'"
-        assert "somebody" in lab.query(machine, asked).split()
+        command = "SELECT grantee FROM information_schema.table_privileges WHERE table_name = 'kept'"
+        assert "somebody" in lab.query(machine, command).split()
         value, seconds, forever = lab.redis(machine, "GET kept", "TTL kept", "GET forever").split()
         assert (value, 3300 < int(seconds) <= 3600, forever) == ("precious", True, "precious")
         # Each writes too: the next one has to take over its files as well.

@@ -84,8 +84,8 @@ def test_another_machine_has_every_row_role_geometry_vector_key_and_expiry_back(
     images.query(other.machine, "INSERT INTO places (id) VALUES (1000); DELETE FROM places WHERE id = 1000")
     # Only who adopts them goes on with these backups, and the one before may not any longer.
     assert "are of cluster" in other.fail()
-    said = json.loads(images.task("backup.adopt", "--instance", other.machine, "--json"))["said"]
-    assert "adopted: " in said
+    output = json.loads(images.task("backup.adopt", "--instance", other.machine, "--json"))["said"]
+    assert "adopted: " in output
     other.succeed()
     assert "are of cluster" in source.fail()
     images.task("backup.adopt", "--instance", source.machine)
@@ -97,10 +97,10 @@ def test_a_drill_restores_beside_what_is_live_and_tells_how_long_it_took(images:
     if not source.complete():
         source.succeed()
     before = images.run(source.machine, STATE)
-    told = json.loads(images.task("backup.drill", "--environment", ENVIRONMENT, "--json"))
-    assert told["run"] == source.complete()[0]["run"]
-    assert told["rows"] >= 307
-    assert told["age"] > 0
+    report = json.loads(images.task("backup.drill", "--environment", ENVIRONMENT, "--json"))
+    assert report["run"] == source.complete()[0]["run"]
+    assert report["rows"] >= 307
+    assert report["age"] > 0
     assert images.run(source.machine, STATE) == before
     assert images.run(source.machine, "ls -A /data/backup") == "lock"
     metrics = images.client("cloudwatch").list_metrics(Namespace=f"zmanim/{ENVIRONMENT}")["Metrics"]
@@ -126,11 +126,11 @@ def test_an_image_and_the_bucket_are_enough_for_a_machine_that_serves(images: Im
     if not source.complete():
         source.succeed()
     listed = source.listed()
-    said = images.task("recovery-drill", "--version", VERSION, "--environment", ENVIRONMENT, "--json")
-    told = json.loads(said)
-    assert told["run"] == listed[0]["run"]
-    assert told["rows"] >= 307
-    assert 0 < told["empty_seconds"] < told["healthy_seconds"]
+    output = images.task("recovery-drill", "--version", VERSION, "--environment", ENVIRONMENT, "--json")
+    report = json.loads(output)
+    assert report["run"] == listed[0]["run"]
+    assert report["rows"] >= 307
+    assert 0 < report["empty_seconds"] < report["healthy_seconds"]
     assert source.listed() == listed
 
 
@@ -170,5 +170,5 @@ def test_what_an_instance_s_rights_can_delete_can_be_had_back(images: ImageLab, 
     assert marks
     for mark in marks:
         s3.delete_object(Bucket=bucket, **mark)
-    told = json.loads(images.run(source.machine, f"/opt/zmanim/restore.sh --run {run} --json"))
-    assert told["run"] == run
+    report = json.loads(images.run(source.machine, f"/opt/zmanim/restore.sh --run {run} --json"))
+    assert report["run"] == run

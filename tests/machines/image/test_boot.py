@@ -18,11 +18,11 @@ ASK_REDIS = "REDISCLI_AUTH=$(cat /run/zmanim/secrets/ready/redis-password) redis
 
 
 def test_the_machine_says_what_it_is_and_that_it_serves(images: ImageLab, served: str) -> None:
-    told = images.said(served)[0]
-    assert (told["ok"], told["version"], told["environment"]) == (True, VERSION, ENVIRONMENT)
-    assert all(check["ok"] for check in told["checks"].values())
+    report = images.said(served)[0]
+    assert (report["ok"], report["version"], report["environment"]) == (True, VERSION, ENVIRONMENT)
+    assert all(check["ok"] for check in report["checks"].values())
     manifest = json.loads(images.run(served, "cat /opt/zmanim/current/manifest.json"))
-    assert told["binary_sha256"] == manifest["sha256"]
+    assert report["binary_sha256"] == manifest["sha256"]
 
 
 @pytest.mark.incident("every unit shipped disabled")
@@ -37,11 +37,11 @@ def test_postgresql_s_cluster_is_on_the_data_volume_with_checksums_in_utf_8(imag
     where = images.run(served, "findmnt --noheadings --output SOURCE,FSTYPE --target /data/postgres/PG_VERSION")
     assert where.split() == ["/dev/nvme1n1", "xfs"]
     assert images.run(served, "find / -xdev -name PG_VERSION") == ""  # none on the root disk
-    asked = (
+    command = (
         "SELECT current_setting('data_checksums'), current_setting('data_directory'), pg_encoding_to_char(encoding),"
         " datlocprovider, datlocale FROM pg_database WHERE datname = 'zmanim'"
     )
-    assert images.query(served, asked, role="postgres").split("|") == ["on", "/data/postgres", "UTF8", "b", "C.UTF-8"]
+    assert images.query(served, command, role="postgres").split("|") == ["on", "/data/postgres", "UTF8", "b", "C.UTF-8"]
 
 
 def test_the_extensions_are_there_and_the_api_s_role_owns_its_database_and_nothing_more(
@@ -124,10 +124,10 @@ def test_a_reboot_brings_everything_back_with_its_data(images: ImageLab, served:
 
 
 def _open_ports(address: str, ports: Iterable[int] = range(1, 65536)) -> set[int]:
-    found = set()
+    result = set()
     for port in ports:
         with socket.socket() as probe:
             probe.settimeout(2)
             if probe.connect_ex((address, port)) == 0:
-                found.add(port)
-    return found
+                result.add(port)
+    return result

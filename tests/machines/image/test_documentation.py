@@ -12,10 +12,10 @@ from tests.support.machines.image import ENVIRONMENT, ImageLab
 
 def test_the_documented_launch_makes_a_machine_that_serves(images: ImageLab, served: str) -> None:
     page = (ROOT / "docs/on-aws.md").read_text("utf-8")
-    found = re.search(r"```sh\n(aws ec2 run-instances .*?)```", page, re.DOTALL)
-    assert found
+    result = re.search(r"```sh\n(aws ec2 run-instances .*?)```", page, re.DOTALL)
+    assert result
     subnet = images.describe(served)["SubnetId"]
-    command = found[1].replace("<id>", images.image).replace("<subnet>", subnet)
+    command = result[1].replace("<id>", images.image).replace("<subnet>", subnet)
     # The tests have an environment of their own, and its data is nobody's afterwards.
     command = command.replace("prod", ENVIRONMENT).replace("DeleteOnTermination=false", "DeleteOnTermination=true")
     assert "<" not in command

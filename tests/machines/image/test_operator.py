@@ -19,10 +19,10 @@ def test_an_operator_s_consent_formats_a_blank_volume_and_nothing_else(images: I
     refused = images.try_run(machine, f"{FORMAT} /dev/sdf")
     assert "is not blank (data at byte 0)" in refused["StandardErrorContent"]
     images.run(machine, "dd if=/dev/zero of=/dev/sdf bs=1M count=1 conv=notrunc status=none")
-    told = images.try_run(machine, f"{FORMAT} /dev/sdf")
-    assert told["Status"] == "Success", told
+    report = images.try_run(machine, f"{FORMAT} /dev/sdf")
+    assert report["Status"] == "Success", report
     # Then what the command says, as it says it.
-    commands = re.search("now: (.*)", told["StandardErrorContent"])
+    commands = re.search("now: (.*)", report["StandardErrorContent"])
     assert commands
     images.run(machine, commands[1])
     images.run(machine, "systemctl restart zmanim-ready")
@@ -33,10 +33,10 @@ def test_an_operator_s_consent_formats_a_blank_volume_and_nothing_else(images: I
 
 
 def test_every_log_of_ours_is_in_the_journal_and_the_journal_knows_its_bounds(images: ImageLab, served: str) -> None:
-    said = images.run(served, "journalctl --unit=systemd-journald --output=cat --no-pager")
-    for journal, most in re.findall(r"(Runtime|System) Journal \(.*?\) is .*?, max (\S+?),", said):
-        assert most.replace(".0M", "M") == {"Runtime": "64M", "System": "512M"}[journal], said
-    assert "Journal (" in said
+    output = images.run(served, "journalctl --unit=systemd-journald --output=cat --no-pager")
+    for journal, most in re.findall(r"(Runtime|System) Journal \(.*?\) is .*?, max (\S+?),", output):
+        assert most.replace(".0M", "M") == {"Runtime": "64M", "System": "512M"}[journal], output
+    assert "Journal (" in output
     for unit in ("postgresql", "redis", "zmanim-api"):
         lines = images.run(served, f"journalctl --unit={unit} _SYSTEMD_UNIT={unit}.service --output=cat --no-pager")
         assert lines, unit

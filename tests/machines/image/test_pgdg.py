@@ -17,9 +17,9 @@ EXTENSIONS = ["pg_cron", "pg_trgm", "postgis", "unaccent", "vector"]
 @pytest.fixture(scope="module")
 def pgdg(images: ImageLab) -> ImageLab:
     """The same cloud, with an image of the other route that has passed its verification."""
-    told = images.task("build-ami", "--version", VERSION, "--postgresql-repo", "pgdg", "--json")
+    report = images.task("build-ami", "--version", VERSION, "--postgresql-repo", "pgdg", "--json")
     images.task("verify-ami", "--version", VERSION)
-    return replace(images, image=json.loads(told)["ami_id"])
+    return replace(images, image=json.loads(report)["ami_id"])
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +29,13 @@ def machine(pgdg: ImageLab) -> str:
 
 def test_it_serves_with_every_unit_and_extension(pgdg: ImageLab, machine: str) -> None:
     assert pgdg.all_active(machine)
-    found = pgdg.query(machine, "SELECT extname FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1")
-    assert found.split() == EXTENSIONS
+    result = pgdg.query(machine, "SELECT extname FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1")
+    assert result.split() == EXTENSIONS
 
 
 def test_all_of_postgresql_is_pgdg_s_and_none_of_it_was_compiled(pgdg: ImageLab, machine: str) -> None:
-    asked = r"rpm -qa --queryformat '%{NAME} %{RELEASE}\n' 'postg*' 'pgvector*' 'pg_cron*' | sort"
-    packages = dict(line.split() for line in pgdg.run(machine, asked).splitlines())
+    command = r"rpm -qa --queryformat '%{NAME} %{RELEASE}\n' 'postg*' 'pgvector*' 'pg_cron*' | sort"
+    packages = dict(line.split() for line in pgdg.run(machine, command).splitlines())
     extensions = {f"{name}_{POSTGRESQL}" for name in ("postgis35", "pgvector", "pg_cron")}
     assert extensions | {f"postgresql{POSTGRESQL}-server"} <= packages.keys()
     assert not {f"postgresql{POSTGRESQL}-private-libs", "pgvector", "pg_cron"} & packages.keys()

@@ -15,7 +15,7 @@ def test_a_machine_that_never_comes_up_powers_itself_off_at_each_boot_until_its_
     machine = images.start(None, tags=POWER_OFF)
     images.wait_state(machine, "stopped")
     assert images.console(machine).count(SAID) == 1
-    assert [told["ok"] for told in images.said(machine)] == [False]
+    assert [report["ok"] for report in images.said(machine)] == [False]
     images.ec2.delete_tags(Resources=[machine], Tags=[{"Key": name} for name in POWER_OFF])
     images.ec2.start_instances(InstanceIds=[machine])
     assert not images.wait_said(machine, boot=2)["ok"]

@@ -40,9 +40,9 @@ def how_often(images: ImageLab, machine: str, *units: str) -> dict[str, int]:
 @pytest.mark.incident("services whose secrets came too late stayed down until somebody came")
 def test_services_come_up_by_themselves_once_parameter_store_is_back(images: ImageLab) -> None:
     machine = images.start(UserData=AWAY)
-    told = images.wait_said(machine)
+    report = images.wait_said(machine)
     reason = f"secrets: the secrets can't be had: /zmanim/verify/: {SSM}: no answer"
-    assert reason in told["checks"]["units"]["detail"]
+    assert reason in report["checks"]["units"]["detail"]
     down = {"postgresql": "active", "redis": "inactive", "zmanim-api": "inactive", "zmanim-recovery": "active"}
     assert images.active(machine, *down) == down
     wait_for(lambda: starts(images, machine, "zmanim-secrets") >= 3, 30, "a third start of zmanim-secrets")
@@ -85,8 +85,8 @@ def test_a_refused_cluster_is_looked_at_once_even_when_the_secrets_come_later(im
     machine = images.start_with(volume, consent=False, UserData=AWAY)
     assert not images.wait_said(machine)["ok"]
     images.run(machine, BACK)
-    told = images.wait_said(machine, boot=2)
-    assert "was written by PostgreSQL '16'" in told["checks"]["units"]["detail"]
+    report = images.wait_said(machine, boot=2)
+    assert "was written by PostgreSQL '16'" in report["checks"]["units"]["detail"]
     # Long enough for several tries, had there been any.
     time.sleep(8)
     expected = {"zmanim-data-volume": 1, "zmanim-data-layout": 1, "postgresql": 0, "redis": 0, "zmanim-api": 0}

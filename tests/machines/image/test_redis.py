@@ -35,8 +35,8 @@ def machine(images: ImageLab) -> Iterator[str]:
 def start(images: ImageLab, machine: str) -> dict[str, Any]:
     """Start what serves and return what zmanim-ready says of it."""
     images.run(machine, "systemctl start redis && systemctl start zmanim-api; systemctl restart zmanim-ready || true")
-    told: dict[str, Any] = json.loads(images.run(machine, "cat /run/zmanim/ready.json"))
-    return told
+    report: dict[str, Any] = json.loads(images.run(machine, "cat /run/zmanim/ready.json"))
+    return report
 
 
 def counted(images: ImageLab, machine: str) -> tuple[int, int]:
@@ -48,24 +48,24 @@ def counted(images: ImageLab, machine: str) -> tuple[int, int]:
 
 def mails(images: ImageLab, machine: str) -> int:
     """Return how many mails about a damaged append-only file a machine has sent."""
-    said = images.run(
+    output = images.run(
         machine, "journalctl --unit='backup-notify@zmanim-redis-damage.service.service' --output=cat --no-pager"
     )
-    return said.count("Finished ") - said.count("Failed ")
+    return output.count("Finished ") - output.count("Failed ")
 
 
 @pytest.mark.incident("a damaged append-only file kept Redis from starting, and its repair threw the rest away")
 def test_a_damaged_middle_is_kept_and_the_snapshot_serves_with_a_loud_alarm(images: ImageLab, machine: str) -> None:
     images.run(machine, OVERWRITE.format(path=INCR, where=MIDDLE))
     digest = images.run(machine, f"sha256sum <{INCR}")
-    told = start(images, machine)
+    report = start(images, machine)
     assert counted(images, machine) == (100, 0)
     copy = images.run(machine, f"ls --directory {DATA}/damaged-*")
     assert images.run(machine, f"sha256sum <{copy}/appendonly.aof.1.incr.aof") == digest
     # It serves, and it is not well.
-    assert told["ok"]
-    assert told["checks"]["redis-files"]["required"] is False
-    assert copy in told["checks"]["redis-files"]["detail"]
+    assert report["ok"]
+    assert report["checks"]["redis-files"]["required"] is False
+    assert copy in report["checks"]["redis-files"]["detail"]
     assert copy in images.run(machine, "journalctl --unit=redis --priority=err --output=cat --no-pager")
     # One mail went out, which names where to look, and none after it while nothing changes.
     assert mails(images, machine) == 1
@@ -86,17 +86,17 @@ def test_a_damaged_middle_is_kept_and_the_snapshot_serves_with_a_loud_alarm(imag
 
 def test_a_torn_tail_loads_without_an_alarm(images: ImageLab, machine: str) -> None:
     images.run(machine, f"truncate --size=-3 {INCR}")
-    told = start(images, machine)
+    report = start(images, machine)
     assert counted(images, machine) == (100, 99)
-    assert told["checks"]["redis-files"]["ok"]
+    assert report["checks"]["redis-files"]["ok"]
 
 
 def test_without_a_valid_snapshot_redis_refuses_and_touches_nothing(images: ImageLab, machine: str) -> None:
     images.run(machine, OVERWRITE.format(path=INCR, where=MIDDLE))
     images.run(machine, OVERWRITE.format(path=f"{DATA}/dump.rdb", where=f"$(stat --format=%s {DATA}/dump.rdb) / 2"))
     before = images.run(machine, f"cd {DATA}; find . -type f -exec sha256sum {{}} + | sort")
-    told = start(images, machine)
-    assert not told["ok"]
-    assert not told["checks"]["redis"]["ok"]
-    assert "no snapshot can take its place (/data/redis/dump.rdb is damaged too)" in told["checks"]["units"]["detail"]
+    report = start(images, machine)
+    assert not report["ok"]
+    assert not report["checks"]["redis"]["ok"]
+    assert "no snapshot can take its place (/data/redis/dump.rdb is damaged too)" in report["checks"]["units"]["detail"]
     assert images.run(machine, f"cd {DATA}; find . -type f -exec sha256sum {{}} + | sort") == before

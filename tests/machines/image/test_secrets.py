@@ -76,15 +76,15 @@ def test_systemd_gives_every_value_back_and_takes_none_that_is_refused(images: I
     lines = "".join(environment_line(name, value) for name, value in given.items())
     write = ["sh", "-c", "umask 077; cat >/run/probe.env"]
     images.enter(searched.machine, write, lines)
-    asked = ["systemd-run", "--quiet", "--pipe", "--wait", "--property=EnvironmentFile=/run/probe.env", "env", "--null"]
-    said = images.enter(searched.machine, asked)
-    read = dict(pair.split("=", 1) for pair in said.split("\0") if "=" in pair)
+    probe = ["systemd-run", "--quiet", "--pipe", "--wait", "--property=EnvironmentFile=/run/probe.env", "env", "--null"]
+    output = images.enter(searched.machine, probe)
+    read = dict(pair.split("=", 1) for pair in output.split("\0") if "=" in pair)
     assert {name: read.get(name) for name in given} == given
     # What environment_line refuses: systemd takes the whole file for damaged, and nothing starts with it.
     for one in "\ufdd0\ufffe":
         images.enter(searched.machine, write, f'NO="a{one}b"\n')
         with pytest.raises(subprocess.CalledProcessError):
-            images.enter(searched.machine, asked)
+            images.enter(searched.machine, probe)
         with pytest.raises(HostError):
             environment_line("NO", f"a{one}b")
 
@@ -106,9 +106,9 @@ def test_no_secret_is_in_what_systemd_tells_of_any_unit(images: ImageLab, search
         ["systemctl", "show-environment"],
         ["systemd-analyze", "dump"],
     ):
-        said = images.enter(searched.machine, command)
-        assert said
-        assert told(searched.values, said) == [], command
+        output = images.enter(searched.machine, command)
+        assert output
+        assert told(searched.values, output) == [], command
 
 
 def test_a_secret_is_in_the_environment_of_the_unit_that_reads_it_and_in_no_command_line(
@@ -130,8 +130,8 @@ def test_a_secret_is_in_one_file_on_tmpfs_and_only_root_reads_it(images: ImageLa
         where = set(images.enter(searched.machine, [*search, "/run", "/data", "/etc", "/tmp"], value).split())
         assert where == PLACES[name], name
     for place in (API_FILE, BACKUP_FILE):
-        asked = f"stat --format='%a %U' {place}; findmnt --noheadings -o FSTYPE --target {place}"
-        assert images.run(searched.machine, asked).split() == ["400", "root", "tmpfs"]
+        command = f"stat --format='%a %U' {place}; findmnt --noheadings -o FSTYPE --target {place}"
+        assert images.run(searched.machine, command).split() == ["400", "root", "tmpfs"]
     assert images.run(searched.machine, "stat --format='%a %U' /run/zmanim/secrets") == "700 root"
 
 

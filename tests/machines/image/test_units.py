@@ -90,8 +90,8 @@ def test_presets_that_are_applied_again_enable_everything_and_a_stopped_machine_
 
 @pytest.mark.incident("two machines of one image had one identity")
 def test_two_machines_have_their_own_identity_and_host_keys(images: ImageLab, served: str, opened: Opened) -> None:
-    told = "cat /etc/machine-id; sha256sum </etc/ssh/ssh_host_ed25519_key; sha256sum </etc/ssh/ssh_host_ecdsa_key"
-    first, second = (images.run(machine, told).split() for machine in (served, opened.machine))
+    command = "cat /etc/machine-id; sha256sum </etc/ssh/ssh_host_ed25519_key; sha256sum </etc/ssh/ssh_host_ecdsa_key"
+    first, second = (images.run(machine, command).split() for machine in (served, opened.machine))
     assert len(first) == len(second) == 5
     assert [one for one in first if one in second] == ["-", "-"]
 
@@ -127,8 +127,8 @@ def test_the_cloudwatch_agent_is_configured_for_this_environment_and_not_without
 ) -> None:
     machine = opened.machine
     path = "/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json"
-    told = json.loads(images.run(machine, f"cat {path}"))
-    assert told["metrics"]["namespace"] == f"zmanim/{ENVIRONMENT}"
+    report = json.loads(images.run(machine, f"cat {path}"))
+    assert report["metrics"]["namespace"] == f"zmanim/{ENVIRONMENT}"
     assert "systemd-journal" in images.run(machine, "id --name --groups cwagent").split()
     assert images.run(machine, "runuser -u cwagent -- journalctl --unit=redis --lines=1 --output=cat 2>&1")
     ready, agent = (

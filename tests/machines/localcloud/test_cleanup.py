@@ -31,13 +31,13 @@ def _lines(*command: str) -> set[str]:
 
 
 def _commands() -> set[str]:
-    found = set()
+    result = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            found.add(f"{path.parent.name} {path.read_bytes().replace(bytes(1), b' ').decode(errors='replace')}")
+            result.add(f"{path.parent.name} {path.read_bytes().replace(bytes(1), b' ').decode(errors='replace')}")
         except OSError:
             continue
-    return found
+    return result
 
 
 def _binfmt() -> set[str]:
@@ -186,10 +186,10 @@ def test_up_twice_is_the_same_cloud_and_a_half_dead_one_is_started_again(setting
 def test_two_clouds_side_by_side_do_not_know_of_each_other(lab: Lab, settings: CloudSettings) -> None:
     other = control.up(settings)
     assert other.index != lab.cloud.index
-    there = Lab(other, settings.images[0].root, settings.state)
-    mine, theirs = lab.launch_and_wait(), there.launch_and_wait()
-    assert there.ec2.describe_instances()["Reservations"][0]["Instances"][0]["InstanceId"] == theirs
-    address = there.describe(theirs)["PrivateIpAddress"]
+    existing = Lab(other, settings.images[0].root, settings.state)
+    mine, theirs = lab.launch_and_wait(), existing.launch_and_wait()
+    assert existing.ec2.describe_instances()["Reservations"][0]["Instances"][0]["InstanceId"] == theirs
+    address = existing.describe(theirs)["PrivateIpAddress"]
     assert lab.try_run(mine, f"timeout 3 bash -c 'exec 3<>/dev/tcp/{address}/22'")["Status"] == "Failed"
     control.down(settings.name, settings.state)
     assert lab.run(mine, "echo alive") == "alive"

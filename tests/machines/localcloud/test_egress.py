@@ -107,10 +107,10 @@ def said(lab: Lab, instance: str, *arguments: str) -> str:
 
 def last(lab: Lab, name: str) -> Passage:
     """Return the newest passage to a name, once it is over."""
-    found: list[Passage] = wait_for(
+    result: list[Passage] = wait_for(
         lambda: [each for each in passages(lab.cloud.directory) if each.name == name], what=name
     )
-    return found[-1]
+    return result[-1]
 
 
 def test_a_machine_without_a_way_out_reaches_no_name_outside(lab: Lab, outside: Outside) -> None:
@@ -186,12 +186,12 @@ def _end(one: CloudSettings, victim: str) -> None:
 
 def _modules(directory: Path) -> dict[str, int]:
     """Return the cloud's own Python processes by their modules."""
-    found = {}
+    result = {}
     for pid in cgroups.members(cgroups.cloud_groups(directory)[0]):
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
         except OSError:
             continue
         if "python" in words[0] and "-m" in words:
-            found[words[words.index("-m") + 1].removeprefix("localcloud.")] = pid
-    return found
+            result[words[words.index("-m") + 1].removeprefix("localcloud.")] = pid
+    return result

@@ -11,8 +11,8 @@ from tests.support.machines.lab import Lab, wait_for
 
 
 def image(lab: Lab, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = lab.ec2.describe_images(ImageIds=[name])["Images"][0]
-    return found
+    result: dict[str, Any] = lab.ec2.describe_images(ImageIds=[name])["Images"][0]
+    return result
 
 
 def tags(kind: str, **values: str) -> dict[str, Any]:

@@ -23,8 +23,8 @@ def data_volume(lab: Lab, instance: str) -> dict[str, Any]:
 
 
 def volume(lab: Lab, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = lab.ec2.describe_volumes(VolumeIds=[name])["Volumes"][0]
-    return found
+    result: dict[str, Any] = lab.ec2.describe_volumes(VolumeIds=[name])["Volumes"][0]
+    return result
 
 
 def test_a_volume_has_the_names_that_ec2_gives_it(lab: Lab) -> None:
@@ -94,10 +94,10 @@ def test_a_volume_in_use_can_t_be_attached_a_second_time(lab: Lab) -> None:
 def test_sizes_types_encryption_and_tags_are_recorded(lab: Lab) -> None:
     tags = [{"ResourceType": "volume", "Tags": [{"Key": "purpose", "Value": "data"}]}]
     instance = lab.launch(BlockDeviceMappings=[disk(Encrypted=True)], TagSpecifications=tags)
-    found = data_volume(lab, instance)
-    assert (found["Size"], found["VolumeType"], found["Encrypted"]) == (1, "gp3", True)
-    assert found["KmsKeyId"].startswith("arn:aws:kms:")
-    assert found["Tags"] == [{"Key": "purpose", "Value": "data"}]
+    result = data_volume(lab, instance)
+    assert (result["Size"], result["VolumeType"], result["Encrypted"]) == (1, "gp3", True)
+    assert result["KmsKeyId"].startswith("arn:aws:kms:")
+    assert result["Tags"] == [{"Key": "purpose", "Value": "data"}]
     lab.terminate(instance)
 
 

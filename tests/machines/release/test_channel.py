@@ -15,8 +15,8 @@ from tests.support.machines.releases import CRASHES, ENVIRONMENT, Follower, foll
 
 @pytest.fixture(scope="module")
 def prod(images: ImageLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Follower]:
-    with follower(images, tmp_path_factory.mktemp("releases")) as found:
-        yield found
+    with follower(images, tmp_path_factory.mktemp("releases")) as result:
+        yield result
 
 
 def ready(prod: Follower) -> dict[str, Any]:
@@ -46,8 +46,8 @@ def test_a_new_release_and_a_rollback_each_go_live_within_one_restart(prod: Foll
     assert prod.state()["serial"] == 3
     prod.is_well()
     # Whoever asks whether it is ready learns which release runs and why, and that another one should.
-    told = f"{first}: from the channel; the channel's serial 3 names {first}"
-    assert ready(prod)["release"] == {"ok": True, "required": True, "detail": told}
+    detail = f"{first}: from the channel; the channel's serial 3 names {first}"
+    assert ready(prod)["release"] == {"ok": True, "required": True, "detail": detail}
     current = "ln --symbolic --force --no-dereference {} /opt/zmanim/releases/current"
     prod.images.run(prod.machine, current.format(VERSION))
     assert ready(prod)["release"]["detail"].startswith(f"{first} runs, and {VERSION} is in force")

@@ -54,8 +54,8 @@ def answers(images: ImageLab, served: str) -> dict[str, Any]:
         s3.put_object(Bucket=f"zmanim-releases-{environment}", Key="kept", Body=b"precious")
     commands = [command.replace("ENV", name) for name in (ENVIRONMENT, OTHER) for command in (*OWN, *NEVER)]
     script = ASK.replace("COMMANDS", json.dumps(commands))
-    found: dict[str, Any] = json.loads(images.enter(served, ["python3", "-"], script))
-    return found
+    result: dict[str, Any] = json.loads(images.enter(served, ["python3", "-"], script))
+    return result
 
 
 def test_what_is_its_own_it_reaches(answers: dict[str, Any]) -> None:
@@ -75,17 +75,17 @@ def test_of_another_environment_it_reaches_nothing(images: ImageLab, served: str
     }
     assert reached == {}
     s3 = images.client("s3")
-    there = {name: [item["Key"] for item in s3.list_objects_v2(Bucket=f"zmanim-{name}-{OTHER}")["Contents"]]
+    existing = {name: [item["Key"] for item in s3.list_objects_v2(Bucket=f"zmanim-{name}-{OTHER}")["Contents"]]
              for name in ("backups", "releases")}  # fmt: skip
-    assert there == {"backups": ["restic/kept"], "releases": ["kept"]}
+    assert existing == {"backups": ["restic/kept"], "releases": ["kept"]}
 
 
 def test_no_secret_of_another_environment_is_on_it(images: ImageLab, served: str, answers: dict[str, Any]) -> None:
     values = list(images.secrets(OTHER).values())
     assert len(values) >= 3
     search = ["grep", "--recursive", "--devices=skip", "--fixed-strings", "--files-with-matches", "--file=-"]
-    found = images.enter(
+    result = images.enter(
         served, ["sh", "-c", '"$@" || test $? = 1', "sh", *search, "/run", "/data", "/tmp"], "\n".join(values)
     )
-    assert found == ""
+    assert result == ""
     assert list(files_with(images.root_disk(served), [value.encode() for value in values])) == []

@@ -36,8 +36,8 @@ VALUES = {
 
 def policies() -> dict[str, tuple[Statement, ...]]:
     """Return the statements of the policies by the name of their role."""
-    found = {workflow_roles.name(step): _read(step) for step in workflow_roles.STEPS}
-    return {**found, roles.name(ENVIRONMENT): _read("instance")}
+    result = {workflow_roles.name(step): _read(step) for step in workflow_roles.STEPS}
+    return {**result, roles.name(ENVIRONMENT): _read("instance")}
 
 
 def only_aws_asks() -> set[str]:
@@ -105,9 +105,9 @@ def _release(lab: ImageLab) -> None:
     lab.task("publish-ssm", "--version", VERSION, step="publish")
     # With the published image's report, and without it.
     for kept in ("", "no report on the published image was kept"):
-        told = json.loads(lab.task("show-verification", "--version", VERSION, "--json", step="verify"))
-        assert told["published"]["unknown"] == kept
-        assert told["published"]["ami_id"] == lab.image
+        report = json.loads(lab.task("show-verification", "--version", VERSION, "--json", step="verify"))
+        assert report["published"]["unknown"] == kept
+        assert report["published"]["ami_id"] == lab.image
         lab.client("s3").delete_object(Bucket="zmanim-releases-verify", Key=f"reports/{lab.image}.json")
 
 
@@ -140,9 +140,9 @@ def _sweep(lab: ImageLab) -> None:
     )["GroupId"]
     lab.ec2.create_volume(Size=1, AvailabilityZone="eu-west-1a", TagSpecifications=tagged("volume"))
     lab.launch(SecurityGroupIds=[group], TagSpecifications=tagged("instance"))
-    found = json.loads(lab.task("sweep", "--run", RUN, "--apply", "--json", step="build"))
+    result = json.loads(lab.task("sweep", "--run", RUN, "--apply", "--json", step="build"))
     kinds = {"instance", "volume", "image", "snapshot", "security group", "key pair"}
-    assert {each["kind"] for each in found} == kinds
+    assert {each["kind"] for each in result} == kinds
     assert json.loads(lab.task("sweep", "--run", RUN, "--json", step="build")) == []
     assert lab.ec2.describe_images(ImageIds=[lab.image])["Images"]
 
@@ -165,8 +165,8 @@ def _live(lab: ImageLab, machine: str) -> None:
 def test_every_action_of_every_policy_is_needed_or_asked_for_by_aws_alone(used: ImageLab) -> None:
     exempt = only_aws_asks()
     record = read_record(used.cloud.directory / "authorization.jsonl")
-    found = [each for each in unneeded(policies(), record) if each.action not in exempt]
-    assert found == []
+    result = [each for each in unneeded(policies(), record) if each.action not in exempt]
+    assert result == []
 
 
 def test_nothing_was_refused_to_a_role_that_does_its_own_step(used: ImageLab, earlier: int) -> None:

@@ -92,19 +92,19 @@ def test_what_a_killed_rehearsal_leaves_is_gone_after_cloud_down(tmp_path: Path)
     assert left["control groups"]
     assert left["processes"]
     subprocess.run([*INVOKE, "cloud.down"], cwd=ROOT, check=True, capture_output=True)
-    assert {what: found for what, found in _remains(name, process.pid).items() if found} == {}
+    assert {what: result for what, result in _remains(name, process.pid).items() if result} == {}
 
 
 def _owned(pid: int) -> list[str]:
     """Return the command lines of the processes that the rehearsal `pid` owns."""
-    found = []
+    result = []
     for entry in Path("/proc").iterdir():
         try:
             if (
                 entry.name.isdigit()
                 and f"REHEARSAL_OWNER=rehearsal-{pid}-".encode() in (entry / "environ").read_bytes()
             ):
-                found.append((entry / "cmdline").read_text())
+                result.append((entry / "cmdline").read_text())
         except OSError:
             continue  # it has just ended
-    return found
+    return result

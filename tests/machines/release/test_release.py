@@ -62,8 +62,8 @@ class Release:
 
     def published(self) -> dict[str, str]:
         """Return the parameters of a release that are there."""
-        found = self.lab.ssm.get_parameters(Names=PARAMETERS)["Parameters"]
-        return {parameter["Name"]: parameter["Value"] for parameter in found}
+        result = self.lab.ssm.get_parameters(Names=PARAMETERS)["Parameters"]
+        return {parameter["Name"]: parameter["Value"] for parameter in result}
 
     def leftovers(self) -> dict[str, list[str]]:
         """Return what a build or a verification would have to clean up: nothing, when it did."""

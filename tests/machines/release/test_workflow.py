@@ -103,8 +103,8 @@ class GitHub:
 
     def published(self) -> dict[str, str]:
         """Return the parameters of a release that are there."""
-        found = self.lab.ssm.get_parameters(Names=NAMES)["Parameters"]
-        return {parameter["Name"]: parameter["Value"] for parameter in found}
+        result = self.lab.ssm.get_parameters(Names=NAMES)["Parameters"]
+        return {parameter["Name"]: parameter["Value"] for parameter in result}
 
     def left(self, run_id: str) -> list[str]:
         """Return what carries a run's tag and is neither gone nor a verified image."""
@@ -265,15 +265,15 @@ def test_without_a_role_each_job_works_with_the_access_key_of_its_own_environmen
     before = github.published()
     assert before, "the test before this one publishes"
     keys = {workflow_roles.environment(step): github.user(step) for step in workflow_roles.STEPS}
-    asked = github.lab.cloud.directory / "authorization.jsonl"
-    start = len(asked.read_text().splitlines())
+    log = github.lab.cloud.directory / "authorization.jsonl"
+    start = len(log.read_text().splitlines())
     run = github.run_by_access_key(TAG, "8", keys)
     assert set(run.results.values()) == {"success"}, run.output
     by_key = "Credentials by access key (fallback)"
     assert [step for step in run.steps if "Credentials" in step] == [f"{job}: {by_key}" for job in run.results]
     assert f"The same (v0.2.0 `{before[NAMES[0]]}`)." in run.summary
     assert github.published() == before
-    decided = [json.loads(line) for line in asked.read_text().splitlines()[start:]]
+    decided = [json.loads(line) for line in log.read_text().splitlines()[start:]]
     users = {name for raw in decided for name in raw["context"].get("aws:username", ())}
     assert users == {f"{workflow_roles.name(step)}-user" for step in workflow_roles.STEPS}
     for secret in (keys[environment]["AWS_SECRET_ACCESS_KEY"] for environment in keys):

@@ -51,16 +51,16 @@ class Backups:
 
     def complete(self) -> list[dict[str, Any]]:
         """Return the runs that --latest could pick, the newest first; none where there is no repository."""
-        said = self.images.try_run(self.machine, "/opt/zmanim/restore.sh --list --json")
-        if said["Status"] != "Success":
-            assert "there is no repository" in said["StandardErrorContent"], said
+        output = self.images.try_run(self.machine, "/opt/zmanim/restore.sh --list --json")
+        if output["Status"] != "Success":
+            assert "there is no repository" in output["StandardErrorContent"], output
             return []
-        return [run for run in json.loads(said["StandardOutputContent"]) if run["state"] == "complete"]
+        return [run for run in json.loads(output["StandardOutputContent"]) if run["state"] == "complete"]
 
     def record(self, run: str) -> dict[str, Any]:
         """Return a run's completion record."""
-        found: dict[str, Any] = json.loads(self.restic(f"dump --tag part:record,run:{run} latest /record.json"))
-        return found
+        result: dict[str, Any] = json.loads(self.restic(f"dump --tag part:record,run:{run} latest /record.json"))
+        return result
 
     def restic(self, words: str) -> str:
         """Run restic as the machine's backup does."""
@@ -87,16 +87,17 @@ class Backups:
 
     def result(self) -> str:
         """Return how the unit ended, or `running`."""
-        said = self.images.run(
+        state = self.images.run(
             self.machine, f"systemctl show --property=ActiveState --property=Result --value {UNIT}"
         ).split()
-        return "running" if "activating" in said else next(word for word in said if word not in {"inactive", "failed"})
+        ended = (word for word in state if word not in {"inactive", "failed"})
+        return "running" if "activating" in state else next(ended)
 
     def journal(self) -> str:
         """Return what the unit has said in its last run."""
         # By its start, not by its invocation: a line that journald gets to when its process has ended lacks that.
-        asked = f"systemctl show --timestamp=us+utc --property=InactiveExitTimestamp --value {UNIT}"
-        script = f'began=$({asked}); journalctl --no-pager --output=cat --unit={UNIT} --since="$began"'
+        command = f"systemctl show --timestamp=us+utc --property=InactiveExitTimestamp --value {UNIT}"
+        script = f'began=$({command}); journalctl --no-pager --output=cat --unit={UNIT} --since="$began"'
         return self.images.run(self.machine, script)
 
     def succeed(self) -> str:

@@ -120,10 +120,10 @@ class ImageLab(Lab):
 
     def expect_ready(self, instance: str, *, boot: int = 1) -> dict[str, Any]:
         """Wait for the ready line of a machine's boot, which must be a good one."""
-        told = self.wait_said(instance, boot=boot)
-        failed = {name: check["detail"] for name, check in told["checks"].items() if not check["ok"]}
-        assert told["ok"], failed
-        return told
+        report = self.wait_said(instance, boot=boot)
+        failed = {name: check["detail"] for name, check in report["checks"].items() if not check["ok"]}
+        assert report["ok"], failed
+        return report
 
     def new_volume(self, size_gib: int = 1) -> str:
         """Make a blank volume where the machines are."""
@@ -166,8 +166,8 @@ class ImageLab(Lab):
     def active(self, instance: str, *units: str) -> dict[str, str]:
         """Return the state of units as systemd says it."""
         # is-active exits with another code than 0 when one is not.
-        said = self.run(instance, f"systemctl is-active {' '.join(units)} || true").split()
-        return dict(zip(units, said, strict=True))
+        output = self.run(instance, f"systemctl is-active {' '.join(units)} || true").split()
+        return dict(zip(units, output, strict=True))
 
     def all_active(self, instance: str) -> bool:
         """Wait until a machine is done booting (agents start after the ready line); say whether UNITS are active."""
@@ -182,20 +182,21 @@ class ImageLab(Lab):
 
     def redis(self, instance: str, *commands: str) -> str:
         """Ask Redis as the API's user, with the password that the API was given."""
-        asked = "\n".join(commands)
-        found = r"sed -n 's|^REDIS_URL=\"redis://zmanim:\([^@]*\)@.*|\1|p' /run/zmanim/secrets/api.env"
+        command = "\n".join(commands)
+        password = r"sed -n 's|^REDIS_URL=\"redis://zmanim:\([^@]*\)@.*|\1|p' /run/zmanim/secrets/api.env"
         # In the address it is percent-encoded.
         decode = "python3 -c 'import sys, urllib.parse; print(urllib.parse.unquote(sys.stdin.read().strip()))'"
         return self.run(
             instance,
-            f'REDISCLI_AUTH="$({found} | {decode})" redis-cli --user zmanim --no-auth-warning <<"END"\n{asked}\nEND',
+            f'REDISCLI_AUTH="$({password} | {decode})" redis-cli --user zmanim --no-auth-warning '
+            f'<<"END"\n{command}\nEND',
         )
 
     def secrets(self, environment: str = ENVIRONMENT) -> dict[str, str]:
         """Return the secrets of an environment by the names of their parameters."""
         path = f"/zmanim/{environment}/"
-        found = self.ssm.get_parameters_by_path(Path=path, WithDecryption=True)["Parameters"]
-        return {one["Name"]: one["Value"] for one in found if one["Type"] == "SecureString"}
+        result = self.ssm.get_parameters_by_path(Path=path, WithDecryption=True)["Parameters"]
+        return {one["Name"]: one["Value"] for one in result if one["Type"] == "SecureString"}
 
     def prepare(self, environment: str) -> None:
         """Give an environment its account: secrets, buckets, role."""
@@ -248,14 +249,14 @@ def image_cloud() -> Iterator[ImageLab]:
 
 
 def _existing(lab: ImageLab) -> str:
-    found = lab.ec2.describe_images(Filters=[{"Name": "name", "Values": [f"zmanim-{VERSION}"]}])["Images"]
-    return str(found[0]["ImageId"]) if found else ""
+    result = lab.ec2.describe_images(Filters=[{"Name": "name", "Values": [f"zmanim-{VERSION}"]}])["Images"]
+    return str(result[0]["ImageId"]) if result else ""
 
 
 def _build(lab: ImageLab, clone: Path) -> str:
     copy_work_tree(clone)
-    told = lab.task("build-ami", "--version", VERSION, "--json", directory=clone, step="build")
-    return str(json.loads(told)["ami_id"])
+    report = lab.task("build-ami", "--version", VERSION, "--json", directory=clone, step="build")
+    return str(json.loads(report)["ami_id"])
 
 
 def copy_work_tree(clone: Path) -> None:
@@ -279,7 +280,7 @@ def image_files(lab: ImageLab) -> dict[str, Path]:
 
 def merged(upper: Path, lower: Path) -> dict[str, Path]:
     """Return what an overlay of two trees shows, by its path."""
-    found: dict[str, Path] = {}
+    result: dict[str, Path] = {}
     hidden: set[str] = set()
     for path in _walk(upper):
         name = f"/{path.relative_to(upper)}"
@@ -287,14 +288,14 @@ def merged(upper: Path, lower: Path) -> dict[str, Path]:
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
             hidden.add(name)
             continue
-        found[name] = path
+        result[name] = path
         if path.is_dir() and not path.is_symlink() and _is_opaque(path):
             hidden.add(name)
     for path in _walk(lower):
         name = f"/{path.relative_to(lower)}"
-        if name not in found and not any(parent in hidden for parent in _and_parents(name)):
-            found[name] = path
-    return found
+        if name not in result and not any(parent in hidden for parent in _and_parents(name)):
+            result[name] = path
+    return result
 
 
 def _walk(tree: Path) -> Iterator[Path]:
@@ -327,6 +328,8 @@ def files_with(tree: Path, values: Sequence[bytes], *, keys: bool = False) -> It
         if path.is_symlink() or not path.is_file() or not path.stat().st_size:
             continue
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            found = [match for word, pattern in looks if content.find(word) >= 0 and (match := pattern.search(content))]
-            if found:
-                yield f"/{path.relative_to(tree)} at byte {found[0].start()}"
+            result = [
+                match for word, pattern in looks if content.find(word) >= 0 and (match := pattern.search(content))
+            ]
+            if result:
+                yield f"/{path.relative_to(tree)} at byte {result[0].start()}"

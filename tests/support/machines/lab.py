@@ -23,9 +23,9 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0, what: str = ""
     """Poll until `condition` gives something true, and return that."""
     deadline = time.monotonic() + seconds
     while True:
-        found = condition()
-        if found:
-            return found
+        result = condition()
+        if result:
+            return result
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
         time.sleep(0.05)
 
@@ -53,14 +53,14 @@ class Lab:
     def user(self) -> str:
         """The user that cloud-init makes in the base image."""
         text = (self.root / "etc/cloud/cloud.cfg").read_text()
-        found = re.search(r"default_user:\s*\n\s*name: *(\S+)", text)
-        assert found
-        return found[1]
+        result = re.search(r"default_user:\s*\n\s*name: *(\S+)", text)
+        assert result
+        return result[1]
 
     def base_image(self) -> str:
         """Return the base image's id, found as a template finds it."""
-        found = self.ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "name", "Values": [IMAGE]}])["Images"]
-        return str(found[0]["ImageId"])
+        result = self.ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "name", "Values": [IMAGE]}])["Images"]
+        return str(result[0]["ImageId"])
 
     def launch(self, image: str = "", **options: Any) -> str:
         """Launch one instance; return its id at once."""
@@ -76,8 +76,8 @@ class Lab:
 
     def describe(self, instance: str) -> dict[str, Any]:
         """Return what DescribeInstances says of one."""
-        found: dict[str, Any] = self.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
-        return found
+        result: dict[str, Any] = self.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+        return result
 
     def state(self, instance: str) -> str:
         """Return an instance's state."""
@@ -113,8 +113,8 @@ class Lab:
             answer: dict[str, Any] = self.ssm.get_command_invocation(**which)
             return None if answer["Status"] in {"Pending", "InProgress"} else answer
 
-        found: dict[str, Any] = wait_for(ended, 60, what=script)
-        return found
+        result: dict[str, Any] = wait_for(ended, 60, what=script)
+        return result
 
     def trouble(self) -> str:
         """Return what the cloud has logged of late and which calls had to be repeated, for a failure's report."""

@@ -57,9 +57,9 @@ class Patient:
 
     def check_refusal(self, *words: str, good: str, started: bool = False) -> None:
         """Start the unit (or find it started), which must fail, say these words, mail, and leave nothing half."""
-        said = self.backups.fail() if not started else self._failed()
+        output = self.backups.fail() if not started else self._failed()
         for word in words:
-            assert re.search(word, said), said
+            assert re.search(word, output), output
         wait_for(lambda: len(self.mails()) > self.heard, 60, "a mail")
         mail = self.mails()[-1]
         assert mail["subject"] == f"zmanim {self.environment}: {UNIT} failed"

@@ -90,8 +90,8 @@ class Follower:
 
     def serves(self) -> str:
         """Return the version that answers now, or nothing."""
-        said = self.images.run(self.machine, HEALTH)
-        return str(json.loads(said)["data"]["version"]) if said.startswith('{"data"') else ""
+        output = self.images.run(self.machine, HEALTH)
+        return str(json.loads(output)["data"]["version"]) if output.startswith('{"data"') else ""
 
     def wait_serves(self, version: str, seconds: float = 60) -> None:
         """Wait until that version answers."""
@@ -108,13 +108,13 @@ class Follower:
 
     def state(self) -> dict[str, Any]:
         """Return what the machine remembers."""
-        found: dict[str, Any] = json.loads(self.images.run(self.machine, "cat /data/zmanim/release.json"))
-        return found
+        result: dict[str, Any] = json.loads(self.images.run(self.machine, "cat /data/zmanim/release.json"))
+        return result
 
     def status(self) -> dict[str, Any]:
         """Return what the machine says of the release in force."""
-        found: dict[str, Any] = json.loads(self.images.run(self.machine, "cat /run/zmanim/release.json"))
-        return found
+        result: dict[str, Any] = json.loads(self.images.run(self.machine, "cat /run/zmanim/release.json"))
+        return result
 
     def mails(self, version: str) -> list[dict[str, Any]]:
         """Return the mails that the machine has sent about a release that was rolled back."""
@@ -144,16 +144,16 @@ def follower(images: ImageLab, directory: Path, *, probation_seconds: int = 5) -
     """Launch a machine in prod whose probations are short, and leave the channel empty at the end."""
     clone = directory / "clone"
     copy_work_tree(clone)
-    found = Follower(images, clone)
+    result = Follower(images, clone)
     try:
-        found.machine = images.serve(ENVIRONMENT)
+        result.machine = images.serve(ENVIRONMENT)
         place = "/etc/systemd/system/zmanim-release-health.service.d"
         setting = f"[Service]\\nEnvironment=ZMANIM_PROBATION_SECONDS={probation_seconds}\\n"
-        images.run(found.machine, f"mkdir -p {place}; printf '{setting}' >{place}/test.conf; systemctl daemon-reload")
-        yield found
+        images.run(result.machine, f"mkdir -p {place}; printf '{setting}' >{place}/test.conf; systemctl daemon-reload")
+        yield result
     finally:
-        if found.machine:
-            images.terminate(found.machine)
+        if result.machine:
+            images.terminate(result.machine)
         s3 = images.client("s3")
         for each in s3.list_object_versions(Bucket=BUCKET).get("Versions", []):
             s3.delete_object(Bucket=BUCKET, Key=each["Key"], VersionId=each["VersionId"])

@@ -29,8 +29,8 @@ def test_a_file_without_a_name_is_found_by_who_has_it_open_and_counted_once() ->
     with tempfile.TemporaryFile(buffering=0) as file:
         file.write(b"x" * 1_000_000)
         os.fsync(file.fileno())
-        found = peaks.nameless([os.getpid(), os.getpid()]) - before
-    assert 1_000_000 <= found < 1_500_000
+        result = peaks.nameless([os.getpid(), os.getpid()]) - before
+    assert 1_000_000 <= result < 1_500_000
     assert peaks.nameless([os.getpid()]) == before
 
 
@@ -49,8 +49,8 @@ def test_ours_is_compared_with_copies_by_pg_dump_which_the_goal_is_about() -> No
     timed = ["first backup", "next backup", "pg_dump | cat", "restore", "pg_restore alone"]
     timed += ["extra disk on /data (MB)", "Redis's file (MB)"]
     values = dict.fromkeys((*stored, *timed), (1.0,)) | {"stored together: pg_dump -Fc copies (MB)": (4.0,)}
-    found = backup.ratios(tuple(Series(name, value) for name, value in values.items()))
-    goals = {each.name: each.value for each in found if each.goal == "at most 0.5"}
+    result = backup.ratios(tuple(Series(name, value) for name, value in values.items()))
+    goals = {each.name: each.value for each in result if each.goal == "at most 0.5"}
     assert goals == {
         "stored together: ours (MB) / stored together: pg_dump -Fc copies (MB)": 0.25,
         "stored scattered: ours (MB) / stored scattered: pg_dump -Fc copies (MB)": 1.0,

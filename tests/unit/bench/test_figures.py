@@ -12,11 +12,11 @@ from zmanim_ami.bench.figures import Ratio, Report, Series
 
 
 def report(**changes: object) -> Report:
-    found = (Series("fast", (1.0, 2.0, 4.0)), Series("slow", (12.0, 16.0, 20.0)))
+    result = (Series("fast", (1.0, 2.0, 4.0)), Series("slow", (12.0, 16.0, 20.0)))
     values = {
         "name": "boot",
-        "series": found,
-        "ratios": (figures.ratio(found, "slow", "fast", "at least 6"),),
+        "series": result,
+        "ratios": (figures.ratio(result, "slow", "fast", "at least 6"),),
         "notes": ("counted from the launch",),
         "at": "2026-11-24T12:00:00+00:00",
         "commit": "0" * 40,
@@ -45,18 +45,18 @@ def test_a_ratio_compares_medians() -> None:
 
 
 def test_runs_become_series_in_order_and_one_that_lacks_a_value_loses_nothing_else() -> None:
-    found = figures.series([{"a": 1.0, "b": 2.00049}, {"a": 3.0}])
-    assert found == (Series("a", (1.0, 3.0)), Series("b", (2.0,)))
+    result = figures.series([{"a": 1.0, "b": 2.00049}, {"a": 3.0}])
+    assert result == (Series("a", (1.0, 3.0)), Series("b", (2.0,)))
 
 
 def test_the_file_holds_every_value_and_what_it_was_measured_on(tmp_path: Path) -> None:
     path = figures.write(report(), tmp_path / "bench")
-    told = json.loads(path.read_text())
+    answer = json.loads(path.read_text())
     assert path.name == "boot.json"
-    assert told["series"]["slow"] == {"unit": "seconds", "values": [12.0, 16.0, 20.0], "median": 16.0, "p95": 20.0}
-    assert told["ratios"]["slow / fast"] == {"value": 8.0, "goal": "at least 6"}
-    assert told["machine"] == {"processors": 2}
-    assert told["at"].startswith("2026-")
+    assert answer["series"]["slow"] == {"unit": "seconds", "values": [12.0, 16.0, 20.0], "median": 16.0, "p95": 20.0}
+    assert answer["ratios"]["slow / fast"] == {"value": 8.0, "goal": "at least 6"}
+    assert answer["machine"] == {"processors": 2}
+    assert answer["at"].startswith("2026-")
     assert [entry.name for entry in path.parent.iterdir()] == ["boot.json"]
 
 
@@ -68,12 +68,12 @@ def test_the_table_ends_with_the_ratios_and_their_goal() -> None:
 
 
 def test_megabytes_are_called_that_in_the_file_and_in_the_table(tmp_path: Path) -> None:
-    found = report(series=(Series("stored (MB)", (120.0,)), Series("dump", (2.0,))), ratios=())
-    told = json.loads(figures.write(found, tmp_path).read_text())
-    assert [each["unit"] for each in told["series"].values()] == ["MB", "seconds"]
-    assert [row.unit for row in figures.rows(found)] == ["MB", "seconds"]
+    result = report(series=(Series("stored (MB)", (120.0,)), Series("dump", (2.0,))), ratios=())
+    answer = json.loads(figures.write(result, tmp_path).read_text())
+    assert [each["unit"] for each in answer["series"].values()] == ["MB", "seconds"]
+    assert [row.unit for row in figures.rows(result)] == ["MB", "seconds"]
 
 
 def test_missing_a_goal_fails_nothing() -> None:
-    found = (Series("fast", (1.0,)), Series("slow", (2.0,)))
-    assert figures.ratio(found, "slow", "fast", "at least 6").value == 2.0
+    result = (Series("fast", (1.0,)), Series("slow", (2.0,)))
+    assert figures.ratio(result, "slow", "fast", "at least 6").value == 2.0

@@ -33,12 +33,12 @@ OUTPUT = [
 
 
 def test_a_build_s_parts_are_told_apart_and_add_up_to_the_whole() -> None:
-    found = build.phases(OUTPUT, 27.5)
-    assert found["packer: launch until SSH answers"] == 5.0
-    assert found["packer: upload, then every script"] == 10.0
-    assert found["packer: make and tag the image"] == 2.0
-    assert found["check and keep the result"] == 1.5
-    assert sum(found.values()) == 27.5
+    result = build.phases(OUTPUT, 27.5)
+    assert result["packer: launch until SSH answers"] == 5.0
+    assert result["packer: upload, then every script"] == 10.0
+    assert result["packer: make and tag the image"] == 2.0
+    assert result["check and keep the result"] == 1.5
+    assert sum(result.values()) == 27.5
 
 
 @pytest.mark.parametrize("lost", [1, 7, 10, 14])
@@ -62,8 +62,8 @@ def properties(redis: str) -> str:
 
 
 def test_moments_are_systemd_s_own() -> None:
-    found = lab.active_since(properties("13000000"))
-    assert found == {"PostgreSQL answers": 12.345678, "Redis answers": 13.0, "ready": 15.0}
+    result = lab.active_since(properties("13000000"))
+    assert result == {"PostgreSQL answers": 12.345678, "Redis answers": 13.0, "ready": 15.0}
 
 
 @pytest.mark.parametrize("never", ["0", ""])
@@ -107,8 +107,8 @@ def test_the_baseline_gets_what_packer_uploads(tmp_path: Path) -> None:
 def test_installing_at_boot_is_compared_twice_and_the_goal_is_for_what_the_scripts_do_by_themselves() -> None:
     values = {"built": 5.0, "prebuilt": 10.0, "compiled": 100.0}
     sample = {f"{kind}: {what}": at for kind, at in values.items() for what in ("PostgreSQL and Redis answer", "ready")}
-    found = install_at_boot.ratios(figures.series([sample]))
-    assert [(each.value, each.goal) for each in found] == [(20.0, "at least 6")] * 2 + [(2.0, "")] * 2
+    result = install_at_boot.ratios(figures.series([sample]))
+    assert [(each.value, each.goal) for each in result] == [(20.0, "at least 6")] * 2 + [(2.0, "")] * 2
 
 
 def test_a_rehearsal_s_steps_are_taken_from_its_result() -> None:
@@ -147,8 +147,8 @@ zmanim-ready.service +412ms
 
 
 def test_the_critical_chain_is_read_in_the_order_of_the_boot() -> None:
-    found = boot.critical(CHAIN)
-    assert list(found.items()) == [
+    result = boot.critical(CHAIN)
+    assert list(result.items()) == [
         ("run-credentials-systemd\\x2dsysctl.service.mount", 0.08),
         ("-.mount", 0.09),
         ("basic.target", 0.301),

@@ -34,9 +34,9 @@ def certificate(tmp_path: Path) -> Path:
 def test_an_archive_is_unpacked_with_its_modes_however_it_is_compressed(
     tmp_path: Path, certificate: Path, mode: str
 ) -> None:
-    found = base.unpack(archive(tmp_path / "root.tar", mode=mode), tmp_path / "cache", certificate)
-    assert (found.root / "etc/last").stat().st_mode & 0o7777 == 0o751
-    assert CERTIFICATE in (found.root / BUNDLE).read_bytes()
+    result = base.unpack(archive(tmp_path / "root.tar", mode=mode), tmp_path / "cache", certificate)
+    assert (result.root / "etc/last").stat().st_mode & 0o7777 == 0o751
+    assert CERTIFICATE in (result.root / BUNDLE).read_bytes()
 
 
 def test_the_same_file_is_unpacked_once_and_another_one_anew(tmp_path: Path, certificate: Path) -> None:
@@ -105,13 +105,13 @@ def test_the_task_hands_the_file_and_the_way_out_on(
     given: list[str],
     meant: tuple[Path | None, bool],
 ) -> None:
-    asked: list[Options] = []
+    requested: list[Options] = []
 
     def rehearse(options: Options) -> Result:
-        asked.append(options)
+        requested.append(options)
         return Result(options.version, base={"file": "f", "sha256": "s"} if meant[0] else None)
 
     monkeypatch.setattr(rehearsing, "rehearse", rehearse)
     Program(namespace=tasks.namespace).run(["inv", "rehearse", "--version", "v1.0.0", *given, "--json"], exit=False)
-    assert [(options.base, options.egress) for options in asked] == [meant]
+    assert [(options.base, options.egress) for options in requested] == [meant]
     assert json.loads(capsys.readouterr().out)["base"] == ({"file": "f", "sha256": "s"} if meant[0] else None)
