@@ -67,8 +67,8 @@ ROWS = (
     Row("id that is guessed from the manifest", "unit", sub("zmanim_ami/pipeline/ami/packer.py", r"if len\(ids\) != 1:", "if False:"), "pipeline/ami/test_packer.py", lesson="id by grep", only=_test("pipeline/ami/test_packer")),
     Row("code that no test reaches", "unit", without_tests_but("pipeline/test_version.py", "host/secrets/test_escaping.py", "support/test_output.py"), "of its lines and branches"),
     # ---- Go ----
-    Row("Go that is not formatted", "go", sub(_GO, r"^\tvar faults \[\]error$", "  var faults []error"), "not as gofmt writes it"),
-    Row("Go that vet finds fault with", "go", append(_GO, '\nfunc say() { fmt.Printf("%d", "x") }\n'), "Printf"),
+    Row("Go that is not formatted", "go", sub(_GO, r"^\tvar errs \[\]error$", "  var errs []error"), "not as gofmt writes it"),
+    Row("Go that vet warns of", "go", append("api/internal/web/web.go", '\nfunc say() { fmt.Printf("%d", "x") }\n'), "Printf"),
     Row("Go whose tests fail", "go", sub(_GO, r'or\("PORT", "8080"\)', 'or("PORT", "8081")'), "unexpected defaults"),
     # ---- Secrets ----
     Row("access key in a document", "secrets", append("README.md", f"\nAWS_ACCESS_KEY_ID={_AWS_KEY}\n"), "AWS Access Key"),
