@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.gate.seeds import Row, append, delete, new, sub, without_tests_but
 
 _WORKFLOW = ".github/workflows/build-ami.yml"
+_ACTION = ".github/actions/aws-credentials/action.yml"
 _DEPENDABOT = ".github/dependabot.yml"
 _IAM = "infrastructure/iam"
 _HOST = "infrastructure/packer/files/zmanim_host"
@@ -31,6 +32,9 @@ ROWS = (
     Row("Dependabot without its file", "workflows", delete(_DEPENDABOT), "is not there"),
     Row("Dependabot that takes what is a day old", "workflows", sub(_DEPENDABOT, r"default-days: 7", "default-days: 1"), "zizmor dependabot-cooldown"),
     Row("action that is not pinned", "workflows", sub(_WORKFLOW, r"actions/checkout@[0-9a-f]{40}", "actions/checkout@v4"), "is not pinned by its commit"),
+    Row("action of ours with a key that GitHub lacks", "workflows", sub(_ACTION, r"^  using:", "  uses:"), f"{_ACTION}: "),
+    Row("action of ours that takes one that is not pinned", "workflows", sub(_ACTION, r"@[0-9a-f]{40}", "@v4"), "is not pinned by its commit"),
+    Row("action of ours that takes an input for a command", "workflows", sub(_ACTION, r"^  steps:$", "  steps:\n    - run: echo ${{ inputs.role }}\n      shell: bash"), "zizmor template-injection"),
     Row("workflow with all permissions", "workflows", sub(_WORKFLOW, r"^permissions: \{\}$", "permissions: write-all"), "zizmor excessive-permissions"),
     Row("workflow that takes a tag for a command", "workflows", sub(_WORKFLOW, r'--version "\$\{\w+%-ami\}"', '--version "${{ github.ref_name }}"'), "zizmor template-injection"),
     Row("published before it is verified", "workflows", sub(_WORKFLOW, r"run: \./inv verify-ami ([\s\S]*?)run: \./inv publish-ssm ", r"run: ./inv publish-ssm \1run: ./inv verify-ami "), "nothing else is published", lesson="old images first"),

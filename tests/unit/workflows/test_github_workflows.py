@@ -22,8 +22,10 @@ from zmanim_ami.pipeline.version import from_tag
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 BUILD = read(ROOT / ".github" / "workflows" / "build-ami.yml")
 VERIFY = read(ROOT / ".github" / "workflows" / "verify.yml")
+ACTIONS = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
+CREDENTIALS = read(ROOT / ".github" / "actions" / "aws-credentials" / "action.yml")
 # What prepares a runner, or keeps what was made; everything else is a task of ours.
-SET_UP = {"actions/checkout", "actions/upload-artifact", "aws-actions/configure-aws-credentials"}
+SET_UP = {"actions/checkout", "actions/upload-artifact", "./.github/actions/aws-credentials"}
 
 
 def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
@@ -53,11 +55,14 @@ def test_the_workflow_starts_for_a_releases_tag_and_the_tag_has_to_be_a_version(
         assert str(from_tag(ref.removeprefix("refs/tags/"))) == version
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*WORKFLOWS, *ACTIONS], ids=lambda path: str(path.relative_to(ROOT / ".github")))
 def test_actions_are_pinned_by_their_commit(path: Path) -> None:
     used = re.findall(r"uses: *(\S+)(.*)", path.read_text())
     assert used
     for action, comment in used:
+        if action.startswith("./"):
+            assert (ROOT / action / "action.yml") in ACTIONS
+            continue
         assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), action
         assert re.fullmatch(r"  # v\d+\.\d+\.\d+", comment), f"{action} lacks its version"
 
@@ -71,10 +76,12 @@ def test_every_job_has_a_time_limit_and_no_right_that_it_does_not_name(path: Pat
         assert job["permissions"].get("contents") in {"read", "write"}
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*WORKFLOWS, *ACTIONS], ids=lambda path: str(path.relative_to(ROOT / ".github")))
 def test_no_expression_is_put_into_a_script(path: Path) -> None:
     # A branch's or tag's name could hold shell: it reaches scripts by the environment only.
-    assert [step["run"] for step in steps(read(path)) if "${{" in step.get("run", "")] == []
+    content = read(path)
+    every = content["runs"]["steps"] if "runs" in content else steps(content)
+    assert [step["run"] for step in every if "${{" in step.get("run", "")] == []
 
 
 def test_every_step_of_a_release_is_a_task_but_checkout_credentials_and_artifacts() -> None:
@@ -83,6 +90,29 @@ def test_every_step_of_a_release_is_a_task_but_checkout_credentials_and_artifact
             assert step["uses"].partition("@")[0] in SET_UP
         else:
             assert re.fullmatch(r'\./inv [a-z-]+( [^;&|]*?)?( >>"\$GITHUB_STEP_SUMMARY")?', step["run"])
+
+
+def test_a_job_takes_the_role_of_its_environment_and_its_access_key_only_without_one() -> None:
+    handed = {
+        "role": "${{ vars.AWS_ROLE_ARN }}",
+        "access-key-id": "${{ secrets.AWS_ACCESS_KEY_ID }}",
+        "secret-access-key": "${{ secrets.AWS_SECRET_ACCESS_KEY }}",
+    }
+    for job in BUILD["jobs"].values():
+        (step,) = (step for step in job["steps"] if step.get("uses") == "./.github/actions/aws-credentials")
+        assert step["with"] == handed
+        assert "if" not in step
+        assert job["permissions"]["id-token"] == "write"
+    by_role, by_key = CREDENTIALS["runs"]["steps"]
+    assert by_role["if"] == "inputs.role != ''"
+    assert by_key["if"] == "inputs.role == ''"
+    region = {"aws-region": "eu-west-1"}
+    assert by_role["with"] == {"role-to-assume": "${{ inputs.role }}", **region}
+    assert by_key["with"] == {
+        "aws-access-key-id": "${{ inputs.access-key-id }}",
+        "aws-secret-access-key": "${{ inputs.secret-access-key }}",
+        **region,
+    }
 
 
 def test_a_merge_is_rehearsed_natively_on_a_genuine_amazon_linux() -> None:

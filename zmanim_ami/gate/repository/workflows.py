@@ -17,6 +17,7 @@ BUILD = GITHUB / "workflows/build-ami.yml"
 # The schema of each kind of file that GitHub reads, by the name that check-jsonschema has for it.
 SCHEMAS = {
     "vendor.github-workflows": "workflows/*.yml",
+    "vendor.github-actions": "actions/*/action.yml",
     "vendor.dependabot": "dependabot.yml",
 }
 TRIGGER = ["v*-ami"]
