@@ -96,7 +96,9 @@ def resolve_packages(settings: Settings, json: bool = False) -> None:
     Installs there the one package that brings the route's repository; nothing else changes. Exit code 1 when something
     is missing or too old, 3 on any other system.
     """
-    rows = resolving.resolve(ROOT, resolving.os_release(), route=settings.postgresql_repo)
+    os_release = Path("/etc/os-release")
+    system = os_release.read_text() if os_release.exists() else ""
+    rows = resolving.resolve(ROOT, system, route=settings.postgresql_repo)
     show(rows, json)
     resolving.check(rows)
 

@@ -22,13 +22,15 @@ from support.version_order import version_key
 from zmanim_ami.pipeline.pins import versions
 
 Runner = Callable[[Sequence[str]], Completed]
+# Of each package that dnf knows, by its name: version, version-release.architecture, repository.
+Known = Mapping[str, tuple[str, str, str]]
 
 _CONTAINER = (
     'docker run --rm --platform linux/arm64 -v "$PWD:/src:ro" amazonlinux:2023 bash -c '
     "'dnf -yq install python3.11 util-linux && mkdir /zmanim && cp -r /src/* /zmanim && "
     "cd /zmanim && ./inv resolve-packages'"
 )
-_CORE, _INSTALLED = "amazonlinux", "installed already"
+_INSTALLED = "installed already"
 _PGDG = "pgdg"
 # As install-packages.sh writes into the core's definition: both repositories have packages of these names.
 _EXCLUDED = "--setopt=amazonlinux.excludepkgs=postgresql*"
@@ -36,17 +38,8 @@ _FORMAT = "%{name} %{version} %{release} %{arch} %{reponame}\n"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A package that the build installs; `minimum` is empty for one that is only there while compiling."""
-
-    name: str
-    repository: str
-    minimum: str
-
-
-@dataclass(frozen=True)
 class Row:
-    """What became of one: `found` is version-release and architecture, `repository` where it is found."""
+    """What dnf says of one package: `found` is version-release.architecture, `repository` where it is found."""
 
     name: str
     repository: str
@@ -58,63 +51,54 @@ class Row:
 
 def require_amazon_linux(system: str) -> None:
     """Raise `not-amazon-linux` unless the text of /etc/os-release is that of Amazon Linux 2023."""
-    told = dict(line.split("=", 1) for line in system.splitlines() if "=" in line)
-    name, version = (told.get(key, "").strip("\"'") for key in ("ID", "VERSION_ID"))
-    if (name, version) != ("amzn", "2023"):
+    lines = system.splitlines()
+    if not {'ID="amzn"', 'VERSION_ID="2023"'} <= set(lines):
         raise HostLacks(
             "only Amazon Linux 2023 can say what its repositories have",
             code="not-amazon-linux",
-            expected="ID=amzn and VERSION_ID=2023 in /etc/os-release",
-            found=f"ID={name or 'none'}, VERSION_ID={version or 'none'}",
+            expected='ID="amzn" and VERSION_ID="2023" in /etc/os-release',
+            found=", ".join(line for line in lines if line.startswith(("ID=", "VERSION_ID="))) or "neither",
             fix=f"in a container: {_CONTAINER}\n            or the same on an instance of the pinned release",
         )
 
 
-def wanted(pins: Mapping[str, Any], route: str) -> list[Wanted]:
-    """Return every package that a build by `route` asks dnf for, of the versions file's content."""
+def wanted(pins: Mapping[str, Any], route: str) -> dict[str, dict[str, str]]:
+    """Return the pin of every package that a build by `route` asks dnf for, by its name."""
     groups = ("packages", *(["pgdg_packages"] if route == _PGDG else []), "build_packages")
     packages = [item for group in groups for item in pins[group].items()]
-    return [
-        Wanted(name, each["repository"], each.get("minimum", ""))
-        for name, each in packages
-        if each.get("route", route) == route
-    ]
-
-
-def os_release(path: Path = Path("/etc/os-release")) -> str:
-    """Return the text that says which system this is; empty where there is no such file."""
-    return path.read_text() if path.exists() else ""
+    return {name: pin for name, pin in packages if pin.get("route", route) == route}
 
 
 def dnf(command: Sequence[str]) -> Completed:
-    """Run a command here, its words in English."""
+    """Run a command here, its messages in English."""
     return run(command, env={**os.environ, "LC_ALL": "C"}, check=False)
 
 
-def resolve(root: Path, system: str, *, route: str = _CORE, runner: Runner = dnf) -> list[Row]:
+def resolve(root: Path, system: str, *, route: str = "amazonlinux", runner: Runner = dnf) -> list[Row]:
     """Ask dnf for every package alone and for all in one transaction; only what brings a repository is installed.
 
     `system` is the text of /etc/os-release, `route` the setting postgresql_repo.
 
-    Raises `not-amazon-linux`, `dnf-failed`, `repository-not-pinned`. What is missing is in the rows: `check` makes a
-    fault of it.
+    Raises `not-amazon-linux`, `dnf-failed`, `repository-not-pinned`. What is missing is in the rows: `check` raises for
+    it.
     """
     require_amazon_linux(system)
     pins = versions.read(root)
-    release, packages = pins["base"]["release"], wanted(pins, route)
-    say(f"route {route}, release {release}, {len(packages)} packages")
+    packages = wanted(pins, route)
+    locked = [f"--releasever={pins['base']['release']}"]
+    say(f"route {route}, release {pins['base']['release']}, {len(packages)} packages")
     with step("add the route's repository"):
         if route == _PGDG:
-            _add_pgdg(pins["artifacts"]["pgdg_repo"], release, runner)
-        else:
-            _add_spal(release, packages, runner)
-    locked = [f"--releasever={release}", *([_EXCLUDED] if route == _PGDG else [])]
-    names = [each.name for each in packages]
+            _add_pgdg(pins["artifacts"]["pgdg_repo"], locked, runner)
+            locked.append(_EXCLUDED)
+        elif "spal-release" in packages:
+            # As install-packages.sh: first and alone, for it brings the repository that others come from.
+            _add_repository("spal-release", locked, runner)
     with step("ask for each package"):
-        offered = _query(locked, ["--latest-limit=1"], names, runner)
+        offered = _query(locked, ["--latest-limit=1"], list(packages), runner)
         # What the machine image brings is there already; the stand-in of a rehearsal offers it in no repository.
-        present = _query(locked, ["--installed"], [name for name in names if name not in offered], runner)
-    rows = [_row(each, offered, present) for each in packages]
+        present = _query(locked, ["--installed"], [name for name in packages if name not in offered], runner)
+    rows = [_row(name, pin, offered, present) for name, pin in packages.items()]
     with step("resolve all of them together"):
         problem = _transaction(locked, [row.name for row in rows if row.found], runner)
     return [*rows, Row("(all in one transaction)", "", "", "" if problem else "resolves", not problem, problem)]
@@ -133,7 +117,7 @@ def check(rows: Sequence[Row]) -> None:
         )
 
 
-def _add_pgdg(artifact: Mapping[str, str], release: str, runner: Runner) -> None:
+def _add_pgdg(artifact: Mapping[str, str], locked: Sequence[str], runner: Runner) -> None:
     with tempfile.TemporaryDirectory() as directory:
         package = Path(directory) / "pgdg-repo.rpm"
         limits = ["--fail", "--silent", "--show-error", "--location", "--max-time", "60", "--max-filesize", "10000000"]
@@ -147,23 +131,16 @@ def _add_pgdg(artifact: Mapping[str, str], release: str, runner: Runner) -> None
                 found=found,
                 fix="compare it with what PGDG signs, then write its checksum into versions.json",
             )
-        done = runner(["dnf", "--assumeyes", "--quiet", f"--releasever={release}", "install", str(package)])
+        _add_repository(str(package), locked, runner)
+
+
+def _add_repository(package: str, locked: Sequence[str], runner: Runner) -> None:
+    done = runner(["dnf", "--assumeyes", "--quiet", *locked, "install", package])
     if done.returncode != 0:
-        say(f"PGDG's repository package can't be installed, so its packages won't be found:\n{_tail(done)}")
+        say(f"{package} can't be installed, so what is in its repository won't be found:\n{_tail(done)}")
 
 
-def _add_spal(release: str, packages: Sequence[Wanted], runner: Runner) -> None:
-    # As install-packages.sh: first and alone, for it brings the repository that others come from.
-    if any(each.name == "spal-release" for each in packages):
-        done = runner(["dnf", "--assumeyes", "--quiet", f"--releasever={release}", "install", "spal-release"])
-        if done.returncode != 0:
-            say(f"spal-release can't be installed, so what is in its repository won't be found:\n{_tail(done)}")
-
-
-def _query(
-    locked: Sequence[str], options: Sequence[str], names: Sequence[str], runner: Runner
-) -> Mapping[str, tuple[str, str, str]]:
-    """Return (version, version-release.architecture, repository) of each package that dnf knows, by its name."""
+def _query(locked: Sequence[str], options: Sequence[str], names: Sequence[str], runner: Runner) -> Known:
     if not names:
         return {}
     command = ["dnf", "--quiet", *locked, "repoquery", *options, f"--queryformat={_FORMAT}", *names]
@@ -176,38 +153,35 @@ def _query(
             found=f"exit code {done.returncode} from {shlex.join(command)}\n{_tail(done)}",
             fix="can this machine reach Amazon Linux's repositories?",
         )
-    found: dict[str, tuple[str, str, str]] = {}
-    for line in filter(None, map(str.strip, done.stdout.splitlines())):
-        name, version, build, architecture, repository = line.split()
-        if name not in found or version_key(version) > version_key(found[name][0]):
-            found[name] = (version, f"{version}-{build}.{architecture}", repository)
-    return found
+    packages = [line.split() for line in done.stdout.splitlines() if line.strip()]
+    # Of several versions the newest, which comes last.
+    packages.sort(key=lambda package: version_key(package[1]))
+    return {
+        name: (version, f"{version}-{release}.{architecture}", repository)
+        for name, version, release, architecture, repository in packages
+    }
 
 
-def _row(
-    package: Wanted, offered: Mapping[str, tuple[str, str, str]], present: Mapping[str, tuple[str, str, str]]
-) -> Row:
-    version, found, repository = offered.get(package.name) or present.get(package.name) or ("", "", "")
+def _row(name: str, pin: Mapping[str, str], offered: Known, present: Known) -> Row:
+    version, found, repository = offered.get(name) or present.get(name) or ("", "", pin["repository"])
+    minimum = pin.get("minimum", "")
     problem = ""
     if not found:
-        problem = f"dnf knows no such package (wanted from {package.repository})"
-    elif package.name in offered and repository != package.repository:
-        problem = f"it is in {repository}, not in {package.repository}"
-    elif version_key(version) < version_key(package.minimum):
-        problem = f"older than {package.minimum}"
-    shown = repository if package.name in offered else _INSTALLED if found else package.repository
-    return Row(package.name, shown, package.minimum, found, not problem, problem)
+        problem = f"dnf knows no such package (wanted from {pin['repository']})"
+    elif name in offered and repository != pin["repository"]:
+        problem = f"it is in {repository}, not in {pin['repository']}"
+    elif version_key(version) < version_key(minimum):
+        problem = f"older than {minimum}"
+    return Row(name, _INSTALLED if name in present else repository, minimum, found, not problem, problem)
 
 
 def _transaction(locked: Sequence[str], names: Sequence[str], runner: Runner) -> str:
     """Return what dnf says against installing all of them at once, or nothing."""
-    # --assumeno ends with 1 whether dnf would or could not: its words tell.
-    options = ["--assumeno", *locked, "--setopt=install_weak_deps=False"]
-    done = runner(["dnf", *options, "install", *names])
-    said = done.stdout + done.stderr
-    if "Operation aborted." in said or (done.returncode == 0 and "Nothing to do." in said):
-        return ""
-    return _tail(done)
+    # --assumeno ends with 1 whether dnf would or could not: its output tells.
+    done = runner(["dnf", "--assumeno", *locked, "--setopt=install_weak_deps=False", "install", *names])
+    output = done.stdout + done.stderr
+    resolved = "Operation aborted." in output or (done.returncode == 0 and "Nothing to do." in output)
+    return "" if resolved else _tail(done)
 
 
 def _tail(done: Completed) -> str:
