@@ -141,7 +141,7 @@ class Runner:
             if "uses" in step:
                 given = {key: evaluator.text(to_text(value)) for key, value in step.get("with", {}).items()}
                 try:
-                    variables.update(self._action(str(step["uses"]), about, given))
+                    variables.update(self._action(run, str(step["uses"]), about, given))
                 except ActionFailed as error:
                     run.output += f"{error}\n"
                     outcome = "failure"
@@ -156,11 +156,24 @@ class Runner:
             run.summary += summary.read_text()
         return outcome
 
-    def _action(self, uses: str, job: Job, given: Mapping[str, str]) -> Mapping[str, str]:
+    def _action(self, run: Run, uses: str, job: Job, given: Mapping[str, str]) -> Mapping[str, str]:
+        if uses.startswith("./"):
+            return self._own_action(run, read(job.clone / uses / "action.yml"), job, given)
         name = uses.partition("@")[0]
         if name not in self.actions:
             raise WorkflowUnknown(f"the action {name}")
         return self.actions[name](job, given)
+
+    def _own_action(self, run: Run, action: Mapping[str, Any], job: Job, given: Mapping[str, str]) -> Mapping[str, str]:
+        inputs = {name: about.get("default", "") for name, about in action["inputs"].items()} | dict(given)
+        evaluator = Evaluator({"inputs": inputs}, {"success": True, "failure": False, "cancelled": False})
+        variables: dict[str, str] = {}
+        for step in action["runs"]["steps"]:
+            if evaluator.condition(str(step.get("if", ""))):
+                run.steps.append(f"{job.name}: {step['name']}")
+                handed = {key: evaluator.text(to_text(value)) for key, value in step.get("with", {}).items()}
+                variables.update(self._action(run, str(step["uses"]), job, handed))
+        return variables
 
 
 _CANCELLED = -1000

@@ -270,7 +270,7 @@ def test_without_a_role_each_job_works_with_the_access_key_of_its_own_environmen
     run = github.run_by_access_key(TAG, "8", keys)
     assert set(run.results.values()) == {"success"}, run.output
     by_key = "Credentials by access key (fallback)"
-    assert [step for step in run.steps if "Credentials" in step] == [f"{job}: {by_key}" for job in run.results]
+    assert [step for step in run.steps if "Credentials by" in step] == [f"{job}: {by_key}" for job in run.results]
     assert f"The same (v0.2.0 `{before[NAMES[0]]}`)." in run.summary
     assert github.published() == before
     decided = [json.loads(line) for line in log.read_text().splitlines()[start:]]
