@@ -25,7 +25,6 @@ from zmanim_ami.pipeline.backup import drill
 from zmanim_ami.toolchain.build import native_restic
 
 ENVIRONMENT = "prod"
-BUCKET = f"zmanim-backups-{ENVIRONMENT}"
 NIGHTS = 14
 MEGABYTES = 200
 ROWS = MEGABYTES * 1000
@@ -238,6 +237,7 @@ def _drilled(lab: Lab, image_id: str) -> dict[str, float]:
 
 def _clear(lab: Lab) -> None:
     """Remove the repository: the next backup stores everything again."""
-    for page in lab.clients.s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET):
+    bucket = f"zmanim-backups-{ENVIRONMENT}"
+    for page in lab.clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         for item in (*page.get("Versions", []), *page.get("DeleteMarkers", [])):
-            lab.clients.s3.delete_object(Bucket=BUCKET, Key=item["Key"], VersionId=item["VersionId"])
+            lab.clients.s3.delete_object(Bucket=bucket, Key=item["Key"], VersionId=item["VersionId"])

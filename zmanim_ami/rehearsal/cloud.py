@@ -217,15 +217,6 @@ def exports(name: str, state: Path, root: Path) -> str:
     return f"{cloud_environment.exports(cloud)}export ZMANIM_VERSIONS_FILE={versions_file}\n"
 
 
-def published_parameters(clients: Clients) -> tuple[dict[str, str], dict[str, int]]:
-    """Read back what stands in SSM for production: values and versions by parameter name."""
-    published = clients.ssm.get_parameters(Names=["/zmanim/prod/ami-id", "/zmanim/prod/ami-version"])["Parameters"]
-    return (
-        {parameter["Name"]: parameter["Value"] for parameter in published},
-        {parameter["Name"]: parameter["Version"] for parameter in published},
-    )
-
-
 def connect(environment: Mapping[str, str], region: str) -> Clients:
     """Return production's own clients, pointed where `environment` says.
 

@@ -106,7 +106,9 @@ def make(root: Path, file: Path, image: str = "") -> BaseFile:
     finally:
         for path in (exported, packed):
             path.unlink(missing_ok=True)
-        _remove(name)
+        removed = run(["docker", "rm", "--force", "--volumes", name], check=False)
+        if removed.returncode != 0 and "no such container" not in removed.stderr.lower():
+            say(f"the container {name} may still be there: {removed.stderr.strip()}")
     return BaseFile(str(file), file_sha256(file), image, _digest(image), release)
 
 
@@ -131,9 +133,8 @@ def _find(release: str) -> str:
 
 
 def _digest(image: str) -> str:
-    output = _docker(["image", "inspect", "--format", "{{json .RepoDigests}}", image], "")
-    digests = json.loads(output or "null") or [""]
-    return str(digests[0]).rpartition("@")[2]
+    digests = json.loads(_docker(["image", "inspect", "--format", "{{json .RepoDigests}}", image], "") or "null")
+    return str((digests or [""])[0]).rpartition("@")[2]
 
 
 def _docker(arguments: Sequence[str], fix: str) -> str:
@@ -148,9 +149,3 @@ def _docker(arguments: Sequence[str], fix: str) -> str:
             fix=fix,
         )
     return ended.stdout
-
-
-def _remove(name: str) -> None:
-    done = run(["docker", "rm", "--force", "--volumes", name], check=False)
-    if done.returncode != 0 and "no such container" not in done.stderr.lower():
-        say(f"the container {name} may still be there: {done.stderr.strip()}")

@@ -77,7 +77,6 @@ class Host:
         """Look at privilege, programs, kernel, memory and disk."""
         programs = PROGRAMS if platform.machine() == "aarch64" else (*PROGRAMS, EMULATOR)
         keys = str(self.keyring) if self.keyring.exists() else None
-        python = ".".join(map(str, sys.version_info[:3]))
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         loop = "present" if Path("/dev/loop-control").exists() else None
         return [
@@ -87,7 +86,6 @@ class Host:
                 for program, package, purpose in programs
             ),
             _packaged("Debian's archive keys", "checks what the base image is made of", keys, "debian-archive-keyring"),
-            _finding("Python >= 3.11", "this program", sys.version_info >= (3, 11), python, "Debian 12 or newer"),
             _filesystem("overlay", "machines' root file systems"),
             _filesystem("xfs", "data volumes"),
             _finding("kernel: loop devices", "volumes", loop is not None, loop or "missing", "modprobe loop"),
@@ -168,12 +166,10 @@ def _packaged(name: str, purpose: str, found: str | None, package: str) -> Findi
 
 
 def _filesystem(name: str, purpose: str) -> Finding:
-    def known() -> bool:
-        return any(line.split()[-1] == name for line in Path("/proc/filesystems").read_text().splitlines())
-
-    if not known() and os.geteuid() == 0 and shutil.which("modprobe"):
+    if os.geteuid() == 0 and shutil.which("modprobe"):
         run(["modprobe", name], check=False)
-    return _finding(f"kernel: {name}", purpose, known(), "present" if known() else "missing", f"a kernel with {name}")
+    known = name in Path("/proc/filesystems").read_text().split()
+    return _finding(f"kernel: {name}", purpose, known, "present" if known else "missing", f"a kernel with {name}")
 
 
 def _gib(size: int) -> str:

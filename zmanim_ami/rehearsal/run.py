@@ -148,8 +148,12 @@ def _release(rehearsal: Rehearsal, options: Options, prepared: Prepared, cloud: 
     verified = task("verify", "verify-ami")
     rehearsal.save(health=verified["health"], boot=verified["boot"])
     task("publish", "publish-ssm")
-    published, versions = clouds.published_parameters(clouds.connect(environment, cloud.region))
-    rehearsal.save(published=published, parameter_versions=versions)
+    ssm = clouds.connect(environment, cloud.region).ssm
+    parameters = ssm.get_parameters(Names=["/zmanim/prod/ami-id", "/zmanim/prod/ami-version"])["Parameters"]
+    rehearsal.save(
+        published={parameter["Name"]: parameter["Value"] for parameter in parameters},
+        parameter_versions={parameter["Name"]: parameter["Version"] for parameter in parameters},
+    )
 
 
 def run_task(root: Path, environment: Mapping[str, str], name: str, *arguments: str) -> dict[str, Any]:
