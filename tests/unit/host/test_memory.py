@@ -10,10 +10,9 @@ from zmanim_host.host import HostError
 from zmanim_host.memory import (
     MAX_CONNECTIONS,
     RESERVE_MIB,
+    files,
     mem_total_kib,
     nominal_mib,
-    postgresql_conf,
-    redis_conf,
     sizes,
 )
 
@@ -64,8 +63,8 @@ def test_too_little_memory_is_refused_with_the_amount() -> None:
 
 def test_the_included_files_set_what_was_computed() -> None:
     wanted = sizes(2 * GIB)
-    assert f"\nshared_buffers = {wanted.shared_buffers}MB\n" in postgresql_conf(wanted)
-    assert f"\nmaxmemory {wanted.redis_maxmemory}mb\n" in redis_conf(wanted)
+    assert f"\nshared_buffers = {wanted.shared_buffers}MB\n" in files(wanted)["postgresql.conf"]
+    assert f"\nmaxmemory {wanted.redis_maxmemory}mb\n" in files(wanted)["redis.conf"]
 
 
 def test_memory_is_read_from_meminfo() -> None:

@@ -41,7 +41,7 @@ def log(message: str, priority: int | None = None) -> None:
     print("\n".join(prefix + line for line in message.splitlines()), file=sys.stderr, flush=True)
 
 
-def write_whole(path: Path, content: str, *, mode: int = 0o644) -> None:
+def write_whole(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
 
     `mode` is set before anything is written: a secret is never readable by more users than it will be.
@@ -50,12 +50,16 @@ def write_whole(path: Path, content: str, *, mode: int = 0o644) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        # What a full disk cut short takes no room.
+        unfinished.unlink(missing_ok=True)
 
 
 def sync_folder(path: Path) -> None:

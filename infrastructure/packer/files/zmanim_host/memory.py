@@ -6,7 +6,7 @@ At 4 GiB it gives exactly the values that postgresql.conf and redis.conf say.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from zmanim_host.host import RUN, HostError, log, write_whole
@@ -59,32 +59,26 @@ def sizes(total_mib: int) -> Sizes:
 
 def mem_total_kib(meminfo: str) -> int:
     """Return MemTotal in KiB from the text of /proc/meminfo; HostError when it is not there."""
-    found = re.search(r"^MemTotal:\s+(\d+) kB$", meminfo, re.MULTILINE)
-    if not found:
+    match = re.search(r"^MemTotal:\s+(\d+) kB$", meminfo, re.MULTILINE)
+    if not match:
         raise HostError("/proc/meminfo has no MemTotal")
-    return int(found.group(1))
+    return int(match[1])
 
 
-def postgresql_conf(wanted: Sizes) -> str:
-    """Return the file that postgresql.conf includes."""
-    return (
-        "# Written at boot by zmanim-memory.service.\n"
-        f"shared_buffers = {wanted.shared_buffers}MB\n"
-        f"effective_cache_size = {wanted.effective_cache_size}MB\n"
-        f"work_mem = {wanted.work_mem}MB\n"
-        f"maintenance_work_mem = {wanted.maintenance_work_mem}MB\n"
-    )
-
-
-def redis_conf(wanted: Sizes) -> str:
-    """Return the file that redis.conf includes. Redis's mb is MiB."""
-    return f"# Written at boot by zmanim-memory.service.\nmaxmemory {wanted.redis_maxmemory}mb\n"
+def files(wanted: Sizes) -> dict[str, str]:
+    """Return the files that postgresql.conf and redis.conf include, by their names. Redis's mb is MiB."""
+    first = "# Written at boot by zmanim-memory.service.\n"
+    postgresql = {name: value for name, value in asdict(wanted).items() if name != "redis_maxmemory"}
+    return {
+        "postgresql.conf": first + "".join(f"{name} = {value}MB\n" for name, value in postgresql.items()),
+        "redis.conf": f"{first}maxmemory {wanted.redis_maxmemory}mb\n",
+    }
 
 
 def command() -> None:
     """Size PostgreSQL and Redis by /proc/meminfo."""
     total = nominal_mib(mem_total_kib(Path("/proc/meminfo").read_text("ascii")))
     wanted = sizes(total)
-    write_whole(RUN / "postgresql.conf", postgresql_conf(wanted))
-    write_whole(RUN / "redis.conf", redis_conf(wanted))
+    for name, content in files(wanted).items():
+        write_whole(RUN / name, content)
     log(f"{total} MiB of memory: {wanted}")

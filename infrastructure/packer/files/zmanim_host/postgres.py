@@ -148,7 +148,7 @@ def parse_survey(lines: Sequence[str]) -> Survey:
 def major_version(program: str) -> int:
     """Return the major version of PostgreSQL that an installed program of it (postgres, pg_dump) is of."""
     output = run([program, "--version"], timeout=20).stdout
-    found = re.search(r"\(PostgreSQL\) (\d+)", output)
-    if not found:
+    match = re.search(r"\(PostgreSQL\) (\d+)", output)
+    if not match:
         raise HostError(f"{program} --version says {output.strip()!r}")
-    return int(found[1])
+    return int(match[1])

@@ -1,6 +1,6 @@
 """Whether this machine serves, in one JSON object: on the console, and in /run/zmanim/ready.json.
 
-Required checks decide; wanted ones (required: false) are only told.
+Required checks decide; wanted ones (required: false) are only reported.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import json
 import os
 import secrets
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,11 +17,11 @@ from typing import Any
 from zmanim_host.aws.imds import connect, instance_tag
 from zmanim_host.host import CLOCK, RUN, Clock, ErrorNotes, HostError, NotYet, log, retry, run, write_whole
 from zmanim_host.postgres import Server
+from zmanim_host.release.health import HEALTH, get_health
 from zmanim_host.release.running import binary_sha256, check_release
 from zmanim_host.storage import redis_files
 from zmanim_host.systemd import API, active_state
 
-HEALTH = "http://127.0.0.1:8080/health"
 PRESET = Path("/usr/lib/systemd/system-preset/00-zmanim.preset")
 REPORT = RUN / "ready.json"
 # As the API itself would.
@@ -180,11 +178,8 @@ def check_timers(preset: Path = PRESET) -> str:
 def ask_health(url: str = HEALTH) -> Any:
     """Return /health's JSON; HostError unless it is 200 and JSON."""
     try:
-        with urllib.request.urlopen(url, timeout=3) as answer:  # noqa: S310 - the API of this very machine
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        raise HostError(f"/health answers {error.code}") from error
-    except (OSError, ValueError) as error:
+        return json.loads(get_health(url))
+    except ValueError as error:
         raise HostError(f"/health: {error}") from error
 
 
@@ -207,7 +202,7 @@ def wait_for_health(
                 raise HostError(f"{API} is not running: {error}") from error
             raise NotYet(str(error)) from error
 
-    return retry(look, seconds=45, pause=0.05, clock=clock)
+    return retry(look, seconds=45, pause=0.1, clock=clock)
 
 
 @dataclass(frozen=True)
@@ -297,7 +292,7 @@ def is_to_power_off(tag: Callable[[], str | None] = lambda: instance_tag(connect
     try:
         return tag() == POWER_OFF
     except HostError as error:
-        log(f"it stays on: {error}")
+        log(f"the machine stays on, as its tag {ON_FAILURE_TAG} could not be read: {error}")
         return False
 
 

@@ -35,14 +35,14 @@ def recover(
         sleep(pause)
         if systemctl("start", FETCHING) == 0:
             break
-        log(f"the secrets can't be had yet (journalctl --unit={FETCHING}); trying again in {pause:.0f} s")
+        log(f"the secrets could not be fetched yet (journalctl --unit={FETCHING}); trying again in {pause:.0f} s")
     # Between two tries it is activating, deactivating or failed for a moment; inactive is one that was refused, or that
     # somebody stopped.
     while state(POSTGRESQL) not in {"active", "inactive"}:
         sleep(pause)
     if state(API) == "active":
         return  # it was never away, or somebody was faster
-    log(f"the secrets are there: starting {REDIS} and {API}")
+    log(f"the secrets are fetched: starting {REDIS} and {API}")
     if systemctl("--no-block", "start", REDIS, API) or systemctl("--no-block", "restart", READY):
         raise HostError(f"systemd does not take {REDIS}, {API} and {READY}: see the journal")
 

@@ -111,7 +111,7 @@ def test_pages_without_end_come_to_an_end() -> None:
     [
         (400, b'{"__type":"ThrottlingException","message":"Rate exceeded"}', "ThrottlingException Rate exceeded"),
         (400, b'{"__type":"com.amazon#AccessDeniedException","Message":"not authorized"}', "AccessDeniedException not"),
-        (403, b"<Error><Code>AccessDenied</Code></Error>", "403"),
+        (403, b"<Error><Code>AccessDenied</Code></Error>", "AccessDenied"),
         (500, b"", "500"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import pytest
@@ -14,9 +15,8 @@ from zmanim_host.backup.record import (
     DatabasePart,
     GlobalsPart,
     RedisPart,
-    database_part,
     from_json,
-    part_to_json,
+    parse,
     to_json,
 )
 from zmanim_host.host import HostError
@@ -60,10 +60,10 @@ def test_a_torn_record_is_none(record: CompletionRecord, data: st.DataObject) ->
 
 @given(records, st.sampled_from(["run", "databases", "globals", "redis", "versions", "started", "system_identifier"]))
 def test_a_record_that_lacks_something_is_none(record: CompletionRecord, name: str) -> None:
-    told = json.loads(to_json(record))
-    del told[name]
+    values = json.loads(to_json(record))
+    del values[name]
     with pytest.raises(HostError, match="can't be understood"):
-        from_json(json.dumps(told))
+        from_json(json.dumps(values))
 
 
 def test_a_newer_image_s_record_is_told_from_a_damaged_one() -> None:
@@ -73,11 +73,11 @@ def test_a_newer_image_s_record_is_told_from_a_damaged_one() -> None:
 
 @pytest.mark.parametrize("value", ["7", -1, True, None, 1.5])
 def test_a_count_is_a_count(value: object) -> None:
-    told = {"name": "n", "snapshot": "s", "bytes": value, "rows": {}, "extensions": {}}
+    values = {"name": "n", "snapshot": "s", "bytes": value, "rows": {}, "extensions": {}}
     with pytest.raises(TypeError):
-        database_part(told)
+        parse(DatabasePart, values)
 
 
 def test_a_part_can_be_put_down_and_taken_up() -> None:
     part = DatabasePart("zmanim", "ab12", 10, {'public."od|d"': 3}, {"postgis": "3.5"})
-    assert database_part(json.loads(part_to_json(part))) == part
+    assert parse(DatabasePart, json.loads(json.dumps(asdict(part)))) == part

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from tests.support import ROOT
 from tests.support.release_files import NOW, Site, files, packed, site
 from zmanim_host import notices
+from zmanim_host.host import HostError
 from zmanim_host.release.adopt import Channel, Machine, adopt
-from zmanim_host.release.health import Api, Limits, Notes, after_answer, after_failure, ask, look, read_notes
+from zmanim_host.release.health import Api, Limits, Notes, after_answer, after_failure, get_health, look, read_notes
 
 LIMITS = Limits(failures=3, probation_seconds=60)
 
@@ -33,6 +34,10 @@ class Lab:
     now: float = 0.0
     restarts: list[str] = field(default_factory=list)
 
+    def ask(self) -> None:
+        if self.wrong:
+            raise HostError(self.wrong)
+
     def looks(self, number: int) -> None:
         for _ in range(number):
             self.now += 5
@@ -40,7 +45,7 @@ class Lab:
                 self.machine.store,
                 LIMITS,
                 self.notes,
-                ask=lambda: self.wrong,
+                ask=self.ask,
                 api=lambda: self.api,
                 database_answers=lambda: self.database,
                 restart=lambda: self.restarts.append(self.machine.running),
@@ -151,16 +156,17 @@ def test_notes_that_can_t_be_read_are_none(tmp_path: Path, content: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("said", "wrong"),
+    ("answer", "wrong"),
     [
-        (b"HTTP/1.1 200 OK\r\n\r\n{}", ""),
-        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "/health answers 503"),
-        (b"SSH-2.0-OpenSSH_9\r\n", "not HTTP"),
-        (b"", "not HTTP"),
-        (None, "does not answer (timed out)"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", ""),
+        (b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n", "/health answers 503"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}", "/health does not answer (curl: (18)"),
+        (b"SSH-2.0-OpenSSH_9\r\n", "/health does not answer (curl: (1)"),
+        (b"", "/health does not answer (curl: (52)"),
+        (None, "/health does not answer (curl: (28)"),
     ],
 )
-def test_only_200_is_a_good_answer(said: bytes | None, wrong: str) -> None:
+def test_only_200_is_a_good_answer(answer: bytes | None, wrong: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ended = threading.Event()
 
@@ -168,24 +174,29 @@ def test_only_200_is_a_good_answer(said: bytes | None, wrong: str) -> None:
             connection, _ = listener.accept()
             with connection:
                 connection.recv(1000)
-                if said is None:
+                if answer is None:
                     ended.wait(5)
                 else:
-                    connection.sendall(said)
+                    connection.sendall(answer)
 
         thread = threading.Thread(target=serve)
         thread.start()
-        found = ask(listener.getsockname(), 0.3)
+        result = ""
+        try:
+            assert get_health(f"http://127.0.0.1:{listener.getsockname()[1]}/health", 0.5) == "{}"
+        except HostError as error:
+            result = str(error)
         ended.set()
         thread.join()
-    assert (found == "") is (wrong == "")
-    assert wrong in found
+    assert result.startswith(wrong)
+    assert (result == "") is (wrong == "")
 
 
 def test_nobody_there_is_a_bad_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = listener.getsockname()
-    assert "Connection refused" in ask(address, 1)
+        port = listener.getsockname()[1]
+    with pytest.raises(HostError, match=r"^/health does not answer \(curl: \(7\)"):
+        get_health(f"http://127.0.0.1:{port}/health", 1)
 
 
 SCRIPT = ROOT / "infrastructure/packer/files/check-health.sh"

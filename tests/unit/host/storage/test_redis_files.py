@@ -22,7 +22,7 @@ from zmanim_host.storage.redis_files import (
     kept,
     last_file,
     prepare,
-    tell_of_kept,
+    watch_damaged,
 )
 
 INCR = "appendonly.aof.1.incr.aof"
@@ -219,7 +219,7 @@ def test_the_alarm_is_on_for_as_long_as_a_damaged_file_is_kept(tmp_path: Path) -
 
 
 def test_kept_files_are_told_of_until_they_are_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tell_of_kept(tmp_path, sleep=lambda seconds: pytest.fail("nothing is kept"))
+    watch_damaged(tmp_path, sleep=lambda seconds: pytest.fail("nothing is kept"))
     assert capsys.readouterr() == ("", "")
     (tmp_path / "damaged-20260101T000000Z").mkdir()
     looks: list[float] = []
@@ -229,7 +229,7 @@ def test_kept_files_are_told_of_until_they_are_others(tmp_path: Path, capsys: py
         if len(looks) == 3:
             (tmp_path / "damaged-20260102T000000Z").mkdir()
 
-    tell_of_kept(tmp_path, sleep)
+    watch_damaged(tmp_path, sleep)
     assert len(looks) == 3
     said = "".join(capsys.readouterr())
     assert said.count("ALARM") == 1

@@ -76,8 +76,8 @@ def instance_credentials(imds: Imds) -> Credentials:
         raise HostError("this instance has no role: launch it with its environment's instance profile")
     answer = imds.get(base + role) or ""
     try:
-        found = json.loads(answer)
-        return Credentials(_text(found["AccessKeyId"]), _text(found["SecretAccessKey"]), _text(found["Token"]))
+        keys = json.loads(answer)
+        return Credentials(_text(keys["AccessKeyId"]), _text(keys["SecretAccessKey"]), _text(keys["Token"]))
     except (ValueError, KeyError, TypeError):
         raise HostError(f"the metadata service has no usable keys of the role {role}") from None
 
@@ -101,47 +101,32 @@ def get_parameters_by_path(session: Session, path: str, *, seconds: float = 20.0
     values: dict[str, str] = {}
     token = ""
     for _page in range(PAGES):
-        asked = {"Path": path, "WithDecryption": True, "MaxResults": 10, **({"NextToken": token} if token else {})}
-        answer = _ask_parameter_store(session, path, asked, deadline - time.monotonic())
-        try:
-            found = json.loads(answer)
-            values.update((_text(item["Name"])[len(path) :], _text(item["Value"])) for item in found["Parameters"])
-            token = found.get("NextToken") or ""
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise HostError(f"Parameter Store's answer for {path} can't be understood") from None
+        query = {"Path": path, "WithDecryption": True, "MaxResults": 10, **({"NextToken": token} if token else {})}
+        request = Request(
+            method="POST",
+            service="ssm",
+            host=f"ssm.{session.region}.amazonaws.com",
+            path="/",
+            headers={"content-type": "application/x-amz-json-1.1", "x-amz-target": "AmazonSSM.GetParametersByPath"},
+            body=json.dumps(query).encode(),
+        )
+        content = BytesIO()
+        left = deadline - time.monotonic()
+        ask(session, request, f"Parameter Store refuses {path}", content, limit=ANSWER_BYTES, seconds=left)
+        token = read_page(content.getvalue(), path, values)
         if not token:
             return values
     raise HostError(f"Parameter Store's answer for {path} has no end after {PAGES} pages")
 
 
-def _ask_parameter_store(session: Session, path: str, asked: Mapping[str, object], seconds: float) -> bytes:
-    body = json.dumps(asked).encode()
-    request = Request(
-        method="POST",
-        service="ssm",
-        host=f"ssm.{session.region}.amazonaws.com",
-        path="/",
-        headers={"content-type": "application/x-amz-json-1.1", "x-amz-target": "AmazonSSM.GetParametersByPath"},
-        body=body,
-    )
-    with exchange(session, request, seconds) as answer:
-        said = BytesIO()
-        copy(answer, said, ANSWER_BYTES)
-        if answer.status != 200:
-            code, message = _json_error(said.getvalue())
-            raise AwsRefused(
-                f"Parameter Store refuses {path}: {code or answer.status} {message}".strip(), answer.status, code
-            )
-        return said.getvalue()
-
-
-def _json_error(body: bytes) -> tuple[str, str]:
+def read_page(content: bytes, path: str, values: dict[str, str]) -> str:
+    """Add a page's parameters to `values`; return the token of the next page, or nothing after the last one."""
     try:
-        found = json.loads(body)
-        code = str(found.get("__type", "")).rpartition("#")[2]
-        return code, str(found.get("message") or found.get("Message") or "")[:300]
-    except (ValueError, AttributeError):
-        return "", ""
+        page = json.loads(content)
+        values.update((_text(item["Name"])[len(path) :], _text(item["Value"])) for item in page["Parameters"])
+        return page.get("NextToken") or ""
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise HostError(f"Parameter Store's answer for {path} can't be understood") from None
 
 
 # ---- S3 ----
@@ -161,15 +146,7 @@ def get_object(session: Session, bucket: str, key: str, into: BinaryIO, *, limit
         headers={"x-amz-content-sha256": EMPTY},
         body=b"",
     )
-    name = f"s3://{bucket}/{key}"
-    with exchange(session, request, seconds) as answer:
-        if answer.status != 200:
-            said = BytesIO()
-            copy(answer, said, ANSWER_BYTES)
-            found = re.search(rb"<Code>(\w+)</Code>", said.getvalue())
-            code = found.group(1).decode("ascii") if found else ""
-            raise AwsRefused(f"S3 refuses {name}: {code or answer.status}", answer.status, code)
-        return copy(answer, into, limit)
+    return ask(session, request, f"S3 refuses s3://{bucket}/{key}", into, limit=limit, seconds=seconds)
 
 
 # ---- Requests ----
@@ -218,6 +195,31 @@ def signed_headers(request: Request, credentials: Credentials, region: str, now:
         f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
     )
     return headers
+
+
+def ask(session: Session, request: Request, refusal: str, into: BinaryIO, *, limit: int, seconds: float) -> int:
+    """Send a request, copy its answer into a file and return the size; AwsRefused, which begins with `refusal`."""
+    with exchange(session, request, seconds) as answer:
+        if answer.status == 200:
+            return copy(answer, into, limit)
+        error = BytesIO()
+        copy(answer, error, ANSWER_BYTES)
+        code, message = _code_and_message(error.getvalue())
+        raise AwsRefused(f"{refusal}: {code or answer.status} {message}".strip(), answer.status, code)
+
+
+def _code_and_message(body: bytes) -> tuple[str, str]:
+    """Return AWS's word for an error, and its message if there is one: S3 says it in XML, Parameter Store in JSON."""
+    code = re.search(rb"<Code>(\w+)</Code>", body)
+    if code:
+        return code[1].decode("ascii"), ""
+    try:
+        error = json.loads(body)
+        return str(error.get("__type", "")).rpartition("#")[2], str(error.get("message") or error.get("Message") or "")[
+            :300
+        ]
+    except (ValueError, AttributeError):
+        return "", ""
 
 
 @contextmanager

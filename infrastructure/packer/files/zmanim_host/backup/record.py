@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from zmanim_host.host import HostError
 
 FORMAT = 1
 TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,6 @@ class CompletionRecord:
     versions: Mapping[str, str]
 
 
-def part_to_json(part: DatabasePart | GlobalsPart | RedisPart) -> str:
-    """Return one part as JSON, for the step that puts the record together."""
-    return json.dumps(asdict(part), sort_keys=True)
-
-
 def to_json(record: CompletionRecord) -> str:
     """Return the record as JSON."""
     times = {"started": record.started.strftime(TIME), "finished": record.finished.strftime(TIME)}
@@ -86,63 +83,27 @@ def from_json(text: str) -> CompletionRecord:
         values = json.loads(text)
         if values["format"] != FORMAT:
             raise HostError(f"the completion record has format {values['format']!r}: it was made by a newer image")
-        return CompletionRecord(
-            run=_text(values["run"]),
-            environment=_text(values["environment"]),
-            started=_time(values["started"]),
-            finished=_time(values["finished"]),
-            image_version=_text(values["image_version"]),
-            instance_id=_text(values["instance_id"]),
-            system_identifier=_text(values["system_identifier"]),
-            databases=tuple(database_part(part) for part in values["databases"]),
-            globals=globals_part(values["globals"]),
-            redis=redis_part(values["redis"]),
-            versions=_texts(values["versions"]),
-        )
+        return parse(CompletionRecord, values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(f"the completion record can't be understood ({error!r})") from None
 
 
-def database_part(values: Mapping[str, Any]) -> DatabasePart:
-    """Return a part from parsed JSON; KeyError, TypeError or ValueError when it is none."""
-    rows = {_text(name): _count(value) for name, value in values["rows"].items()}
-    return DatabasePart(
-        _text(values["name"]), _text(values["snapshot"]), _count(values["bytes"]), rows, _texts(values["extensions"])
-    )
+def parse(kind: type[Kind], value: Any) -> Kind:
+    """Return parsed JSON as one of the classes above, or as what they are made of.
 
-
-def globals_part(values: Mapping[str, Any]) -> GlobalsPart:
-    """Return a part from parsed JSON; KeyError, TypeError or ValueError when it is none."""
-    roles = tuple(_text(role) for role in values["roles"])
-    return GlobalsPart(_text(values["snapshot"]), _count(values["bytes"]), roles)
-
-
-def redis_part(values: Mapping[str, Any]) -> RedisPart:
-    """Return a part from parsed JSON; KeyError, TypeError or ValueError when it is none."""
-    return RedisPart(
-        _text(values["snapshot"]),
-        _count(values["bytes"]),
-        _text(values["sha256"]),
-        _count(values["lasting"]),
-        _count(values["expiring"]),
-    )
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _texts(value: Any) -> dict[str, str]:
-    return {_text(name): _text(text) for name, text in value.items()}
-
-
-def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError(f"{value!r} is no count")
-    return value
-
-
-def _time(value: Any) -> datetime:
-    return datetime.strptime(_text(value), TIME).replace(tzinfo=timezone.utc)
+    Raises KeyError, TypeError, ValueError or AttributeError when it is anything else.
+    """
+    made: Any = value
+    arguments = get_args(kind)
+    if is_dataclass(kind):
+        made = kind(**{name: parse(hint, value[name]) for name, hint in get_type_hints(kind).items()})
+    elif get_origin(kind) is tuple:
+        made = tuple(parse(arguments[0], each) for each in value)
+    elif arguments:  # a mapping
+        made = {parse(str, name): parse(arguments[1], each) for name, each in value.items()}
+    elif kind is datetime:
+        made = datetime.strptime(value, TIME).replace(tzinfo=timezone.utc)
+    # A number is a count here. A bool is an int to isinstance.
+    elif type(value) is not kind or (isinstance(value, int) and value < 0):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return cast(Kind, made)

@@ -313,8 +313,8 @@ def _tag(snapshot: Mapping[str, Any], name: str) -> str:
 
 def _time(text: str) -> datetime:
     # Nanoseconds, and Z or an offset: more than Python 3.9 reads.
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)", text)
-    if not found:
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)", text)
+    if not match:
         raise HostError(f"restic gives a time that can't be understood: {text!r}")
-    zone = "+00:00" if found[2] == "Z" else found[2]
-    return datetime.fromisoformat(found[1] + zone).astimezone(timezone.utc)
+    zone = "+00:00" if match[2] == "Z" else match[2]
+    return datetime.fromisoformat(match[1] + zone).astimezone(timezone.utc)

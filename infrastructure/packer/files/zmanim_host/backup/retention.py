@@ -6,11 +6,17 @@ is not removed either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 DAYS, WEEKS, MONTHS = 7, 4, 3
+# How many of which periods are kept, and what tells one from the next.
+PERIODS: Sequence[tuple[int, str, Callable[[date], object]]] = (
+    (DAYS, "day", lambda day: day),
+    (WEEKS, "week", lambda day: day.isocalendar()[:2]),
+    (MONTHS, "month", lambda day: (day.year, day.month)),
+)
 # An incomplete run is looked at by a person, or was cut short: nobody needs it longer.
 INCOMPLETE_DAYS = 2
 # As far as S3 lets a clock be wrong.
@@ -38,7 +44,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Thinning:
+class Plan:
     """What is kept and what goes, each run with the reason; `future` are the kept ones that are dated after now."""
 
     keep: Mapping[Run, str]
@@ -46,7 +52,7 @@ class Thinning:
     future: Sequence[Run]
 
 
-def plan(runs: Iterable[Run], now: datetime) -> Thinning:
+def plan(runs: Iterable[Run], now: datetime) -> Plan:
     """Return what is kept of `runs` at `now` (UTC)."""
     everything = sorted(runs, key=lambda run: (run.time, run.id), reverse=True)
     future = [run for run in everything if is_future(run, now)]
@@ -70,17 +76,17 @@ def plan(runs: Iterable[Run], now: datetime) -> Thinning:
             forget[run] = "incomplete"
         else:
             keep[run] = f"incomplete, not yet {INCOMPLETE_DAYS} days old"
-    return Thinning(keep, forget, future)
+    return Plan(keep, forget, future)
 
 
 def kept(complete: Sequence[Run]) -> dict[Run, str]:
     """Return which of these runs stay, the newest first; all of them are complete and dated in the past."""
     chosen: dict[Run, str] = {}
     rest: Sequence[Run] = complete
-    for most, what, period in ((DAYS, "day", _day), (WEEKS, "week", _week), (MONTHS, "month", _month)):
+    for most, what, period in PERIODS:
         newest: dict[object, Run] = {}
         for run in rest:
-            newest.setdefault(period(run), run)
+            newest.setdefault(period(run.time.date()), run)
         stay = list(newest.values())[:most]
         chosen.update(dict.fromkeys(stay, f"the newest of its {what}"))
         if len(stay) < most:
@@ -120,15 +126,3 @@ def check_part(day: date) -> int:
 def is_check_day(day: date) -> bool:
     """Return whether the repository is checked on that day: on Sundays."""
     return day.weekday() == 6
-
-
-def _day(run: Run) -> object:
-    return run.time.date()
-
-
-def _week(run: Run) -> object:
-    return run.time.isocalendar()[:2]
-
-
-def _month(run: Run) -> object:
-    return (run.time.year, run.time.month)

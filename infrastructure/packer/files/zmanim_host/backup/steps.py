@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
@@ -26,10 +26,7 @@ from zmanim_host.backup.record import (
     DatabasePart,
     GlobalsPart,
     RedisPart,
-    database_part,
-    globals_part,
-    part_to_json,
-    redis_part,
+    parse,
     to_json,
 )
 from zmanim_host.backup.restic import Repository, repository
@@ -126,11 +123,9 @@ class Backup:
     def begun(self) -> Begun:
         """Return the run that `begin` has begun; HostError when there is none."""
         try:
-            begun = json.loads((self.work / "run/begun").read_text("utf-8"))
+            return parse(Begun, json.loads((self.work / "run/begun").read_text("utf-8")))
         except (OSError, ValueError) as error:
             raise HostError(f"no run has begun: {error}") from None
-        started = datetime.strptime(begun["started"], TIME).replace(tzinfo=timezone.utc)
-        return Begun(begun["run"], started, begun["system_identifier"])
 
     # ---- The parts ----
 
@@ -167,7 +162,7 @@ class Backup:
         log(f"redis: {stored.bytes} bytes, {keys.lasting} keys without expiry, {keys.expiring} with")
 
     def _finish(self, name: str, part: DatabasePart | GlobalsPart | RedisPart) -> None:
-        write_whole(self.work / "run" / name, part_to_json(part))
+        write_whole(self.work / "run" / name, json.dumps(asdict(part)))
 
     # ---- The last steps ----
 
@@ -188,10 +183,10 @@ class Backup:
             instance_id=self.instance,
             system_identifier=begun.system_identifier,
             databases=tuple(
-                database_part(part) for name, part in sorted(parts.items()) if name.startswith("database=")
+                parse(DatabasePart, part) for name, part in sorted(parts.items()) if name.startswith("database=")
             ),
-            globals=globals_part(parts["globals"]),
-            redis=redis_part(parts["redis"]),
+            globals=parse(GlobalsPart, parts["globals"]),
+            redis=parse(RedisPart, parts["redis"]),
             versions={
                 "postgresql": self.server.version(),
                 "redis": redis_files.installed_version(),

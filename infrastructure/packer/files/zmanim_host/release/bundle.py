@@ -44,9 +44,9 @@ def check_whole(content: bytes, *, sha256: str, size: int) -> None:
     """Raise HostError unless this is the bundle that was signed."""
     if len(content) != size:
         raise HostError(f"the bundle has {len(content)} bytes, and should have {size}")
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise HostError(f"the bundle's SHA-256 is {found}, and should be {sha256}")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise HostError(f"the bundle's SHA-256 is {digest}, and should be {sha256}")
 
 
 def unpack(content: bytes, directory: Path, version: str, largest: int = LARGEST) -> None:
@@ -120,15 +120,15 @@ def check_manifest(directory: Path, version: str) -> None:
     """Raise HostError unless the manifest is that of `version` and names exactly the files that are there."""
     try:
         manifest = json.loads((directory / MANIFEST).read_bytes())
-        said = (manifest["version"], manifest["architecture"], manifest["sha256"])
+        identity = (manifest["version"], manifest["architecture"], manifest["sha256"])
         migrations = {each["name"]: each["sha256"] for each in manifest["migrations"]}
-        found = {path.name: _digest(path) for path in (directory / "migrations").iterdir()}
+        unpacked = {path.name: _digest(path) for path in (directory / "migrations").iterdir()}
         program = _digest(directory / PROGRAM)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise HostError(f"the bundle is not whole: {error!r}") from error
-    if said != (version, "aarch64", program):
+    if identity != (version, "aarch64", program):
         raise HostError(f"the bundle is another one than its manifest and the channel say ({version})")
-    if migrations != found or not found:
+    if migrations != unpacked or not unpacked:
         raise HostError("the bundle's migrations are not those of its manifest")
 
 
@@ -148,9 +148,11 @@ def check_elf(program: bytes) -> None:
 def check_build(info: BuildInfo) -> None:
     """Raise HostError unless Go built this from the API's main package, static, for linux/arm64."""
     wanted = {"GOOS": "linux", "GOARCH": "arm64", "CGO_ENABLED": "0"}
-    found = {name: info.settings.get(name, "") for name in wanted}
-    if found != wanted or not f"/{info.package}".endswith(f"/{_PACKAGE}"):
-        raise HostError(f"the release's program is not the API built for linux/arm64: {info.package[:80]!r}, {found}")
+    settings = {name: info.settings.get(name, "") for name in wanted}
+    if settings != wanted or not f"/{info.package}".endswith(f"/{_PACKAGE}"):
+        raise HostError(
+            f"the release's program is not the API built for linux/arm64: {info.package[:80]!r}, {settings}"
+        )
 
 
 def build_info(program: bytes) -> BuildInfo:

@@ -18,7 +18,7 @@ from typing import TypeVar
 from zmanim_host.aws import client
 from zmanim_host.aws.client import AwsRefused, Session, instance_credentials
 from zmanim_host.aws.imds import connect
-from zmanim_host.host import WARNING, HostError, log
+from zmanim_host.host import WARNING, HostError, log, write_whole
 from zmanim_host.release import bundle, pointer, rules
 from zmanim_host.release.pointer import KEYS, Pointer
 from zmanim_host.release.rules import Release
@@ -47,7 +47,7 @@ def fetch(get: Get, directory: Path, store: Store, environment: str, *, keys: Pa
     named = pointer.read(content, environment, keys)
     if needs_bundle(named, store, now):
         _fetch_bundle(get, directory, named)
-    _write(directory / POINTER, content)
+    write_whole(directory / POINTER, content)
     return f"the channel of {environment} names {named.version} (serial {named.serial})"
 
 
@@ -71,16 +71,7 @@ def _fetch_bundle(get: Get, directory: Path, named: Pointer) -> None:
     if content is None:
         raise HostError(f"the channel names {named.version}, and its bundle {key} is not there")
     bundle.check_whole(content, sha256=named.sha256, size=named.size)
-    _write(place, content)
-
-
-def _write(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(place, content)
 
 
 def from_s3(bucket: str, session: Callable[[], Session]) -> Get:

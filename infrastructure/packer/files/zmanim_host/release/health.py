@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +19,7 @@ from zmanim_host.host import ERROR, NOTICE, RUN, WARNING, HostError, locked, log
 from zmanim_host.release import adopt
 from zmanim_host.release.store import CURRENT, LAST_GOOD, Status, Store
 
-ADDRESS = ("127.0.0.1", 8080)
+HEALTH = "http://127.0.0.1:8080/health"
 ANSWER_SECONDS = 3.0
 # The API may take this long from its start until it answers: it waits up to 10 s for PostgreSQL.
 START_SECONDS = 10.0
@@ -66,28 +65,25 @@ def after_failure(notes: Notes, api: Api) -> Notes:
     return Notes(api.run, (notes.failures if notes.run == api.run else 0) + 1, 0.0)
 
 
-def ask(address: tuple[str, int] = ADDRESS, seconds: float = ANSWER_SECONDS) -> str:
-    """Ask /health; return nothing when all is well, else what is not.
-
-    By a socket: urllib takes longer to load than the API takes to answer.
-    """
-    deadline = time.monotonic() + seconds
-    answer = b""
-    try:
-        with socket.create_connection(address, timeout=seconds) as connection:
-            connection.sendall(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            while b"\r\n" not in answer and len(answer) < 256:
-                connection.settimeout(max(0.01, deadline - time.monotonic()))
-                part = connection.recv(256)
-                if not part:
-                    break
-                answer += part
-    except OSError as error:
-        return f"/health does not answer ({error})"
-    fields = answer.split(None, 2)
-    if len(fields) < 2 or not fields[0].startswith(b"HTTP/"):
-        return "/health answers something that is not HTTP"
-    return "" if fields[1] == b"200" else f"/health answers {fields[1][:20].decode('ascii', 'replace')}"
+def get_health(url: str = HEALTH, seconds: float = ANSWER_SECONDS) -> str:
+    """Return what /health answers; HostError unless that is 200 and whole within `seconds`."""
+    options = [
+        "--silent",
+        "--show-error",
+        "--noproxy",
+        "*",
+        "--max-time",
+        f"{seconds}",
+        "--write-out",
+        "\n%{http_code}",
+    ]
+    done = run(["curl", *options, url], timeout=seconds + 5, may_exit=range(256))
+    body, _, status = done.stdout.rpartition("\n")
+    if done.returncode:
+        raise HostError(f"/health does not answer ({done.stderr.strip()})")
+    if status != "200":
+        raise HostError(f"/health answers {status}")
+    return body
 
 
 def read_notes(path: Path = NOTES) -> Notes:
@@ -103,7 +99,7 @@ def look(
     limits: Limits,
     notes: Notes,
     *,
-    ask: Callable[[], str],
+    ask: Callable[[], object],
     api: Callable[[], Api],
     database_answers: Callable[[], bool],
     restart: Callable[[], None],
@@ -113,7 +109,11 @@ def look(
 
     Raises HostError and OSError when what follows can't be done.
     """
-    wrong = ask()
+    wrong = ""
+    try:
+        ask()
+    except HostError as error:
+        wrong = str(error)
     seen = api()
     if not seen.seconds:
         return Notes()
@@ -181,7 +181,9 @@ def command() -> None:
     limits = Limits(int(os.environ.get(FAILURES, "3")), float(os.environ.get(PROBATION_SECONDS, "60")))
     answers = adopt.database_answers
     try:
-        after = look(store, limits, read_notes(), ask=ask, api=unit, database_answers=answers, restart=restart_api)
+        after = look(
+            store, limits, read_notes(), ask=get_health, api=unit, database_answers=answers, restart=restart_api
+        )
     except (HostError, OSError) as error:
         # The next look is seconds away; a unit that fails and recovers all the time would tell nobody more.
         log(f"the API's health can't be acted upon: {error}", ERROR)

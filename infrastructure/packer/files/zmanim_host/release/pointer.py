@@ -60,20 +60,12 @@ class Pointer:
     digest: str
 
 
-@dataclass(frozen=True)
-class Envelope:
-    """A payload and its signature (DER), neither of them believed yet."""
-
-    payload: bytes
-    signature: bytes
-
-
 def order(version: str) -> tuple[int, int, int, int]:
     """Return what sorts versions by age; a release candidate is older than its release. HostError for anything else."""
-    found = _VERSION.fullmatch(version)
-    if not found:
+    match = _VERSION.fullmatch(version)
+    if not match:
         raise HostError(f"{version[:80]!r} is not a release's version (vMAJOR.MINOR.PATCH, or that with -rc.N)")
-    major, minor, patch, candidate = found.groups()
+    major, minor, patch, candidate = match.groups()
     return int(major), int(minor), int(patch), int(candidate) if candidate else sys.maxsize
 
 
@@ -82,66 +74,62 @@ def is_release(version: str) -> bool:
     return bool(_VERSION.fullmatch(version))
 
 
-def open_envelope(content: bytes) -> Envelope:
-    """Return the parts of the channel's object; HostError when it is anything else."""
+def open_envelope(content: bytes, key: Path) -> bytes:
+    """Return the payload of the channel's object, once it is proven that `key` signed it.
+
+    `key` is a public key in PEM (ECDSA or any other); the signature is over the payload's SHA-256. Raises HostError
+    when the object is anything else, the signature is not this key's, or it can't be checked.
+    """
     if len(content) > LONGEST:
         raise HostError(f"the channel's pointer is longer than {LONGEST} bytes")
-    said = _object(content, "the channel's pointer")
-    if set(said) == {"payload"}:
+    values = _object(content, "the channel's pointer")
+    if set(values) == {"payload"}:
         raise HostError("the channel's pointer is not signed")
-    if set(said) != {"payload", "signature"}:
+    if set(values) != {"payload", "signature"}:
         raise HostError("the channel's pointer is not a payload with a signature")
-    return Envelope(_decoded(said["payload"], "payload"), _decoded(said["signature"], "signature"))
-
-
-def verify(envelope: Envelope, key: Path) -> None:
-    """Check the signature (ECDSA or any other that `key`, a public key in PEM, says) over the payload's SHA-256.
-
-    Raises HostError when it is not this key's, or can't be checked.
-    """
-    try:
-        text = envelope.payload.decode("ascii")
-    except UnicodeDecodeError:
-        raise HostError("the channel's payload is not ASCII") from None
+    payload = _decoded(values["payload"], "payload")
+    if not payload.isascii():
+        raise HostError("the channel's payload is not ASCII")
     with tempfile.TemporaryDirectory(prefix="release-") as directory:
         signature = Path(directory, "signature")
-        signature.write_bytes(envelope.signature)
+        signature.write_bytes(_decoded(values["signature"], "signature"))
         command = ["openssl", "dgst", "-sha256", "-verify", str(key), "-signature", str(signature)]
-        done = run(command, timeout=5, input=text, may_exit=(0, 1))
+        done = run(command, timeout=5, input=payload.decode("ascii"), may_exit=(0, 1))
     if done.returncode != 0 or done.stdout.strip() != "Verified OK":
         raise HostError(f"the channel's signature is not that of {key.name}")
+    return payload
 
 
 def read_payload(payload: bytes) -> Pointer:
     """Return what a payload says; HostError for a field too much, too few or of another form."""
-    said = _object(payload, "the channel's payload")
-    if set(said) != set(_FIELDS):
-        wrong = sorted(set(said) ^ set(_FIELDS))
+    values = _object(payload, "the channel's payload")
+    if set(values) != set(_FIELDS):
+        wrong = sorted(set(values) ^ set(_FIELDS))
         raise HostError(f"the channel's payload has other fields than it should: {', '.join(wrong)[:200]}")
     for name, kind in _FIELDS.items():
         # A bool is an int to isinstance.
-        if type(said[name]) is not kind:
+        if type(values[name]) is not kind:
             raise HostError(f"the channel's {name} is not of the right kind")
-    if said["format"] != FORMAT:
-        raise HostError(f"the channel's format is {said['format']}, and this image reads {FORMAT}")
-    if not 1 <= said["serial"] < 1 << 53:
+    if values["format"] != FORMAT:
+        raise HostError(f"the channel's format is {values['format']}, and this image reads {FORMAT}")
+    if not 1 <= values["serial"] < 1 << 53:
         raise HostError("the channel's serial is not a number from 1")
-    if not 1 <= said["size"] <= LARGEST_BUNDLE:
+    if not 1 <= values["size"] <= LARGEST_BUNDLE:
         raise HostError(f"the channel's size is not from 1 to {LARGEST_BUNDLE} bytes")
-    if not _SHA256.fullmatch(said["sha256"]):
+    if not _SHA256.fullmatch(values["sha256"]):
         raise HostError("the channel's sha256 is not one")
-    order(said["version"])
-    order(said["oldest_allowed"])
+    order(values["version"])
+    order(values["oldest_allowed"])
     return Pointer(
-        environment=said["environment"],
-        serial=said["serial"],
-        expires=_seconds(said["expires"]),
-        version=said["version"],
-        sha256=said["sha256"],
-        size=said["size"],
-        architecture=said["architecture"],
-        oldest_allowed=said["oldest_allowed"],
-        rollback=said["rollback"],
+        environment=values["environment"],
+        serial=values["serial"],
+        expires=_seconds(values["expires"]),
+        version=values["version"],
+        sha256=values["sha256"],
+        size=values["size"],
+        architecture=values["architecture"],
+        oldest_allowed=values["oldest_allowed"],
+        rollback=values["rollback"],
         digest=hashlib.sha256(payload).hexdigest(),
     )
 
@@ -154,10 +142,8 @@ def read(content: bytes, environment: str, keys: Path = KEYS) -> Pointer:
     key = keys / f"{environment}.pem"
     if not key.is_file():
         raise HostError(f"this image has no key for the channel of {environment}: it follows none")
-    envelope = open_envelope(content)
     # First the signature: nothing that is unsigned is looked into.
-    verify(envelope, key)
-    pointer = read_payload(envelope.payload)
+    pointer = read_payload(open_envelope(content, key))
     if pointer.environment != environment:
         raise HostError(f"the channel's pointer is for {pointer.environment[:40]!r}, and this machine is {environment}")
     return pointer
@@ -175,12 +161,12 @@ def _object(content: bytes, what: str) -> Mapping[str, Any]:
         return dict(pairs)
 
     try:
-        said = json.loads(content.decode("ascii"), object_pairs_hook=once)
+        values = json.loads(content.decode("ascii"), object_pairs_hook=once)
     except (ValueError, RecursionError):
         raise HostError(f"{what} is not JSON as it should be") from None
-    if not isinstance(said, dict):
+    if not isinstance(values, dict):
         raise HostError(f"{what} is not a JSON object")
-    return said
+    return values
 
 
 def _decoded(value: object, name: str) -> bytes:

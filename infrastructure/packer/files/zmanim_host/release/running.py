@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from zmanim_host.host import CLOCK, Clock, HostError, NotYet, retry
@@ -15,27 +14,18 @@ RELEASES = Store().releases
 PROC = Path("/proc")
 
 
-@dataclass(frozen=True)
-class Program:
-    """A release's program in a process: the version, and the file that map_files has of it."""
-
-    version: str
-    file: Path
-
-
-def running(proc: Path = PROC, releases: Path = RELEASES) -> Program:
-    """Return the program below `releases` that the API's process runs.
+def running(proc: Path = PROC, releases: Path = RELEASES) -> tuple[str, Path]:
+    """Return the version of the release below `releases` that the API's process runs, and the file of its program.
 
     Not by /proc/PID/exe, which is the emulator where ARM64 is emulated; nor by a path, whose file may have been
     exchanged since: map_files opens what is mapped. Raises HostError when it runs none.
     """
     process = proc / properties(API, "MainPID").get("MainPID", "0")
     try:
-        maps = (process / "maps").read_text("utf-8")
+        version, addresses = mapped((process / "maps").read_text("utf-8"), releases)
     except OSError as error:
         raise HostError(f"the process of {API} can't be looked at: {error}") from error
-    version, addresses = mapped(maps, releases)
-    return Program(version, process / "map_files" / addresses)
+    return version, process / "map_files" / addresses
 
 
 def mapped(maps: str, releases: Path = RELEASES) -> tuple[str, str]:
@@ -54,7 +44,7 @@ def mapped(maps: str, releases: Path = RELEASES) -> tuple[str, str]:
 
 def binary_sha256(proc: Path = PROC) -> str:
     """Return the SHA-256 of the program that the API's process runs. Raises HostError."""
-    program = running(proc).file
+    _, program = running(proc)
     try:
         return hashlib.sha256(program.read_bytes()).hexdigest()
     except OSError as error:
@@ -69,7 +59,7 @@ def check_release(store: Store | None = None, proc: Path = PROC, *, clock: Clock
     store = store or Store()
 
     def attempt() -> str:
-        runs = running(proc, store.releases).version
+        runs, _ = running(proc, store.releases)
         wanted = Path(os.path.realpath(store.releases / CURRENT)).name
         if runs != wanted:
             raise NotYet(f"{runs} runs, and {wanted} is in force: systemctl restart {API}")

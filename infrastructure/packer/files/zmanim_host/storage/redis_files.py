@@ -25,7 +25,7 @@ BASE = "appendonly.aof.1.base.rdb"
 SNAPSHOT = "dump.rdb"
 # How many damaged append-only files are kept; the oldest goes when there are more.
 KEPT = 3
-# How often to look whether they are still there, in seconds.
+# How often to look whether somebody has removed them, in seconds.
 WATCH = 10.0
 # The exit code and the words of redis-check-aof for a manifest.
 Check = Callable[[Path], tuple[int, str]]
@@ -60,8 +60,8 @@ def rdb_keys(file: Path) -> Keys:
 
 def installed_version() -> str:
     """Return the installed Redis's version."""
-    found = re.search(r"v=(\S+)", run(["redis-server", "--version"], timeout=20).stdout)
-    return found[1] if found else ""
+    match = re.search(r"v=(\S+)", run(["redis-server", "--version"], timeout=20).stdout)
+    return match[1] if match else ""
 
 
 def check_aof(manifest: Path) -> tuple[int, str]:
@@ -111,16 +111,16 @@ def damage(manifest: Path, check: Check) -> str | None:
         # redis-check-aof takes such a manifest for an empty append-only file, and finds nothing wrong.
         return f"{manifest} names no file"
     try:
-        code, said = check(manifest)
+        code, output = check(manifest)
     except HostError as error:
         # Redis refuses what it can't load: nothing is lost by letting it judge.
-        log(f"the append-only file could not be checked ({error}): Redis has to judge by itself")
+        log(f"the append-only file could not be checked ({error}): Redis checks it itself when it loads it")
         return None
     if code == 0:
         return None
-    found = _ANALYZED.findall(said)
-    if found and found[-1][0] == name:
-        whole = int(found[-1][2])
+    analyzed = _ANALYZED.findall(output)
+    if analyzed and analyzed[-1][0] == name:
+        whole = int(analyzed[-1][2])
         with (manifest.parent / name).open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             with content:
@@ -128,9 +128,9 @@ def damage(manifest: Path, check: Check) -> str | None:
         if torn:
             log(f"{name} ends within a command: Redis cuts off what comes after byte {whole}")
             return None
-        log(said)
+        log(output)
         return f"{name} is damaged after byte {whole}"
-    log(said)
+    log(output)
     return f"redis-check-aof ends with exit code {code}"
 
 
@@ -163,10 +163,10 @@ def make_from_snapshot(data: Path, check: Check) -> Path:
     # A link, not a copy: it takes no room on a full volume, and Redis replaces both files, never writes into them.
     os.link(snapshot, folder / BASE)
     write_whole(folder / MANIFEST, f"file {BASE} seq 1 type b\n", mode=0o600)
-    code, said = check(folder / MANIFEST)
+    code, output = check(folder / MANIFEST)
     if code or not (folder / BASE).stat().st_size:
         shutil.rmtree(folder)
-        log(said)
+        log(output)
         raise HostError(f"{snapshot} is damaged too")
     sync_folder(folder)
     return folder
@@ -219,24 +219,24 @@ def prepare(data: Path, check: Check = check_aof) -> None:
         fall_back(data, reason, check)
 
 
-def tell_of_kept(data: Path, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Say what damaged append-only files are kept, and return when they are no longer the same ones."""
-    told = kept(data)
-    if not told:
+def watch_damaged(data: Path, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Log what damaged append-only files are kept, and return when they are no longer the same ones."""
+    damaged = kept(data)
+    if not damaged:
         return
-    names = ", ".join(str(path) for path in told)
+    names = ", ".join(str(path) for path in damaged)
     log(
         f"ALARM: Redis's append-only file was damaged and Redis went on with its snapshot; kept: {names}. When that"
         " was and what it cost: journalctl --unit redis.service. Take what you need from there and remove it",
         ERROR,
     )
-    while kept(data) == told:
+    while kept(data) == damaged:
         sleep(WATCH)
 
 
 def damage_command() -> None:
-    """Tell of the damaged append-only files that are kept, until they are looked after."""
-    tell_of_kept(DATA)
+    """Log the damaged append-only files that are kept, and wait until somebody has removed them."""
+    watch_damaged(DATA)
 
 
 def command() -> None:

@@ -196,7 +196,7 @@ def block_devices() -> list[Device]:
 
 
 def examine(path: Path) -> Device:
-    """Return what is on a device. Raises HostError when it can't be told."""
+    """Return what is on a device. Raises HostError when blkid can't say."""
     tags = probe(path)
     try:
         superblock = xfs.read_superblock(path) if tags.get("TYPE") == "xfs" else None
@@ -219,7 +219,7 @@ def probe(path: Path) -> dict[str, str]:
 
     Raises HostError when blkid finds two things at once (exit code 8) or can't be run.
     """
-    # 2: nothing found, or nothing that could be read; the difference is find_content's business.
+    # 2: nothing found, or nothing that could be read: find_content tells which.
     done = run(["blkid", "--probe", "--output", "export", str(path)], timeout=30, may_exit=(0, 2))
     pairs = (line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     return {name: value for name, value in pairs if name != "DEVNAME"}
