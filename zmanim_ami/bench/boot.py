@@ -28,7 +28,6 @@ _ASK_CHAIN = (
     f"systemctl is-system-running --wait >/dev/null; LC_ALL=C systemd-analyze critical-chain --no-pager {READY}"
 )
 _ASK_BLAME = "LC_ALL=C systemd-analyze blame --no-pager"
-SHOWN = 8
 _UNITS_OF_TIME = {"h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 _PART = re.compile(r"([0-9.]+)(h|min|s|ms|us)")
 _SPAN = r"[0-9.]+(?:h|min|s|ms|us)(?: [0-9.]+(?:min|s|ms|us))*"
@@ -80,6 +79,6 @@ def critical(text: str) -> dict[str, float]:
     return {match[1]: round(seconds(match[2]) + seconds(match[3] or ""), 3) for match in reversed(links)}
 
 
-def blamed(text: str, most: int = SHOWN) -> dict[str, float]:
+def blamed(text: str, most: int = 8) -> dict[str, float]:
     """Return how many seconds each of the slowest units took, the slowest first."""
     return {unit: seconds(span) for span, unit in _BLAMED.findall(text)[:most]}

@@ -46,16 +46,17 @@ def search_path() -> str:
     return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 
-def incomplete(findings: Iterable[Finding]) -> HostLacks:
-    """Return the error of a host that lacks something which a rehearsal needs."""
+def check(findings: Iterable[Finding]) -> None:
+    """Raise `host-incomplete` when something is missing that a rehearsal needs."""
     missing = [finding for finding in findings if finding.needed and not finding.ok]
-    return HostLacks(
-        "this host lacks what a rehearsal needs",
-        code="host-incomplete",
-        expected="; ".join(f"{finding.name} ({finding.purpose})" for finding in missing),
-        found="; ".join(f"{finding.name}: {finding.found}" for finding in missing),
-        fix="; ".join(dict.fromkeys(finding.fix for finding in missing)),
-    )
+    if missing:
+        raise HostLacks(
+            "this host lacks what a rehearsal needs",
+            code="host-incomplete",
+            expected="; ".join(f"{finding.name} ({finding.purpose})" for finding in missing),
+            found="; ".join(f"{finding.name}: {finding.found}" for finding in missing),
+            fix="; ".join(dict.fromkeys(finding.fix for finding in missing)),
+        )
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,7 @@ class Host:
         self._require_root()
         if install and (not confirm or _confirmed(self.missing_packages())):
             self.install_missing()
-        findings = self.findings()
-        if not all(finding.ok for finding in findings):
-            raise incomplete(findings)
+        check(self.findings())
 
     def install_missing(self) -> None:
         """Install the Debian packages that are missing, if any. Raises HostLacks with apt-get's words."""

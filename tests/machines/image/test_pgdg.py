@@ -1,4 +1,4 @@
-"""The other route of PostgreSQL's packages: an image of PGDG's is baked, verified, booted, and serves old data."""
+"""The other route of PostgreSQL's packages: an image of PGDG's is built, verified, booted, and serves old data."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def _live(lab: ImageLab, machine: str) -> None:
     """Have a machine do what it does in a year: back up, thin out, fail and say so."""
     lab.client("ses").verify_email_identity(EmailAddress="backup@zmanim.shtetl.io")
     lab.run(machine, "systemctl start restic-backup.service")
-    lab.run(machine, "systemctl start backup-notify@a-trial.service")
+    lab.run(machine, "systemctl start backup-notify@a-test.service")
     calls = lab.cloud.directory / "api.jsonl"
     wait_for(lambda: '"SendEmail"' in calls.read_text(), what="a mail")
 

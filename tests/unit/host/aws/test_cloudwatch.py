@@ -1,6 +1,6 @@
 """What the CloudWatch agent is told to send, and to whom.
 
-The form is what the agent's own schema says (amazon-cloudwatch-agent-schema.json, which its package brings): the bake
+The form is what the agent's own schema says (amazon-cloudwatch-agent-schema.json, which its package brings): the build
 asks the agent itself. Here stands what the schema can't know: that it is ours, complete, and no secret's way out.
 """
 
