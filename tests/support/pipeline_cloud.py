@@ -17,7 +17,7 @@ from unittest import mock
 from moto import mock_aws
 
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.aws import Clients, Poller
 
 ACCOUNT = "123456789012"  # moto's
 SHA = "ab" * 32
@@ -114,11 +114,11 @@ def alive(clients: Clients) -> list[str]:
     ]
 
 
-def hurried() -> Pace:
-    """A pace whose clock runs on by what is slept, without sleeping."""
+def hurried() -> Poller:
+    """A poller whose clock runs on by what is slept, without sleeping."""
     now = [0.0]
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    return Pace(1.0, sleep=sleep, clock=lambda: now[0])
+    return Poller(1.0, sleep=sleep, clock=lambda: now[0])

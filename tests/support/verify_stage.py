@@ -113,7 +113,7 @@ class Stage:
 
     def verify(self, **options: Any) -> VerifyResult | Plan:
         return verify_ami(
-            self.clients, Settings(), root=self.root, pace=cloud.hurried(), **{"version": parse("v1.2.3"), **options}
+            self.clients, Settings(), root=self.root, poller=cloud.hurried(), **{"version": parse("v1.2.3"), **options}
         )
 
     def tag(self) -> str | None:

@@ -16,13 +16,13 @@ from localcloud import control
 from localcloud.settings import Cloud
 from support.errors import Error
 from support.progress import say
+from zmanim_ami import toolchain
 from zmanim_ami.bench import peaks
 from zmanim_ami.bench.figures import Ratio, Series, ratio, repeat
 from zmanim_ami.bench.lab import Lab, built_image
 from zmanim_ami.pipeline import instance
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.backup import drill
-from zmanim_ami.toolchain.build import native_restic
 
 ENVIRONMENT = "prod"
 NIGHTS = 14
@@ -75,10 +75,10 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
     Raises `machine-failed`, and what launching, the recovery drill and building restic raise.
     """
     image_id, _base = built_image(lab)
-    restic = native_restic(lab.cache)
+    restic = toolchain.program(lab.cache, "restic")
     built = image.of_id(lab.clients, image_id)
-    with instance.launched(lab.clients, lab.settings, built, lab.pace, environment=ENVIRONMENT) as running:
-        instance.wait_until_ready(lab.clients, running, lab.settings.boot_timeout, lab.pace)
+    with instance.launched(lab.clients, lab.settings, built, lab.poller, environment=ENVIRONMENT) as running:
+        instance.wait_until_ready(lab.clients, running, lab.settings.boot_timeout, lab.poller)
         shell = _Shell(lab.cloud, running.instance_id)
         _prepare(shell, restic)
         shell.run(_FRESH)
@@ -225,7 +225,9 @@ def _backup(shell: _Shell) -> dict[str, float]:
 
 
 def _drilled(lab: Lab, image_id: str) -> dict[str, float]:
-    drilled = drill.recovery_drill(lab.clients, lab.settings, pace=lab.pace, environment=ENVIRONMENT, ami_id=image_id)
+    drilled = drill.recovery_drill(
+        lab.clients, lab.settings, poller=lab.poller, environment=ENVIRONMENT, ami_id=image_id
+    )
     if not isinstance(drilled, drill.Recovery):  # a plan is what it returns with dry=True
         return {}
     return {

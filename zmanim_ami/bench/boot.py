@@ -49,8 +49,8 @@ def _boots(lab: Lab, image_id: str) -> dict[str, float]:
 
 def _boot(lab: Lab, machine: Machine, number: int, name: str) -> dict[str, float]:
     answered = moments(lab, machine, number)
-    chain = instance.run_script(lab.clients, machine.instance_id, _ASK_CHAIN, 120, lab.pace)
-    blame = instance.run_script(lab.clients, machine.instance_id, _ASK_BLAME, 60, lab.pace)
+    chain = instance.run_script(lab.clients, machine.instance_id, _ASK_CHAIN, 120, lab.poller)
+    blame = instance.run_script(lab.clients, machine.instance_id, _ASK_BLAME, 60, lab.poller)
     return {
         **{f"{name}: {what}": at for what, at in answered.items()},
         **{f"{name}: critical chain: {unit}": at for unit, at in critical(chain).items()},

@@ -21,7 +21,7 @@ from support.progress import step
 from zmanim_ami.pipeline import aws, instance
 from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.ami import image as ami
-from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.instance import Machine
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.rehearsal import cloud as clouds
@@ -52,7 +52,7 @@ class Lab:
     environment: Mapping[str, str]
     clients: Clients
     settings: Settings
-    pace: Pace
+    poller: Poller
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def lab(root: Path, cache: Path, state: Path) -> Iterator[Lab]:
             environment=environment,
             clients=clouds.connect(environment, cloud.region),
             settings=all_settings.load(root, environment),
-            pace=Pace(_POLL_SECONDS),
+            poller=Poller(_POLL_SECONDS),
         )
     finally:
         with step(f"taking the local cloud {name} down"):
@@ -94,7 +94,7 @@ def built_image(lab: Lab) -> tuple[str, str]:
 def launched(lab: Lab, image_id: str, user_data: str = "") -> Iterator[Machine]:
     """Launch an instance as verification's are, for the body of a `with`; terminated, and waited for, at its end."""
     image = ami.of_id(lab.clients, image_id)
-    with instance.launched(lab.clients, lab.settings, image, lab.pace, user_data=user_data) as machine:
+    with instance.launched(lab.clients, lab.settings, image, lab.poller, user_data=user_data) as machine:
         yield machine
     # Waited for: the next run is not to share the processors with this one's end.
     waiter = lab.clients.ec2.get_waiter("instance_terminated")
@@ -103,7 +103,7 @@ def launched(lab: Lab, image_id: str, user_data: str = "") -> Iterator[Machine]:
 
 def rebooted(lab: Lab, machine: Machine) -> Machine:
     """Reboot a machine that has become ready; its times count from the call, so its shutdown is part of them."""
-    since = lab.pace.clock()
+    since = lab.poller.clock()
     with aws.translate_errors("rebooting"):
         lab.clients.ec2.reboot_instances(InstanceIds=[machine.instance_id])
     return Machine(machine.instance_id, since)
@@ -120,18 +120,20 @@ def moments(lab: Lab, machine: Machine, boot: int = 1) -> dict[str, float]:
         console = control.console(lab.cloud, machine.instance_id)
         return console if len(instance.READY.findall(console)) >= boot else None
 
-    console = lab.pace.until(look, TIMEOUT)
-    report = instance.ready_line(console or "") or {}
-    if report.get("ok") is not True:
-        lines = instance.tail(console or control.console(lab.cloud, machine.instance_id))
-        raise Error(
+    def not_ready() -> Error:
+        lines = instance.tail(control.console(lab.cloud, machine.instance_id))
+        return Error(
             f"{machine.instance_id} is not ready",
             code="not-ready",
             expected=f"a line zmanim-ready {{…}} with ok: true within {TIMEOUT:.0f} s",
             found=f"the console's last lines:\n{lines}",
             fix="./inv rehearse shows what is wrong with the image",
         )
-    output = instance.run_script(lab.clients, machine.instance_id, _ASK, 60, lab.pace)
+
+    report = instance.ready_line(lab.poller.wait_for(look, TIMEOUT, not_ready)) or {}
+    if report.get("ok") is not True:
+        raise not_ready()
+    output = instance.run_script(lab.clients, machine.instance_id, _ASK, 60, lab.poller)
     return {name: at - machine.launched for name, at in active_since(output).items()}
 
 

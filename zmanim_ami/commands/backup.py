@@ -27,14 +27,14 @@ def now(settings: Settings, dry: bool, instance: str = "", environment: str = "p
     target = remote.instance(clients, environment, instance)
     if dry:
         return Plan((Step("start", f"restic-backup.service on {target}", "a complete run in its repository"),))
-    return remote.make(clients, target, aws.pace(os.environ))
+    return remote.make(clients, target, aws.poller(os.environ))
 
 
 @command("region", instance=_INSTANCE)
 def list_runs(settings: Settings, instance: str = "", environment: str = "prod") -> list[BackupRun]:
     """List the runs in an instance's repository, the newest first. Changes nothing."""
     clients = connect(settings)
-    return remote.listed(clients, remote.instance(clients, environment, instance), aws.pace(os.environ))
+    return remote.listed(clients, remote.instance(clients, environment, instance), aws.poller(os.environ))
 
 
 @command("region", instance=_INSTANCE)
@@ -47,7 +47,7 @@ def drill(settings: Settings, dry: bool, instance: str = "", environment: str = 
     target = remote.instance(clients, environment, instance)
     if dry:
         return Plan((Step("start", f"backup-drill.service on {target}", "restores beside what is live"),))
-    return remote.drill(clients, target, aws.pace(os.environ))
+    return remote.drill(clients, target, aws.poller(os.environ))
 
 
 @command(
@@ -78,7 +78,7 @@ def restore(
     if dry:
         where = "in the place of its data, which is kept aside" if replace else "beside what is live"
         return Plan((Step("restore", f"run {run} on {target}", where),))
-    return remote.restore(clients, target, run, replace=replace, pace=aws.pace(os.environ))
+    return remote.restore(clients, target, run, replace=replace, poller=aws.poller(os.environ))
 
 
 @command("region", instance=_INSTANCE)
@@ -92,7 +92,7 @@ def adopt(settings: Settings, dry: bool, instance: str = "", environment: str = 
     target = remote.instance(clients, environment, instance)
     if dry:
         return Plan((Step("adopt", f"the backups of {environment} for {target}", "any other machine's are refused"),))
-    return remote.adopt(clients, target, aws.pace(os.environ))
+    return remote.adopt(clients, target, aws.poller(os.environ))
 
 
 @command("region", environment="whose backups are restored")
@@ -107,7 +107,7 @@ def recovery_drill(
     return recovery.recovery_drill(
         connect(settings),
         settings,
-        pace=aws.pace(os.environ),
+        poller=aws.poller(os.environ),
         environment=environment,
         version=wanted,
         ami_id=ami_id,

@@ -13,7 +13,7 @@ from zmanim_ami.commands.shared import ROOT, command, connect, version_unless_id
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import binary, packer, provenance, tag
 from zmanim_ami.pipeline.ami import build as building
-from zmanim_ami.pipeline.ami.builder import workshop
+from zmanim_ami.pipeline.ami.builder import BuildTools
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.publish import parameters as publishing
 from zmanim_ami.pipeline.settings import Settings
@@ -59,7 +59,7 @@ def build_ami(
         wanted,
         root=ROOT,
         cache=user_cache(),
-        workshop=workshop(ROOT, user_cache(), os.environ, lambda each: bundle(settings, each).directory),
+        builder=BuildTools(ROOT, user_cache(), os.environ, lambda each: bundle(settings, each).directory),
         replace=replace,
         package_cache=package_cache,
         dry=dry,
@@ -75,7 +75,7 @@ def verify_ami(settings: Settings, dry: bool, version: str = "", ami_id: str = "
     """
     wanted = version_unless_id(version, ami_id)
     return verifying.verify_ami(
-        connect(settings), settings, root=ROOT, pace=aws.pace(os.environ), version=wanted, ami_id=ami_id, dry=dry
+        connect(settings), settings, root=ROOT, poller=aws.poller(os.environ), version=wanted, ami_id=ami_id, dry=dry
     )
 
 
@@ -84,12 +84,12 @@ def publish_ssm(settings: Settings, dry: bool, version: str = "", ami_id: str = 
     """Write a verified image's id and version to SSM; does nothing when they stand there already.
 
     In the account: the parameters ami-id and ami-version below the setting parameter_prefix. Refuses an image that is
-    not verified, not available, not this account's, or a trial; nothing overrides that. --dry shows the plan.
+    not verified, not available, not this account's, or a test image; nothing overrides that. --dry shows the plan.
     """
     wanted = version_unless_id(version, ami_id)
-    publishing.refuse_trial(wanted)  # before anybody is asked who we are
+    publishing.refuse_test_image(wanted)  # before anybody is asked who we are
     return publishing.publish(
-        connect(settings), settings, pace=aws.pace(os.environ), version=wanted, ami_id=ami_id, dry=dry
+        connect(settings), settings, poller=aws.poller(os.environ), version=wanted, ami_id=ami_id, dry=dry
     )
 
 

@@ -8,7 +8,7 @@ from zmanim_ami.pipeline.account.requirements import check_environment
 from zmanim_ami.pipeline.channel import releases as releasing
 from zmanim_ami.pipeline.channel.releases import Moved
 from zmanim_ami.pipeline.plan import Plan
-from zmanim_ami.pipeline.publish.parameters import refuse_trial
+from zmanim_ami.pipeline.publish.parameters import refuse_test_image
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
 
@@ -37,7 +37,7 @@ def publish(
     """
     wanted, oldest = parse(version), parse(oldest_allowed) if oldest_allowed else None
     # Before anything is built or anybody asked.
-    refuse_trial(wanted)
+    refuse_test_image(wanted)
     check_environment(environment)
     return releasing.publish(
         connect(settings),
@@ -69,6 +69,6 @@ def rollback(
     oldest_allowed. --dry shows the plan.
     """
     wanted = parse(to)
-    refuse_trial(wanted)
+    refuse_test_image(wanted)
     check_environment(environment)
     return releasing.rollback(connect(settings), environment, wanted, expires_days=expires_days, dry=dry)

@@ -37,7 +37,7 @@ def sweep(settings: Settings, dry: bool, run: str = "", apply: bool = False) -> 
     clients = connect(settings)
     leftovers = sweeping.plan(clients, run)
     if apply and not dry:
-        sweeping.apply(clients, leftovers, aws.pace(os.environ))
+        sweeping.apply(clients, leftovers, aws.poller(os.environ))
         say(f"{len(leftovers)} things taken away")
     return leftovers
 

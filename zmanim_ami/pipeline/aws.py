@@ -1,26 +1,29 @@
-"""Where AWS is, who we are there, how long we wait between two looks, and AWS's refusals as faults.
+"""Where AWS is, who we are there, how often we ask whether something has come true, and AWS's refusals as errors.
 
-Nothing here knows what kind of cloud answers: the endpoint, the credentials and the pace come from the environment, as
-they do for Packer and the AWS CLI.
+Nothing here knows what kind of cloud answers: the endpoint, the credentials and the polling delay come from the
+environment, as they do for Packer and the AWS CLI.
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import boto3
 import botocore.exceptions
 from botocore.config import Config
+from tenacity import RetryCallState, Retrying, retry_if_result, wait_exponential
 
 from support.errors import BadInput, Error
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ec2.type_defs import InstanceTypeDef
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_kms import KMSClient
     from mypy_boto3_s3 import S3Client
@@ -32,19 +35,8 @@ Found = TypeVar("Found")
 
 # Kind to AWS: its API throttles, and nothing that is waited for here takes less than seconds.
 DEFAULT_POLL_SECONDS = 5.0
-
-_MISSING = (botocore.exceptions.NoCredentialsError, botocore.exceptions.PartialCredentialsError)
-_UNUSABLE = (
-    botocore.exceptions.ProfileNotFound,
-    botocore.exceptions.CredentialRetrievalError,
-    botocore.exceptions.TokenRetrievalError,
-    botocore.exceptions.SSOError,
-    botocore.exceptions.ConfigParseError,
-)
-_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
-_WRONG = {"InvalidClientTokenId", "SignatureDoesNotMatch", "AuthFailure", "UnrecognizedClientException"}
-_WRONG |= {"InvalidAccessKeyId", "IncompleteSignature", "InvalidSignatureException"}
-_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"}
+# The states of an instance that still costs something.
+ALIVE: Sequence[str] = ("pending", "running", "stopping", "stopped")
 
 
 class Unreachable(Error):
@@ -53,6 +45,90 @@ class Unreachable(Error):
 
 class AwsRefused(Error):
     """AWS refused a call for a reason that this project has no special word for."""
+
+
+_FAILED_CALLS = botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError
+# What botocore raises, or a code of AWS's: the error that it becomes. {operation} is the refused call. The first that
+# matches counts.
+_KNOWN: tuple[tuple[set[type[Exception] | str], type[Error], str, str, str, str], ...] = (
+    (
+        {botocore.exceptions.NoCredentialsError, botocore.exceptions.PartialCredentialsError},
+        Error,
+        "credentials-missing",
+        "no AWS credentials",
+        "credentials in the environment, a profile, or an instance's role",
+        (
+            "aws sso login and AWS_PROFILE, or export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
+            'for the local cloud: ./inv cloud.up and eval "$(./inv cloud.env)"'
+        ),
+    ),
+    (
+        {
+            botocore.exceptions.ProfileNotFound,
+            botocore.exceptions.CredentialRetrievalError,
+            botocore.exceptions.TokenRetrievalError,
+            botocore.exceptions.SSOError,
+            botocore.exceptions.ConfigParseError,
+        },
+        Error,
+        "credentials-wrong",
+        "the AWS configuration can't be used",
+        "a profile that exists and whose credentials can be fetched",
+        "check AWS_PROFILE and ~/.aws/config, then aws sso login",
+    ),
+    (
+        {botocore.exceptions.InvalidRegionError},
+        BadInput,
+        "region-unknown",
+        "that is no name of a region",
+        "such as eu-west-1",
+        "set ZMANIM_REGION",
+    ),
+    (
+        {botocore.exceptions.HTTPClientError, botocore.exceptions.ConnectionError},
+        Unreachable,
+        "",
+        "AWS does not answer",
+        "an answer from the region's endpoint",
+        "check the network and the region; when AWS_ENDPOINT_URL is set, that the local cloud is up (./inv cloud.up)",
+    ),
+    (
+        {"ExpiredToken", "ExpiredTokenException", "RequestExpired"},
+        Error,
+        "credentials-expired",
+        "the AWS credentials have expired",
+        "credentials that are still good",
+        "log in again (aws sso login, or new session keys); check this machine's clock (date)",
+    ),
+    (
+        {
+            *("InvalidClientTokenId", "SignatureDoesNotMatch", "AuthFailure", "UnrecognizedClientException"),
+            *("InvalidAccessKeyId", "IncompleteSignature", "InvalidSignatureException"),
+        },
+        Error,
+        "credentials-wrong",
+        "AWS does not accept the credentials",
+        "keys that AWS knows",
+        "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and AWS_PROFILE",
+    ),
+    (
+        {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"},
+        Error,
+        "not-allowed",
+        "these credentials may not do this",
+        "the right to {operation}",
+        "use a role that has it (infrastructure/iam/), or have it granted",
+    ),
+    (
+        {botocore.exceptions.ClientError},
+        AwsRefused,
+        "",
+        "AWS refused {operation}",
+        "the call to be accepted",
+        "",
+    ),
+    ({botocore.exceptions.BotoCoreError}, AwsRefused, "", "AWS can't be asked", "a call and its answer", ""),
+)
 
 
 @dataclass(frozen=True)
@@ -155,16 +231,14 @@ def _no_region(region: str, found: str) -> BadInput:
 
 @contextmanager
 def translate_errors(doing: str) -> Iterator[None]:
-    """Turn what botocore raises into a Error of its own cause; `doing` says what was being done ("launching …").
+    """Turn what botocore raises into an Error of its own cause; `doing` says what was being done ("launching …").
 
-    Code that can go on after a certain refusal catches botocore's ClientError inside.
+    Code that can go on after a certain refusal says so inside, by `unless_refused` or `ignoring`.
     """
     try:
         yield
-    except botocore.exceptions.BotoCoreError as error:
-        raise _unanswered(doing, error) from error
-    except botocore.exceptions.ClientError as error:
-        raise _refused(doing, error) from error
+    except _FAILED_CALLS as error:
+        raise _translated(doing, error) from error
 
 
 def error_code(error: botocore.exceptions.ClientError) -> str:
@@ -172,8 +246,8 @@ def error_code(error: botocore.exceptions.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def unless_absent(read: Callable[[], Found], *codes: str) -> Found | None:
-    """Return what `read` gets from AWS, or None when AWS answers with one of `codes`: there is no such thing.
+def unless_refused(read: Callable[[], Found], *codes: str) -> Found | None:
+    """Return what `read` gets from AWS, or None when AWS refuses with one of `codes`: there is no such thing.
 
     Raises botocore's errors.
     """
@@ -185,77 +259,43 @@ def unless_absent(read: Callable[[], Found], *codes: str) -> Found | None:
         return None
 
 
-def _unanswered(doing: str, error: botocore.exceptions.BotoCoreError) -> Error:
-    if isinstance(error, _MISSING):
-        return Error(
-            f"no AWS credentials, while {doing}",
-            code="credentials-missing",
-            expected="credentials in the environment, a profile, or an instance's role",
-            found=str(error),
-            fix="aws sso login and AWS_PROFILE, or export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
-            'for the local cloud: ./inv cloud.up and eval "$(./inv cloud.env)"',
-        )
-    if isinstance(error, _UNUSABLE):
-        return Error(
-            f"the AWS configuration can't be used, while {doing}",
-            code="credentials-wrong",
-            expected="a profile that exists and whose credentials can be fetched",
-            found=str(error),
-            fix="check AWS_PROFILE and ~/.aws/config, then aws sso login",
-        )
-    if isinstance(error, botocore.exceptions.InvalidRegionError):
-        return BadInput(
-            "that is no name of a region",
-            code="region-unknown",
-            expected="such as eu-west-1",
-            found=str(error),
-            fix="set ZMANIM_REGION",
-        )
-    if isinstance(error, botocore.exceptions.HTTPClientError | botocore.exceptions.ConnectionError):
-        return Unreachable(
-            f"AWS does not answer, while {doing}",
-            expected="an answer from the region's endpoint",
-            found=str(error),
-            fix="check the network and the region; when AWS_ENDPOINT_URL is set, that the local cloud is up "
-            "(./inv cloud.up)",
-        )
-    return AwsRefused(f"AWS can't be asked, while {doing}", expected="a call and its answer", found=str(error))
+@contextmanager
+def ignoring(*codes: str) -> Iterator[None]:
+    """Let a call be refused with a code that ends like one of these: what it would take away is gone already.
+
+    Raises botocore's other errors.
+    """
+    try:
+        yield
+    except botocore.exceptions.ClientError as error:
+        if not error_code(error).endswith(codes):
+            raise
 
 
-def _refused(doing: str, error: botocore.exceptions.ClientError) -> Error:
-    code, message = error_code(error), str(error.response.get("Error", {}).get("Message", ""))
-    found = f"{code}: {message}" if message else code
-    if code in _EXPIRED:
-        return Error(
-            f"the AWS credentials have expired, while {doing}",
-            code="credentials-expired",
-            expected="credentials that are still good",
-            found=found,
-            fix="log in again (aws sso login, or new session keys); check this machine's clock (date)",
-        )
-    if code in _WRONG:
-        return Error(
-            f"AWS does not accept the credentials, while {doing}",
-            code="credentials-wrong",
-            expected="keys that AWS knows",
-            found=found,
-            fix="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and AWS_PROFILE",
-        )
-    if code in _DENIED:
-        return Error(
-            f"these credentials may not do this, while {doing}",
-            code="not-allowed",
-            expected=f"the right to {error.operation_name}",
-            found=found,
-            fix="use a role that has it (infrastructure/iam/), or have it granted",
-        )
-    return AwsRefused(
-        f"AWS refused {error.operation_name}, while {doing}", expected="the call to be accepted", found=found
+def instances(clients: Clients, filters: Mapping[str, Sequence[str]]) -> list[InstanceTypeDef]:
+    """Return the instances that the filters of DescribeInstances let through, each a list of values by its name.
+
+    Raises botocore's errors.
+    """
+    pages = clients.ec2.get_paginator("describe_instances").paginate(
+        Filters=[{"Name": name, "Values": list(values)} for name, values in filters.items()]
     )
+    return [instance for page in pages for item in page["Reservations"] for instance in item["Instances"]]
+
+
+def _translated(doing: str, error: Exception) -> Error:
+    operation, found = getattr(error, "operation_name", ""), str(error)
+    causes: set[type | str] = {*type(error).__mro__}
+    if isinstance(error, botocore.exceptions.ClientError):
+        causes.add(error_code(error))
+        found = f"{error_code(error)}: {error.response.get('Error', {}).get('Message', '')}".removesuffix(": ")
+    _, kind, code, summary, expected, fix = next(row for row in _KNOWN if row[0] & causes)
+    summary = f"{summary.format(operation=operation)}, while {doing}"
+    return kind(summary, code=code, expected=expected.format(operation=operation), found=found, fix=fix)
 
 
 @dataclass(frozen=True)
-class Pace:
+class Poller:
     """How often we look whether something has come true: soon at first, then every `seconds`.
 
     `sleep` and `clock` (both in seconds) are there for tests.
@@ -265,37 +305,35 @@ class Pace:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
-    def until(self, look: Callable[[], Found | None], timeout: float) -> Found | None:
-        """Call `look` until it returns something, at most `timeout` seconds long; None when time is up.
+    def wait_for(self, look: Callable[[], Found | None], timeout: float, late: Callable[[], Error]) -> Found:
+        """Call `look` until it returns something, and return that; raise what `late` gives after `timeout` seconds.
 
-        The first looks come after a tenth of the pace, then ever later up to the full pace: what is quick is seen at
-        once, and a long wait costs few calls.
+        The first pause is a tenth of the delay, and each is longer than the last up to the full delay: what is quick is
+        seen at once, and a long wait costs few calls.
         """
         end = self.clock() + timeout
-        wait = self.seconds / 10
-        while (found := look()) is None:
-            left = end - self.clock()
-            if left <= 0:
-                return None
-            self.sleep(min(wait, left))
-            wait = min(wait * 1.3, self.seconds)
-        return found
+
+        def give_up(_state: RetryCallState) -> None:
+            raise late()
+
+        looking = Retrying(
+            retry=retry_if_result(lambda result: result is None),
+            wait=wait_exponential(multiplier=self.seconds / 10, exp_base=1.3, max=self.seconds),
+            stop=lambda _state: self.clock() >= end,
+            sleep=lambda pause: self.sleep(max(0.0, min(pause, end - self.clock()))),
+            retry_error_callback=give_up,
+        )
+        return cast(Found, looking(look))
 
 
-def pace(environ: Mapping[str, str]) -> Pace:
-    """Return the pace that the environment asks for by AWS_POLL_DELAY_SECONDS (Packer's own variable), else AWS's.
+def poller(environ: Mapping[str, str]) -> Poller:
+    """Return a poller with the delay of AWS_POLL_DELAY_SECONDS (Packer's own variable), where there is one.
 
     Raises BadInput when that is no number above 0.
     """
-    text = environ.get("AWS_POLL_DELAY_SECONDS", "")
-    if not text:
-        return Pace()
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 3600:
+    text = environ.get("AWS_POLL_DELAY_SECONDS") or str(DEFAULT_POLL_SECONDS)
+    if not re.fullmatch(r"\d{1,4}(\.\d+)?", text, re.ASCII) or not 0 < float(text) < 3600:
         raise BadInput(
             "AWS_POLL_DELAY_SECONDS is no number of seconds", expected="a number above 0", found=text, fix="unset it"
         )
-    return Pace(seconds)
+    return Poller(float(text))

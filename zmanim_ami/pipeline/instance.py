@@ -22,21 +22,24 @@ from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import network, roles
 from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami.image import PROJECT_TAG, Image
-from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import InstanceTypeType
-    from mypy_boto3_ec2.type_defs import InstanceTypeDef
+    from mypy_boto3_ssm.type_defs import GetCommandInvocationResultTypeDef
 
 TAG, RUN_TAG = "zmanim:verification", "zmanim:verification-run"
 READY = re.compile(r"zmanim-ready (\{.*\})[ \r]*\n")
-_ALIVE: Sequence[str] = ("pending", "running", "stopping", "stopped")
 _CONSOLE_LINES = 40
 # No verification takes that long: an older instance of another image was left behind, however it happened.
 _LEFT_BEHIND = timedelta(hours=2)
 # A new instance profile is known to IAM some seconds before it is known to EC2.
 _PROFILE_SECONDS = 30
+# How the codes begin by which EC2 says that it can't launch what the settings ask for.
+_NOT_LAUNCHED = (
+    *("Insufficient", "VcpuLimit", "InstanceLimit", "MaxSpot", "Unsupported", "InvalidParameter", "InvalidSubnet"),
+)
 
 
 class CommandNotRun(Error):
@@ -45,7 +48,7 @@ class CommandNotRun(Error):
 
 @dataclass(frozen=True)
 class Machine:
-    """A running verification instance; `launched` is the pace's clock at RunInstances."""
+    """A running verification instance; `launched` is the poller's clock at RunInstances."""
 
     instance_id: str
     launched: float
@@ -65,7 +68,7 @@ def leftovers(clients: Clients, ami_id: str, now: datetime) -> list[str]:
     with aws.translate_errors("looking for instances of earlier verifications"):
         return [
             item["InstanceId"]
-            for item in _instances(clients, TAG, "true")
+            for item in aws.instances(clients, {f"tag:{TAG}": ["true"], "instance-state-name": aws.ALIVE})
             if item.get("ImageId") == ami_id or now - item.get("LaunchTime", now) > _LEFT_BEHIND
         ]
 
@@ -73,50 +76,55 @@ def leftovers(clients: Clients, ami_id: str, now: datetime) -> list[str]:
 def terminate(clients: Clients, instance_ids: Sequence[str]) -> None:
     """Terminate the instances; their volumes go with them. One that is gone already is no error."""
     for instance_id in instance_ids:
-        with aws.translate_errors(f"terminating {instance_id}"):
-            try:
-                clients.ec2.terminate_instances(InstanceIds=[instance_id])
-            except botocore.exceptions.ClientError as error:
-                if aws.error_code(error) != "InvalidInstanceID.NotFound":
-                    raise
+        with aws.translate_errors(f"terminating {instance_id}"), aws.ignoring("InvalidInstanceID.NotFound"):
+            clients.ec2.terminate_instances(InstanceIds=[instance_id])
         say(f"terminated {instance_id}")
 
 
 @contextmanager
 def launched(
-    clients: Clients, settings: Settings, image: Image, pace: Pace, *, environment: str = VERIFY, user_data: str = ""
+    clients: Clients,
+    settings: Settings,
+    image: Image,
+    poller: Poller,
+    *,
+    environment: str = VERIFY,
+    user_data: str = "",
 ) -> Iterator[Machine]:
     """Launch an instance of `image` in `environment` for the body of a `with`, and terminate it whatever happens there.
 
-    Raises `account-not-prepared`, `not-launched`, aws's faults.
+    Raises `account-not-prepared`, `not-launched`, aws's errors.
     """
     place = network.find(clients, settings.subnet_id)
     run = uuid.uuid4().hex
     try:
-        start = pace.clock()
+        start = poller.clock()
         instance_id = _run_instance(
-            clients, settings, image, place=place, run=run, pace=pace, environment=environment, user_data=user_data
+            clients, settings, image, place=place, run=run, poller=poller, environment=environment, user_data=user_data
         )
         say(f"launched {instance_id} ({settings.verify_instance_type})")
         yield Machine(instance_id, start)
     finally:
         # Found by the run's tag and not only by the id: an interrupt may have come between AWS's launch and its answer.
         with aws.translate_errors("looking for this run's instance"):
-            mine = [item["InstanceId"] for item in _instances(clients, RUN_TAG, run)]
-        terminate(clients, mine)
+            mine = aws.instances(clients, {f"tag:{RUN_TAG}": [run], "instance-state-name": aws.ALIVE})
+        terminate(clients, [item["InstanceId"] for item in mine])
 
 
-def wait_until_ready(clients: Clients, machine: Machine, timeout: float, pace: Pace) -> Ready:
+def wait_until_ready(clients: Clients, machine: Machine, timeout: float, poller: Poller) -> Ready:
     """Wait for the console's line `zmanim-ready {json}`, good or bad, at most `timeout` seconds from the launch.
 
-    Raises `instance-died`, `never-ready` (both with the console's last lines), aws's faults.
+    Raises `instance-died`, `never-ready` (both with the console's last lines), aws's errors.
     """
     running: list[float] = []
 
     def look() -> Mapping[str, object] | None:
-        state, reason = _state(clients, machine.instance_id)
+        # Launched so lately that this part of EC2 may not know it yet.
+        instance = next(iter(aws.instances(clients, {"instance-id": [machine.instance_id]})), None)
+        state = instance["State"].get("Name") if instance else "pending"
+        reason = instance.get("StateReason", {}).get("Message") if instance else None
         if state == "running" and not running:
-            running.append(pace.clock() - machine.launched)
+            running.append(poller.clock() - machine.launched)
         if state not in {"pending", "running"}:
             raise Error(
                 f"{machine.instance_id} is {state}",
@@ -127,16 +135,18 @@ def wait_until_ready(clients: Clients, machine: Machine, timeout: float, pace: P
         return ready_line(console(clients, machine.instance_id)) if running else None
 
     with aws.translate_errors(f"waiting for {machine.instance_id}"):
-        report = pace.until(look, timeout - (pace.clock() - machine.launched))
-    if report is None:
-        raise Error(
-            f"{machine.instance_id} is not ready after {timeout:.0f} s",
-            code="never-ready",
-            expected="a line zmanim-ready {…} on the console",
-            found="the console's last lines:\n" + tail(console(clients, machine.instance_id)),
-            fix="correct what hangs; setting boot_timeout if it is only slow",
+        report = poller.wait_for(
+            look,
+            timeout - (poller.clock() - machine.launched),
+            lambda: Error(
+                f"{machine.instance_id} is not ready after {timeout:.0f} s",
+                code="never-ready",
+                expected="a line zmanim-ready {…} on the console",
+                found="the console's last lines:\n" + tail(console(clients, machine.instance_id)),
+                fix="correct what hangs; setting boot_timeout if it is only slow",
+            ),
         )
-    return Ready(report, round(running[0], 3), round(pace.clock() - machine.launched, 3))
+    return Ready(report, round(running[0], 3), round(poller.clock() - machine.launched, 3))
 
 
 def ready_line(text: str) -> Mapping[str, object] | None:
@@ -166,56 +176,54 @@ def tail(text: str) -> str:
     return "\n".join(f"    {line}" for line in lines[-_CONSOLE_LINES:]) or "    (nothing)"
 
 
-def run_script(clients: Clients, instance_id: str, script: str, timeout: float, pace: Pace) -> str:
+def run_script(clients: Clients, instance_id: str, script: str, timeout: float, poller: Poller) -> str:
     """Run a POSIX shell script as root by Run Command and return its stdout (Systems Manager keeps 24,000 characters).
 
     Waits for the instance's agent too, all within `timeout` seconds.
 
-    Raises CommandNotRun, aws's faults.
+    Raises CommandNotRun, aws's errors.
     """
-    end = pace.clock() + timeout
+    end = poller.clock() + timeout
 
     def send() -> str | None:
-        try:
-            sent = clients.ssm.send_command(
+        command = aws.unless_refused(
+            lambda: clients.ssm.send_command(
                 InstanceIds=[instance_id],
                 DocumentName="AWS-RunShellScript",
                 Comment="zmanim verification",
                 Parameters={"commands": script.splitlines(), "executionTimeout": [str(int(timeout))]},
-            )
-        except botocore.exceptions.ClientError as error:
-            if aws.error_code(error) != "InvalidInstanceId":  # what AWS says until the agent has registered
-                raise
-            return None
-        return sent["Command"].get("CommandId", "")
+            ),
+            "InvalidInstanceId",  # what AWS says until the agent has registered
+        )
+        return command["Command"].get("CommandId") if command else None
 
     with aws.translate_errors(f"running a command on {instance_id}"):
-        command = pace.until(send, timeout)
-        if command is None:
-            raise CommandNotRun(
+        command = poller.wait_for(
+            send,
+            timeout,
+            lambda: CommandNotRun(
                 f"the Systems Manager agent of {instance_id} never registered",
                 expected=f"an agent within {timeout:.0f} s",
                 found="InvalidInstanceId for the whole time",
                 fix="is the agent enabled in the image, does the role allow ssm, does the subnet reach AWS?",
-            )
-
-        def look() -> tuple[str, str, str] | None:
-            try:
-                answer = clients.ssm.get_command_invocation(CommandId=command, InstanceId=instance_id)
-            except clients.ssm.exceptions.InvocationDoesNotExist:
-                return None  # the command is known some moments before its invocation is
-            if answer["Status"] in {"Pending", "InProgress", "Delayed"}:
-                return None
-            return answer["Status"], answer["StandardOutputContent"], answer["StandardErrorContent"]
-
-        outcome = pace.until(look, max(end - pace.clock(), 1.0))
-    status, stdout, stderr = outcome or ("still running", "", "")
-    if status != "Success":
-        raise CommandNotRun(
-            f"the checks on {instance_id} ended: {status}",
-            expected="Success",
-            found=tail(stdout + "\n" + stderr).strip(),
+            ),
         )
+
+        def ended() -> GetCommandInvocationResultTypeDef | None:
+            answer = aws.unless_refused(
+                lambda: clients.ssm.get_command_invocation(CommandId=command, InstanceId=instance_id),
+                "InvocationDoesNotExist",  # the command is known some moments before its invocation is
+            )
+            return answer if answer and answer["Status"] not in {"Pending", "InProgress", "Delayed"} else None
+
+        def failed(status: str, output: str = "") -> CommandNotRun:
+            summary = f"the checks on {instance_id} ended: {status}"
+            return CommandNotRun(summary, expected="Success", found=tail(output).strip())
+
+        answer = poller.wait_for(ended, max(end - poller.clock(), 1.0), lambda: failed("still running"))
+    stdout = answer["StandardOutputContent"]
+    if answer["Status"] != "Success":
+        raise failed(answer["Status"], f"{stdout}\n{answer['StandardErrorContent']}")
     return stdout
 
 
@@ -226,7 +234,7 @@ def _run_instance(
     *,
     place: network.Network,
     run: str,
-    pace: Pace,
+    poller: Poller,
     environment: str,
     user_data: str,
 ) -> str:
@@ -283,56 +291,26 @@ def _run_instance(
         except botocore.exceptions.ClientError as error:
             if "instance profile" in str(error).lower():
                 return None
-            raise _not_launched(error) from error
+            if not aws.error_code(error).startswith(_NOT_LAUNCHED):
+                raise
+            raise Error(
+                "AWS does not launch the verification instance",
+                code="not-launched",
+                expected="one instance of the type verify_instance_type",
+                found=str(error),
+                fix="choose another verify_instance_type or subnet_id, or have the limit raised",
+            ) from error
         return instances["Instances"][0]["InstanceId"]
 
     with aws.translate_errors("launching the verification instance"):
-        instance_id = pace.until(launch, _PROFILE_SECONDS)
-    if instance_id is None:
-        raise Error(
-            f"EC2 knows no instance profile {profile}",
-            code="account-not-prepared",
-            expected=f"the instance profile {profile} with its role",
-            found="none",
-            fix=f"./inv account.apply --environment {environment}",
+        return poller.wait_for(
+            launch,
+            _PROFILE_SECONDS,
+            lambda: Error(
+                f"EC2 knows no instance profile {profile}",
+                code="account-not-prepared",
+                expected=f"the instance profile {profile} with its role",
+                found="none",
+                fix=f"./inv account.apply --environment {environment}",
+            ),
         )
-    return instance_id
-
-
-def _not_launched(error: botocore.exceptions.ClientError) -> Exception:
-    known = (
-        "Insufficient",
-        "VcpuLimit",
-        "InstanceLimit",
-        "MaxSpot",
-        "Unsupported",
-        "InvalidParameter",
-        "InvalidSubnet",
-    )
-    if not aws.error_code(error).startswith(known):
-        return error
-    return Error(
-        "AWS does not launch the verification instance",
-        code="not-launched",
-        expected="one instance of the type verify_instance_type",
-        found=str(error),
-        fix="choose another verify_instance_type or subnet_id, or have the limit raised",
-    )
-
-
-def _state(clients: Clients, instance_id: str) -> tuple[str, str]:
-    try:
-        found = clients.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
-    except botocore.exceptions.ClientError as error:
-        if aws.error_code(error) != "InvalidInstanceID.NotFound":
-            raise
-        return "pending", ""  # launched so lately that this part of EC2 does not know it yet
-    instance = found[0]["Instances"][0]
-    return instance["State"].get("Name", ""), instance.get("StateReason", {}).get("Message", "")
-
-
-def _instances(clients: Clients, tag: str, value: str) -> list[InstanceTypeDef]:
-    pages = clients.ec2.get_paginator("describe_instances").paginate(
-        Filters=[{"Name": f"tag:{tag}", "Values": [value]}, {"Name": "instance-state-name", "Values": list(_ALIVE)}]
-    )
-    return [instance for page in pages for item in page["Reservations"] for instance in item["Instances"]]

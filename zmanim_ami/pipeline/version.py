@@ -1,6 +1,6 @@
 """The versions that an image can have.
 
-A release is `vMAJOR.MINOR.PATCH`, a release candidate adds `-rc.N`, and `test-…` is a trial that is never published.
+A release is `vMAJOR.MINOR.PATCH`, a release candidate adds `-rc.N`, and `test-…` is a test image, never published.
 The `v` is part of the version everywhere: in the AMI's name, its tags and the parameter.
 """
 
@@ -13,18 +13,18 @@ from support.errors import BadInput
 
 _NUMBER = r"(?:0|[1-9][0-9]*)"
 _RELEASE = re.compile(rf"v{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-rc\.[1-9][0-9]*)?", re.ASCII)
-_TRIAL = re.compile(r"test-[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", re.ASCII)
+_TEST_IMAGE = re.compile(r"test-[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", re.ASCII)
 # An AMI's name has at most 128 characters, and the version is also a directory, a tag and a parameter's value.
 _LONGEST = 64
-_EXPECTED = "vMAJOR.MINOR.PATCH (v1.2.3), the same with -rc.N (v1.2.3-rc.1), or test-NAME for a trial"
+_EXPECTED = "vMAJOR.MINOR.PATCH (v1.2.3), the same with -rc.N (v1.2.3-rc.1), or test-NAME for a test image"
 
 
 @dataclass(frozen=True)
 class Version:
-    """A version as it was written; `trial` ones are never published."""
+    """A version as it was written; a `test_image` is never published."""
 
     text: str
-    trial: bool
+    test_image: bool
 
     def __str__(self) -> str:
         return self.text
@@ -42,9 +42,9 @@ def parse(text: str) -> Version:
     """
     if len(text) <= _LONGEST:
         if _RELEASE.fullmatch(text):
-            return Version(text, trial=False)
-        if _TRIAL.fullmatch(text):
-            return Version(text, trial=True)
+            return Version(text, test_image=False)
+        if _TEST_IMAGE.fullmatch(text):
+            return Version(text, test_image=True)
     raise BadInput(
         f"{text!r} is no version" if text else "no version was given",
         code="version-invalid",
@@ -76,7 +76,7 @@ def _what_is_wrong(text: str) -> str:
         (not text, "nothing"),
         (len(text) > _LONGEST, f"{len(text)} characters, at most {_LONGEST} fit"),
         (text != text.strip(), "white space at an end"),
-        (text.startswith("test-"), "a trial's name may hold a-z, 0-9, '.' and '-', and ends in a letter or digit"),
+        (text.startswith("test-"), "a test image's name may hold a-z, 0-9, '.' and '-', and ends in a letter or digit"),
         (text.endswith("-ami"), "a tag of a release: its version is what stands before -ami"),
         (text.startswith("V"), "a capital V"),
         (text[:1].isdigit(), "no v in front"),

@@ -3,8 +3,8 @@
 Nothing outside this package knows where a tool lives.
 """
 
-from zmanim_ami.toolchain.build import staticcheck, tools
+from zmanim_ami.toolchain.build import program, tools
 from zmanim_ami.toolchain.environment import Tools, environment, exports
 from zmanim_ami.toolchain.pins import versions
 
-__all__ = ["Tools", "environment", "exports", "staticcheck", "tools", "versions"]
+__all__ = ["Tools", "environment", "exports", "program", "tools", "versions"]

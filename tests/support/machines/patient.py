@@ -15,7 +15,7 @@ from support.cache import user_cache
 from tests.support.machines.backups import UNIT, Backups, mails, seed
 from tests.support.machines.image import ImageLab
 from tests.support.machines.lab import wait_for
-from zmanim_ami.toolchain.build import native_restic
+from zmanim_ami import toolchain
 
 NOTICE = f"backup-notify@{UNIT}.service"
 
@@ -81,7 +81,7 @@ def patient(images: ImageLab) -> Iterator[Patient]:
     images.prepare(environment)
     made = Patient(images, Backups(images, images.serve(environment)), environment)
     # The shipped one is emulated on another kind of processor, and eight times slower: forty runs would take an hour.
-    images.put(made.machine, "/usr/local/bin/restic", native_restic(user_cache()).read_bytes())
+    images.put(made.machine, "/usr/local/bin/restic", toolchain.program(user_cache(), "restic").read_bytes())
     seed(images, made.machine)
     made.backups.succeed()
     yield made

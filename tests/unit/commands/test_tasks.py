@@ -112,7 +112,7 @@ def test_a_renamed_task_names_the_new_one(old: str, new: str) -> None:
     assert ended.stderr.splitlines() == [f"the task {old} is called {new} now"]
 
 
-def test_a_trial_is_not_published_and_nobody_is_asked_first() -> None:
+def test_a_test_image_is_not_published_and_nobody_is_asked_first() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "invoke", "publish-ssm", "--version", "test-mine"],
         cwd=ROOT,

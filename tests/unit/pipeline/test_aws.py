@@ -7,7 +7,7 @@ import botocore.exceptions
 import pytest
 from botocore.exceptions import ClientError
 
-from support.errors import BadInput
+from support.errors import BadInput, Error
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from zmanim_ami.pipeline import aws
@@ -33,7 +33,7 @@ def clients() -> Iterator[Clients]:
         ("InternalError", "aws-refused"),
     ],
 )
-def test_each_refusal_of_aws_is_a_fault_that_says_what_was_being_done(code: str, cause: str) -> None:
+def test_each_refusal_of_aws_is_an_error_that_says_what_was_being_done(code: str, cause: str) -> None:
     with raises(cause) as error, aws.translate_errors("launching"):
         raise ClientError({"Error": {"Code": code, "Message": "no"}}, "RunInstances")
     assert "launching" in error.value.summary
@@ -51,7 +51,7 @@ def test_each_refusal_of_aws_is_a_fault_that_says_what_was_being_done(code: str,
         (botocore.exceptions.ParamValidationError(report="odd"), "aws-refused"),
     ],
 )
-def test_what_never_gets_an_answer_is_a_fault_too(raised: Exception, cause: str) -> None:
+def test_what_never_gets_an_answer_is_an_error_too(raised: Exception, cause: str) -> None:
     with raises(cause) as error, aws.translate_errors("launching"):
         raise raised
     assert error.value.found
@@ -104,7 +104,7 @@ def test_a_region_without_an_endpoint_is_no_broken_network(clients: Clients) -> 
             ask(clients)
 
 
-def test_without_credentials_the_fault_says_how_to_get_some(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_credentials_the_error_says_how_to_get_some(monkeypatch: pytest.MonkeyPatch) -> None:
     with cloud.environment():
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
@@ -113,7 +113,7 @@ def test_without_credentials_the_fault_says_how_to_get_some(monkeypatch: pytest.
         assert "aws sso login" in error.value.fix
 
 
-def test_a_profile_that_does_not_exist_is_a_fault_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_that_does_not_exist_is_an_error_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     with cloud.environment():
         monkeypatch.setenv("AWS_PROFILE", "nobody")
         with raises("credentials-wrong"):
@@ -126,28 +126,30 @@ def test_packers_number_of_polls_is_not_taken_for_boto3s_number_of_retries(monke
         assert aws.connect("eu-west-1").ec2.meta.config.retries["total_max_attempts"] == 4  # type: ignore[attr-defined]
 
 
-def test_the_pace_is_kind_to_aws_unless_the_environment_says_otherwise() -> None:
-    assert aws.pace({}).seconds == 5.0
-    assert aws.pace({"AWS_POLL_DELAY_SECONDS": "0.5"}).seconds == 0.5
+def test_polling_is_kind_to_aws_unless_the_environment_says_otherwise() -> None:
+    assert aws.poller({}).seconds == 5.0
+    assert aws.poller({"AWS_POLL_DELAY_SECONDS": "0.5"}).seconds == 0.5
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "1e9"])
-def test_a_pace_that_is_no_number_of_seconds_is_refused(text: str) -> None:
+def test_a_delay_that_is_no_number_of_seconds_is_refused(text: str) -> None:
     with pytest.raises(BadInput):
-        aws.pace({"AWS_POLL_DELAY_SECONDS": text})
+        aws.poller({"AWS_POLL_DELAY_SECONDS": text})
 
 
 def test_what_is_quick_is_seen_at_once_and_a_long_wait_costs_few_looks() -> None:
     times: list[float] = []
-    pace = cloud.hurried()
-    pace.until(lambda: times.append(pace.clock()), timeout=60)
+    poller = cloud.hurried()
+    with raises("late"):
+        poller.wait_for(lambda: times.append(poller.clock()), 60, lambda: Error("too late", code="late"))
     assert times[1] - times[0] == pytest.approx(0.1)
     assert times[-2] - times[-3] == pytest.approx(1.0)
     assert len(times) < 75
 
 
 def test_a_wait_ends_with_its_time_and_looks_once_more_then() -> None:
-    pace = cloud.hurried()
-    assert pace.until(lambda: None, timeout=2.5) is None
-    assert pace.clock() == pytest.approx(2.5)
-    assert pace.until(lambda: 0, timeout=1) == 0
+    poller = cloud.hurried()
+    with raises("late"):
+        poller.wait_for(lambda: None, 2.5, lambda: Error("too late", code="late"))
+    assert poller.clock() == pytest.approx(2.5)
+    assert poller.wait_for(lambda: 0, 1, lambda: Error("too late", code="late")) == 0

@@ -17,14 +17,14 @@ def test_every_release_and_candidate_is_a_version_that_may_be_published(
 ) -> None:
     text = f"v{major}.{minor}.{patch}" + (f"-rc.{candidate}" if candidate else "")
     version = parse(text)
-    assert (str(version), version.trial, version.image_name) == (text, False, f"zmanim-{text}")
+    assert (str(version), version.test_image, version.image_name) == (text, False, f"zmanim-{text}")
 
 
 @given(
     st.from_regex(r"test-[a-z0-9]([a-z0-9.-]{0,40}[a-z0-9])?", fullmatch=True, alphabet=st.characters(codec="ascii"))
 )
-def test_every_trial_is_known_as_one(text: str) -> None:
-    assert (str(parse(text)), parse(text).trial) == (text, True)
+def test_every_test_image_is_known_as_one(text: str) -> None:
+    assert (str(parse(text)), parse(text).test_image) == (text, True)
 
 
 @given(st.text(max_size=80))
@@ -54,8 +54,8 @@ def test_a_text_is_a_version_that_can_be_a_name_everywhere_or_it_is_refused(text
         ("v1.2.3+build", "build metadata (+…), which an AMI's name can't hold"),
         ("v1.2.3-ami", "a tag of a release: its version is what stands before -ami"),
         ("v1.2.3\n", "white space at an end"),
-        ("test-Local", "a trial's name may hold a-z, 0-9, '.' and '-', and ends in a letter or digit"),
-        ("test-", "a trial's name may hold a-z, 0-9, '.' and '-', and ends in a letter or digit"),
+        ("test-Local", "a test image's name may hold a-z, 0-9, '.' and '-', and ends in a letter or digit"),
+        ("test-", "a test image's name may hold a-z, 0-9, '.' and '-', and ends in a letter or digit"),
         ("test-" + "x" * 60, "65 characters, at most 64 fit"),
         ("v١.2.3", "'v١.2.3'"),
         ("latest", "'latest'"),
@@ -76,7 +76,7 @@ def test_the_longest_name_that_fits_is_a_version_and_is_not_called_too_long() ->
     assert str(parse(longest)) == longest
     with raises("version-invalid") as error:
         parse(longest[:-1] + "X")
-    assert error.value.found.startswith("a trial's name may hold")
+    assert error.value.found.startswith("a test image's name may hold")
 
 
 def test_a_release_tag_names_its_version() -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.errors import raises
-from zmanim_ami.toolchain import gobuild
 from zmanim_ami.toolchain.build import packer_on_path, tools
-from zmanim_ami.toolchain.go_errors import go_failure
-from zmanim_ami.toolchain.pins import versions
+from zmanim_ami.toolchain.go import go
+from zmanim_ami.toolchain.gobuild import Source, compile_and_link, download, go_failure
+from zmanim_ami.toolchain.pins import pin, versions
 
 # Answers what toolchain asks of Go. Each file in its directory of state tells it something: `go` its own version,
 # `version-TOOL` which version it builds, `slow` that a build takes a while, `hang` that it never ends (its process id
@@ -73,7 +72,7 @@ tools(Path(sys.argv[1]))
 
 
 @dataclass(frozen=True)
-class Workshop:
+class Site:
     """A cache, and a Go that is told what to do by files in `state`."""
 
     cache: Path
@@ -112,7 +111,7 @@ def gone(pid: int) -> bool:
 
 
 @pytest.fixture
-def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     state = tmp_path / "state"
     program = tmp_path / "bin" / "go"
     for directory in (state, program.parent):
@@ -124,14 +123,14 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
         (state / f"version-{name}").write_text(f"v{version}")
     # No packer of the host, but a shell and setpriv.
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    return Workshop(tmp_path / "cache", state)
+    return Site(tmp_path / "cache", state)
 
 
-def test_the_tools_are_built_once_and_then_found(workshop: Workshop) -> None:
-    first = tools(workshop.cache)
-    assert workshop.builds() == ["packer", "packer-plugin-amazon", "restic"]
-    assert tools(workshop.cache) == first
-    assert len(workshop.builds()) == 3
+def test_the_tools_are_built_once_and_then_found(site: Site) -> None:
+    first = tools(site.cache)
+    assert site.builds() == ["packer", "packer-plugin-amazon", "restic"]
+    assert tools(site.cache) == first
+    assert len(site.builds()) == 3
     assert first.packer.read_text().startswith("#!/bin/sh")
     assert "GOARCH=arm64" in first.restic_arm64.read_text()
     assert first.config_directory.is_dir()
@@ -139,76 +138,72 @@ def test_the_tools_are_built_once_and_then_found(workshop: Workshop) -> None:
     assert list(first.plugin_directory.iterdir()) == []  # Packer's own copy is all that stays, and this one makes none
 
 
-def test_another_go_builds_anew(workshop: Workshop) -> None:
-    first = tools(workshop.cache)
-    (workshop.state / "go").write_text("go1.99.1")
-    second = tools(workshop.cache)
-    assert len(workshop.builds()) == 6
+def test_another_go_builds_anew(site: Site) -> None:
+    first = tools(site.cache)
+    (site.state / "go").write_text("go1.99.1")
+    second = tools(site.cache)
+    assert len(site.builds()) == 6
     assert {first.packer, first.plugin_directory, first.restic_arm64}.isdisjoint(
         {second.packer, second.plugin_directory, second.restic_arm64}
     )
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_build_is_never_taken_for_a_finished_one(workshop: Workshop, number: signal.Signals) -> None:
-    process = workshop.start()
-    compiler = int((workshop.state / "hanging").read_text())
+def test_an_interrupted_build_is_never_taken_for_a_finished_one(site: Site, number: signal.Signals) -> None:
+    process = site.start()
+    compiler = int((site.state / "hanging").read_text())
     process.send_signal(number)
     process.communicate(timeout=20)
     until(lambda: gone(compiler))
-    assert workshop.finished() == set()
+    assert site.finished() == set()
 
-    (workshop.state / "hang").unlink()
-    assert "half a program" not in tools(workshop.cache).packer.read_text()
-    assert workshop.builds() == ["packer", "packer", "packer-plugin-amazon", "restic"]
-    assert list((workshop.cache / "tools").glob(".*unfinished")) == []
+    (site.state / "hang").unlink()
+    assert "half a program" not in tools(site.cache).packer.read_text()
+    assert site.builds() == ["packer", "packer", "packer-plugin-amazon", "restic"]
+    assert list((site.cache / "tools").glob(".*unfinished")) == []
 
 
-def test_a_tool_of_another_version_is_refused_and_not_kept(workshop: Workshop) -> None:
-    (workshop.state / "version-restic").write_text("v0.18.0")
+def test_a_tool_of_another_version_is_refused_and_not_kept(site: Site) -> None:
+    (site.state / "version-restic").write_text("v0.18.0")
     with raises("tool-is-not-the-one-pinned", match="restic") as caught:
-        tools(workshop.cache)
+        tools(site.cache)
     assert caught.value.found == "v0.18.0 linux arm64"
-    assert workshop.finished() == {"packer", "packer-plugin-amazon"}
+    assert site.finished() == {"packer", "packer-plugin-amazon"}
 
 
-def test_a_plugin_that_packer_refuses_is_not_kept(workshop: Workshop) -> None:
-    (workshop.state / "refuse").touch()
+def test_a_plugin_that_packer_refuses_is_not_kept(site: Site) -> None:
+    (site.state / "refuse").touch()
     with raises("plugin-not-installed"):
-        tools(workshop.cache)
-    assert workshop.finished() == {"packer"}
+        tools(site.cache)
+    assert site.finished() == {"packer"}
 
 
-def test_without_a_network_nothing_is_built_and_go_is_quoted(workshop: Workshop) -> None:
+def test_without_a_network_nothing_is_built_and_go_is_quoted(site: Site) -> None:
     words = 'go: github.com/x/y@v1: Get "https://proxy.example/x": dial tcp: lookup proxy.example: no such host'
-    (workshop.state / "list").write_text(words)
+    (site.state / "list").write_text(words)
     with raises("modules-unavailable") as caught:
-        tools(workshop.cache)
+        tools(site.cache)
     assert words in caught.value.found
     assert "network" in caught.value.fix
-    assert workshop.builds() == []
+    assert site.builds() == []
 
 
-def test_too_little_disk_is_said_before_anything_is_downloaded(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12 - 10**9, 10**9))
-    (workshop.state / "list").write_text("must not be asked")
+def test_too_little_disk_is_said_before_anything_is_downloaded(site: Site) -> None:
+    (site.state / "list").write_text("must not be asked")
     with raises("disk-full") as caught:
-        tools(workshop.cache)
-    assert caught.value.found == "1.0 GB"
+        tools(site.cache, needed_bytes=10**18)
+    assert re.fullmatch(r"\d+\.\d GB", caught.value.found)
+    assert site.builds() == []
 
 
-def test_a_long_build_says_what_it_is_at(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(gobuild, "_REPORT_SECONDS", 0.05)
-    (workshop.state / "slow").touch()
-    tools(workshop.cache)
-    told = capfd.readouterr()
-    assert "1 of at most 2 packages, at a/package" in told.err
-    assert told.out == ""
+def test_a_long_build_says_what_it_is_at(site: Site, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (site.state / "slow").touch()
+    made_by, pinned = go(site.cache), pin("restic")
+    source = Source("restic", pinned.directory, pinned.package, made_by.program, made_by.environment, 0.05)
+    compile_and_link(source, tmp_path / "program", download(source), ())
+    output = capfd.readouterr()
+    assert "restic: 1 of at most 2 packages, at a/package" in output.err
+    assert output.out == ""
 
 
 def packer(directory: Path, script: str) -> str:
@@ -220,12 +215,12 @@ def packer(directory: Path, script: str) -> str:
 
 
 def test_a_packer_on_path_of_the_pinned_version_is_used_instead_of_building_one(
-    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = packer(tmp_path / "theirs", f'test "$1" = plugins || echo "Packer v{versions()["packer"]}"')
     monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
-    assert tools(workshop.cache).packer == tmp_path / "theirs" / "packer"
-    assert workshop.builds() == ["packer-plugin-amazon", "restic"]
+    assert tools(site.cache).packer == tmp_path / "theirs" / "packer"
+    assert site.builds() == ["packer-plugin-amazon", "restic"]
 
 
 @pytest.mark.parametrize(
@@ -267,10 +262,10 @@ def test_a_packer_that_also_tells_of_a_newer_one_is_used(tmp_path: Path) -> None
         ("./main.go:3:1: undefined: x", "go-build-failed"),
     ],
 )
-def test_each_way_that_go_fails_is_a_fault_of_its_own_in_go_s_words(output: str, code: str) -> None:
-    fault = go_failure("restic", f"a/package/name\n{output}")
-    assert fault.code == code
-    assert output.splitlines()[-1] in fault.found
-    assert "a/package/name" not in fault.found
-    assert "restic" in fault.summary
-    assert fault.fix
+def test_each_way_that_go_fails_is_an_error_of_its_own_in_go_s_words(output: str, code: str) -> None:
+    error = go_failure("restic", f"a/package/name\n{output}")
+    assert error.code == code
+    assert output.splitlines()[-1] in error.found
+    assert "a/package/name" not in error.found
+    assert "restic" in error.summary
+    assert error.fix

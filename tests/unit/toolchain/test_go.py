@@ -51,7 +51,7 @@ def test_a_new_enough_go_on_path_is_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["go1.19.8", "go1.24.0", "", "command not found"])
-def test_without_a_new_enough_go_the_fault_says_what_was_found_and_what_pip_said(
+def test_without_a_new_enough_go_the_error_says_what_was_found_and_what_pip_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # pip looks nowhere: no network in this test
@@ -117,7 +117,7 @@ def test_build_info_is_read_from_what_go_prints() -> None:
     )
     assert info.settings == {
         "-buildmode": "exe",
-        "-ldflags": '-s -w -X main.version="v1"',
+        "-ldflags": r'"-s -w -X main.version=\"v1\""',
         "CGO_ENABLED": "0",
         "DefaultGODEBUG": "a=1,b=0",
         "GOARCH": "arm64",

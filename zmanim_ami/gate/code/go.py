@@ -8,8 +8,8 @@ from pathlib import Path
 
 from support.cache import user_cache
 from support.errors import HostLacks
+from zmanim_ami import toolchain
 from zmanim_ami.gate.finding import Finding, Level, ask, located, not_looked
-from zmanim_ami.toolchain.build import staticcheck
 from zmanim_ami.toolchain.go import Go, go
 from zmanim_ami.toolchain.gobuild import HOST_ONLY
 
@@ -21,7 +21,7 @@ def check(tree: Path) -> list[Finding]:
     cache = user_cache()
     try:
         made_by = go(cache)
-        linter = staticcheck(cache)
+        linter = toolchain.program(cache, "staticcheck")
         env = _environment(made_by)
     except HostLacks as lacks:
         return [not_looked(lacks, "the reference API")]

@@ -45,8 +45,8 @@ def plan(clients: Clients, name: str, account: str, *, backups: bool, passing: b
     s3, resource = clients.s3, f"bucket {name}"
     exists = _exists(clients, name, account)
 
-    def existing(read: Callable[[], object], absent: str = "") -> object:
-        return aws.unless_absent(read, absent) if exists else None
+    def existing(read: Callable[[], object], *absent: str) -> object:
+        return aws.unless_refused(read, *absent) if exists else None
 
     if not exists:
         yield Change("create", resource, "there is none", partial(_create, clients, name))

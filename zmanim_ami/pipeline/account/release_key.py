@@ -34,7 +34,7 @@ def find(clients: Clients, environment: str) -> bytes | None:
 
     Raises `release-key-unfit`, and botocore's errors.
     """
-    answer = aws.unless_absent(lambda: clients.kms.get_public_key(KeyId=alias(environment)), "NotFoundException")
+    answer = aws.unless_refused(lambda: clients.kms.get_public_key(KeyId=alias(environment)), "NotFoundException")
     if answer is None:
         return None
     offered = answer.get("SigningAlgorithms", [])
@@ -70,7 +70,7 @@ def create(clients: Clients, environment: str) -> None:
 def public_keys(clients: Clients, environments: Sequence[str]) -> dict[str, str]:
     """Return the public keys (PEM) of those environments that have one, and say which have none.
 
-    Raises `release-key-unfit`, aws's faults.
+    Raises `release-key-unfit`, aws's errors.
     """
     keys: dict[str, str] = {}
     for environment in environments:
@@ -103,7 +103,7 @@ def write(root: Path, version: Version, keys: Mapping[str, str]) -> str:
 
 
 def sign(clients: Clients, environment: str, payload: bytes) -> bytes:
-    """Return the signature (DER) of a payload of at most 4096 bytes. Raises `release-key-missing`, aws's faults."""
+    """Return the signature (DER) of a payload of at most 4096 bytes. Raises `release-key-missing`, aws's errors."""
     with aws.translate_errors(f"signing with {alias(environment)}"):
         try:
             answer = clients.kms.sign(
@@ -121,9 +121,9 @@ def sign(clients: Clients, environment: str, payload: bytes) -> bytes:
 
 
 def is_signed(clients: Clients, environment: str, payload: bytes, signature: bytes) -> bool:
-    """Return whether a signature is this environment's key's. Raises aws's faults."""
+    """Return whether a signature is this environment's key's. Raises aws's errors."""
     with aws.translate_errors(f"verifying with {alias(environment)}"):
-        answer = aws.unless_absent(
+        answer = aws.unless_refused(
             lambda: clients.kms.verify(
                 KeyId=alias(environment),
                 Message=payload,

@@ -48,7 +48,7 @@ def plan(clients: Clients, environment: str, account: str, directory: Path) -> I
     iam, role = clients.iam, name(environment)
     trust, inline = policies(directory, environment=environment, account=account, region=clients.region)
     yield from role_changes(clients, role, trust, inline, "zmanim: what an instance may do")
-    profile = aws.unless_absent(
+    profile = aws.unless_refused(
         lambda: iam.get_instance_profile(InstanceProfileName=role)["InstanceProfile"], "NoSuchEntity"
     )
     if profile is None:
@@ -112,7 +112,7 @@ def role_changes(
 ) -> Iterator[Change]:
     """Yield what a role lacks or has too much of its trust policy and inline policies."""
     iam = clients.iam
-    existing = aws.unless_absent(lambda: iam.get_role(RoleName=role)["Role"], "NoSuchEntity")
+    existing = aws.unless_refused(lambda: iam.get_role(RoleName=role)["Role"], "NoSuchEntity")
     present: dict[str, Document] = {}
     if existing is None:
         create = partial(_create_role, clients, role, trust, description)

@@ -65,7 +65,7 @@ def plan(clients: Clients, account: str, directory: Path, workflows: Workflows) 
 
 def _provider(clients: Clients, arn: str) -> Iterator[Change]:
     iam, resource = clients.iam, f"identity provider {HOST}"
-    existing = aws.unless_absent(
+    existing = aws.unless_refused(
         lambda: iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn).get("ClientIDList", []), "NoSuchEntity"
     )
     if existing is None:

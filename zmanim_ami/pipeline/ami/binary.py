@@ -1,4 +1,4 @@
-"""build-binary: from the API's source tree to the release bundle that is baked into the image.
+"""build-binary: from the API's source tree to the release bundle that goes into the image.
 
 A bundle is the directory `OUTPUT/VERSION/` with `zmanim-api` (linux/arm64, static), `migrations/*.sql` and
 `manifest.json`. The same tree, version and Go give the same bytes, wherever the tree is.
@@ -27,7 +27,7 @@ PROGRAM = "zmanim-api"
 PACKAGE = "cmd/api"
 MIGRATIONS = Path("db/migrations")
 _MIGRATION = re.compile(r"\d{14}_[a-z0-9_]+\.sql", re.ASCII)
-_FIX = "delete build/bundle and try again; if it stays, this is a fault of the Go that was used"
+_FIX = "delete build/bundle and try again; if it stays, the cause is the Go that was used"
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Bundle:
 def build(api_dir: Path, version: str, commit: str, output_dir: Path, go: Go) -> Bundle:
     """Return the bundle `output_dir/version` of the source tree `api_dir`, building it unless nothing has changed.
 
-    Raises `version-invalid`, `not-an-api-tree`, the faults of gobuild, one of this module's when the result is wrong.
+    Raises `version-invalid`, `not-an-api-tree`, the errors of gobuild, one of this module's when the result is wrong.
     """
     parse(version)
     migrations = _migrations(api_dir)
     digest = text_sha256(_tree(api_dir), version, go.version, go.environment["GOFLAGS"], *_flags(version))
     directory = output_dir / version
-    stamp = output_dir / f"{version}.digest"  # beside the bundle: the bundle is baked as it is
+    stamp = output_dir / f"{version}.digest"  # beside the bundle: the bundle goes into the image as it is
     with locked(output_dir / f".{version}.lock", f"the bundle of {version}"):
         built = not _is_current(directory, stamp, digest)
         if built:
@@ -76,9 +76,9 @@ def build(api_dir: Path, version: str, commit: str, output_dir: Path, go: Go) ->
 
 
 def check(binary: Path, info: BuildInfo, go: str) -> None:
-    """See that `binary` is what is baked: a static linux/arm64 program of the API, made by Go `go` ("go1.26.8").
+    """See that `binary` is what is shipped: a static linux/arm64 program of the API, made by Go `go` ("go1.26.8").
 
-    `info` is what the program says of its build. Raises one of this module's faults on the first thing that is wrong.
+    `info` is what the program says of its build. Raises an error of this module on the first thing that is wrong.
     """
     try:
         elf = read_elf(binary)

@@ -7,11 +7,8 @@ its snapshot); with `replace` it also takes an unverified image of the same name
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import botocore.exceptions
 
 from support.errors import Error
 from support.progress import say, step
@@ -19,22 +16,14 @@ from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import release_key
 from zmanim_ami.pipeline.ami import image, packer, provenance
 from zmanim_ami.pipeline.ami import package_cache as packages
+from zmanim_ami.pipeline.ami.builder import Builder
 from zmanim_ami.pipeline.ami.image import Image
+from zmanim_ami.pipeline.ami.packer import Built
 from zmanim_ami.pipeline.ami.provenance import Provenance
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan, Step
-from zmanim_ami.pipeline.settings import Settings, Value
+from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """What builds: the bundle of the API, and Packer with the toolchain around it (workshop.py has the real ones)."""
-
-    tools: Callable[[], Mapping[str, str]]
-    bundle: Callable[[Version], Path]
-    validate: Callable[[Mapping[str, Value]], None]
-    bake: Callable[[Version, Mapping[str, Value], bool], packer.Baked]
 
 
 @dataclass(frozen=True)
@@ -58,7 +47,7 @@ def build_ami(
     *,
     root: Path,
     cache: Path,
-    workshop: Workshop,
+    builder: Builder,
     replace: bool = False,
     package_cache: bool = True,
     dry: bool = False,
@@ -69,14 +58,14 @@ def build_ami(
     that all are compiled anew. With `dry` nothing in the account or the cache changes (the API's binary is built: only
     its digest tells whether an image is equal).
 
-    Raises aws's faults, image's on an image that is in the way, packer_failures', `image-not-as-built`.
+    Raises aws's errors, image's on an image that is in the way, packer_errors', `image-not-as-built`.
     """
     start = time.monotonic()
     aws.check_region(clients)
     account = aws.account(clients)
-    bundle = workshop.bundle(version)
+    bundle = builder.bundle(version)
     keys = release_key.public_keys(clients, settings.release_environments)
-    made = provenance.describe(root, bundle, settings, workshop.tools(), keys)
+    made = provenance.describe(root, bundle, settings, builder.versions(), keys)
     if made.commit.endswith("-dirty"):
         say("the work tree differs from its commit: the image will be tagged so")
     old = image.of_name(clients, version.image_name)
@@ -99,38 +88,38 @@ def build_ami(
     if dry:
         return _plan(settings, version, made, old)
     with step("packer validate"):
-        workshop.validate(values)
+        builder.validate(values)
     with step(f"packer build {version}"):
-        baked = workshop.bake(version, values, old is not None)
-    new = _checked(clients, account, version, made, baked)
+        built = builder.build(version, values, force=old is not None)
+    new = _checked(clients, account, version, made, built)
     if old:
         _delete_snapshots(clients, old)
-    if added := packages.keep(kept, baked.output):
+    if added := packages.keep(kept, built.output):
         say(f"kept {added} compiled packages for the next build in {kept}")
     return _result(clients, new, start, reused=False)
 
 
 def _plan(settings: Settings, version: Version, made: Provenance, old: Image | None) -> Plan:
-    steps = [
-        Step(
-            "launch",
-            f"{settings.instance_type} in {settings.subnet_id or 'the default VPC'}",
-            "the builder; Packer terminates it, and deletes its key pair and security group",
+    where = f"{settings.instance_type} in {settings.subnet_id or 'the default VPC'}"
+    before, after = [], []
+    if old:
+        before = [Step("deregister", f"{old.ami_id} ({old.state})", "--replace, once the new one is provisioned")]
+        after = [Step("delete", snapshot, f"it belongs to {old.ami_id}") for snapshot in old.snapshots]
+    return Plan(
+        (
+            Step("launch", where, "the builder; Packer terminates it, and deletes its key pair and security group"),
+            *before,
+            Step("create", version.image_name, f"commit {made.commit}, tree {made.tree_digest[:16]}"),
+            *(Step("copy", region, "setting ami_regions") for region in settings.ami_regions),
+            *(Step("share", user, "setting ami_users") for user in settings.ami_users),
+            *after,
         )
-    ]
-    if old:
-        steps.append(Step("deregister", f"{old.ami_id} ({old.state})", "--replace, once the new one is provisioned"))
-    steps.append(Step("create", version.image_name, f"commit {made.commit}, tree {made.tree_digest[:16]}"))
-    steps += [Step("copy", region, "setting ami_regions") for region in settings.ami_regions]
-    steps += [Step("share", user, "setting ami_users") for user in settings.ami_users]
-    if old:
-        steps += [Step("delete", snapshot, f"it belongs to {old.ami_id}") for snapshot in old.snapshots]
-    return Plan(tuple(steps))
+    )
 
 
-def _checked(clients: Clients, account: str, version: Version, made: Provenance, baked: packer.Baked) -> Image:
+def _checked(clients: Clients, account: str, version: Version, made: Provenance, built: Built) -> Image:
     """Return the image as AWS tells of it: what Packer says and what is there are compared, not believed."""
-    new = image.of_id(clients, baked.ami_id)
+    new = image.of_id(clients, built.ami_id)
     wrong = [
         f"{what}: {is_}, not {wanted}"
         for what, is_, wanted in (
@@ -143,11 +132,11 @@ def _checked(clients: Clients, account: str, version: Version, made: Provenance,
     ]
     if wrong:
         raise Error(
-            f"{baked.ami_id} is not what was to be built",
+            f"{built.ami_id} is not what was to be built",
             code="image-not-as-built",
             expected=f"an available {version.image_name} of account {account}, tagged with its provenance",
             found="; ".join(wrong),
-            fix=f"do not use it; what Packer said: {baked.log}",
+            fix=f"do not use it; what Packer said: {built.log}",
         )
     return new
 
@@ -156,12 +145,8 @@ def _delete_snapshots(clients: Clients, old: Image) -> None:
     # Packer has deregistered the image; its snapshots alone would be paid for for ever, and nothing names them.
     for snapshot in old.snapshots:
         say(f"deleting {snapshot} of the replaced {old.ami_id}")
-        with aws.translate_errors(f"deleting {snapshot}"):
-            try:
-                clients.ec2.delete_snapshot(SnapshotId=snapshot)
-            except botocore.exceptions.ClientError as error:
-                if aws.error_code(error) != "InvalidSnapshot.NotFound":
-                    raise
+        with aws.translate_errors(f"deleting {snapshot}"), aws.ignoring("InvalidSnapshot.NotFound"):
+            clients.ec2.delete_snapshot(SnapshotId=snapshot)
 
 
 def _result(clients: Clients, found: Image, start: float, *, reused: bool) -> BuildResult:

@@ -1,32 +1,62 @@
-"""The real workshop: the pinned toolchain, Packer in its environment, and whoever makes the API's bundle."""
+"""What an image is built with: the API's release bundle, and Packer with the pinned toolchain around it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache as once
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from zmanim_ami import toolchain
 from zmanim_ami.pipeline.ami import packer
-from zmanim_ami.pipeline.ami.build import Workshop
+from zmanim_ami.pipeline.ami.packer import Built
+from zmanim_ami.pipeline.settings import Value
 from zmanim_ami.pipeline.version import Version
 
-_BUILDERS = ("packer", "packer-plugin-amazon")
+
+class Builder(Protocol):
+    """What `build.build_ami` asks for."""
+
+    def versions(self) -> Mapping[str, str]:
+        """Return the versions of the tools by their names."""
+
+    def bundle(self, version: Version) -> Path:
+        """Return the directory of the API's release bundle of a version, made now where it is not there."""
+
+    def validate(self, values: Mapping[str, Value]) -> None:
+        """Check the template with these variables."""
+
+    def build(self, version: Version, values: Mapping[str, Value], *, force: bool) -> Built:
+        """Build the image; with `force` in the place of one of the same name."""
 
 
-def workshop(root: Path, cache: Path, environ: Mapping[str, str], bundle: Callable[[Version], Path]) -> Workshop:
-    """Return what `build.build_ami` builds with.
+@dataclass(frozen=True)
+class BuildTools:
+    """The pinned Packer, built when it is first needed; `make_bundle` makes (or finds) a version's release bundle."""
 
-    `bundle` makes (or finds) the API's release bundle of a version. The tools are built when they are first needed.
-    """
+    root: Path
+    cache: Path
+    environ: Mapping[str, str]
+    make_bundle: Callable[[Version], Path]
 
-    @once
-    def environment() -> dict[str, str]:
-        return toolchain.environment(toolchain.tools(cache), environ)
+    @cached_property
+    def _environment(self) -> Mapping[str, str]:
+        return toolchain.environment(toolchain.tools(self.cache), self.environ)
 
-    return Workshop(
-        tools=lambda: {name: version for name, version in toolchain.versions().items() if name in _BUILDERS},
-        bundle=bundle,
-        validate=lambda values: packer.validate(root, environment(), values),
-        bake=lambda version, values, force: packer.build(root, environment(), version, values, force=force),
-    )
+    def versions(self) -> Mapping[str, str]:
+        """Return the versions of Packer and its plugin."""
+        pinned = toolchain.versions()
+        return {name: pinned[name] for name in ("packer", "packer-plugin-amazon")}
+
+    def bundle(self, version: Version) -> Path:
+        """Return the directory of the API's release bundle of a version."""
+        return self.make_bundle(version)
+
+    def validate(self, values: Mapping[str, Value]) -> None:
+        """Check the template. Raises as packer.validate does."""
+        packer.validate(self.root, self._environment, values)
+
+    def build(self, version: Version, values: Mapping[str, Value], *, force: bool) -> Built:
+        """Build the image. Raises as packer.build does."""
+        return packer.build(self.root, self._environment, version, values, force=force)

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import botocore.exceptions
-
 from support.errors import BadInput, Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami.provenance import Provenance
@@ -64,8 +62,8 @@ def of_name(clients: Clients, name: str) -> Image | None:
     Raises `image-ambiguous` when there are several, which AWS itself never allows.
     """
     with aws.translate_errors(f"looking for the image {name}"):
-        found = clients.ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [name]}])["Images"]
-    images = [_image(item) for item in found if item.get("State") not in {"deregistered", "invalid"}]
+        items = clients.ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [name]}])["Images"]
+    images = [as_image(item) for item in items if item.get("State") not in {"deregistered", "invalid"}]
     if len(images) > 1:
         raise Error(
             f"there are {len(images)} images called {name}",
@@ -90,20 +88,18 @@ def of_id(clients: Clients, ami_id: str) -> Image:
             found=repr(ami_id),
         )
     with aws.translate_errors(f"looking for the image {ami_id}"):
-        try:
-            found = clients.ec2.describe_images(ImageIds=[ami_id])["Images"]
-        except botocore.exceptions.ClientError as error:
-            if not aws.error_code(error).startswith("InvalidAMIID"):
-                raise
-            found = []
-    if not found:
+        images = aws.unless_refused(
+            lambda: clients.ec2.describe_images(ImageIds=[ami_id])["Images"],
+            *(f"InvalidAMIID.{reason}" for reason in ("NotFound", "Unavailable", "Malformed")),
+        )
+    if not images:
         raise NoSuchImage(
             f"there is no image {ami_id}",
             expected=f"an image of this account in {clients.region}",
             found="none",
             fix="./inv build-ami prints the id that it made; is the region right?",
         )
-    return _image(found[0])
+    return as_image(images[0])
 
 
 def find(clients: Clients, account: str, version: Version | None, ami_id: str) -> Image:
@@ -111,22 +107,17 @@ def find(clients: Clients, account: str, version: Version | None, ami_id: str) -
 
     Raises BadInput when neither is given, `ami-id-invalid`, NoSuchImage, `image-ambiguous`, `image-not-ours`.
     """
-    if ami_id:
-        image = of_id(clients, ami_id)
-        fix = "give the id that ./inv build-ami printed"
-    elif version:
-        named = of_name(clients, version.image_name)
-        if named is None:
-            raise NoSuchImage(
-                f"there is no image of {version}",
-                expected=f"an image called {version.image_name} in this account and {clients.region}",
-                found="none",
-                fix=f"./inv build-ami --version {version}",
-            )
-        image = named
-        fix = "deregister it, or choose another version"
-    else:
+    if not ami_id and not version:
         raise BadInput("no image was named", expected="--version or --ami-id", found="neither")
+    image = of_id(clients, ami_id) if ami_id else of_name(clients, version.image_name) if version else None
+    if image is None:
+        raise NoSuchImage(
+            f"there is no image of {version}",
+            expected=f"an image called zmanim-{version} in this account and {clients.region}",
+            found="none",
+            fix=f"./inv build-ami --version {version}",
+        )
+    fix = "give the id that ./inv build-ami printed" if ami_id else "deregister it, or choose another version"
     wanted = str(version or image.version)
     if image.owner != account:
         raise BadInput(
@@ -150,18 +141,16 @@ def find(clients: Clients, account: str, version: Version | None, ami_id: str) -
 def was_published(clients: Clients, parameter_prefix: str, ami_id: str) -> bool:
     """Whether the parameter ami-id names this image or did once, as far as its history reaches (100 versions)."""
     with aws.translate_errors(f"reading the history of {parameter_prefix}/ami-id"):
-        try:
-            pages = clients.ssm.get_paginator("get_parameter_history").paginate(Name=f"{parameter_prefix}/ami-id")
-            return any(item.get("Value") == ami_id for page in pages for item in page["Parameters"])
-        except clients.ssm.exceptions.ParameterNotFound:
-            return False
+        pages = clients.ssm.get_paginator("get_parameter_history").paginate(Name=f"{parameter_prefix}/ami-id")
+        values = aws.unless_refused(lambda: list(pages.search("Parameters[].Value")), "ParameterNotFound")
+    return ami_id in (values or [])
 
 
 def check_replaceable(image: Image, version: Version, *, published: bool, replace: bool) -> None:
     """Raise unless `image`, made from something else, may give up its name to a new one.
 
     A published image stays what it was: instances may be running from it, and going back to it must be possible. A
-    verified one has a report that names it; a trial can't be published, so there it does not matter.
+    verified one has a report that names it; a test image can't be published, so there it does not matter.
 
     Raises `image-busy`, `image-not-ours`, `image-is-final`, `image-exists`.
     """
@@ -175,7 +164,7 @@ def check_replaceable(image: Image, version: Version, *, published: bool, replac
             found=f"{image.ami_id}, tag {image.version or '(none)'}",
             fix="rename or deregister that image",
         )
-    if published or (image.verified and not version.trial):
+    if published or (image.verified and not version.test_image):
         what = "published" if published else "verified"
         raise BadInput(
             f"{version} is {what} already, from another source",
@@ -202,7 +191,8 @@ def check_replaceable(image: Image, version: Version, *, published: bool, replac
         )
 
 
-def _image(item: ImageTypeDef) -> Image:
+def as_image(item: ImageTypeDef) -> Image:
+    """Return an image as DescribeImages tells of it."""
     return Image(
         ami_id=item.get("ImageId", ""),
         name=item.get("Name", ""),

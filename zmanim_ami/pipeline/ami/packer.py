@@ -1,4 +1,4 @@
-"""Running Packer: its template checked, an image baked, and the image's id read from the manifest.
+"""Running Packer: its template checked, an image built, and the image's id read from the manifest.
 
 The output for people is read, not `-machine-readable`: the id comes from the manifest in either case, and what is left
 to read are error texts, which the machine's form only escapes.
@@ -33,7 +33,7 @@ _STEP = re.compile(r"==> (?:[\w-]+(?:\.[\w-]+)+: )?(.*)")
 
 
 @dataclass(frozen=True)
-class Baked:
+class Built:
     """What one run of Packer made: the image in our region, the directory of its by-products, the whole log."""
 
     ami_id: str
@@ -106,13 +106,13 @@ def validate(root: Path, env: Mapping[str, str], values: Mapping[str, Value] | N
                 raise template_failure(error.output) from error
 
 
-def build(root: Path, env: Mapping[str, str], version: Version, values: Mapping[str, Value], *, force: bool) -> Baked:
-    """Bake an image and return it; steps go to stderr as they happen, everything to packer.log.
+def build(root: Path, env: Mapping[str, str], version: Version, values: Mapping[str, Value], *, force: bool) -> Built:
+    """Build an image and return it; steps go to stderr as they happen, everything to packer.log.
 
     `force` lets Packer deregister an image of the same name, which it does after provisioning, just before the new one
     is made: a failing script costs nothing.
 
-    Raises one of packer_failures' faults, HostLacks, and KeyboardInterrupt once Packer has cleaned up.
+    Raises one of packer_errors' errors, HostLacks, and KeyboardInterrupt once Packer has cleaned up.
     """
     output = output_directory(root, version)
     with locked(output.parent / f".{version}.lock", f"a build of {version}"):
@@ -135,7 +135,7 @@ def build(root: Path, env: Mapping[str, str], version: Version, values: Mapping[
                 run(command, cwd=root / PACKER_DIRECTORY, env=env, on_line=on_line)
             except CommandFailed as error:
                 raise build_failure(error.output, log) from error
-        return Baked(image_id(output / "manifest.json", str(values["region"]), log), output, log)
+        return Built(image_id(output / "manifest.json", str(values["region"]), log), output, log)
 
 
 def essential() -> Callable[[str], str]:

@@ -1,4 +1,4 @@
-"""Packer's ways to fail, each as a fault of its own: Packer itself ends with exit code 1 for all of them."""
+"""Packer's ways to fail, each as an error of its own: Packer itself ends with exit code 1 for all of them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ _PREFIX = re.compile(r"^(?:==>|-->) (?:[\w-]+(?:\.[\w-]+)+: )?")
 
 
 def build_failure(output: str, log: Path) -> Error:
-    """Return the fault that Packer's output tells of; `log` is where all of it can be read."""
+    """Return the error that Packer's output tells of; `log` is where all of it can be read."""
     words = _own_words(output)
     for pattern, code, summary, expected, fix in _KNOWN:
         if match := re.search(rf"^.*(?:{pattern}).*$", words, re.MULTILINE):
@@ -113,7 +113,7 @@ def build_failure(output: str, log: Path) -> Error:
 
 
 def template_failure(output: str) -> Error:
-    """Return the fault that `packer init` or `packer validate` tells of."""
+    """Return the error that `packer init` or `packer validate` tells of."""
     if re.search(_KNOWN[-1][0], output):
         _, code, summary, expected, fix = _KNOWN[-1]
         return HostLacks(summary, code=code, expected=expected, found=_tail(output), fix=fix)

@@ -6,169 +6,119 @@ a cancelled job, a lost runner. A verified image is never taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
-
-import botocore.exceptions
 
 from support.errors import BadInput, Error
 from support.progress import say
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.ami.image import PROJECT_TAG, VERIFIED_TAG
-from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.ami.image import PROJECT_TAG, VERIFIED_TAG, as_image
+from zmanim_ami.pipeline.aws import Clients, Poller
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import FilterTypeDef, ImageTypeDef
+    from mypy_boto3_ec2.type_defs import FilterTypeDef
 
 # One run makes two instances with their volumes and one image: whatever finds more than this has found something else.
 LIMIT = 30
 _ENDING_SECONDS = 300.0
-_ALIVE = ("pending", "running", "stopping", "stopped")
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """One thing to take away, and why."""
+    """One thing to take away, and why; `take` does it."""
 
     kind: str
     id: str
     reason: str
+    take: Callable[[], object] = field(repr=False, compare=False)
 
 
 def plan(clients: Clients, run: str) -> list[Leftover]:
     """Return what carries the tag of `run`, in the order in which it can be taken away; changes nothing.
 
-    Raises `sweep-too-large`, aws's faults.
+    Raises `sweep-too-large`, aws's errors.
     """
     with aws.translate_errors(f"looking for what run {run} left"):
-        found = [*_instances(clients, run), *_volumes(clients, run), *_images(clients, run), *_groups(clients, run)]
-        found += _key_pairs(clients, run)
-    if len(found) > LIMIT:
+        leftovers = list(_leftovers(clients, run))
+    if len(leftovers) > LIMIT:
         raise BadInput(
-            f"run {run} seems to have left {len(found)} things",
+            f"run {run} seems to have left {len(leftovers)} things",
             code="sweep-too-large",
             expected=f"at most {LIMIT}",
-            found=", ".join(f"{each.kind} {each.id}" for each in found[:LIMIT]) + ", …",
+            found=", ".join(f"{each.kind} {each.id}" for each in leftovers[:LIMIT]) + ", …",
             fix="look whether the tag is on what it should be on; take away by hand what is surely left over",
         )
-    return found
+    return leftovers
 
 
-def apply(clients: Clients, found: Sequence[Leftover], pace: Pace) -> None:
+def apply(clients: Clients, leftovers: Sequence[Leftover], poller: Poller) -> None:
     """Take away what was planned, saying each; what is gone already is no error.
 
-    Raises `not-ended` when an instance does not end, aws's faults. What was taken stays taken: sweep again.
+    Raises `not-ended` when an instance does not end, aws's errors. What was taken stays taken: sweep again.
     """
-    instances = [each.id for each in found if each.kind == "instance"]
-    for each in found:
-        if each.kind != "instance" and instances:
-            _wait_until_ended(clients, instances, pace)
-            instances = []
-        say(f"taking {each.kind} {each.id} away ({each.reason})")
-        with aws.translate_errors(f"taking {each.kind} {each.id} away"):
-            try:
-                _take(clients, each)
-            except botocore.exceptions.ClientError as error:
-                if not aws.error_code(error).endswith((".NotFound", ".Unavailable")):
-                    raise
+    instances = [each for each in leftovers if each.kind == "instance"]
+    _take(instances)
     if instances:
-        _wait_until_ended(clients, instances, pace)
+        _wait_until_ended(clients, [each.id for each in instances], poller)
+    _take([each for each in leftovers if each.kind != "instance"])
 
 
-def _tagged(run: str) -> FilterTypeDef:
-    return {"Name": f"tag:{PROJECT_TAG}", "Values": [run]}
-
-
-def _instances(clients: Clients, run: str) -> Iterator[Leftover]:
-    alive: FilterTypeDef = {"Name": "instance-state-name", "Values": list(_ALIVE)}
-    pages = clients.ec2.get_paginator("describe_instances").paginate(Filters=[_tagged(run), alive])
-    for page in pages:
-        for instance in (each for item in page["Reservations"] for each in item["Instances"]):
-            identifier = instance["InstanceId"]
-            reason = f"it is {instance['State'].get('Name')}"
-            yield Leftover("instance", identifier, reason)
-
-
-def _volumes(clients: Clients, run: str) -> Iterator[Leftover]:
-    pages = clients.ec2.get_paginator("describe_volumes").paginate(Filters=[_tagged(run)])
-    for page in pages:
-        for volume in page["Volumes"]:
-            identifier = volume["VolumeId"]
-            # One that goes with its instance is gone by the time that it is asked for: no error.
-            reason = f"it is {volume.get('State')}"
-            yield Leftover("volume", identifier, reason)
-
-
-def _images(clients: Clients, run: str) -> Iterator[Leftover]:
-    images = clients.ec2.describe_images(Owners=["self"], Filters=[_tagged(run)])["Images"]
-    kept: set[str] = set()
-    for image in images:
-        if any(tag.get("Key") == VERIFIED_TAG for tag in image.get("Tags", [])):
-            kept |= set(_snapshots_of(image))
-            continue
-        identifier = image.get("ImageId", "")
-        yield Leftover("image", identifier, f"{image.get('Name')} was not verified")
-    pages = clients.ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=[_tagged(run)])
-    for snapshot in (each for page in pages for each in page["Snapshots"]):
-        identifier = snapshot["SnapshotId"]
-        if identifier not in kept:
-            yield Leftover("snapshot", identifier, "no verified image needs it")
-
-
-def _snapshots_of(image: ImageTypeDef) -> list[str]:
-    return [mapping.get("Ebs", {}).get("SnapshotId", "") for mapping in image.get("BlockDeviceMappings", [])]
-
-
-def _groups(clients: Clients, run: str) -> Iterator[Leftover]:
-    for group in clients.ec2.describe_security_groups(Filters=[_tagged(run)])["SecurityGroups"]:
-        identifier = group["GroupId"]
-        yield Leftover("security group", identifier, f"{group['GroupName']} was a builder's")
-
-
-def _key_pairs(clients: Clients, run: str) -> Iterator[Leftover]:
-    for pair in clients.ec2.describe_key_pairs(Filters=[_tagged(run)])["KeyPairs"]:
+def _leftovers(clients: Clients, run: str) -> Iterator[Leftover]:
+    ec2 = clients.ec2
+    mine: list[FilterTypeDef] = [{"Name": f"tag:{PROJECT_TAG}", "Values": [run]}]
+    for instance in aws.instances(clients, {f"tag:{PROJECT_TAG}": [run], "instance-state-name": aws.ALIVE}):
+        name, state = instance["InstanceId"], instance["State"].get("Name")
+        yield Leftover("instance", name, f"it is {state}", partial(ec2.terminate_instances, InstanceIds=[name]))
+    # One that goes with its instance is gone by the time that it is asked for: no error.
+    for volume in ec2.get_paginator("describe_volumes").paginate(Filters=mine).search("Volumes[]"):
+        name, state = volume["VolumeId"], volume["State"]
+        yield Leftover("volume", name, f"it is {state}", partial(ec2.delete_volume, VolumeId=name))
+    needed: set[str] = set()
+    for image in map(as_image, ec2.describe_images(Owners=["self"], Filters=mine)["Images"]):
+        if VERIFIED_TAG in image.tags:
+            needed |= set(image.snapshots)
+        else:
+            deregister = partial(ec2.deregister_image, ImageId=image.ami_id)
+            yield Leftover("image", image.ami_id, f"{image.name} was not verified", deregister)
+    snapshots = ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=mine)
+    for name in snapshots.search("Snapshots[].SnapshotId"):
+        if name not in needed:
+            delete = partial(ec2.delete_snapshot, SnapshotId=name)
+            yield Leftover("snapshot", name, "no verified image needs it", delete)
+    for group in ec2.describe_security_groups(Filters=mine)["SecurityGroups"]:
+        reason, delete_group = f"{group['GroupName']} was a builder's", ec2.delete_security_group
+        yield Leftover("security group", group["GroupId"], reason, partial(delete_group, GroupId=group["GroupId"]))
+    for pair in ec2.describe_key_pairs(Filters=mine)["KeyPairs"]:
         name = pair.get("KeyName", "")
-        yield Leftover("key pair", name, "it was a builder's")
+        yield Leftover("key pair", name, "it was a builder's", partial(ec2.delete_key_pair, KeyName=name))
 
 
-def _take(clients: Clients, leftover: Leftover) -> None:
-    ec2, identifier = clients.ec2, leftover.id
-    match leftover.kind:
-        case "instance":
-            ec2.terminate_instances(InstanceIds=[identifier])
-        case "volume":
-            ec2.delete_volume(VolumeId=identifier)
-        case "image":
-            ec2.deregister_image(ImageId=identifier)
-        case "snapshot":
-            ec2.delete_snapshot(SnapshotId=identifier)
-        case "security group":
-            ec2.delete_security_group(GroupId=identifier)
-        case "key pair":
-            ec2.delete_key_pair(KeyName=identifier)
-        case kind:
-            raise AssertionError(kind)
+def _take(leftovers: Sequence[Leftover]) -> None:
+    for each in leftovers:
+        say(f"taking {each.kind} {each.id} away ({each.reason})")
+        with aws.translate_errors(f"taking {each.kind} {each.id} away"), aws.ignoring(".NotFound", ".Unavailable"):
+            each.take()
 
 
-def _wait_until_ended(clients: Clients, instances: Sequence[str], pace: Pace) -> None:
+def _wait_until_ended(clients: Clients, instance_ids: Sequence[str], poller: Poller) -> None:
     """Wait until instances are gone: until then their volumes and security groups can't go."""
+    names = ", ".join(instance_ids)
 
-    def look() -> bool | None:
-        pages = clients.ec2.get_paginator("describe_instances").paginate(
-            Filters=[
-                {"Name": "instance-id", "Values": list(instances)},
-                {"Name": "instance-state-name", "Values": [*_ALIVE, "shutting-down"]},
-            ]
-        )
-        return None if any(page["Reservations"] for page in pages) else True
+    def ended() -> bool | None:
+        states = [*aws.ALIVE, "shutting-down"]
+        return not aws.instances(clients, {"instance-id": instance_ids, "instance-state-name": states}) or None
 
-    with aws.translate_errors(f"waiting until {', '.join(instances)} end"):
-        if pace.until(look, _ENDING_SECONDS) is None:
-            raise Error(
-                f"{', '.join(instances)} did not end within {_ENDING_SECONDS:.0f} s",
+    with aws.translate_errors(f"waiting until {names} end"):
+        poller.wait_for(
+            ended,
+            _ENDING_SECONDS,
+            lambda: Error(
+                f"{names} did not end within {_ENDING_SECONDS:.0f} s",
                 code="not-ended",
                 expected="state terminated",
                 found="still there",
                 fix="sweep again in some minutes",
-            )
+            ),
+        )

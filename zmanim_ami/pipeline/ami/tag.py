@@ -24,8 +24,8 @@ class Checked:
 def check(root: Path, ref: str, version: Version) -> Checked:
     """Return the version and commit of the clone at `root`, checked out for `ref` (refs/tags/v1.2.3-ami, or a branch).
 
-    Raises `version-invalid`, `tag-wrong` (a tag of another version or commit, a changed tree, a trial), `not-on-main`,
-    `not-a-clone`.
+    Raises `version-invalid`, `tag-wrong` (a tag of another version or commit, a changed tree, a test image),
+    `not-on-main`, `not-a-clone`.
     """
     commit = provenance.commit(root)
     if ref.startswith(_TAGS):
@@ -48,12 +48,12 @@ def check(root: Path, ref: str, version: Version) -> Checked:
                 found=commit,
                 fix="check the tag out, with nothing changed",
             )
-    if commit.endswith("-dirty") or version.trial:
+    if commit.endswith("-dirty") or version.test_image:
         raise BadInput(
             f"{version} can't be released from here",
             code="tag-wrong",
             expected="a version of a release, and a work tree that is its commit",
-            found=f"{'a trial' if version.trial else 'a release'}, {commit}",
+            found=f"{'a test image' if version.test_image else 'a release'}, {commit}",
             fix="commit what differs, and tag that",
         )
     # No answer is an answer here: there is no such branch, or no common ancestor.

@@ -12,7 +12,7 @@ from support.errors import Error
 from support.progress import say, step
 from zmanim_ami.pipeline import aws, instance
 from zmanim_ami.pipeline.ami import image
-from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
@@ -49,7 +49,7 @@ def recovery_drill(
     clients: Clients,
     settings: Settings,
     *,
-    pace: Pace,
+    poller: Poller,
     environment: str = "prod",
     version: Version | None = None,
     ami_id: str = "",
@@ -57,7 +57,7 @@ def recovery_drill(
 ) -> Recovery | Plan:
     """Launch an instance of the image in `environment` with an empty volume, restore the newest run; it has to serve.
 
-    Raises image's and machine's faults, backups.AnswerUnreadable, `not-recovered`. KeyboardInterrupt comes through
+    Raises image's and machine's errors, backups.AnswerUnreadable, `not-recovered`. KeyboardInterrupt comes through
     after the instance has been terminated.
     """
     found = image.find(clients, aws.account(clients), version, ami_id)
@@ -65,9 +65,9 @@ def recovery_drill(
         return _plan(settings, found.ami_id, environment)
     with (
         step(f"recovery drill with {found.ami_id} in {environment}"),
-        instance.launched(clients, settings, found, pace, environment=environment) as running,
+        instance.launched(clients, settings, found, poller, environment=environment) as running,
     ):
-        ready = instance.wait_until_ready(clients, running, settings.boot_timeout, pace)
+        ready = instance.wait_until_ready(clients, running, settings.boot_timeout, poller)
         if ready.report.get("ok") is not True:
             raise Error(
                 f"{running.instance_id} is not ready even while it is empty",
@@ -77,8 +77,8 @@ def recovery_drill(
                 fix=f"./inv verify-ami --ami-id {found.ami_id} says more",
             )
         say(f"empty and ready {ready.seconds:.1f} s after its launch: restoring")
-        text = instance.run_script(clients, running.instance_id, SCRIPT, remote.LONG_SECONDS, pace)
-        healthy = round(pace.clock() - running.launched, 3)
+        text = instance.run_script(clients, running.instance_id, SCRIPT, remote.LONG_SECONDS, poller)
+        healthy = round(poller.clock() - running.launched, 3)
         restored = remote.read_restored(text)
     say(f"run {restored.run} serves {healthy:.1f} s after RunInstances")
     return Recovery(

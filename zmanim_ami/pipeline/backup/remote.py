@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from support.errors import BadInput, Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import instance as machine
-from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.instance import CommandNotRun
 from zmanim_ami.pipeline.verify.inspection import Check
 
@@ -82,7 +82,7 @@ class Adopted:
 def instance(clients: Clients, environment: str, given: str) -> str:
     """Return `given`, or the id of the one running instance of `environment`.
 
-    Raises `which-instance`, aws's faults.
+    Raises `which-instance`, aws's errors.
     """
     if given:
         if not re.fullmatch(r"i-[0-9a-f]{8,17}", given, re.ASCII):
@@ -91,39 +91,34 @@ def instance(clients: Clients, environment: str, given: str) -> str:
             )
         return given
     with aws.translate_errors(f"looking for the instance of {environment}"):
-        pages = clients.ec2.get_paginator("describe_instances").paginate(
-            Filters=[
-                {"Name": "tag:zmanim:environment", "Values": [environment]},
-                {"Name": "instance-state-name", "Values": ["running"]},
-            ]
-        )
-        found = [one["InstanceId"] for page in pages for item in page["Reservations"] for one in item["Instances"]]
-    if len(found) != 1:
+        filters = {"tag:zmanim:environment": [environment], "instance-state-name": ["running"]}
+        running = [each["InstanceId"] for each in aws.instances(clients, filters)]
+    if len(running) != 1:
         raise BadInput(
-            f"{len(found)} instances of {environment} run",
+            f"{len(running)} instances of {environment} run",
             code="which-instance",
             expected="one, or --instance",
-            found=", ".join(found) or "none",
+            found=", ".join(running) or "none",
             fix="say which by --instance, or another --environment",
         )
-    return found[0]
+    return running[0]
 
 
-def make(clients: Clients, instance_id: str, pace: Pace) -> BackupRun:
+def make(clients: Clients, instance_id: str, poller: Poller) -> BackupRun:
     """Make a backup now, as the nightly timer would, and return its run.
 
-    Raises machine.CommandNotRun with the unit's own words, AnswerUnreadable, aws's faults.
+    Raises machine.CommandNotRun with the unit's own words, AnswerUnreadable, aws's errors.
     """
-    machine.run_script(clients, instance_id, BACK_UP, LONG_SECONDS, pace)
-    complete = [run for run in listed(clients, instance_id, pace) if run.state == "complete" and not run.future]
+    machine.run_script(clients, instance_id, BACK_UP, LONG_SECONDS, poller)
+    complete = [run for run in listed(clients, instance_id, poller) if run.state == "complete" and not run.future]
     if not complete:
         raise AnswerUnreadable("the backup has left no complete run", expected="one", found="none")
     return complete[0]
 
 
-def listed(clients: Clients, instance_id: str, pace: Pace) -> list[BackupRun]:
+def listed(clients: Clients, instance_id: str, poller: Poller) -> list[BackupRun]:
     """Return what is in the instance's repository, the newest first. Raises as `make` does."""
-    text = machine.run_script(clients, instance_id, f"{_RESTORE} --list --json\n", _SHORT_SECONDS, pace)
+    text = machine.run_script(clients, instance_id, f"{_RESTORE} --list --json\n", _SHORT_SECONDS, poller)
     try:
         rows = json.loads(text)
         return [BackupRun(row["run"], row["time"], row["state"], int(row["bytes"]), row["future"]) for row in rows]
@@ -131,19 +126,19 @@ def listed(clients: Clients, instance_id: str, pace: Pace) -> list[BackupRun]:
         raise _unreadable(text) from error
 
 
-def drill(clients: Clients, instance_id: str, pace: Pace) -> Restored:
+def drill(clients: Clients, instance_id: str, poller: Poller) -> Restored:
     """Restore the newest run beside what is live, as the monthly timer does. Raises as `make` does."""
-    return read_restored(machine.run_script(clients, instance_id, DRILL, LONG_SECONDS, pace))
+    return read_restored(machine.run_script(clients, instance_id, DRILL, LONG_SECONDS, poller))
 
 
-def restore(clients: Clients, instance_id: str, run: str, *, replace: bool, pace: Pace) -> Restored:
+def restore(clients: Clients, instance_id: str, run: str, *, replace: bool, poller: Poller) -> Restored:
     """Restore a run beside what is live, or with `replace` in its place (the API is stopped for that).
 
     Raises `run-invalid`, and as `make` does.
     """
     check_run(run)
     script = REPLACE % run if replace else f"{_RESTORE} --run {run} --json\n"
-    return read_restored(machine.run_script(clients, instance_id, script, LONG_SECONDS, pace))
+    return read_restored(machine.run_script(clients, instance_id, script, LONG_SECONDS, poller))
 
 
 def check_run(run: str) -> None:
@@ -158,36 +153,31 @@ def check_run(run: str) -> None:
         )
 
 
-def adopt(clients: Clients, instance_id: str, pace: Pace) -> Adopted:
+def adopt(clients: Clients, instance_id: str, poller: Poller) -> Adopted:
     """Let the instance's cluster go on with the backups of another one. Raises as `make` does."""
-    said = machine.run_script(clients, instance_id, f"{_RESTORE} --adopt 2>&1\n", _SHORT_SECONDS, pace)
-    return Adopted(instance_id, said.strip())
+    output = machine.run_script(clients, instance_id, f"{_RESTORE} --adopt 2>&1\n", _SHORT_SECONDS, poller)
+    return Adopted(instance_id, output.strip())
 
 
-def prove(clients: Clients, instance_id: str, pace: Pace, timeout: float) -> Check:
+def prove(clients: Clients, instance_id: str, poller: Poller, timeout: float) -> Check:
     """Make a backup on an instance and restore it there beside what is live; a failure is a failed check.
 
-    Raises aws's faults.
+    Raises aws's errors.
     """
     expected = "a backup that restores as its record says"
     try:
-        restored = read_restored(machine.run_script(clients, instance_id, PROVE, timeout, pace))
-    except (CommandNotRun, AnswerUnreadable) as fault:
-        return Check("backup", False, expected, fault.found)
+        restored = read_restored(machine.run_script(clients, instance_id, PROVE, timeout, poller))
+    except (CommandNotRun, AnswerUnreadable) as error:
+        return Check("backup", False, expected, error.found)
     return Check("backup", restored.rows > 0, expected, f"{restored.rows} rows in {restored.seconds} s")
 
 
 def read_restored(text: str) -> Restored:
     """Return what restore.sh --json printed last. Raises AnswerUnreadable."""
+    types = {"run": str, "seconds": float, "age": float, "rows": int, "keys": int}
     try:
-        told: Mapping[str, object] = json.loads(text.strip().splitlines()[-1])
-        return Restored(
-            run=str(told["run"]),
-            seconds=float(str(told["seconds"])),
-            age=float(str(told["age"])),
-            rows=int(str(told["rows"])),
-            keys=int(str(told["keys"])),
-        )
+        record: Mapping[str, object] = json.loads(text.strip().splitlines()[-1])
+        return Restored(**{name: convert(str(record[name])) for name, convert in types.items()})
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise _unreadable(text) from error
 

@@ -15,9 +15,8 @@ import io
 import json
 import tarfile
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-
-import botocore.exceptions
 
 from support.errors import Error
 from zmanim_ami.pipeline import aws
@@ -74,7 +73,7 @@ def bundle(sha256: str) -> str:
     return f"bundles/{sha256}.tar.gz"
 
 
-def archive(directory: Path) -> bytes:
+def archive(directory: Path, largest: int = LARGEST_BUNDLE) -> bytes:
     """Return a release bundle's directory as the bytes that are published: the same files give the same bytes.
 
     Raises `bundle-too-large`.
@@ -91,11 +90,11 @@ def archive(directory: Path) -> bytes:
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), 0o755 if name == "zmanim-api" else 0o644
             tar.addfile(member, io.BytesIO(content))
-    if packed.tell() > LARGEST_BUNDLE:
+    if packed.tell() > largest:
         raise Error(
             f"the bundle {directory} is too large to be published",
             code="bundle-too-large",
-            expected=f"at most {LARGEST_BUNDLE} bytes, compressed",
+            expected=f"at most {largest} bytes, compressed",
             found=f"{packed.tell()} bytes",
         )
     return packed.getvalue()
@@ -104,39 +103,39 @@ def archive(directory: Path) -> bytes:
 def read(clients: Clients, environment: str, key: str, version_id: str = "") -> Read | None:
     """Return a signed object of the channel, its signature verified; None where there is none.
 
-    Raises `channel-missing`, `channel-unreadable`, aws's faults.
+    Raises `channel-missing`, `channel-unreadable`, aws's errors.
     """
     with aws.translate_errors(f"reading {bucket(environment)}/{key}"):
+        which = {"VersionId": version_id} if version_id else {}
         try:
-            which = {"VersionId": version_id} if version_id else {}
-            answer = clients.s3.get_object(Bucket=bucket(environment), Key=key, **which)  # type: ignore[arg-type]  # VersionId is text
-            content = answer["Body"].read()
-        except botocore.exceptions.ClientError as error:
-            if aws.error_code(error) in _MISSING:
-                return None
-            if aws.error_code(error) == "NoSuchBucket":
-                raise Error(
-                    f"{environment} has no release channel",
-                    code="channel-missing",
-                    expected=f"the bucket {bucket(environment)}",
-                    found="none",
-                    fix=f"./inv account.apply --environment {environment}",
-                ) from error
-            raise
+            answer = aws.unless_refused(
+                lambda: clients.s3.get_object(Bucket=bucket(environment), Key=key, **which),  # type: ignore[arg-type]  # VersionId is text
+                *_MISSING,
+            )
+        except clients.s3.exceptions.NoSuchBucket as error:
+            raise Error(
+                f"{environment} has no release channel",
+                code="channel-missing",
+                expected=f"the bucket {bucket(environment)}",
+                found="none",
+                fix=f"./inv account.apply --environment {environment}",
+            ) from error
+        if answer is None:
+            return None
+        content = answer["Body"].read()
     return Read(_believed(clients, environment, key, content), answer["ETag"])
 
 
 def _believed(clients: Clients, environment: str, key: str, content: bytes) -> Payload:
     try:
         envelope = json.loads(content)
-        payload = base64.b64decode(envelope["payload"], validate=True)
-        signature = base64.b64decode(envelope["signature"], validate=True)
-        found = Payload(**json.loads(payload))
+        payload, signature = (base64.b64decode(envelope[part], validate=True) for part in ("payload", "signature"))
+        signed = Payload(**json.loads(payload))
     except (ValueError, KeyError, TypeError) as error:
         raise _unreadable(environment, key, repr(error)) from error
     if not release_key.is_signed(clients, environment, payload, signature):
         raise _unreadable(environment, key, f"a signature that is not {release_key.alias(environment)}'s")
-    return found
+    return signed
 
 
 def _unreadable(environment: str, key: str, found: str) -> Error:
@@ -164,7 +163,7 @@ def last_serial(clients: Clients, environment: str, now: Read | None) -> int:
 
 
 def signed(clients: Clients, environment: str, payload: Payload) -> bytes:
-    """Return the object that holds a payload and its signature. Raises release_key's and aws's faults."""
+    """Return the object that holds a payload and its signature. Raises release_key's and aws's errors."""
     encoded = payload.encoded()
     signature = release_key.sign(clients, environment, encoded)
     parts = {"payload": encoded, "signature": signature}
@@ -172,37 +171,32 @@ def signed(clients: Clients, environment: str, payload: Payload) -> bytes:
 
 
 def put(clients: Clients, environment: str, key: str, content: bytes) -> bool:
-    """Write an object that never changes; return False when it is there already. Raises aws's faults."""
+    """Write an object that never changes; return False when it is there already. Raises aws's errors."""
     with aws.translate_errors(f"writing {bucket(environment)}/{key}"):
-        try:
-            clients.s3.put_object(Bucket=bucket(environment), Key=key, Body=content, IfNoneMatch="*")
-        except botocore.exceptions.ClientError as error:
-            if aws.error_code(error) in _CHANGED:
-                return False
-            raise
-    return True
+        put = partial(clients.s3.put_object, Bucket=bucket(environment), Key=key, Body=content, IfNoneMatch="*")
+        return aws.unless_refused(put, *_CHANGED) is not None
 
 
 def move(clients: Clients, environment: str, content: bytes, now: Read | None) -> None:
-    """Write the pointer, if it still is the one that was read. Raises `channel-moved`, aws's faults."""
+    """Write the pointer, if it still is the one that was read. Raises `channel-moved`, aws's errors."""
     condition = {"IfMatch": now.etag} if now else {"IfNoneMatch": "*"}
     with aws.translate_errors(f"moving the channel of {environment}"):
-        try:
-            clients.s3.put_object(
+        moved = aws.unless_refused(
+            lambda: clients.s3.put_object(
                 Bucket=bucket(environment),
                 Key=POINTER,
                 Body=content,
                 ContentType="application/json",
                 CacheControl="no-store",
                 **condition,  # type: ignore[arg-type]  # each is text
-            )
-        except botocore.exceptions.ClientError as error:
-            if aws.error_code(error) not in _CHANGED:
-                raise
-            raise Error(
-                f"the channel of {environment} was moved by somebody else meanwhile: nothing of yours is in force",
-                code="channel-moved",
-                expected=f"serial {now.payload.serial}" if now else "an empty channel",
-                found="another one",
-                fix="look at what they published, then run this again",
-            ) from error
+            ),
+            *_CHANGED,
+        )
+    if moved is None:
+        raise Error(
+            f"the channel of {environment} was moved by somebody else meanwhile: nothing of yours is in force",
+            code="channel-moved",
+            expected=f"serial {now.payload.serial}" if now else "an empty channel",
+            found="another one",
+            fix="look at what they published, then run this again",
+        )

@@ -18,7 +18,7 @@ from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.channel import bucket as channel
 from zmanim_ami.pipeline.channel.bucket import Payload, Read
 from zmanim_ami.pipeline.plan import Plan, Step
-from zmanim_ami.pipeline.publish.parameters import refuse_trial
+from zmanim_ami.pipeline.publish.parameters import refuse_test_image
 from zmanim_ami.pipeline.version import Version
 
 EXPIRES_DAYS = 90
@@ -54,11 +54,11 @@ def publish(
 
     Without `oldest_allowed` what the channel said before stays. Publishing again what is in force renews its expiry.
 
-    Raises `trial-version`, `release-older`, `release-not-allowed`, `release-differs`, `expiry-invalid`, the faults of
+    Raises `test-image`, `release-older`, `release-not-allowed`, `release-differs`, `expiry-invalid`, the errors of
     release_channel, release_key and aws.
     """
-    refuse_trial(version)
-    refuse_trial(oldest_allowed)
+    refuse_test_image(version)
+    refuse_test_image(oldest_allowed)
     expires = _expires(expires_days, now)
     content = channel.archive(bundle)
     sha256 = hashlib.sha256(content).hexdigest()
@@ -117,10 +117,10 @@ def rollback(
     The record of that version is believed for its signature, so nobody who can write to the bucket chooses the bundle.
     The database stays as it is: the schema has to fit both (docs/releases.md).
 
-    Raises `trial-version`, `release-unknown`, `release-not-allowed`, `expiry-invalid`, the faults of release_channel
+    Raises `test-image`, `release-unknown`, `release-not-allowed`, `expiry-invalid`, the errors of release_channel
     and aws.
     """
-    refuse_trial(to)
+    refuse_test_image(to)
     expires = _expires(expires_days, now)
     before = channel.read(clients, environment, channel.POINTER)
     published = channel.read(clients, environment, channel.record(str(to)))

@@ -17,7 +17,7 @@ from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.ami.image import VERIFIED_TAG, Image
-from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version, parse
@@ -54,23 +54,23 @@ def publish(
     clients: Clients,
     settings: Settings,
     *,
-    pace: Pace,
+    poller: Poller,
     version: Version | None = None,
     ami_id: str = "",
     dry: bool = False,
 ) -> Published | Plan:
     """Point the parameters below `settings.parameter_prefix` at the image of `version`, or at the one called `ami_id`.
 
-    Raises `trial-version`, image's faults (there is none, not this account's, not of that version), `not-publishable`,
-    `not-verified-yet`, `not-written`, `not-read-back`, aws's faults.
+    Raises `test-image`, image's errors (there is none, not this account's, not of that version), `not-publishable`,
+    `not-verified-yet`, `not-written`, `not-read-back`, aws's errors.
     """
-    refuse_trial(version)
+    refuse_test_image(version)
     account = aws.account(clients)
-    found = image.find(clients, account, version, ami_id)
-    refuse_trial(parse(found.version))
-    _check(found)
+    candidate = image.find(clients, account, version, ami_id)
+    refuse_test_image(parse(candidate.version))
+    _check(candidate)
     id_name, version_name = (f"{settings.parameter_prefix}/{name}" for name in ("ami-id", "ami-version"))
-    meant = {version_name: found.version, id_name: found.ami_id}
+    meant = {version_name: candidate.version, id_name: candidate.ami_id}
     now = {name: read_parameter(clients, name) for name in meant}
     stale = [name for name, value in meant.items() if (seen := now[name]) is None or seen.value != value]
     if dry:
@@ -79,43 +79,43 @@ def publish(
         _write_all(clients, {name: meant[name] for name in stale}, now, pointer=id_name)
     else:
         say(f"{id_name} and {version_name} say so already")
-    after = {name: _read_back(clients, name, value, pace) for name, value in meant.items()}
+    after = {name: _read_back(clients, name, value, poller) for name, value in meant.items()}
     return Published(
-        ami_id=found.ami_id,
-        version=found.version,
+        ami_id=candidate.ami_id,
+        version=candidate.version,
         values={name: parameter.value for name, parameter in after.items()},
         parameter_versions={name: parameter.version for name, parameter in after.items()},
         changed=bool(stale),
     )
 
 
-def refuse_trial(version: Version | None) -> None:
-    """Raise `trial-version` when a version is given and is a trial; asks nobody."""
-    if version and version.trial:
+def refuse_test_image(version: Version | None) -> None:
+    """Raise `test-image` when a version is given and is a test image's; asks nobody."""
+    if version and version.test_image:
         raise BadInput(
-            f"{version} is a trial and never published",
-            code="trial-version",
+            f"{version} is a test image's and never published",
+            code="test-image",
             expected="a version vMAJOR.MINOR.PATCH, or that with -rc.N",
             found=str(version),
             fix="build and verify the same commit as a release",
         )
 
 
-def _check(found: Image) -> None:
-    if found.state != "available":
+def _check(candidate: Image) -> None:
+    if candidate.state != "available":
         raise BadInput(
-            f"{found.ami_id} can't be launched, so it is not published",
+            f"{candidate.ami_id} can't be launched, so it is not published",
             code="not-publishable",
             expected="state available",
-            found=found.state,
+            found=candidate.state,
         )
-    if not found.verified:
+    if not candidate.verified:
         raise BadInput(
-            f"{found.ami_id} ({found.version}) has not been verified",
+            f"{candidate.ami_id} ({candidate.version}) has not been verified",
             code="not-verified-yet",
             expected=f"the tag {VERIFIED_TAG} with the digest of a passed verification's report",
-            found=found.tags.get(VERIFIED_TAG) or "no such tag",
-            fix=f"./inv verify-ami --ami-id {found.ami_id}",
+            found=candidate.tags.get(VERIFIED_TAG) or "no such tag",
+            fix=f"./inv verify-ami --ami-id {candidate.ami_id}",
         )
 
 
@@ -124,12 +124,11 @@ def _reason(now: Parameter | None) -> str:
 
 
 def read_parameter(clients: Clients, name: str) -> Parameter | None:
-    """Return an SSM parameter as it is now, None when there is none. Raises aws's faults."""
+    """Return an SSM parameter as it is now, None when there is none. Raises aws's errors."""
     with aws.translate_errors(f"reading {name}"):
-        try:
-            answer = clients.ssm.get_parameter(Name=name)["Parameter"]
-        except clients.ssm.exceptions.ParameterNotFound:
-            return None
+        answer = aws.unless_refused(lambda: clients.ssm.get_parameter(Name=name)["Parameter"], "ParameterNotFound")
+    if answer is None:
+        return None
     return Parameter(answer.get("Value", ""), answer.get("Version", 0), answer.get("DataType", "text"))
 
 
@@ -178,7 +177,7 @@ def _put_back(clients: Clients, name: str, before: Parameter | None) -> None:
                 Name=name, Value=before.value, Type="String", DataType=before.data_type, Overwrite=True
             )
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
-        # Only the label is wrong then, and the fault that is being told says what both parameters hold.
+        # Only the label is wrong then, and the error that is being raised says what both parameters hold.
         say(f"{name} could not be put back: {error}")
 
 
@@ -189,18 +188,19 @@ def _try_read(clients: Clients, name: str) -> Parameter | None:
         return Parameter(f"(unreadable: {error.summary})", 0, "text")
 
 
-def _read_back(clients: Clients, name: str, value: str, pace: Pace) -> Parameter:
+def _read_back(clients: Clients, name: str, value: str, poller: Poller) -> Parameter:
     def look() -> Parameter | None:
         seen = read_parameter(clients, name)
         return seen if seen and seen.value == value else None
 
-    seen = pace.until(look, _READ_BACK_SECONDS)
-    if seen is None:
-        raise Error(
+    return poller.wait_for(
+        look,
+        _READ_BACK_SECONDS,
+        lambda: Error(
             f"{name} does not say what was written",
             code="not-read-back",
             expected=value,
             found=_reason(read_parameter(clients, name)),
             fix=f"AWS takes a parameter of type {_IMAGE_TYPE} only when the image exists in this region; publish again",
-        )
-    return seen
+        ),
+    )

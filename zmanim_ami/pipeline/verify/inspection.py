@@ -22,7 +22,7 @@ _VERSIONS = ("kernel", "os", "systemd", "postgresql", "redis", "restic")
 class Answers:
     """What the script found on the instance.
 
-    `mapped` are the SHA-256 of the files in the API's main process, `manifest` is that of the baked release,
+    `mapped` are the SHA-256 of the files in the API's main process, `manifest` is that of the release in the image,
     `health_status` an HTTP status as text ("000": no answer), `health` the JSON of /health ({} when it is none),
     `packages` the image's inventory of them: version-release.architecture by name.
     """
@@ -96,19 +96,19 @@ def answer_checks(
 
     `bundle_sha256` is that of the binary in the bundle here, None when there is no bundle of this image.
     """
-    baked = str(answers.manifest.get("sha256", ""))
-    yield _equal("baked version", str(version), answers.manifest.get("version"))
-    yield _equal("release in use", answers.baked or "a baked release", answers.current)
+    sha256 = str(answers.manifest.get("sha256", ""))
+    yield _equal("version in the image", str(version), answers.manifest.get("version"))
+    yield _equal("release in use", answers.baked or "a release of the image", answers.current)
     yield Check("API runs", answers.main_pid > 0, "a main process of zmanim-api.service", f"PID {answers.main_pid}")
     yield Check(
         "running program",
-        baked in answers.mapped,
-        f"the main process is made of the baked binary ({baked or 'no sha256 in the manifest'})",
+        sha256 in answers.mapped,
+        f"the main process is made of the image's binary ({sha256 or 'no sha256 in the manifest'})",
         ", ".join(sorted(answers.mapped)) or "no file",
     )
-    yield _equal("ready: binary_sha256", baked, ready.get("binary_sha256"))
+    yield _equal("ready: binary_sha256", sha256, ready.get("binary_sha256"))
     if bundle_sha256 is not None:
-        yield _equal("bundle's binary", bundle_sha256, baked)
+        yield _equal("bundle's binary", bundle_sha256, sha256)
     data = answers.health.get("data")
     health = data if isinstance(data, Mapping) else {}
     yield _equal("GET /health", "200", answers.health_status)

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import botocore.exceptions
-
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami import image
@@ -49,14 +47,14 @@ class Comparison:
 
 
 def keep(clients: Clients, ami_id: str, report: Path) -> None:
-    """Put a report where `compare` finds it. Raises aws's faults."""
+    """Put a report where `compare` finds it. Raises aws's errors."""
     bucket = release_channel.bucket(VERIFY)
     with aws.translate_errors(f"keeping the report in {bucket}"):
         clients.s3.put_object(Bucket=bucket, Key=_key(ami_id), Body=report.read_bytes())
 
 
 def compare(clients: Clients, parameter_prefix: str, packages: Mapping[str, str]) -> Comparison:
-    """Compare `packages` (versions by name) with those of the image that is published now. Raises aws's faults."""
+    """Compare `packages` (versions by name) with those of the image that is published now. Raises aws's errors."""
     pointer = parameters.read_parameter(clients, f"{parameter_prefix}/ami-id")
     if pointer is None:
         return Comparison("", "", "nothing is published yet", ())
@@ -65,13 +63,13 @@ def compare(clients: Clients, parameter_prefix: str, packages: Mapping[str, str]
         found = image.of_id(clients, ami_id)
     except NoSuchImage:
         return Comparison(ami_id, "", "the published image is gone", ())
-    told = _report(clients, ami_id)
-    if told is None:
+    report = _report(clients, ami_id)
+    if report is None:
         return Comparison(ami_id, found.version, "no report on the published image was kept", ())
-    if hashlib.sha256(told).hexdigest() != found.tags.get(VERIFIED_TAG, ""):
+    if hashlib.sha256(report).hexdigest() != found.tags.get(VERIFIED_TAG, ""):
         why = f"the kept report is not the one that the published image's {VERIFIED_TAG} names"
         return Comparison(ami_id, found.version, why, ())
-    return Comparison(ami_id, found.version, "", changes(json.loads(told)["packages"], packages))
+    return Comparison(ami_id, found.version, "", changes(json.loads(report)["packages"], packages))
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[PackageChange, ...]:
@@ -90,9 +88,5 @@ def _key(ami_id: str) -> str:
 def _report(clients: Clients, ami_id: str) -> bytes | None:
     bucket = release_channel.bucket(VERIFY)
     with aws.translate_errors(f"reading {bucket}/{_key(ami_id)}"):
-        try:
-            return clients.s3.get_object(Bucket=bucket, Key=_key(ami_id))["Body"].read()
-        except botocore.exceptions.ClientError as error:
-            if aws.error_code(error) in _MISSING:
-                return None
-            raise
+        answer = aws.unless_refused(lambda: clients.s3.get_object(Bucket=bucket, Key=_key(ami_id)), *_MISSING)
+        return answer["Body"].read() if answer else None

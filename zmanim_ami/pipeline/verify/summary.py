@@ -40,7 +40,7 @@ class Summary:
 def summary(clients: Clients, settings: Settings, root: Path, version: Version) -> Summary:
     """Return what the newest report on `version` below build/verify says, compared with what is published now.
 
-    Raises `no-report`, aws's faults.
+    Raises `no-report`, aws's errors.
     """
     directory = root / "build" / "verify"
     found = [json.loads(path.read_text()) for path in directory.glob("ami-*.json")]

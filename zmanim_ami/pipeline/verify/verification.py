@@ -22,7 +22,7 @@ from zmanim_ami.pipeline import instance as machine
 from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.ami.image import VERIFIED_TAG, Image
-from zmanim_ami.pipeline.aws import Clients, Pace
+from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.channel import bucket as release_channel
 from zmanim_ami.pipeline.instance import Machine, Ready
@@ -62,81 +62,84 @@ def verify_ami(
     settings: Settings,
     *,
     root: Path,
-    pace: Pace,
+    poller: Poller,
     version: Version | None = None,
     ami_id: str = "",
     dry: bool = False,
 ) -> VerifyResult | Plan:
     """Verify this account's image of `version`, or the one called `ami_id`, and tag it.
 
-    Writes build/verify/AMI.json below `root` whatever comes of it, once there is such an image: of a fault before the
+    Writes build/verify/AMI.json below `root` whatever comes of it, once there is such an image: of an error before the
     checks it holds that as the one check, which failed.
 
-    Raises image's faults, `image-not-available`, machine's faults, NotVerified with every check that failed.
+    Raises image's errors, `image-not-available`, machine's errors, NotVerified with every check that failed.
     KeyboardInterrupt comes through after the instance has been terminated.
     """
     account = aws.account(clients)
-    found = image.find(clients, account, version, ami_id)
+    ami = image.find(clients, account, version, ami_id)
     if dry:
-        return _plan(settings, found, _left(clients, found))
+        return _plan(settings, ami, _left(clients, ami))
     try:
-        return _on_an_instance(clients, settings, found, root=root, pace=pace)
+        return _on_an_instance(clients, settings, ami, root=root, poller=poller)
     except NotVerified:
         raise  # its report is written
-    except Error as fault:
+    except Error as error:
         # Whoever reads the report, or a summary of it, learns as much as is known: of which image, and what went wrong.
-        _write_report(root, found, None, [Check(fault.summary, False, fault.expected, fault.found)], None)
+        _write_report(root, ami, None, [Check(error.summary, False, error.expected, error.found)], None)
         raise
 
 
-def _left(clients: Clients, found: Image) -> list[str]:
-    if found.state != "available":
+def _left(clients: Clients, ami: Image) -> list[str]:
+    if ami.state != "available":
         raise Error(
-            f"{found.ami_id} can't be launched",
+            f"{ami.ami_id} can't be launched",
             code="image-not-available",
             expected="state available",
-            found=found.state,
+            found=ami.state,
             fix="wait, or rebuild",
         )
-    return machine.leftovers(clients, found.ami_id, datetime.now(UTC))
+    return machine.leftovers(clients, ami.ami_id, datetime.now(UTC))
 
 
-def _on_an_instance(clients: Clients, settings: Settings, found: Image, *, root: Path, pace: Pace) -> VerifyResult:
-    left = _left(clients, found)
+def _on_an_instance(clients: Clients, settings: Settings, ami: Image, *, root: Path, poller: Poller) -> VerifyResult:
+    left = _left(clients, ami)
     if left:
         say(f"an earlier verification left {', '.join(left)} running: terminating")
         machine.terminate(clients, left)
-    with step(f"verify {found.ami_id} ({found.version})"), machine.launched(clients, settings, found, pace) as running:
-        return _verified(clients, settings, found, running, root=root, pace=pace)
+    with (
+        step(f"verify {ami.ami_id} ({ami.version})"),
+        machine.launched(clients, settings, ami, poller) as running,
+    ):
+        return _verified(clients, settings, ami, running, root=root, poller=poller)
 
 
 def _verified(
-    clients: Clients, settings: Settings, found: Image, running: Machine, *, root: Path, pace: Pace
+    clients: Clients, settings: Settings, ami: Image, running: Machine, *, root: Path, poller: Poller
 ) -> VerifyResult:
-    wanted = parse(found.version)  # image.find has compared it with the name
-    ready = machine.wait_until_ready(clients, running, settings.boot_timeout, pace)
+    wanted = parse(ami.version)  # image.find has compared it with the name
+    ready = machine.wait_until_ready(clients, running, settings.boot_timeout, poller)
     word = "ready" if ready.report.get("ok") is True else "not ready"
     say(f"{running.instance_id} says {word} {ready.seconds:.1f} s after its launch")
     checks = list(ready_checks(ready.report, wanted, VERIFY))
     answers: Answers | None = None
     if all(check.ok for check in checks):
         answers = read_answers(
-            machine.run_script(clients, running.instance_id, SCRIPT.read_text(), _COMMAND_SECONDS, pace)
+            machine.run_script(clients, running.instance_id, SCRIPT.read_text(), _COMMAND_SECONDS, poller)
         )
-        checks += answer_checks(answers, ready.report, wanted, bundle_sha256(root, found, answers.manifest))
-        checks.append(remote.prove(clients, running.instance_id, pace, _BACKUP_SECONDS))
-    report = _write_report(root, found, ready, checks, answers)
+        checks += answer_checks(answers, ready.report, wanted, bundle_sha256(root, ami, answers.manifest))
+        checks.append(remote.prove(clients, running.instance_id, poller, _BACKUP_SECONDS))
+    report = _write_report(root, ami, ready, checks, answers)
     if answers is None or not all(check.ok for check in checks):
-        withdraw(clients, found)
-        raise _not_verified(clients, found, running, checks, report)
+        withdraw(clients, ami)
+        raise _not_verified(clients, ami, running, checks, report)
     digest = file_sha256(report)
-    reports.keep(clients, found.ami_id, report)
-    with aws.translate_errors(f"tagging {found.ami_id}"):
-        clients.ec2.create_tags(Resources=[found.ami_id], Tags=[{"Key": VERIFIED_TAG, "Value": digest}])
-    say(f"{found.ami_id} is verified: {len(checks)} checks, {VERIFIED_TAG}={digest[:16]}…")
+    reports.keep(clients, ami.ami_id, report)
+    with aws.translate_errors(f"tagging {ami.ami_id}"):
+        clients.ec2.create_tags(Resources=[ami.ami_id], Tags=[{"Key": VERIFIED_TAG, "Value": digest}])
+    say(f"{ami.ami_id} is verified: {len(checks)} checks, {VERIFIED_TAG}={digest[:16]}…")
     return VerifyResult(
-        ami_id=found.ami_id,
-        version=found.version,
+        ami_id=ami.ami_id,
+        version=ami.version,
         report=report,
         report_sha256=digest,
         health=answers.health,
@@ -145,51 +148,51 @@ def _verified(
     )
 
 
-def bundle_sha256(root: Path, found: Image, baked: Mapping[str, object]) -> str | None:
+def bundle_sha256(root: Path, ami: Image, installed: Mapping[str, object]) -> str | None:
     """Return the digest of the binary in this clone's bundle of the image's version.
 
     None when there is no bundle here, or it was built from another commit: then it says nothing about this image.
     """
     try:
-        manifest = json.loads((root / "build" / "bundle" / found.version / "manifest.json").read_text())
+        manifest = json.loads((root / "build" / "bundle" / ami.version / "manifest.json").read_text())
     except (OSError, ValueError):
         return None
-    if not isinstance(manifest, dict) or manifest.get("commit") != baked.get("commit"):
+    if not isinstance(manifest, dict) or manifest.get("commit") != installed.get("commit"):
         return None
     return str(manifest.get("sha256", ""))
 
 
-def withdraw(clients: Clients, found: Image) -> None:
+def withdraw(clients: Clients, ami: Image) -> None:
     """Take the tag of an earlier verification away: an image that fails now is not to be published."""
-    if VERIFIED_TAG in found.tags:
-        say(f"{found.ami_id} was verified once: taking {VERIFIED_TAG} away")
-        with aws.translate_errors(f"taking {VERIFIED_TAG} from {found.ami_id}"):
-            clients.ec2.delete_tags(Resources=[found.ami_id], Tags=[{"Key": VERIFIED_TAG}])
+    if VERIFIED_TAG in ami.tags:
+        say(f"{ami.ami_id} was verified once: taking {VERIFIED_TAG} away")
+        with aws.translate_errors(f"taking {VERIFIED_TAG} from {ami.ami_id}"):
+            clients.ec2.delete_tags(Resources=[ami.ami_id], Tags=[{"Key": VERIFIED_TAG}])
 
 
-def _plan(settings: Settings, found: Image, left: list[str]) -> Plan:
+def _plan(settings: Settings, ami: Image, left: list[str]) -> Plan:
     return Plan(
         (
             *(Step("terminate", instance, "left by an earlier verification") for instance in left),
             Step(
                 "launch",
-                f"{settings.verify_instance_type} from {found.ami_id}",
+                f"{settings.verify_instance_type} from {ami.ami_id}",
                 f"with a data volume of {settings.data_volume_gib} GiB; both are deleted in the end",
             ),
             Step("run", "a script by Systems Manager", "which program runs, what /health says"),
             Step("back up", "the instance, and restore that beside it", "compared with the backup's own record"),
             Step("keep", "the report", f"in {release_channel.bucket(VERIFY)}, when every check passes"),
-            Step("tag", found.ami_id, f"{VERIFIED_TAG}, when every check passes"),
+            Step("tag", ami.ami_id, f"{VERIFIED_TAG}, when every check passes"),
         )
     )
 
 
-def _write_report(root: Path, found: Image, ready: Ready | None, checks: list[Check], answers: Answers | None) -> Path:
+def _write_report(root: Path, ami: Image, ready: Ready | None, checks: list[Check], answers: Answers | None) -> Path:
     report = {
-        "ami_id": found.ami_id,
-        "version": found.version,
-        "commit": found.tags.get("zmanim:commit", ""),
-        "tree_digest": found.tags.get("zmanim:tree-digest", ""),
+        "ami_id": ami.ami_id,
+        "version": ami.version,
+        "commit": ami.tags.get("zmanim:commit", ""),
+        "tree_digest": ami.tags.get("zmanim:tree-digest", ""),
         "ok": answers is not None and all(check.ok for check in checks),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "boot": _boot(ready) if ready else {},
@@ -199,7 +202,7 @@ def _write_report(root: Path, found: Image, ready: Ready | None, checks: list[Ch
         "versions": answers.versions if answers else {},
         "packages": answers.packages if answers else {},
     }
-    path = root / "build" / "verify" / f"{found.ami_id}.json"
+    path = root / "build" / "verify" / f"{ami.ami_id}.json"
     write_atomically(path, json.dumps(report, indent=2, sort_keys=True) + "\n")
     return path
 
@@ -208,10 +211,10 @@ def _boot(ready: Ready) -> Mapping[str, float]:
     return {"running_seconds": ready.running_seconds, "healthy_seconds": ready.seconds}
 
 
-def _not_verified(clients: Clients, found: Image, running: Machine, checks: list[Check], report: Path) -> NotVerified:
+def _not_verified(clients: Clients, ami: Image, running: Machine, checks: list[Check], report: Path) -> NotVerified:
     failed = [f"    {check.name}: expected {check.expected}, found {check.found}" for check in checks if not check.ok]
     return NotVerified(
-        f"{found.ami_id} ({found.version}) is not verified",
+        f"{ami.ami_id} ({ami.version}) is not verified",
         expected=f"{len(checks)} checks to pass",
         found="\n".join(
             [

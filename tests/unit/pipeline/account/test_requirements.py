@@ -32,7 +32,7 @@ POLICY = {
 @pytest.fixture
 def policies(tmp_path: Path) -> Path:
     (tmp_path / "instance.json").write_text(json.dumps(POLICY))
-    (tmp_path / "bake.json").write_text("not for instances")
+    (tmp_path / "build.json").write_text("not for instances")
     for name in ("release.json", "release-trust.json"):
         shutil.copyfile(PROJECTS / name, tmp_path / name)
     return tmp_path
@@ -100,7 +100,7 @@ def test_a_bucket_that_has_drifted_is_put_right(clients: Clients, policies: Path
     ]
 
 
-def test_a_bucket_of_somebody_else_is_a_fault_and_no_plan(clients: Clients, policies: Path) -> None:
+def test_a_bucket_of_somebody_else_is_an_error_and_no_plan(clients: Clients, policies: Path) -> None:
     cloud.answer(clients.s3, "HeadBucket", lambda request: "403")
     with raises("bucket-not-ours"):
         requirements.plan(clients, "prod", policies=policies)
@@ -199,13 +199,13 @@ def test_each_environment_has_a_role_of_its_own_that_publishes_the_api_s_release
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"Statement": [{"Resource": "$acount"}]}'])
-def test_a_policy_that_is_none_is_a_fault_that_names_the_file(clients: Clients, policies: Path, content: str) -> None:
+def test_a_policy_that_is_none_is_an_error_that_names_the_file(clients: Clients, policies: Path, content: str) -> None:
     (policies / "instance-more.json").write_text(content)
     with raises("policies-invalid", match=r"instance-more\.json"):
         requirements.plan(clients, "prod", policies=policies)
 
 
-def test_no_policy_at_all_is_a_fault(clients: Clients, tmp_path: Path) -> None:
+def test_no_policy_at_all_is_an_error(clients: Clients, tmp_path: Path) -> None:
     with raises("policies-invalid"):
         requirements.plan(clients, "prod", policies=tmp_path)
 

@@ -1,4 +1,4 @@
-"""The rules of build-ami, with a stand-in for the baking: Packer itself runs in the machine tests."""
+"""The rules of build-ami, with a stand-in for the build tools: Packer itself runs in the machine tests."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.errors import raises
 from zmanim_ami.pipeline.account import release_key
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.ami import package_cache as packages
-from zmanim_ami.pipeline.ami.build import BuildResult, Workshop, build_ami
-from zmanim_ami.pipeline.ami.packer import Baked
+from zmanim_ami.pipeline.ami.build import BuildResult, build_ami
+from zmanim_ami.pipeline.ami.packer import Built
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.settings import Settings, Value
@@ -28,7 +28,7 @@ V = parse("v1.2.3")
 
 @dataclass
 class Site:
-    """A clone, an account, and a workshop that notes what is asked of it."""
+    """A clone, an account, and build tools that note what is asked of them."""
 
     clients: Clients
     root: Path
@@ -38,12 +38,7 @@ class Site:
     tamper: Callable[[str], None] = lambda ami_id: None
     values: Mapping[str, Value] = field(default_factory=dict)
 
-    def workshop(self) -> Workshop:
-        return Workshop(
-            lambda: {"packer": "1.15.0"}, self._bundle, lambda values: self.done.append("validate"), self._bake
-        )
-
-    def build(
+    def made(
         self, *, settings: Settings | None = None, replace: bool = False, dry: bool = False, package_cache: bool = True
     ) -> BuildResult | Plan:
         return build_ami(
@@ -52,26 +47,32 @@ class Site:
             V,
             root=self.root,
             cache=self.cache,
-            workshop=self.workshop(),
+            builder=self,
             replace=replace,
             dry=dry,
             package_cache=package_cache,
         )
 
     def built(self, *, replace: bool = False) -> BuildResult:
-        result = self.build(replace=replace)
+        result = self.made(replace=replace)
         assert isinstance(result, BuildResult)
         return result
 
     def change(self) -> None:
         (self.root / "infrastructure/packer/main.pkr.hcl").write_text("# another\n")
 
-    def _bundle(self, version: Version) -> Path:
+    def versions(self) -> Mapping[str, str]:
+        return {"packer": "1.15.0"}
+
+    def bundle(self, version: Version) -> Path:
         self.done.append("bundle")
         return self.root / "build/bundle"
 
-    def _bake(self, version: Version, values: Mapping[str, Value], force: bool) -> Baked:
-        self.done.append("bake, forced" if force else "bake")
+    def validate(self, values: Mapping[str, Value]) -> None:
+        self.done.append("validate")
+
+    def build(self, version: Version, values: Mapping[str, Value], *, force: bool) -> Built:
+        self.done.append("build, forced" if force else "build")
         self.values = values
         if self.fails:
             raise Error("a script failed", code="provisioner-failed")
@@ -84,7 +85,7 @@ class Site:
         output = self.root / "build/packer"
         (output / "rpms").mkdir(parents=True, exist_ok=True)
         (output / "rpms/redis-7.2.16-1.aarch64.rpm").write_text("compiled")
-        return Baked(ami_id, output, output / "packer.log")
+        return Built(ami_id, output, output / "packer.log")
 
 
 @pytest.fixture
@@ -108,9 +109,9 @@ def images(site: Site) -> list[str]:
     return [item["ImageId"] for item in site.clients.ec2.describe_images(Owners=["self"])["Images"]]
 
 
-def test_the_first_build_validates_bakes_and_tells_where_the_image_comes_from(site: Site) -> None:
+def test_the_first_build_validates_builds_and_tells_where_the_image_comes_from(site: Site) -> None:
     result = site.built()
-    assert site.done == ["bundle", "validate", "bake"]
+    assert site.done == ["bundle", "validate", "build"]
     assert images(site) == [result.ami_id]
     assert (result.version, result.region, result.reused) == ("v1.2.3", "eu-west-1", False)
     assert result.source_ami == "ami-0000000000000000b"
@@ -141,7 +142,7 @@ def test_an_equal_image_that_can_not_be_launched_is_not_reused(site: Site) -> No
     item = site.clients.ec2.describe_images(Owners=["self"])["Images"][0]
     cloud.answer(site.clients.ec2, "DescribeImages", lambda request: {"Images": [{**item, "State": "failed"}]})
     with raises("image-exists"):
-        site.build()
+        site.made()
 
 
 def test_a_verified_and_published_image_is_reused_too(site: Site) -> None:
@@ -155,10 +156,10 @@ def test_another_tree_needs_a_word_to_replace_the_image(site: Site) -> None:
     first = site.built()
     site.change()
     with raises("image-exists") as error:
-        site.build()
+        site.made()
     assert "--replace" in error.value.fix
     assert images(site) == [first.ami_id]
-    assert site.done.count("bake") == 1
+    assert site.done.count("build") == 1
 
 
 def test_a_replaced_image_leaves_no_snapshot_behind(site: Site) -> None:
@@ -166,7 +167,7 @@ def test_a_replaced_image_leaves_no_snapshot_behind(site: Site) -> None:
     (old,) = image.of_id(site.clients, first.ami_id).snapshots
     site.change()
     second = site.built(replace=True)
-    assert site.done[-1] == "bake, forced"
+    assert site.done[-1] == "build, forced"
     assert images(site) == [second.ami_id]
     left = {item["SnapshotId"] for item in site.clients.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]}
     assert old not in left
@@ -178,7 +179,7 @@ def test_a_replacement_that_fails_leaves_the_old_image_as_it_was(site: Site) -> 
     site.change()
     site.fails = True
     with raises("provisioner-failed"):
-        site.build(replace=True)
+        site.made(replace=True)
     there = image.of_id(site.clients, first.ami_id)
     assert there.state == "available"
     left = {item["SnapshotId"] for item in site.clients.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]}
@@ -191,13 +192,13 @@ def test_a_published_image_is_never_replaced(site: Site) -> None:
     site.clients.ssm.put_parameter(Name="/zmanim/prod/ami-id", Value="ami-later", Type="String", Overwrite=True)
     site.change()
     with raises("image-is-final"):
-        site.build(replace=True)
+        site.made(replace=True)
     assert images(site) == [first.ami_id]
 
 
 def test_replace_without_anything_to_replace_is_an_ordinary_build(site: Site) -> None:
     site.built(replace=True)
-    assert site.done[-1] == "bake"
+    assert site.done[-1] == "build"
 
 
 @pytest.mark.parametrize("wrong", ["zmanim:commit", "zmanim:tree-digest", "zmanim:version"])
@@ -207,21 +208,21 @@ def test_an_image_that_is_not_tagged_as_it_was_built_is_not_believed(site: Site,
 
     site.tamper = tamper
     with raises("image-not-as-built") as error:
-        site.build()
+        site.made()
     assert wrong in error.value.found
 
 
-def test_an_image_that_packer_names_and_aws_does_not_know_is_a_fault(site: Site) -> None:
+def test_an_image_that_packer_names_and_aws_does_not_know_is_an_error(site: Site) -> None:
     def tamper(ami_id: str) -> None:
         site.clients.ec2.deregister_image(ImageId=ami_id)
 
     site.tamper = tamper
     with pytest.raises(image.NoSuchImage):
-        site.build()
+        site.made()
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(site: Site) -> None:
-    plan = site.build(dry=True, settings=Settings(ami_users=("111111111111",), ami_regions=("eu-central-1",)))
+    plan = site.made(dry=True, settings=Settings(ami_users=("111111111111",), ami_regions=("eu-central-1",)))
     assert isinstance(plan, Plan)
     assert [step.action for step in plan.steps] == ["launch", "create", "copy", "share"]
     assert site.done == ["bundle"]
@@ -232,7 +233,7 @@ def test_a_dry_run_of_a_replacement_names_what_would_go(site: Site) -> None:
     first = site.built()
     (snapshot,) = image.of_id(site.clients, first.ami_id).snapshots
     site.change()
-    plan = site.build(dry=True, replace=True)
+    plan = site.made(dry=True, replace=True)
     assert isinstance(plan, Plan)
     assert [(step.action, step.subject) for step in plan.steps if step.action in {"deregister", "delete"}] == [
         ("deregister", f"{first.ami_id} (available)"),
@@ -242,27 +243,27 @@ def test_a_dry_run_of_a_replacement_names_what_would_go(site: Site) -> None:
 
 
 def test_a_dry_run_with_an_equal_image_has_nothing_to_do(site: Site) -> None:
-    site.build()
-    assert site.build(dry=True) == Plan(())
+    site.made()
+    assert site.made(dry=True) == Plan(())
 
 
 def test_a_region_that_does_not_exist_is_told_before_anything_is_built(site: Site) -> None:
     cloud.answer(site.clients.ec2, "DescribeRegions", lambda request: {"Regions": []})
     with raises("region-unknown"):
-        site.build()
+        site.made()
     assert site.done == []
 
 
 def test_compiled_packages_are_offered_to_the_next_build(site: Site) -> None:
-    site.build()
+    site.made()
     assert site.values["package_cache"] == ""
     site.change()
-    site.build(replace=True)
+    site.made(replace=True)
     offered = Path(str(site.values["package_cache"]))
     assert [path.name for path in offered.iterdir()] == ["redis-7.2.16-1.aarch64.rpm"]
     assert offered.is_relative_to(site.cache)
     (site.root / "infrastructure/packer/main.pkr.hcl").write_text("# third\n")
-    site.build(replace=True, package_cache=False)
+    site.made(replace=True, package_cache=False)
     assert site.values["package_cache"] == ""
 
 

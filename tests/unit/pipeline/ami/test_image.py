@@ -108,7 +108,7 @@ def test_an_image_was_published_when_the_pointer_names_it_or_once_did(clients: C
 
 
 VERIFIED = {"zmanim:version": "v1.2.3", image.VERIFIED_TAG: cloud.SHA}
-TRIAL = {"zmanim:version": "test-x", image.VERIFIED_TAG: cloud.SHA}
+TEST_IMAGE = {"zmanim:version": "test-x", image.VERIFIED_TAG: cloud.SHA}
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ TRIAL = {"zmanim:version": "test-x", image.VERIFIED_TAG: cloud.SHA}
         (some(), "v1.2.3", True, True, "image-is-final"),
         (some(tags=VERIFIED), "v1.2.3", False, True, "image-is-final"),
         (some(tags=VERIFIED), "v1.2.3", True, False, "image-is-final"),
-        (some(tags=TRIAL), "test-x", False, True, None),
-        (some(tags=TRIAL), "test-x", False, False, "image-exists"),
+        (some(tags=TEST_IMAGE), "test-x", False, True, None),
+        (some(tags=TEST_IMAGE), "test-x", False, False, "image-exists"),
         (some(tags={}), "v1.2.3", False, True, "image-not-ours"),
     ],
 )

@@ -46,25 +46,25 @@ def values(settings: Settings) -> dict[str, Value]:
         ("script-failed", "provisioner-failed", "exit code 7"),
     ],
 )
-def test_each_failure_of_packer_is_a_fault_of_its_own(output: str, code: str, found: str) -> None:
-    fault = failures.build_failure(said(output), LOG)
-    assert fault.code == code
-    assert found in fault.found
-    assert fault.expected
-    assert str(LOG) in fault.fix
+def test_each_failure_of_packer_is_an_error_of_its_own(output: str, code: str, found: str) -> None:
+    error = failures.build_failure(said(output), LOG)
+    assert error.code == code
+    assert found in error.found
+    assert error.expected
+    assert str(LOG) in error.fix
 
 
 def test_a_missing_plugin_is_a_lack_of_this_host_in_a_validation_too() -> None:
-    fault = failures.template_failure(said("no-plugin"))
-    assert isinstance(fault, HostLacks)
-    assert fault.exit_code == 3
+    error = failures.template_failure(said("no-plugin"))
+    assert isinstance(error, HostLacks)
+    assert error.exit_code == 3
 
 
 def test_a_failing_script_is_shown_by_its_last_words() -> None:
-    fault = failures.build_failure(said("script-failed"), LOG)
-    assert "cc -o server.o line 30" in fault.found
-    assert "cc -o server.o line 3\n" not in fault.found  # only the end
-    assert "Terminating the source" not in fault.found
+    error = failures.build_failure(said("script-failed"), LOG)
+    assert "cc -o server.o line 30" in error.found
+    assert "cc -o server.o line 3\n" not in error.found  # only the end
+    assert "Terminating the source" not in error.found
 
 
 def test_what_a_script_prints_never_decides_what_failed() -> None:
@@ -82,9 +82,9 @@ def test_a_refusal_of_aws_after_the_scripts_is_still_seen() -> None:
 
 
 def test_an_unknown_failure_is_told_in_packers_own_last_words() -> None:
-    fault = failures.build_failure("==> zmanim.amazon-ebs.al2023: Something new\n", LOG)
-    assert fault.code == "packer-failed"
-    assert "Something new" in fault.found
+    error = failures.build_failure("==> zmanim.amazon-ebs.al2023: Something new\n", LOG)
+    assert error.code == "packer-failed"
+    assert "Something new" in error.found
 
 
 def test_people_see_the_steps_and_what_scripts_say_of_themselves_but_not_their_chatter() -> None:
@@ -130,12 +130,12 @@ def test_of_several_regions_ours_is_taken(tmp_path: Path) -> None:
         [],
     ],
 )
-def test_a_success_without_exactly_one_image_is_a_fault(tmp_path: Path, content: object) -> None:
+def test_a_success_without_exactly_one_image_is_an_error(tmp_path: Path, content: object) -> None:
     with raises("no-image-made"):
         packer.image_id(manifest(tmp_path, content), "eu-west-1", LOG)
 
 
-def test_a_success_without_a_manifest_is_a_fault(tmp_path: Path) -> None:
+def test_a_success_without_a_manifest_is_an_error(tmp_path: Path) -> None:
     with raises("no-image-made"):
         packer.image_id(tmp_path / "manifest.json", "eu-west-1", LOG)
 
@@ -181,13 +181,13 @@ def test_a_build_keeps_the_whole_log_and_reads_the_manifest(tmp_path: Path) -> N
         tmp_path, f"cat {OUTPUTS}/no-ssh.txt; cp {OUTPUTS}/manifest.json {output}; echo $@ >{output}/args"
     )
     given = values(Settings(ami_users=("111111111111",)))
-    baked = packer.build(root, env, parse("v1.2.3"), given, force=False)
-    assert baked.ami_id == "ami-0b7610ae88be815f0"
-    assert baked.log.read_text() == said("no-ssh")
+    built = packer.build(root, env, parse("v1.2.3"), given, force=False)
+    assert built.ami_id == "ami-0b7610ae88be815f0"
+    assert built.log.read_text() == said("no-ssh")
     written = output / "variables.pkrvars.json"
     assert (output / "args").read_text() == f"build -color=false -var-file={written} .\n"
     assert json.loads(written.read_text()) == {**given, "ami_users": ["111111111111"], "ami_regions": []}
-    assert (written.parent, written.stat().st_mode & 0o777) == (baked.log.parent, 0o600)
+    assert (written.parent, written.stat().st_mode & 0o777) == (built.log.parent, 0o600)
     assert "null" not in written.read_text()
 
 
@@ -207,7 +207,7 @@ def test_only_a_replacement_forces_packer(tmp_path: Path) -> None:
     assert (output / "args").read_text().startswith("build -color=false -force ")
 
 
-def test_a_failing_build_is_its_own_fault_and_its_log_stays(tmp_path: Path) -> None:
+def test_a_failing_build_is_its_own_error_and_its_log_stays(tmp_path: Path) -> None:
     root, env = stand_in(tmp_path, f"cat {OUTPUTS}/script-failed.txt; exit 1")
     with raises("provisioner-failed") as error:
         packer.build(root, env, parse("v1.2.3"), {"region": "eu-west-1"}, force=False)

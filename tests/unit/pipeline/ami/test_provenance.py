@@ -61,12 +61,12 @@ def test_a_new_file_that_is_not_ignored_makes_the_tree_differ_too(root: Path) ->
     assert commit(root).endswith("-dirty")
 
 
-def test_what_is_no_clone_is_a_fault_and_no_traceback(tmp_path: Path) -> None:
+def test_what_is_no_clone_is_an_error_and_no_traceback(tmp_path: Path) -> None:
     with raises("not-a-clone"):
         commit(tmp_path)
 
 
-def test_everything_that_is_baked_in_changes_the_digest(root: Path) -> None:
+def test_everything_that_goes_into_the_image_changes_the_digest(root: Path) -> None:
     seen = {digest(root)}
 
     def differs() -> bool:
@@ -96,7 +96,7 @@ def test_everything_that_is_baked_in_changes_the_digest(root: Path) -> None:
     assert len(seen) == 13
 
 
-def test_what_is_not_baked_in_leaves_the_digest_alone(root: Path) -> None:
+def test_what_does_not_go_into_the_image_leaves_the_digest_alone(root: Path) -> None:
     before = digest(root)
     (root / "README.md").write_text("changed\n")
     (root / "infrastructure/packer/build").mkdir()
@@ -117,7 +117,7 @@ def test_the_tools_stand_in_one_line_that_fits_a_tag(root: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "{"])
-def test_a_versions_file_that_is_missing_or_broken_is_a_fault(root: Path, content: str | None) -> None:
+def test_a_versions_file_that_is_missing_or_broken_is_an_error(root: Path, content: str | None) -> None:
     path = root / "mine.json"
     if content:
         path.write_text(content)

@@ -89,15 +89,15 @@ def test_no_answer_is_not_taken_for_a_good_one(asked: Instance, text: str) -> No
 @pytest.mark.parametrize("run", ["", "latest", "$(reboot)", RUN + "; reboot", RUN + "\n", "20261124T030212Z-0A1B2C"])
 def test_what_is_no_run_s_id_gets_into_no_script(asked: Instance, run: str) -> None:
     with raises("run-invalid"):
-        remote.restore(asked.clients, "i-1", run, replace=False, pace=cloud.hurried())
+        remote.restore(asked.clients, "i-1", run, replace=False, poller=cloud.hurried())
     assert asked.scripts == []
 
 
 def test_a_restore_touches_nothing_live_unless_it_is_told_to(asked: Instance) -> None:
     asked.answers = {"restore.sh": ("Success", json.dumps(RESTORED))}
-    remote.restore(asked.clients, "i-1", RUN, replace=False, pace=cloud.hurried())
+    remote.restore(asked.clients, "i-1", RUN, replace=False, poller=cloud.hurried())
     assert asked.scripts == [f"/opt/zmanim/restore.sh --run {RUN} --json"]
-    remote.restore(asked.clients, "i-1", RUN, replace=True, pace=cloud.hurried())
+    remote.restore(asked.clients, "i-1", RUN, replace=True, poller=cloud.hurried())
     script = asked.scripts[-1]
     assert re.search(r"stop zmanim-api.*\n.*\n.*--replace --yes.*\n.*start zmanim-api", script)
 
@@ -126,7 +126,7 @@ def test_the_instance_is_the_only_one_that_runs_in_the_environment_or_it_is_name
 
 def recover(stage: Stage, **options: Any) -> Recovery | Plan:  # noqa: F811 - the fixture's value
     options = {"version": parse("v1.2.3"), "environment": "verify", **options}
-    return recovery_drill(stage.clients, Settings(), pace=cloud.hurried(), **options)
+    return recovery_drill(stage.clients, Settings(), poller=cloud.hurried(), **options)
 
 
 def test_a_drill_launches_restores_and_leaves_nothing(stage: Stage) -> None:  # noqa: F811 - the fixture

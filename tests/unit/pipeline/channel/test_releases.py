@@ -117,9 +117,9 @@ def test_a_version_never_changes_its_content(prod: Channel) -> None:
 
 def test_an_older_version_needs_to_be_rolled_back_to(prod: Channel) -> None:
     prod.publish("v1.2.3")
-    with raises("release-older") as fault:
+    with raises("release-older") as error:
         prod.publish("v1.2.3-rc.9")
-    assert "release.rollback --to v1.2.3-rc.9" in fault.value.fix
+    assert "release.rollback --to v1.2.3-rc.9" in error.value.fix
 
 
 def test_what_is_older_than_allowed_is_neither_published_nor_rolled_back_to(prod: Channel) -> None:
@@ -208,9 +208,9 @@ def test_the_bundle_is_there_before_anything_names_it(prod: Channel) -> None:
     assert {key.partition("/")[0] for key in prod.objects()} == {"bundles", "releases"}
 
 
-def test_a_trial_is_never_published(prod: Channel) -> None:
+def test_a_test_image_is_never_published(prod: Channel) -> None:
     for attempt in (prod.publish, prod.rollback):
-        with raises("trial-version"):
+        with raises("test-image"):
             attempt("test-mine")
     assert prod.objects() == set()
 
@@ -251,8 +251,9 @@ def test_a_key_of_another_kind_is_refused(prod: Channel) -> None:
         release_key.public_keys(prod.clients, ["verify"])
 
 
-def test_a_bundle_that_no_instance_takes_is_not_published(prod: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel, "LARGEST_BUNDLE", 100)
+def test_a_bundle_that_no_instance_takes_is_not_published(prod: Channel) -> None:
+    bundle = prod.bundle("v1.2.3")
     with raises("bundle-too-large"):
-        prod.publish("v1.2.3")
+        channel.archive(bundle, largest=100)
+    assert len(channel.archive(bundle)) < channel.LARGEST_BUNDLE
     assert releases.EXPIRES_DAYS == 90

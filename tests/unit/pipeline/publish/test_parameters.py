@@ -26,7 +26,7 @@ class Shop:
     ami_id: str
 
     def publish(self, **options: Any) -> Published | Plan:
-        return publish(self.clients, Settings(), pace=cloud.hurried(), **{"version": parse("v1.2.3"), **options})
+        return publish(self.clients, Settings(), poller=cloud.hurried(), **{"version": parse("v1.2.3"), **options})
 
     def published(self, **options: Any) -> Published:
         result = self.publish(**options)
@@ -170,10 +170,10 @@ def test_an_image_that_is_not_there_is_refused(shop: Shop) -> None:
     refused(shop, "no-such-image", version=None, ami_id="ami-0123456789abcdef0")
 
 
-def test_a_trial_is_refused_by_its_version_and_by_its_id(shop: Shop) -> None:
+def test_a_test_image_is_refused_by_its_version_and_by_its_id(shop: Shop) -> None:
     ami_id = shop.image("test-x")
-    refused(shop, "trial-version", version=parse("test-x"))
-    refused(shop, "trial-version", version=None, ami_id=ami_id)
+    refused(shop, "test-image", version=parse("test-x"))
+    refused(shop, "test-image", version=None, ami_id=ami_id)
 
 
 def test_no_credentials_publish_nothing(shop: Shop) -> None:
@@ -229,7 +229,7 @@ def test_an_answer_that_got_lost_after_the_pointer_was_written_does_not_undo_the
     assert not shop.published().changed
 
 
-def test_a_parameter_that_does_not_take_its_value_is_a_fault(shop: Shop) -> None:
+def test_a_parameter_that_does_not_take_its_value_is_an_error(shop: Shop) -> None:
     """AWS checks an image's id after it has accepted it, and keeps the old value when there is no such image."""
     shop.write(ID, "ami-0000000000000000a")
     cloud.answer(

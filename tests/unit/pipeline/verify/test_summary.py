@@ -105,7 +105,7 @@ def test_what_can_not_be_compared_is_said_and_never_shown_as_no_difference(stage
     assert other in summary.markdown(told)
 
 
-def test_a_refusal_is_a_fault_and_not_a_missing_report(stage: Stage) -> None:
+def test_a_refusal_is_an_error_and_not_a_missing_report(stage: Stage) -> None:
     publish_other(stage, PACKAGES)
     stage.verify()
     cloud.answer(stage.clients.s3, "GetObject", lambda request: "AccessDenied")
@@ -125,7 +125,7 @@ def test_a_failed_verification_is_told_and_its_report_not_kept(stage: Stage) -> 
 
 
 @pytest.mark.incident("a verification failed, and the run's summary was empty")
-def test_a_verification_that_never_came_to_its_checks_is_told_with_its_image_and_its_fault(stage: Stage) -> None:
+def test_a_verification_that_never_came_to_its_checks_is_told_with_its_image_and_its_error(stage: Stage) -> None:
     stage.ready = None
     with raises("never-ready"):
         stage.verify()

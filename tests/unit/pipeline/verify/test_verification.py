@@ -83,7 +83,7 @@ def refused(stage: Stage, cause: str | type[BaseException]) -> str:
     return str(error.value)
 
 
-def test_an_instance_that_never_says_ready_is_a_fault_with_its_consoles_end(stage: Stage) -> None:
+def test_an_instance_that_never_says_ready_is_an_error_with_its_consoles_end(stage: Stage) -> None:
     stage.ready = None
     message = refused(stage, "never-ready")
     assert "[    0.0] booting" in message
@@ -113,8 +113,8 @@ def answers(**changes: str) -> Callable[[Stage], None]:
         (ready(binary_sha256="00" * 32), "ready: binary_sha256"),
         (answers(mapped="00" * 32), "running program"),
         (answers(main_pid="0"), "API runs"),
-        (answers(manifest=encoded({"version": "v1.2.2", "sha256": SHA})), "baked version"),
-        (answers(manifest=encoded({})), "baked version"),
+        (answers(manifest=encoded({"version": "v1.2.2", "sha256": SHA})), "version in the image"),
+        (answers(manifest=encoded({})), "version in the image"),
         (answers(current="/opt/zmanim/releases/v1.2.2"), "release in use"),
         (answers(current="", baked=""), "release in use"),
         (answers(health_status="503"), "GET /health"),
@@ -174,17 +174,17 @@ def test_an_instance_that_dies_is_told_with_its_console(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("status", ["Failed", "TimedOut", "Cancelled"])
-def test_a_command_that_does_not_end_well_is_a_fault(stage: Stage, status: str) -> None:
+def test_a_command_that_does_not_end_well_is_an_error(stage: Stage, status: str) -> None:
     stage.status = status
     assert status in refused(stage, "command-not-run")
 
 
-def test_a_command_that_never_ends_is_a_fault(stage: Stage) -> None:
+def test_a_command_that_never_ends_is_an_error(stage: Stage) -> None:
     stage.status = "InProgress"
     refused(stage, "command-not-run")
 
 
-def test_an_agent_that_never_registers_is_a_fault(stage: Stage) -> None:
+def test_an_agent_that_never_registers_is_an_error(stage: Stage) -> None:
     stage.agent_after = 10**6
     assert "never registered" in refused(stage, "command-not-run")
 
@@ -270,7 +270,7 @@ def test_an_image_that_is_not_available_is_not_launched(stage: Stage) -> None:
     assert stage.launches == []
 
 
-def test_no_capacity_is_a_fault_that_says_what_to_choose(stage: Stage) -> None:
+def test_no_capacity_is_an_error_that_says_what_to_choose(stage: Stage) -> None:
     cloud.answer(stage.clients.ec2, "RunInstances", lambda request: "InsufficientInstanceCapacity")
     assert "verify_instance_type" in refused(stage, "not-launched")
 
