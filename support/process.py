@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,8 @@ def run(
         finally:
             if child is not None:
                 _running.discard(child)
-                _close_pipes(child)
+                for pipe in filter(None, (child.stdin, child.stdout, child.stderr)):
+                    pipe.close()
     stdout, stderr = "".join(followed.lines) if followed else stdout, stderr or ""  # None when it was passed on
     if check and child.returncode != 0:
         raise CommandFailed(command, child.returncode, stdout + stderr)
@@ -144,45 +146,28 @@ def _followed(on_line: Callable[[str], None]) -> Iterator[_Followed]:
     dies of its first word (run: Packer left its security group behind). The file has no name, so nothing is left of it.
     """
     ended = threading.Event()
-    failures: list[Exception] = []
-    with tempfile.NamedTemporaryFile(delete=False) as sink, Path(sink.name).open("rb") as source:
-        Path(sink.name).unlink()
+    with tempfile.TemporaryFile() as sink, ThreadPoolExecutor(max_workers=1) as pool:
         followed = _Followed(sink, [])
-        follower = threading.Thread(
-            target=_follow, args=(source, ended, followed.lines, on_line, failures), daemon=True
-        )
-        follower.start()
+        following = pool.submit(_follow, followed, ended, on_line)
         try:
             yield followed
         finally:
             ended.set()
-            follower.join()
-    if failures:
-        raise failures[0]
+        following.result()
 
 
-def _follow(
-    source: IO[bytes],
-    ended: threading.Event,
-    lines: list[str],
-    on_line: Callable[[str], None],
-    failures: list[Exception],
-) -> None:
+def _follow(followed: _Followed, ended: threading.Event, on_line: Callable[[str], None]) -> None:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    rest = ""
-    last = False
+    descriptor, offset, rest, last = followed.sink.fileno(), 0, "", False
     while not last:
         last = ended.wait(_FOLLOW_SECONDS)  # asked before reading, so that what came before the end is read
-        rest += decoder.decode(source.read(), final=last)
-        *whole, rest = rest.split("\n")
-        if last and rest:
-            whole, rest = [*whole, rest], ""
-        for line in whole:
-            lines.append(line + "\n")
-            try:
-                on_line(line)
-            except Exception as error:
-                failures.append(error)
+        # At an offset of our own: the child writes at the one that it shares with this file.
+        content = os.pread(descriptor, os.fstat(descriptor).st_size - offset, offset)
+        offset += len(content)
+        *whole, rest = (rest + decoder.decode(content, final=last)).split("\n")
+        for line in [*whole, rest] if last and rest else whole:
+            followed.lines.append(f"{line}\n")
+            on_line(line)
 
 
 def stop_children_until(is_over: Callable[[], bool], grace: float = GRACE_SECONDS) -> None:
@@ -201,20 +186,10 @@ def stop_children_until(is_over: Callable[[], bool], grace: float = GRACE_SECOND
         time.sleep(_FOLLOW_SECONDS)
 
 
-def _close_pipes(child: subprocess.Popen[str]) -> None:
-    for pipe in (child.stdin, child.stdout, child.stderr):
-        if pipe is not None:
-            pipe.close()
-
-
 def stop(child: subprocess.Popen[str], grace: float = GRACE_SECONDS) -> None:
     """Ask a child's process group to stop with one SIGINT, wait `grace` seconds, then kill what is left of it."""
     if child.poll() is None:
         _signal_group(child.pid, signal.SIGINT)
-    _kill_after_grace(child, grace)
-
-
-def _kill_after_grace(child: subprocess.Popen[str], grace: float) -> None:
     try:
         child.wait(grace)
     except subprocess.TimeoutExpired:

@@ -57,6 +57,11 @@ ROWS = (
     Row("function without types", "types", append("zmanim_ami/pipeline/version.py", "\n\ndef untyped(value):\n    return value\n"), "missing a type annotation"),
     Row("pipeline that knows the rehearsal", "imports", append("zmanim_ami/pipeline/version.py", "\n\nfrom zmanim_ami.rehearsal import owner  # noqa: E402, F401\n"), "zmanim_ami.pipeline is not allowed to import zmanim_ami.rehearsal"),
     Row("local cloud that knows the pipeline", "imports", append("localcloud/imds/instance_metadata.py", "\n\nfrom zmanim_ami.pipeline import version  # noqa: E402, F401\n"), "zmanim_ami.pipeline.version"),
+    Row("package that the tools are not told of", "imports", new("spare/__init__.py", '"""Nothing."""\n'), "import-linter's root_packages: spare is not named"),
+    Row("package that is named and gone", "imports", sub("pyproject.toml", r'root_packages = \["zmanim_ami",', 'root_packages = ["zmanim_ami", "tests",'), "import-linter's root_packages: tests is named and not there"),
+    Row("siblings that import each other", "imports", append("zmanim_ami/pipeline/plan.py", "\n\nfrom zmanim_ami.pipeline.ami import build  # noqa: E402, F401\n"), "No cycles are allowed in zmanim_ami.pipeline"),
+    Row("moto outside of the local cloud", "imports", append("zmanim_ami/pipeline/version.py", "\n\nimport moto  # noqa: E402, F401\n"), "zmanim_ami.pipeline.version -> moto"),
+    Row("library that knows AWS", "imports", append("support/progress.py", "\n\nimport boto3  # noqa: E402, F401\n"), "support.progress -> boto3"),
     Row("library that knows the task runner", "imports", append("support/progress.py", "\n\nimport invoke  # noqa: E402, F401\n"), "invoke"),
     # ---- What the unit tests hold ----
     Row("unverified image published", "unit", sub("zmanim_ami/pipeline/publish/parameters.py", r"if not found\.verified:", "if False:"), "pipeline/publish/test_parameters.py", only=_test("pipeline/publish/test_parameters")),

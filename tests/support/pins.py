@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, cast
 
+from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins import bump
 from zmanim_ami.pipeline.pins.bump import LOCKS, Bump
 from zmanim_ami.pipeline.pins.look_ups import LookUps
@@ -67,4 +68,4 @@ class Known:
 
 def run(known: Known, *, dry: bool = False) -> list[Bump]:
     """Bump the clone of `known`."""
-    return bump.bump(known.clone, cast(LookUps, known), TODAY, dry=dry)
+    return bump.bump(known.clone, cast(LookUps, known), TODAY, write_page=page.write, dry=dry)

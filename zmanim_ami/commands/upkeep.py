@@ -12,6 +12,7 @@ from zmanim_ami.commands.shared import ROOT, command, connect, load_settings
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import sweep as sweeping
 from zmanim_ami.pipeline.ami.sweep import Leftover
+from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins import bump as bumping
 from zmanim_ami.pipeline.pins import proposal
 from zmanim_ami.pipeline.pins.bump import Bump
@@ -51,7 +52,8 @@ def bump(settings: Settings, dry: bool, propose: bool = False) -> list[Bump]:
     """
     if propose and not dry:
         proposal.check_unchanged(ROOT)
-    bumps = bumping.bump(ROOT, LookUps(connect(settings), go(user_cache())), datetime.now(UTC).date(), dry=dry)
+    look, today = LookUps(connect(settings), go(user_cache())), datetime.now(UTC).date()
+    bumps = bumping.bump(ROOT, look, today, write_page=page.write, dry=dry)
     if bumps and propose and not dry:
         proposal.propose(ROOT, "bump", "Take newer pins", bumping.as_markdown(bumps))
     return bumps

@@ -90,36 +90,21 @@ def check(binary: Path, info: BuildInfo, go: str) -> None:
             found=str(error),
             fix=_FIX,
         ) from error
-    if elf.machine != "aarch64":
-        raise Error(
-            "the API's binary is for another machine",
-            code="binary-for-another-machine",
-            expected="aarch64",
-            found=elf.machine,
-            fix=_FIX,
-        )
-    if not elf.static:
-        raise Error(
-            "the API's binary is dynamically linked",
-            code="binary-not-static",
-            expected="a static program (CGO_ENABLED=0)",
-            found="a program that asks for a dynamic linker",
-            fix=_FIX,
-        )
     wanted = {"Go": go, "GOOS": "linux", "GOARCH": "arm64", "CGO_ENABLED": "0", "package": PACKAGE}
-    names = ("GOOS", "GOARCH", "CGO_ENABLED")
-    found = {"Go": info.go, **{name: info.settings.get(name, "") for name in names}, "package": info.package}
-    if found != {**wanted, "package": info.package} or not f"/{info.package}".endswith(f"/{PACKAGE}"):
-        raise Error(
-            "the API's binary was not built by this",
-            code="binary-of-another-build",
-            expected=_said(wanted),
-            found=_said(found),
-            fix=_FIX,
-        )
+    built = {"Go": info.go, **{name: info.settings.get(name, "") for name in wanted if name.isupper()}}
+    built["package"] = PACKAGE if f"/{info.package}".endswith(f"/{PACKAGE}") else info.package
+    linked = "no interpreter (CGO_ENABLED=0)" if elf.static else "a dynamic linker as its interpreter"
+    rules = (
+        ("binary-for-another-machine", "is for another machine", "aarch64", elf.machine),
+        ("binary-not-static", "is dynamically linked", "no interpreter (CGO_ENABLED=0)", linked),
+        ("binary-of-another-build", "was not built by this", _listed(wanted), _listed(built)),
+    )
+    for code, summary, expected, found in rules:
+        if found != expected:
+            raise Error(f"the API's binary {summary}", code=code, expected=expected, found=found, fix=_FIX)
 
 
-def _said(facts: dict[str, str]) -> str:
+def _listed(facts: dict[str, str]) -> str:
     return ", ".join(f"{name} {value or 'not said'}" for name, value in facts.items())
 
 

@@ -14,8 +14,6 @@ from support.errors import BadInput, Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import instance as machine
 from zmanim_ami.pipeline.aws import Clients, Poller
-from zmanim_ami.pipeline.instance import CommandNotRun
-from zmanim_ami.pipeline.verify.inspection import Check
 
 # Long enough for a database that takes hours; the units on the instance have limits of their own.
 LONG_SECONDS = 6 * 3600.0
@@ -157,19 +155,6 @@ def adopt(clients: Clients, instance_id: str, poller: Poller) -> Adopted:
     """Let the instance's cluster go on with the backups of another one. Raises as `make` does."""
     output = machine.run_script(clients, instance_id, f"{_RESTORE} --adopt 2>&1\n", _SHORT_SECONDS, poller)
     return Adopted(instance_id, output.strip())
-
-
-def prove(clients: Clients, instance_id: str, poller: Poller, timeout: float) -> Check:
-    """Make a backup on an instance and restore it there beside what is live; a failure is a failed check.
-
-    Raises aws's errors.
-    """
-    expected = "a backup that restores as its record says"
-    try:
-        restored = read_restored(machine.run_script(clients, instance_id, PROVE, timeout, poller))
-    except (CommandNotRun, AnswerUnreadable) as error:
-        return Check("backup", False, expected, error.found)
-    return Check("backup", restored.rows > 0, expected, f"{restored.rows} rows in {restored.seconds} s")
 
 
 def read_restored(text: str) -> Restored:

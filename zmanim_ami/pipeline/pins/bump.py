@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from fnmatch import fnmatchcase
@@ -18,7 +18,6 @@ from typing import Any
 
 from support.errors import Error
 from support.version_order import version_key
-from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins.look_ups import LookUps
 from zmanim_ami.pipeline.pins.versions import VERSIONS
 from zmanim_ami.toolchain import pins as tools
@@ -46,11 +45,13 @@ class Bump:
     where: str
 
 
-def bump(root: Path, look: LookUps, today: date, *, dry: bool = False) -> list[Bump]:
+def bump(
+    root: Path, look: LookUps, today: date, *, write_page: Callable[[Path], object], dry: bool = False
+) -> list[Bump]:
     """Write what is newer into the clone at `root`, and return it; with `dry` only return it.
 
-    A pin that moves gets a later review date, and the contents page is written anew. Files are written when everything
-    has been looked up. Raises `look-up-failed`, `pin-unreadable`.
+    A pin that moves gets a later review date, and `write_page` writes the contents page anew. Files are written when
+    everything has been looked up. Raises `look-up-failed`, `pin-unreadable`.
     """
     pins = json.loads((root / VERSIONS).read_text())
     pinned = [*_base(pins["base"], look, today), *_artifacts(pins["artifacts"], look, today)]
@@ -67,7 +68,7 @@ def bump(root: Path, look: LookUps, today: date, *, dry: bool = False) -> list[B
                 (root / PLUGINS).write_text(plugins.replace(f'"= {each.old}"', f'"= {each.new}"'))
         for name, text in locks.items():
             (root / name).write_text(text)
-        page.write(root)
+        write_page(root)
     return bumps
 
 
