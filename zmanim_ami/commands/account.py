@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from zmanim_ami.commands.shared import POLICIES, command, connect
 from zmanim_ami.pipeline.account import changes, requirements
-from zmanim_ami.pipeline.account.changes import Change
 from zmanim_ami.pipeline.account.workflow_roles import Workflows
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
 
 
 @command("region")
-def plan(settings: Settings, environment: str = "prod") -> list[Change]:
+def plan(settings: Settings, environment: str = "prod") -> list[changes.Change]:
     """Show what an account still needs for an environment: buckets, secrets, roles, network. Changes nothing."""
     return _plan(connect(settings), settings, environment)
 
 
 @command("region")
-def apply(settings: Settings, dry: bool, environment: str = "prod") -> list[Change]:
+def apply(settings: Settings, dry: bool, environment: str = "prod") -> list[changes.Change]:
     """Make what account.plan shows, and nothing else. Safe to run twice; --dry is account.plan."""
     planned = _plan(connect(settings), settings, environment)
     if not dry:
@@ -25,7 +24,7 @@ def apply(settings: Settings, dry: bool, environment: str = "prod") -> list[Chan
     return planned
 
 
-def _plan(clients: Clients, settings: Settings, environment: str) -> list[Change]:
+def _plan(clients: Clients, settings: Settings, environment: str) -> list[changes.Change]:
     subject = settings.github_subject
     workflows = Workflows(subject, settings.parameter_prefix) if subject else None
     return requirements.plan(clients, environment, policies=POLICIES, subnet_id=settings.subnet_id, workflows=workflows)

@@ -9,8 +9,6 @@ from zmanim_ami.commands.shared import command, connect, version_unless_id
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.backup import drill as recovery
 from zmanim_ami.pipeline.backup import remote
-from zmanim_ami.pipeline.backup.drill import Recovery
-from zmanim_ami.pipeline.backup.remote import Adopted, BackupRun, Restored
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
 
@@ -18,7 +16,7 @@ _INSTANCE = "the instance's id (default: the only one that runs in the environme
 
 
 @command("region", instance=_INSTANCE)
-def now(settings: Settings, dry: bool, instance: str = "", environment: str = "prod") -> BackupRun | Plan:
+def now(settings: Settings, dry: bool, instance: str = "", environment: str = "prod") -> remote.BackupRun | Plan:
     """Make a backup of an instance now, by the unit that the nightly timer starts.
 
     In the account: snapshots in the environment's bucket; runs that retention no longer needs go. --dry shows the plan.
@@ -31,14 +29,14 @@ def now(settings: Settings, dry: bool, instance: str = "", environment: str = "p
 
 
 @command("region", instance=_INSTANCE)
-def list_runs(settings: Settings, instance: str = "", environment: str = "prod") -> list[BackupRun]:
+def list_runs(settings: Settings, instance: str = "", environment: str = "prod") -> list[remote.BackupRun]:
     """List the runs in an instance's repository, the newest first. Changes nothing."""
     clients = connect(settings)
     return remote.listed(clients, remote.instance(clients, environment, instance), aws.poller(os.environ))
 
 
 @command("region", instance=_INSTANCE)
-def drill(settings: Settings, dry: bool, instance: str = "", environment: str = "prod") -> Restored | Plan:
+def drill(settings: Settings, dry: bool, instance: str = "", environment: str = "prod") -> remote.Restored | Plan:
     """Restore the newest backup on an instance, beside what is live, and compare it with its record.
 
     In the account: two metrics, RestoreDrillSeconds and RestoreDrillDataAge. --dry shows the plan.
@@ -65,7 +63,7 @@ def restore(
     yes: bool = False,
     instance: str = "",
     environment: str = "prod",
-) -> Restored | Plan:
+) -> remote.Restored | Plan:
     """Restore a run on an instance and compare it with its record: beside what is live, or in its place.
 
     In the account: nothing. On the instance: nothing that is live, unless --replace --yes. --dry shows the plan.
@@ -82,7 +80,7 @@ def restore(
 
 
 @command("region", instance=_INSTANCE)
-def adopt(settings: Settings, dry: bool, instance: str = "", environment: str = "prod") -> Adopted | Plan:
+def adopt(settings: Settings, dry: bool, instance: str = "", environment: str = "prod") -> remote.Adopted | Plan:
     """Let an instance go on with the backups of another one, after a restore or with a new database.
 
     In the account: a mark in the environment's repository; from then on the other one's backups are refused. --dry
@@ -98,7 +96,7 @@ def adopt(settings: Settings, dry: bool, instance: str = "", environment: str = 
 @command("region", environment="whose backups are restored")
 def recovery_drill(
     settings: Settings, dry: bool, version: str = "", ami_id: str = "", environment: str = "prod"
-) -> Recovery | Plan:
+) -> recovery.Recovery | Plan:
     """Launch an image with an empty volume, restore the newest backup into it, and time it until it serves.
 
     In the account: an instance with a data volume that go away again; the backups are only read. --dry shows the plan.

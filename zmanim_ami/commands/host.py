@@ -18,7 +18,6 @@ from zmanim_ami.gate import doctor as gate
 from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins import resolve as resolving
-from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
 from zmanim_ami.rehearsal import cloud, container, host, report
 from zmanim_ami.rehearsal import run as rehearsing
@@ -90,7 +89,7 @@ bench.iterable = ["only"]
 
 
 @command("postgresql_repo")
-def resolve_packages(settings: Settings, json: bool = False) -> None:
+def resolve_packages(settings: all_settings.Settings, json: bool = False) -> None:
     """Check, inside an Amazon Linux 2023, that dnf finds every package of a route at the pinned release.
 
     Installs there the one package that brings the route's repository; nothing else changes. Exit code 1 when something

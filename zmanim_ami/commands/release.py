@@ -6,7 +6,6 @@ from zmanim_ami.commands.image import bundle
 from zmanim_ami.commands.shared import command, connect
 from zmanim_ami.pipeline.account.requirements import check_environment
 from zmanim_ami.pipeline.channel import releases as releasing
-from zmanim_ami.pipeline.channel.releases import Moved
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.publish.parameters import refuse_test_image
 from zmanim_ami.pipeline.settings import Settings
@@ -29,7 +28,7 @@ def publish(
     environment: str = "prod",
     oldest_allowed: str = "",
     expires_days: int = releasing.EXPIRES_DAYS,
-) -> Moved | Plan:
+) -> releasing.Moved | Plan:
     """Publish a release of the API to an environment's channel: its instances run it from their API's next start.
 
     In the account: the bundle and its signed record in the bucket zmanim-releases-ENVIRONMENT, then the channel's
@@ -62,7 +61,7 @@ def rollback(
     to: str = "",
     environment: str = "prod",
     expires_days: int = releasing.EXPIRES_DAYS,
-) -> Moved | Plan:
+) -> releasing.Moved | Plan:
     """Point an environment's channel back at a release that was published before; the database stays as it is.
 
     In the account: the channel's signed pointer, with a new serial. Refuses what is older than the channel's

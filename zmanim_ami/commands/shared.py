@@ -20,8 +20,6 @@ from support.process import interrupt_on_termination
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import settings as all_settings
-from zmanim_ami.pipeline.aws import Clients
-from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version, parse
 
 ROOT = Path(__file__).parents[2]
@@ -96,12 +94,12 @@ def renamed(old: str, new: Task[Any]) -> Task[Any]:
     return made
 
 
-def load_settings(**flags: object) -> Settings:
+def load_settings(**flags: object) -> all_settings.Settings:
     """Return the settings as pyproject.toml, the environment and then `flags` say; an empty flag says nothing."""
     return all_settings.load(ROOT, os.environ, flags)
 
 
-def connect(settings: Settings) -> Clients:
+def connect(settings: all_settings.Settings) -> aws.Clients:
     """Connect, and say in the first line to whom."""
     clients = aws.connect(settings.region)
     say(aws.target(clients, os.environ))

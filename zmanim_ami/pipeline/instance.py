@@ -22,7 +22,6 @@ from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import network, roles
 from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami.image import PROJECT_TAG, Image
-from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Ready:
     seconds: float
 
 
-def leftovers(clients: Clients, ami_id: str, now: datetime) -> list[str]:
+def leftovers(clients: aws.Clients, ami_id: str, now: datetime) -> list[str]:
     """Return verification instances that a killed run left: all of this image, and others' that are hours old."""
     with aws.translate_errors("looking for instances of earlier verifications"):
         return [
@@ -73,7 +72,7 @@ def leftovers(clients: Clients, ami_id: str, now: datetime) -> list[str]:
         ]
 
 
-def terminate(clients: Clients, instance_ids: Sequence[str]) -> None:
+def terminate(clients: aws.Clients, instance_ids: Sequence[str]) -> None:
     """Terminate the instances; their volumes go with them. One that is gone already is no error."""
     for instance_id in instance_ids:
         with aws.translate_errors(f"terminating {instance_id}"), aws.ignoring("InvalidInstanceID.NotFound"):
@@ -83,10 +82,10 @@ def terminate(clients: Clients, instance_ids: Sequence[str]) -> None:
 
 @contextmanager
 def launched(
-    clients: Clients,
+    clients: aws.Clients,
     settings: Settings,
     image: Image,
-    poller: Poller,
+    poller: aws.Poller,
     *,
     environment: str = VERIFY,
     user_data: str = "",
@@ -111,7 +110,7 @@ def launched(
         terminate(clients, [item["InstanceId"] for item in mine])
 
 
-def wait_until_ready(clients: Clients, machine: Machine, timeout: float, poller: Poller) -> Ready:
+def wait_until_ready(clients: aws.Clients, machine: Machine, timeout: float, poller: aws.Poller) -> Ready:
     """Wait for the console's line `zmanim-ready {json}`, good or bad, at most `timeout` seconds from the launch.
 
     Raises `instance-died`, `never-ready` (both with the console's last lines), aws's errors.
@@ -164,7 +163,7 @@ def ready_line(text: str) -> Mapping[str, object] | None:
     return None
 
 
-def console(clients: Clients, instance_id: str) -> str:
+def console(clients: aws.Clients, instance_id: str) -> str:
     """Return the console's text so far (at most its last 64 KiB, as AWS keeps it)."""
     with aws.translate_errors(f"reading the console of {instance_id}"):
         return clients.ec2.get_console_output(InstanceId=instance_id, Latest=True).get("Output", "")
@@ -176,7 +175,7 @@ def tail(text: str) -> str:
     return "\n".join(f"    {line}" for line in lines[-_CONSOLE_LINES:]) or "    (nothing)"
 
 
-def run_script(clients: Clients, instance_id: str, script: str, timeout: float, poller: Poller) -> str:
+def run_script(clients: aws.Clients, instance_id: str, script: str, timeout: float, poller: aws.Poller) -> str:
     """Run a POSIX shell script as root by Run Command and return its stdout (Systems Manager keeps 24,000 characters).
 
     Waits for the instance's agent too, all within `timeout` seconds.
@@ -228,13 +227,13 @@ def run_script(clients: Clients, instance_id: str, script: str, timeout: float, 
 
 
 def _run_instance(
-    clients: Clients,
+    clients: aws.Clients,
     settings: Settings,
     image: Image,
     *,
     place: network.Network,
     run: str,
-    poller: Poller,
+    poller: aws.Poller,
     environment: str,
     user_data: str,
 ) -> str:

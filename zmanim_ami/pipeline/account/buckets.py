@@ -12,7 +12,6 @@ import botocore.exceptions
 from support.errors import Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account.changes import Change
-from zmanim_ami.pipeline.aws import Clients
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.literals import BucketLocationConstraintType
@@ -37,7 +36,7 @@ _ENCRYPTED: ServerSideEncryptionConfigurationTypeDef = {
 }
 
 
-def plan(clients: Clients, name: str, account: str, *, backups: bool, passing: bool) -> Iterator[Change]:
+def plan(clients: aws.Clients, name: str, account: str, *, backups: bool, passing: bool) -> Iterator[Change]:
     """Yield what the bucket lacks. `backups` says that it holds them, `passing` that they are of passing machines.
 
     Raises `bucket-not-ours`, botocore's errors.
@@ -111,7 +110,7 @@ def lifecycle_rules(*, passing: bool) -> list[LifecycleRuleUnionTypeDef]:
     return rules
 
 
-def _exists(clients: Clients, name: str, account: str) -> bool:
+def _exists(clients: aws.Clients, name: str, account: str) -> bool:
     try:
         clients.s3.head_bucket(Bucket=name, ExpectedBucketOwner=account)
     except botocore.exceptions.ClientError as error:
@@ -131,7 +130,7 @@ def _exists(clients: Clients, name: str, account: str) -> bool:
     return True
 
 
-def _create(clients: Clients, name: str) -> None:
+def _create(clients: aws.Clients, name: str) -> None:
     if clients.region == "us-east-1":  # the one region that may not be named
         clients.s3.create_bucket(Bucket=name)
     else:

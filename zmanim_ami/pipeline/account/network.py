@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from support.errors import Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account.changes import Change
-from zmanim_ami.pipeline.aws import Clients
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, SecurityGroupTypeDef, TagTypeDef
@@ -37,7 +36,7 @@ def tags(name: str) -> Sequence[TagTypeDef]:
     return [{"Key": "Name", "Value": name}, {"Key": _TAG, "Value": "true"}]
 
 
-def find(clients: Clients, subnet_id: str) -> Network:
+def find(clients: aws.Clients, subnet_id: str) -> Network:
     """Return the network to verify in: `subnet_id` when it is not empty, else as `subnet` finds one.
 
     Raises `account-not-prepared` when there is no subnet, no group of ours beside it, or when the group has an open
@@ -66,7 +65,7 @@ def find(clients: Clients, subnet_id: str) -> Network:
     return Network(found[0], group["GroupId"])
 
 
-def subnet(clients: Clients, subnet_id: str) -> tuple[str, str] | None:
+def subnet(clients: aws.Clients, subnet_id: str) -> tuple[str, str] | None:
     """Return (subnet id, VPC id): the given one, else our own, else the default VPC's first by zone; None if none."""
     if subnet_id:
         subnets = clients.ec2.describe_subnets(SubnetIds=[subnet_id])["Subnets"]
@@ -81,7 +80,7 @@ def subnet(clients: Clients, subnet_id: str) -> tuple[str, str] | None:
     return (ordered[0].get("SubnetId", ""), ordered[0].get("VpcId", "")) if ordered else None
 
 
-def security_group(clients: Clients, vpc_id: str) -> SecurityGroupTypeDef | None:
+def security_group(clients: aws.Clients, vpc_id: str) -> SecurityGroupTypeDef | None:
     """Return the VPC's security group of our name, or None."""
     groups = clients.ec2.describe_security_groups(
         Filters=[{"Name": "vpc-id", "Values": [vpc_id]}, {"Name": "group-name", "Values": [GROUP_NAME]}]
@@ -89,7 +88,7 @@ def security_group(clients: Clients, vpc_id: str) -> SecurityGroupTypeDef | None
     return groups[0] if groups else None
 
 
-def plan(clients: Clients, subnet_id: str) -> Iterator[Change]:
+def plan(clients: aws.Clients, subnet_id: str) -> Iterator[Change]:
     """Yield what is missing to verify in, and what opens it. Raises botocore's errors."""
     existing = subnet(clients, subnet_id)
     if existing is None:
@@ -106,7 +105,7 @@ def plan(clients: Clients, subnet_id: str) -> Iterator[Change]:
         yield Change("close", resource, "it has ingress rules, and nobody is to get in", close)
 
 
-def _create_vpc(clients: Clients) -> None:
+def _create_vpc(clients: aws.Clients) -> None:
     """Make a VPC with one subnet, an internet gateway and the route to it."""
     ec2 = clients.ec2
     vpc = ec2.create_vpc(
@@ -128,7 +127,7 @@ def _create_vpc(clients: Clients) -> None:
     ec2.modify_subnet_attribute(SubnetId=made, MapPublicIpOnLaunch={"Value": True})
 
 
-def _create_security_group(clients: Clients, subnet_id: str) -> None:
+def _create_security_group(clients: aws.Clients, subnet_id: str) -> None:
     """Make the security group without ingress in the VPC that `find` will look into."""
     found = subnet(clients, subnet_id)
     if found is None:

@@ -17,7 +17,6 @@ from support.errors import Error
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account.changes import Change
-from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.version import Version
 
 SPEC: Final = "ECC_NIST_P256"
@@ -29,7 +28,7 @@ def alias(environment: str) -> str:
     return f"alias/zmanim-release-{environment}"
 
 
-def find(clients: Clients, environment: str) -> bytes | None:
+def find(clients: aws.Clients, environment: str) -> bytes | None:
     """Return the public key (DER, SubjectPublicKeyInfo) of an environment, or None when it has none.
 
     Raises `release-key-unfit`, and botocore's errors.
@@ -49,14 +48,14 @@ def find(clients: Clients, environment: str) -> bytes | None:
     return answer["PublicKey"]
 
 
-def plan(clients: Clients, environment: str) -> Iterator[Change]:
+def plan(clients: aws.Clients, environment: str) -> Iterator[Change]:
     """Yield the key, where an environment has none. Raises as `find` does."""
     if find(clients, environment) is None:
         reason = "there is none to sign the API's releases with"
         yield Change("create", f"KMS key {alias(environment)}", reason, partial(create, clients, environment))
 
 
-def create(clients: Clients, environment: str) -> None:
+def create(clients: aws.Clients, environment: str) -> None:
     """Make an environment's key and give it its name. Raises botocore's errors."""
     made = clients.kms.create_key(
         KeySpec=SPEC,
@@ -67,7 +66,7 @@ def create(clients: Clients, environment: str) -> None:
     clients.kms.create_alias(AliasName=alias(environment), TargetKeyId=made["KeyMetadata"]["KeyId"])
 
 
-def public_keys(clients: Clients, environments: Sequence[str]) -> dict[str, str]:
+def public_keys(clients: aws.Clients, environments: Sequence[str]) -> dict[str, str]:
     """Return the public keys (PEM) of those environments that have one, and say which have none.
 
     Raises `release-key-unfit`, aws's errors.
@@ -102,7 +101,7 @@ def write(root: Path, version: Version, keys: Mapping[str, str]) -> str:
     return str(directory.absolute())
 
 
-def sign(clients: Clients, environment: str, payload: bytes) -> bytes:
+def sign(clients: aws.Clients, environment: str, payload: bytes) -> bytes:
     """Return the signature (DER) of a payload of at most 4096 bytes. Raises `release-key-missing`, aws's errors."""
     with aws.translate_errors(f"signing with {alias(environment)}"):
         try:
@@ -120,7 +119,7 @@ def sign(clients: Clients, environment: str, payload: bytes) -> bytes:
     return answer["Signature"]
 
 
-def is_signed(clients: Clients, environment: str, payload: bytes, signature: bytes) -> bool:
+def is_signed(clients: aws.Clients, environment: str, payload: bytes, signature: bytes) -> bool:
     """Return whether a signature is this environment's key's. Raises aws's errors."""
     with aws.translate_errors(f"verifying with {alias(environment)}"):
         answer = aws.unless_refused(

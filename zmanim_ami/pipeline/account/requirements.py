@@ -16,8 +16,6 @@ from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import alarms, buckets, network, release_key, roles, workflow_roles
 from zmanim_ami.pipeline.account.changes import Change
-from zmanim_ami.pipeline.account.workflow_roles import Workflows
-from zmanim_ami.pipeline.aws import Clients
 
 BUCKETS = ("backups", "releases")
 # Made here because nobody has to know them: the instance reads them by its role. restic's also opens the backups, so
@@ -27,7 +25,12 @@ VERIFY = "verify"
 
 
 def plan(
-    clients: Clients, environment: str, *, policies: Path, subnet_id: str = "", workflows: Workflows | None = None
+    clients: aws.Clients,
+    environment: str,
+    *,
+    policies: Path,
+    subnet_id: str = "",
+    workflows: workflow_roles.Workflows | None = None,
 ) -> list[Change]:
     """Return what is missing for `environment`, in the order in which it has to be made; changes nothing.
 
@@ -65,7 +68,7 @@ def check_environment(environment: str) -> None:
         )
 
 
-def _secrets(clients: Clients, environment: str) -> Iterator[Change]:
+def _secrets(clients: aws.Clients, environment: str) -> Iterator[Change]:
     names = [f"/zmanim/{environment}/{name}" for name in SECRETS]
     # DescribeParameters tells names without values: a plan needs no right to read a secret.
     pages = clients.ssm.get_paginator("describe_parameters").paginate(
@@ -77,7 +80,7 @@ def _secrets(clients: Clients, environment: str) -> Iterator[Change]:
             yield Change("create", f"secret {name}", "there is none", partial(_create_secret, clients, name))
 
 
-def _create_secret(clients: Clients, name: str) -> None:
+def _create_secret(clients: aws.Clients, name: str) -> None:
     try:
         clients.ssm.put_parameter(
             Name=name,

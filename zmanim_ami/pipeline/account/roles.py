@@ -17,7 +17,6 @@ from pathlib import Path
 from support.errors import Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account.changes import Change
-from zmanim_ami.pipeline.aws import Clients
 
 Document = Mapping[str, object]
 
@@ -40,7 +39,7 @@ def release_name(environment: str) -> str:
     return f"zmanim-release-{environment}"
 
 
-def plan(clients: Clients, environment: str, account: str, directory: Path) -> Iterator[Change]:
+def plan(clients: aws.Clients, environment: str, account: str, directory: Path) -> Iterator[Change]:
     """Yield what the roles of `environment` and its instances' profile lack or have too much.
 
     Raises `policies-invalid`, and botocore's errors.
@@ -108,7 +107,7 @@ def is_trust(document: Document) -> bool:
 
 
 def role_changes(
-    clients: Clients, role: str, trust: Document, inline: Mapping[str, Document], description: str
+    clients: aws.Clients, role: str, trust: Document, inline: Mapping[str, Document], description: str
 ) -> Iterator[Change]:
     """Yield what a role lacks or has too much of its trust policy and inline policies."""
     iam = clients.iam
@@ -134,7 +133,7 @@ def role_changes(
         yield Change("delete", f"policy {policy} of {role}", "its file is gone", delete)
 
 
-def _inline(clients: Clients, role: str) -> dict[str, Document]:
+def _inline(clients: aws.Clients, role: str) -> dict[str, Document]:
     pages = clients.iam.get_paginator("list_role_policies").paginate(RoleName=role)
     return {
         policy: _document(clients.iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"])
@@ -148,11 +147,11 @@ def _document(value: object) -> Document:
     return document
 
 
-def _create_role(clients: Clients, role: str, trust: Document, description: str) -> None:
+def _create_role(clients: aws.Clients, role: str, trust: Document, description: str) -> None:
     clients.iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(trust), Description=description)
     clients.iam.get_waiter("role_exists").wait(RoleName=role)
 
 
-def _create_profile(clients: Clients, role: str) -> None:
+def _create_profile(clients: aws.Clients, role: str) -> None:
     clients.iam.create_instance_profile(InstanceProfileName=role)
     clients.iam.get_waiter("instance_profile_exists").wait(InstanceProfileName=role)

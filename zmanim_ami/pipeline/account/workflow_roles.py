@@ -14,7 +14,6 @@ from pathlib import Path
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import roles
 from zmanim_ami.pipeline.account.changes import Change
-from zmanim_ami.pipeline.aws import Clients
 
 HOST = "token.actions.githubusercontent.com"
 AUDIENCE = "sts.amazonaws.com"
@@ -45,7 +44,7 @@ def subject(workflows: Workflows, step: str) -> str:
     return workflows.subject.replace("{environment}", environment(step))
 
 
-def plan(clients: Clients, account: str, directory: Path, workflows: Workflows) -> Iterator[Change]:
+def plan(clients: aws.Clients, account: str, directory: Path, workflows: Workflows) -> Iterator[Change]:
     """Yield what is missing for the workflows; the policies are `{step}.json` in `directory`.
 
     Raises `policies-invalid`, and botocore's errors.
@@ -63,7 +62,7 @@ def plan(clients: Clients, account: str, directory: Path, workflows: Workflows) 
         yield from roles.role_changes(clients, name(step), trust, inline, f"zmanim: the workflow's job {step}")
 
 
-def _provider(clients: Clients, arn: str) -> Iterator[Change]:
+def _provider(clients: aws.Clients, arn: str) -> Iterator[Change]:
     iam, resource = clients.iam, f"identity provider {HOST}"
     existing = aws.unless_refused(
         lambda: iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn).get("ClientIDList", []), "NoSuchEntity"

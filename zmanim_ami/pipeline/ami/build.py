@@ -17,10 +17,6 @@ from zmanim_ami.pipeline.account import release_key
 from zmanim_ami.pipeline.ami import image, packer, provenance
 from zmanim_ami.pipeline.ami import package_cache as packages
 from zmanim_ami.pipeline.ami.builder import Builder
-from zmanim_ami.pipeline.ami.image import Image
-from zmanim_ami.pipeline.ami.packer import Built
-from zmanim_ami.pipeline.ami.provenance import Provenance
-from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version
@@ -41,7 +37,7 @@ class BuildResult:
 
 
 def build_ami(
-    clients: Clients,
+    clients: aws.Clients,
     settings: Settings,
     version: Version,
     *,
@@ -99,7 +95,7 @@ def build_ami(
     return _result(clients, new, start, reused=False)
 
 
-def _plan(settings: Settings, version: Version, made: Provenance, old: Image | None) -> Plan:
+def _plan(settings: Settings, version: Version, made: provenance.Provenance, old: image.Image | None) -> Plan:
     where = f"{settings.instance_type} in {settings.subnet_id or 'the default VPC'}"
     before, after = [], []
     if old:
@@ -117,7 +113,9 @@ def _plan(settings: Settings, version: Version, made: Provenance, old: Image | N
     )
 
 
-def _checked(clients: Clients, account: str, version: Version, made: Provenance, built: Built) -> Image:
+def _checked(
+    clients: aws.Clients, account: str, version: Version, made: provenance.Provenance, built: packer.Built
+) -> image.Image:
     """Return the image as AWS tells of it: what Packer says and what is there are compared, not believed."""
     new = image.of_id(clients, built.ami_id)
     wrong = [
@@ -141,7 +139,7 @@ def _checked(clients: Clients, account: str, version: Version, made: Provenance,
     return new
 
 
-def _delete_snapshots(clients: Clients, old: Image) -> None:
+def _delete_snapshots(clients: aws.Clients, old: image.Image) -> None:
     # Packer has deregistered the image; its snapshots alone would be paid for for ever, and nothing names them.
     for snapshot in old.snapshots:
         say(f"deleting {snapshot} of the replaced {old.ami_id}")
@@ -149,7 +147,7 @@ def _delete_snapshots(clients: Clients, old: Image) -> None:
             clients.ec2.delete_snapshot(SnapshotId=snapshot)
 
 
-def _result(clients: Clients, found: Image, start: float, *, reused: bool) -> BuildResult:
+def _result(clients: aws.Clients, found: image.Image, start: float, *, reused: bool) -> BuildResult:
     return BuildResult(
         ami_id=found.ami_id,
         version=found.version,

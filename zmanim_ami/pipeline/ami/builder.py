@@ -10,7 +10,6 @@ from typing import Protocol
 
 from zmanim_ami import toolchain
 from zmanim_ami.pipeline.ami import packer
-from zmanim_ami.pipeline.ami.packer import Built
 from zmanim_ami.pipeline.settings import Value
 from zmanim_ami.pipeline.version import Version
 
@@ -27,7 +26,7 @@ class Builder(Protocol):
     def validate(self, values: Mapping[str, Value]) -> None:
         """Check the template with these variables."""
 
-    def build(self, version: Version, values: Mapping[str, Value], *, force: bool) -> Built:
+    def build(self, version: Version, values: Mapping[str, Value], *, force: bool) -> packer.Built:
         """Build the image; with `force` in the place of one of the same name."""
 
 
@@ -57,6 +56,6 @@ class BuildTools:
         """Check the template. Raises as packer.validate does."""
         packer.validate(self.root, self._environment, values)
 
-    def build(self, version: Version, values: Mapping[str, Value], *, force: bool) -> Built:
+    def build(self, version: Version, values: Mapping[str, Value], *, force: bool) -> packer.Built:
         """Build the image. Raises as packer.build does."""
         return packer.build(self.root, self._environment, version, values, force=force)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from support.errors import BadInput, Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami.provenance import Provenance
-from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.version import Version
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class Image:
         return all(self.tags.get(name) == value for name, value in provenance.tags(version).items())
 
 
-def of_name(clients: Clients, name: str) -> Image | None:
+def of_name(clients: aws.Clients, name: str) -> Image | None:
     """Return this account's image of that name, in whatever state; None when there is none.
 
     Raises `image-ambiguous` when there are several, which AWS itself never allows.
@@ -75,7 +74,7 @@ def of_name(clients: Clients, name: str) -> Image | None:
     return images[0] if images else None
 
 
-def of_id(clients: Clients, ami_id: str) -> Image:
+def of_id(clients: aws.Clients, ami_id: str) -> Image:
     """Return the image of that id, whoever owns it.
 
     Raises `ami-id-invalid`, NoSuchImage.
@@ -102,7 +101,7 @@ def of_id(clients: Clients, ami_id: str) -> Image:
     return as_image(images[0])
 
 
-def find(clients: Clients, account: str, version: Version | None, ami_id: str) -> Image:
+def find(clients: aws.Clients, account: str, version: Version | None, ami_id: str) -> Image:
     """Return this account's image of `version`, or the one with `ami_id`; both together must agree.
 
     Raises BadInput when neither is given, `ami-id-invalid`, NoSuchImage, `image-ambiguous`, `image-not-ours`.
@@ -138,7 +137,7 @@ def find(clients: Clients, account: str, version: Version | None, ami_id: str) -
     return image
 
 
-def was_published(clients: Clients, parameter_prefix: str, ami_id: str) -> bool:
+def was_published(clients: aws.Clients, parameter_prefix: str, ami_id: str) -> bool:
     """Whether the parameter ami-id names this image or did once, as far as its history reaches (100 versions)."""
     with aws.translate_errors(f"reading the history of {parameter_prefix}/ami-id"):
         pages = clients.ssm.get_paginator("get_parameter_history").paginate(Name=f"{parameter_prefix}/ami-id")

@@ -15,7 +15,6 @@ from support.errors import BadInput, Error
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami.image import PROJECT_TAG, VERIFIED_TAG, as_image
-from zmanim_ami.pipeline.aws import Clients, Poller
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef
@@ -35,7 +34,7 @@ class Leftover:
     take: Callable[[], object] = field(repr=False, compare=False)
 
 
-def plan(clients: Clients, run: str) -> list[Leftover]:
+def plan(clients: aws.Clients, run: str) -> list[Leftover]:
     """Return what carries the tag of `run`, in the order in which it can be taken away; changes nothing.
 
     Raises `sweep-too-large`, aws's errors.
@@ -53,7 +52,7 @@ def plan(clients: Clients, run: str) -> list[Leftover]:
     return leftovers
 
 
-def apply(clients: Clients, leftovers: Sequence[Leftover], poller: Poller) -> None:
+def apply(clients: aws.Clients, leftovers: Sequence[Leftover], poller: aws.Poller) -> None:
     """Take away what was planned, saying each; what is gone already is no error.
 
     Raises `not-ended` when an instance does not end, aws's errors. What was taken stays taken: sweep again.
@@ -65,7 +64,7 @@ def apply(clients: Clients, leftovers: Sequence[Leftover], poller: Poller) -> No
     _take([each for each in leftovers if each.kind != "instance"])
 
 
-def _leftovers(clients: Clients, run: str) -> Iterator[Leftover]:
+def _leftovers(clients: aws.Clients, run: str) -> Iterator[Leftover]:
     ec2 = clients.ec2
     mine: list[FilterTypeDef] = [{"Name": f"tag:{PROJECT_TAG}", "Values": [run]}]
     for instance in aws.instances(clients, {f"tag:{PROJECT_TAG}": [run], "instance-state-name": aws.ALIVE}):
@@ -102,7 +101,7 @@ def _take(leftovers: Sequence[Leftover]) -> None:
             each.take()
 
 
-def _wait_until_ended(clients: Clients, instance_ids: Sequence[str], poller: Poller) -> None:
+def _wait_until_ended(clients: aws.Clients, instance_ids: Sequence[str], poller: aws.Poller) -> None:
     """Wait until instances are gone: until then their volumes and security groups can't go."""
     names = ", ".join(instance_ids)
 

@@ -12,7 +12,6 @@ from support.errors import Error
 from support.progress import say, step
 from zmanim_ami.pipeline import aws, instance
 from zmanim_ami.pipeline.ami import image
-from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
@@ -46,10 +45,10 @@ class Recovery:
 
 
 def recovery_drill(
-    clients: Clients,
+    clients: aws.Clients,
     settings: Settings,
     *,
-    poller: Poller,
+    poller: aws.Poller,
     environment: str = "prod",
     version: Version | None = None,
     ami_id: str = "",

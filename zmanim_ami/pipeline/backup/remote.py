@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from support.errors import BadInput, Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import instance as machine
-from zmanim_ami.pipeline.aws import Clients, Poller
 
 # Long enough for a database that takes hours; the units on the instance have limits of their own.
 LONG_SECONDS = 6 * 3600.0
@@ -77,7 +76,7 @@ class Adopted:
     said: str
 
 
-def instance(clients: Clients, environment: str, given: str) -> str:
+def instance(clients: aws.Clients, environment: str, given: str) -> str:
     """Return `given`, or the id of the one running instance of `environment`.
 
     Raises `which-instance`, aws's errors.
@@ -102,7 +101,7 @@ def instance(clients: Clients, environment: str, given: str) -> str:
     return running[0]
 
 
-def make(clients: Clients, instance_id: str, poller: Poller) -> BackupRun:
+def make(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> BackupRun:
     """Make a backup now, as the nightly timer would, and return its run.
 
     Raises machine.CommandNotRun with the unit's own words, AnswerUnreadable, aws's errors.
@@ -114,7 +113,7 @@ def make(clients: Clients, instance_id: str, poller: Poller) -> BackupRun:
     return complete[0]
 
 
-def listed(clients: Clients, instance_id: str, poller: Poller) -> list[BackupRun]:
+def listed(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> list[BackupRun]:
     """Return what is in the instance's repository, the newest first. Raises as `make` does."""
     text = machine.run_script(clients, instance_id, f"{_RESTORE} --list --json\n", _SHORT_SECONDS, poller)
     try:
@@ -124,12 +123,12 @@ def listed(clients: Clients, instance_id: str, poller: Poller) -> list[BackupRun
         raise _unreadable(text) from error
 
 
-def drill(clients: Clients, instance_id: str, poller: Poller) -> Restored:
+def drill(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> Restored:
     """Restore the newest run beside what is live, as the monthly timer does. Raises as `make` does."""
     return read_restored(machine.run_script(clients, instance_id, DRILL, LONG_SECONDS, poller))
 
 
-def restore(clients: Clients, instance_id: str, run: str, *, replace: bool, poller: Poller) -> Restored:
+def restore(clients: aws.Clients, instance_id: str, run: str, *, replace: bool, poller: aws.Poller) -> Restored:
     """Restore a run beside what is live, or with `replace` in its place (the API is stopped for that).
 
     Raises `run-invalid`, and as `make` does.
@@ -151,7 +150,7 @@ def check_run(run: str) -> None:
         )
 
 
-def adopt(clients: Clients, instance_id: str, poller: Poller) -> Adopted:
+def adopt(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> Adopted:
     """Let the instance's cluster go on with the backups of another one. Raises as `make` does."""
     output = machine.run_script(clients, instance_id, f"{_RESTORE} --adopt 2>&1\n", _SHORT_SECONDS, poller)
     return Adopted(instance_id, output.strip())

@@ -21,7 +21,6 @@ from pathlib import Path
 from support.errors import Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import release_key
-from zmanim_ami.pipeline.aws import Clients
 
 POINTER = "channel.json"
 FORMAT = 1
@@ -100,7 +99,7 @@ def archive(directory: Path, largest: int = LARGEST_BUNDLE) -> bytes:
     return packed.getvalue()
 
 
-def read(clients: Clients, environment: str, key: str, version_id: str = "") -> Read | None:
+def read(clients: aws.Clients, environment: str, key: str, version_id: str = "") -> Read | None:
     """Return a signed object of the channel, its signature verified; None where there is none.
 
     Raises `channel-missing`, `channel-unreadable`, aws's errors.
@@ -126,7 +125,7 @@ def read(clients: Clients, environment: str, key: str, version_id: str = "") -> 
     return Read(_believed(clients, environment, key, content), answer["ETag"])
 
 
-def _believed(clients: Clients, environment: str, key: str, content: bytes) -> Payload:
+def _believed(clients: aws.Clients, environment: str, key: str, content: bytes) -> Payload:
     try:
         envelope = json.loads(content)
         payload, signature = (base64.b64decode(envelope[part], validate=True) for part in ("payload", "signature"))
@@ -148,7 +147,7 @@ def _unreadable(environment: str, key: str, found: str) -> Error:
     )
 
 
-def last_serial(clients: Clients, environment: str, now: Read | None) -> int:
+def last_serial(clients: aws.Clients, environment: str, now: Read | None) -> int:
     """Return the highest serial that was given out, 0 for a new channel.
 
     Where the pointer was deleted, an earlier version of it tells: instances remember what they saw.
@@ -162,7 +161,7 @@ def last_serial(clients: Clients, environment: str, now: Read | None) -> int:
     return max((each.payload.serial for each in found if each), default=0)
 
 
-def signed(clients: Clients, environment: str, payload: Payload) -> bytes:
+def signed(clients: aws.Clients, environment: str, payload: Payload) -> bytes:
     """Return the object that holds a payload and its signature. Raises release_key's and aws's errors."""
     encoded = payload.encoded()
     signature = release_key.sign(clients, environment, encoded)
@@ -170,14 +169,14 @@ def signed(clients: Clients, environment: str, payload: Payload) -> bytes:
     return json.dumps({name: base64.b64encode(part).decode() for name, part in parts.items()}).encode()
 
 
-def put(clients: Clients, environment: str, key: str, content: bytes) -> bool:
+def put(clients: aws.Clients, environment: str, key: str, content: bytes) -> bool:
     """Write an object that never changes; return False when it is there already. Raises aws's errors."""
     with aws.translate_errors(f"writing {bucket(environment)}/{key}"):
         put = partial(clients.s3.put_object, Bucket=bucket(environment), Key=key, Body=content, IfNoneMatch="*")
         return aws.unless_refused(put, *_CHANGED) is not None
 
 
-def move(clients: Clients, environment: str, content: bytes, now: Read | None) -> None:
+def move(clients: aws.Clients, environment: str, content: bytes, now: Read | None) -> None:
     """Write the pointer, if it still is the one that was read. Raises `channel-moved`, aws's errors."""
     condition = {"IfMatch": now.etag} if now else {"IfNoneMatch": "*"}
     with aws.translate_errors(f"moving the channel of {environment}"):

@@ -16,7 +16,6 @@ from support.progress import say
 from support.version_order import version_key
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.channel import bucket as channel
-from zmanim_ami.pipeline.channel.bucket import Payload, Read
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.publish.parameters import refuse_test_image
 from zmanim_ami.pipeline.version import Version
@@ -155,13 +154,13 @@ def _expires(days: int, now: datetime | None) -> str:
 def _payload(
     clients: Clients,
     environment: str,
-    before: Read | None,
+    before: channel.Read | None,
     what: tuple[str, str, int],
     *,
     oldest_allowed: str,
     expires: str,
     rollback: bool = False,
-) -> Payload:
+) -> channel.Payload:
     version, sha256, size = what
     if version_key(version) < version_key(oldest_allowed):
         raise BadInput(
@@ -171,7 +170,7 @@ def _payload(
             found=version,
             fix="the database may no longer fit it; if it does, publish a newer version with another --oldest-allowed",
         )
-    return Payload(
+    return channel.Payload(
         format=channel.FORMAT,
         environment=environment,
         serial=channel.last_serial(clients, environment, before) + 1,
@@ -185,13 +184,15 @@ def _payload(
     )
 
 
-def _move(payload: Payload, before: Read | None) -> Step:
+def _move(payload: channel.Payload, before: channel.Read | None) -> Step:
     was = f"serial {before.payload.serial} names {before.payload.version}" if before else "the channel is empty"
     verb = "roll back" if payload.rollback else "point"
     return Step(verb, f"{channel.bucket(payload.environment)} to {payload.version}, serial {payload.serial}", was)
 
 
-def _moved(clients: Clients, environment: str, payload: Payload, envelope: bytes, before: Read | None) -> Moved:
+def _moved(
+    clients: Clients, environment: str, payload: channel.Payload, envelope: bytes, before: channel.Read | None
+) -> Moved:
     say(f"{environment}: serial {payload.serial} names {payload.version}")
     channel.move(clients, environment, envelope, before)
     say("instances take it when their API starts next: systemctl restart zmanim-api")

@@ -16,8 +16,6 @@ from support.errors import BadInput, Error
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import image
-from zmanim_ami.pipeline.ami.image import VERIFIED_TAG, Image
-from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version, parse
@@ -51,10 +49,10 @@ class Published:
 
 
 def publish(
-    clients: Clients,
+    clients: aws.Clients,
     settings: Settings,
     *,
-    poller: Poller,
+    poller: aws.Poller,
     version: Version | None = None,
     ami_id: str = "",
     dry: bool = False,
@@ -101,7 +99,7 @@ def refuse_test_image(version: Version | None) -> None:
         )
 
 
-def _check(candidate: Image) -> None:
+def _check(candidate: image.Image) -> None:
     if candidate.state != "available":
         raise BadInput(
             f"{candidate.ami_id} can't be launched, so it is not published",
@@ -113,8 +111,8 @@ def _check(candidate: Image) -> None:
         raise BadInput(
             f"{candidate.ami_id} ({candidate.version}) has not been verified",
             code="not-verified-yet",
-            expected=f"the tag {VERIFIED_TAG} with the digest of a passed verification's report",
-            found=candidate.tags.get(VERIFIED_TAG) or "no such tag",
+            expected=f"the tag {image.VERIFIED_TAG} with the digest of a passed verification's report",
+            found=candidate.tags.get(image.VERIFIED_TAG) or "no such tag",
             fix=f"./inv verify-ami --ami-id {candidate.ami_id}",
         )
 
@@ -123,7 +121,7 @@ def _reason(now: Parameter | None) -> str:
     return f"it is {now.value}" if now else "there is none"
 
 
-def read_parameter(clients: Clients, name: str) -> Parameter | None:
+def read_parameter(clients: aws.Clients, name: str) -> Parameter | None:
     """Return an SSM parameter as it is now, None when there is none. Raises aws's errors."""
     with aws.translate_errors(f"reading {name}"):
         answer = aws.unless_refused(lambda: clients.ssm.get_parameter(Name=name)["Parameter"], "ParameterNotFound")
@@ -133,7 +131,7 @@ def read_parameter(clients: Clients, name: str) -> Parameter | None:
 
 
 def _write_all(
-    clients: Clients, stale: Mapping[str, str], now: Mapping[str, Parameter | None], *, pointer: str
+    clients: aws.Clients, stale: Mapping[str, str], now: Mapping[str, Parameter | None], *, pointer: str
 ) -> None:
     written: list[str] = []
     try:
@@ -161,13 +159,13 @@ def _write_all(
         ) from error
 
 
-def _write(clients: Clients, name: str, value: str, now: Parameter | None, *, is_image: bool) -> None:
+def _write(clients: aws.Clients, name: str, value: str, now: Parameter | None, *, is_image: bool) -> None:
     # AWS refuses to change the data type of a parameter that exists.
     data_type = now.data_type if now else _IMAGE_TYPE if is_image else "text"
     clients.ssm.put_parameter(Name=name, Value=value, Type="String", DataType=data_type, Overwrite=now is not None)
 
 
-def _put_back(clients: Clients, name: str, before: Parameter | None) -> None:
+def _put_back(clients: aws.Clients, name: str, before: Parameter | None) -> None:
     say(f"putting {name} back")
     try:
         if before is None:
@@ -181,14 +179,14 @@ def _put_back(clients: Clients, name: str, before: Parameter | None) -> None:
         say(f"{name} could not be put back: {error}")
 
 
-def _try_read(clients: Clients, name: str) -> Parameter | None:
+def _try_read(clients: aws.Clients, name: str) -> Parameter | None:
     try:
         return read_parameter(clients, name)
     except Error as error:
         return Parameter(f"(unreadable: {error.summary})", 0, "text")
 
 
-def _read_back(clients: Clients, name: str, value: str, poller: Poller) -> Parameter:
+def _read_back(clients: aws.Clients, name: str, value: str, poller: aws.Poller) -> Parameter:
     def look() -> Parameter | None:
         seen = read_parameter(clients, name)
         return seen if seen and seen.value == value else None

@@ -16,8 +16,6 @@ from pathlib import Path
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami import image
-from zmanim_ami.pipeline.ami.image import VERIFIED_TAG, NoSuchImage
-from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.channel import bucket as release_channel
 from zmanim_ami.pipeline.publish import parameters
 
@@ -46,14 +44,14 @@ class Comparison:
     changes: tuple[PackageChange, ...]
 
 
-def keep(clients: Clients, ami_id: str, report: Path) -> None:
+def keep(clients: aws.Clients, ami_id: str, report: Path) -> None:
     """Put a report where `compare` finds it. Raises aws's errors."""
     bucket = release_channel.bucket(VERIFY)
     with aws.translate_errors(f"keeping the report in {bucket}"):
         clients.s3.put_object(Bucket=bucket, Key=_key(ami_id), Body=report.read_bytes())
 
 
-def compare(clients: Clients, parameter_prefix: str, packages: Mapping[str, str]) -> Comparison:
+def compare(clients: aws.Clients, parameter_prefix: str, packages: Mapping[str, str]) -> Comparison:
     """Compare `packages` (versions by name) with those of the image that is published now. Raises aws's errors."""
     pointer = parameters.read_parameter(clients, f"{parameter_prefix}/ami-id")
     if pointer is None:
@@ -61,13 +59,13 @@ def compare(clients: Clients, parameter_prefix: str, packages: Mapping[str, str]
     ami_id = pointer.value
     try:
         found = image.of_id(clients, ami_id)
-    except NoSuchImage:
+    except image.NoSuchImage:
         return Comparison(ami_id, "", "the published image is gone", ())
     report = _report(clients, ami_id)
     if report is None:
         return Comparison(ami_id, found.version, "no report on the published image was kept", ())
-    if hashlib.sha256(report).hexdigest() != found.tags.get(VERIFIED_TAG, ""):
-        why = f"the kept report is not the one that the published image's {VERIFIED_TAG} names"
+    if hashlib.sha256(report).hexdigest() != found.tags.get(image.VERIFIED_TAG, ""):
+        why = f"the kept report is not the one that the published image's {image.VERIFIED_TAG} names"
         return Comparison(ami_id, found.version, why, ())
     return Comparison(ami_id, found.version, "", changes(json.loads(report)["packages"], packages))
 
@@ -85,7 +83,7 @@ def _key(ami_id: str) -> str:
     return f"reports/{ami_id}.json"
 
 
-def _report(clients: Clients, ami_id: str) -> bytes | None:
+def _report(clients: aws.Clients, ami_id: str) -> bytes | None:
     bucket = release_channel.bucket(VERIFY)
     with aws.translate_errors(f"reading {bucket}/{_key(ami_id)}"):
         answer = aws.unless_refused(lambda: clients.s3.get_object(Bucket=bucket, Key=_key(ami_id)), *_MISSING)

@@ -13,7 +13,6 @@ from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import reports
 from zmanim_ami.pipeline.verify.inspection import Check
-from zmanim_ami.pipeline.verify.reports import Comparison
 from zmanim_ami.pipeline.version import Version
 
 
@@ -34,7 +33,7 @@ class Summary:
     checks: int
     failed: tuple[Check, ...]
     versions: Mapping[str, str]
-    published: Comparison
+    published: reports.Comparison
 
 
 def summary(clients: Clients, settings: Settings, root: Path, version: Version) -> Summary:
@@ -55,7 +54,7 @@ def summary(clients: Clients, settings: Settings, root: Path, version: Version) 
         )
     report = max(of_version, key=lambda each: str(each.get("at")))
     if not report["packages"]:  # the machine never came to be asked
-        return _read(report, Comparison("", "", "the image's packages are not known", ()))
+        return _read(report, reports.Comparison("", "", "the image's packages are not known", ()))
     return _read(report, reports.compare(clients, settings.parameter_prefix, report["packages"]))
 
 
@@ -91,7 +90,7 @@ def _failed(check: Check) -> Iterator[str]:
         yield from ("", *(f"      {line.strip()}" for line in more), "")
 
 
-def _packages(published: Comparison) -> Iterator[str]:
+def _packages(published: reports.Comparison) -> Iterator[str]:
     if published.unknown:
         yield f"{published.unknown[:1].upper()}{published.unknown[1:]}{_of(published)}."
         return
@@ -104,11 +103,11 @@ def _packages(published: Comparison) -> Iterator[str]:
         yield f"| {each.name} | {each.before or 'not in it'} | {each.after or 'not in it'} |"
 
 
-def _of(published: Comparison) -> str:
+def _of(published: reports.Comparison) -> str:
     return f" ({' '.join(filter(None, (published.version, f'`{published.ami_id}`')))})" if published.ami_id else ""
 
 
-def _read(report: Mapping[str, Any], published: Comparison) -> Summary:
+def _read(report: Mapping[str, Any], published: reports.Comparison) -> Summary:
     checks = [Check(**check) for check in report["checks"]]
     return Summary(
         version=report["version"],

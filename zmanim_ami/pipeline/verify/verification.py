@@ -21,11 +21,8 @@ from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import instance as machine
 from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami import image
-from zmanim_ami.pipeline.ami.image import VERIFIED_TAG, Image
-from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.channel import bucket as release_channel
-from zmanim_ami.pipeline.instance import CommandNotRun, Machine, Ready
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import reports
@@ -58,11 +55,11 @@ class VerifyResult:
 
 
 def verify_ami(
-    clients: Clients,
+    clients: aws.Clients,
     settings: Settings,
     *,
     root: Path,
-    poller: Poller,
+    poller: aws.Poller,
     version: Version | None = None,
     ami_id: str = "",
     dry: bool = False,
@@ -89,7 +86,7 @@ def verify_ami(
         raise
 
 
-def _left(clients: Clients, ami: Image) -> list[str]:
+def _left(clients: aws.Clients, ami: image.Image) -> list[str]:
     if ami.state != "available":
         raise Error(
             f"{ami.ami_id} can't be launched",
@@ -101,7 +98,9 @@ def _left(clients: Clients, ami: Image) -> list[str]:
     return machine.leftovers(clients, ami.ami_id, datetime.now(UTC))
 
 
-def _on_an_instance(clients: Clients, settings: Settings, ami: Image, *, root: Path, poller: Poller) -> VerifyResult:
+def _on_an_instance(
+    clients: aws.Clients, settings: Settings, ami: image.Image, *, root: Path, poller: aws.Poller
+) -> VerifyResult:
     left = _left(clients, ami)
     if left:
         say(f"an earlier verification left {', '.join(left)} running: terminating")
@@ -114,7 +113,13 @@ def _on_an_instance(clients: Clients, settings: Settings, ami: Image, *, root: P
 
 
 def _verified(
-    clients: Clients, settings: Settings, ami: Image, running: Machine, *, root: Path, poller: Poller
+    clients: aws.Clients,
+    settings: Settings,
+    ami: image.Image,
+    running: machine.Machine,
+    *,
+    root: Path,
+    poller: aws.Poller,
 ) -> VerifyResult:
     wanted = parse(ami.version)  # image.find has compared it with the name
     ready = machine.wait_until_ready(clients, running, settings.boot_timeout, poller)
@@ -135,8 +140,8 @@ def _verified(
     digest = file_sha256(report)
     reports.keep(clients, ami.ami_id, report)
     with aws.translate_errors(f"tagging {ami.ami_id}"):
-        clients.ec2.create_tags(Resources=[ami.ami_id], Tags=[{"Key": VERIFIED_TAG, "Value": digest}])
-    say(f"{ami.ami_id} is verified: {len(checks)} checks, {VERIFIED_TAG}={digest[:16]}…")
+        clients.ec2.create_tags(Resources=[ami.ami_id], Tags=[{"Key": image.VERIFIED_TAG, "Value": digest}])
+    say(f"{ami.ami_id} is verified: {len(checks)} checks, {image.VERIFIED_TAG}={digest[:16]}…")
     return VerifyResult(
         ami_id=ami.ami_id,
         version=ami.version,
@@ -148,18 +153,18 @@ def _verified(
     )
 
 
-def _backup_check(clients: Clients, running: Machine, poller: Poller) -> Check:
+def _backup_check(clients: aws.Clients, running: machine.Machine, poller: aws.Poller) -> Check:
     """Make a backup on the instance and restore it there beside what is live; a failure is a failed check."""
     expected = "a backup that restores as its record says"
     try:
         output = machine.run_script(clients, running.instance_id, remote.PROVE, _BACKUP_SECONDS, poller)
         restored = remote.read_restored(output)
-    except (CommandNotRun, remote.AnswerUnreadable) as error:
+    except (machine.CommandNotRun, remote.AnswerUnreadable) as error:
         return Check("backup", False, expected, error.found)
     return Check("backup", restored.rows > 0, expected, f"{restored.rows} rows in {restored.seconds} s")
 
 
-def bundle_sha256(root: Path, ami: Image, installed: Mapping[str, object]) -> str | None:
+def bundle_sha256(root: Path, ami: image.Image, installed: Mapping[str, object]) -> str | None:
     """Return the digest of the binary in this clone's bundle of the image's version.
 
     None when there is no bundle here, or it was built from another commit: then it says nothing about this image.
@@ -173,15 +178,15 @@ def bundle_sha256(root: Path, ami: Image, installed: Mapping[str, object]) -> st
     return str(manifest.get("sha256", ""))
 
 
-def withdraw(clients: Clients, ami: Image) -> None:
+def withdraw(clients: aws.Clients, ami: image.Image) -> None:
     """Take the tag of an earlier verification away: an image that fails now is not to be published."""
-    if VERIFIED_TAG in ami.tags:
-        say(f"{ami.ami_id} was verified once: taking {VERIFIED_TAG} away")
-        with aws.translate_errors(f"taking {VERIFIED_TAG} from {ami.ami_id}"):
-            clients.ec2.delete_tags(Resources=[ami.ami_id], Tags=[{"Key": VERIFIED_TAG}])
+    if image.VERIFIED_TAG in ami.tags:
+        say(f"{ami.ami_id} was verified once: taking {image.VERIFIED_TAG} away")
+        with aws.translate_errors(f"taking {image.VERIFIED_TAG} from {ami.ami_id}"):
+            clients.ec2.delete_tags(Resources=[ami.ami_id], Tags=[{"Key": image.VERIFIED_TAG}])
 
 
-def _plan(settings: Settings, ami: Image, left: list[str]) -> Plan:
+def _plan(settings: Settings, ami: image.Image, left: list[str]) -> Plan:
     return Plan(
         (
             *(Step("terminate", instance, "left by an earlier verification") for instance in left),
@@ -193,12 +198,14 @@ def _plan(settings: Settings, ami: Image, left: list[str]) -> Plan:
             Step("run", "a script by Systems Manager", "which program runs, what /health says"),
             Step("back up", "the instance, and restore that beside it", "compared with the backup's own record"),
             Step("keep", "the report", f"in {release_channel.bucket(VERIFY)}, when every check passes"),
-            Step("tag", ami.ami_id, f"{VERIFIED_TAG}, when every check passes"),
+            Step("tag", ami.ami_id, f"{image.VERIFIED_TAG}, when every check passes"),
         )
     )
 
 
-def _write_report(root: Path, ami: Image, ready: Ready | None, checks: list[Check], answers: Answers | None) -> Path:
+def _write_report(
+    root: Path, ami: image.Image, ready: machine.Ready | None, checks: list[Check], answers: Answers | None
+) -> Path:
     report = {
         "ami_id": ami.ami_id,
         "version": ami.version,
@@ -218,11 +225,13 @@ def _write_report(root: Path, ami: Image, ready: Ready | None, checks: list[Chec
     return path
 
 
-def _boot(ready: Ready) -> Mapping[str, float]:
+def _boot(ready: machine.Ready) -> Mapping[str, float]:
     return {"running_seconds": ready.running_seconds, "healthy_seconds": ready.seconds}
 
 
-def _not_verified(clients: Clients, ami: Image, running: Machine, checks: list[Check], report: Path) -> NotVerified:
+def _not_verified(
+    clients: aws.Clients, ami: image.Image, running: machine.Machine, checks: list[Check], report: Path
+) -> NotVerified:
     failed = [f"    {check.name}: expected {check.expected}, found {check.found}" for check in checks if not check.ok]
     return NotVerified(
         f"{ami.ami_id} ({ami.version}) is not verified",
