@@ -56,20 +56,17 @@ def cached_directory(parent: Path, name: str, digest: str, build: Callable[[Path
     A finished build deletes the entries of this name that were not asked for in UNUSED_SECONDS.
     """
     entry = cache_entry(parent, name, digest)
-    if entry.is_dir():
-        os.utime(entry)
-        return entry
-    with locked(parent / f".{name}.lock", name):
-        if entry.is_dir():
-            os.utime(entry)
-            return entry
-        unfinished = parent / f".{name}.unfinished"
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
-        unfinished.mkdir(parents=True)
-        build(unfinished)
-        unfinished.rename(entry)
-        _delete_unused(parent, name, before=time.time() - UNUSED_SECONDS)
+    if not entry.is_dir():
+        with locked(parent / f".{name}.lock", name):
+            if not entry.is_dir():  # nobody else has built it while we waited
+                unfinished = parent / f".{name}.unfinished"
+                if unfinished.exists():
+                    shutil.rmtree(unfinished)
+                unfinished.mkdir(parents=True)
+                build(unfinished)
+                unfinished.rename(entry)
+                _delete_unused(parent, name, before=time.time() - UNUSED_SECONDS)
+    os.utime(entry)
     return entry
 
 

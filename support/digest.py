@@ -7,19 +7,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-_CHUNK = 1 << 20
-
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hex digits.
 
     Raises OSError when the file can't be read.
     """
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text_sha256(*texts: str) -> str:

@@ -28,18 +28,8 @@ class Error(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        lines = [self.summary]
-        lines += [
-            f"  {label:<9} {text}"
-            for label, text in (
-                ("expected:", self.expected),
-                ("found:", self.found),
-                ("fix:", self.fix),
-                ("code:", self.code),
-            )
-            if text
-        ]
-        return "\n".join(lines)
+        parts = {name: getattr(self, name) for name in ("expected", "found", "fix", "code")}
+        return "\n".join([self.summary, *(f"  {name + ':':<9} {text}" for name, text in parts.items() if text)])
 
 
 class BadInput(Error):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.git import git
 from zmanim_ami.gate.repository import rehearsed
 from zmanim_ami.pipeline.ami import provenance
 
@@ -116,7 +116,7 @@ def rehearsal(**result: Any) -> Seed:
 
     def seed(tree: Path) -> None:
         for command in (["init", "-q"], ["add", "-A"]):
-            subprocess.run(["git", "-C", str(tree), *command], check=True)
+            git(tree, *command)
         path = tree / rehearsed.RESULT
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({"sources": provenance.sources(tree), **result}))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from support.git import git
 from support.process import run
 from support.progress import step
 
@@ -26,9 +27,9 @@ def measure(root: Path, runs: int) -> list[dict[str, float]]:
     """Time each `runs` times, in seconds; a sample for each run. Raises CommandFailed when the gate fails."""
     with tempfile.TemporaryDirectory(prefix="gate-") as directory:
         clone = Path(directory, "clone")
-        run(["git", "clone", "--quiet", str(root), str(clone)])
+        git(root, "clone", "--quiet", str(root), str(clone))
         # The clone's own main is this commit, so that only what is touched below differs from it.
-        run(["git", "-C", str(clone), "checkout", "--quiet", "-B", "main"])
+        git(clone, "checkout", "--quiet", "-B", "main")
         with step("first run"):
             _seconds("", clone, [])
         samples: list[dict[str, float]] = [_seconds("verify", clone, []) for _ in range(runs)]
@@ -36,7 +37,7 @@ def measure(root: Path, runs: int) -> list[dict[str, float]]:
         for sample in samples:
             _touch(clone / MODULE, "\nfrom __future__")
             sample.update(_seconds("module", clone, []))
-        run(["git", "-C", str(clone), "checkout", "--quiet", "--", str(MODULE)])
+        git(clone, "checkout", "--quiet", "--", str(MODULE))
         for sample in samples:
             _touch(clone / SCRIPT, "\nset -o")
             sample.update(_seconds("changed", clone, ["--", "--changed"]))

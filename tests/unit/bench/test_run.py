@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from support.git import git
 from tests.support import ROOT
 from tests.support.errors import raises
 from zmanim_ami.bench import run
@@ -42,7 +42,7 @@ def clone(tmp_path: Path) -> Path:
     """A repository with a commit."""
     identity = ["-c", "user.name=x", "-c", "user.email=x@x.example"]
     for command in (["init", "--quiet"], [*identity, "commit", "--quiet", "--allow-empty", "--message=x"]):
-        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+        git(tmp_path, *command)
     return tmp_path
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.errors import Error
-from support.process import run
+from support.git import git
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from zmanim_ami.pipeline.account import release_key
@@ -97,10 +97,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
     (root / ".gitignore").write_text("build/\n")
     (root / "build/bundle").mkdir(parents=True)
     (root / "build/bundle/manifest.json").write_text(json.dumps({"sha256": "00", "go": "go1.26.8"}))
-    run(["git", "-C", str(root), "init", "--quiet"])
-    run(["git", "-C", str(root), "add", "."])
+    git(root, "init", "--quiet")
+    git(root, "add", ".")
     who = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
-    run(["git", *who, "-C", str(root), "commit", "--quiet", "--message", "first"])
+    git(root, *who, "commit", "--quiet", "--message", "first")
     with cloud.account() as clients:
         yield Site(clients, root, tmp_path / "cache")
 
