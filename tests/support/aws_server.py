@@ -1,4 +1,4 @@
-"""A small server in the place of AWS, for tests of what the image asks of it."""
+"""A small server in the place of AWS, for tests of what the image calls."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ PATH = "/zmanim/prod/"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Received:
     path: str
     headers: dict[str, str]
     body: bytes
 
 
-Answer = Callable[[Asked], "tuple[int, bytes] | Iterator[bytes]"]
+Answer = Callable[[Received], "tuple[int, bytes] | Iterator[bytes]"]
 
 
 @dataclass
 class Server:
     port: int
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[Received] = field(default_factory=list)
 
     def connect(self, host: str, timeout: float) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -46,21 +46,21 @@ def answering(answer: Answer) -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            asked = Asked(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
-            server.asked.append(asked)
-            said = answer(asked)
-            if isinstance(said, tuple):
-                self.send_response(said[0])
-                self.send_header("content-length", str(len(said[1])))
+            request = Received(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+            server.requests.append(request)
+            response = answer(request)
+            if isinstance(response, tuple):
+                self.send_response(response[0])
+                self.send_header("content-length", str(len(response[1])))
                 self.end_headers()
-                self.wfile.write(said[1])
+                self.wfile.write(response[1])
                 return
             try:
-                for piece in said:
+                for piece in response:
                     self.wfile.write(piece)
                     self.wfile.flush()
             except OSError:
-                return  # whoever asked has had enough
+                return  # the client has had enough
 
         do_GET = do_POST  # noqa: N815 - the name that the server looks for
 
@@ -81,5 +81,5 @@ def answering(answer: Answer) -> Iterator[Server]:
 
 
 def page(names: dict[str, str], token: str = "") -> tuple[int, bytes]:
-    found = {"Parameters": [{"Name": PATH + name, "Value": value} for name, value in names.items()]}
-    return 200, json.dumps({**found, **({"NextToken": token} if token else {})}).encode()
+    parameters = {"Parameters": [{"Name": PATH + name, "Value": value} for name, value in names.items()]}
+    return 200, json.dumps({**parameters, **({"NextToken": token} if token else {})}).encode()

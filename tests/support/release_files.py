@@ -35,16 +35,16 @@ def write_key(directory: Path, environment: str = "prod", key: ec.EllipticCurveP
 
 def payload(**changes: Any) -> dict[str, Any]:
     """What a pointer says; a change to None takes the field away."""
-    said = {
+    values = {
         "format": 1, "environment": "prod", "serial": 7, "expires": LATER, "version": "v1.2.3", "sha256": "ab" * 32,
         "size": 1000, "architecture": "aarch64", "oldest_allowed": "v0.0.0", "rollback": False, **changes,
     }  # fmt: skip
-    return {name: value for name, value in said.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def envelope(said: dict[str, Any], key: ec.EllipticCurvePrivateKey = KEY) -> bytes:
+def envelope(values: dict[str, Any], key: ec.EllipticCurvePrivateKey = KEY) -> bytes:
     """A pointer as it lies in the channel."""
-    encoded = json.dumps(said).encode()
+    encoded = json.dumps(values).encode()
     parts = {"payload": encoded, "signature": key.sign(encoded, ec.ECDSA(hashes.SHA256()))}
     return json.dumps({name: base64.b64encode(part).decode() for name, part in parts.items()}).encode()
 
@@ -59,10 +59,10 @@ def program(machine: int = 183, package: str = "zmanim/api/cmd/api", **build: st
 
 
 def _varint(number: int) -> bytes:
-    said = b""
+    values = b""
     while number > 0x7F:
-        said, number = said + bytes([number & 0x7F | 0x80]), number >> 7
-    return said + bytes([number])
+        values, number = values + bytes([number & 0x7F | 0x80]), number >> 7
+    return values + bytes([number])
 
 
 def packed(files: dict[str, bytes]) -> bytes:
@@ -80,12 +80,12 @@ def files(version: str = "v1.2.3", content: bytes = b"", **manifest: Any) -> dic
     """The files of a release's bundle."""
     made = content or program()
     sql = b"SELECT 1;\n"
-    said = {
+    values = {
         "version": version, "architecture": "aarch64", "sha256": hashlib.sha256(made).hexdigest(),
         "migrations": [{"name": "20260101000000_one.sql", "sha256": hashlib.sha256(sql).hexdigest()}], **manifest,
     }  # fmt: skip
     return {
-        "manifest.json": json.dumps(said).encode(),
+        "manifest.json": json.dumps(values).encode(),
         "migrations/20260101000000_one.sql": sql,
         "zmanim-api": made,
     }

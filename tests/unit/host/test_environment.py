@@ -103,5 +103,5 @@ def test_a_network_that_comes_late_is_waited_for_and_one_that_never_comes_is_not
 
 
 def test_a_path_that_can_not_be_had_is_named() -> None:
-    with metadata_service({}) as endpoint, pytest.raises(HostError, match="401 for meta-data/instance-id"):
+    with metadata_service({}) as endpoint, pytest.raises(HostError, match=r"meta-data/instance-id \(HTTP Error 401"):
         Imds(endpoint, "another token").get("meta-data/instance-id")

@@ -154,8 +154,8 @@ def test_a_note_that_is_none_is_in_nobody_s_way(tmp_path: Path) -> None:
 def test_the_journal_of_the_api_and_its_migrations_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on_path(tmp_path, monkeypatch, {"journalctl": "echo said"})
     assert notices.last_lines_of_the_api() == "said"
-    (asked,) = arguments(tmp_path, "journalctl")
-    assert {"--boot", "--unit=zmanim-api.service", "--unit=zmanim-migrate.service"} <= set(asked)
+    (calls,) = arguments(tmp_path, "journalctl")
+    assert {"--boot", "--unit=zmanim-api.service", "--unit=zmanim-migrate.service"} <= set(calls)
 
 
 def test_what_is_pending_is_sent_and_by_one_sender_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,15 +183,15 @@ def test_the_journal_is_asked_by_the_unit_s_name_from_the_failed_start_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = tmp_path / "journalctl"
-    told = '{"__REALTIME_TIMESTAMP": "1795547680400881"}'
+    output = '{"__REALTIME_TIMESTAMP": "1795547680400881"}'
     fake.write_text(
-        f"#!/bin/sh\ncase $* in *' INVOCATION_ID=abcd') echo '{told}'; echo '{{}}';; *) echo \"$@\";; esac\n"
+        f"#!/bin/sh\ncase $* in *' INVOCATION_ID=abcd') echo '{output}'; echo '{{}}';; *) echo \"$@\";; esac\n"
     )
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    asked = notices.last_lines(FAILED).split()
-    assert {"--unit=restic-backup.service", "--since=@1795547680.400881"} <= set(asked)
-    assert not any("INVOCATION" in word for word in asked)
+    calls = notices.last_lines(FAILED).split()
+    assert {"--unit=restic-backup.service", "--since=@1795547680.400881"} <= set(calls)
+    assert not any("INVOCATION" in word for word in calls)
     unknown = Failure("a.service", "unknown", "unknown", "unknown", "", 0.0)
     assert not any(word.startswith("--since") for word in notices.last_lines(unknown).split())
     fake.write_text("#!/bin/sh\necho broken >&2; exit 1\n")

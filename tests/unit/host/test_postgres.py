@@ -74,13 +74,13 @@ def test_an_exported_snapshot_lasts_as_long_as_the_dump_and_no_longer(
 ) -> None:
     psql = f'cat "${{HERE}}/answer"; echo "{postgres.END}"; cat >"${{HERE}}/asked"; touch "${{HERE}}/closed"'
     here = answering(tmp_path, monkeypatch, '["snapshot", "0003-1", ""]', *ROWS, psql=psql)
-    with Server().exported("zmanim") as found:
-        assert found == Survey({"public.users": 3}, {"postgis": "3.5.3"}, "0003-1")
+    with Server().exported("zmanim") as result:
+        assert result == Survey({"public.users": 3}, {"postgis": "3.5.3"}, "0003-1")
         assert not (here / "closed").exists()
     assert (here / "closed").exists()
-    asked = (here / "asked").read_text()
-    assert "REPEATABLE READ READ ONLY" in asked
-    assert "idle_in_transaction_session_timeout = 0" in asked, "or postgresql.conf ends the session under a long dump"
+    calls = (here / "asked").read_text()
+    assert "REPEATABLE READ READ ONLY" in calls
+    assert "idle_in_transaction_session_timeout = 0" in calls, "or postgresql.conf ends the session under a long dump"
 
 
 def test_a_session_that_ends_before_its_end_mark_is_an_error_with_psqls_words(
@@ -108,8 +108,8 @@ def test_a_session_that_ends_without_listening_is_told_by_psqls_words_and_not_by
 
 
 def test_redis_s_own_check_counts_the_keys_of_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "[info] 7 keys read\\n[info] 3 expires\\n[info] 1 already expired\\n"
-    on_path(tmp_path, monkeypatch, {"redis-check-rdb": f"printf '{said}'"})
+    output = "[info] 7 keys read\\n[info] 3 expires\\n[info] 1 already expired\\n"
+    on_path(tmp_path, monkeypatch, {"redis-check-rdb": f"printf '{output}'"})
     assert rdb_keys(tmp_path / "dump.rdb") == Keys(lasting=4, expiring=3, expired=1)
 
 
@@ -160,6 +160,6 @@ def test_cloudwatch_that_is_away_is_told_and_no_error(
 ) -> None:
     on_path(tmp_path, monkeypatch, {"aws": "echo 'could not connect' >&2; exit 255"})
     metrics.put("prod", "eu-west-1", [Metric("BackupAge", 1, "Seconds"), Metric("BackupSize", 2, "Bytes")])
-    told = capsys.readouterr().err
-    assert "the metrics BackupAge, BackupSize could not be sent" in told
-    assert "could not connect" in told
+    output = capsys.readouterr().err
+    assert "the metrics BackupAge, BackupSize could not be sent" in output
+    assert "could not connect" in output

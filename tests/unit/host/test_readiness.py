@@ -193,8 +193,8 @@ def test_an_api_that_is_still_starting_is_waited_for() -> None:
             raise state
         return state
 
-    found = readiness.wait_for_health(ask=ask, starting=lambda: True, clock=Clock(sleep=lambda _: None))
-    assert found == {"data": {"status": "ok"}}
+    result = readiness.wait_for_health(ask=ask, starting=lambda: True, clock=Clock(sleep=lambda _: None))
+    assert result == {"data": {"status": "ok"}}
 
 
 def refuse() -> object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ from zmanim_host.systemd import API, MIGRATIONS
 
 SPOOL = Path("/var/lib/zmanim-notices")
 BAKED = Path("/opt/zmanim/baked")
-LINES = 50
+RECENT = ("--all", "--lines=50", "--output=short-iso", "--utc")
 # Seconds in which a unit is written about once.
 QUIET = 3600.0
 # A mail of a week ago helps nobody; and a spool has to end somewhere.
@@ -145,32 +146,27 @@ def _utc(at: float) -> str:
 
 
 def last_lines(failed: Failure) -> str:
-    """Return the journal's last lines of what failed; that there are none is no reason not to write."""
+    """Return the journal's last lines of what failed."""
     # Not by the invocation itself: when journald comes to a process's last words, mostly the reason, that may be gone;
     # such a line has its unit, and no invocation. systemd's own lines about the unit always have it.
-    try:
-        invocation = f"INVOCATION_ID={failed.invocation}"
-        lines = _journal("--output=json", invocation).splitlines() if failed.invocation else []
-        since = [f"--since=@{int(json.loads(line)['__REALTIME_TIMESTAMP']) / 1e6:.6f}" for line in lines[:1]]
-        return _recent(f"--unit={failed.unit}", *since)
-    except HostError as error:
-        return f"(the journal can't be read: {error})"
+    invocation = f"INVOCATION_ID={failed.invocation}"
+    times = _journal("--output=json", invocation) if failed.invocation else ""
+    first = re.search(r'"__REALTIME_TIMESTAMP" *: *"(\d+)"', times)
+    since = [f"--since=@{int(first[1]) / 1e6:.6f}"] if first else []
+    return _journal(*RECENT, f"--unit={failed.unit}", *since)
 
 
 def last_lines_of_the_api() -> str:
-    """Return the journal's last lines of the API and its migrations in this boot, as `last_lines` does."""
-    try:
-        return _recent("--boot", f"--unit={API}", f"--unit={MIGRATIONS}")
-    except HostError as error:
-        return f"(the journal can't be read: {error})"
-
-
-def _recent(*which: str) -> str:
-    return _journal("--all", f"--lines={LINES}", "--output=short-iso", "--utc", *which).rstrip()
+    """Return the journal's last lines of the API and its migrations in this boot."""
+    return _journal(*RECENT, "--boot", f"--unit={API}", f"--unit={MIGRATIONS}")
 
 
 def _journal(*arguments: str) -> str:
-    return run(["journalctl", "--no-pager", *arguments], timeout=30).stdout
+    """Return lines of the journal; that there are none is no reason not to write."""
+    try:
+        return run(["journalctl", "--no-pager", *arguments], timeout=30).stdout.rstrip()
+    except HostError as error:
+        return f"(the journal can't be read: {error})"
 
 
 # ---- The spool ----

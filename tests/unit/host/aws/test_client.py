@@ -36,14 +36,14 @@ from zmanim_host.host import HostError
 def botocore_signs(request: Request) -> dict[str, str]:
     credentials = botocore.credentials.Credentials(KEYS.access_key, KEYS.secret_key, KEYS.token)
     signer = {"s3": botocore.auth.S3SigV4Auth, "ssm": botocore.auth.SigV4Auth}[request.service]
-    asked = botocore.awsrequest.AWSRequest(
+    signed = botocore.awsrequest.AWSRequest(
         method=request.method,
         url=f"https://{request.host}{request.path}",
         headers={name: value for name, value in request.headers.items() if name != "x-amz-content-sha256"},
         data=request.body,
     )
-    signer(credentials, request.service, "eu-west-1").add_auth(asked)
-    return {name.lower(): value for name, value in asked.headers.items()}
+    signer(credentials, request.service, "eu-west-1").add_auth(signed)
+    return {name.lower(): value for name, value in signed.headers.items()}
 
 
 def agree(request: Request) -> None:
@@ -62,7 +62,7 @@ def test_a_call_of_parameter_store_is_signed_as_botocore_signs_it(body: bytes) -
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30))
 def test_an_object_of_any_name_is_asked_for_as_botocore_signs_it(key: str) -> None:
-    asked: list[Request] = []
+    signed: list[Request] = []
     with answering(lambda request: (200, b"x")) as server:
 
         def connect(host: str, timeout: float) -> http.client.HTTPConnection:
@@ -70,10 +70,10 @@ def test_an_object_of_any_name_is_asked_for_as_botocore_signs_it(key: str) -> No
             return server.connect(host, timeout)
 
         get_object(Session("eu-west-1", KEYS, connect), "zmanim-releases-prod", key, BytesIO(), limit=9, seconds=9)
-        got = server.asked[0]
+        got = server.requests[0]
         headers = {"x-amz-content-sha256": got.headers["x-amz-content-sha256"]}
-        asked.append(Request("GET", "s3", got.headers["host"], got.path, headers, b""))
-    agree(asked[0])
+        signed.append(Request("GET", "s3", got.headers["host"], got.path, headers, b""))
+    agree(signed[0])
 
 
 def test_keys_are_in_no_text_of_the_credentials() -> None:
@@ -94,14 +94,17 @@ def test_a_server_with_a_certificate_that_nobody_signed_is_not_asked() -> None:
 
 def test_every_page_is_read_an_empty_one_with_a_token_too() -> None:
     pages = {None: page({"one": "1"}, "a"), "a": page({}, "b"), "b": page({}, "c"), "c": page({"two": "2\n'"})}
-    with answering(lambda asked: pages[json.loads(asked.body).get("NextToken")]) as server:
+    with answering(lambda request: pages[json.loads(request.body).get("NextToken")]) as server:
         assert get_parameters_by_path(server.session, PATH) == {"one": "1", "two": "2\n'"}
-    assert [json.loads(asked.body)["Path"] for asked in server.asked] == [PATH] * 4
-    assert all(json.loads(asked.body)["WithDecryption"] for asked in server.asked)
+    assert [json.loads(request.body)["Path"] for request in server.requests] == [PATH] * 4
+    assert all(json.loads(request.body)["WithDecryption"] for request in server.requests)
 
 
 def test_pages_without_end_come_to_an_end() -> None:
-    with answering(lambda asked: page({}, "again")) as server, pytest.raises(HostError, match="no end after 100 pages"):
+    with (
+        answering(lambda request: page({}, "again")) as server,
+        pytest.raises(HostError, match="no end after 100 pages"),
+    ):
         get_parameters_by_path(server.session, PATH)
 
 
@@ -117,7 +120,7 @@ def test_pages_without_end_come_to_an_end() -> None:
 )
 def test_a_refusal_names_the_path_and_aws_s_own_reason(status: int, body: bytes, said: str) -> None:
     with (
-        answering(lambda asked: (status, body)) as server,
+        answering(lambda request: (status, body)) as server,
         pytest.raises(AwsRefused, match=f"{PATH}: {said}") as raised,
     ):
         get_parameters_by_path(server.session, PATH)
@@ -128,7 +131,7 @@ def test_a_refusal_names_the_path_and_aws_s_own_reason(status: int, body: bytes,
 @pytest.mark.parametrize("said", [b"{half s3cret", b'{"Parameters": [{"Value": "s3cret"}]}', b'["s3cret"]', b""])
 def test_an_answer_that_makes_no_sense_is_refused_without_being_repeated(said: bytes) -> None:
     with (
-        answering(lambda asked: (200, said)) as server,
+        answering(lambda request: (200, said)) as server,
         pytest.raises(HostError, match="can't be understood") as raised,
     ):
         get_parameters_by_path(server.session, PATH)
@@ -150,7 +153,7 @@ def slowly(*pieces: bytes, pause: float = 0.05) -> Iterator[bytes]:
 )
 def test_a_server_that_drips_is_left_at_the_deadline(start: tuple[bytes, ...]) -> None:
     began = time.monotonic()
-    with answering(lambda asked: slowly(*start)) as server:
+    with answering(lambda request: slowly(*start)) as server:
         with pytest.raises(HostError, match=r"no whole answer within|no answer"):
             get_parameters_by_path(server.session, PATH, seconds=0.5)
         # Far less than the server would go on for: this is a bound, not a measurement.
@@ -158,7 +161,7 @@ def test_a_server_that_drips_is_left_at_the_deadline(start: tuple[bytes, ...]) -
 
 
 def test_nobody_listening_is_a_reason_and_no_traceback() -> None:
-    with answering(lambda asked: (200, b"")) as server:
+    with answering(lambda request: (200, b"")) as server:
         pass
     with pytest.raises(HostError, match=r"ssm\.eu-west-1\.amazonaws\.com: no answer \(.*refused"):
         get_parameters_by_path(server.session, PATH)
@@ -175,23 +178,23 @@ def fetch(server: Server, *, limit: int = 100, seconds: float = 5.0) -> bytes:
 
 
 def test_an_object_comes_whole() -> None:
-    with answering(lambda asked: (200, b"y" * 100)) as server:
+    with answering(lambda request: (200, b"y" * 100)) as server:
         assert fetch(server) == b"y" * 100
-    assert server.asked[0].path == "/channel.json"
-    assert server.asked[0].headers["host"] == "zmanim-releases-prod.s3.eu-west-1.amazonaws.com"
+    assert server.requests[0].path == "/channel.json"
+    assert server.requests[0].headers["host"] == "zmanim-releases-prod.s3.eu-west-1.amazonaws.com"
 
 
 @pytest.mark.parametrize(("status", "code"), [(404, "NoSuchKey"), (403, "AccessDenied"), (301, "PermanentRedirect")])
 def test_a_refused_object_is_told_by_its_name_and_code(status: int, code: str) -> None:
     body = f"<Error><Code>{code}</Code></Error>".encode()
-    with answering(lambda asked: (status, body)) as server, pytest.raises(AwsRefused) as raised:
+    with answering(lambda request: (status, body)) as server, pytest.raises(AwsRefused) as raised:
         fetch(server)
     assert (raised.value.status, raised.value.code) == (status, code)
     assert f"S3 refuses s3://zmanim-releases-prod/channel.json: {code}" in str(raised.value)
 
 
 def test_an_object_that_is_larger_than_the_limit_is_not_read() -> None:
-    with answering(lambda asked: (200, b"y" * 101)) as server, pytest.raises(HostError, match="100 are the limit"):
+    with answering(lambda request: (200, b"y" * 101)) as server, pytest.raises(HostError, match="100 are the limit"):
         fetch(server)
 
 
@@ -201,14 +204,14 @@ def test_a_body_without_end_is_left_at_the_limit() -> None:
         while True:
             yield b"y" * 65536
 
-    with answering(lambda asked: endless()) as server, pytest.raises(HostError, match="more than 100 bytes"):
+    with answering(lambda request: endless()) as server, pytest.raises(HostError, match="more than 100 bytes"):
         fetch(server)
 
 
 def test_a_body_that_ends_early_is_no_object() -> None:
     half = b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\nconnection: close\r\n\r\nhalf"
     with (
-        answering(lambda asked: iter([half])) as server,
+        answering(lambda request: iter([half])) as server,
         pytest.raises(HostError, match=r"no answer .*86 more expected"),
     ):
         fetch(server)
@@ -216,7 +219,7 @@ def test_a_body_that_ends_early_is_no_object() -> None:
 
 def test_an_object_that_drips_is_left_at_the_deadline() -> None:
     start = b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n"
-    with answering(lambda asked: slowly(start)) as server, pytest.raises(HostError, match="no whole answer within"):
+    with answering(lambda request: slowly(start)) as server, pytest.raises(HostError, match="no whole answer within"):
         fetch(server, seconds=0.5)
 
 

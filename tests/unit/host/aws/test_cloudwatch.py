@@ -23,8 +23,8 @@ NOT_SENT = {"backup-notify@.service"}
 
 @pytest.fixture
 def prod() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(cloudwatch.configuration(TEMPLATE, {"ZMANIM_ENVIRONMENT": "prod"}))
-    return found
+    result: dict[str, Any] = json.loads(cloudwatch.configuration(TEMPLATE, {"ZMANIM_ENVIRONMENT": "prod"}))
+    return result
 
 
 def test_metrics_and_logs_go_where_the_role_may_send_them_and_nowhere_else(prod: dict[str, Any]) -> None:

@@ -100,14 +100,14 @@ def test_exit_code_10_makes_nothing_where_there_is_no_bucket(fake: Fake) -> None
 
 def test_an_s3_that_nobody_answers_for_is_told_at_once() -> None:
     def refuse(address: tuple[str, int], timeout: float) -> socket.socket:
-        asked.append(address)
+        calls.append(address)
         raise ConnectionRefusedError("refused")
 
-    asked: list[tuple[str, int]] = []
+    calls: list[tuple[str, int]] = []
     slept: list[float] = []
     with pytest.raises(HostError, match=r"S3 can't be reached: s3.eu-west-1.amazonaws.com port 443"):
         REPO.check_reachable(connect=refuse, clock=Clock(lambda: sum(slept), slept.append))
-    assert len(asked) == 7
+    assert len(calls) == 7
 
 
 @pytest.mark.incident("a dump that had died was kept as a snapshot, and pushed the good one out")
@@ -128,8 +128,8 @@ def test_a_snapshot_of_nothing_or_of_a_part_is_removed_again(fake: Fake, answer:
 
 
 def test_a_failed_command_is_a_fault_with_its_own_words(fake: Fake) -> None:
-    told = json.dumps({"message_type": "error", "error": {"message": "pg_dump: error: connection failed"}})
-    fake(backup=f"echo '{told}' >&2; exit 1")
+    output = json.dumps({"message_type": "error", "error": {"message": "pg_dump: error: connection failed"}})
+    fake(backup=f"echo '{output}' >&2; exit 1")
     with pytest.raises(HostError, match="pg_dump: error: connection failed"):
         REPO.store(["run:1"], name="/x", command=["pg_dump"])
 
@@ -180,8 +180,8 @@ def test_an_s3_that_is_back_is_told_once(fake: Fake, capsys: pytest.CaptureFixtu
 
 def test_an_s3_that_stays_away_is_named_when_restic_gives_up(fake: Fake) -> None:
     gave_up = TRYING.replace("returned error, retrying after 3.3s", "failed")
-    told = json.dumps({"message_type": "exit_error", "code": 1, "message": "Fatal: unable to save snapshot"})
-    fake(backup=f"for n in 1 2 3; do echo '{TRYING}' >&2; done; echo '{gave_up}' >&2; echo '{told}' >&2; exit 1")
+    output = json.dumps({"message_type": "exit_error", "code": 1, "message": "Fatal: unable to save snapshot"})
+    fake(backup=f"for n in 1 2 3; do echo '{TRYING}' >&2; done; echo '{gave_up}' >&2; echo '{output}' >&2; exit 1")
     with pytest.raises(HostError, match=r"(?s)S3 did not answer .* restic backup: .* unable to save"):
         REPO.store([], name="/x", text="x")
 
@@ -219,7 +219,7 @@ def snapshot(id: str, time: str, *tags: str) -> Mapping[str, object]:
 
 
 def test_snapshots_are_grouped_by_their_run_and_strangers_are_left_out() -> None:
-    found = restic.grouped(
+    result = restic.grouped(
         [
             snapshot("3", "2026-11-24T03:02:09.9+02:00", "run:a", "part:record", "system:77"),
             snapshot("1", "2026-11-24T01:01:00.123456789Z", "run:a", "part:database=zmanim"),
@@ -228,7 +228,7 @@ def test_snapshots_are_grouped_by_their_run_and_strangers_are_left_out() -> None
             snapshot("6", "2026-11-26T01:01:00Z", "run:c", "part:adoption", "system:88"),
         ]
     )
-    whole, cut, adopted = sorted(found, key=lambda run: run.id)
+    whole, cut, adopted = sorted(result, key=lambda run: run.id)
     assert (whole.snapshots, whole.record, whole.system, whole.bytes) == (("1", "3"), "3", "77", 10)
     assert whole.time == datetime(2026, 11, 24, 1, 2, 9, tzinfo=UTC)
     assert (cut.record, cut.system, cut.adoption) == (None, "", False)

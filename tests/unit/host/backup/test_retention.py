@@ -37,12 +37,12 @@ def adoption(number: int, system: str) -> Run:
 
 def simulate(nights: Iterable[tuple[list[Run], datetime]]) -> list[set[Run]]:
     """Add each night's runs and thin out; return what was there after each."""
-    there: set[Run] = set()
+    existing: set[Run] = set()
     seen = []
     for new, now in nights:
-        there |= set(new)
-        there -= set(plan(there, now).forget)
-        seen.append(set(there))
+        existing |= set(new)
+        existing -= set(plan(existing, now).forget)
+        seen.append(set(existing))
     return seen
 
 

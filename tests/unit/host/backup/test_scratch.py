@@ -84,12 +84,12 @@ def test_the_second_postgresql_is_waited_for_and_listens_on_its_own_socket_only(
         assert server.socket == str(place.directory / "socket")
         assert not (here / "stopped").exists()
     assert (here / "stopped").read_text() == "INT\n", "a fast shutdown: sessions are ended, the files are whole"
-    made, started, asked = (arguments(here, name)[0] for name in ("initdb", "postgres", "psql"))
+    made, started, calls = (arguments(here, name)[0] for name in ("initdb", "postgres", "psql"))
     assert {f"--pgdata={place.postgres}", "--auth=trust"} <= set(made)
     assert started[:2] == ["-D", str(place.postgres)]
     assert {"--listen_addresses=", f"--unix_socket_directories={here}/socket", "--fsync=off"} <= set(started)
     assert "--cron.launch_active_jobs=off" in started, "no job of the restored database runs here"
-    assert f"--host={here}/socket" in asked
+    assert f"--host={here}/socket" in calls
     assert (here / "asked").read_text() == "SELECT 1;\n"
 
 
@@ -110,12 +110,12 @@ def test_a_server_that_does_not_start_is_a_fault_with_its_own_last_words(
 
 def test_a_server_that_never_answers_is_given_up_and_stopped(place: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
     here = with_postgresql(place, monkeypatch, SERVER.format(signal="INT", code=0))
-    asked: list[float] = []
+    calls: list[float] = []
 
     def clock() -> float:
         # Its time is over when it runs, however long it takes until then.
-        asked.append(scratch.PATIENCE + 1 if asked and (here / "up").exists() else 0.0)
-        return asked[-1]
+        calls.append(scratch.PATIENCE + 1 if calls and (here / "up").exists() else 0.0)
+        return calls[-1]
 
     on_path(here / "silent", monkeypatch, {"psql": "exit 2"})
     waited = replace(place, clock=Clock(clock))

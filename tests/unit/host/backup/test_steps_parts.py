@@ -81,8 +81,8 @@ def test_the_server_s_snapshot_is_not_held_any_longer_when_a_dump_is_read_back(
 def test_a_dump_that_can_t_be_read_to_its_end_is_no_part(
     repository: StoringRepository, backup: Backup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = "echo 'pg_restore: error: unexpected end of file' >&2; exit 1"
-    on_path(tmp_path / "programs", monkeypatch, {"pg_restore": said})
+    output = "echo 'pg_restore: error: unexpected end of file' >&2; exit 1"
+    on_path(tmp_path / "programs", monkeypatch, {"pg_restore": output})
     repository.content["/zmanim.pgdump"] = b"du"
     with pytest.raises(HostError, match=r"in the repository is not whole, .*unexpected end of file"):
         backup.back_up_database("zmanim", ["pg_dump"])

@@ -31,8 +31,8 @@ def unpacked(directory: Path, content: bytes, version: str = "v1.2.3") -> Path:
 
 def test_a_bundle_is_unpacked_as_it_was_packed(tmp_path: Path) -> None:
     made = unpacked(tmp_path / "out", packed(files()))
-    found = {str(path.relative_to(made)): path.read_bytes() for path in made.rglob("*") if path.is_file()}
-    assert found == files()
+    result = {str(path.relative_to(made)): path.read_bytes() for path in made.rglob("*") if path.is_file()}
+    assert result == files()
     modes = {path.name: path.stat().st_mode & 0o777 for path in made.rglob("*") if path.is_file()}
     assert modes == {"zmanim-api": 0o755, "manifest.json": 0o644, "20260101000000_one.sql": 0o644}
 

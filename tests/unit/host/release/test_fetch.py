@@ -54,16 +54,16 @@ def test_what_is_fetched_is_adopted(machine: Site) -> None:
     around = Machine(lambda: 0, lambda: True, lambda: NOW)
     assert adopt(machine.store, Channel("prod", machine.fetched, machine.keys), around).version == "v1.2.3"
     # And what is there is not fetched again.
-    asked: list[str] = []
-    run(machine, objects(), asked)
-    assert asked == ["channel.json"]
+    calls: list[str] = []
+    run(machine, objects(), calls)
+    assert calls == ["channel.json"]
 
 
 @pytest.mark.parametrize("changes", [{"version": "v1.0.0"}, {"version": "v0.9.0"}])
 def test_no_bundle_is_fetched_where_the_image_s_own_release_wins(machine: Site, changes: dict[str, str]) -> None:
-    asked: list[str] = []
-    run(machine, objects(**changes), asked)
-    assert (asked, set(left(machine))) == (["channel.json"], {"pointer.json"})
+    calls: list[str] = []
+    run(machine, objects(**changes), calls)
+    assert (calls, set(left(machine))) == (["channel.json"], {"pointer.json"})
 
 
 def test_an_empty_channel_takes_away_what_was_fetched_of_it(machine: Site) -> None:

@@ -69,10 +69,10 @@ def test_what_is_wrong_is_refused_by_its_name(tmp_path: Path, content: bytes, re
 
 
 def test_a_payload_that_was_changed_after_signing_is_refused(tmp_path: Path) -> None:
-    said = json.loads(envelope(payload()))
-    said["payload"] = base64.b64encode(encoded(payload(serial=8))).decode()
+    output = json.loads(envelope(payload()))
+    output["payload"] = base64.b64encode(encoded(payload(serial=8))).decode()
     with pytest.raises(HostError, match="signature"):
-        read(encoded(said), "prod", write_key(tmp_path))
+        read(encoded(output), "prod", write_key(tmp_path))
 
 
 def test_an_environment_without_a_key_follows_no_channel(tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_any_bytes_end_in_an_error_and_never_in_anything_else(content: bytes) ->
 
 @given(st.sampled_from(sorted(payload())), JSON)
 def test_any_value_in_any_field_is_read_as_it_is_or_refused(name: str, value: Any) -> None:
-    said = payload(**{name: value})
+    output = payload(**{name: value})
     try:
-        pointer = read_payload(encoded(said))
+        pointer = read_payload(encoded(output))
     except HostError:
         return
     assert type(value) is type(payload()[name])

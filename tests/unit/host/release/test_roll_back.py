@@ -121,9 +121,9 @@ def test_what_is_rolled_back_is_left_to_be_mailed_once(machine: Site) -> None:
     crashed(machine)
     start(machine, restarts=6)
     (waiting,) = (machine.store.notices / "rolled-back").iterdir()
-    said = json.loads(waiting.read_text())
-    assert said.pop("at") > NOW - 10 * 365 * 86400
-    assert said == {"version": "v1.2.3", "instead": "v1.0.0", "why": "it ended by itself 3 times"}
+    output = json.loads(waiting.read_text())
+    assert output.pop("at") > NOW - 10 * 365 * 86400
+    assert output == {"version": "v1.2.3", "instead": "v1.0.0", "why": "it ended by itself 3 times"}
     assert waiting.stat().st_mode & 0o777 == 0o600
 
 

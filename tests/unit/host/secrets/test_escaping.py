@@ -21,7 +21,7 @@ NASTY = "a/b+c=d'e\"f$g\\h%i@j:k?l#m n`o\np\\n${HOME}"
 
 def systemd_reads(text: str) -> dict[str, str]:
     """A model of systemd 252's parser for EnvironmentFile= (env-file.c), for double-quoted values."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     position = 0
     while position < len(text):
         equals = text.index("=", position)
@@ -40,9 +40,9 @@ def systemd_reads(text: str) -> dict[str, str]:
                 value += text[position]
             position += 1
         assert text[position + 1] == "\n", "one variable ends its line"
-        found[name] = value
+        result[name] = value
         position += 2
-    return found
+    return result
 
 
 @pytest.mark.incident("unescaped secrets broke sed, SQL and URLs (a / in base64)")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.aws_server import PATH, Answer, Asked, answering, page
+from tests.support.aws_server import PATH, Answer, Received, answering, page
 from zmanim_host.aws.client import get_parameters_by_path
 from zmanim_host.host import Clock, HostError
 from zmanim_host.secrets.parameters import fetch_required
@@ -71,7 +71,7 @@ def refused(code: str) -> tuple[int, bytes]:
 def in_turn(*planned: tuple[int, bytes] | Iterator[bytes]) -> Answer:
     queue = list(planned)
 
-    def answer(asked: Asked) -> tuple[int, bytes] | Iterator[bytes]:
+    def answer(request: Received) -> tuple[int, bytes] | Iterator[bytes]:
         return queue.pop(0) if len(queue) > 1 else queue[0]
 
     return answer
@@ -95,15 +95,15 @@ def test_each_fault_of_parameter_store_is_got_over_in_the_end(capsys: pytest.Cap
         page({"redis-password": "s3cret"}),
     )
     with answering(answer) as server:
-        found = fetch_required(
+        result = fetch_required(
             PATH,
             patience=120,
             fetch=lambda path: get_parameters_by_path(server.session, path, seconds=2),
             clock=sleeper.clock,
         )
-    assert found == GOOD
+    assert result == GOOD
     assert sleeper.pauses == [1, 2, 4, 8, 15]
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     for reason in (
         f"Parameter Store refuses {PATH}: ThrottlingException of AWS; trying again in 1 s",
         f"Parameter Store refuses {PATH}: AccessDeniedException of AWS; trying again in 2 s",
@@ -111,14 +111,14 @@ def test_each_fault_of_parameter_store_is_got_over_in_the_end(capsys: pytest.Cap
         f"{PATH}: ssm.eu-west-1.amazonaws.com: no whole answer within 2 s; trying again in 8 s",
         f"missing or empty in Parameter Store: {PATH}redis-password, {PATH}jwt-secret; trying again in 15 s",
     ):
-        assert reason in said
-    assert "s3cret" not in said
+        assert reason in output
+    assert "s3cret" not in output
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException", "InternalServerError"])
 def test_an_error_that_stays_ends_closed_with_the_path(code: str) -> None:
     sleeper = Sleeper()
-    with answering(lambda asked: refused(code)) as server, pytest.raises(HostError) as raised:
+    with answering(lambda request: refused(code)) as server, pytest.raises(HostError) as raised:
         fetch_required(
             PATH,
             patience=120,

@@ -60,8 +60,8 @@ def test_every_secret_on_tmpfs_is_known_as_it_stands_and_as_an_address_has_it(va
         (directory / "backup").mkdir()
         (directory / "backup/restic-password").write_text(value + "\n")
         (directory / "api.env").write_text(environment_line("JWT_SECRET", value + "2"))
-        found = redaction.secret_values(directory)
-    assert {value.strip(), f"{value}2".strip()} <= found
+        result = redaction.secret_values(directory)
+    assert {value.strip(), f"{value}2".strip()} <= result
 
 
 def test_ordinary_lines_stay_readable() -> None:

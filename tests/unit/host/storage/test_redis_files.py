@@ -57,13 +57,16 @@ def checker(whole: int = len(WHOLE)) -> Check:
             return 0, f"BASE AOF {BASE} is empty\n"
         if "good" not in base:
             return 1, "--- RDB ERROR DETECTED ---\nRDB preamble of AOF file is not sane, aborting.\n"
-        said = f"AOF analyzed: filename={BASE}, size=10, ok_up_to=10, ok_up_to_line=1, diff=0\n"
+        output = f"AOF analyzed: filename={BASE}, size=10, ok_up_to=10, ok_up_to_line=1, diff=0\n"
         incr = manifest.parent / INCR
         size = incr.stat().st_size if incr.exists() else 0
         if size <= whole:
-            return 0, f"{said}All AOF files and manifest are valid\n"
+            return 0, f"{output}All AOF files and manifest are valid\n"
         diff = size - whole
-        return 1, f"{said}AOF analyzed: filename={INCR}, size={size}, ok_up_to={whole}, ok_up_to_line=9, diff={diff}\n"
+        return (
+            1,
+            f"{output}AOF analyzed: filename={INCR}, size={size}, ok_up_to={whole}, ok_up_to_line=9, diff={diff}\n",
+        )
 
     return check
 
@@ -131,9 +134,9 @@ def test_a_damaged_file_is_kept_whole_and_the_snapshot_takes_its_place(
     assert (copy / INCR).read_bytes() == DAMAGED
     assert (data / FOLDER / BASE).read_text() == (data / "dump.rdb").read_text() == "REDIS good"
     assert (data / FOLDER / MANIFEST).read_text() == f"file {BASE} seq 1 type b\n"
-    said = capsys.readouterr().err
-    assert "<3>ALARM: Redis's append-only file was damaged" in said
-    assert str(copy) in said
+    output = capsys.readouterr().err
+    assert "<3>ALARM: Redis's append-only file was damaged" in output
+    assert str(copy) in output
     # And it is over with that: the next start finds nothing wrong.
     prepare(data, checker())
     assert kept(data) == [copy]
@@ -231,6 +234,6 @@ def test_kept_files_are_told_of_until_they_are_others(tmp_path: Path, capsys: py
 
     watch_damaged(tmp_path, sleep)
     assert len(looks) == 3
-    said = "".join(capsys.readouterr())
-    assert said.count("ALARM") == 1
-    assert str(tmp_path / "damaged-20260101T000000Z") in said
+    output = "".join(capsys.readouterr())
+    assert output.count("ALARM") == 1
+    assert str(tmp_path / "damaged-20260101T000000Z") in output

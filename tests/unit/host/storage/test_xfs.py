@@ -175,8 +175,8 @@ def test_a_device_in_use_is_not_made_anew(tmp_path: Path, mkfs: Path) -> None:
 
 @pytest.mark.parametrize(("first", "marked"), [(sector(1), True), (sector(0), False)])
 def test_a_device_s_mark_is_seen(tmp_path: Path, first: bytes, marked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = "".join(f"echo {name}={value}\n" for name, value in OURS.items())
-    on_path(tmp_path / "programs", monkeypatch, {"blkid": found})
+    result = "".join(f"echo {name}={value}\n" for name, value in OURS.items())
+    on_path(tmp_path / "programs", monkeypatch, {"blkid": result})
     seen = volume.examine(disk(tmp_path / "disk", first))
     assert seen == Device(tmp_path / "disk", OURS, marked)
     assert volume.choose([seen], attached=None) == Choice(tmp_path / "disk", blank=False, unfinished=marked)

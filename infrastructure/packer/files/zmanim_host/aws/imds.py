@@ -32,14 +32,10 @@ class Imds:
         """
         try:
             return _ask("GET", f"{self.endpoint}/latest/{path}", {"X-aws-ec2-metadata-token": self.token})
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
+        except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code == 404:
                 return None
-            raise HostError(f"the metadata service answers {error.code} for {path}") from error
-        except OSError as error:
-            raise HostError(f"the metadata service does not answer for {path} ({error})") from error
-        except (http.client.HTTPException, UnicodeDecodeError) as error:
-            raise HostError(f"the metadata service's answer for {path} can't be understood ({error})") from error
+            raise HostError(f"the metadata service gives no answer for {path} ({error})") from error
 
 
 def connect(

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import shutil
 import struct
 import tarfile
 import zlib
@@ -91,11 +92,7 @@ def _is_name(name: str) -> bool:
 def _write(source: IO[bytes], path: Path, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        while True:
-            part = source.read(1 << 20)
-            if not part:
-                break
-            file.write(part)
+        shutil.copyfileobj(source, file)
         file.flush()
         os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
@@ -167,16 +164,11 @@ def build_info(program: bytes) -> BuildInfo:
     if at < 0:
         raise HostError("the release's program was not built by Go")
     _, at = _string(program, at + 32)
-    text, _ = _string(program, at)
-    package, settings = "", {}
-    for line in text[16:-16].decode("utf-8", "replace").splitlines():
-        fields = line.split("\t")
-        if fields[0] == "path" and len(fields) == 2:
-            package = fields[1]
-        elif fields[0] == "build" and len(fields) == 2:
-            name, _, value = fields[1].partition("=")
-            settings[name] = value
-    return BuildInfo(package, settings)
+    strings, _ = _string(program, at)
+    text = strings[16:-16].decode("utf-8", "replace")
+    package = re.search(r"^path\t([^\t\n]*)$", text, re.MULTILINE)
+    settings = dict(re.findall(r"^build\t([^\t\n=]*)=([^\t\n]*)$", text, re.MULTILINE))
+    return BuildInfo(package[1] if package else "", settings)
 
 
 def _string(program: bytes, at: int) -> tuple[bytes, int]:
