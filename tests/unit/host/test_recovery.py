@@ -38,7 +38,7 @@ def test_it_tries_until_the_secrets_are_there_and_then_starts_what_needs_them() 
 
 
 def test_systemd_that_takes_nothing_is_an_error_and_not_the_end() -> None:
-    with pytest.raises(HostError, match=r"does not take redis\.service"):
+    with pytest.raises(HostError, match=r"refuses to start redis\.service"):
         recover(1, systemctl=Systemd(0, 1), state=stopped, sleep=lambda seconds: None)
 
 

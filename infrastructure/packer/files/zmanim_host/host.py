@@ -203,14 +203,14 @@ class ErrorNotes:
             self._directory.mkdir(mode=0o755, exist_ok=True)
             write_whole(self._directory / command, text)
         except OSError as error:
-            log(f"can't note the error for zmanim-ready: {error}")
+            log(f"the error can't be written down for zmanim-ready: {error}")
 
     def clear(self, command: str) -> None:
         """Forget an earlier failure of `command`."""
         try:
             (self._directory / command).unlink(missing_ok=True)
         except OSError as error:
-            log(f"can't clear an earlier error for zmanim-ready: {error}")
+            log(f"an earlier error can't be removed from what zmanim-ready reads: {error}")
 
     def all(self) -> dict[str, str]:
         """Return every note by its command."""

@@ -228,7 +228,7 @@ def _enqueue_if_due(spool: Path, about: str, at: float, compose: Callable[[int],
     if may:
         enqueue(spool, compose(withheld))
     else:
-        log(f"{about} was written about within the hour: this time is counted in the next mail")
+        log(f"{about}: a mail about it was made within the last hour; this time is counted in the next one")
     return may
 
 

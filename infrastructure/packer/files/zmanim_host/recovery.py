@@ -44,7 +44,7 @@ def recover(
         return  # it was never away, or somebody was faster
     log(f"the secrets are fetched: starting {REDIS} and {API}")
     if systemctl("--no-block", "start", REDIS, API) or systemctl("--no-block", "restart", READY):
-        raise HostError(f"systemd does not take {REDIS}, {API} and {READY}: see the journal")
+        raise HostError(f"systemd refuses to start {REDIS}, {API} and {READY}: see the journal")
 
 
 def command() -> None:

@@ -145,4 +145,4 @@ def test_the_sending_is_started_when_something_was_left_and_may_fail(
     crashed(machine)
     adopt.mail(machine.store)
     assert arguments(programs, "systemctl") == [["start", "--no-block", "backup-notify-retry.service"]]
-    assert "backup-notify-retry.service can't be started, its timer does" in capsys.readouterr().err
+    assert "backup-notify-retry.service could not be started, its timer starts it later" in capsys.readouterr().err

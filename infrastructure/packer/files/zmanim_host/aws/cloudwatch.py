@@ -37,4 +37,4 @@ def configuration(template: str, environment: Mapping[str, str]) -> str:
 def command() -> None:
     """Configure the CloudWatch agent for this machine's environment."""
     write_whole(TARGET, configuration(TEMPLATE.read_text("utf-8"), os.environ))
-    log(f"metrics and the journal of ours go to zmanim/{os.environ['ZMANIM_ENVIRONMENT']}")
+    log(f"the CloudWatch agent sends to the namespace and the log groups of zmanim/{os.environ['ZMANIM_ENVIRONMENT']}")

@@ -87,7 +87,7 @@ def swap(record: CompletionRecord, place: Scratch, data: Path) -> None:
         raise HostError(f"what was restored does not start, and the old data is back: {error}") from error
     scratch.remove(place.directory)
     log(
-        f"in force: run {record.run}. What was here is whole in {before}; remove it when nobody needs it. Now:"
+        f"run {record.run} is in use. The data before it is kept in {before}; remove that when nobody needs it. Now:"
         f" systemctl start {API}; and if this machine is to go on with these backups: restore.sh --adopt"
     )
 

@@ -218,7 +218,7 @@ class Restore:
         if options.into_scratch:
             directory = options.into_scratch
             keys = self.fill(record, scratch.prepare(directory, self.user))
-            log(f"it is in {directory}, its servers stopped: a cluster (postgres) and Redis's data (redis)")
+            log(f"in {directory}: PostgreSQL's data directory (postgres) and Redis's (redis); both servers are stopped")
             return keys
         directory = self.data / "backup/scratch"
         scratch.remove(directory)

@@ -85,7 +85,7 @@ def _repair_link(store: Store) -> Release:
     own, running = store.baked(), store.linked(CURRENT)
     if running is None:
         running = store.linked(LAST_GOOD) or own
-        log(f"no whole release was in force: {running.version} is now", WARNING)
+        log(f"the link `{CURRENT}` led to no complete release: it leads to {running.version} now", WARNING)
         store.point(CURRENT, running)
     return running
 
@@ -115,7 +115,7 @@ def _judge_probation(store: Store, state: State, machine: Machine) -> State:
         return roll_back(store, state, reason)
     except HostError as error:
         # A newer release in the channel may still mend it.
-        log(f"what runs can't be rolled back ({reason}): {error}", ERROR)
+        log(f"the running release can't be rolled back ({reason}): {error}", ERROR)
         return state
 
 
@@ -133,7 +133,8 @@ def roll_back(store: Store, state: State, reason: str) -> State:
     state = store.save(rules.deny(state, failed, target))
     store.point(CURRENT, target)
     log(
-        f"{failed.version} is rolled back ({reason}): {target.version} runs, and this machine denies it from now", ERROR
+        f"{failed.version} is rolled back ({reason}): {target.version} runs, and {failed.version} is not tried again",
+        ERROR,
     )
     try:
         notices.enqueue(store.notices, notices.RolledBack(failed.version, target.version, reason, time.time()))
@@ -173,7 +174,7 @@ def _follow(store: Store, state: State, channel: Channel, machine: Machine) -> t
         state = store.save(rules.begin(state, wanted, proven=proven, restarts=machine.restarts()))
         store.point(CURRENT, wanted)
         store.prune()
-        log(f"{wanted.version} is in force from now")
+        log(f"{wanted.version} is the current release now")
     older = "" if wanted.version == named.version else ", which is older"
     return state, f"the channel's serial {named.serial} names {named.version}{older}"
 
@@ -220,7 +221,7 @@ def mail(store: Store) -> None:
     try:
         run(["systemctl", "start", "--no-block", MAIL], timeout=10)
     except HostError as error:
-        log(f"{MAIL} can't be started, its timer does: {error}", WARNING)
+        log(f"{MAIL} could not be started, its timer starts it later: {error}", WARNING)
 
 
 # ---- Commands ----
@@ -243,7 +244,7 @@ def migration_failed_command() -> None:
     with locked(store.releases):
         state = store.load()
         if state.probation is None or state.probation.release != store.linked(CURRENT):
-            log("the release whose migration failed is not on probation: the API stays down until it is mended")
+            log("the release whose migration failed is not on probation: the API stays down until it is repaired")
             return
         if not database_answers():
             log("the database does not answer: that is not held against the release")
@@ -263,4 +264,4 @@ def allow_command(sha256: str) -> None:
         state = store.load()
         denied = () if sha256 == "all" else tuple(each for each in state.denied if each != sha256)
         store.save(replace(state, denied=denied))
-    log(f"{len(state.denied) - len(denied)} bundles may be tried again: systemctl restart {systemd.API}")
+    log(f"{len(state.denied) - len(denied)} bundles may be installed again. Now: systemctl restart {systemd.API}")

@@ -146,7 +146,7 @@ def _promote(store: Store) -> None:
         store.prune()
         status = store.read_status() or Status(running.version, "from the channel")
         store.write_status(replace(status, on_probation=False, why=status.why.replace(", on probation", "")))
-    log(f"{running.version} has stayed well: it is the last good release from now", NOTICE)
+    log(f"{running.version} has passed its probation: it is the last good release now", NOTICE)
 
 
 def _restart_or_roll_back(store: Store, wrong: str, restart: Callable[[], None]) -> None:
@@ -156,7 +156,7 @@ def _restart_or_roll_back(store: Store, wrong: str, restart: Callable[[], None])
             if state.probation is not None and state.probation.release == store.linked(CURRENT):
                 adopt.roll_back(store, state, wrong)
         except HostError as error:
-            log(f"nothing is rolled back: {error}", WARNING)
+            log(f"no release is rolled back: {error}", WARNING)
     log(f"{wrong}: restarting {systemd.API}", ERROR)
     restart()
 
@@ -186,7 +186,7 @@ def command() -> None:
         )
     except (HostError, OSError) as error:
         # The next look is seconds away; a unit that fails and recovers all the time would tell nobody more.
-        log(f"the API's health can't be acted upon: {error}", ERROR)
+        log(f"could not do what the API's health asks for: {error}", ERROR)
         return
     adopt.mail(store)
     status = store.read_status()

@@ -62,7 +62,7 @@ def migrate(directory: Path, server: Server, *, may_change: bool = True) -> Sequ
             )
         except HostError as error:
             raise HostError(f"the migration {name} failed and was rolled back: {error}") from error
-    log(f"{len(todo)} migrations applied, {len(names) - len(todo)} were there")
+    log(f"{len(todo)} migrations applied, {len(names) - len(todo)} were applied before")
     return todo
 
 
