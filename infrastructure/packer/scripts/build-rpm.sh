@@ -28,16 +28,13 @@ rpm_digest() {
 
 # rpm_file_name NAME prints the RPM's file name. The digest is in it (as the release), so a wrong one can't be taken.
 rpm_file_name() {
-  local version digest
-  version=$(pinned artifacts "$1" version)
-  digest=$(rpm_digest "$1")
-  printf '%s-%s-1.%s.%s.rpm\n' "$1" "${version}" "${digest}" "$(rpm --eval '%{_arch}')"
+  printf '%s-%s-1.%s.%s.rpm\n' "$1" "$(pinned artifacts "$1" version)" "$(rpm_digest "$1")" "$(rpm --eval '%{_arch}')"
 }
 
 # ensure_rpm NAME installs the RPM of the artifact NAME, compiled now unless it is there already.
 ensure_rpm() {
   local -r name=$1
-  local file version digest major
+  local file version digest
   file=$(rpm_file_name "${name}")
   if rpm --query "${file%.rpm}" >/dev/null; then
     return
@@ -48,17 +45,14 @@ ensure_rpm() {
   mkdir --parents "${work}"
   version=$(pinned artifacts "${name}" version)
   digest=$(rpm_digest "${name}")
-  major=$(postgresql_major)
   download "$(pinned artifacts "${name}" url)" "$(pinned artifacts "${name}" sha256)" "${work}/${name}.tar.gz"
   rpmbuild -bb --quiet \
     --define "_topdir ${work}/rpmbuild" --define "_sourcedir ${work}" --define "_rpmdir ${STAGING}/output/rpms" \
     --define "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm" \
     --define "artifact_version ${version}" --define "artifact_digest ${digest}" \
-    --define "postgresql_major ${major}" \
-    "${STAGING}/scripts/specs/${name}.spec" >"${work}/log" 2>&1 || {
-    tail -n 40 "${work}/log" >&2
-    die "${name} ${version} does not compile"
-  }
+    --define "postgresql_major $(postgresql_major)" \
+    "${STAGING}/scripts/specs/${name}.spec" >"${work}/log" 2>&1 ||
+    die "${name} ${version} does not compile: $(tail -n 40 "${work}/log")"
   dnf --assumeyes --quiet install "${STAGING}/output/rpms/${file}"
   rm --recursive --force "${work}"
   log "${name} ${version} compiled"

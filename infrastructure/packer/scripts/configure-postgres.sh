@@ -12,9 +12,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/build-rpm.sh"
 # PGDG's are in a directory of their own, and its packages link only clients from /usr/bin. With the rest there too,
 # nothing that is shipped has to know the route.
 link_programs() {
-  local program major
-  major=$(postgresql_major)
-  for program in "/usr/pgsql-${major}"/bin/*; do
+  local program
+  for program in "/usr/pgsql-$(postgresql_major)"/bin/*; do
     [[ -e /usr/bin/$(basename "${program}") ]] || ln --symbolic "${program}" /usr/bin/
   done
 }
@@ -30,10 +29,8 @@ check_route() {
 }
 
 check() {
-  local major version extension
-  major=$(postgresql_major)
-  version=$(postgres --version)
-  [[ ${version} == "postgres (PostgreSQL) ${major}."* ]] || die "postgres on PATH is not version ${major} but: ${version}"
+  local extension
+  expect "postgres --version" "$(postgres --version | cut -d . -f 1)" "postgres (PostgreSQL) $(postgresql_major)"
   # A throw-away cluster proves more than the files' presence: the libraries load, and the extensions can be created.
   local -r cluster=/var/tmp/zmanim-postgresql-test
   rm --recursive --force "${cluster}"
@@ -46,8 +43,7 @@ check() {
   if ! runuser --user postgres -- postgres --single -D "${cluster}" -c shared_preload_libraries=pg_cron \
     -c cron.database_name=postgres postgres <"${cluster}/extensions.sql" >"${cluster}/output" 2>&1 ||
     grep --quiet --extended-regexp '(ERROR|FATAL|PANIC):' "${cluster}/output"; then
-    cat "${cluster}/output" >&2
-    die "PostgreSQL does not start, or an extension can't be created"
+    die "PostgreSQL does not start, or an extension can't be created: $(cat "${cluster}/output")"
   fi
   rm --recursive --force "${cluster}"
   # What zmanim-memory.service adds on an instance is empty here.

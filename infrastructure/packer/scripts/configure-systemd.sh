@@ -48,8 +48,7 @@ configure_cloudwatch_agent() {
   ZMANIM_ENVIRONMENT=build /opt/zmanim/zmanim-host cloudwatch-agent
   mv "${agent}/etc/amazon-cloudwatch-agent.json" "${STAGING}/cloudwatch-agent.json"
   output=$("${agent}/bin/amazon-cloudwatch-agent-ctl" -a fetch-config -m ec2 -c "file:${STAGING}/cloudwatch-agent.json" 2>&1) ||
-    die "the CloudWatch agent refuses its configuration
-${output}"
+    die "the CloudWatch agent refuses its configuration: ${output}"
   rm --recursive --force "${agent}"/etc/amazon-cloudwatch-agent.* "${agent}"/logs/*
   install --directory --mode=0755 "${agent}/etc/amazon-cloudwatch-agent.d"
 }

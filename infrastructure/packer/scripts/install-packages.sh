@@ -41,9 +41,7 @@ use_pgdg() {
   download "$(pinned artifacts pgdg_repo url)" "$(pinned artifacts pgdg_repo sha256)" "${rpm}"
   dnf --assumeyes --quiet install "${rpm}"
   rm "${rpm}"
-  if ! grep --quiet '^excludepkgs=postgresql\*$' "${core}"; then
-    sed --in-place '/^\[amazonlinux]$/a excludepkgs=postgresql*' "${core}"
-  fi
+  sed --in-place --expression '/^excludepkgs=postgresql\*$/d' --expression '/^\[amazonlinux]$/a excludepkgs=postgresql*' "${core}"
   grep --quiet '^excludepkgs=postgresql\*$' "${core}" || die "${core} defines no repository [amazonlinux]"
 }
 
@@ -53,22 +51,16 @@ main() {
     use_pgdg
   fi
 
-  local name minimum repository
-  local -a names=() compiled=()
+  local -a names compiled=()
   local to_compile=""
-  while read -r name minimum repository; do
-    names+=("${name}")
-    if [[ ${name} == spal-release ]]; then
-      # First and alone: it brings the repository that the rest is installed from.
-      dnf --assumeyes --quiet --setopt=install_weak_deps=False install spal-release
-    fi
-  done < <(package_list)
-
+  mapfile -t names < <(package_names packages)
+  # First and alone: it brings the repository that the rest is installed from.
+  if [[ " ${names[*]} " == *" spal-release "* ]]; then
+    dnf --assumeyes --quiet --setopt=install_weak_deps=False install spal-release
+  fi
   plan_compiled
   if [[ -n ${to_compile} ]]; then
-    while read -r name minimum repository; do
-      names+=("${name}")
-    done < <(package_list build_packages)
+    mapfile -t -O "${#names[@]}" names < <(package_names build_packages)
   fi
   dnf --assumeyes --quiet --setopt=install_weak_deps=False install "${names[@]}" "${compiled[@]}"
 

@@ -13,9 +13,7 @@ readonly SHIPPED_VERSIONS=/usr/share/zmanim/versions.json
 # The first preset that names a unit wins, whichever directory it is in.
 readonly PRESET=/usr/lib/systemd/system-preset/00-zmanim.preset
 
-log() {
-  printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2
-}
+log() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2; }
 
 die() {
   log "ERROR: $*"
@@ -37,14 +35,10 @@ print(functools.reduce(lambda value, key: value[key], sys.argv[2:], json.load(op
 }
 
 # pinned KEY... prints the value at that path in the versions file.
-pinned() {
-  json_value "${STAGING}/versions.json" "$@"
-}
+pinned() { json_value "${STAGING}/versions.json" "$@"; }
 
 # postgresql_major prints what the names of PostgreSQL's packages and directories contain.
-postgresql_major() {
-  pinned servers postgresql major
-}
+postgresql_major() { pinned servers postgresql major; }
 
 # package_list [GROUP] prints "NAME MINIMUM REPOSITORY" of every package of the versions file that this route has: of the
 # image's, or of another GROUP (build_packages).
@@ -59,6 +53,9 @@ for name, package in packages.items():
     "${STAGING}/versions.json" "${POSTGRESQL_REPO}" "${1:-packages}"
 }
 
+# package_names GROUP prints the names alone.
+package_names() { package_list "$1" | cut -d ' ' -f 1; }
+
 # wrong_packages prints a line for each package of package_list that is missing or older than its minimum.
 wrong_packages() {
   local name minimum repository found
@@ -72,19 +69,13 @@ wrong_packages() {
 }
 
 # redis_version prints the version of the Redis that is installed.
-redis_version() {
-  redis-server --version | sed --regexp-extended 's/.* v=([0-9.]+) .*/\1/'
-}
+redis_version() { redis-server --version | sed --regexp-extended 's/.* v=([0-9.]+) .*/\1/'; }
 
 # wrong WORDS... is called with what is not as it should be: it ends the step. validate.sh has one that goes on.
-wrong() {
-  die "$@"
-}
+wrong() { die "$@"; }
 
 # expect WHAT FOUND EXPECTED
-expect() {
-  [[ $2 == "$3" ]] || wrong "$1 is $2, and should be $3"
-}
+expect() { [[ $2 == "$3" ]] || wrong "$1 is $2, and should be $3"; }
 
 # check_sha256 FILE EXPECTED fails, and says both, when the file's checksum is another one.
 check_sha256() {
@@ -104,38 +95,34 @@ download() {
 
 # install_files PATTERN installs those rows of files/install.tsv whose whole source the regular expression matches.
 install_files() {
-  local -a rows fields
-  local type source destination owner mode number
+  local -a rows fields as
+  local source destination number
   mapfile -t -u 3 rows 3<"${STAGING}/files/install.tsv"
   for ((number = 2; number <= ${#rows[@]}; number++)); do
     IFS=$'\t' read -r -a fields <<<"${rows[number - 1]}"
     ((${#fields[@]} == 5)) || die "install.tsv, line ${number}: ${#fields[@]} fields, and should be 5"
-    type=${fields[0]} source=${fields[1]} destination=${fields[2]/VERSION/${IMAGE_VERSION}} owner=${fields[3]} mode=${fields[4]}
-    [[ ${source} =~ ^($1)$ ]] || continue
-    case ${source} in
-      build:*) source="${STAGING}/${source#build:}" ;;
-      *) source="${STAGING}/files/${source}" ;;
-    esac
-    case ${type} in
-      directory) install --directory --owner="${owner%:*}" --group="${owner#*:}" --mode="${mode}" "${destination}" ;;
-      file) install -D --owner="${owner%:*}" --group="${owner#*:}" --mode="${mode}" "${source}" "${destination}" ;;
+    [[ ${fields[1]} =~ ^($1)$ ]] || continue
+    source="${STAGING}/files/${fields[1]}" destination=${fields[2]/VERSION/${IMAGE_VERSION}}
+    [[ ${fields[1]} != build:* ]] || source="${STAGING}/${fields[1]#build:}"
+    as=(--owner="${fields[3]%:*}" --group="${fields[3]#*:}" --mode="${fields[4]}")
+    case ${fields[0]} in
+      directory) install --directory "${as[@]}" "${destination}" ;;
+      file) install -D "${as[@]}" "${source}" "${destination}" ;;
       tree)
         rm --recursive --force "${destination}"
         install --directory "$(dirname "${destination}")"
         cp --recursive "${source}" "${destination}"
         find "${destination}" -name __pycache__ -prune -exec rm --recursive {} +
-        find "${destination}" -type d -exec chmod 0755 {} + -o -exec chmod "${mode}" {} +
-        chown --recursive "${owner}" "${destination}"
+        find "${destination}" -type d -exec chmod 0755 {} + -o -exec chmod "${fields[4]}" {} +
+        chown --recursive "${fields[3]}" "${destination}"
         ;;
-      *) die "install.tsv, line ${number}: the type is ${type}, and should be file, tree or directory" ;;
+      *) die "install.tsv, line ${number}: the type is ${fields[0]}, and should be file, tree or directory" ;;
     esac
   done
 }
 
 # enabled_units prints what the preset enables.
-enabled_units() {
-  sed --quiet 's/^enable //p' "${PRESET}"
-}
+enabled_units() { sed --quiet 's/^enable //p' "${PRESET}"; }
 
 # leftovers prints each path that is of the build or of the builder, and must not be in the image. cleanup.sh removes
 # them, validate.sh asserts that there is none.

@@ -9,24 +9,19 @@ set -o errexit -o nounset -o pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/build-rpm.sh"
 
 main() {
-  local name major
+  local name
   local -a installed=()
-  while read -r name _; do
+  for name in $(package_names build_packages); do
     if rpm --query "${name}" >/dev/null; then
       installed+=("${name}")
     fi
-  done < <(package_list build_packages)
+  done
   if ((${#installed[@]} > 0)); then
     dnf --assumeyes --quiet remove "${installed[@]}"
   fi
-  for name in gcc cc make rpmbuild; do
-    if command -v "${name}" >/dev/null; then
-      die "${name} is still there"
-    fi
-  done
+  expect "what compiles" "$(command -v gcc cc make rpmbuild)" ""
   # Removing what only the compilers needed must not have taken what was compiled.
-  major=$(postgresql_major)
-  rpm --query "${COMPILED[@]}" "postgresql${major}-server" >/dev/null
+  rpm --query "${COMPILED[@]}" "postgresql$(postgresql_major)-server" >/dev/null
   log "${#installed[@]} packages removed"
 }
 

@@ -38,23 +38,19 @@ runs() {
 }
 
 check_programs() {
-  local program version major
-  for program in postgres initdb psql pg_dump pg_dumpall pg_restore redis-server redis-cli aws jq; do
+  local program
+  for program in postgres initdb psql pg_dump pg_dumpall pg_restore redis-server redis-cli aws jq blkid chronyd; do
     runs "${program}" --version
   done
   runs openssl version
   runs xfs_growfs -V
   runs mkfs.xfs -V
-  runs blkid --version
-  runs chronyd --version
   runs ssh -V
   # Neither has an option that does nothing: that they can be loaded is what can be asked.
   runs ldd "$(command -v redis-check-rdb)"
   runs ldd "$(command -v redis-check-aof)"
-  major=$(postgresql_major)
-  version=$(postgres --version)
-  [[ ${version} == "postgres (PostgreSQL) ${major}."* ]] || wrong "postgres --version says ${version}"
-  expect pg_dump "$(pg_dump --version | cut -d ' ' -f 3)" "$(cut -d ' ' -f 3 <<<"${version}")"
+  expect "postgres --version" "$(postgres --version | cut -d . -f 1)" "postgres (PostgreSQL) $(postgresql_major)"
+  expect pg_dump "$(pg_dump --version | cut -d ' ' -f 3)" "$(postgres --version | cut -d ' ' -f 3)"
   expect redis-server "$(redis_version)" "$(pinned artifacts redis version)"
   if [[ ${POSTGRESQL_REPO} == amazonlinux ]]; then
     expect pgvector "$(rpm --query --queryformat '%{VERSION}' pgvector)" "$(pinned artifacts pgvector version)"

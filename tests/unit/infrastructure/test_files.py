@@ -11,22 +11,18 @@ import jsonschema
 import pytest
 
 from tests.support import ROOT
-from zmanim_ami.pipeline.shipped import unit_files
+from zmanim_ami.pipeline.shipped import server_settings, unit_files
 
 PACKER = ROOT / "infrastructure/packer"
 FILES = PACKER / "files"
 UNITS = sorted(path for path in FILES.iterdir() if path.suffix in {".service", ".timer", ".mount", ".target", ".path"})
-SETTING = re.compile(r"^(\S+?)\s*(?:=\s*|\s+)(.*)$")
 
 
 def effective(path: Path) -> dict[str, list[str]]:
     """Every setting with its values in their order: the last one wins, comments do not count."""
-    found: dict[str, list[str]] = {}
-    for line in path.read_text().splitlines():
-        if line.strip() and not line.lstrip().startswith("#"):
-            match = SETTING.match(line.strip())
-            assert match, line
-            found.setdefault(match[1], []).append(match[2].strip().strip("'"))
+    found = {name: [value.text for value in values] for name, values in server_settings.effective(path).items()}
+    lines = [line for line in path.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert sum(map(len, found.values())) == len(lines), "a line that is no setting"
     return found
 
 
@@ -80,7 +76,7 @@ def test_every_log_of_ours_is_in_the_journal_and_the_journal_is_bounded() -> Non
     assert {"SystemMaxUse", "RuntimeMaxUse", "RateLimitBurst"} <= set(bounds)
     postgresql = effective(FILES / "postgresql.conf")
     assert (postgresql["log_destination"][-1], postgresql["logging_collector"][-1]) == ("stderr", "off")
-    assert effective(FILES / "redis.conf")["logfile"][-1] == '""'
+    assert effective(FILES / "redis.conf")["logfile"][-1] == ""
     for path in FILES.rglob("*"):
         if path.is_file() and path.suffix != ".pyc":
             assert "/var/log" not in path.read_text(), path.name

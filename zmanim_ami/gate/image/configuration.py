@@ -12,15 +12,15 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from support.errors import HostLacks
 from support.process import Completed
 from zmanim_ami.gate.finding import Finding, Level, ask, files, numbered
 from zmanim_ami.pipeline.pins import versions
+from zmanim_ami.pipeline.shipped.install import FILES
+from zmanim_ami.pipeline.shipped.server_settings import effective
 
-FILES = Path("infrastructure/packer/files")
 POSTGRESQL = FILES / "postgresql.conf"
 HBA = FILES / "pg_hba.conf"
 REDIS = FILES / "redis.conf"
@@ -48,17 +48,8 @@ WANTED_OF_REDIS: Mapping[str, str] = {
     "aclfile": r"/run/credentials/redis\.service/redis\.acl",
     "include": r"/run/zmanim/redis\.conf",
 }
-_SETTING = re.compile(r"([\w.-]+)\s*(?:=\s*|\s+)(.*)")
 _PLACEHOLDER = re.compile(r"__[a-z0-9-]+__")
 _READ_BY_GO = re.compile(r'\b(?:get|or|Getenv|LookupEnv)\("([A-Z][A-Z0-9_]+)"')
-
-
-@dataclass(frozen=True)
-class Value:
-    """One value of a setting, without its quotes, and the line it stands on."""
-
-    text: str
-    line: int
 
 
 def check(tree: Path) -> list[Finding]:
@@ -71,22 +62,6 @@ def check(tree: Path) -> list[Finding]:
         *_by_postgresql(tree),
         *_template(tree),
     ]
-
-
-def effective(path: Path) -> dict[str, list[Value]]:
-    """Return every setting of a server's configuration with its values in their order: the last one counts.
-
-    PostgreSQL's `name = 'value' # comment` and Redis's `name value` alike; a line that is neither is left out.
-    """
-    found: dict[str, list[Value]] = {}
-    for number, line in numbered(path.read_text()):
-        match = _SETTING.fullmatch(line.strip())
-        if match:
-            value = match[2].strip()
-            quoted = re.match(r"'((?:[^']|'')*)'|\"([^\"]*)\"", value)
-            text = (quoted[1] or quoted[2] or "") if quoted else re.sub(r"\s+#.*", "", value)
-            found.setdefault(match[1].lower(), []).append(Value(text, number))
-    return found
 
 
 def _settings(tree: Path, path: Path, wanted: Mapping[str, str]) -> Iterator[Finding]:
@@ -109,13 +84,10 @@ def _settings(tree: Path, path: Path, wanted: Mapping[str, str]) -> Iterator[Fin
 def _saves(tree: Path) -> Iterator[Finding]:
     saves = effective(tree / REDIS).get("save", [])
     # An empty one takes all before it back.
-    rules: list[Value] = []
-    for value in saves:
-        rules = [*rules, value] if value.text else []
-    if not rules:
+    if not saves or not saves[-1].text:
         yield Finding(str(REDIS), saves[-1].line if saves else 0, "no save rules: no snapshot is ever made")
-    for rule in rules:
-        if not re.fullmatch(r"\d+ \d+(\s+\d+ \d+)*", rule.text):
+    for rule in saves:
+        if not re.fullmatch(r"(\d+ \d+(\s+\d+ \d+)*)?", rule.text):
             yield Finding(str(REDIS), rule.line, f"save {rule.text}: SECONDS CHANGES is what Redis takes")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from support.errors import Error
@@ -30,9 +30,13 @@ def check(tree: Path) -> list[Finding]:
     except Error as error:
         return [Finding(str(TABLE), 0, str(error))]
     known = PACKAGED | {user.name for user in users((tree / SYSUSERS).read_text())}
-    found = [Finding(str(TABLE), row.line, words) for row in table for words in _row(tree, row, known)]
-    found += _repeated({row.line: row.source for row in table if row.type != "directory"}, "source")
-    found += _repeated({row.line: row.destination for row in table}, "destination")
+    twice = {
+        name
+        for names in ([row.source for row in table if row.source != "-"], [row.destination for row in table])
+        for name, count in Counter(names).items()
+        if count > 1
+    }
+    found = [Finding(str(TABLE), row.line, words) for row in table for words in _row(tree, row, known, twice)]
     for path in sorted((tree / FILES).rglob("*")):
         name = str(path.relative_to(tree / FILES))
         if path.is_file() and "__pycache__" not in path.parts and name not in shipped | {TABLE.name}:
@@ -40,7 +44,7 @@ def check(tree: Path) -> list[Finding]:
     return found
 
 
-def _row(tree: Path, row: Row, known: set[str]) -> Iterator[str]:
+def _row(tree: Path, row: Row, known: set[str], twice: set[str]) -> Iterator[str]:
     built = row.source.removeprefix("build:")
     source = tree / FILES / row.source
     if row.type not in {"file", "tree", "directory"}:
@@ -60,10 +64,5 @@ def _row(tree: Path, row: Row, known: set[str]) -> Iterator[str]:
         yield f"nobody makes the owner {name!r}: neither {SYSUSERS.name} nor a package"
     if not re.fullmatch(r"[0-7]{4}", row.mode):
         yield f"the mode {row.mode} is not four octal digits"
-
-
-def _repeated(values: Mapping[int, str], what: str) -> Iterator[Finding]:
-    counts = Counter(values.values())
-    for number, value in values.items():
-        if counts[value] > 1:
-            yield Finding(str(TABLE), number, f"the {what} {value} has {counts[value]} rows")
+    for name in {row.source, row.destination} & twice:
+        yield f"{name} has two rows"

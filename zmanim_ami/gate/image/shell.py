@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.errors import HostLacks
+from support import graph
 from zmanim_ami.gate.finding import Finding, ask, complaints, files, line_of, located, tool
 
 PACKER = Path("infrastructure/packer")
@@ -48,9 +48,9 @@ def check(tree: Path) -> list[Finding]:
     names = [str(path) for path in scripts]
     found = []
     for name in names:
-        said = ask(["bash", "-n", name], tree)
-        if said.returncode or said.stderr:
-            found += located([line.replace(": line ", ":") for line in said.stderr.splitlines()], tree)
+        output = ask(["bash", "-n", name], tree)
+        if output.returncode or output.stderr:
+            found += located([line.replace(": line ", ":") for line in output.stderr.splitlines()], tree)
     found += complaints([tool("shellcheck"), "--external-sources", "--format=gcc", *names], tree)
     found += _formatting(names, tree)
     for path in scripts:
@@ -95,10 +95,7 @@ def commands(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _formatting(names: list[str], tree: Path) -> list[Finding]:
-    try:
-        unformatted = ask([tool("shfmt"), "-i", "2", "-ci", "-l", *names], tree).stdout.split()
-    except HostLacks as lacks:  # pragma: no cover - it is installed with the project
-        return [Finding("", 0, str(lacks))]
+    unformatted = ask([tool("shfmt"), "-i", "2", "-ci", "-l", *names], tree).stdout.split()
     return [Finding(name, 0, f"not as shfmt writes it: shfmt -i 2 -ci -w {name}") for name in unformatted]
 
 
@@ -138,16 +135,13 @@ def reachable(text: str) -> str:
         match[1]: "\n".join(command for _, command in commands(match[2]))
         for match in re.finditer(r"^(\w+)\(\) [{(]\n(.*?)^[})]$", text, re.MULTILINE | re.DOTALL)
     }
-    seen: list[str] = []
-    todo = ["main"]
-    while todo:
-        name = todo.pop()
-        if name in bodies and name not in seen:
-            seen.append(name)
-            todo += [
-                other for other in bodies if re.search(rf"(^|[\s(&|;!]){other}(\s|;|$|\))", bodies[name], re.MULTILINE)
-            ]
-    return "\n".join(bodies[name] for name in seen)
+    called = graph.reachable(
+        ["main"],
+        lambda name: [
+            each for each in bodies if re.search(rf"(^|[\s(&|;!]){each}(\s|;|$|\))", bodies.get(name, ""), re.MULTILINE)
+        ],
+    )
+    return "\n".join(bodies[name] for name in bodies if name in called)
 
 
 def _backup(text: str) -> Iterator[Finding]:

@@ -27,7 +27,9 @@ def check(tree: Path) -> list[Finding]:
         except SyntaxError as error:
             found.append(Finding(name, error.lineno or 0, f"no Python 3.9: {error.msg}"))
             continue
-        found += [*_imports(name, module), *_calls(name, module), *_restic(name, module)]
+        for node in ast.walk(module):
+            line = getattr(node, "lineno", 0)
+            found += [Finding(name, line, words) for words in (*_imports(node), *_postgresql(node), *_restic(node))]
     return found
 
 
@@ -45,62 +47,49 @@ def _is_python(path: Path) -> bool:
 
 def _vermin(tree: Path, names: Sequence[str]) -> Iterator[Finding]:
     command = [tool("vermin"), "--no-tips", "--target=3.9-", "--format", "parsable", "--violations"]
-    said = ask([*command, "--processes=1", *names], tree)
-    if said.returncode == 0:
+    output = ask([*command, "--processes=1", *names], tree)
+    if output.returncode == 0:
         return
     # FILE:LINE:COLUMN:PYTHON 2:PYTHON 3:WORDS, without a line for the file as a whole.
-    told = [line.split(":", 5) for line in said.stdout.splitlines() if line.count(":") >= 5]
-    lines = [Finding(each[0], int(each[1]), f"not in Python 3.9: {each[5]}") for each in told if each[0] and each[1]]
-    yield from lines or [Finding("", 0, f"vermin: {said.stdout}{said.stderr}")]
+    lines = [line.split(":", 5) for line in output.stdout.splitlines() if line.count(":") >= 5]
+    found = [Finding(each[0], int(each[1]), f"not in Python 3.9: {each[5]}") for each in lines if each[0] and each[1]]
+    yield from found or [Finding("", 0, f"vermin: {output.stdout}{output.stderr}")]
 
 
-def _imports(name: str, module: ast.Module) -> Iterator[Finding]:
-    for node in ast.walk(module):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""] if not node.level else [_OURS]
-        for each in names:
-            top = each.partition(".")[0]
-            if top not in sys.stdlib_module_names and top != _OURS:
-                yield Finding(name, getattr(node, "lineno", 0), f"{top} is not in the standard library")
+def _imports(node: ast.AST) -> Iterator[str]:
+    names: list[str] = []
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and not node.level:
+        names = [node.module or ""]
+    for top in (name.partition(".")[0] for name in names):
+        if top not in {*sys.stdlib_module_names, _OURS}:
+            yield f"{top} is not in the standard library"
 
 
-def _calls(name: str, module: ast.Module) -> Iterator[Finding]:
-    for node in ast.walk(module):
-        if not isinstance(node, ast.Call):
-            continue
-        words = ast.unparse(node)
-        if any(keyword.arg == "shell" and ast.unparse(keyword.value) == "True" for keyword in node.keywords):
-            yield Finding(name, node.lineno, "a shell takes a value for a command: an argument list")
-        if re.match(r"os\.(system|popen)\b", words):
-            yield Finding(name, node.lineno, "a shell takes a value for a command: an argument list")
-        if "postmaster.pid" in words and re.search(r"\b(unlink|remove|rmtree|rename|replace)\b", words):
-            yield Finding(name, node.lineno, "takes a running server's own mark away (postmaster.pid)")
+def _postgresql(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Call) and re.search(
+        r"(?s)(?=.*postmaster\.pid).*\b(unlink|remove|rmtree|rename|replace)\b", ast.unparse(node)
+    ):
+        yield "takes a running server's own mark away (postmaster.pid)"
 
 
-def _restic(name: str, module: ast.Module) -> Iterator[Finding]:
-    """Tell what once lost backups: a host name that changes, a truncated stream, a repository made too easily."""
-    for node in ast.walk(module):
-        line = getattr(node, "lineno", 0)
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HOST" and not _is_text(node.value):
-            yield Finding(name, line, "snapshots are not grouped by one fixed name: HOST is text")
-        words = node.elts if isinstance(node, ast.List | ast.Tuple) else node.args if isinstance(node, ast.Call) else []
-        said = [ast.unparse(word) for word in words]
-        if "'--host'" in said and said[said.index("'--host'") + 1 :][:1] != ["HOST"]:
-            yield Finding(name, line, "snapshots are not grouped by one fixed name: --host HOST")
-        # Text of our own may come through stdin: it is whole.
-        if "*command" in said and "'--stdin-filename'" in said and "'--stdin-from-command'" not in said:
-            yield Finding(name, line, "restic can't see how the command ended: --stdin-from-command")
-        if "'--remove-all'" in said:
-            yield Finding(name, line, "takes locks away that are held")
-        if isinstance(node, ast.FunctionDef):
-            body = ast.unparse(node)
-            if re.search(r"restic\([^)]*'init'", body) and "except NoRepository" not in body:
-                yield Finding(
-                    name, line, "restic init belongs behind NoRepository alone: restic is sure that there is none"
-                )
+def _restic(node: ast.AST) -> Iterator[str]:
+    """Yield what once lost backups: a host name that changes, a truncated stream, a repository made too easily."""
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HOST" and not _is_text(node.value):
+        yield "snapshots are not grouped by one fixed name: HOST is text"
+    elements = node.elts if isinstance(node, ast.List | ast.Tuple) else node.args if isinstance(node, ast.Call) else []
+    words = [ast.unparse(element) for element in elements]
+    if "'--host'" in words and words[words.index("'--host'") + 1 :][:1] != ["HOST"]:
+        yield "snapshots are not grouped by one fixed name: --host HOST"
+    # Text of our own may come through stdin: it is whole.
+    if "*command" in words and "'--stdin-filename'" in words and "'--stdin-from-command'" not in words:
+        yield "restic can't see how the command ended: --stdin-from-command"
+    if "'--remove-all'" in words:
+        yield "takes locks away that are held"
+    body = ast.unparse(node) if isinstance(node, ast.FunctionDef) else ""
+    if re.search(r"restic\([^)]*'init'", body) and "except NoRepository" not in body:
+        yield "restic init belongs behind NoRepository alone: restic is sure that there is none"
 
 
 def _is_text(node: ast.expr) -> bool:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from support.graph import reachable
 from zmanim_ami.gate.finding import Finding
-from zmanim_ami.gate.image.configuration import POSTGRESQL, REDIS, effective
+from zmanim_ami.gate.image.configuration import POSTGRESQL, REDIS
 from zmanim_ami.pipeline.shipped.install import FILES, installed
-from zmanim_ami.pipeline.shipped.unit_files import Unit, units
+from zmanim_ami.pipeline.shipped.server_settings import effective
+from zmanim_ami.pipeline.shipped.unit_files import PRESET, Unit, enabled_units, units
 
-PRESET = FILES / "zmanim.preset"
 VERSIONS = Path("infrastructure/packer/versions.json")
 MOUNT = "data.mount"
 
@@ -65,25 +67,21 @@ def check(tree: Path) -> list[Finding]:
 
 
 def _enabled(tree: Path, ours: list[Unit]) -> Iterator[Finding]:
-    preset = tree / PRESET
-    lines = preset.read_text().splitlines() if preset.is_file() else []
-    enabled = {words[1] for words in (line.split() for line in lines) if len(words) > 1 and words[0] == "enable"}
+    enabled = enabled_units(tree)
     by_name = {unit.name: unit for unit in ours}
+    started = reachable(enabled, lambda name: _started_by(by_name[name]) if name in by_name else ())
     for unit in ours:
         if unit.has_install and unit.name not in enabled:
             yield Finding(str(unit.path), unit.line("WantedBy"), f"ships disabled: {PRESET.name} does not enable it")
-    started = {name for name in enabled if name in by_name}
-    todo = list(started)
-    while todo:
-        unit = by_name[todo.pop()]
-        names = {_template(name) for name in unit.words(*_STARTS)}
-        if unit.path.suffix in {".timer", ".path", ".socket"}:
-            names.add(unit.last("Unit") or f"{unit.path.stem}.service")
-        todo += [name for name in names if name in by_name and name not in started]
-        started |= names
-    for unit in ours:
         if unit.name not in started and not unit.has_install:
             yield Finding(str(unit.path), 0, "nothing that is enabled starts it")
+
+
+def _started_by(unit: Unit) -> set[str]:
+    names = {_template(name) for name in unit.words(*_STARTS)}
+    if unit.path.suffix in {".timer", ".path", ".socket"}:
+        names.add(unit.last("Unit") or f"{unit.path.stem}.service")
+    return names
 
 
 def _template(name: str) -> str:
@@ -91,7 +89,7 @@ def _template(name: str) -> str:
 
 
 def _cycles(ours: list[Unit]) -> Iterator[Finding]:
-    """Tell each ordering cycle once; systemd breaks one by leaving a unit out, at random as it seems."""
+    """Yield the first ordering cycle; systemd breaks one by leaving a unit out, at random as it seems."""
     names = {unit.name for unit in ours}
     after: dict[str, set[str]] = {name: set() for name in names}
     for unit in ours:
@@ -102,26 +100,12 @@ def _cycles(ours: list[Unit]) -> Iterator[Finding]:
         for target in set(unit.words("WantedBy", "RequiredBy")) & names:
             if target.endswith(".target") and unit.last("DefaultDependencies") != "no":
                 after[target].add(unit.name)
-    done: set[str] = set()
-    for start in sorted(after):
-        cycle = _cycle_from(start, after, done, ())
-        if cycle:
-            path = next(unit.path for unit in ours if unit.name == cycle[0])
-            yield Finding(str(path), 0, f"ordering cycle: {' after '.join(cycle)}")
-
-
-def _cycle_from(name: str, after: Mapping[str, set[str]], done: set[str], way: tuple[str, ...]) -> tuple[str, ...]:
-    if name in way:
-        return (*way[way.index(name) :], name)
-    if name in done:
-        return ()
-    for other in sorted(after[name]):
-        cycle = _cycle_from(other, after, done, (*way, name))
-        if cycle:
-            done.update(way)
-            return cycle
-    done.add(name)
-    return ()
+    try:
+        TopologicalSorter({name: sorted(after[name]) for name in sorted(after)}).prepare()
+    except CycleError as error:
+        cycle = error.args[1][::-1]
+        path = next(unit.path for unit in ours if unit.name == cycle[0])
+        yield Finding(str(path), 0, f"ordering cycle: {' after '.join(cycle)}")
 
 
 def _programs(tree: Path, ours: list[Unit]) -> Iterator[Finding]:
@@ -189,13 +173,7 @@ def _writable(tree: Path, ours: list[Unit]) -> Iterator[Finding]:
 
 def needed(unit: Unit, by_name: Mapping[str, Unit]) -> set[str]:
     """Return what `unit` can't run without, and what those can't."""
-    found: set[str] = set()
-    todo = [unit]
-    while todo:
-        names = set(todo.pop().words(*_NEEDS)) - found
-        found |= names
-        todo += [by_name[name] for name in names if name in by_name]
-    return found
+    return reachable(unit.words(*_NEEDS), lambda name: by_name[name].words(*_NEEDS) if name in by_name else ())
 
 
 def _running(ours: list[Unit]) -> Iterator[Finding]:

@@ -63,7 +63,7 @@ def load(path: Path) -> Any:
 def normalise(inventory: Any, found: Contents) -> Extract:
     """Return what of an inventory belongs into the extract, for the tree that `found` was read from."""
     units = {*found.enabled, *(unit.name for unit in found.units)}
-    placed = {each.path for each in found.placed}
+    placed = {each.destination for each in found.placed}
     version = re.escape(inventory["release"]["version"])
     files = {
         _general(path, version): _general(_about(about), version)
@@ -112,11 +112,11 @@ def disagreements(inventory: Any, found: Contents) -> Iterator[str]:
         if name in inventory["packages"]:
             yield f"{name}, of which there should be nothing left after compiling, is there"
     for each in found.placed:
-        about = inventory["files"].get(each.path)
+        about = inventory["files"].get(each.destination)
         if about is None:
-            yield f"{each.path} is not there"
+            yield f"{each.destination} is not there"
         elif about.get("mode") != each.mode:
-            yield f"{each.path} has the mode {about.get('mode')}, not {each.mode}"
+            yield f"{each.destination} has the mode {about.get('mode')}, not {each.mode}"
     for name in dict.fromkeys([*found.enabled, *(unit.name for unit in found.units)]):
         state, expected = inventory["units"].get(name, "missing"), "enabled" if name in found.enabled else "static"
         if state != expected:

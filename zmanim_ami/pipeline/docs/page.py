@@ -12,6 +12,7 @@ from zmanim_ami.pipeline.docs import inventory as contents_inventory
 from zmanim_ami.pipeline.docs import tree
 from zmanim_ami.pipeline.docs.inventory import Extract
 from zmanim_ami.pipeline.docs.tree import PAGE, Contents
+from zmanim_ami.pipeline.shipped.install import FILES
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def page(root: Path) -> str:
             *_users(found, built),
             *_ports(found, built),
             *_places(root),
-            *_files(found),
+            *_files(root, found),
             *_other_files(built),
         ]
     )
@@ -224,7 +225,7 @@ def _ports(found: Contents, built: Extract) -> list[str]:
     postgresql, redis, api = (found.settings[name] for name in ("postgresql.conf", "redis.conf", "config.env.template"))
     try:
         rows = [
-            ("zmanim API", f"{api['HOST']}:{api['PORT']}", "TCP; the only port that others are meant to reach"),
+            ("zmanim API", f"{api['host']}:{api['port']}", "TCP; the only port that others are meant to reach"),
             ("Redis", f"{redis['bind']}:{redis['port']}", f"TCP, and `{redis['unixsocket']}`"),
             (
                 "PostgreSQL",
@@ -263,20 +264,23 @@ def _places(root: Path) -> list[str]:
     return ["## Places", "", *_table(("path", "what"), ((f"`{place.path}`", place.what) for place in _PLACES))]
 
 
-def _files(found: Contents) -> list[str]:
-    program = [each for each in found.placed if each.source.startswith("zmanim_host/")]
+def _files(root: Path, found: Contents) -> list[str]:
     units = {unit.name for unit in found.units}
-    rest = [each for each in found.placed if each not in program and each.source not in units]
+    shipped = [(each, tree.purpose(root, FILES / each.source)) for each in found.placed if each.source not in units]
+    program, rest = (
+        [(each, purpose) for each, purpose in shipped if each.source.startswith("zmanim_host/") == inside]
+        for inside in (True, False)
+    )
     return [
         "## Files of ours",
         "",
         "Each with the first sentence of what it says of itself. Units are in `/etc/systemd/system/`, mode 0644.",
         "Sources: `infrastructure/packer/files/`.",
         "",
-        *_table(("path", "mode", "purpose"), ((f"`{each.path}`", each.mode, each.purpose) for each in rest)),
+        *_table(("path", "mode", "purpose"), ((f"`{each.destination}`", each.mode, purpose) for each, purpose in rest)),
         "`/opt/zmanim/zmanim_host/` (Python, standard library only) is everything that has rules:",
         "",
-        *_table(("module", "purpose"), ((f"`{Path(each.path).name}`", each.purpose) for each in program)),
+        *_table(("module", "purpose"), ((f"`{each.source.partition('/')[2]}`", purpose) for each, purpose in program)),
     ]
 
 

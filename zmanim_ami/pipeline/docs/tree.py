@@ -16,22 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from support.errors import Error
-from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY
 from zmanim_ami.pipeline.pins import versions
 from zmanim_ami.pipeline.shipped import install, unit_files
+from zmanim_ami.pipeline.shipped.server_settings import effective
 
 PAGE = Path("docs/ami-contents.md")
 _RUN_OF_SPACES = re.compile(r"\S\s{2,}\S")
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A shipped file: its name below files/, its path and mode in the image, and the purpose that it states itself."""
-
-    source: str
-    path: str
-    mode: str
-    purpose: str
 
 
 @dataclass(frozen=True)
@@ -59,7 +49,7 @@ class Contents:
     """All that the page says; `versions` is the versions file."""
 
     versions: Mapping[str, Any]
-    placed: tuple[Placed, ...]
+    placed: tuple[install.Installed, ...]
     units: tuple[Unit, ...]
     enabled: tuple[str, ...]
     users: tuple[User, ...]
@@ -68,29 +58,19 @@ class Contents:
 
 def read(root: Path) -> Contents:
     """Read the contents from the clone at `root`. Raises `contents-unreadable`, `install-table-unreadable`."""
-    directory = root / PACKER_DIRECTORY
-    files = directory / "files"
-    enabled = [line.split()[1] for line in (files / "zmanim.preset").read_text().splitlines() if line[:7] == "enable "]
+    files = root / install.FILES
+    enabled = unit_files.enabled_units(root)
     return Contents(
         versions=versions.read(root),
-        placed=placed(root),
+        placed=tuple(sorted(install.installed(root), key=lambda each: each.destination)),
         units=units(root, enabled),
         enabled=tuple(enabled),
         users=users((files / "zmanim-sysusers.conf").read_text()),
         settings={
-            name: settings((files / name).read_text())
+            name: {key: values[-1].text for key, values in effective(files / name).items()}
             for name in ("postgresql.conf", "redis.conf", "config.env.template")
         },
     )
-
-
-def placed(root: Path) -> tuple[Placed, ...]:
-    """Return every shipped file of the clone at `root` by its place in the image."""
-    files = (
-        Placed(each.source, each.destination, each.mode, purpose(root, install.FILES / each.source))
-        for each in install.installed(root)
-    )
-    return tuple(sorted(files, key=lambda each: each.path))
 
 
 def purpose(root: Path, path: Path) -> str:
@@ -169,10 +149,3 @@ def users(sysusers: str) -> tuple[User, ...]:
     """Return the users of a sysusers.d file's text."""
     rows = [shlex.split(line) for line in sysusers.splitlines() if line.startswith("u ")]
     return tuple(User(row[1], row[2], row[3], row[4] if len(row) > 4 else "/") for row in rows)
-
-
-def settings(text: str) -> dict[str, str]:
-    """Return the settings of a file with lines `name value`, `name = value` or `name=value`; the last one wins."""
-    lines = (line.strip() for line in text.splitlines())
-    pairs = (re.split(r"\s*=\s*|\s+", line, maxsplit=1) for line in lines if line and not line.startswith("#"))
-    return {pair[0]: pair[1].strip("'\"") if len(pair) > 1 else "" for pair in pairs}

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from zmanim_ami.pipeline.shipped import install
 
 SUFFIXES = {".service", ".timer", ".mount", ".target", ".path", ".socket"}
+PRESET = install.FILES / "zmanim.preset"
 DIRECTORY = PurePosixPath("/etc/systemd/system")
 
 
@@ -67,6 +68,12 @@ def units(tree: Path) -> list[Unit]:
     destinations = ((install.FILES / each.source, PurePosixPath(each.destination)) for each in install.installed(tree))
     paths = {path for path, to in destinations if to.parent == DIRECTORY and to.suffix in SUFFIXES}
     return [read(tree, path) for path in sorted(paths) if (tree / path).is_file()]
+
+
+def enabled_units(tree: Path) -> list[str]:
+    """Return the names that the tree's preset enables, in its order."""
+    lines = (line.split() for line in (tree / PRESET).read_text().splitlines())
+    return [words[1] for words in lines if words[:1] == ["enable"]]
 
 
 def read(tree: Path, path: Path) -> Unit:

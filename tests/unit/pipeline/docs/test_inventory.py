@@ -43,7 +43,7 @@ def built(version: str = "v1.2.3", python: str = "39", suffix: str = "-1.amzn202
             "tcp 127.0.0.53%lo:53",
         ],
         "files": {
-            **{each.path: {"mode": each.mode, **owned} for each in FOUND.placed},
+            **{each.destination: {"mode": each.mode, **owned} for each in FOUND.placed},
             f"{release}/zmanim-api": {"mode": "0755", **owned},
             f"{release}/migrations/2026{python}_x.sql": {"mode": "0644", **owned},
             "/opt/zmanim/current": {"link": f"releases/{version}"},
@@ -87,7 +87,9 @@ def test_the_extract_has_what_no_file_of_the_tree_says() -> None:
 def test_an_inventory_looks_wherever_a_file_of_ours_is_put(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAGING", str(ROOT / PACKER_DIRECTORY))
     places = runpy.run_path(str(ROOT / PACKER_DIRECTORY / "scripts/inventory.py"))["ours"]()
-    assert [each.path for each in FOUND.placed if not any(Path(each.path).is_relative_to(at) for at in places)] == []
+    assert [
+        each.destination for each in FOUND.placed if not any(Path(each.destination).is_relative_to(at) for at in places)
+    ] == []
     # And where only a build puts something: releases, links, restic, what enabling makes.
     assert {"/opt/zmanim", "/etc/zmanim", "/usr/local/bin", "/etc/systemd/system"} <= set(map(str, places))
 
