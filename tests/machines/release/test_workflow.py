@@ -1,4 +1,4 @@
-"""The workflow of a release, run on this machine: the parsed file, its expressions, its jobs and steps in order."""
+"""The workflow of a release, run on this machine by act: its expressions, its jobs and steps in order."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,18 @@ import pytest
 from localcloud import control
 from localcloud.settings import Cloud
 from support.cache import user_cache
-from tests.github.workflow import ActionFailed, Event, Job, Run, Runner, Watch, read
 from tests.support import ROOT
+from tests.support.github.act import REFUSED, Act, Event, Run, Watch
+from tests.support.github.credentials import role_arn
+from tests.support.github.workflow import read
 from tests.support.machines.lab import Lab, wait_for
 from zmanim_ami.pipeline.account import workflow_roles
 from zmanim_ami.rehearsal import cloud as clouds
-from zmanim_ami.rehearsal import identity, owner
+from zmanim_ami.rehearsal import owner
 from zmanim_ami.rehearsal.versions import MIRROR_BUCKET
+from zmanim_ami.toolchain import program
 
+WORKFLOW = ROOT / ".github" / "workflows" / "build-ami.yml"
 TAG = "refs/tags/v0.2.0-ami"
 NAMES = ["/zmanim/prod/ami-id", "/zmanim/prod/ami-version"]
 BUILD_FAILED = {"build": "failure", "verify": "skipped", "publish": "skipped", "sweep": "success"}
@@ -36,13 +41,21 @@ class GitHub:
     def __init__(self, cloud: Cloud, versions_file: Path, directory: Path) -> None:
         self.lab = Lab(cloud, Path(), directory)
         self.repository = directory / "repository"
-        self._directory, self._cloud, self._jobs = directory, cloud, 0
+        self._directory, self._runs = directory, 0
         pointed = clouds.environment(cloud, versions_file, os.environ)
-        self._environment = {key: value for key, value in pointed.items() if not key.startswith("AWS_ACCESS")}
-        self._environment.pop("AWS_SECRET_ACCESS_KEY", None)
+        environment = {key: value for key, value in pointed.items() if not key.startswith("AWS_ACCESS")}
+        environment.pop("AWS_SECRET_ACCESS_KEY", None)
         # A runner knows nothing of this work tree's environment, whose Python is not the one that a clone's is made by.
         search = os.environ.get("PATH", os.defpath).split(os.pathsep)
-        self._environment["PATH"] = os.pathsep.join(each for each in search if Path(each) != ROOT / ".venv" / "bin")
+        environment["PATH"] = os.pathsep.join(each for each in search if Path(each) != ROOT / ".venv" / "bin")
+        self._environment = {
+            **environment,
+            "STAND_IN_ROOT": str(ROOT),
+            "STAND_IN_PYTHON": sys.executable,
+            "STAND_IN_REPOSITORY": str(self.repository),
+            "STAND_IN_CLOUD": cloud.name,
+        }
+        self._act = program(user_cache(), "act")
         _publish_work_tree(self.repository)
 
     def git(self, *arguments: str) -> str:
@@ -51,22 +64,18 @@ class GitHub:
             [*GIT, *arguments], cwd=self.repository, check=True, capture_output=True, text=True
         ).stdout.strip()
 
-    def run(self, ref: str, run_id: str, *, cancel_when: Any = None, **settings: str) -> Run:
+    def run(self, ref: str, run_id: str, *, cancel_when: Any = None, workflow: Path = WORKFLOW, **settings: str) -> Run:
         """Run build-ami.yml for a ref; `settings` are environment variables of the runner."""
-        roles = {workflow_roles.environment(step): {"AWS_ROLE_ARN": _arn(step)} for step in workflow_roles.STEPS}
-        done: list[str] = []
+        roles = {workflow_roles.environment(step): {"AWS_ROLE_ARN": role_arn(step)} for step in workflow_roles.STEPS}
 
         def watch(step: str) -> bool:
-            if cancel_when is None or done or step != "Build the image" or not cancel_when():
-                return False
-            done.append(step)
-            return True
+            return step == "build: Build the image" and bool(cancel_when())
 
-        return self._run(Event(ref, run_id), roles, {}, settings, watch)
+        return self._run(Event(ref, run_id), roles, settings, watch if cancel_when else None, workflow)
 
     def run_by_access_key(self, ref: str, run_id: str, keys: Mapping[str, Mapping[str, str]]) -> Run:
         """Run build-ami.yml where no environment has a role, with the secrets `keys` by the environment's name."""
-        return self._run(Event(ref, run_id), {}, keys, {}, lambda _step: False)
+        return self._run(Event(ref, run_id), keys, {})
 
     def user(self, step: str) -> Mapping[str, str]:
         """Make a user of IAM who may do what the role of a step may; return the secrets of the step's environment."""
@@ -80,25 +89,27 @@ class GitHub:
     def _run(
         self,
         event: Event,
-        variables: Mapping[str, Mapping[str, str]],
-        secrets: Mapping[str, Mapping[str, str]],
+        of_environments: Mapping[str, Mapping[str, str]],
         settings: Mapping[str, str],
-        watch: Watch,
+        watch: Watch | None = None,
+        workflow: Path = WORKFLOW,
     ) -> Run:
-        runner = Runner(
-            workflow=read(ROOT / ".github" / "workflows" / "build-ami.yml"),
-            clone=self._clone,
-            environment={**self._environment, **settings},
-            variables=variables,
-            secrets=secrets,
-            actions={
-                "actions/checkout": _no_credentials,
-                "actions/upload-artifact": _upload,
-                "aws-actions/configure-aws-credentials": lambda job, given: self._credentials(job, given, event.ref),
-            },
-        )
-        run = runner.run(event, watch)
-        assert "making .venv" not in run.output, "what _clone put there is not taken: half a minute for each job"
+        self._runs += 1
+        directory = self._directory / f"run{self._runs}"
+        directory.mkdir()
+        (directory / "settings.json").write_text(json.dumps(of_environments))
+        names = {name for values in of_environments.values() for name in values}
+        environment = {
+            **self._environment,
+            **settings,
+            "STAND_IN_WORKFLOW": str(workflow),
+            "STAND_IN_SETTINGS": str(directory / "settings.json"),
+        }
+        variables = names & {"AWS_ROLE_ARN"}
+        runner = Act(self._act, workflow, self.repository, environment, variables, secrets=names - variables)
+        run = runner.run(event, directory, watch)
+        assert REFUSED not in run.output, run.output
+        assert "making .venv" not in run.output, "what checkout put there is not taken: half a minute for each job"
         return run
 
     def published(self) -> dict[str, str]:
@@ -127,48 +138,6 @@ class GitHub:
             *(each["KeyName"] for each in ec2.describe_key_pairs(Filters=tagged)["KeyPairs"]),
         ]
         return instances + images + others
-
-    def _clone(self, event: Event) -> Path:
-        self._jobs += 1
-        clone = self._directory / f"job{self._jobs}" / "clone"
-        subprocess.run([*GIT, "clone", "--quiet", str(self.repository), str(clone)], check=True)
-        subprocess.run([*GIT, "checkout", "--quiet", "--detach", event.ref], cwd=clone, check=True)
-        # A runner's set-up: making the environment anew for each job would take most of the test's time.
-        (clone / ".venv").symlink_to(ROOT / ".venv")
-        with (clone / ".git" / "info" / "exclude").open("a") as exclude:
-            exclude.write("/.venv\n")
-        return clone
-
-    def _credentials(self, job: Job, given: Mapping[str, str], ref: str) -> Mapping[str, str]:
-        region = {"AWS_REGION": given["aws-region"], "AWS_DEFAULT_REGION": given["aws-region"]}
-        if "role-to-assume" not in given:
-            keys = {
-                name: given[name.lower().replace("_", "-")] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-            }
-            if not all(keys.values()):
-                raise ActionFailed("Credentials could not be loaded")
-            return {**keys, **region}
-        assert job.permissions.get("id-token") == "write"
-        step = job.environment.removeprefix("ami-")
-        assert given["role-to-assume"] == _arn(step)
-        return {**identity.environment_of(step, self._cloud, {}, ref), **region}
-
-
-def _arn(step: str) -> str:
-    return f"arn:aws:iam::123456789012:role/{workflow_roles.name(step)}"
-
-
-def _no_credentials(_job: Job, given: Mapping[str, str]) -> Mapping[str, str]:
-    assert given["persist-credentials"] == "false"
-    return {}
-
-
-def _upload(job: Job, given: Mapping[str, str]) -> Mapping[str, str]:
-    """Look into what would be uploaded: none of the credentials of this cloud may be in it."""
-    for path in job.clone.glob(given["path"]):
-        assert "LOCALCLOUD" not in path.read_text(errors="replace")
-    assert given["if-no-files-found"] == "ignore"
-    return {}
 
 
 def _publish_work_tree(repository: Path) -> None:
@@ -231,8 +200,13 @@ def test_a_build_that_is_cancelled_in_the_middle_leaves_nothing_after_the_sweep(
         tagged = [{"Name": "tag:zmanim:run", "Values": ["3"]}, {"Name": "instance-state-name", "Values": ["running"]}]
         return bool(github.lab.ec2.describe_instances(Filters=tagged)["Reservations"])
 
+    # To act a step that was killed has failed: nothing may ask which of the two it was.
+    jobs = read(WORKFLOW)["jobs"]
+    conditions = [each.get("if", "") for each in (*jobs.values(), *jobs["build"]["steps"])]
+    assert not [each for each in conditions if "failure()" in each or "cancelled()" in each]
     run = github.run(TAG, "3", cancel_when=half_done)
     assert run.results == {**BUILD_FAILED, "build": "cancelled"}
+    assert re.search(r"taking instance i-[0-9a-f]+ away", run.output), "the build cleaned up: nothing was cut off"
     wait_for(lambda: github.left("3") == [], what="the sweep")
     assert github.published() == {}
 

@@ -12,10 +12,9 @@ import pytest
 from invoke.parser import Parser
 
 import tasks
-from tests.github.expressions import Evaluator
-from tests.github.workflow import read, triggered_by_tag
 from tests.support import ROOT
 from tests.support.errors import raises
+from tests.support.github.workflow import read, triggered_by_tag
 from zmanim_ami.pipeline.account import workflow_roles
 from zmanim_ami.pipeline.version import from_tag
 
@@ -154,23 +153,16 @@ def test_each_job_of_a_release_has_the_environment_of_its_role_and_publish_waits
 
 
 def test_a_version_is_never_built_twice_at_once_and_a_publication_never_interrupted() -> None:
+    # That a tag and a start by hand have one group is evaluated by act: tests/machines/release/test_workflow.py.
     assert BUILD["concurrency"]["cancel-in-progress"] is False
-    status = {"success": True, "failure": False, "cancelled": False}
-
-    def group(**context: Any) -> str:
-        return Evaluator(context, status).text(BUILD["concurrency"]["group"])
-
-    by_tag = group(inputs={}, github={"ref_name": "v1.0.0-ami"})
-    by_hand = group(inputs={"version": "v1.0.0"}, github={"ref_name": "main"})
-    assert by_tag == by_hand == "build-ami-v1.0.0-ami"
+    assert BUILD["concurrency"]["group"]
+    assert not any("concurrency" in job for job in BUILD["jobs"].values())
 
 
 @pytest.mark.incident("a verification failed, and the run's summary was empty")
 def test_the_summary_is_written_after_a_failed_verification_too() -> None:
     (step,) = [step for step in BUILD["jobs"]["verify"]["steps"] if "GITHUB_STEP_SUMMARY" in step.get("run", "")]
-    for outcome, reached in (("success", True), ("failure", True), ("cancelled", False)):
-        status = {each: each == outcome for each in ("success", "failure", "cancelled")}
-        assert Evaluator({}, status).condition(step.get("if", "")) is reached
+    assert step["if"] == "success() || failure()"  # and not when it was cancelled
 
 
 def test_dependabot_keeps_github_s_actions_and_the_api_s_modules_and_nothing_else() -> None:
