@@ -290,3 +290,38 @@ def test_the_next_releases_summary_names_the_packages_that_differ_from_the_publi
     assert f"1 differ (v0.2.0 `{before[NAMES[0]]}`):" in run.summary
     assert re.search(r"^\| bzip2 \| not in it \| \d\S+ \|$", run.summary, re.MULTILINE)
     assert github.published() != before
+
+
+@pytest.mark.parametrize(
+    ("promise", "broken", "refusal"),
+    [
+        ("id-token: write", "actions: read", "the job sweep takes a role without id-token: write"),
+        ("persist-credentials: false", "persist-credentials: true", "checkout leaves credentials behind"),
+        ("if-no-files-found: ignore", "if-no-files-found: error", "fails for want of an artifact"),
+        (
+            "path: build/packer/*/*.*",
+            "path: tests/support/machines/lab.*",
+            "credentials in tests/support/machines/lab.py",
+        ),
+    ],
+)
+def test_a_workflow_that_breaks_a_promise_to_an_action_is_noticed(
+    github: GitHub, tmp_path: Path, promise: str, broken: str, refusal: str
+) -> None:
+    text = WORKFLOW.read_text()
+    assert promise in text
+    (tmp_path / "build-ami.yml").write_text(text.replace(promise, broken))
+    with pytest.raises(AssertionError, match=re.escape(refusal)):
+        github.run("refs/tags/v0.3.0-ami", "10", workflow=tmp_path / "build-ami.yml")
+
+
+def test_a_version_has_one_concurrency_group_whether_by_tag_or_by_hand(tmp_path: Path) -> None:
+    build = read(WORKFLOW)
+    script = 'echo "${GROUP} ${VERSION%-ami} ${ZMANIM_RUN}"'
+    step = {"run": script, "env": {**build["env"], "GROUP": build["concurrency"]["group"]}}
+    jobs = {"say": {"runs-on": "ubuntu-24.04", "steps": [step]}}
+    (tmp_path / "group.yml").write_text(json.dumps({"on": build["on"], "jobs": jobs}))
+    runner = Act(act(user_cache()), tmp_path / "group.yml", tmp_path, os.environ)
+    for event in (Event("refs/tags/v1.0.0-ami", "7"), Event("refs/heads/main", "7", {"version": "v1.0.0"})):
+        run = runner.run(event, tmp_path / event.ref)
+        assert "build-ami-v1.0.0-ami v1.0.0 7" in run.output.splitlines()
