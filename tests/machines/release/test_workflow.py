@@ -321,7 +321,7 @@ def test_a_version_has_one_concurrency_group_whether_by_tag_or_by_hand(tmp_path:
     step = {"run": script, "env": {**build["env"], "GROUP": build["concurrency"]["group"]}}
     jobs = {"say": {"runs-on": "ubuntu-24.04", "steps": [step]}}
     (tmp_path / "group.yml").write_text(json.dumps({"on": build["on"], "jobs": jobs}))
-    runner = Act(act(user_cache()), tmp_path / "group.yml", tmp_path, os.environ)
+    runner = Act(program(user_cache(), "act"), tmp_path / "group.yml", tmp_path, os.environ)
     for event in (Event("refs/tags/v1.0.0-ami", "7"), Event("refs/heads/main", "7", {"version": "v1.0.0"})):
         run = runner.run(event, tmp_path / event.ref)
         assert "build-ami-v1.0.0-ami v1.0.0 7" in run.output.splitlines()
