@@ -25,7 +25,7 @@ def packages() -> dict[str, str]:
 
 
 def ours() -> list[Path]:
-    """Return where files of ours are: what install.tsv lists, but for what the build makes, which is told elsewhere."""
+    """Return where files of ours are: what install.tsv lists, but for what the build makes (fields of its own)."""
     table = Path(os.environ["STAGING"], "files", "install.tsv").read_text("utf-8")
     rows = [line.split("\t") for line in table.splitlines()[1:]]
     places = {Path(destination) for _, source, destination, _, _ in rows if not source.startswith("build:")}
@@ -52,8 +52,8 @@ def files() -> dict[str, dict[str, Any]]:
 
 def units() -> dict[str, str]:
     """Return every unit file's state by its name."""
-    told = lines("systemctl", "list-unit-files", "--no-legend", "--no-pager", "--plain")
-    return dict(sorted((fields[0], fields[1]) for fields in map(str.split, told) if len(fields) >= 2))
+    output = lines("systemctl", "list-unit-files", "--no-legend", "--no-pager", "--plain")
+    return dict(sorted((fields[0], fields[1]) for fields in map(str.split, output) if len(fields) >= 2))
 
 
 def users() -> dict[str, str]:
@@ -64,8 +64,8 @@ def users() -> dict[str, str]:
 
 def listening() -> list[str]:
     """Return protocol, address and port of every listening socket, on the builder after everything was installed."""
-    told = lines("ss", "--no-header", "--listening", "--numeric", "--tcp", "--udp")
-    return sorted({f"{fields[0]} {fields[4]}" for fields in map(str.split, told)})
+    output = lines("ss", "--no-header", "--listening", "--numeric", "--tcp", "--udp")
+    return sorted({f"{fields[0]} {fields[4]}" for fields in map(str.split, output)})
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Asserts that cleanup.sh did what it says, and that everything that ships can run and has the version it should have.
 #
-# Every failure is told before it ends. It reads what the image keeps (versions.json in /usr/share), not what was
+# It names every failure before it ends. It reads what the image keeps (versions.json in /usr/share), not what was
 # uploaded.
 # Input:      STAGING, POSTGRESQL_REPO.
 # Output:     exit code 1 when anything is wrong.
@@ -96,7 +96,7 @@ check_units() {
   for unit in $(enabled_units); do
     runs systemctl is-enabled "${unit}"
   done
-  # Only what is said of our own: the distribution's units are not ours to mend.
+  # Only findings about our own: the distribution's units are not ours to mend.
   expect "what systemd-analyze verify says" "$(
     cd /etc/systemd/system
     systemd-analyze verify zmanim.target data.mount ./*.service ./*.path ./*.timer 2>&1 |

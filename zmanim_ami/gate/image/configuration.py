@@ -124,19 +124,19 @@ def _by_postgresql(tree: Path) -> Iterator[Finding]:
         staged.write_text((tree / POSTGRESQL).read_text().replace("/run/zmanim/postgresql.conf", str(sizes)))
         # -C first: only then may root ask.
         for name in ("data_directory", "shared_buffers", "work_mem", "effective_cache_size"):
-            said = ask([server, "-C", name, f"--config-file={staged}"], tree)
-            if said.returncode != 0:
-                words = (said.stderr.strip() or f"postgres -C {name} fails").replace(directory, "")
+            output = ask([server, "-C", name, f"--config-file={staged}"], tree)
+            if output.returncode != 0:
+                words = (output.stderr.strip() or f"postgres -C {name} fails").replace(directory, "")
                 yield Finding(str(POSTGRESQL), 0, words)
                 return
 
 
 def _template(tree: Path) -> Iterator[Finding]:
-    said = _written_at_boot(tree)
-    if said.returncode != 0:
-        yield Finding(str(SECRET_FILES), 0, f"can't be asked what it writes: {said.stderr.strip()[-400:]}")
+    output = _written_at_boot(tree)
+    if output.returncode != 0:
+        yield Finding(str(SECRET_FILES), 0, f"does not say what it writes: {output.stderr.strip()[-400:]}")
         return
-    written, parameters = json.loads(said.stdout)
+    written, parameters = json.loads(output.stdout)
     names: dict[str, int] = {}
     for number, line in numbered((tree / TEMPLATE).read_text()):
         name, _, value = line.partition("=")

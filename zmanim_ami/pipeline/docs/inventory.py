@@ -129,8 +129,8 @@ def disagreements(inventory: Any, found: Contents) -> Iterator[str]:
 def read(root: Path) -> Extract:
     """Return the extract of the clone at `root`. Raises `inventory-unusable`."""
     try:
-        told = json.loads((root / EXTRACT).read_text())
-        return Extract(told["units"], told["users"], tuple(told["listening"]), told["files"])
+        extract = json.loads((root / EXTRACT).read_text())
+        return Extract(extract["units"], extract["users"], tuple(extract["listening"]), extract["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(
             f"{EXTRACT} can't be read",
@@ -143,8 +143,8 @@ def read(root: Path) -> Extract:
 
 def write(root: Path, inventory: Path, found: Contents) -> None:
     """Write the extract anew from a build's inventory. Raises `inventory-unusable` when image and tree disagree."""
-    told = load(inventory)
-    wrong = list(disagreements(told, found))
+    built = load(inventory)
+    wrong = list(disagreements(built, found))
     if wrong:
         raise BadInput(
             f"{inventory} is not of an image of this tree",
@@ -153,4 +153,4 @@ def write(root: Path, inventory: Path, found: Contents) -> None:
             found="; ".join(wrong),
             fix="build the image of this tree, and take its inventory",
         )
-    (root / EXTRACT).write_text(json.dumps(asdict(normalise(told, found)), indent=1) + "\n")
+    (root / EXTRACT).write_text(json.dumps(asdict(normalise(built, found)), indent=1) + "\n")
