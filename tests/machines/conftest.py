@@ -27,8 +27,8 @@ from zmanim_ami.rehearsal.standin import build_tree
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Tell each outcome at once (progress.py)."""
-    if line := progress.told(report):
-        progress.tell(line)
+    if line := progress.outcome(report):
+        progress.write(line)
 
 
 @pytest.fixture(scope="session")

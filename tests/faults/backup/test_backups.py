@@ -58,7 +58,7 @@ def test_a_killed_backup_is_in_nobody_s_way(patient: Patient, good: str, signal:
 def test_after_a_power_cut_nothing_half_is_restored_and_the_next_run_succeeds(
     patient: Patient, good: str, point: str
 ) -> None:
-    boots = len(patient.images.said(patient.machine))
+    boots = len(patient.images.ready_reports(patient.machine))
     with held(patient, point):
         patient.images.ec2.stop_instances(InstanceIds=[patient.machine], Force=True)
         patient.images.wait_state(patient.machine, "stopped")

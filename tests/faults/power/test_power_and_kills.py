@@ -141,7 +141,7 @@ def test_a_power_cut_is_one_that_loses_what_was_not_synced(images: ImageLab) -> 
         time.sleep(1)
         power_cut(images, machine)
     restart(images, machine)
-    report = images.wait_said(machine, boot=2, seconds=150)
+    report = images.wait_report(machine, boot=2, seconds=150)
     assert not report["checks"]["postgresql"]["ok"] or missing(images, machine, sql)
     images.terminate(machine)
 
@@ -158,7 +158,7 @@ def test_a_power_cut_takes_more_than_two_seconds_of_a_redis_that_never_syncs(ima
         time.sleep(5)
         moment = power_cut(images, machine)
     restart(images, machine)
-    images.wait_said(machine, boot=2)
+    images.wait_report(machine, boot=2)
     assert int(images.redis(machine, "GET counter") or "0") < redis.last(moment - 2)
     images.terminate(machine)
 

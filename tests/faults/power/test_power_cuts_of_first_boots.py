@@ -50,7 +50,7 @@ def cut(images: ImageLab, machine: str, words: str, delay: float = 0.0) -> None:
     """Cut a machine's power while a program of it is at work."""
     catch(machine, words, delay)
     power_cut(images, machine)
-    assert images.said(machine) == []
+    assert images.ready_reports(machine) == []
 
 
 def check_whole(images: ImageLab, machine: str) -> None:
@@ -126,7 +126,7 @@ def test_without_consent_an_unfinished_file_system_waits_for_the_operator(images
     unfinished(images.volume_file(volume))
     before = images.digest(volume)
     machine = images.start_with(volume, consent=False)
-    report = images.wait_said(machine)
+    report = images.wait_report(machine)
     assert not report["ok"]
     assert "never finished (sb_inprogress is 1)" in report["checks"]["units"]["detail"]
     assert set(images.active(machine, *STORES).values()) == {"inactive"}
@@ -136,7 +136,7 @@ def test_without_consent_an_unfinished_file_system_waits_for_the_operator(images
         "/opt/zmanim/zmanim-host format-data-volume /dev/sdf"
         " && systemctl start zmanim-data-volume && systemctl start zmanim.target && systemctl restart zmanim-ready",
     )
-    assert images.said(machine)[-1]["ok"]
+    assert images.ready_reports(machine)[-1]["ok"]
     images.terminate(machine)
     images.ec2.delete_volume(VolumeId=volume)
 
@@ -150,7 +150,7 @@ def test_the_mark_on_a_file_system_with_data_does_not_make_it_a_new_one(images: 
     mark(images.volume_file(volume))
     before = images.digest(volume)
     machine = images.start_with(volume)
-    report = images.wait_said(machine)
+    report = images.wait_report(machine)
     assert not report["ok"]
     reason = report["checks"]["units"]["detail"]
     assert "it was mounted once" in reason

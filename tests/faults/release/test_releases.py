@@ -39,8 +39,8 @@ class Forger:
     def read(self) -> tuple[dict[str, Any], bytes]:
         """Return what the pointer says, and the bundle that it names."""
         envelope = json.loads(self.get("channel.json"))
-        output = json.loads(base64.b64decode(envelope["payload"]))
-        return output, self.get(f"bundles/{output['sha256']}.tar.gz")
+        payload = json.loads(base64.b64decode(envelope["payload"]))
+        return payload, self.get(f"bundles/{payload['sha256']}.tar.gz")
 
     def get(self, key: str) -> bytes:
         result: bytes = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
@@ -50,21 +50,21 @@ class Forger:
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=content)
 
     def point(
-        self, said: dict[str, Any], bundle: bytes = b"", key: str = f"alias/zmanim-release-{ENVIRONMENT}"
+        self, payload: dict[str, Any], bundle: bytes = b"", key: str = f"alias/zmanim-release-{ENVIRONMENT}"
     ) -> None:
         """Sign a pointer, to `bundle` if there is one, and put it into the channel."""
         if bundle:
-            said = {**said, "sha256": hashlib.sha256(bundle).hexdigest(), "size": len(bundle)}
-            self.put(f"bundles/{said['sha256']}.tar.gz", bundle)
-        payload = json.dumps(said).encode()
-        signed = self.kms.sign(KeyId=key, Message=payload, MessageType="RAW", SigningAlgorithm="ECDSA_SHA_256")
-        parts = {"payload": payload, "signature": signed["Signature"]}
+            payload = {**payload, "sha256": hashlib.sha256(bundle).hexdigest(), "size": len(bundle)}
+            self.put(f"bundles/{payload['sha256']}.tar.gz", bundle)
+        message = json.dumps(payload).encode()
+        signed = self.kms.sign(KeyId=key, Message=message, MessageType="RAW", SigningAlgorithm="ECDSA_SHA_256")
+        parts = {"payload": message, "signature": signed["Signature"]}
         envelope = {name: base64.b64encode(part).decode() for name, part in parts.items()}
         self.put("channel.json", json.dumps(envelope).encode())
 
-    def swap(self, said: dict[str, Any], bundle: bytes, content: bytes | None) -> None:
+    def swap(self, payload: dict[str, Any], bundle: bytes, content: bytes | None) -> None:
         """Point to `bundle`, and put other bytes in its place, or nothing."""
-        self.point(said, bundle)
+        self.point(payload, bundle)
         self.s3.delete_object(Bucket=BUCKET, Key=_key(bundle))
         if content is not None:
             self.put(_key(bundle), content)
@@ -96,47 +96,47 @@ def x86(bundle: bytes, version: str) -> bytes:
 Spoil = Callable[[Forger, dict[str, Any], bytes], None]
 WRONG: dict[str, tuple[Spoil, str]] = {
     "a truncated bundle": (
-        lambda it, said, bundle: it.swap(said, bundle, bundle[:-100]),
+        lambda it, payload, bundle: it.swap(payload, bundle, bundle[:-100]),
         "bytes, and should have",
     ),
     "a bundle with another hash": (
-        lambda it, said, bundle: it.swap(said, bundle, bundle[:-1] + b"x"),
+        lambda it, payload, bundle: it.swap(payload, bundle, bundle[:-1] + b"x"),
         "the bundle's SHA-256 is",
     ),
     "a bundle without an end": (
-        lambda it, said, bundle: it.swap(said, bundle, bundle + bytes(90_000_000)),
+        lambda it, payload, bundle: it.swap(payload, bundle, bundle + bytes(90_000_000)),
         "are the limit",
     ),
     "no bundle": (
-        lambda it, said, bundle: it.swap(said, bundle, None),
+        lambda it, payload, bundle: it.swap(payload, bundle, None),
         "is not there",
     ),
-    "no signature": (lambda it, said, bundle: it.put("channel.json", b'{"payload": "e30="}'), "is not signed"),
+    "no signature": (lambda it, payload, bundle: it.put("channel.json", b'{"payload": "e30="}'), "is not signed"),
     "another key's signature": (
-        lambda it, said, bundle: it.point(said, bundle, "alias/zmanim-release-verify"),
+        lambda it, payload, bundle: it.point(payload, bundle, "alias/zmanim-release-verify"),
         "the channel's signature is not that of prod.pem",
     ),
     "another environment's pointer": (
-        lambda it, said, bundle: it.point({**said, "environment": "verify"}, bundle),
+        lambda it, payload, bundle: it.point({**payload, "environment": "verify"}, bundle),
         "is for 'verify', and this machine is prod",
     ),
     "an expired pointer": (
-        lambda it, said, bundle: it.point({**said, "expires": "2026-01-01T00:00:00Z"}, bundle),
+        lambda it, payload, bundle: it.point({**payload, "expires": "2026-01-01T00:00:00Z"}, bundle),
         "expired at 2026-01-01",
     ),
     "a replayed serial": (
-        lambda it, said, bundle: it.point({**said, "serial": 1}, bundle),
+        lambda it, payload, bundle: it.point({**payload, "serial": 1}, bundle),
         "the channel's serial 1 is a replayed one",
     ),
     "an older version without a rollback": (
-        lambda it, said, bundle: it.point({**said, "version": VERSION + "-rc.1"}, bundle),
+        lambda it, payload, bundle: it.point({**payload, "version": VERSION + "-rc.1"}, bundle),
         "and the channel does not say rollback",
     ),
     "a program for x86-64": (
-        lambda it, said, bundle: it.point(said, x86(bundle, said["version"])),
+        lambda it, payload, bundle: it.point(payload, x86(bundle, payload["version"])),
         "for another machine (ELF machine 62",
     ),
-    "garbage": (lambda it, said, bundle: it.put("channel.json", bytes(100)), "is not JSON as it should be"),
+    "garbage": (lambda it, payload, bundle: it.put("channel.json", bytes(100)), "is not JSON as it should be"),
 }
 
 
@@ -151,11 +151,11 @@ def test_whatever_the_channel_has_that_does_not_verify_what_was_good_serves_in_t
     prod.wait_serves(good)
     wait_for(lambda: prod.state()["trial"] is None, 60, "the probation's end")
     forger = Forger(prod)
-    output, bundle = forger.read()
+    payload, bundle = forger.read()
     try:
         for number, (what, (spoil, reason)) in enumerate(WRONG.items()):
             # Each would be adopted, were it not for its one fault.
-            newer = {**output, "serial": output["serial"] + 1 + number, "version": f"{VERSION[:-1]}{100 + number}"}
+            newer = {**payload, "serial": payload["serial"] + 1 + number, "version": f"{VERSION[:-1]}{100 + number}"}
             spoil(forger, newer, bundle + gzip.compress(b"", mtime=number + 1))
             prod.restart()
             prod.wait_serves(good, 30)
@@ -165,7 +165,7 @@ def test_whatever_the_channel_has_that_does_not_verify_what_was_good_serves_in_t
             assert left == sorted([VERSION, good, "current", "last-good"]), what
     finally:
         # With a serial that the machine has not seen: those above were signed by the right key.
-        forger.point({**output, "serial": output["serial"] + len(WRONG) + 1})
+        forger.point({**payload, "serial": payload["serial"] + len(WRONG) + 1})
 
 
 def fetched_for(prod: Follower) -> float:
@@ -203,10 +203,10 @@ def test_a_channel_that_is_away_or_silent_costs_a_start_little_time_and_nothing_
 
 
 @pytest.mark.parametrize(
-    ("mode", "said"), [("denied", "AccessDenied"), ("drip", "no end after 10 s")], ids=["denied", "drips"]
+    ("mode", "reason"), [("denied", "AccessDenied"), ("drip", "no end after 10 s")], ids=["denied", "drips"]
 )
 def test_a_channel_that_answers_badly_costs_a_start_little_time_and_nothing_else(
-    prod: Follower, mode: str, said: str
+    prod: Follower, mode: str, reason: str
 ) -> None:
     good = prod.serves()
     # There is something new to fetch, and it comes when the channel is well again.
@@ -214,7 +214,7 @@ def test_a_channel_that_answers_badly_costs_a_start_little_time_and_nothing_else
     with bad_s3.proxied(prod.images, prod.machine, BUCKET, mode):
         prod.restart()
         prod.wait_serves(good, 30)
-        assert said in prod.journal()
+        assert reason in prod.journal()
         assert fetched_for(prod) < 20
         prod.is_well()
     prod.restart()
@@ -306,7 +306,7 @@ def test_a_new_release_is_there_at_a_machine_s_first_boot_and_after_a_power_cut(
     new = prod.publish()
     images = prod.images
     machine = images.serve(ENVIRONMENT)
-    assert images.said(machine)[0]["version"] == new
+    assert images.ready_reports(machine)[0]["version"] == new
     images.terminate(machine)
     images.ec2.reboot_instances(InstanceIds=[prod.machine])
     images.expect_ready(prod.machine, boot=2)

@@ -68,7 +68,7 @@ def test_a_missing_secret_stops_what_needs_it_by_its_name_and_nothing_else(image
     secret = images.secrets("away")["/zmanim/away/jwt-secret"]
     images.ssm.delete_parameter(Name="/zmanim/away/jwt-secret")
     machine = images.start("away")
-    report = images.wait_said(machine, seconds=240)
+    report = images.wait_report(machine, seconds=240)
     assert not report["ok"]
     reason = report["checks"]["units"]["detail"]
     assert "the secrets can't be had: missing or empty in Parameter Store: /zmanim/away/jwt-secret" in reason
@@ -98,7 +98,7 @@ time.sleep(10**6)'
 def test_after_ten_minutes_of_silence_a_machine_comes_up_by_itself(images: ImageLab) -> None:
     began = time.monotonic()
     machine = images.start(UserData=SILENT)
-    report = images.wait_said(machine, seconds=240)
+    report = images.wait_report(machine, seconds=240)
     assert "ssm.eu-west-1.amazonaws.com: no whole answer within 20 s" in report["checks"]["units"]["detail"]
     # It gave up by itself, with its own words, and was not ended by the unit's limit.
     assert images.run(machine, "systemctl show --value --property=Result zmanim-secrets") == "exit-code"

@@ -67,8 +67,8 @@ def metadata_says(say: Callable[[str], bytes]) -> Iterator[imds.Imds]:
 
 @LONG
 @given(words | keys.map(lambda value: json.dumps(value).encode()))
-def test_whatever_the_metadata_service_says_there_are_credentials_or_a_fault(said: bytes) -> None:
-    with metadata_says(lambda path: b"role" if path.endswith("security-credentials/") else said) as session:
+def test_whatever_the_metadata_service_says_there_are_credentials_or_an_error(answer: bytes) -> None:
+    with metadata_says(lambda path: b"role" if path.endswith("security-credentials/") else answer) as session:
         try:
             result = client.instance_credentials(session)
         except HostError:
@@ -84,7 +84,7 @@ def test_whatever_the_launch_s_tag_holds_it_is_a_name_or_a_fault(tag: bytes, pla
             text = environment.environment_file(session)
         except HostError:
             return
-    # Nothing that was said may have become a line of its own.
+    # Nothing of the answer may have become a line of its own.
     assert [line.partition("=")[0] for line in text.splitlines()] == [
         *("ZMANIM_ENVIRONMENT", "AWS_REGION", "INSTANCE_ID", "AWS_DEFAULT_REGION")
     ]
@@ -92,11 +92,11 @@ def test_whatever_the_launch_s_tag_holds_it_is_a_name_or_a_fault(tag: bytes, pla
 
 @LONG
 @given(words | parameters.map(lambda value: json.dumps(value).encode()))
-def test_whatever_parameter_store_answers_there_are_values_by_name_or_a_fault(said: bytes) -> None:
+def test_whatever_parameter_store_answers_there_are_values_by_name_or_an_error(answer: bytes) -> None:
     values: dict[str, str] = {}
     reason = ""
     try:
-        client.read_page(said, "/zmanim/prod/", values)
+        client.read_page(answer, "/zmanim/prod/", values)
     except HostError as error:
         reason = str(error)
     # No value is repeated.
@@ -125,7 +125,7 @@ def test_whatever_a_parameter_holds_it_stays_one_variable(value: str) -> None:
     anything,
 )
 def test_whatever_stands_in_the_versions_file_is_refused_with_words(
-    tmp_path: Path, said: bytes, way: list[str], value: object
+    tmp_path: Path, answer: bytes, way: list[str], value: object
 ) -> None:
     path = tmp_path / VERSIONS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,30 +135,34 @@ def test_whatever_stands_in_the_versions_file_is_refused_with_words(
     for key in way[:-1]:
         at = at[key] if isinstance(at.get(key), dict) else at
     at[way[-1]] = value
-    for content in (said, json.dumps(changed).encode()):
+    for content in (answer, json.dumps(changed).encode()):
         path.write_bytes(content)
         assert all(finding.words for finding in versions.check(tmp_path))
         try:
             provenance.versions_sha256(tmp_path, Settings())
         except BadInput:
             continue
-        assert json.loads(path.read_bytes()) is not None or said == b"null"
+        assert json.loads(path.read_bytes()) is not None or answer == b"null"
 
 
-def read_pointer(keys: Path, said: bytes) -> release_pointer.Pointer | None:
+def read_pointer(keys: Path, answer: bytes) -> release_pointer.Pointer | None:
     try:
-        return release_pointer.read(said, "prod", keys)
+        return release_pointer.read(answer, "prod", keys)
     except HostError:
         return None
 
 
 @LONG
-@given(words | pointers.map(lambda said: envelope(said, OTHER_KEY)), st.integers(0), st.binary(min_size=1, max_size=3))
-def test_whatever_lies_in_the_release_channel_unsigned_it_is_a_fault(
-    tmp_path: Path, said: bytes, at: int, other: bytes
+@given(
+    words | pointers.map(lambda each: envelope(each, OTHER_KEY)),
+    st.integers(0),
+    st.binary(min_size=1, max_size=3),
+)
+def test_whatever_lies_in_the_release_channel_unsigned_it_is_an_error(
+    tmp_path: Path, answer: bytes, at: int, other: bytes
 ) -> None:
     keys = write_key(tmp_path / "keys")
-    assert read_pointer(keys, said) is None
+    assert read_pointer(keys, answer) is None
     # One that was signed, with a few bytes that were not.
     signed = envelope(payload())
     at %= len(signed)
@@ -170,9 +174,9 @@ def test_whatever_lies_in_the_release_channel_unsigned_it_is_a_fault(
 @LONG
 @given(pointers | anything)
 def test_whatever_the_release_channel_s_key_signed_it_is_a_pointer_of_one_form_or_a_fault(
-    tmp_path: Path, said: Any
+    tmp_path: Path, answer: Any
 ) -> None:
-    pointer = read_pointer(write_key(tmp_path / "keys"), envelope(said))
+    pointer = read_pointer(write_key(tmp_path / "keys"), envelope(answer))
     if pointer is None:
         return
     assert pointer.environment == "prod"

@@ -97,7 +97,7 @@ def test_a_foreign_volume_stays_as_it_is_whatever_the_launch_says(images: ImageL
     make(images.volume_file(volume))
     before = images.digest(volume)
     machine = images.start_with(volume)
-    report = images.wait_said(machine)
+    report = images.wait_report(machine)
     reason = report["checks"]["units"]["detail"]
     assert not report["ok"]
     assert seen in reason
@@ -120,7 +120,7 @@ def test_of_two_candidates_none_is_taken(images: ImageLab, volume: str) -> None:
     for each, device in ((volume, "/dev/sdf"), (second, "/dev/sdg")):
         images.ec2.attach_volume(InstanceId=machine, VolumeId=each, Device=device)
     images.ec2.start_instances(InstanceIds=[machine])
-    report = images.wait_said(machine)
+    report = images.wait_report(machine)
     assert not report["ok"]
     assert "more than one volume is labelled zmanim-data" in report["checks"]["units"]["detail"]
     assert set(images.active(machine, *STORES).values()) == {"inactive"}
@@ -131,7 +131,7 @@ def test_of_two_candidates_none_is_taken(images: ImageLab, volume: str) -> None:
 
 def test_without_a_data_volume_nothing_starts_on_the_root_disk(images: ImageLab) -> None:
     machine = images.start(data=False)
-    report = images.wait_said(machine, seconds=150)
+    report = images.wait_report(machine, seconds=150)
     assert not report["ok"]
     reason = str(report["checks"]["units"]["detail"])
     assert "no data volume within 90 s: attach one labelled zmanim-data, or a new one at /dev/sdf" in reason
@@ -144,7 +144,7 @@ def test_a_volume_that_comes_20_seconds_late_is_waited_for(images: ImageLab, vol
     machine = images.start(data=False)
     images.wait_state(machine, "running")
     time.sleep(20)
-    assert images.said(machine) == []
+    assert images.ready_reports(machine) == []
     images.ec2.attach_volume(InstanceId=machine, VolumeId=volume, Device="/dev/sdf")
     assert images.expect_ready(machine)["seconds"] > 20
     images.terminate(machine)
@@ -175,7 +175,7 @@ def test_a_cluster_that_this_server_can_t_read_is_left_as_it_is_without_a_restar
         before = images.run(machine, TREE)
         boot += 1
         images.ec2.reboot_instances(InstanceIds=[machine])
-        report = images.wait_said(machine, boot=boot)
+        report = images.wait_report(machine, boot=boot)
         assert not report["ok"]
         reason = report["checks"]["units"]["detail"]
         assert f"was written by PostgreSQL '{version}', and this image has {POSTGRESQL}: nothing was changed" in reason
@@ -186,7 +186,7 @@ def test_a_cluster_that_this_server_can_t_read_is_left_as_it_is_without_a_restar
     # The same for a folder that holds something and is no cluster.
     images.run(machine, "mv /data/postgres/PG_VERSION /data/elsewhere")
     images.ec2.reboot_instances(InstanceIds=[machine])
-    report = images.wait_said(machine, boot=boot + 1)
+    report = images.wait_report(machine, boot=boot + 1)
     assert "files but no PG_VERSION: it is not a cluster, and is left as it is" in report["checks"]["units"]["detail"]
     # And whoever starts the image that fits finds everything.
     images.run(machine, f"echo {POSTGRESQL} >/data/elsewhere; mv /data/elsewhere /data/postgres/PG_VERSION")
@@ -200,7 +200,7 @@ def test_a_cluster_that_vanished_is_not_replaced_by_an_empty_one(images: ImageLa
     machine = images.serve()
     images.run(machine, "systemctl stop postgresql; mv /data/postgres /data/gone")
     images.ec2.reboot_instances(InstanceIds=[machine])
-    report = images.wait_said(machine, boot=2)
+    report = images.wait_report(machine, boot=2)
     assert "this volume had a cluster once and has none now: restore it" in report["checks"]["units"]["detail"]
     assert images.run(machine, "ls --almost-all /data").split() == [".zmanim-volume.json", "backup", "gone", "redis"]
     images.terminate(machine)

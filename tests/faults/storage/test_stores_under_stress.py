@@ -35,7 +35,7 @@ def fill(prefix: str) -> str:
     return f'python3 -c "{program}" | {ASK} --pipe'
 
 
-def said(images: ImageLab, machine: str, unit: str) -> str:
+def journal(images: ImageLab, machine: str, unit: str) -> str:
     # All of a unit's journal may be more than an agent's answer holds.
     words = (
         "PANIC|FATAL|terminated by signal|reinitializing|verification failed|collation version|child|ACL|Input/output"
@@ -56,10 +56,10 @@ def test_a_data_volume_that_fails_under_load_stops_what_writes_and_loses_nothing
         # It is not served from what is in memory, and whoever asks is told so.
         wait_for(lambda: not serves(images, machine), 60, "the API to say that it is not well")
         time.sleep(5)
-    assert "PANIC" in said(images, machine, "postgresql")
+    assert "PANIC" in journal(images, machine, "postgresql")
     # The alarm: what says whether the machine serves says no, and why.
     images.run(machine, "systemctl restart zmanim-ready || true")
-    assert not images.said(machine)[-1]["ok"]
+    assert not images.ready_reports(machine)[-1]["ok"]
     images.ec2.stop_instances(InstanceIds=[machine], Force=True)
     images.wait_state(machine, "stopped")
     images.ec2.start_instances(InstanceIds=[machine])
@@ -113,7 +113,7 @@ def test_a_backend_that_the_kernel_kills_for_its_memory_takes_no_server_along(im
         machine, f'cd /; runuser -u zmanim -- psql --command="SET work_mem = \'8GB\'" --command="{greedy}" zmanim'
     )
     assert died["Status"] != "Success"
-    assert "terminated by signal 9" in said(images, machine, "postgresql")
+    assert "terminated by signal 9" in journal(images, machine, "postgresql")
     wait_for(lambda: serves(images, machine), 60, "the machine to serve again")
     assert restarts(images, machine, "postgresql") == 0
     assert damage(images, machine) == 0
@@ -157,7 +157,7 @@ def test_a_full_redis_that_saves_leaves_postgresql_its_memory(images: ImageLab) 
         time.sleep(2)
     report = dict(line.split(":", 1) for line in images.run(machine, f"{ASK} INFO").split() if ":" in line)
     assert int(report["used_memory"]) > 350 << 20
-    assert "terminated by signal" not in said(images, machine, "postgresql")
+    assert "terminated by signal" not in journal(images, machine, "postgresql")
     assert [restarts(images, machine, unit) for unit in ("postgresql", "redis")] == [0, 0]
     assert missing(images, machine, sql) == []
     images.terminate(machine)
@@ -177,7 +177,7 @@ def test_a_flipped_byte_in_a_page_is_an_error_and_no_row(images: ImageLab) -> No
         "systemctl start zmanim-api",
     )
     assert images.try_run(machine, dump)["Status"] != "Success"
-    assert "page verification failed" in said(images, machine, "postgresql")
+    assert "page verification failed" in journal(images, machine, "postgresql")
     # The rest of the database serves.
     wait_for(lambda: serves(images, machine), 60, "the machine to serve")
     images.terminate(machine)
@@ -193,7 +193,7 @@ def test_collations_of_another_version_are_told_of(images: ImageLab) -> None:
     )
     images.run(machine, "systemctl restart postgresql")
     wait_for(lambda: serves(images, machine), 60, "the machine to serve")
-    assert "collation version mismatch" in said(images, machine, "postgresql")
+    assert "collation version mismatch" in journal(images, machine, "postgresql")
     images.terminate(machine)
 
 

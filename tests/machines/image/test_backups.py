@@ -75,7 +75,7 @@ def test_another_machine_has_every_row_role_geometry_vector_key_and_expiry_back(
     api = "systemctl stop zmanim-api"
     images.run(other.machine, f"{api}; /opt/zmanim/restore.sh --run {listed[0]['run']} --replace --yes")
     images.run(other.machine, "systemctl start zmanim-api; systemctl reset-failed; systemctl restart zmanim-ready")
-    assert images.said(other.machine)[-1]["ok"]
+    assert images.ready_reports(other.machine)[-1]["ok"]
     assert images.run(other.machine, STATE) == before
     ttl = int(images.redis(other.machine, "TTL passing"))
     assert 0 < ttl <= 5000

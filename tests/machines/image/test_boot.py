@@ -18,7 +18,7 @@ ASK_REDIS = "REDISCLI_AUTH=$(cat /run/zmanim/secrets/ready/redis-password) redis
 
 
 def test_the_machine_says_what_it_is_and_that_it_serves(images: ImageLab, served: str) -> None:
-    report = images.said(served)[0]
+    report = images.ready_reports(served)[0]
     assert (report["ok"], report["version"], report["environment"]) == (True, VERSION, ENVIRONMENT)
     assert all(check["ok"] for check in report["checks"].values())
     manifest = json.loads(images.run(served, "cat /opt/zmanim/current/manifest.json"))

@@ -14,7 +14,7 @@ FORMAT = "/opt/zmanim/zmanim-host format-data-volume"
 @pytest.mark.incident("without the launch's tag a blank volume could only be formatted by hand, past every check")
 def test_an_operator_s_consent_formats_a_blank_volume_and_nothing_else(images: ImageLab) -> None:
     machine = images.start(consent=False)
-    assert f"{FORMAT} /dev/sdf" in images.wait_said(machine)["checks"]["units"]["detail"]
+    assert f"{FORMAT} /dev/sdf" in images.wait_report(machine)["checks"]["units"]["detail"]
     images.run(machine, "printf junk | dd of=/dev/sdf bs=1 seek=1000000 conv=notrunc status=none")
     refused = images.try_run(machine, f"{FORMAT} /dev/sdf")
     assert "is not blank (data at byte 0)" in refused["StandardErrorContent"]
@@ -26,7 +26,7 @@ def test_an_operator_s_consent_formats_a_blank_volume_and_nothing_else(images: I
     assert commands
     images.run(machine, commands[1])
     images.run(machine, "systemctl restart zmanim-ready")
-    assert images.said(machine)[-1]["ok"]
+    assert images.ready_reports(machine)[-1]["ok"]
     again = images.try_run(machine, f"{FORMAT} /dev/sdf")
     assert "has a data volume already" in again["StandardErrorContent"]
     images.terminate(machine)

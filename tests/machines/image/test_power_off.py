@@ -15,10 +15,10 @@ def test_a_machine_that_never_comes_up_powers_itself_off_at_each_boot_until_its_
     machine = images.start(None, tags=POWER_OFF)
     images.wait_state(machine, "stopped")
     assert images.console(machine).count(SAID) == 1
-    assert [report["ok"] for report in images.said(machine)] == [False]
+    assert [report["ok"] for report in images.ready_reports(machine)] == [False]
     images.ec2.delete_tags(Resources=[machine], Tags=[{"Key": name} for name in POWER_OFF])
     images.ec2.start_instances(InstanceIds=[machine])
-    assert not images.wait_said(machine, boot=2)["ok"]
+    assert not images.wait_report(machine, boot=2)["ok"]
     assert images.state(machine) == "running"
     assert images.console(machine).count(SAID) == 1
     images.terminate(machine)
@@ -27,7 +27,7 @@ def test_a_machine_that_never_comes_up_powers_itself_off_at_each_boot_until_its_
 def test_a_machine_that_has_served_since_its_boot_stays_on(images: ImageLab) -> None:
     machine = images.serve(tags=POWER_OFF)
     images.run(machine, "systemctl stop zmanim-api; ! systemctl restart zmanim-ready")
-    assert not images.wait_said(machine, boot=2)["ok"]
+    assert not images.wait_report(machine, boot=2)["ok"]
     # A timer's job may well be among them.
     assert "poweroff.target" not in images.run(machine, "systemctl list-jobs --no-legend")
     assert SAID not in images.console(machine)

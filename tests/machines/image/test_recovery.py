@@ -40,7 +40,7 @@ def how_often(images: ImageLab, machine: str, *units: str) -> dict[str, int]:
 @pytest.mark.incident("services whose secrets came too late stayed down until somebody came")
 def test_services_come_up_by_themselves_once_parameter_store_is_back(images: ImageLab) -> None:
     machine = images.start(UserData=AWAY)
-    report = images.wait_said(machine)
+    report = images.wait_report(machine)
     reason = f"secrets: the secrets can't be had: /zmanim/verify/: {SSM}: no answer"
     assert reason in report["checks"]["units"]["detail"]
     down = {"postgresql": "active", "redis": "inactive", "zmanim-api": "inactive", "zmanim-recovery": "active"}
@@ -69,7 +69,7 @@ def test_services_come_up_by_themselves_once_parameter_store_is_back(images: Ima
 
 def test_a_machine_that_is_told_its_environment_after_its_launch_comes_up_by_itself(images: ImageLab) -> None:
     machine = images.start(None, UserData=AWAY + BACK)
-    assert "this instance has no tag zmanim:environment" in images.wait_said(machine)["checks"]["units"]["detail"]
+    assert "this instance has no tag zmanim:environment" in images.wait_report(machine)["checks"]["units"]["detail"]
     images.ec2.create_tags(Resources=[machine], Tags=[{"Key": "zmanim:environment", "Value": ENVIRONMENT}])
     assert images.expect_ready(machine, boot=2)["environment"] == ENVIRONMENT
     assert images.run(machine, "systemctl --failed --plain --no-legend") == ""
@@ -83,9 +83,9 @@ def test_a_refused_cluster_is_looked_at_once_even_when_the_secrets_come_later(im
     images.run(machine, "systemctl stop zmanim-api postgresql; echo 16 >/data/postgres/PG_VERSION; sync")
     images.terminate(machine)
     machine = images.start_with(volume, consent=False, UserData=AWAY)
-    assert not images.wait_said(machine)["ok"]
+    assert not images.wait_report(machine)["ok"]
     images.run(machine, BACK)
-    report = images.wait_said(machine, boot=2)
+    report = images.wait_report(machine, boot=2)
     assert "was written by PostgreSQL '16'" in report["checks"]["units"]["detail"]
     # Long enough for several tries, had there been any.
     time.sleep(8)
@@ -105,10 +105,10 @@ def test_a_refused_cluster_is_looked_at_once_even_when_the_secrets_come_later(im
 
 def test_a_migration_that_fails_is_not_tried_over_and_over(images: ImageLab) -> None:
     machine = images.start(UserData=BROKEN)
-    assert "20990101000000_broken" in images.wait_said(machine)["checks"]["units"]["detail"]
+    assert "20990101000000_broken" in images.wait_report(machine)["checks"]["units"]["detail"]
     assert starts(images, machine, "zmanim-migrate") == 1
     images.run(machine, BACK)
-    assert not images.wait_said(machine, boot=2)["ok"]
+    assert not images.wait_report(machine, boot=2)["ok"]
     time.sleep(8)
     # Once more with the API, which the secrets had kept from starting; not again.
     expected = {"zmanim-migrate": 2, "zmanim-api": 0, "redis": 1}

@@ -49,7 +49,7 @@ def refused(images: ImageLab, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def refusal(images: ImageLab, refused: Refused, lack: str) -> str:
     """Return why a machine does not serve, after what all of them promise: nothing on the root disk, SSH answers."""
     machine = refused.machines[lack]
-    report = images.wait_said(machine, seconds=150)
+    report = images.wait_report(machine, seconds=150)
     assert not report["ok"]
     assert images.run(machine, f"mountpoint --quiet /data && umount --lazy /data; {NOT_ON_THE_ROOT_DISK}") == ""
     answer = images.ssh(machine, refused.key, "whoami")
@@ -68,7 +68,7 @@ def test_without_consent_a_blank_volume_is_not_formatted(images: ImageLab, refus
 
 def test_without_the_environment_s_tag_nothing_is_guessed(images: ImageLab, refused: Refused) -> None:
     machine = refused.machines["no environment"]
-    report = images.wait_said(machine)
+    report = images.wait_report(machine)
     assert report["environment"] == ""
     states = images.active(machine, *STORES)
     assert (states["redis.service"], states["zmanim-api.service"]) == ("inactive", "inactive")

@@ -62,7 +62,7 @@ def searched(images: ImageLab) -> Iterator[Searched]:
     images.terminate(machine)
 
 
-def told(values: dict[str, str], text: str) -> list[str]:
+def leaks(values: dict[str, str], text: str) -> list[str]:
     """Name the parameters whose values are in a text."""
     return [name for name, value in values.items() if value in text]
 
@@ -97,7 +97,7 @@ def test_no_secret_is_in_the_journal_or_on_the_console(images: ImageLab, searche
     assert f"{len(names.split())} parameters below /zmanim/{ENVIRONMENT}/: {names}" in journal
     console = images.console(searched.machine)
     assert "zmanim-ready" in console
-    assert told(searched.values, journal + console) == []
+    assert leaks(searched.values, journal + console) == []
 
 
 def test_no_secret_is_in_what_systemd_tells_of_any_unit(images: ImageLab, searched: Searched) -> None:
@@ -108,7 +108,7 @@ def test_no_secret_is_in_what_systemd_tells_of_any_unit(images: ImageLab, search
     ):
         output = images.enter(searched.machine, command)
         assert output
-        assert told(searched.values, output) == [], command
+        assert leaks(searched.values, output) == [], command
 
 
 def test_a_secret_is_in_the_environment_of_the_unit_that_reads_it_and_in_no_command_line(
@@ -121,7 +121,7 @@ def test_a_secret_is_in_the_environment_of_the_unit_that_reads_it_and_in_no_comm
     }
     # The API reads its environment only; that it is found there shows that this test would find it elsewhere.
     assert having == {known.name: {API} & set(known.units) for known in PARAMETERS}
-    assert told(searched.values, "\n".join(each["cmdline"] for each in processes)) == []
+    assert leaks(searched.values, "\n".join(each["cmdline"] for each in processes)) == []
 
 
 def test_a_secret_is_in_one_file_on_tmpfs_and_only_root_reads_it(images: ImageLab, searched: Searched) -> None:

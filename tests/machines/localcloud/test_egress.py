@@ -101,7 +101,7 @@ def curl(lab: Lab, instance: str, *arguments: str) -> str:
     return lab.run(instance, command).split()[0]
 
 
-def said(lab: Lab, instance: str, *arguments: str) -> str:
+def curl_output(lab: Lab, instance: str, *arguments: str) -> str:
     return lab.run(instance, f"curl -sS --max-time 15 --cacert /root/ca.pem {' '.join(arguments)} 2>&1 || true")
 
 
@@ -116,9 +116,9 @@ def last(lab: Lab, name: str) -> Passage:
 def test_a_machine_without_a_way_out_reaches_no_name_outside(lab: Lab, outside: Outside) -> None:
     instance = lab.launch_and_wait()
     for address in (NAME, "cdn.amazonlinux.com"):
-        assert "Could not resolve host" in said(lab, instance, "--insecure", f"http://{address}/")
+        assert "Could not resolve host" in curl_output(lab, instance, "--insecure", f"http://{address}/")
     forced = f"--resolve {NAME}:80:{lab.cloud.egress_address}"
-    assert "onnect" in said(lab, instance, "--insecure", forced, f"http://{NAME}/")
+    assert "onnect" in curl_output(lab, instance, "--insecure", forced, f"http://{NAME}/")
     # Amazon's own packages are the cloud's there: a bucket that nobody may read.
     assert "AccessDenied" in lab.run(instance, f"curl -s https://{packages_name('eu-west-1')}/core/mirrors")
     assert not (lab.cloud.directory / "egress.jsonl").exists()
@@ -141,19 +141,19 @@ def test_a_machine_still_has_the_clouds_own_aws(open_lab: Lab, machine: str) -> 
     assert looked_up == open_lab.cloud.gateway
     assert open_lab.run(machine, "curl -sS -o /dev/null -w '%{ssl_verify_result}' https://sts.amazonaws.com/") == "0"
     forced = f"--resolve sts.amazonaws.com:80:{open_lab.cloud.egress_address}"
-    assert "local cloud's own" in said(open_lab, machine, forced, "http://sts.amazonaws.com/")
+    assert "local cloud's own" in curl_output(open_lab, machine, forced, "http://sts.amazonaws.com/")
     assert open_lab.run(machine, "getent hosts $(uname -n) >/dev/null && echo known") == "known"
     assert open_lab.run(machine, "getent hosts ip-10-0-0-1.eu-west-1.compute.internal; echo $?") == "2"
 
 
 def test_no_address_is_reached_whatever_it_is_called(open_lab: Lab, machine: str) -> None:
     out = open_lab.cloud.egress_address
-    assert "onnect" in said(open_lab, machine, "http://192.0.2.1/")
-    assert "no name of the internet" in said(open_lab, machine, "-H 'Host: 127.0.0.1'", f"http://{out}/")
-    assert "no name of the internet" in said(open_lab, machine, "-H 'Host: localhost'", f"http://{out}/")
-    assert "as to a proxy" in said(open_lab, machine, "--proxy", f"http://{out}:80", f"http://{NAME}/")
+    assert "onnect" in curl_output(open_lab, machine, "http://192.0.2.1/")
+    assert "no name of the internet" in curl_output(open_lab, machine, "-H 'Host: 127.0.0.1'", f"http://{out}/")
+    assert "no name of the internet" in curl_output(open_lab, machine, "-H 'Host: localhost'", f"http://{out}/")
+    assert "as to a proxy" in curl_output(open_lab, machine, "--proxy", f"http://{out}:80", f"http://{NAME}/")
     # curl sends no server name to an address.
-    assert "unrecognized name" in said(open_lab, machine, "--insecure", f"https://{out}/")
+    assert "unrecognized name" in curl_output(open_lab, machine, "--insecure", f"https://{out}/")
     for port in (22, 8080):
         connect = f"timeout 3 bash -c 'exec 3<>/dev/tcp/{out}/{port}'"
         assert open_lab.try_run(machine, connect)["Status"] == "Failed"

@@ -52,11 +52,11 @@ class Release:
         """Run a task to its end, which must be the exit code `ends`; return its JSON."""
         with self.start(task, *arguments, "--json") as process:
             out, _ = process.communicate(timeout=400)
-        assert process.returncode == ends, self.said()
-        assert "Traceback" not in self.said()
+        assert process.returncode == ends, self.stderr()
+        assert "Traceback" not in self.stderr()
         return json.loads(out) if out else {}
 
-    def said(self) -> str:
+    def stderr(self) -> str:
         """Return what the last task wrote to stderr."""
         return (self.clone / "stderr").read_text()
 
@@ -115,7 +115,7 @@ def test_a_release_is_built_verified_and_published_and_a_repetition_changes_noth
     assert not built["reused"]
 
     release.run("publish-ssm", *version, ends=2)
-    assert "has not been verified" in release.said()
+    assert "has not been verified" in release.stderr()
     assert release.published() == {}
 
     verified = release.run("verify-ami", *version)
@@ -144,7 +144,7 @@ def test_a_published_image_is_never_replaced_by_another_tree(release: Release) -
     with (release.clone / "infrastructure/packer/files/config.env.template").open("a") as file:
         file.write("# changed\n")
     release.run("build-ami", "--version", "v1.0.0", "--replace", ends=2)
-    assert "v1.0.0" in release.said()
+    assert "v1.0.0" in release.stderr()
     assert release.published() == before
 
 
@@ -153,7 +153,7 @@ def test_a_script_that_fails_ends_the_build_with_its_words_and_leaves_nothing(re
     script = release.clone / "infrastructure/packer/scripts/install-restic.sh"
     script.write_text("echo 'no restic today' >&2\nexit 9\n")
     release.run("build-ami", "--version", "v1.1.0", ends=1)
-    assert "no restic today" in release.said()
+    assert "no restic today" in release.stderr()
     assert release.leftovers() == NOTHING
     assert release.published() == before
 
@@ -164,7 +164,7 @@ def test_an_interrupted_build_leaves_nothing(release: Release, number: signal.Si
         wait_for(lambda: release.leftovers()["instances"], 60, "a builder")
         process.send_signal(number)
         assert process.wait(60) == 130
-    assert "Traceback" not in release.said()
+    assert "Traceback" not in release.stderr()
     assert release.leftovers() == NOTHING
 
 
@@ -177,7 +177,7 @@ def test_a_build_that_is_killed_outright_is_cleaned_up_by_packer(release: Releas
 
 def test_a_source_image_that_is_not_there_is_said_before_anything_is_launched(release: Release) -> None:
     release.run("build-ami", "--version", "v1.4.0", "--source-ami-id", "ami-0123456789abcdef0", ends=1)
-    assert "ami-0123456789abcdef0" in release.said()
+    assert "ami-0123456789abcdef0" in release.stderr()
     assert release.leftovers() == NOTHING
 
 
@@ -188,10 +188,10 @@ def test_a_builder_that_never_answers_ssh_is_given_up_and_cleaned_up(release: Re
     assert deaf != text
     template.write_text(deaf)
     release.run("build-ami", "--version", "v1.5.0", ends=1)
-    assert "does not answer SSH" in release.said()
+    assert "does not answer SSH" in release.stderr()
     assert release.leftovers() == NOTHING
 
 
 def test_a_region_that_does_not_exist_is_refused(release: Release) -> None:
     release.run("build-ami", "--version", "v1.4.0", "--region", "xx-nowhere-1", ends=2)
-    assert "xx-nowhere-1" in release.said()
+    assert "xx-nowhere-1" in release.stderr()

@@ -107,20 +107,20 @@ class ImageLab(Lab):
         """Return all that a machine has said on its console; the API shows the last 64 KiB, a few boots."""
         return control.console(self.cloud, instance)
 
-    def said(self, instance: str) -> list[dict[str, Any]]:
+    def ready_reports(self, instance: str) -> list[dict[str, Any]]:
         """Return every ready line of a machine, one for each boot."""
         return [json.loads(line) for line in _READY.findall(self.console(instance))]
 
-    def wait_said(self, instance: str, *, boot: int = 1, seconds: float = 90) -> dict[str, Any]:
+    def wait_report(self, instance: str, *, boot: int = 1, seconds: float = 90) -> dict[str, Any]:
         """Wait for the ready line of a machine's boot (counted from 1), good or bad."""
-        wait_for(lambda: len(self.said(instance)) >= boot, seconds, f"ready line {boot} of {instance}")
+        wait_for(lambda: len(self.ready_reports(instance)) >= boot, seconds, f"ready line {boot} of {instance}")
         # The line is there a moment before the agent is: the next thing a test does is to run something.
         wait_for(lambda: self.online(instance), what=f"{instance} online")
-        return self.said(instance)[boot - 1]
+        return self.ready_reports(instance)[boot - 1]
 
     def expect_ready(self, instance: str, *, boot: int = 1) -> dict[str, Any]:
         """Wait for the ready line of a machine's boot, which must be a good one."""
-        report = self.wait_said(instance, boot=boot)
+        report = self.wait_report(instance, boot=boot)
         failed = {name: check["detail"] for name, check in report["checks"].items() if not check["ok"]}
         assert report["ok"], failed
         return report

@@ -15,7 +15,7 @@ import pytest
 VARIABLE = "NOX_PROGRESS"
 
 
-def told(report: pytest.TestReport) -> str | None:
+def outcome(report: pytest.TestReport) -> str | None:
     """Return the line for a test's report, or None for one that says nothing new (a fixture that went well)."""
     if report.when != "call" and not report.failed:
         return None
@@ -24,7 +24,7 @@ def told(report: pytest.TestReport) -> str | None:
     return f"{mark} {name} ({report.duration:.0f} s{'' if report.when == 'call' else f', {report.when}'})\n"
 
 
-def tell(line: str) -> None:
+def write(line: str) -> None:
     """Write `line` where the noxfile's own words go, if that can be shared: a terminal or a pipe, not a file."""
     path = Path(os.environ.get(VARIABLE, ""))
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.machines.progress import VARIABLE, tell, told
+from tests.support.machines.progress import VARIABLE, outcome, write
 
 
 def _report(when: str, outcome: str) -> pytest.TestReport:
@@ -23,16 +23,16 @@ def _report(when: str, outcome: str) -> pytest.TestReport:
 
 
 def test_a_test_has_one_line_and_a_fixture_only_when_it_fails() -> None:
-    assert told(_report("call", "passed")) == "✓ image boot: test it boots (3 s)\n"
-    assert told(_report("call", "failed")) == "✗ image boot: test it boots (3 s)\n"
-    assert told(_report("setup", "passed")) is None
-    assert told(_report("setup", "failed")) == "✗ image boot: test it boots (3 s, setup)\n"
+    assert outcome(_report("call", "passed")) == "✓ image boot: test it boots (3 s)\n"
+    assert outcome(_report("call", "failed")) == "✗ image boot: test it boots (3 s)\n"
+    assert outcome(_report("setup", "passed")) is None
+    assert outcome(_report("setup", "failed")) == "✗ image boot: test it boots (3 s, setup)\n"
 
 
 def test_a_pipe_gets_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     monkeypatch.setenv(VARIABLE, f"/proc/{os.getpid()}/fd/{writer}")
-    tell("✓\n")
+    write("✓\n")
     os.close(writer)
     with os.fdopen(reader, encoding="utf-8") as said:
         assert said.read() == "✓\n"
@@ -46,5 +46,5 @@ def test_a_file_is_left_alone_and_a_place_that_is_gone_is_no_failure(
     log.write_text("")
     for path in (log, tmp_path / "gone"):
         monkeypatch.setenv(VARIABLE, str(path))
-        tell("✓\n")
+        write("✓\n")
     assert log.read_text() == ""
