@@ -11,7 +11,7 @@ What a reader should know that it does *not* do:
 - IAM decides every call by the policies of its caller (iam/); signatures are not checked, nor what AWS asks for itself.
 - The root volume is the machine's overlay: it has a size on record only, and no block device inside.
 - There is no udev in a machine: the nodes and links of attached volumes are made by hand (machine/devices.py).
-- SSM's Run Command is a fake agent (services/ssm.py).
+- SSM's Run Command has no agent in the machine: the cloud runs the script there itself (services/ssm.py).
 - Public SSM parameters (/aws/service/…) are moto's own and name images that are not in the catalogue.
 
 The parts, in the order in which `control.up` meets them:

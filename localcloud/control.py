@@ -1,4 +1,4 @@
-"""Starting, finding and removing clouds, from the host.
+"""Starting, finding and removing clouds, and looking into a running one, from the host.
 
 Cleaning up is the kernel's job: everything of a cloud lives in one set of namespaces whose first process dies with its
 parent (`unshare --kill-child`), and loop devices clear themselves with their last user. What is left for `down` after a
@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud.host import binfmt, cgroups, requirements
 from localcloud.host.certificates import ensure_authority, issue
-from localcloud.host.inventory import MachineInfo, console, machines, shell_command
 from localcloud.machine import volumes
 from localcloud.net import addresses
 from localcloud.settings import (
@@ -36,23 +36,38 @@ from localcloud.settings import (
     read_cloud,
     settings_to_json,
 )
-from support.errors import Error
+from support.errors import BadInput, Error
 from support.progress import say
+from support.waiting import wait_for
 
-__all__ = ["MachineInfo", "console", "down", "find", "machines", "shell_command", "up"]
 READY_SECONDS = 60.0
-# Clouds that this process has started: their first processes are our children, to be buried by us when they end.
+# Clouds that this process has started: their first processes are our children, to be reaped by us when they end.
 _children: dict[Path, list[subprocess.Popen[bytes]]] = {}
 
 
-def up(settings: CloudSettings) -> Cloud:
+@dataclass(frozen=True)
+class MachineInfo:
+    """One instance: its state as the API shows it, the host's pid of its init (None when it does not run).
+
+    `since` is when it was last started, in seconds since 1970.
+    """
+
+    instance_id: str
+    state: str
+    address: str
+    image: str
+    leader: int | None
+    since: float
+
+
+def up(settings: CloudSettings, check_host: Callable[[CloudSettings], None] = requirements.check) -> Cloud:
     """Start the cloud and return it once it answers; a cloud that is up already is returned as it is.
 
     Raises `bad-settings`, `not-root`, `programs-missing`, `host-unfit`, `disk-too-small`, `no-subnet-free` and
     `cloud-failed`. Nothing is left behind then, nor after an interruption.
     """
     check(settings)
-    requirements.check(settings)
+    check_host(settings)
     # The server has another working directory, and the kernel shows a loop device's file without links in its path.
     settings = dataclasses.replace(
         settings,
@@ -66,7 +81,9 @@ def up(settings: CloudSettings) -> Cloud:
         if running is not None:
             say(f"local cloud {running.name} is up already: {running.endpoint}")
             return running
-        if _remains(settings.directory):
+        groups = cgroups.cloud_groups(settings.directory)
+        remains = [path for path in (settings.directory, *groups) if path.exists()]
+        if remains or addresses.link_exists(link_name(settings.directory)):
             say(f"local cloud {settings.name} is half dead: cleaning up before it is started again")
             _clean(settings.directory)
         try:
@@ -100,6 +117,55 @@ def find(name: str = "default", state: Path = DEFAULT_STATE) -> Cloud | None:
     return cloud if alive else None
 
 
+def machines(cloud: Cloud) -> list[MachineInfo]:
+    """Return every instance that the cloud has had, in the order of their launches."""
+    try:
+        rows = json.loads((cloud.directory / "machines.json").read_text())
+    except FileNotFoundError:
+        return []
+    group = cgroups.cloud_groups(cloud.directory)[0]
+    return [MachineInfo(**row, leader=_leader(group / row["instance_id"])) for row in rows]
+
+
+def _leader(group: Path) -> int | None:
+    """Return the pid of the init below a machine's control group: the one that is process 1 of its own namespace."""
+    for pid in cgroups.members(group / "payload"):
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            continue  # it ended in between
+        numbers = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
+        if len(numbers) > 1 and numbers[-1] == "1":
+            return pid
+    return None
+
+
+def console(cloud: Cloud, instance_id: str) -> str:
+    """Return what an instance, running or gone, wrote to its console. Raises `unknown-machine`."""
+    path = cloud.directory / "machines" / instance_id / "console.log"
+    if "/" in instance_id or not path.parent.is_dir():
+        raise _unknown(cloud, instance_id)
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def shell_command(cloud: Cloud, instance_id: str) -> list[str]:
+    """Return the command that gives a root shell inside a running machine, to be exec'ed. Raises `unknown-machine`."""
+    leader = next((info.leader for info in machines(cloud) if info.instance_id == instance_id), None)
+    if leader is None:
+        raise _unknown(cloud, instance_id)
+    return ["nsenter", "--target", str(leader), "--all", "--wd", "/bin/bash", "--login"]
+
+
+def _unknown(cloud: Cloud, instance_id: str) -> BadInput:
+    running = [info.instance_id for info in machines(cloud) if info.leader is not None]
+    return BadInput(
+        f"no machine {instance_id} runs in the local cloud {cloud.name}",
+        code="unknown-machine",
+        expected="one of: " + (", ".join(running) or "none is running"),
+        found=repr(instance_id),
+    )
+
+
 @contextmanager
 def _lock(name: str, state: Path) -> Iterator[None]:
     """Hold the lock of one cloud's name; leave no lock file and no empty state directory behind."""
@@ -130,14 +196,6 @@ def _lock(name: str, state: Path) -> Iterator[None]:
             return
 
 
-def _remains(directory: Path) -> bool:
-    return (
-        directory.exists()
-        or addresses.link_exists(link_name(directory))
-        or any(group.exists() for group in cgroups.cloud_groups(directory))
-    )
-
-
 def _start(settings: CloudSettings) -> Cloud:
     directory = settings.directory
     directory.mkdir(parents=True)
@@ -145,7 +203,8 @@ def _start(settings: CloudSettings) -> Cloud:
     (directory / "settings.json").write_text(settings_to_json(settings))
     issue(ensure_authority(settings.authority), directory)
     own_groups = cgroups.cloud_groups(directory)
-    cgroups.make(own_groups)
+    for group in own_groups:
+        group.mkdir(exist_ok=True)
     with addresses.reserved_index() as index:
         cloud = Cloud(settings.name, settings.region, directory, index)
         (directory / "cloud.json").write_text(cloud_to_json(cloud))
@@ -155,10 +214,14 @@ def _start(settings: CloudSettings) -> Cloud:
     try:
         child = _spawn(directory, own_groups, ends[:1])
         _wait_until_unshared(child, directory)
-        cgroups.spread_out(own_groups[0], child.pid)
+        # Out of the cloud's own group, so that cgroup2 lets that hand controllers to its machines.
+        (cgroups.leaf(own_groups[0], "keeper") / "cgroup.procs").write_text(str(child.pid))
         addresses.hand_over_link(cloud.link, child.pid)
         if ends:
-            _spawn_egress(directory, own_groups, ends[1])
+            # Out of the cloud's namespaces but in its groups, so that `down` ends it too if it has not ended by itself.
+            inside = [cgroups.leaf(own_groups[0], "egress"), *own_groups[1:]]
+            egress = [sys.executable, "-m", "localcloud.net.egress", str(directory)]
+            _start_in(inside, directory, egress, ends[1:])
     finally:
         for end in ends:
             end.close()
@@ -168,49 +231,21 @@ def _start(settings: CloudSettings) -> Cloud:
 
 def _spawn(directory: Path, own_groups: list[Path], link: Sequence[socket.socket]) -> subprocess.Popen[bytes]:
     namespaces = "--net --mount --pid --cgroup --ipc --uts --fork --kill-child --mount-proc"
-    # Process 1 is a shell that ends with the server. It buries orphans, as an init must: a command in a machine whose
-    # nsenter was killed would else stay as a zombie, and the kernel ends no machine before all in it are buried.
+    # Process 1 is a shell that ends with the server. It reaps orphans, as an init must: a command in a machine whose
+    # nsenter was killed would else stay as a zombie, and the kernel ends no machine before all in it are reaped.
     server = ["/bin/sh", "-c", '"$@"; exit', "sh", sys.executable, "-m", "localcloud.server", str(directory)]
     return _start_in(own_groups, directory, ["unshare", *namespaces.split(), *server], link)
-
-
-def _spawn_egress(directory: Path, own_groups: list[Path], link: socket.socket) -> None:
-    # Out of the cloud's namespaces but in its groups, so that `down` ends it too if it has not ended by itself.
-    inside = [cgroups.leaf(own_groups[0], "egress"), *own_groups[1:]]
-    _start_in(inside, directory, [sys.executable, "-m", "localcloud.net.egress", str(directory)], [link])
 
 
 def _start_in(
     entered: list[Path], directory: Path, command: list[str], link: Sequence[socket.socket]
 ) -> subprocess.Popen[bytes]:
-    """Start a process in these control groups; a socket that it inherits is its last argument."""
-    # The shell enters the groups before it becomes the program: there is no moment in which `down` could miss it. A
-    # group that was removed meanwhile (by `down`, after we were killed) stops it.
-    enter = " && ".join(f'echo 0 >"${number}/cgroup.procs"' for number in range(1, len(entered) + 1))
-    script = f'{enter} && shift {len(entered)} && exec "$@"'
+    """Start a process in these control groups, so that `down` can't miss it; a socket that it inherits comes last."""
     handles = [end.fileno() for end in link]
-    with (directory / "server.log").open("ab") as log:
-        child = subprocess.Popen(
-            ["/bin/sh", "-c", script, "sh", *map(str, entered), *command, *map(str, handles)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            env=_server_environment(),
-            start_new_session=True,
-            pass_fds=handles,
-        )
-    _children.setdefault(directory, []).append(child)
-    return child
-
-
-def _server_environment() -> dict[str, str]:
     # Nothing of the caller's AWS_*, proxies or Python settings reaches the server.
-    root = Path(__file__).resolve().parent.parent
-    search = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-    return {
-        "PATH": search,
-        "PYTHONPATH": str(root),
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin",
+        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
         "LANG": "C.UTF-8",
         "HOME": "/root",
         # moto reads these when it is imported.
@@ -219,36 +254,45 @@ def _server_environment() -> dict[str, str]:
         "MOTO_ENABLE_KEYPAIR_VALIDATION": "true",
         "MOTO_DISABLE_GLOBAL_CORS": "true",
     }
+    with (directory / "server.log").open("ab") as log:
+        child = subprocess.Popen(
+            cgroups.entering(entered, [*command, *map(str, handles)]),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env=environment,
+            start_new_session=True,
+            pass_fds=handles,
+        )
+    _children.setdefault(directory, []).append(child)
+    return child
 
 
 def _wait_until_unshared(child: subprocess.Popen[bytes], directory: Path) -> None:
     ours = Path("/proc/self/ns/net").readlink()
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline and child.poll() is None:
+
+    def unshared() -> bool:
         try:
-            if Path(f"/proc/{child.pid}/ns/net").readlink() != ours:
-                return
+            return Path(f"/proc/{child.pid}/ns/net").readlink() != ours
         except OSError:
-            pass  # between fork and exec
-        time.sleep(0.002)
-    raise _failed("its namespaces were never made", directory)
+            return False  # between fork and exec
+
+    if not wait_for(lambda: child.poll() is not None or unshared(), READY_SECONDS, 0.002) or child.poll() is not None:
+        raise _failed("its namespaces were never made", directory)
 
 
 def _wait_until_ready(child: subprocess.Popen[bytes], directory: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while not (directory / "ready").exists():
-        if child.poll() is not None:
-            raise _failed(f"its server ended with exit code {child.returncode}", directory)
-        if time.monotonic() > deadline:
-            raise _failed(f"it was not ready after {READY_SECONDS:.0f} s", directory)
-        time.sleep(0.01)
+    ready = directory / "ready"
+    if not wait_for(lambda: ready.exists() or child.poll() is not None, READY_SECONDS):
+        raise _failed(f"it was not ready after {READY_SECONDS:.0f} s", directory)
+    if not ready.exists():
+        raise _failed(f"its server ended with exit code {child.returncode}", directory)
 
 
 def _failed(what: str, directory: Path) -> Error:
-    try:
-        tail = (directory / "server.log").read_text(errors="replace").splitlines()[-25:]
-    except OSError:
-        tail = []
+    log = directory / "server.log"
+    tail = log.read_text(errors="replace").splitlines()[-25:] if log.exists() else []
     return Error(
         f"the local cloud {directory.name} could not be started",
         code="cloud-failed",

@@ -1,6 +1,6 @@
 """The cloud's server: `python -m localcloud.server STATE_DIRECTORY [LINK]`, started by control.py in new namespaces.
 
-LINK is a socket that was inherited: what leads outside is at its other end (egress.py).
+LINK is a socket that was inherited: the egress proxy is at its other end (egress.py).
 
 When it ends, for whatever reason, so does process 1 there, and with that the kernel ends everything else.
 """
@@ -12,15 +12,17 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from localcloud.host import cgroups, mounts
 from localcloud.net import egress, network
 from localcloud.settings import Cloud, CloudSettings, read_cloud, settings_from_json
 from support.errors import Error
+from support.parallel import side_by_side
 
 log = logging.getLogger("localcloud")
 
@@ -33,13 +35,14 @@ def main(directory: Path, link: socket.socket | None) -> int:
     cloud = read_cloud(directory)
     assert cloud is not None
     try:
-        wiring = _Wiring(settings, cloud, link)
-        # Imported here, and so by name, because loading moto takes longer than the wiring, which goes on beside it.
-        application = importlib.import_module("localcloud.application")
-        wiring.wait()
-        application.serve(settings, cloud)
-    except Error as fault:
-        print(fault, file=sys.stderr, flush=True)
+        # The application is imported here, and so by name, because loading moto takes longer than the wiring.
+        works: list[Callable[[], Any]] = [
+            lambda: wire(settings, cloud, link),
+            lambda: importlib.import_module("localcloud.application"),
+        ]
+        side_by_side(works)[1].serve(settings, cloud)
+    except Error as error:
+        print(error, file=sys.stderr, flush=True)
         return 1
     log.info("ready: %s", cloud.endpoint)
     (directory / "ready").touch()
@@ -47,31 +50,8 @@ def main(directory: Path, link: socket.socket | None) -> int:
         signal.pause()
 
 
-class _Wiring(threading.Thread):
-    """Mounts, network, DHCP and DNS, made in a thread whose failure is raised where it is waited for."""
-
-    def __init__(self, settings: CloudSettings, cloud: Cloud, link: socket.socket | None) -> None:
-        super().__init__(name="wiring")
-        self._settings, self._cloud, self._link = settings, cloud, link
-        self._failure: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        """Do the work."""
-        try:
-            wire(self._settings, self._cloud, self._link)
-        except BaseException as failure:
-            self._failure = failure
-
-    def wait(self) -> None:
-        """Wait for its end. Raises what it raised."""
-        self.join()
-        if self._failure is not None:
-            raise self._failure
-
-
 def wire(settings: CloudSettings, cloud: Cloud, link: socket.socket | None) -> None:
-    """Make the namespaces a place for machines, with a way out at the other end of `link`. Raises Faults."""
+    """Make the namespaces a place for machines, with egress at the other end of `link`. Raises Error."""
     architectures = {image.architecture for image in settings.images}
     memory_v1 = cgroups.host_hierarchies().memory is not None
     mounts.settle(cgroups.group_name(cloud.directory), architectures, memory_v1)
@@ -79,31 +59,21 @@ def wire(settings: CloudSettings, cloud: Cloud, link: socket.socket | None) -> N
     mounts.delegate_memory()
     network.set_up(cloud, egress=link is not None)
     name_server = network.start_dnsmasq(cloud, egress=link is not None)
-    threading.Thread(target=_end_with, args=(name_server,), name="dnsmasq", daemon=True).start()
+    _end_after("dnsmasq", name_server.wait)
     if link is not None:
-        egress.hand_over(cloud, link)
-        threading.Thread(target=_end_with_egress, args=(link,), name="egress", daemon=True).start()
+        egress.hand_over(cloud.egress_address, link)
+        _end_after("the egress proxy", lambda: link.recv(1))  # until its end is closed: nothing is ever sent
 
 
-def _end_with(name_server: subprocess.Popen[bytes]) -> None:
-    """End the cloud when dnsmasq ends: dead is seen at once, machines without names and addresses are not."""
-    log.error("dnsmasq ended with exit code %s, and the cloud with it", name_server.wait())
-    os._exit(1)
+def _end_after(name: str, wait: Callable[[], object]) -> None:
+    """End the cloud when a part of it has ended: dead is seen at once, machines without names and addresses are not."""
 
+    def end() -> None:
+        log.error("%s ended (%r), and the cloud with it", name, wait())
+        os._exit(1)
 
-def _end_with_egress(link: socket.socket) -> None:
-    link.recv(1)  # until the other end is closed: nothing is ever sent
-    log.error("the way out ended, and the cloud with it")
-    os._exit(1)
-
-
-def _inherited(handles: list[str]) -> socket.socket | None:
-    if not handles:
-        return None
-    link = socket.socket(fileno=int(handles[0]))
-    link.set_inheritable(False)
-    return link
+    threading.Thread(target=end, name=name, daemon=True).start()
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), _inherited(sys.argv[2:])))
+    sys.exit(main(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])) if sys.argv[2:] else None))

@@ -86,7 +86,7 @@ class Cloud:
 
     @property
     def egress_address(self) -> str:
-        """Where every name that is not the cloud's leads, if machines have a way out."""
+        """Where the egress proxy listens, to which every name that is not the cloud's leads."""
         return f"10.213.{self.index}.2"
 
     @property

@@ -1,1 +1,1 @@
-"""The AWS API's front: what a call is, its answers and errors, an account of all calls, and how moto is changed."""
+"""The AWS API's front: parsing calls, errors, retries, listeners, and how moto is changed."""

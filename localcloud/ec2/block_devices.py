@@ -1,4 +1,4 @@
-"""Block device mappings: what an image brings and what a launch asks for, put together as RunInstances does."""
+"""Block device mappings of a launch: those of its image, and those of its own, merged as RunInstances does."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 from localcloud.api.patches import ApiError
 
 
-def launch_mappings(image: Any, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def launch_mappings(image: Any, requested: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the volumes to make for a launch: the image's mappings, each overridden by the launch's of its device.
 
     Every mapping has its Ebs part filled in. Raises ApiError (MissingParameter, InvalidBlockDeviceMapping).
     """
     merged = {mapping["DeviceName"]: dict(mapping["Ebs"]) for mapping in image.block_device_mappings}
-    for mapping in asked:
+    for mapping in requested:
         name = mapping.get("DeviceName")
         if not name:
             raise ApiError("MissingParameter", "The request must contain the parameter device name")

@@ -9,18 +9,21 @@ from __future__ import annotations
 import base64
 import copy
 import logging
+from functools import partial
 from typing import Any
 
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
+from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, MetadataOptions, StateReason
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 
-from localcloud.api.patches import ApiError, in_background, replace
+from localcloud.api.patches import ApiError, in_background, patch
 from localcloud.ec2.block_devices import launch_mappings
 from localcloud.ec2.fleet import Attachment, Fleet
+from localcloud.settings import ACCOUNT
 from support.errors import Error
 
 log = logging.getLogger(__name__)
@@ -32,76 +35,58 @@ _ITSELF = StateReason(
 )
 
 
-def install(fleet: Fleet) -> None:
-    """Make moto's instances the fleet's machines."""
-    lifecycle = Lifecycle(fleet)
-    run_instances = InstanceBackend.run_instances
-    terminate = Instance.terminate
-
-    def run(backend: Any, image_id: str, count: int, user_data: Any, groups: list[str], **kwargs: Any) -> Any:
-        image = backend.describe_images(ami_ids=[image_id] if image_id else ["ami-"])[0]
-        if image.state != "available":
-            raise ApiError("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is not available")
-        _check_type(kwargs["instance_type"], image)
-        asked = kwargs.pop("block_device_mappings", [])
-        kwargs["block_device_mappings"] = launch_mappings(image, asked)
-        reservation = run_instances(backend, image_id, count, user_data, groups, **kwargs)
-        for instance in reservation.instances:
-            _apply_image_defaults(instance, image, kwargs.get("metadata_options") or {})
-            lifecycle.launch(instance)
-        return reservation
-
-    def start(instance: Any) -> Any:
-        return lifecycle.start(instance)
-
-    def stop(instance: Any) -> Any:
-        return lifecycle.stop(instance)
-
-    def reboot(instance: Any) -> None:
-        lifecycle.reboot(instance)
-
-    def end(instance: Any) -> Any:
-        return lifecycle.terminate(instance, lambda: terminate(instance))
-
-    replace(InstanceBackend, "run_instances", run)
-    replace(InstanceBackend, "modify_instance_metadata_options", _modify_metadata_options)
-    replace(Instance, "start", start)
-    replace(Instance, "stop", stop)
-    replace(Instance, "terminate", end)
-    replace(Instance, "reboot", reboot)
-    # Raw mappings: moto's own parser refuses a root mapping without a size, which EC2 takes from the image.
-    replace(InstanceResponse, "_parse_block_device_mapping", _raw_mappings)
-    replace(InstanceResponse, "stop_instances", _stop_instances)
-    run_call = InstanceResponse.run_instances
-    replace(InstanceResponse, "run_instances", lambda response: _once(response) or run_call(response))
-    replace(General, "get_console_output", lambda response: _console_output(response, fleet))
+def find_instance(instance_id: str) -> Any:
+    """Return moto's instance of that id in any region, or None."""
+    backends = list(ec2_backends[ACCOUNT].values())
+    return next((instance for backend in backends if (instance := backend.get_instance_by_id(instance_id))), None)
 
 
-class Lifecycle:
-    """The states of instances and what happens to their machines meanwhile."""
+def attachments(instance: Any) -> list[Attachment]:
+    """Return the volumes of an instance that its machine sees: all but the root volume."""
+    return [
+        Attachment(mapped.volume_id, int(instance.ec2_backend.get_volume(mapped.volume_id).size), name)
+        for name, mapped in instance.get_block_device_mapping
+        if name != instance.root_device_name
+    ]
+
+
+class Instances:
+    """moto's instances as the fleet's machines: their states, and what happens to their machines meanwhile."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    def launch(self, instance: Any) -> None:
-        """Give a new instance its machine and boot it."""
-        memory = int(INSTANCE_TYPES[instance.instance_type]["MemoryInfo"]["SizeInMiB"]) << 20
-        unit = self._fleet.create(instance.id, instance.image_id, memory)
-        _wear_address(instance, unit.spec.interface.address, unit.spec.interface.mac)
-        self._enter(instance, "pending")
-        in_background(f"boot {instance.id}", lambda: self._boot(instance, "terminated"))
+    @patch(InstanceBackend.run_instances, wraps=True)
+    def run_instances(self, original: Any, backend: Any, image_id: str, *arguments: Any, **given: Any) -> Any:
+        """Launch instances, each with a machine that boots."""
+        image = backend.describe_images(ami_ids=[image_id] if image_id else ["ami-"])[0]
+        if image.state != "available":
+            raise ApiError("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is not available")
+        memory = _memory_bytes(given["instance_type"], image)
+        given["block_device_mappings"] = launch_mappings(image, given.pop("block_device_mappings", []))
+        reservation = original(backend, image_id, *arguments, **given)
+        for instance in reservation.instances:
+            if image.imds_support == "v2.0":
+                defaults = {"HttpTokens": "required", "HttpPutResponseHopLimit": 2}
+                instance.metadata_options = MetadataOptions({**defaults, **(given.get("metadata_options") or {})})
+            machine = self._fleet.create(instance.id, instance.image_id, memory)
+            _set_address(instance, machine.spec.interface.address, machine.spec.interface.mac)
+            self._enter(instance, "pending")
+            in_background(f"boot {instance.id}", partial(self._boot, instance, "terminated"))
+        return reservation
 
+    @patch(Instance.start)
     def start(self, instance: Any) -> Any:
         """StartInstances: a stopped instance goes to pending, then running."""
         previous = copy.copy(instance._state)
-        if previous.name in {"running", "pending"}:
-            return previous
-        self._expect(instance, "stopped", "started")
-        self._enter(instance, "pending", StateReason())
-        instance.launch_time = utcnow()
-        in_background(f"boot {instance.id}", lambda: self._boot(instance, "stopped"))
+        if previous.name not in {"running", "pending"}:
+            _expect(instance, "stopped", "started")
+            self._enter(instance, "pending", StateReason())
+            instance.launch_time = utcnow()
+            in_background(f"boot {instance.id}", partial(self._boot, instance, "stopped"))
         return previous
 
+    @patch(Instance.stop)
     def stop(self, instance: Any) -> Any:
         """StopInstances: to stopping, then stopped. With Force, as EC2 has it: no flushing, a power cut."""
         previous = copy.copy(instance._state)
@@ -109,12 +94,20 @@ class Lifecycle:
         if previous.name in {"stopped", "stopping"} and not power_cut:
             return previous
         if previous.name in {"shutting-down", "terminated"}:
-            self._expect(instance, "running", "stopped")
+            _expect(instance, "running", "stopped")
         self._enter(instance, "stopping", _USER)
-        in_background(f"stop {instance.id}", lambda: self._halt(instance, power_cut=power_cut))
+
+        def work() -> None:
+            with self._fleet.in_turn(instance.id):
+                if instance._state.name == "stopping":
+                    self._fleet.halt(instance.id, power_cut=power_cut)
+                    self._enter(instance, "stopped", _USER)
+
+        in_background(f"stop {instance.id}", work)
         return previous
 
-    def terminate(self, instance: Any, forget: Any) -> Any:
+    @patch(Instance.terminate, wraps=True)
+    def terminate(self, original: Any, instance: Any) -> Any:
         """TerminateInstances: to shutting-down, then terminated; volumes go or stay as they are told to."""
         previous = copy.copy(instance._state)
         if previous.name in {"shutting-down", "terminated"}:
@@ -132,21 +125,30 @@ class Lifecycle:
                 self._fleet.note(instance.id, "terminated")
                 # moto's own terminate detaches volumes, deletes those that go with the instance, frees its interface,
                 # and shows the state.
-                forget()
+                original(instance)
                 self._enter(instance, "terminated", _USER)
 
         in_background(f"terminate {instance.id}", work)
         return previous
 
+    @patch(Instance.reboot)
     def reboot(self, instance: Any) -> None:
         """RebootInstances: the machine reboots by its own init; EC2 shows `running` throughout."""
-        self._expect(instance, "running", "rebooted")
+        _expect(instance, "running", "rebooted")
 
         def work() -> None:
-            with self._fleet.in_turn(instance.id) as unit:
-                unit.machine.reboot()
+            with self._fleet.in_turn(instance.id) as own:
+                own.machine.reboot()
 
         in_background(f"reboot {instance.id}", work)
+
+    @patch(General.get_console_output)
+    def get_console_output(self, response: Any) -> ActionResult:
+        """GetConsoleOutput: what the machine has written to its console."""
+        instance = response.ec2_backend.get_instance(response._get_param("InstanceId"))
+        output = self._fleet.console(instance.id) if self._fleet.known(instance.id) else b""
+        text = base64.b64encode(output).decode()
+        return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(), "Output": text})
 
     def _boot(self, instance: Any, state_after_failure: str) -> None:
         with self._fleet.in_turn(instance.id):
@@ -158,33 +160,27 @@ class Lifecycle:
                 # starts at once: a client that tries SSH as soon as it reads `running` (Packer, which then sleeps for
                 # 5 s) would always come too early.
                 self._fleet.wait_for_ssh(instance.id, _SSH_SECONDS)
-            except Exception as failure:
-                # Not only Faults: whatever it was, an instance must not hang in pending.
+            except Exception as error:
+                # Not only an Error: whatever it was, an instance must not hang in pending.
                 log.exception("%s can't boot", instance.id)
                 if state_after_failure == "terminated":
                     self._fleet.destroy(instance.id)
-                summary = failure.summary if isinstance(failure, Error) else repr(failure)
+                summary = error.summary if isinstance(error, Error) else repr(error)
                 reason = StateReason(f"Server.InternalError: {summary}", "Server.InternalError")
                 self._enter(instance, state_after_failure, reason)
             else:
                 if instance._state.name == "pending":
                     self._enter(instance, "running", StateReason())
 
-    def _halt(self, instance: Any, *, power_cut: bool) -> None:
-        with self._fleet.in_turn(instance.id):
-            if instance._state.name == "stopping":
-                self._fleet.halt(instance.id, power_cut=power_cut)
-                self._enter(instance, "stopped", _USER)
-
     def _ended(self, instance: Any) -> None:
-        """The machine shut itself down: stop or terminate, whichever the instance says."""
+        """Stop or terminate an instance whose machine shut itself down, whichever the instance says."""
         if instance._state.name not in {"running", "pending"}:
             return
         if instance.instance_initiated_shutdown_behavior == "terminate":
             instance.terminate()
             return
         with self._fleet.in_turn(instance.id):
-            self._fleet.ended(instance.id)
+            self._fleet.halt(instance.id)
             self._enter(instance, "stopped", _ITSELF)
 
     def _enter(self, instance: Any, state: str, reason: StateReason | None = None) -> None:
@@ -195,24 +191,17 @@ class Lifecycle:
             instance._reason = f"User initiated ({stamp})" if reason is _USER else reason.message
         self._fleet.note(instance.id, state)
 
-    def _expect(self, instance: Any, state: str, verb: str) -> None:
-        if instance._state.name != state:
-            raise ApiError(
-                "IncorrectInstanceState",
-                f"The instance '{instance.id}' is not in a state from which it can be {verb}.",
-            )
+
+def _expect(instance: Any, state: str, verb: str) -> None:
+    if instance._state.name != state:
+        raise ApiError(
+            "IncorrectInstanceState",
+            f"The instance '{instance.id}' is not in a state from which it can be {verb}.",
+        )
 
 
-def attachments(instance: Any) -> list[Attachment]:
-    """Return the volumes of an instance that its machine sees: all but the root volume."""
-    return [
-        Attachment(mapped.volume_id, int(instance.ec2_backend.get_volume(mapped.volume_id).size), name)
-        for name, mapped in instance.get_block_device_mapping
-        if name != instance.root_device_name
-    ]
-
-
-def _check_type(instance_type: str, image: Any) -> None:
+def _memory_bytes(instance_type: str, image: Any) -> int:
+    """Return an instance type's memory. Raises ApiError for a type that does not exist or can't run the image."""
     if instance_type not in INSTANCE_TYPES:
         raise ApiError("InvalidInstanceType", f"The instance type '{instance_type}' does not exist")
     supported = INSTANCE_TYPES[instance_type]["ProcessorInfo"]["SupportedArchitectures"]
@@ -222,15 +211,10 @@ def _check_type(instance_type: str, image: Any) -> None:
             f"The architecture '{','.join(supported)}' of the specified instance type does not match the architecture "
             f"'{image.architecture}' of the specified AMI.",
         )
+    return int(INSTANCE_TYPES[instance_type]["MemoryInfo"]["SizeInMiB"]) << 20
 
 
-def _apply_image_defaults(instance: Any, image: Any, asked: dict[str, Any]) -> None:
-    if image.imds_support == "v2.0":
-        defaults = {"HttpTokens": "required", "HttpPutResponseHopLimit": 2}
-        instance.metadata_options = MetadataOptions({**defaults, **asked})
-
-
-def _wear_address(instance: Any, address: str, mac: str) -> None:
+def _set_address(instance: Any, address: str, mac: str) -> None:
     """Show the machine's real address wherever moto would show an invented one.
 
     There is one network: the private address is also the public one, as it is where Packer's host can reach it.
@@ -244,44 +228,42 @@ def _wear_address(instance: Any, address: str, mac: str) -> None:
     interface.start = lambda: None
 
 
-def _modify_metadata_options(backend: Any, instance_id: str, **asked: Any) -> Any:
-    # moto's own sets every option that the call does not name to None.
+@patch(InstanceBackend.modify_instance_metadata_options)
+def modify_instance_metadata_options(backend: Any, instance_id: str, **given: Any) -> Any:
+    """Change the options that a call names; moto's own sets every other one to None."""
     options = backend.get_instance(instance_id).metadata_options
-    options.http_tokens = asked["http_tokens"] or options.http_tokens
-    options.http_put_response_hop_limit = asked["hop_limit"] or options.http_put_response_hop_limit
-    options.http_endpoint = asked["http_endpoint"] or options.http_endpoint
-    options.http_protocol_ipv6 = asked["http_protocol"] or options.http_protocol_ipv6
-    options.instance_metadata_tags = asked["metadata_tags"] or options.instance_metadata_tags
+    options.http_tokens = given["http_tokens"] or options.http_tokens
+    options.http_put_response_hop_limit = given["hop_limit"] or options.http_put_response_hop_limit
+    options.http_endpoint = given["http_endpoint"] or options.http_endpoint
+    options.http_protocol_ipv6 = given["http_protocol"] or options.http_protocol_ipv6
+    options.instance_metadata_tags = given["metadata_tags"] or options.instance_metadata_tags
     return options
 
 
-def _once(response: Any) -> ActionResult | None:
+@patch(InstanceResponse._parse_block_device_mapping)
+def block_device_mappings(response: Any) -> Any:
+    """Return a launch's mappings as they are: moto refuses a root volume without a size, which EC2 has of the image."""
+    return response._get_param("BlockDeviceMappings", [])
+
+
+@patch(InstanceResponse.run_instances, wraps=True)
+def run_instances(original: Any, response: Any) -> Any:
     """Return the launch that a client token stands for, if it was made: a repeated call launches nothing more."""
     token = response._get_param("ClientToken")
     reservations = list(response.ec2_backend.reservations.values()) if token else []
-    return next((ActionResult(one) for one in reservations if one.instances[0].client_token == token), None)
+    existing = next((one for one in reservations if one.instances[0].client_token == token), None)
+    return ActionResult(existing) if existing else original(response)
 
 
-def _raw_mappings(response: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = response._get_param("BlockDeviceMappings", [])
-    return found
-
-
-def _stop_instances(response: Any) -> ActionResult:
+@patch(InstanceResponse.stop_instances)
+def stop_instances(response: Any) -> ActionResult:
+    """StopInstances with Force, which moto does not know."""
     response.error_on_dryrun()
-    force = bool(response._get_param("Force", False))
     ids = response._get_param("InstanceIds", [])
     for instance in response.ec2_backend.get_multi_instances_by_id(ids):
-        instance.force_stop = force
-    stopped = response.ec2_backend.stop_instances(ids)
+        instance.force_stop = bool(response._get_param("Force", False))
     rows = [
         {"InstanceId": instance.id, "CurrentState": {"Code": 64, "Name": "stopping"}, "PreviousState": previous}
-        for instance, previous in stopped
+        for instance, previous in response.ec2_backend.stop_instances(ids)
     ]
     return ActionResult({"StoppingInstances": rows})
-
-
-def _console_output(response: Any, fleet: Fleet) -> ActionResult:
-    instance = response.ec2_backend.get_instance(response._get_param("InstanceId"))
-    output = fleet.console(instance.id) if fleet.known(instance.id) else b""
-    return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(), "Output": base64.b64encode(output).decode()})

@@ -7,82 +7,85 @@ from typing import Any
 
 from moto.ec2.models.elastic_block_store import EBSBackend
 
-from localcloud.api.patches import ApiError, in_background, replace
+from localcloud.api.patches import ApiError, in_background, patch
 from localcloud.ec2.fleet import Attachment, Fleet
 from support.errors import Error
 
 log = logging.getLogger(__name__)
 
 
-def install(fleet: Fleet) -> None:
-    """Put loop devices behind moto's volumes."""
-    attach, detach = EBSBackend.attach_volume, EBSBackend.detach_volume
-    create, delete = EBSBackend.create_volume, EBSBackend.delete_volume
-    create_snapshot, delete_snapshot = EBSBackend.create_snapshot, EBSBackend.delete_snapshot
+class Volumes:
+    """moto's volumes as loop devices."""
 
-    def attach_volume(
-        backend: Any, volume_id: str, instance_id: str, device_path: str, delete_on_termination: bool = False
-    ) -> Any:
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    @patch(EBSBackend.attach_volume, wraps=True)
+    def attach_volume(self, original: Any, backend: Any, volume_id: str, instance_id: str, *arguments: Any) -> Any:
+        """Attach a volume, to the machine too when there is one. `arguments` begin with the device's name."""
+        device_path = arguments[0]
         volume, instance = backend.get_volume(volume_id), backend.get_instance(instance_id)
         _check_attachable(volume, instance, device_path)
-        if not fleet.known(instance_id):  # while RunInstances makes an instance's volumes, it has no machine yet
-            return attach(backend, volume_id, instance_id, device_path, delete_on_termination)
-        with fleet.in_turn(instance_id):  # a boot reads the list of attachments: before both steps or after both
+        if not self._fleet.known(instance_id):  # while RunInstances makes an instance's volumes, it has no machine yet
+            return original(backend, volume_id, instance_id, *arguments)
+        with self._fleet.in_turn(instance_id):  # a boot reads the list of attachments: before both steps or after both
             try:
-                fleet.plug(instance_id, Attachment(volume_id, int(volume.size), device_path))
-            except Error as fault:
-                raise ApiError("InternalError", fault.summary) from fault
-            return attach(backend, volume_id, instance_id, device_path, delete_on_termination)
+                self._fleet.plug(instance_id, Attachment(volume_id, int(volume.size), device_path))
+            except Error as error:
+                raise ApiError("InternalError", error.summary) from error
+            return original(backend, volume_id, instance_id, *arguments)
 
-    def detach_volume(backend: Any, volume_id: str, instance_id: str, device_path: str) -> Any:
-        volume = backend.get_volume(volume_id)
-        held = volume.attachment
-        if held is None or (instance_id and held.instance.id != instance_id):
-            return detach(backend, volume_id, instance_id or "", device_path)  # moto's error for it
-        instance_id = held.instance.id
-        if held.instance._state.name in {"shutting-down", "stopped", "terminated"}:
-            return detach(backend, volume_id, instance_id, device_path)  # its machine has let go of it
-        held.status = "detaching"
+    @patch(EBSBackend.detach_volume, wraps=True)
+    def detach_volume(self, original: Any, backend: Any, volume_id: str, instance_id: str, *arguments: Any) -> Any:
+        """Detach a volume, from a running machine in the background."""
+        attachment = backend.get_volume(volume_id).attachment
+        if attachment is None or (instance_id and attachment.instance.id != instance_id):
+            return original(backend, volume_id, instance_id or "", *arguments)  # moto's error for it
+        instance_id = attachment.instance.id
+        if attachment.instance._state.name in {"shutting-down", "stopped", "terminated"}:
+            return original(backend, volume_id, instance_id, *arguments)  # its machine has let go of it
+        attachment.status = "detaching"
 
         def work() -> None:
             try:
-                fleet.unplug(instance_id, volume_id)
-            except Error as fault:
-                log.warning("%s", fault)
-                held.status = "busy"  # EC2's word for a volume that is still mounted
+                self._fleet.unplug(instance_id, volume_id)
+            except Error as error:
+                log.warning("%s", error)
+                attachment.status = "busy"  # EC2's word for a volume that is still mounted
                 return
-            detach(backend, volume_id, instance_id, device_path)
+            original(backend, volume_id, instance_id, *arguments)
 
         in_background(f"detach {volume_id}", work)
-        return held
+        return attachment
 
-    def create_volume(backend: Any, *args: Any, **kwargs: Any) -> Any:
-        volume = create(backend, *args, **kwargs)
+    @patch(EBSBackend.create_volume, wraps=True)
+    def create_volume(self, original: Any, backend: Any, *arguments: Any, **given: Any) -> Any:
+        """Create a volume, with a snapshot's data when it is made from one."""
+        volume = original(backend, *arguments, **given)
         if volume.snapshot_id:
-            fleet.volumes.restore(volume.snapshot_id, volume.id, int(volume.size))
+            self._fleet.volumes.restore(volume.snapshot_id, volume.id, int(volume.size))
         return volume
 
-    def delete_volume(backend: Any, volume_id: str) -> Any:
-        volume = delete(backend, volume_id)
-        fleet.volumes.delete(volume_id)
+    @patch(EBSBackend.delete_volume, wraps=True)
+    def delete_volume(self, original: Any, backend: Any, volume_id: str) -> Any:
+        """Delete a volume with its data."""
+        volume = original(backend, volume_id)
+        self._fleet.volumes.delete(volume_id)
         return volume
 
-    def snapshot(backend: Any, volume_id: str, *args: Any, **kwargs: Any) -> Any:
-        made = create_snapshot(backend, volume_id, *args, **kwargs)
-        fleet.volumes.snapshot(volume_id, made.id)
-        return made
+    @patch(EBSBackend.create_snapshot, wraps=True)
+    def create_snapshot(self, original: Any, backend: Any, volume_id: str, *arguments: Any, **given: Any) -> Any:
+        """Create a snapshot with a copy of the volume's data."""
+        snapshot = original(backend, volume_id, *arguments, **given)
+        self._fleet.volumes.snapshot(volume_id, snapshot.id)
+        return snapshot
 
-    def forget_snapshot(backend: Any, snapshot_id: str) -> Any:
-        gone = delete_snapshot(backend, snapshot_id)
-        fleet.volumes.delete_snapshot(snapshot_id)
-        return gone
-
-    replace(EBSBackend, "attach_volume", attach_volume)
-    replace(EBSBackend, "detach_volume", detach_volume)
-    replace(EBSBackend, "create_volume", create_volume)
-    replace(EBSBackend, "delete_volume", delete_volume)
-    replace(EBSBackend, "create_snapshot", snapshot)
-    replace(EBSBackend, "delete_snapshot", forget_snapshot)
+    @patch(EBSBackend.delete_snapshot, wraps=True)
+    def delete_snapshot(self, original: Any, backend: Any, snapshot_id: str) -> Any:
+        """Delete a snapshot with its data."""
+        snapshot = original(backend, snapshot_id)
+        self._fleet.volumes.delete_snapshot(snapshot_id)
+        return snapshot
 
 
 def _check_attachable(volume: Any, instance: Any, device_path: str) -> None:

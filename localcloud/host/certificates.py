@@ -47,11 +47,9 @@ def ensure_authority(directory: Path) -> Authority:
 def server_names() -> list[str]:
     """Return the names that a cloud answers to: every AWS region's services, global ones, S3's virtual hosts."""
     regions = botocore.session.get_session().get_available_regions("ec2")
-    names = [f"*.{_DOMAIN}", f"*.s3.{_DOMAIN}"]
-    for region in sorted(regions):
-        for service in ("", "s3.", "s3.dualstack.", "dualstack."):
-            names.append(f"*.{service}{region}.{_DOMAIN}")
-    return names
+    prefixes = ("", "s3.", "s3.dualstack.", "dualstack.")
+    regional = [f"*.{prefix}{region}.{_DOMAIN}" for region in sorted(regions) for prefix in prefixes]
+    return [f"*.{_DOMAIN}", f"*.s3.{_DOMAIN}", *regional]
 
 
 def issue(authority: Authority, directory: Path) -> None:

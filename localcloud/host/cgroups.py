@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from support.errors import HostLacks
+from support.waiting import wait_for
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,33 @@ class Hierarchies:
     memory: Path | None
 
 
+# Five fields, the last of them the mount point; options and tags; then type, source and options of the file system.
+_MOUNT = re.compile(r"^(?:\S+ ){4}(\S+) .*? - (\S+) (\S*) (\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A line of /proc/PID/mountinfo: where, the file system's type and source, and the options of its superblock."""
+
+    point: Path
+    kind: str
+    source: str
+    options: list[str]
+
+
+def parse_mountinfo(text: str) -> list[Mount]:
+    """Return the mounts that the text of a mountinfo file lists."""
+    return [
+        Mount(Path(point.encode().decode("unicode_escape")), kind, source, options.split(","))
+        for point, kind, source, options in _MOUNT.findall(text)
+    ]
+
+
 def hierarchies(mountinfo: str) -> Hierarchies:
     """Find the control group mounts in the text of /proc/self/mountinfo. Raises `host-unfit` without cgroup2."""
-    unified: Path | None = None
-    memory: Path | None = None
-    for line in mountinfo.splitlines():
-        fields, _, rest = line.partition(" - ")
-        mount_point = Path(fields.split()[4].encode().decode("unicode_escape"))
-        kind, _, options = rest.split(" ", 2)
-        if kind == "cgroup2" and unified is None:
-            unified = mount_point
-        elif kind == "cgroup" and "memory" in options.split()[-1].split(","):
-            memory = mount_point
+    mounts = parse_mountinfo(mountinfo)
+    unified = next((mount.point for mount in mounts if mount.kind == "cgroup2"), None)
+    memory = next((mount.point for mount in mounts if mount.kind == "cgroup" and "memory" in mount.options), None)
     if unified is None:
         raise HostLacks(
             "this host has no cgroup2 hierarchy mounted",
@@ -60,59 +76,53 @@ def group_name(directory: Path) -> str:
 
 def cloud_groups(directory: Path) -> list[Path]:
     """Return the directories of a cloud's control groups, there or not: cgroup2's first."""
-    found = host_hierarchies()
-    name = group_name(directory)
-    return [found.unified / name] + ([found.memory / name] if found.memory else [])
-
-
-def make(groups: list[Path]) -> None:
-    """Make a cloud's control groups."""
-    for group in groups:
-        group.mkdir(exist_ok=True)
-
-
-def spread_out(group: Path, outer_pid: int) -> None:
-    """Empty the cloud's own group into a leaf, so that cgroup2 lets it hand controllers to its machines.
-
-    cgroup2 has processes in leaves only. On hybrid hosts this is harmless and without effect.
-    """
-    (leaf(group, "keeper") / "cgroup.procs").write_text(str(outer_pid))
+    roots = host_hierarchies()
+    return [root / group_name(directory) for root in (roots.unified, roots.memory) if root is not None]
 
 
 def leaf(group: Path, name: str) -> Path:
-    """Make a group below a cloud's own, where processes may be."""
-    made = group / name
-    made.mkdir(exist_ok=True)
-    return made
+    """Make a group below a cloud's own, where processes may be: cgroup2 has them in leaves only."""
+    path = group / name
+    path.mkdir(exist_ok=True)
+    return path
 
 
-def members(group: Path) -> list[int]:
-    """Return the pids in a group and all groups below it."""
-    found: list[int] = []
-    for directory, _, _ in os.walk(group):
-        try:
-            found += [int(line) for line in (Path(directory) / "cgroup.procs").read_text().split()]
-        except OSError:
-            continue  # the group went away while we looked
-    return [pid for pid in found if pid > 0]
+def entering(groups: list[Path], command: list[str]) -> list[str]:
+    """Return the command that enters these groups before it becomes `command`: it is never outside of them.
+
+    A group that was removed meanwhile stops it.
+    """
+    enter = " && ".join(f'echo 0 >"${number}/cgroup.procs"' for number in range(1, len(groups) + 1))
+    script = f'{enter} && shift {len(groups)} && exec "$@"'
+    return ["/bin/sh", "-c", script, "sh", *map(str, groups), *command]
+
+
+def members(*groups: Path) -> list[int]:
+    """Return the pids in groups and all groups below them."""
+    pids: list[int] = []
+    for group in groups:
+        for directory, _, _ in os.walk(group):
+            try:
+                pids += [int(line) for line in (Path(directory) / "cgroup.procs").read_text().split()]
+            except OSError:
+                continue  # the group has just gone away
+    return sorted({pid for pid in pids if pid > 0})
 
 
 def kill_all(groups: list[Path], patience: float = 15.0) -> list[int]:
     """Kill everything in the groups and wait for its end, at most `patience` seconds; return who is left."""
-    deadline = time.monotonic() + patience
-    while (left := _kill(groups)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return left
+    wait_for(lambda: not _kill(groups), patience)
+    return members(*groups)
 
 
 def _kill(groups: list[Path]) -> list[int]:
-    found = sorted({pid for group in groups for pid in members(group)})
-    for pid in found:
+    pids = members(*groups)
+    for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass  # it ended in between
-    return found
+    return pids
 
 
 def remove(groups: list[Path], patience: float = 5.0) -> list[Path]:
@@ -120,16 +130,16 @@ def remove(groups: list[Path], patience: float = 5.0) -> list[Path]:
 
     A process that enters one of them meanwhile (its starter was killed or interrupted just then) is killed as well.
     """
-    deadline = time.monotonic() + patience
-    while True:
+
+    def removed() -> bool:
         _kill(groups)
         for group in groups:
             for directory, _, _ in os.walk(group, topdown=False):
                 try:
                     Path(directory).rmdir()
                 except OSError:
-                    pass  # a process that was killed is still being buried: the next round gets it
-        left = [group for group in groups if group.exists()]
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(0.02)
+                    pass  # a process that was killed is still being reaped: the next round gets it
+        return not any(group.exists() for group in groups)
+
+    wait_for(removed, patience, 0.02)
+    return [group for group in groups if group.exists()]

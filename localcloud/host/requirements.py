@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 from localcloud.host import binfmt
 from localcloud.settings import CloudSettings
@@ -21,35 +20,42 @@ PROGRAMS = {
     "mount": "mount",
     "xfs_io": "xfsprogs",
 }
-# Room for the layers and volumes of one build and its trial; sparse files take only what is written.
+# Room for the layers and volumes of one build and its test image; sparse files take only what is written.
 NEEDED_BYTES = 2 << 30
 
 
-def missing_packages(architectures: set[str]) -> dict[str, str]:
-    """Return the programs that this host lacks for machines of these architectures, each with its Debian package."""
-    search = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+def missing_packages(architectures: set[str], search: str | None = None) -> dict[str, str]:
+    """Return the programs that this host lacks for machines of these architectures, each with its Debian package.
+
+    They are looked for in PATH and the directories of administration programs, unless `search` is given.
+    """
+    if search is None:
+        search = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
     missing = {program: package for program, package in PROGRAMS.items() if not shutil.which(program, path=search)}
     if binfmt.needed(architectures) and not binfmt.INTERPRETER.exists():
         missing[binfmt.INTERPRETER.name] = "qemu-user-static"
     return missing
 
 
-def check_root() -> None:
-    """Raise `not-root` for anybody else."""
-    if os.geteuid() != 0:
+def check_root(user: int | None = None) -> None:
+    """Raise `not-root` for any other user than root; for this process's unless `user` is given."""
+    user = os.geteuid() if user is None else user
+    if user != 0:
         raise HostLacks(
             "the local cloud needs root",
             code="not-root",
             expected="user root (machines, mounts and network namespaces)",
-            found=f"user id {os.geteuid()}",
+            found=f"user id {user}",
             fix="run the same command with sudo",
         )
 
 
-def check(settings: CloudSettings) -> None:
+def check(
+    settings: CloudSettings, *, user: int | None = None, search: str | None = None, needed_bytes: int = NEEDED_BYTES
+) -> None:
     """Raise `not-root`, `programs-missing` or `disk-too-small` when a cloud can't be carried by this host."""
-    check_root()
-    missing = missing_packages({image.architecture for image in settings.images})
+    check_root(user)
+    missing = missing_packages({image.architecture for image in settings.images}, search)
     if missing:
         packages = " ".join(sorted(set(missing.values())))
         raise HostLacks(
@@ -59,18 +65,13 @@ def check(settings: CloudSettings) -> None:
             found="not on PATH",
             fix=f"apt-get install --yes {packages}",
         )
-    free = shutil.disk_usage(_existing(settings.directory)).free
-    if free < NEEDED_BYTES:
+    existing = next(path for path in (settings.directory, *settings.directory.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed_bytes:
         raise HostLacks(
             "too little room for the cloud's state",
             code="disk-too-small",
-            expected=f"{NEEDED_BYTES >> 20} MiB free at {settings.state}",
+            expected=f"{needed_bytes >> 20} MiB free at {settings.state}",
             found=f"{free >> 20} MiB",
             fix="free some, or choose another state directory",
         )
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path

@@ -1,1 +1,1 @@
-"""IAM: what a call asks for, whose it is, and whether policies allow it."""
+"""IAM: which actions a call requires, who makes it, and whether policies allow it."""

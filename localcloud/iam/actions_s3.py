@@ -1,10 +1,11 @@
-"""What a call to S3 asks of IAM."""
+"""The actions of a call to S3."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from localcloud.iam.actions import Demand, Parameters, Place
+from localcloud.iam.actions import Context, Parameters, RequiredAction
+from localcloud.iam.lookups import Lookups
 
 # Operations whose action has another name; every other one's is its own.
 _ACTIONS = {
@@ -44,7 +45,14 @@ _ACTIONS = {
     "GetBucketCors": "GetBucketCORS",
     "PutBucketCors": "PutBucketCORS",
 }
-Context = dict[str, tuple[str, ...]]
+# Headers of PutObject that take an action of their own.
+_PUT_HEADERS = {
+    "x-amz-object-lock-mode": "PutObjectRetention",
+    "x-amz-object-lock-retain-until-date": "PutObjectRetention",
+    "x-amz-object-lock-legal-hold": "PutObjectLegalHold",
+    "x-amz-tagging": "PutObjectTagging",
+    "x-amz-acl": "PutObjectAcl",
+}
 # Those that have an action of its own for one version of an object.
 _VERSIONED = {"GetObject", "DeleteObject", "GetObjectTagging", "PutObjectTagging", "GetObjectAcl", "PutObjectAcl"}
 _QUERY = {"prefix": "s3:prefix", "delimiter": "s3:delimiter", "max-keys": "s3:max-keys", "versionId": "s3:versionid"}
@@ -54,8 +62,8 @@ _HEADERS = (
 )  # fmt: skip
 
 
-def s3(operation: str, given: Parameters, place: Place) -> Iterator[Demand]:
-    """Yield what a call asks for; `given` is what parameters.py makes of path, query and headers."""
+def s3(operation: str, given: Parameters, lookups: Lookups) -> Iterator[RequiredAction]:
+    """Yield the actions of a call; `given` is what calls.py makes of path, query and headers."""
     bucket, key, version = (str(given.get(name) or "") for name in ("Bucket", "Key", "versionId"))
     arn = f"arn:aws:s3:::{bucket}" if bucket else "*"
     context: Context = {to: (str(given[name]),) for name, to in _QUERY.items() if name in given}
@@ -66,32 +74,27 @@ def s3(operation: str, given: Parameters, place: Place) -> Iterator[Demand]:
         for name, each in given.get("Objects", ()):
             yield from _object(arn, name, each, "DeleteObject", context)
             if bypass:
-                yield Demand("s3:BypassGovernanceRetention", f"{arn}/{name}", context)
+                yield RequiredAction("s3:BypassGovernanceRetention", f"{arn}/{name}", context)
         return
     if not key:
-        yield Demand(f"s3:{action}", arn, context)
+        yield RequiredAction(f"s3:{action}", arn, context)
         return
     yield from _object(arn, key, version, action, context)
-    if action == "GetObject" and not version and not place.has_object(bucket, key):
+    if action == "GetObject" and not version and not lookups.has_object(bucket, key):
         # Who may not list a bucket is not told that it lacks an object: S3 answers 403 instead of 404.
-        yield Demand("s3:ListBucket", arn)
-    extra = []
-    if bypass:
-        extra.append("BypassGovernanceRetention")
+        yield RequiredAction("s3:ListBucket", arn)
+    extra = {"BypassGovernanceRetention"} if bypass else set()
     if action == "PutObject":
-        locked = any(name.startswith("x-amz-object-lock-") and name != "x-amz-object-lock-legal-hold" for name in given)
-        extra += ["PutObjectRetention"] if locked else []
-        extra += ["PutObjectLegalHold"] if "x-amz-object-lock-legal-hold" in given else []
-        extra += ["PutObjectTagging"] if "x-amz-tagging" in given else []
-        extra += ["PutObjectAcl"] if "x-amz-acl" in given else []
-    for each in extra:
-        yield Demand(f"s3:{each}", f"{arn}/{key}", context)
+        extra |= {permission for header, permission in _PUT_HEADERS.items() if header in given}
+    for each in sorted(extra):
+        yield RequiredAction(f"s3:{each}", f"{arn}/{key}", context)
     if source := str(given.get("x-amz-copy-source", "")):
-        where, _, wanted = source.removeprefix("/").partition("?versionId=")
-        yield Demand("s3:GetObjectVersion" if wanted else "s3:GetObject", f"arn:aws:s3:::{where}", context)
+        path, _, source_version = source.removeprefix("/").partition("?versionId=")
+        read = "s3:GetObjectVersion" if source_version else "s3:GetObject"
+        yield RequiredAction(read, f"arn:aws:s3:::{path}", context)
 
 
-def _object(bucket: str, key: str, version: str, action: str, context: Context) -> Iterator[Demand]:
+def _object(bucket: str, key: str, version: str, action: str, context: Context) -> Iterator[RequiredAction]:
     of_version = f"{action}Version" if action.endswith("Object") else action.replace("Object", "ObjectVersion")
     name = of_version if version and action in _VERSIONED else action
-    yield Demand(f"s3:{name}", f"{bucket}/{key}", context | ({"s3:versionid": (version,)} if version else {}))
+    yield RequiredAction(f"s3:{name}", f"{bucket}/{key}", context | ({"s3:versionid": (version,)} if version else {}))

@@ -3,31 +3,31 @@
 moto's own enforcement (reset-auth) was rejected: it knows S3's resources only, denies where a condition is not met
 instead of passing over the statement, has few operators, and answers in XML to services that speak JSON.
 
-Every distinct decision about a role is written to authorization.jsonl with all that it was made from, so that it can be
-made again with other policies.
+Every distinct decision about a role goes to authorization.jsonl with all that it was made from, so that it can be made
+again with other policies.
 """
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 
 from moto.core.utils import utcnow
+from werkzeug.wrappers import Response
 
-from localcloud.api.answers import ErrorAnswer, error_answer, protocol_of
-from localcloud.api.calls import Asked, Environ
-from localcloud.api.parameters import parameters
-from localcloud.iam import actions, callers, lookups
-from localcloud.iam.actions import Demand, Place
+from localcloud.api.calls import ApiCall, Environ, parameters
+from localcloud.api.errors import error_response, protocol_of
+from localcloud.iam import actions, callers
+from localcloud.iam.actions import RequiredAction
 from localcloud.iam.actions_ec2 import ec2
 from localcloud.iam.actions_s3 import s3
 from localcloud.iam.callers import Caller, CredentialsRefused
-from localcloud.iam.condition_keys import knows
-from localcloud.iam.policy import Decision, PolicyInvalid, Request, Statement, decide
+from localcloud.iam.conditions import knows
+from localcloud.iam.lookups import Lookups
+from localcloud.iam.policy import Decision, PolicyInvalid, Principal, Request, Statement, decide
 from localcloud.iam.resource_policies import resource_policy
+from localcloud.journal import Journal
 
 # The signing name -> the prefix of its actions.
 _PREFIXES = {"monitoring": "cloudwatch", "email": "ses"}
@@ -47,124 +47,107 @@ _FREE = {("sts", "GetCallerIdentity"), ("sts", "GetSessionToken")}
 _TIMES = ("aws:currenttime", "aws:epochtime")
 
 
-@dataclass(frozen=True)
-class Decided:
-    """A decision about a role, with what it was made from; `session` is the name of the role's session."""
-
-    role: str
-    session: str
-    action: str
-    resource: str
-    context: dict[str, tuple[str, ...]]
-    decision: Decision
-
-
-class Record:
-    """The file of decisions: each distinct one once."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: set[str] = set()
-        self._lock = threading.Lock()
-
-    def write(self, decided: Decided) -> None:
-        """Append a decision, unless the same one was made before for any session of the role."""
-        raw = asdict(decided)
-        raw["context"] = {key: value for key, value in decided.context.items() if key not in _TIMES}
-        line = json.dumps(raw, sort_keys=True)
-        same = line.replace(decided.session, "") if decided.session else line
-        with self._lock:
-            if same not in self._seen:
-                self._seen.add(same)
-                with self._path.open("a") as file:
-                    file.write(line + "\n")
-
-
 class Authorizer:
-    """Decides calls."""
+    """Decides calls. The journal gets each distinct decision about a role once, with what it was made from."""
 
-    def __init__(self, record: Record, region: str) -> None:
-        self._record = record
+    def __init__(self, journal: Journal, region: str) -> None:
+        self._journal = journal
         self._region = region
+        self._recorded: dict[str, object] = {}
 
-    def refusal(self, environ: Environ, asked: Asked) -> ErrorAnswer | None:
+    def refusal(self, environ: Environ, call: ApiCall) -> Response | None:
         """Return what a call is refused with, None when it is allowed."""
-        service = _PREFIXES.get(asked.service, asked.service)
+        service = _PREFIXES.get(call.service, call.service)
         kind = str(environ.get("CONTENT_TYPE", ""))
         try:
             caller = callers.caller(environ)
-            if caller.administrator or (not caller.anonymous and (service, asked.operation) in _FREE):
+            if caller.administrator or (not caller.anonymous and (service, call.operation) in _FREE):
                 return None
-            for demand, decided in self._decisions(environ, service, asked, caller):
-                if not decided.allowed:
-                    return _denied(service, kind, caller, demand, decided)
+            for required, decision in self._decisions(environ, service, call, caller):
+                if not decision.allowed:
+                    return _denied(service, kind, caller, required, decision)
         except CredentialsRefused as refused:
             code, status = _CREDENTIALS.get(_shape(service, kind), _CREDENTIALS["query"])
             expired = "RequestExpired" if service == "ec2" else "ExpiredToken"
-            return error_answer(service, kind, expired if refused.expired else code, str(refused), status)
+            return error_response(service, kind, expired if refused.expired else code, str(refused), status)
         except PolicyInvalid as invalid:
-            return error_answer(service, kind, "MalformedPolicyDocument", str(invalid))
+            return error_response(service, kind, "MalformedPolicyDocument", str(invalid))
         return None
 
     def _decisions(
-        self, environ: Environ, service: str, asked: Asked, caller: Caller
-    ) -> Iterator[tuple[Demand, Decision]]:
-        given = parameters(environ, service, asked.operation)
-        place = lookups.place(asked.region or self._region)
-        if service == "sts" and asked.operation in _ASSUME:
-            yield self._assume(asked.operation, given, caller, place)
+        self, environ: Environ, service: str, call: ApiCall, caller: Caller
+    ) -> Iterator[tuple[RequiredAction, Decision]]:
+        given = parameters(environ, service, call.operation)
+        lookups = Lookups(call.region or self._region)
+        if service == "sts" and call.operation in _ASSUME:
+            role = str(given.get("RoleArn", ""))
+            if call.operation == "AssumeRoleWithWebIdentity":
+                caller = callers.by_web_identity(str(given.get("WebIdentityToken", "")))
+            keys = {"sts:rolesessionname": "RoleSessionName", "sts:externalid": "ExternalId"}
+            context = {key: (str(given[name]),) for key, name in keys.items() if given.get(name)}
+            required = RequiredAction(f"sts:{call.operation}", role, context)
+            yield required, self._decide(caller, required, lookups, callers.trust(role), resource_decides=True)
             return
-        for demand in _demands(service, asked.operation, given, place):
-            if caller.anonymous and demand.action == "s3:GetObject":
+        actions_of = _BY_SERVICE.get(service)
+        unknown = [RequiredAction(f"{service}:{call.operation}")]
+        for required in actions_of(call.operation, given, lookups) if actions_of else unknown:
+            if caller.anonymous and required.action == "s3:GetObject":
                 continue  # by the object's ACL, which moto looks at
-            yield demand, self._decide(caller, demand, place, resource_policy(demand))
-
-    def _assume(self, operation: str, given: actions.Parameters, who: Caller, place: Place) -> tuple[Demand, Decision]:
-        role = str(given.get("RoleArn", ""))
-        if operation == "AssumeRoleWithWebIdentity":
-            who = callers.by_web_identity(str(given.get("WebIdentityToken", "")))
-        context = {"sts:rolesessionname": (str(given.get("RoleSessionName", "")),)}
-        if external := given.get("ExternalId"):
-            context["sts:externalid"] = (str(external),)
-        demand = Demand(f"sts:{operation}", role, context)
-        return demand, self._decide(who, demand, place, callers.trust(role), decides=True)
+            policy = resource_policy(required)
+            of_key = required.action.startswith("kms:") and bool(policy)
+            yield required, self._decide(caller, required, lookups, policy, resource_decides=of_key)
 
     def _decide(
-        self, caller: Caller, demand: Demand, place: Place, there: tuple[Statement, ...], *, decides: bool = False
+        self,
+        caller: Caller,
+        required: RequiredAction,
+        lookups: Lookups,
+        policy: tuple[Statement, ...],
+        *,
+        resource_decides: bool,
     ) -> Decision:
-        context = {**_everywhere(place), **caller.context, **demand.context}
-        request = Request(demand.action, demand.resource, context, lambda key: knows(key, demand.action))
+        context = {**_global_context(lookups), **caller.context, **required.context}
         decision = decide(
-            request,
+            Request(required.action, required.resource, context, lambda key: knows(key, required.action)),
             caller.principal,
             caller.identity,
-            resource=there,
+            resource=policy,
             session=caller.session,
-            resource_decides=decides or (demand.action.startswith("kms:") and bool(there)),
+            resource_decides=resource_decides,
         )
-        role = caller.principal.arn.rpartition("/")[2] or caller.principal.provider
-        session = caller.principal.session_arn.rpartition("/")[2]
-        self._record.write(Decided(role, session, demand.action, demand.resource, context, decision))
+        self._record(caller.principal, required, context, decision)
         return decision
 
+    def _record(
+        self, principal: Principal, required: RequiredAction, context: Mapping[str, tuple[str, ...]], decision: Decision
+    ) -> None:
+        session = principal.session_arn.rpartition("/")[2]
+        entry = {
+            "role": principal.arn.rpartition("/")[2] or principal.provider,
+            "session": session,
+            "action": required.action,
+            "resource": required.resource,
+            "context": {key: value for key, value in context.items() if key not in _TIMES},
+            "decision": asdict(decision),
+        }
+        # The same decision for another session of the role is no other decision.
+        distinct = json.dumps(entry, sort_keys=True)
+        distinct = distinct.replace(session, "") if session else distinct
+        if self._recorded.setdefault(distinct, entry) is entry:  # one step: calls are decided in threads
+            self._journal.append(entry)
 
-def _demands(service: str, operation: str, given: actions.Parameters, place: Place) -> Iterable[Demand]:
-    if service in _BY_SERVICE:
-        return _BY_SERVICE[service](operation, given, place)
-    return [Demand(f"{service}:{operation}")]
 
-
-def _everywhere(place: Place) -> dict[str, tuple[str, ...]]:
+def _global_context(lookups: Lookups) -> dict[str, tuple[str, ...]]:
     now = utcnow()
     return {
-        "aws:requestedregion": (place.region,),
-        "aws:principalaccount": (place.account,),
-        "aws:resourceaccount": (place.account,),
+        "aws:requestedregion": (lookups.region,),
+        "aws:principalaccount": (lookups.account,),
+        "aws:resourceaccount": (lookups.account,),
         # The link to the host stands for the way to AWS's endpoints, which is TLS.
         "aws:securetransport": ("true",),
         "aws:currenttime": (now.strftime("%Y-%m-%dT%H:%M:%SZ"),),
         "aws:epochtime": (str(int(now.timestamp())),),
-        "kms:calleraccount": (place.account,),
+        "kms:calleraccount": (lookups.account,),
     }
 
 
@@ -186,17 +169,15 @@ _CREDENTIALS = {
 
 
 def _shape(service: str, kind: str) -> str:
-    if service == "ec2":
-        return "ec2"
-    from_errors = protocol_of(service, kind)
-    return "query" if from_errors == "smithy-rpc-v2-cbor" else from_errors
+    protocol = "ec2" if service == "ec2" else protocol_of(service, kind)
+    return "query" if protocol == "smithy-rpc-v2-cbor" else protocol
 
 
-def _denied(service: str, kind: str, caller: Caller, demand: Demand, decision: Decision) -> ErrorAnswer:
+def _denied(service: str, kind: str, caller: Caller, required: RequiredAction, decision: Decision) -> Response:
     code, status = _DENIED.get(_shape(service, kind), _DENIED["query"])
-    where = "" if demand.resource == "*" else f" on resource: {demand.resource}"
+    resource = "" if required.resource == "*" else f" on resource: {required.resource}"
     because = f"{decision.reason} ({decision.policy}, {decision.sid})" if decision.policy else decision.reason
-    message = f"User: {caller.name} is not authorized to perform: {demand.action}{where} because {because}"
+    message = f"User: {caller.name} is not authorized to perform: {required.action}{resource} because {because}"
     if service == "ec2":
         message = f"You are not authorized to perform this operation. {message}"
-    return error_answer(service, kind, code, message, status)
+    return error_response(service, kind, code, message, status)

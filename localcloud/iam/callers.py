@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,10 +17,10 @@ from moto.core.utils import utcnow
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
+from localcloud.api.calls import Environ, credential_scope, query
+from localcloud.iam.actions import listed_tags
 from localcloud.iam.policy import Principal, Statement, read_cached
 from localcloud.settings import ACCOUNT, ADMINISTRATOR_KEY
-
-Environ = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,28 +49,26 @@ class CredentialsRefused(Exception):
 
 def caller(environ: Environ) -> Caller:
     """Return who makes a call. Raises CredentialsRefused, and policy.PolicyInvalid for a policy that is none."""
-    key, token = _credentials(environ)
-    if not key:
+    scope = credential_scope(environ)
+    if scope is None:
         return Caller("anonymous", Principal(account="anonymous"), anonymous=True)
-    if key == ADMINISTRATOR_KEY:
+    if scope["key"] == ADMINISTRATOR_KEY:
         root = f"arn:aws:iam::{ACCOUNT}:root"
         return Caller(root, Principal(ACCOUNT, arn=root), administrator=True)
-    session = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(key)
+    session = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(scope["key"])
     if session is not None:
+        token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN") or query(environ).get("X-Amz-Security-Token", "")
         return _of_session(session, token)
-    user = iam_backends[ACCOUNT]["aws"].get_user_from_access_key_id(key)
+    user = iam_backends[ACCOUNT]["aws"].get_user_from_access_key_id(scope["key"])
     if user is None:
         raise CredentialsRefused
-    return _of_user(user)
-
-
-def _credentials(environ: Environ) -> tuple[str, str]:
-    query = urllib.parse.parse_qs(str(environ.get("QUERY_STRING", "")))
-    header = str(environ.get("HTTP_AUTHORIZATION", ""))
-    token = str(environ.get("HTTP_X_AMZ_SECURITY_TOKEN") or query.get("X-Amz-Security-Token", [""])[0])
-    scope = query.get("X-Amz-Credential", [""])[0]
-    found = re.search(r"Credential=([^/,\s]+)/", header) or re.match(r"([^/]+)/", scope)
-    return (found[1] if found else ""), token
+    context = {
+        "aws:principalarn": (user.arn,),
+        "aws:principaltype": ("User",),
+        "aws:userid": (user.id,),
+        "aws:username": (user.name,),
+    }
+    return Caller(user.arn, Principal(ACCOUNT, arn=user.arn), statements(user), context=context)
 
 
 def _of_session(session: Any, token: str) -> Caller:
@@ -80,6 +77,7 @@ def _of_session(session: Any, token: str) -> Caller:
     if session.expiration <= utcnow():
         raise CredentialsRefused(expired=True)
     role = _role(session.role_arn)
+    tags = listed_tags(getattr(role, "tags", ()))
     context = {
         "aws:principalarn": (session.role_arn,),
         "aws:principaltype": ("AssumedRole",),
@@ -95,27 +93,8 @@ def _of_session(session: Any, token: str) -> Caller:
         principal=Principal(ACCOUNT, arn=session.role_arn, session_arn=session.arn),
         identity=() if role is None else statements(role),
         session=read_cached(session.policy, "session policy") if session.policy else None,
-        context=context | _principal_tags(role),
+        context=context | {f"aws:principaltag/{key.lower()}": (value,) for key, value in tags.items()},
     )
-
-
-def _of_user(user: Any) -> Caller:
-    context = {
-        "aws:principalarn": (user.arn,),
-        "aws:principaltype": ("User",),
-        "aws:userid": (user.id,),
-        "aws:username": (user.name,),
-    }
-    return Caller(user.arn, Principal(ACCOUNT, arn=user.arn), statements(user), context=context)
-
-
-def _principal_tags(role: Any) -> dict[str, tuple[str, ...]]:
-    tags = getattr(role, "tags", None) or {}
-    return {f"aws:principaltag/{key.lower()}": (_text(value),) for key, value in tags.items()}
-
-
-def _text(value: Any) -> str:
-    return str(value.get("Value", "")) if isinstance(value, dict) else str(value)
 
 
 def _role(arn: str) -> Any:
@@ -127,7 +106,7 @@ def statements(owner: Any) -> tuple[Statement, ...]:
     """Return the statements of a role's or user's inline and managed policies. Raises PolicyInvalid."""
     texts = dict(owner.policies)
     for managed in owner.managed_policies.values():
-        texts[managed.name] = next(one.document for one in managed.versions if one.is_default)
+        texts[managed.name] = next(version.document for version in managed.versions if version.is_default)
     return tuple(statement for name, text in texts.items() for statement in read_cached(_json(text), name))
 
 
@@ -147,7 +126,11 @@ def by_web_identity(token: str) -> Caller:
     Its signature is not checked: the issuer can't be asked from here. Raises CredentialsRefused when it is no token, is
     expired, or IAM has no such provider with its audience.
     """
-    claims = _claims(token)
+    try:
+        # Its padding is left off, and more than is needed does no harm.
+        claims: dict[str, Any] = dict(json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "==")))
+    except (IndexError, TypeError, ValueError) as error:
+        raise CredentialsRefused from error
     host = str(claims.get("iss", "")).removeprefix("https://")
     provider = iam_backends[ACCOUNT]["aws"].open_id_providers.get(f"arn:aws:iam::{ACCOUNT}:oidc-provider/{host}")
     if provider is None or claims.get("aud") not in provider.client_id_list:
@@ -159,14 +142,3 @@ def by_web_identity(token: str) -> Caller:
         f"{host}:{name}".lower(): (str(value),) for name, value in claims.items() if isinstance(value, str | int)
     }
     return Caller(f"{provider.arn} {claims.get('sub')}", Principal("federated", provider=provider.arn), context=context)
-
-
-def _claims(token: str) -> dict[str, Any]:
-    try:
-        part = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except (IndexError, ValueError) as error:
-        raise CredentialsRefused from error
-    if not isinstance(claims, dict):
-        raise CredentialsRefused
-    return claims

@@ -1,4 +1,7 @@
-"""The Condition of a policy's statement: IAM's operators over the values of a request's condition keys."""
+"""The Condition of a policy's statement: IAM's operators over the values of a request's condition keys.
+
+Not every key's value can be known here: `knows` says which are.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from localcloud.iam.patterns import Lookup, Unresolved, arn_matches, equals, matches, resolve
+from localcloud.iam.patterns import Lookup, arn_matches, equals, matches, resolve
 
 Compare = Callable[[str, str], bool]
+_KNOWN = {
+    "aws:currenttime", "aws:epochtime", "aws:principalaccount", "aws:principalarn", "aws:principaltype",
+    "aws:requestedregion", "aws:resourceaccount", "aws:securetransport", "aws:userid", "aws:username",
+    "cloudwatch:namespace", "ec2:createaction", "ec2:instanceprofile", "ec2:instancetype", "ec2:metadatahttptokens",
+    "ec2:sourceinstancearn", "iam:passedtoservice", "kms:calleraccount", "kms:keyspec", "kms:keyusage",
+    "kms:messagetype", "kms:requestalias", "kms:signingalgorithm", "kms:viaservice", "s3:delimiter", "s3:max-keys",
+    "s3:prefix", "s3:versionid", "s3:x-amz-acl", "s3:x-amz-content-sha256", "s3:x-amz-copy-source",
+    "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id", "s3:x-amz-storage-class",
+    "ses:fromaddress", "ses:recipients", "sts:externalid", "sts:rolesessionname",
+}  # fmt: skip
+_KNOWN_FAMILIES = ("aws:principaltag/", "ec2:resourcetag/", "ssm:resourcetag/")
+# Services whose calls are searched for the tags that they bring, and whose resources' tags are looked up.
+_TAGGING = {"ec2", "ssm", "kms", "iam"}
+_TAGGED = {"ec2"}
 
 
 @dataclass(frozen=True)
@@ -26,11 +43,11 @@ class Condition:
 
 
 def _number(compare: Callable[[Any, Any], bool]) -> Compare:
-    return lambda wanted, found: compare(float(found), float(wanted))
+    return lambda wanted, value: compare(float(value), float(wanted))
 
 
 def _date(compare: Callable[[Any, Any], bool]) -> Compare:
-    return lambda wanted, found: compare(_time(found), _time(wanted))
+    return lambda wanted, value: compare(_time(value), _time(wanted))
 
 
 def _time(text: str) -> datetime:
@@ -41,18 +58,18 @@ def _time(text: str) -> datetime:
         return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
-def _address(wanted: str, found: str) -> bool:
-    return ipaddress.ip_address(found) in ipaddress.ip_network(wanted, strict=False)
+def _address(wanted: str, value: str) -> bool:
+    return ipaddress.ip_address(value) in ipaddress.ip_network(wanted, strict=False)
 
 
 # Each compares a policy's value (wildcards and all) with a request's.
 _COMPARE: Mapping[str, Compare] = {
     "StringEquals": equals,
-    "StringEqualsIgnoreCase": lambda wanted, found: equals(wanted, found, fold=True),
+    "StringEqualsIgnoreCase": lambda wanted, value: equals(wanted, value, fold=True),
     "StringLike": matches,
     "ArnLike": arn_matches,
     "ArnEquals": arn_matches,
-    "Bool": lambda wanted, found: wanted.lower() == found.lower(),
+    "Bool": lambda wanted, value: wanted.lower() == value.lower(),
     "IpAddress": _address,
     "NumericEquals": _number(operator.eq),
     "NumericLessThan": _number(operator.lt),
@@ -90,34 +107,34 @@ def _read(name: str, key: str, value: Any) -> Condition:
     if each not in {"", "ForAllValues", "ForAnyValue"} or bare not in {*_COMPARE, *_NEGATED, "Null"}:
         raise ValueError(f"there is no condition operator {name}")
     values = value if isinstance(value, list) else [value]
-    wanted = tuple(str(one).lower() if isinstance(one, bool) else str(one) for one in values)
+    wanted = tuple(str(each).lower() if isinstance(each, bool) else str(each) for each in values)
     return Condition(bare, each, bare != plain_name, key, wanted)
 
 
 def conditions_met(
     conditions: Sequence[Condition], context: Lookup, variables: Lookup | None, note: Callable[[str], object]
 ) -> bool:
-    """Say whether all conditions are met. One whose key nobody can tell of counts as met, and `note` is told the key.
+    """Say whether all conditions are met. One whose key can't be known counts as met; `note` is called with it.
 
-    It is told only when every other condition is met: else the key has decided nothing.
+    That only when every other condition is met: else the key has decided nothing.
     """
     trusted = []
     for condition in conditions:
-        found = context(condition.key)
-        if found is None:
+        values = context(condition.key)
+        if values is None:
             trusted.append(condition.key)
-        elif not _met(condition, found, variables):
+        elif not _met(condition, values, variables):
             return False
     for key in trusted:
         note(key)
     return True
 
 
-def _met(condition: Condition, found: tuple[str, ...], variables: Lookup | None) -> bool:
+def _met(condition: Condition, values: tuple[str, ...], variables: Lookup | None) -> bool:
     if condition.operator == "Null":
-        return (condition.wanted == ("true",)) == (not found)
+        return (condition.wanted == ("true",)) == (not values)
     negated = condition.operator in _NEGATED
-    if not found:
+    if not values:
         # A missing key: "not equal" is true of it, "all of none" too, and IfExists says so itself.
         return negated or condition.if_exists or condition.each == "ForAllValues"
     compare = _COMPARE[_NEGATED.get(condition.operator, condition.operator)]
@@ -126,14 +143,27 @@ def _met(condition: Condition, found: tuple[str, ...], variables: Lookup | None)
         return negated != any(_compare(compare, wanted, value, variables) for wanted in condition.wanted)
 
     if condition.each == "ForAnyValue":
-        return any(holds(value) for value in found)
-    return all(holds(value) for value in found)
+        return any(holds(value) for value in values)
+    return all(holds(value) for value in values)
 
 
 def _compare(compare: Compare, wanted: str, value: str, variables: Lookup | None) -> bool:
     try:
         return compare(resolve(wanted, variables), value)
-    except Unresolved:
-        return False
     except ValueError:
-        return False  # no number, no date, no address: it fits nothing, as on AWS
+        return False  # no number, no date, no address, no value of a variable: it fits nothing, as on AWS
+
+
+def knows(key: str, action: str) -> bool:
+    """Say whether a key's value in a request for `action` is known, if only to be none. Both in lower case.
+
+    The claims of an identity provider's token are all in it.
+    """
+    service = action.partition(":")[0]
+    if key in _KNOWN or key.startswith(_KNOWN_FAMILIES):
+        return True
+    if key == "aws:tagkeys" or key.startswith("aws:requesttag/"):
+        return service in _TAGGING
+    if key.startswith("aws:resourcetag/"):
+        return service in _TAGGED or action.lower() == "ssm:sendcommand"
+    return action.lower() == "sts:assumerolewithwebidentity" and "." in key.partition(":")[0]

@@ -1,8 +1,12 @@
-"""What IAM has to look up in moto of the place that a call goes to: tags, keys, the roles of instance profiles."""
+"""What IAM looks up in moto's services to decide a call: tags, keys, objects, the roles of instance profiles.
+
+Each look-up returns something empty for what does not exist: then the service itself says so.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
@@ -10,52 +14,59 @@ from moto.kms.models import kms_backends
 from moto.s3.models import FakeKey, s3_backends
 from moto.ssm.models import ssm_backends
 
-from localcloud.iam.actions import Place
 from localcloud.settings import ACCOUNT
 
 
-def place(region: str) -> Place:
-    """Return the place of calls to a region."""
+@dataclass(frozen=True)
+class Lookups:
+    """The look-ups for calls to one region."""
 
-    def tags(identifier: str) -> dict[str, str]:
-        return dict(ec2_backends[ACCOUNT][region].tags.get(identifier, {}))
+    region: str
+    account: str = ACCOUNT
 
-    def key_pair(name: str) -> str:
-        return str(getattr(ec2_backends[ACCOUNT][region].key_pairs.get(name), "id", ""))
+    def arn(self, service: str, resource: str) -> str:
+        """Return an ARN of this region and account."""
+        return f"arn:aws:{service}:{self.region}:{self.account}:{resource}"
 
-    def key_arn(name: str) -> str:
-        backend = kms_backends[ACCOUNT][region]
-        wanted = name.rpartition(":")[2]
-        if wanted.startswith("alias/") and not wanted.startswith("alias/aws/"):
-            wanted = backend.get_key_id_from_alias(wanted) or wanted
-        wanted = wanted.removeprefix("key/")
-        return f"arn:aws:kms:{region}:{ACCOUNT}:key/{wanted}"
+    def tags(self, identifier: str) -> dict[str, str]:
+        """Return the tags of a resource of EC2."""
+        return dict(ec2_backends[self.account][self.region].tags.get(identifier, {}))
 
-    def has_object(bucket: str, key: str) -> bool:
-        there = s3_backends[ACCOUNT]["aws"].buckets.get(bucket)
-        # What was deleted in a bucket with versions is a marker, and is answered for as if it had never been.
-        return there is not None and isinstance(there.keys.get(key), FakeKey)
+    def key_pair(self, name: str) -> str:
+        """Return the id of a key pair."""
+        return str(getattr(ec2_backends[self.account][self.region].key_pairs.get(name), "id", ""))
 
-    def parameter_keys(names: list[str], path: str) -> tuple[str, ...]:
-        there = ssm_backends[ACCOUNT][region]._parameters
+    def key_arn(self, name: str) -> str:
+        """Return the ARN of a KMS key by its id, ARN or alias; AWS's own aliases stay as they are."""
+        key = name.rpartition(":")[2]
+        if key.startswith("alias/") and not key.startswith("alias/aws/"):
+            key = kms_backends[self.account][self.region].get_key_id_from_alias(key) or key
+        return self.arn("kms", f"key/{key.removeprefix('key/')}")
+
+    def has_object(self, bucket: str, key: str) -> bool:
+        """Say whether a bucket has an object; what was deleted in a bucket with versions is a marker, and no object."""
+        existing = s3_backends[self.account]["aws"].buckets.get(bucket)
+        return existing is not None and isinstance(existing.keys.get(key), FakeKey)
+
+    def parameter_keys(self, names: list[str], path: str) -> tuple[str, ...]:
+        """Return the keys of the SecureStrings among the named parameters and below a path (unless that is empty)."""
+        parameters = ssm_backends[self.account][self.region]._parameters
         wanted = [name.partition(":")[0] for name in names]
         if path:
-            wanted += [name for name in list(there) if name.startswith(path.rstrip("/") + "/")]
-        newest = [found[-1] for name in wanted if (found := there.get(name))]
+            wanted += [name for name in list(parameters) if name.startswith(path.rstrip("/") + "/")]
+        newest = [versions[-1] for name in wanted if (versions := parameters.get(name))]
         return tuple(dict.fromkeys(str(one.keyid) for one in newest if one.parameter_type == "SecureString"))
 
-    def profile_roles(name: str) -> tuple[str, ...]:
-        profiles = list(iam_backends[ACCOUNT]["aws"].instance_profiles.values())
-        return tuple(role.arn for one in profiles if one.name == name for role in one.roles)
+    def profile_roles(self, name: str) -> tuple[str, ...]:
+        """Return the ARNs of an instance profile's roles."""
+        profiles = list(iam_backends[self.account]["aws"].instance_profiles.values())
+        return tuple(role.arn for profile in profiles if profile.name == name for role in profile.roles)
 
-    def tagged_instances(targets: Mapping[str, list[str]]) -> tuple[str, ...]:
+    def target_instances(self, targets: Mapping[str, list[str]]) -> tuple[str, ...]:
+        """Return the ids of the instances that a command's targets name, by their ids or by their tags."""
         named = tuple(targets.get("InstanceIds", ()))
         wanted = {key.removeprefix("tag:"): values for key, values in targets.items() if key.startswith("tag:")}
-        if not wanted:
-            return named
-        every = ec2_backends[ACCOUNT][region].all_instances()
+        every = ec2_backends[self.account][self.region].all_instances() if wanted else []
         return named + tuple(
-            one.id for one in every if all(tags(one.id).get(key) in values for key, values in wanted.items())
+            one.id for one in every if all(self.tags(one.id).get(key) in values for key, values in wanted.items())
         )
-
-    return Place(region, ACCOUNT, tags, key_pair, key_arn, has_object, parameter_keys, profile_roles, tagged_instances)

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-# Values of a condition key: () when the request has none, None when nobody can tell.
+# Values of a condition key: () when the request has none, None when they can't be known.
 Lookup = Callable[[str], "tuple[str, ...] | None"]
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _WITH_DEFAULT = re.compile(r"\s*([^,\s]+)\s*(?:,\s*'([^']*)')?\s*")
 # Characters that stand for themselves when they are written as variables; private ones that no ARN has.
 _LITERALS = {"*": "\ue000", "?": "\ue001", "$": "\ue002"}
-# What a variable stands for that nobody can tell the value of.
+# What a variable stands for whose value can't be known.
 _ANYTHING = "\ue003"
 
 
@@ -23,24 +23,24 @@ class Unresolved(ValueError):
 def resolve(text: str, lookup: Lookup | None) -> str:
     """Put values in the place of variables; with None for `lookup` (an old policy's version) there are none.
 
-    What nobody can tell fits anything. A value's own wildcards stand for themselves. Raises Unresolved.
+    A value that can't be known fits anything. A value's own wildcards stand for themselves. Raises Unresolved.
     """
     if lookup is None or "${" not in text:
         return text
 
-    def value(found: re.Match[str]) -> str:
-        if found[1] in _LITERALS:
-            return _LITERALS[found[1]]
-        parts = _WITH_DEFAULT.fullmatch(found[1])
+    def value(variable: re.Match[str]) -> str:
+        if variable[1] in _LITERALS:
+            return _LITERALS[variable[1]]
+        parts = _WITH_DEFAULT.fullmatch(variable[1])
         if parts is None:
-            raise Unresolved(found[0])
+            raise Unresolved(variable[0])
         values = lookup(parts[1])
         if values is None:
             return _ANYTHING
         if len(values) == 1:
             return _literal(values[0])
         if parts[2] is None:
-            raise Unresolved(found[0])  # no value, or several
+            raise Unresolved(variable[0])  # no value, or several
         return _literal(parts[2])
 
     return _VARIABLE.sub(value, text)
@@ -64,8 +64,8 @@ def matches(pattern: str, text: str, *, fold: bool = False) -> bool:
 
 def arn_matches(pattern: str, arn: str) -> bool:
     """Say whether an ARN fits part by part, as ArnLike compares: no wildcard reaches over a colon between parts."""
-    parts, found = pattern.split(":", 5), arn.split(":", 5)
-    return len(parts) == len(found) and all(matches(part, text) for part, text in zip(parts, found, strict=True))
+    patterns, parts = pattern.split(":", 5), arn.split(":", 5)
+    return len(patterns) == len(parts) and all(map(matches, patterns, parts))
 
 
 @cache

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 from localcloud.iam.conditions import Condition, conditions_met, read_conditions
@@ -57,7 +57,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks. `arn` is the user's or role's, `session_arn` a role session's; `provider` an identity provider's."""
+    """Who makes a request: a user or role (`arn`), a role session (`session_arn`), an identity provider, a service."""
 
     account: str
     arn: str = ""
@@ -68,7 +68,7 @@ class Principal:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked: one action on one resource. `context` holds the values of each condition key, in lower case.
+    """One action on one resource. `context` holds the values of each condition key, in lower case.
 
     `knows` says whether a key (in lower case) that is missing from `context` is known to be absent from the request.
     """
@@ -79,7 +79,7 @@ class Request:
     knows: Callable[[str], bool] = lambda _key: True
 
     def lookup(self, key: str) -> tuple[str, ...] | None:
-        """Return a key's values, () when the request has none, None when nobody can tell."""
+        """Return a key's values, () when the request has none, None when it can't be known."""
         name = key.lower()
         if name in self.context:
             return self.context[name]
@@ -115,12 +115,6 @@ def read(text: str | Mapping[str, Any], policy: str) -> tuple[Statement, ...]:
     return tuple(_statement(each, policy, str(number), version) for number, each in enumerate(listed))
 
 
-@cache
-def read_cached(text: str, policy: str) -> tuple[Statement, ...]:
-    """Return what `read` returns, reading a text once."""
-    return read(text, policy)
-
-
 def _statement(raw: Any, policy: str, number: str, version: str) -> Statement:
     if not isinstance(raw, dict):
         raise PolicyInvalid(f"{policy}: statement {number} is no object")
@@ -150,6 +144,10 @@ def _statement(raw: Any, policy: str, number: str, version: str) -> Statement:
     )
 
 
+# For texts: each is read once.
+read_cached = cache(read)
+
+
 def _texts(raw: Any) -> tuple[str, ...]:
     return (raw,) if isinstance(raw, str) else tuple(str(each) for each in raw)
 
@@ -170,25 +168,25 @@ def decide(
     """Say whether `principal` may do what `request` asks.
 
     `identity` are the statements of its own policies, `session` those of a session policy (which only narrows),
-    `resource` those of the policy of what is asked for. `resource_decides` is for role trust and KMS keys, where the
-    resource's policy has to allow: by naming the principal, or by handing the question to its account.
+    `resource` those of the resource's own policy. `resource_decides` is for role trust and KMS keys, where that has to
+    allow: by naming the principal, or by leaving the decision to the policies of its account.
     """
     undecided: dict[str, None] = {}
     own = [*_applying(identity, request, undecided)]
     narrowed = None if session is None else [*_applying(session, request, undecided)]
-    there = [
-        (named, found)
+    shared = [
+        (naming, applying)
         for statement in resource
-        if (named := _names(statement, principal))
-        for found in _applying((statement,), request, undecided)
+        if (naming := _names(statement, principal))
+        for applying in _applying((statement,), request, undecided)
     ]
-    for statement, pattern in (*own, *(narrowed or ()), *(found for _, found in there)):
+    for statement, pattern in (*own, *(narrowed or ()), *(applying for _, applying in shared)):
         if statement.effect == "Deny":
             return _decision(False, "an explicit deny", statement, pattern, undecided)
-    direct = [found for named, found in there if named == "direct"]
+    direct = [applying for naming, applying in shared if naming == "direct"]
     if direct:
         return _decision(True, "the resource's policy names the principal", *direct[0], undecided)
-    if resource_decides and not there:
+    if resource_decides and not shared:
         return Decision(False, "the resource's policy does not allow it", undecided=tuple(undecided))
     if narrowed is not None and not narrowed:
         return Decision(False, "no session policy allows it", undecided=tuple(undecided))
@@ -211,21 +209,18 @@ def _applying(
         pattern = _action(statement, request.action)
         if pattern is None:
             continue
-        lookup = _lookup(request, undecided) if statement.variables else None
+        lookup = partial(_lookup, request, undecided) if statement.variables else None
         if _resource(statement, request.resource, lookup) and conditions_met(
             statement.conditions, request.lookup, lookup, undecided.setdefault
         ):
             yield statement, pattern
 
 
-def _lookup(request: Request, undecided: dict[str, None]) -> Lookup:
-    def lookup(key: str) -> tuple[str, ...] | None:
-        values = request.lookup(key)
-        if values is None:
-            undecided.setdefault(key)
-        return values
-
-    return lookup
+def _lookup(request: Request, undecided: dict[str, None], key: str) -> tuple[str, ...] | None:
+    values = request.lookup(key)
+    if values is None:
+        undecided.setdefault(key)
+    return values
 
 
 def _action(statement: Statement, action: str) -> str | None:
@@ -255,12 +250,12 @@ def _names(statement: Statement, principal: Principal) -> Literal["direct", "acc
 
 
 def _among(principals: Mapping[str, tuple[str, ...]], principal: Principal) -> Literal["direct", "account", ""]:
-    aws = principals.get("AWS", ())
-    if "*" in aws or any(name and name in aws for name in (principal.arn, principal.session_arn)):
+    names = {
+        "AWS": {"*", principal.arn, principal.session_arn},
+        "Service": {principal.service},
+        "Federated": {principal.provider},
+    }
+    if any((named - {""}).intersection(principals.get(kind, ())) for kind, named in names.items()):
         return "direct"
-    if principal.service and principal.service in principals.get("Service", ()):
-        return "direct"
-    if principal.provider and principal.provider in principals.get("Federated", ()):
-        return "direct"
-    mine = {principal.account, f"arn:aws:iam::{principal.account}:root"}
-    return "account" if principal.arn and mine & set(aws) else ""
+    account = {principal.account, f"arn:aws:iam::{principal.account}:root"}
+    return "account" if principal.arn and account.intersection(principals.get("AWS", ())) else ""

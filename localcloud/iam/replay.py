@@ -1,7 +1,7 @@
-"""Decisions made again: which actions of a policy were needed, from the record of what was asked (authorization.jsonl).
+"""Decisions made again: which actions of a policy were needed, from the journal of decisions (authorization.jsonl).
 
 To take an action out of a statement and run everything again, for each action, would take days. Every request that was
-decided is in the record with all that the decision was made from, so the decision itself can be made again without it.
+decided is in the journal with all that the decision was made from, so the decision itself can be made again without it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from localcloud.iam.condition_keys import knows
+from localcloud.iam.conditions import knows
 from localcloud.iam.policy import Principal, Request, Statement, decide
 
 
 @dataclass(frozen=True)
-class Asked:
+class RecordedRequest:
     """A request of a role that was allowed by one of its own policies."""
 
     role: str
@@ -34,27 +34,31 @@ class Action:
     action: str
 
 
-def read_record(path: Path) -> list[Asked]:
-    """Return every request in a record that was allowed, and not by the policy of what was asked for."""
-    return [asked for line in path.read_text().splitlines() if (asked := _asked(json.loads(line))) is not None]
+def read_record(path: Path) -> list[RecordedRequest]:
+    """Return every request in a journal that was allowed, and not by the resource's own policy."""
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    return [
+        _recorded_request(entry)
+        for entry in entries
+        if entry["decision"]["allowed"] and entry["decision"]["reason"] == "allowed"
+    ]
 
 
-def _asked(raw: Mapping[str, Any]) -> Asked | None:
-    if not raw["decision"]["allowed"] or raw["decision"]["reason"] != "allowed":
-        return None
-    action = str(raw["action"])
-    context = {key: tuple(values) for key, values in raw["context"].items()}
-    return Asked(raw["role"], Request(action, raw["resource"], context, lambda key: knows(key, action)))
+def _recorded_request(entry: Mapping[str, Any]) -> RecordedRequest:
+    action = str(entry["action"])
+    context = {key: tuple(values) for key, values in entry["context"].items()}
+    request = Request(action, entry["resource"], context, lambda key: knows(key, action))
+    return RecordedRequest(entry["role"], request)
 
 
-def unneeded(policies: Mapping[str, Sequence[Statement]], record: Iterable[Asked]) -> list[Action]:
+def unneeded(policies: Mapping[str, Sequence[Statement]], record: Iterable[RecordedRequest]) -> list[Action]:
     """Return the actions without which every request in `record` would still be allowed; `policies` are by role.
 
     Deny statements have none: without one nothing fails.
     """
     by_role: dict[str, list[Request]] = {}
-    for asked in record:
-        by_role.setdefault(asked.role, []).append(asked.request)
+    for recorded in record:
+        by_role.setdefault(recorded.role, []).append(recorded.request)
     return [
         Action(role, statement.policy, statement.sid, action)
         for role, statements in policies.items()
@@ -67,12 +71,10 @@ def unneeded(policies: Mapping[str, Sequence[Statement]], record: Iterable[Asked
 
 def _missed(statements: Sequence[Statement], number: int, action: str, requests: Sequence[Request]) -> bool:
     """Say whether one of the requests is refused when a statement no longer has an action."""
-    left = tuple(each for each in statements[number].actions if each != action)
-    changed = list(statements)
-    if left:
-        changed[number] = replace(statements[number], actions=left)
-    else:
-        del changed[number]
+    rest = tuple(each for each in statements[number].actions if each != action)
+    changed = [*statements[:number], *statements[number + 1 :]]
+    if rest:
+        changed.insert(number, replace(statements[number], actions=rest))
     return any(not _allowed(changed, request) for request in requests if _allowed(statements, request))
 
 

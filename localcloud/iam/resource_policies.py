@@ -1,14 +1,20 @@
-"""The policies of resources that have one of their own: S3's buckets and KMS's keys."""
+"""The policies of resources that have one of their own: S3's buckets and KMS's keys.
+
+They are decided before moto sees a call (authorization.py). moto's own reading of bucket policies is put aside: it
+would deny every call of a statement whose condition is not met.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+from moto.iam.access_control import PermissionResult
 from moto.kms.models import kms_backends
-from moto.s3.models import s3_backends
+from moto.s3.models import FakeBucket, s3_backends
 
-from localcloud.iam.actions import Demand
+from localcloud.api.patches import patch
+from localcloud.iam.actions import RequiredAction
 from localcloud.iam.policy import Statement, read_cached
 from localcloud.settings import ACCOUNT
 
@@ -17,18 +23,21 @@ _AWS_MANAGED = "key/alias/aws/"
 _USES = ("Encrypt", "Decrypt", "ReEncrypt*", "GenerateDataKey*", "CreateGrant", "DescribeKey")
 
 
-def resource_policy(demand: Demand) -> tuple[Statement, ...]:
-    """Return the statements of the policy of what is asked for, none where there is none. Raises PolicyInvalid."""
-    if demand.action.startswith("s3:"):
-        return _of_bucket(demand.resource.removeprefix("arn:aws:s3:::").partition("/")[0])
-    if demand.action.startswith("kms:") and ":key/" in demand.resource:
-        return _of_key(demand.resource)
+@patch(FakeBucket.get_permission)
+def get_permission(_bucket: FakeBucket, _action: str, _resource: str) -> PermissionResult:
+    """Find nothing in bucket policies: what is left to moto are objects' ACLs."""
+    return PermissionResult.NEUTRAL
+
+
+def resource_policy(required: RequiredAction) -> tuple[Statement, ...]:
+    """Return the statements of the policy that a resource has of its own, else none. Raises PolicyInvalid."""
+    if required.action.startswith("s3:"):
+        name = required.resource.removeprefix("arn:aws:s3:::").partition("/")[0]
+        bucket = s3_backends[ACCOUNT]["aws"].buckets.get(name)
+        return read_cached(_text(bucket.policy), f"policy of {name}") if bucket and bucket.policy else ()
+    if required.action.startswith("kms:") and ":key/" in required.resource:
+        return _of_key(required.resource)
     return ()
-
-
-def _of_bucket(name: str) -> tuple[Statement, ...]:
-    bucket = s3_backends[ACCOUNT]["aws"].buckets.get(name)
-    return read_cached(_text(bucket.policy), f"policy of {name}") if bucket and bucket.policy else ()
 
 
 def _of_key(arn: str) -> tuple[Statement, ...]:

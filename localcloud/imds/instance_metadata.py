@@ -1,4 +1,4 @@
-"""From moto's instance to what the metadata service shows of it, role credentials included."""
+"""The metadata of moto's instances, with the credentials of their roles."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from moto.core.utils import utcnow
-from moto.ec2.models import ec2_backends
 from moto.sts.models import sts_backends
 
 from localcloud.ec2.fleet import Fleet
-from localcloud.imds.metadata import Options, View
+from localcloud.ec2.instances import find_instance
+from localcloud.imds.metadata import InstanceMetadata
 from localcloud.settings import ACCOUNT
 
 # Credentials last six hours on EC2, and new ones are there well before the old ones end.
@@ -21,29 +21,29 @@ _CREDENTIALS = datetime.timedelta(hours=6)
 _EARLY = datetime.timedelta(minutes=30)
 
 
-class Views:
-    """Shows instances to the metadata service, by the address that a request comes from."""
+class MetadataLookup:
+    """Looks up an instance's metadata by the address that a request comes from."""
 
     def __init__(self, fleet: Fleet, lifetime: datetime.timedelta = _CREDENTIALS) -> None:
         self._fleet = fleet
         self._lifetime = lifetime
-        self._roles: dict[tuple[str, str], Any] = {}
+        self._sessions: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
 
-    def by_address(self, address: str) -> View | None:
-        """Return the instance that has this address."""
+    def by_address(self, address: str) -> InstanceMetadata | None:
+        """Return the metadata of the instance that has this address."""
         instance_id = self._fleet.by_address(address)
         instance = None if instance_id is None else find_instance(instance_id)
-        return None if instance is None else self._view(instance)
+        return None if instance is None else self._metadata(instance)
 
-    def _view(self, instance: Any) -> View:
+    def _metadata(self, instance: Any) -> InstanceMetadata:
         backend = instance.ec2_backend
         profile = getattr(backend.iam_instance_profile_associations.get(instance.id), "iam_instance_profile", None)
         role: Any = profile.roles[0] if profile is not None and profile.roles else None
         key_pair = backend.key_pairs.get(instance.key_name)
         options = instance.metadata_options
-        interface = self._fleet.unit(instance.id).spec.interface
-        return View(
+        interface = self._fleet.instance(instance.id).spec.interface
+        return InstanceMetadata(
             instance_id=instance.id,
             image_id=instance.image_id,
             instance_type=instance.instance_type,
@@ -60,15 +60,14 @@ class Views:
             vpc_id=instance.vpc_id or "",
             block_devices=_block_devices(instance),
             tags={tag["key"]: tag["value"] for tag in instance.get_tags()},
-            options=Options(
-                tokens_required=options.http_tokens == "required",
-                hop_limit=int(options.http_put_response_hop_limit),
-                enabled=options.http_endpoint == "enabled",
-                tags_enabled=options.instance_metadata_tags == "enabled",
-            ),
+            tokens_required=options.http_tokens == "required",
+            hop_limit=int(options.http_put_response_hop_limit),
+            enabled=options.http_endpoint == "enabled",
+            tags_enabled=options.instance_metadata_tags == "enabled",
             public_key=key_pair.public_key if key_pair else None,
             key_name=instance.key_name,
-            user_data=_user_data(instance.user_data),
+            # moto keeps it as the API carried it, in Base64.
+            user_data=base64.b64decode(str(instance.user_data)) if instance.user_data else None,
             profile_arn=getattr(profile, "arn", None),
             profile_id=getattr(profile, "id", None),
             role=role.name if role else None,
@@ -77,7 +76,7 @@ class Views:
 
     def _credentials(self, instance_id: str, region: str, role_arn: str) -> Mapping[str, str]:
         with self._lock:
-            current = self._roles.get((instance_id, role_arn))
+            current = self._sessions.get((instance_id, role_arn))
             if current is None or current.expiration - utcnow() < _EARLY:
                 current = sts_backends[ACCOUNT]["aws"].assume_role(
                     region_name=region,
@@ -87,7 +86,7 @@ class Views:
                     duration=int(self._lifetime.total_seconds()),
                     external_id="",
                 )
-                self._roles[(instance_id, role_arn)] = current
+                self._sessions[(instance_id, role_arn)] = current
         issued = current.expiration - self._lifetime
         return {
             "Code": "Success",
@@ -100,22 +99,8 @@ class Views:
         }
 
 
-def find_instance(instance_id: str) -> Any:
-    """Return moto's instance of that id in any region, or None."""
-    for backend in list(ec2_backends[ACCOUNT].values()):
-        if instance := backend.get_instance_by_id(instance_id):
-            return instance
-    return None
-
-
 def _block_devices(instance: Any) -> dict[str, str]:
-    found = {"ami": instance.root_device_name.removeprefix("/dev/"), "root": instance.root_device_name}
-    others = [name for name, _ in instance.get_block_device_mapping if name != instance.root_device_name]
-    return found | {f"ebs{number}": name.removeprefix("/dev/") for number, name in enumerate(others, 1)}
-
-
-def _user_data(value: Any) -> bytes | None:
-    # moto keeps it as the API carried it, in Base64.
-    if not value:
-        return None
-    return base64.b64decode(str(value))
+    root = instance.root_device_name
+    others = [name for name, _ in instance.get_block_device_mapping if name != root]
+    ebs = {f"ebs{number}": name.removeprefix("/dev/") for number, name in enumerate(others, 1)}
+    return {"ami": root.removeprefix("/dev/"), "root": root, **ebs}

@@ -1,7 +1,7 @@
-"""The instance metadata service's rules and content, without a socket: what a request is answered with.
+"""The instance metadata service's rules and content, without a socket.
 
-IMDSv2 as EC2 has it: a token by PUT with a TTL; the answer to that PUT travels at most the hop limit; without a token
-401 where tokens are required; nothing at all where the endpoint is disabled. The tree is what cloud-init's Ec2 data
+IMDSv2 as EC2 has it: a token by PUT with a TTL; the response to that PUT travels at most the hop limit; without a token
+401 where tokens are required; 403 to everything where the endpoint is disabled. The tree is what cloud-init's Ec2 data
 source, boto3 and amazon-ec2-utils read.
 """
 
@@ -14,26 +14,23 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
+
+from werkzeug.wrappers import Response
 
 VERSIONS = ("1.0", "2009-04-04", "2016-09-02", "2018-09-24", "2020-10-27", "2021-03-23", "2021-07-15", "latest")
 _MAX_TTL = 21600
+_UNLIMITED_HOPS = 64
 Tree = dict[str, "Tree | str | Callable[[], str | None]"]
 
 
 @dataclass(frozen=True)
-class Options:
-    """An instance's metadata options, as DescribeInstances shows them."""
+class InstanceMetadata:
+    """What the service knows of an instance. `credentials` gives a role's current credentials.
 
-    tokens_required: bool
-    hop_limit: int
-    enabled: bool
-    tags_enabled: bool
-
-
-@dataclass(frozen=True)
-class View:
-    """What the service knows of an instance. `credentials` gives a role's current credentials."""
+    `tokens_required` to `tags_enabled` are its metadata options.
+    """
 
     instance_id: str
     image_id: str
@@ -51,7 +48,10 @@ class View:
     vpc_id: str
     block_devices: Mapping[str, str]
     tags: Mapping[str, str]
-    options: Options
+    tokens_required: bool
+    hop_limit: int
+    enabled: bool
+    tags_enabled: bool
     public_key: str | None = None
     key_name: str | None = None
     user_data: bytes | None = None
@@ -59,16 +59,6 @@ class View:
     profile_id: str | None = None
     role: str | None = None
     credentials: Callable[[], Mapping[str, str]] = field(default=dict)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An HTTP answer; `hops` is how many routers it may pass (the IP time to live), None for no limit."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    hops: int | None = None
 
 
 class Tokens:
@@ -95,111 +85,112 @@ class Tokens:
         return owner == instance_id and self._clock() < end
 
 
-def answer(view: View, tokens: Tokens, method: str, path: str, headers: Mapping[str, str]) -> Answer:
-    """Answer one request of the instance `view` describes. Header names are looked up in lower case."""
-    if not view.options.enabled:
-        return Answer(403, b"Forbidden")
-    path = path.partition("?")[0]
+def respond(metadata: InstanceMetadata, tokens: Tokens, method: str, path: str, headers: Mapping[str, str]) -> Response:
+    """Respond to one request of the instance that `metadata` describes; the names of `headers` are in lower case."""
+    if not metadata.enabled:
+        return _error(HTTPStatus.FORBIDDEN)
     if path.rstrip("/") == "/latest/api/token":
-        return _token(view, tokens, method, headers)
+        return _token(metadata, tokens, method, headers)
     if method not in {"GET", "HEAD"}:
-        return Answer(405, b"Method Not Allowed", {"Allow": "GET, HEAD"})
+        return _error(HTTPStatus.METHOD_NOT_ALLOWED, "GET, HEAD")
     token = headers.get("x-aws-ec2-metadata-token")
-    if token is None and view.options.tokens_required:
-        return Answer(401, b"Unauthorized")
-    if token is not None and not tokens.accepts(view.instance_id, token):
-        return Answer(401, b"Unauthorized")
-    return _look_up(view, path)
+    refused = metadata.tokens_required if token is None else not tokens.accepts(metadata.instance_id, token)
+    if refused:
+        return _error(HTTPStatus.UNAUTHORIZED)
+    content = _look_up(metadata, path)
+    return _error(HTTPStatus.NOT_FOUND) if content is None else Response(content)
 
 
-def _token(view: View, tokens: Tokens, method: str, headers: Mapping[str, str]) -> Answer:
+def hop_limit(metadata: InstanceMetadata, method: str) -> int:
+    """Return how many routers a response may pass (the IP time to live): those to a PUT few, others any number."""
+    return metadata.hop_limit if method == "PUT" else _UNLIMITED_HOPS
+
+
+def _error(status: HTTPStatus, allow: str = "") -> Response:
+    return Response(status.phrase, status, {"Allow": allow} if allow else {})
+
+
+def _token(metadata: InstanceMetadata, tokens: Tokens, method: str, headers: Mapping[str, str]) -> Response:
     if method != "PUT":
-        return Answer(405, b"Method Not Allowed", {"Allow": "OPTIONS, PUT"})
+        return _error(HTTPStatus.METHOD_NOT_ALLOWED, "OPTIONS, PUT")
     if "x-forwarded-for" in headers:
-        return Answer(403, b"Forbidden")  # came through a proxy: exactly what version 2 is there against
+        return _error(HTTPStatus.FORBIDDEN)  # came through a proxy: exactly what version 2 is there against
     ttl = headers.get("x-aws-ec2-metadata-token-ttl-seconds", "")
     if not re.fullmatch(r"[0-9]{1,5}", ttl) or not 1 <= int(ttl) <= _MAX_TTL:
-        return Answer(400, b"Bad Request")
-    token = tokens.issue(view.instance_id, int(ttl))
-    headers = {"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": ttl}
-    return Answer(200, token.encode(), headers, hops=view.options.hop_limit)
+        return _error(HTTPStatus.BAD_REQUEST)
+    token = tokens.issue(metadata.instance_id, int(ttl))
+    return Response(token, headers={"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": ttl})
 
 
-def _look_up(view: View, path: str) -> Answer:
-    parts = [part for part in path.split("/") if part]
-    if not parts:
-        return Answer(200, "\n".join(VERSIONS).encode())
+def _look_up(metadata: InstanceMetadata, path: str) -> str | bytes | None:
+    version, *parts = [part for part in path.split("/") if part] or [""]
+    if not version:
+        return "\n".join(VERSIONS)
     # Any version that ever was gets the newest tree: clients that pin an old one read a subset of it.
-    if parts[0] not in VERSIONS and not re.fullmatch(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", parts[0]):
-        return _missing()
-    if parts[1:] == ["user-data"]:
-        return _missing() if view.user_data is None else Answer(200, view.user_data)
-    node: Any = tree(view)
-    for part in parts[1:]:
+    if version not in VERSIONS and not re.fullmatch(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", version):
+        return None
+    if parts == ["user-data"]:
+        return metadata.user_data
+    node: Any = tree(metadata)
+    for part in parts:
         if not isinstance(node, dict) or part not in node:
-            return _missing()
+            return None
         node = node[part]
-    if callable(node):
-        node = node()
-    if node is None:
-        return _missing()
-    return Answer(200, (_listing(node) if isinstance(node, dict) else str(node)).encode())
+    content: str | None = node() if callable(node) else _listing(node) if isinstance(node, dict) else node
+    return content
 
 
 def _listing(node: Mapping[str, Any]) -> str:
     return "\n".join(f"{name}/" if isinstance(value, dict) else name for name, value in node.items())
 
 
-def _missing() -> Answer:
-    return Answer(404, b"Not Found")
-
-
-def tree(view: View) -> Tree:
+def tree(metadata: InstanceMetadata) -> Tree:
     """Return everything but the user data, as nested directories; a callable is read when it is asked for."""
     meta: Tree = {
-        "ami-id": view.image_id,
+        "ami-id": metadata.image_id,
         "ami-launch-index": "0",
         "ami-manifest-path": "(unknown)",
-        "block-device-mapping": dict(view.block_devices),
-        "hostname": view.hostname,
+        "block-device-mapping": dict(metadata.block_devices),
+        "hostname": metadata.hostname,
         "instance-action": "none",
-        "instance-id": view.instance_id,
+        "instance-id": metadata.instance_id,
         "instance-life-cycle": "on-demand",
-        "instance-type": view.instance_type,
-        "local-hostname": view.hostname,
-        "local-ipv4": view.address,
-        "mac": view.mac,
-        "network": {"interfaces": {"macs": {view.mac: _interface(view)}}},
+        "instance-type": metadata.instance_type,
+        "local-hostname": metadata.hostname,
+        "local-ipv4": metadata.address,
+        "mac": metadata.mac,
+        "network": {"interfaces": {"macs": {metadata.mac: _interface(metadata)}}},
         "placement": {
-            "availability-zone": view.zone,
-            "region": view.region,
+            "availability-zone": metadata.zone,
+            "region": metadata.region,
         },
         "profile": "default-hvm",
-        "public-hostname": view.hostname,
-        "public-ipv4": view.address,
-        "reservation-id": "r-" + view.instance_id.removeprefix("i-"),
-        "security-groups": "\n".join(view.security_groups),
+        "public-hostname": metadata.hostname,
+        "public-ipv4": metadata.address,
+        "reservation-id": "r-" + metadata.instance_id.removeprefix("i-"),
+        "security-groups": "\n".join(metadata.security_groups),
         "services": {"domain": "amazonaws.com", "partition": "aws"},
     }
-    if view.public_key:
+    if metadata.public_key:
         # The directory's listing is "0=NAME", its entry is called "0": both names lead to the key.
-        meta["public-keys"] = _KeyDirectory({"0": {"openssh-key": view.public_key.strip()}}, view.key_name or "key")
-    if view.role:
+        keys = {"0": {"openssh-key": metadata.public_key.strip()}}
+        meta["public-keys"] = _KeyDirectory(keys, metadata.key_name or "key")
+    if metadata.role:
         meta["iam"] = {
             "info": json.dumps(
                 {
                     "Code": "Success",
-                    "LastUpdated": view.launched,
-                    "InstanceProfileArn": view.profile_arn,
-                    "InstanceProfileId": view.profile_id,
+                    "LastUpdated": metadata.launched,
+                    "InstanceProfileArn": metadata.profile_arn,
+                    "InstanceProfileId": metadata.profile_id,
                 },
                 indent=2,
             ),
-            "security-credentials": {view.role: lambda: json.dumps(dict(view.credentials()), indent=2)},
+            "security-credentials": {metadata.role: lambda: json.dumps(dict(metadata.credentials()), indent=2)},
         }
-    if view.options.tags_enabled:
-        meta["tags"] = {"instance": dict(view.tags)}
-    return {"meta-data": meta, "dynamic": {"instance-identity": {"document": _document(view)}}}
+    if metadata.tags_enabled:
+        meta["tags"] = {"instance": dict(metadata.tags)}
+    return {"meta-data": meta, "dynamic": {"instance-identity": {"document": _document(metadata)}}}
 
 
 class _KeyDirectory(dict[str, Any]):
@@ -213,37 +204,37 @@ class _KeyDirectory(dict[str, Any]):
         return [(f"0={self.key_name}", "")]
 
 
-def _interface(view: View) -> Tree:
+def _interface(metadata: InstanceMetadata) -> Tree:
     return {
         "device-number": "0",
-        "interface-id": "eni-" + view.instance_id.removeprefix("i-"),
-        "local-hostname": view.hostname,
-        "local-ipv4s": view.address,
-        "mac": view.mac,
-        "owner-id": view.account,
-        "public-ipv4s": view.address,
-        "security-groups": "\n".join(view.security_groups),
-        "subnet-id": view.subnet_id,
-        "subnet-ipv4-cidr-block": view.address.rpartition(".")[0] + ".0/24",
-        "vpc-id": view.vpc_id,
+        "interface-id": "eni-" + metadata.instance_id.removeprefix("i-"),
+        "local-hostname": metadata.hostname,
+        "local-ipv4s": metadata.address,
+        "mac": metadata.mac,
+        "owner-id": metadata.account,
+        "public-ipv4s": metadata.address,
+        "security-groups": "\n".join(metadata.security_groups),
+        "subnet-id": metadata.subnet_id,
+        "subnet-ipv4-cidr-block": metadata.address.rpartition(".")[0] + ".0/24",
+        "vpc-id": metadata.vpc_id,
     }
 
 
-def _document(view: View) -> str:
-    architecture = {"amd64": "x86_64"}.get(view.architecture, view.architecture)
+def _document(metadata: InstanceMetadata) -> str:
+    architecture = {"amd64": "x86_64"}.get(metadata.architecture, metadata.architecture)
     fields = {
-        "accountId": view.account,
+        "accountId": metadata.account,
         "architecture": architecture,
-        "availabilityZone": view.zone,
+        "availabilityZone": metadata.zone,
         "billingProducts": None,
-        "imageId": view.image_id,
-        "instanceId": view.instance_id,
-        "instanceType": view.instance_type,
+        "imageId": metadata.image_id,
+        "instanceId": metadata.instance_id,
+        "instanceType": metadata.instance_type,
         "kernelId": None,
-        "pendingTime": view.launched,
-        "privateIp": view.address,
+        "pendingTime": metadata.launched,
+        "privateIp": metadata.address,
         "ramdiskId": None,
-        "region": view.region,
+        "region": metadata.region,
         "version": "2017-09-30",
     }
     return json.dumps(fields, indent=2)

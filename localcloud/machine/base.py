@@ -7,7 +7,6 @@ is this: trust in the cloud's authority, the Ec2 data source, DHCP on ens5. Noth
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from localcloud.net.network import RESOLVER
@@ -71,7 +70,6 @@ def fit(root: Path, certificate_pem: bytes) -> None:
     _write(root, "etc/systemd/network/20-localcloud-ens5.network", _NETWORK)
     _enable(root, "systemd-networkd.service", "multi-user.target")
     _resolve(root)
-    _hurry(root)
 
 
 def _trust(root: Path, certificate_pem: bytes) -> None:
@@ -113,15 +111,6 @@ def _resolve(root: Path) -> None:
         return  # resolved's own file
     configuration.unlink(missing_ok=True)
     configuration.write_text(f"nameserver {RESOLVER}\n")
-
-
-def _hurry(root: Path) -> None:
-    """Take out dhcpcd's random wait of up to two seconds, which keeps a thousand machines from asking at once."""
-    configuration = root / "etc/dhcpcd.conf"
-    if configuration.is_file() and not re.search(r"^nodelay$", configuration.read_text(), re.MULTILINE):
-        configuration.write_text(
-            configuration.read_text() + "\n# Made by the local cloud for its base images.\nnodelay\n"
-        )
 
 
 def _enable(root: Path, unit: str, target: str) -> None:

@@ -33,11 +33,11 @@ def free_node(used: set[str]) -> str:
 
 def links(device: Device) -> list[str]:
     """Return the links in /dev that point to the device, as udev's rules of ec2-utils would make them."""
-    found = [f"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{device.volume_id.replace('-', '')}"]
+    paths = [f"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{device.volume_id.replace('-', '')}"]
     # A device name comes from an API call: only what udev would make a link of becomes one.
     if re.fullmatch(r"(/dev/)?(sd[a-z][0-9]*|xvd[a-z]{1,2}[0-9]*)", device.requested):
-        found.append("/dev/" + device.requested.removeprefix("/dev/"))
-    return found
+        paths.append("/dev/" + device.requested.removeprefix("/dev/"))
+    return paths
 
 
 def appear(device: Device) -> str:

@@ -27,7 +27,7 @@ class Layers:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
-    def _kept(self) -> Path:
+    def _layers(self) -> Path:
         return self.directory / "layers"
 
     def _parts(self, instance_id: str) -> tuple[Path, Path, Path]:
@@ -41,11 +41,11 @@ class Layers:
         with a comma or colon in it would need escaping.
         """
         with self._lock:
-            layer = f"base{len(list(self._kept.glob('base*')))}" if self._kept.exists() else "base0"
-            place = self._kept / layer
-            place.mkdir(parents=True)
-            run(["mount", "--bind", str(root), str(place)])
-            run(["mount", "-o", "remount,ro,bind", str(place)])
+            layer = f"base{len(list(self._layers.glob('base*')))}" if self._layers.exists() else "base0"
+            mount_point = self._layers / layer
+            mount_point.mkdir(parents=True)
+            run(["mount", "--bind", str(root), str(mount_point)])
+            run(["mount", "-o", "remount,ro,bind", str(mount_point)])
             for image_id in image_ids:
                 self.images[image_id] = (layer,)
 
@@ -66,7 +66,7 @@ class Layers:
         lower = ":".join(self.instances[instance_id])
         options = f"lowerdir={lower},upperdir={upper},workdir={work},index=off,volatile"
         try:
-            run(["mount", "-t", "overlay", "-o", options, "localcloud", str(root)], cwd=self._kept)
+            run(["mount", "-t", "overlay", "-o", options, "localcloud", str(root)], cwd=self._layers)
         except CommandFailed as failure:
             raise Error(
                 f"the layers of {instance_id} can't be mounted",
@@ -88,20 +88,20 @@ class Layers:
         """Make an image of an instance that is not mounted: its upper directory becomes the image's topmost layer."""
         upper = self._parts(instance_id)[0]
         with self._lock:
-            upper.rename(self._kept / image_id)
+            upper.rename(self._layers / image_id)
             upper.mkdir()
-            shutil.copymode(self._kept / image_id, upper)
+            shutil.copymode(self._layers / image_id, upper)
             stack = (image_id, *self.instances[instance_id])
             self.images[image_id] = self.instances[instance_id] = stack
 
     def copy(self, instance_id: str, image_id: str) -> None:
-        """Make an image of a running instance: a copy of its upper directory, as consistent as a pulled plug."""
+        """Make an image of a running instance: a copy of its upper directory, as consistent as after a power cut."""
         upper = self._parts(instance_id)[0]
-        unfinished = self._kept / f"{image_id}.unfinished"
+        unfinished = self._layers / f"{image_id}.unfinished"
         # cp as root keeps the whiteouts (character devices 0:0) and overlay's extended attributes.
         run(["cp", "--archive", "--reflink=auto", str(upper), str(unfinished)])
         with self._lock:
-            unfinished.rename(self._kept / image_id)
+            unfinished.rename(self._layers / image_id)
             self.images[image_id] = (image_id, *self.instances[instance_id])
 
     def share(self, image_id: str, copy_id: str) -> None:
@@ -123,17 +123,13 @@ class Layers:
             shutil.rmtree(part, ignore_errors=True)
         self._collect()
 
-    def unused(self) -> set[str]:
-        """Return the layers that no image and no instance stands on. Base layers are never among them."""
-        with self._lock:
-            kept = {path.name for path in self._kept.iterdir() if not path.name.startswith((".", "base"))}
-            return kept.difference(*self.images.values(), *self.instances.values())
-
     def _collect(self) -> None:
+        """Delete the layers that no image and no instance stands on. Base layers are never among them."""
         with self._lock:
-            garbage = [layer for layer in self.unused() if not layer.endswith(".unfinished")]
-            doomed = [self._kept / f".{layer}" for layer in garbage]
-            for layer, path in zip(garbage, doomed, strict=True):
-                (self._kept / layer).rename(path)
+            layers = {path.name for path in self._layers.iterdir() if not path.name.startswith((".", "base"))}
+            unused = layers.difference(*self.images.values(), *self.instances.values())
+            garbage = [self._layers / layer for layer in unused if not layer.endswith(".unfinished")]
+            # By a rename first: a layer that is half deleted must not be under its name.
+            doomed = [path.rename(path.with_name(f".{path.name}")) for path in garbage]
         for path in doomed:
             shutil.rmtree(path, ignore_errors=True)

@@ -12,16 +12,16 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from localcloud.host import mounts
+from localcloud.host import cgroups, mounts
 from localcloud.machine.devices import Device, appear, disappear
 from localcloud.machine.interface import MachineSpec, Ran
 from localcloud.net import network
 from support.errors import Error
+from support.waiting import wait_for
 
 START_SECONDS = 30.0
 # EC2 forces a stop after a few minutes; here it comes within what clients wait for at least (40 polls, one a second).
@@ -93,39 +93,26 @@ class NspawnMachine:
         self._devices = {device.node: device for device in devices}
         self._expected_to_end = False
         self._ended.clear()
-        notify, address = _notify_socket(self.spec.name)
-        started = threading.Event()
-        threading.Thread(target=self._listen, args=(notify, started), daemon=True).start()
         try:
-            process = self._spawn(root, address)
+            process = self._spawn(root)
         except BaseException:
-            self._tidy_up()
+            self._clean_up()
             self._ended.set()
             raise
-        threading.Thread(target=self._watch, args=(process, root, address, started, on_exit), daemon=True).start()
-        if started.wait(START_SECONDS) and self.running:
-            return
-        self._expected_to_end = True
-        self._kill_processes()
-        self._ended.wait(10)
-        raise Error(
-            f"{self.spec.name} did not start",
-            code="machine-failed",
-            expected=f"a running init within {START_SECONDS:.0f} s",
-            found=self.console().decode(errors="replace")[-2000:].strip() or "nothing on its console",
-        )
+        threading.Thread(target=self._watch, args=(process, root, on_exit), daemon=True).start()
 
     def stop(self) -> None:
         """Shut it down cleanly; kill it when that takes too long."""
         self._expected_to_end = True
-        deadline = time.monotonic() + STOP_SECONDS
-        while time.monotonic() < deadline:
-            # Again each second: an init that has only just been started has no ear for it yet.
+
+        def ended() -> bool:
+            # Again each second: an init that has only just been started does not listen yet.
             self._signal(_POWER_OFF)
-            if self._ended.wait(1):
-                return
-        self._kill_processes()
-        self._ended.wait(10)
+            return self._ended.wait(1)
+
+        if not wait_for(ended, STOP_SECONDS):
+            self._kill_processes()
+            self._ended.wait(10)
 
     def kill(self) -> None:
         """Cut its power: shut its XFS file systems down without flushing their logs, then kill it.
@@ -134,9 +121,14 @@ class NspawnMachine:
         """
         self._expected_to_end = True
         if self._leader is not None:
-            for mount_point in _xfs_mounts(Path(f"/proc/{self._leader}/mountinfo")):
-                target = f"/proc/{self._leader}/root{mount_point}"
-                subprocess.run(["xfs_io", "-x", "-c", "shutdown", target], check=False, capture_output=True)
+            try:
+                listed = Path(f"/proc/{self._leader}/mountinfo").read_text()
+            except OSError:
+                listed = ""  # it ended by itself in between
+            for mount in cgroups.parse_mountinfo(listed):
+                if mount.kind == "xfs" and mount.source.startswith("/dev/"):
+                    target = f"/proc/{self._leader}/root{mount.point}"
+                    subprocess.run(["xfs_io", "-x", "-c", "shutdown", target], check=False, capture_output=True)
         self._kill_processes()
         self._ended.wait(10)
 
@@ -155,16 +147,19 @@ class NspawnMachine:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
             env=_ENVIRONMENT,
             start_new_session=True,
         )
+        timed_out = False
         try:
-            out, err = child.communicate(input.encode(), timeout=timeout)
+            stdout, stderr = child.communicate(input, timeout=timeout)
         except subprocess.TimeoutExpired:
             _kill_session(child.pid)
-            out, err = child.communicate()
-            return Ran(child.returncode, out.decode(errors="replace"), err.decode(errors="replace"), timed_out=True)
-        return Ran(child.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+            stdout, stderr = child.communicate()
+            timed_out = True
+        return Ran(child.returncode, stdout, stderr, timed_out)
 
     def console(self) -> bytes:
         """Return what it has written to its console since it was made."""
@@ -192,9 +187,7 @@ class NspawnMachine:
 
     def _command(self, root: Path) -> list[str]:
         groups = mounts.machine_group(self.spec.name, self.spec.memory_bytes)
-        enter = " && ".join(f'echo 0 >"${number}/cgroup.procs"' for number in range(1, len(groups) + 1))
-        return [
-            "/bin/sh", "-c", f'{enter} && shift {len(groups)} && exec "$@"', "sh", *map(str, groups),
+        nspawn = [
             "systemd-nspawn", "--quiet", f"--directory={root}", "--register=no", "--keep-unit",
             f"--machine={self.spec.name}", f"--hostname={self.spec.interface.hostname}",
             f"--network-namespace-path={self.spec.interface.namespace}",
@@ -207,6 +200,7 @@ class NspawnMachine:
             f"--bind-ro={self._shared}:/run/localcloud",
             "/run/localcloud/init",
         ]  # fmt: skip
+        return cgroups.entering(groups, nspawn)
 
     def _signal(self, number: int) -> None:
         leader = self._leader
@@ -216,82 +210,69 @@ class NspawnMachine:
             except ProcessLookupError:
                 pass  # it ended by itself in between, which _watch sees
 
-    def _listen(self, notify: socket.socket, started: threading.Event) -> None:
-        """Take in what systemd-nspawn tells: the leader's pid, once per boot."""
-        with notify:
-            while not self._ended.is_set():
-                try:
-                    message = notify.recv(4096).decode(errors="replace")
-                except TimeoutError:
-                    continue
-                if found := re.search(r"^X_NSPAWN_LEADER_PID=(\d+)$", message, re.MULTILINE):
-                    self._leader = int(found[1])
-                    started.set()
-
-    def _watch(
-        self,
-        process: subprocess.Popen[bytes],
-        root: Path,
-        notify_address: str,
-        started: threading.Event,
-        on_exit: Callable[[], None],
-    ) -> None:
+    def _watch(self, process: subprocess.Popen[bytes], root: Path, on_exit: Callable[[], None]) -> None:
         """See the machine through its reboots to its end."""
         try:
             while process.wait() == _REBOOTED and not self._expected_to_end:
-                self._tidy_up()
-                process = self._spawn(root, notify_address)
+                self._clean_up()
+                process = self._spawn(root)
         finally:
-            self._tidy_up()
-            ran = started.is_set()
+            self._clean_up()
             self._ended.set()
-            started.set()
-            if ran and not self._expected_to_end:
+            if not self._expected_to_end:
                 on_exit()
 
-    def _spawn(self, root: Path, notify_address: str) -> subprocess.Popen[bytes]:
+    def _spawn(self, root: Path) -> subprocess.Popen[bytes]:
+        """Start systemd-nspawn and return once the machine's init runs. Raises `machine-failed`."""
         shim = self._shared / "init"
         shim.write_text(_SHIM.format(devices="".join(map(appear, self._devices.values()))))
         shim.chmod(0o755)
         network.connect(self.spec.interface)
-        with self._console.open("ab") as console:
-            return subprocess.Popen(
+        address = Path(f"/run/notify-{self.spec.name}")
+        address.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, self._console.open("ab") as console:
+            notify.bind(str(address))
+            notify.settimeout(0.1)
+            process = subprocess.Popen(
                 self._command(root),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
-                env={**_ENVIRONMENT, "NOTIFY_SOCKET": notify_address, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+                env={**_ENVIRONMENT, "NOTIFY_SOCKET": str(address), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
                 start_new_session=True,
             )
+            wait_for(lambda: self._receive_leader(notify) or process.poll() is not None, START_SECONDS)
+        if self._leader is None:
+            self._kill_processes()
+            process.wait()
+            raise Error(
+                f"{self.spec.name} did not start",
+                code="machine-failed",
+                expected=f"a running init within {START_SECONDS:.0f} s",
+                found=self.console().decode(errors="replace")[-2000:].strip() or "nothing on its console",
+            )
+        return process
 
-    def _tidy_up(self) -> None:
+    def _receive_leader(self, notify: socket.socket) -> bool:
+        """Receive a notification of systemd-nspawn's; say whether it was the leader's pid: there is one per boot."""
+        try:
+            message = notify.recv(4096).decode(errors="replace")
+        except TimeoutError:
+            return False
+        if match := re.search(r"^X_NSPAWN_LEADER_PID=(\d+)$", message, re.MULTILINE):
+            self._leader = int(match[1])
+        return match is not None
+
+    def _clean_up(self) -> None:
         """Take away what the host's side of an ended machine leaves: its interface, its control groups."""
         self._leader = None
-        # systemd-nspawn takes its machine with it, but the kernel may need a moment to bury it.
+        # systemd-nspawn takes its machine with it, but the kernel may need a moment for that.
         self._kill_processes()
         network.disconnect(self.spec.interface)
         mounts.remove_machine_group(self.spec.name)
 
     def _kill_processes(self) -> None:
-        group = mounts.CGROUP / self.spec.name
-        deadline = time.monotonic() + 10
-        while group.exists() and time.monotonic() < deadline:
-            pids = [int(pid) for path in group.rglob("cgroup.procs") for pid in _words(path)]
-            if not pids:
-                break
-            for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass  # it ended in between
-            time.sleep(0.01)
-
-
-def _words(path: Path) -> list[str]:
-    try:
-        return path.read_text().split()
-    except OSError:
-        return []  # the group went away while we looked
+        cgroups.kill_all([mounts.CGROUP / self.spec.name], patience=10)
 
 
 def _kill_session(session: int) -> None:
@@ -306,29 +287,6 @@ def _kill_session(session: int) -> None:
                 os.kill(int(status.parent.name), signal.SIGKILL)
             except ProcessLookupError:
                 pass  # it ended in between
-
-
-def _notify_socket(name: str) -> tuple[socket.socket, str]:
-    address = f"/run/notify-{name}"
-    Path(address).unlink(missing_ok=True)
-    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    notify.bind(address)
-    notify.settimeout(1)
-    return notify, address
-
-
-def _xfs_mounts(mountinfo: Path) -> list[str]:
-    """Return where a machine has XFS volumes mounted."""
-    try:
-        lines = mountinfo.read_text().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        fields, _, rest = line.partition(" - ")
-        if rest.startswith("xfs ") and "/dev/" in rest:
-            found.append(fields.split()[4].encode().decode("unicode_escape"))
-    return found
 
 
 def _meminfo(memory_bytes: int) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from support.errors import Error
 from support.process import run
+from support.waiting import wait_for
 
 _LOOP_CTL_GET_FREE = 0x4C82
 _LOOP_CONFIGURE = 0x4C0A
@@ -42,7 +43,10 @@ class Volumes:
         with self._lock:
             handle = self._open.get(volume_id)
             if handle is None:
-                handle = self._open[volume_id] = _loop(self._file(volume_id, size_gib))
+                path = self._path(volume_id)
+                path.touch(mode=0o600)
+                os.truncate(path, size_gib * _GIB)
+                handle = self._open[volume_id] = _loop(path)
         number = os.fstat(handle).st_rdev
         return os.major(number), os.minor(number)
 
@@ -52,35 +56,32 @@ class Volumes:
             handle = self._open.pop(volume_id, None)
         if handle is not None:
             os.close(handle)
-        return not _wait_until_free(self._volumes / f"{volume_id}.img", patience)
+        return wait_for(lambda: str(self._path(volume_id)) not in _backing_files().values(), patience, 0.02)
 
     def delete(self, volume_id: str) -> None:
         """Delete a volume's data."""
-        (self._volumes / f"{volume_id}.img").unlink(missing_ok=True)
+        self._path(volume_id).unlink(missing_ok=True)
 
     def snapshot(self, volume_id: str, snapshot_id: str) -> None:
         """Copy what a volume holds, block by block, crash-consistent as on EBS; a volume never used needs no copy."""
-        source = self._volumes / f"{volume_id}.img"
-        if source.exists():
-            _copy(source, self._snapshots / f"{snapshot_id}.img")
+        if self._path(volume_id).exists():
+            _copy(self._path(volume_id), self._snapshot_path(snapshot_id))
 
     def restore(self, snapshot_id: str, volume_id: str, size_gib: int) -> None:
         """Make a volume that holds what the snapshot holds."""
-        source = self._snapshots / f"{snapshot_id}.img"
-        if source.exists():
-            _copy(source, self._volumes / f"{volume_id}.img")
-            os.truncate(self._volumes / f"{volume_id}.img", size_gib * _GIB)
+        if self._snapshot_path(snapshot_id).exists():
+            _copy(self._snapshot_path(snapshot_id), self._path(volume_id))
+            os.truncate(self._path(volume_id), size_gib * _GIB)
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Delete a snapshot's data."""
-        (self._snapshots / f"{snapshot_id}.img").unlink(missing_ok=True)
+        self._snapshot_path(snapshot_id).unlink(missing_ok=True)
 
-    def _file(self, volume_id: str, size_gib: int) -> Path:
-        path = self._volumes / f"{volume_id}.img"
-        if not path.exists():
-            path.touch(mode=0o600)
-        os.truncate(path, size_gib * _GIB)
-        return path
+    def _path(self, volume_id: str) -> Path:
+        return self._volumes / f"{volume_id}.img"
+
+    def _snapshot_path(self, snapshot_id: str) -> Path:
+        return self._snapshots / f"{snapshot_id}.img"
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -114,55 +115,35 @@ def _loop(path: Path) -> int:
 
 def _open_node(number: int) -> int:
     node = Path(f"/dev/loop{number}")
-    deadline = time.monotonic() + 2
-    while True:
+    if not wait_for(node.exists, 2):
+        raise Error(
+            f"{node} does not appear",
+            code="volume-failed",
+            expected="a node made by the kernel (devtmpfs)",
+            found="none",
+        )
+    return os.open(node, os.O_RDWR | os.O_CLOEXEC)
+
+
+def _backing_files() -> dict[str, str]:
+    """Return the file of each loop device of this host; one that was deleted keeps its name."""
+    files = {}
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
         try:
-            return os.open(node, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            if time.monotonic() > deadline:
-                raise Error(
-                    f"{node} does not appear",
-                    code="volume-failed",
-                    expected="a node made by the kernel (devtmpfs)",
-                    found="none",
-                ) from None
-            time.sleep(0.01)
+            files[backing.parent.parent.name] = backing.read_text().rstrip("\n").removesuffix(" (deleted)")
+        except OSError:
+            continue  # freed in between
+    return files
 
 
 def loops_below(directory: Path) -> list[str]:
     """Return the names of the loop devices whose file is, or was, below that directory."""
-    found = []
-    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-        try:
-            if backing.read_text().startswith(f"{directory}/"):
-                found.append(backing.parent.parent.name)
-        except OSError:
-            continue  # freed in between
-    return sorted(found)
-
-
-def _wait_until_free(path: Path, patience: float) -> bool:
-    """Wait until no loop device uses that file; return whether one still does."""
-    deadline = time.monotonic() + patience
-    while True:
-        used = any(_backs(backing, path) for backing in Path("/sys/block").glob("loop*/loop/backing_file"))
-        if not used or time.monotonic() > deadline:
-            return used
-        time.sleep(0.02)
-
-
-def _backs(backing: Path, path: Path) -> bool:
-    try:
-        return backing.read_text().rstrip("\n").removesuffix(" (deleted)") == str(path)
-    except OSError:
-        return False
+    return sorted(name for name, file in _backing_files().items() if file.startswith(f"{directory}/"))
 
 
 def wait_until_released(directory: Path, patience: float = 10.0) -> list[str]:
     """Wait until the kernel has freed the cloud's loop devices; clear what stays by hand; return what can't be."""
-    deadline = time.monotonic() + patience
-    while (left := loops_below(directory)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    for name in left:
+    wait_for(lambda: not loops_below(directory), patience, 0.02)
+    for name in loops_below(directory):
         subprocess.run(["losetup", "--detach", f"/dev/{name}"], check=False, capture_output=True)
-    return loops_below(directory) if left else []
+    return loops_below(directory)

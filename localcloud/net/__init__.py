@@ -1,1 +1,1 @@
-"""The cloud's network: its link to the host, its bridge, and the way out."""
+"""The cloud's network: its link to the host, its bridge, and the egress proxy."""

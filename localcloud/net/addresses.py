@@ -49,20 +49,9 @@ def taken_networks() -> list[Network]:
     """Return every network that this host has an address in or a route to, but for its default route."""
     addresses = json.loads(run(["ip", "-json", "-4", "address"]).stdout or "[]")
     routes = json.loads(run(["ip", "-json", "-4", "route", "show", "table", "all"]).stdout or "[]")
-    found = [f"{info['local']}/{info['prefixlen']}" for link in addresses for info in link.get("addr_info", [])]
-    found += [route["dst"] for route in routes if route["dst"] != "default"]
-    return [ipaddress.ip_network(text, strict=False) for text in found]
-
-
-@contextmanager
-def _index_lock() -> Iterator[None]:
-    # A lock on a directory that every host has: nothing is left behind, and the kernel frees it when we die.
-    handle = os.open("/run", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    networks = [f"{info['local']}/{info['prefixlen']}" for link in addresses for info in link.get("addr_info", [])]
+    networks += [route["dst"] for route in routes if route["dst"] != "default"]
+    return [ipaddress.ip_network(text, strict=False) for text in networks]
 
 
 def peer_name(link: str) -> str:
@@ -73,8 +62,13 @@ def peer_name(link: str) -> str:
 @contextmanager
 def reserved_index() -> Iterator[int]:
     """Give a free index; keep it from others until the block ends, by when `make_link` must have been called."""
-    with _index_lock():
+    # A lock on a directory that every host has: nothing is left behind, and the kernel frees it when we die.
+    handle = os.open("/run", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield pick_index(taken_networks())
+    finally:
+        os.close(handle)
 
 
 def make_link(cloud: Cloud) -> None:

@@ -1,10 +1,10 @@
-"""The way out: `python -m localcloud.net.egress STATE_DIRECTORY LINK`, which control.py starts beside a cloud.
+"""The egress proxy: `python -m localcloud.net.egress STATE_DIRECTORY LINK`, which control.py starts beside a cloud.
 
 It runs in the host's network namespace without any rights, and listens on no address of the host: the cloud's server
 makes the listening sockets in its own namespace and hands them over through LINK, one end of a socket pair. When either
 end closes, the other knows that it is alone. Machines need no proxy settings: every name that is not the cloud's leads
-to the address that is listened on, and what a client says first (server_name.py) tells which name it was. It is looked
-up as the host looks names up, and the bytes go through as they are.
+to the address that is listened on, and a client's first bytes tell which name it was (server_name.py). It is looked up
+as the host looks names up, and the bytes go through as they are.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from localcloud.net import outside
-from localcloud.net import server_name as hello
+from localcloud.net import outside, server_name
 from localcloud.net.outside import PORTS, Refused
-from localcloud.settings import Cloud, read_cloud, settings_from_json
+from localcloud.net.server_name import NoName
+from localcloud.settings import read_cloud, settings_from_json
 from support.errors import Error
 
 LOG = "egress.jsonl"
@@ -34,11 +36,12 @@ _CHUNK = 1 << 16
 _NOBODY = 65534
 # Addresses of a name. Raises OSError when it has none.
 Resolve = Callable[[str, int], Sequence[str]]
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass
-class Passage:
-    """One connection of a machine: its address, what it asked for, bytes each way, seconds, and how it ended.
+class Connection:
+    """A machine's connection to the internet: its address, the name and port, bytes each way, seconds, how it ended.
 
     `ended` is "closed", or begins with "refused: " or "failed: ".
     """
@@ -52,53 +55,63 @@ class Passage:
     ended: str = ""
 
 
-def passages(directory: Path) -> list[Passage]:
-    """Return the connections that went out of a cloud and are over, by its state directory; none without a way out."""
+def connections(directory: Path) -> list[Connection]:
+    """Return the ended connections out of a cloud, by its state directory; none for a cloud without egress."""
     try:
         lines = (directory / LOG).read_text().splitlines()
     except FileNotFoundError:
         return []
-    return [Passage(**json.loads(line)) for line in lines]
+    return [Connection(**json.loads(line)) for line in lines]
 
 
-def hand_over(cloud: Cloud, link: socket.socket) -> None:
+def hand_over(address: str, link: socket.socket, ports: Sequence[int] = PORTS) -> None:
     """Make the listening sockets in this network namespace and give them to the process at the other end of `link`.
 
     Raises `cloud-failed` when it does not take them.
     """
-    listeners = [socket.create_server((cloud.egress_address, port), backlog=128) for port in PORTS]
+    listeners = [socket.create_server((address, port), backlog=128) for port in ports]
     link.settimeout(_SECONDS_TO_MEET)
     try:
         socket.send_fds(link, [b"x"], [listener.fileno() for listener in listeners])
-        answer = link.recv(1)
+        found = "" if link.recv(1) else "it ended"
     except OSError as error:
-        answer, found = b"", str(error)
-    else:
-        found = "it ended"
+        found = str(error)
     finally:
         for listener in listeners:
             listener.close()
-    if not answer:
-        raise Error("the way out could not be opened", code="cloud-failed", expected="a proxy on the host", found=found)
+    if found:
+        raise Error("the egress proxy did not start", code="cloud-failed", expected="a proxy on the host", found=found)
     link.settimeout(None)
 
 
-class Door:
-    """Takes connections, one coroutine each. `resolve` looks names up, `log` gets a line for each that is over.
+class Proxy:
+    """Takes connections, one coroutine each. `resolve` looks names up, `log` gets a line for each that has ended.
 
-    Names in `led` lead to the address given there, whatever it is; nothing else about them is different.
+    Names in `overrides` lead to the address given there, whatever it is; nothing else about them is different.
+    `connect` opens a connection to an address and port.
     """
 
-    def __init__(self, region: str, resolve: Resolve, log: TextIO, led: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        region: str,
+        resolve: Resolve,
+        log: TextIO,
+        overrides: Mapping[str, str] | None = None,
+        *,
+        connect: Callable[[str, int], Awaitable[Streams]] = asyncio.open_connection,
+        seconds_to_name: float = _SECONDS_TO_NAME,
+    ) -> None:
         self._region = region
         self._resolve = resolve
         self._log = log
-        self._led = dict(led or {})
+        self._overrides = dict(overrides or {})
+        self._connect = connect
+        self._seconds_to_name = seconds_to_name
 
     async def serve(self, listeners: Sequence[socket.socket], until: socket.socket) -> None:
         """Serve until the other end of `until` is closed. The listeners are those of PORTS, in order."""
         servers = [
-            await asyncio.start_server(self._taker(port), sock=listener)
+            await asyncio.start_server(partial(self.take, port), sock=listener)
             for listener, port in zip(listeners, PORTS, strict=True)
         ]
         until.setblocking(False)
@@ -106,125 +119,108 @@ class Door:
         for server in servers:
             server.close()
 
-    def _taker(self, port: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self.take(port, reader, writer)
-
-        return take
-
     async def take(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Lead one connection to where it wants, or refuse it, and write it down."""
+        """Connect one client to the server that it names, or refuse it, and log it."""
         began = time.monotonic()
-        passage = Passage(str((writer.get_extra_info("peername") or ("gone",))[0]), port)
+        connection = Connection(str((writer.get_extra_info("peername") or ("gone",))[0]), port)
+        connection.ended = "failed: the cloud ended"
         try:
-            passage.ended = await self._pass(passage, reader, writer)
-        except (hello.NoName, Refused) as reason:
-            passage.ended = f"refused: {reason}"
-            _tell(writer, port, 403, passage)
+            await self._relay(connection, reader, writer)
+            connection.ended = "closed"
+        except (NoName, Refused) as reason:
+            connection.ended = f"refused: {reason}"
+            _send_reason(writer, 403, connection)
         except (OSError, TimeoutError) as error:
-            passage.ended = f"failed: {str(error) or type(error).__name__}"
-            if not passage.received:
-                _tell(writer, port, 502, passage)
+            connection.ended = f"failed: {str(error) or type(error).__name__}"
+            if not connection.received:
+                _send_reason(writer, 502, connection)
         finally:
-            passage.ended = passage.ended or "failed: the cloud ended"
             writer.close()
-            passage.seconds = round(time.monotonic() - began, 3)
-            self._log.write(json.dumps(asdict(passage)) + "\n")
+            connection.seconds = round(time.monotonic() - began, 3)
+            self._log.write(json.dumps(asdict(connection)) + "\n")
             self._log.flush()
 
-    async def _pass(self, passage: Passage, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-        async with asyncio.timeout(_SECONDS_TO_NAME):
-            said, asked = await _first_words(reader, hello.host if passage.port == 80 else hello.server_name)
+    async def _relay(self, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(self._seconds_to_name):
+            received, requested = await _read_name(reader, connection.port)
         # People read this: a name that is none could hold anything, and as much of it as a client likes.
-        passage.name = asked[:253] if asked.isprintable() else ""
-        name = outside.check_name(asked, self._region)
+        connection.name = requested[:253] if requested.isprintable() else ""
+        name = outside.check_name(requested, self._region)
         async with asyncio.timeout(_SECONDS_TO_CONNECT):
-            there_reader, there_writer = await asyncio.open_connection(*await self._address(name, passage.port))
-        try:
-            for each in (writer, there_writer):
-                # A machine whose power was cut says no more: without this nobody would ever notice.
-                each.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            address = await self.address_of(name, connection.port)
+            server_reader, server_writer = await self._connect(address, connection.port)
+        ended: list[str] = []
 
-            ended: list[str] = []
-
-            async def carry(first: bytes, source: asyncio.StreamReader, target: asyncio.StreamWriter, way: str) -> None:
-                try:
-                    await _copy(first, source, target, lambda size: _count(passage, way, size))
-                except OSError:
-                    # When one side has said all it had to, the other may leave as it likes.
-                    if not ended:
-                        raise
-                ended.append(way)
-
-            failures: list[Exception] = []
+        async def carry(first: bytes, source: asyncio.StreamReader, target: asyncio.StreamWriter, counter: str) -> None:
             try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(carry(said, reader, there_writer, "sent"))
-                    group.create_task(carry(b"", there_reader, writer, "received"))
-            except* OSError as errors:
-                # Raised below: before Python 3.11.4 whatever an except* raises comes out as a group.
-                failures += errors.exceptions
-            if failures:
-                raise OSError(str(failures[0])) from failures[0]
+                await copy(first, source, target, connection, counter)
+            except OSError:
+                # When one side has sent all it had to, the other may leave as it likes.
+                if not ended:
+                    raise
+            ended.append(counter)
+
+        both = (carry(received, reader, server_writer, "sent"), carry(b"", server_reader, writer, "received"))
+        tasks = [asyncio.create_task(each) for each in both]
+        try:
+            for each in (writer, server_writer):
+                # A machine whose power was cut sends nothing more: without this nobody would ever notice.
+                each.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            await asyncio.gather(*tasks)
         finally:
-            there_writer.close()
-        return "closed"
+            for task in tasks:
+                task.cancel()
+            server_writer.close()
 
-    async def _address(self, name: str, port: int) -> tuple[str, int]:
-        if name in self._led:
-            return self._led[name], port
-        loop = asyncio.get_running_loop()
-        found = outside.check_addresses(await loop.run_in_executor(None, self._resolve, name, port))
-        # The address that was looked at, not the name again: its next answer may be another one.
-        return found[0], port
-
-
-def _count(passage: Passage, way: str, size: int) -> None:
-    setattr(passage, way, getattr(passage, way) + size)
+    async def address_of(self, name: str, port: int) -> str:
+        """Return the address to connect to for a name. Raises Refused and OSError."""
+        if name in self._overrides:
+            return self._overrides[name]
+        addresses = await asyncio.get_running_loop().run_in_executor(None, self._resolve, name, port)
+        # The address that was checked, not the name again: its next answer may be another one.
+        return outside.check_addresses(addresses)[0]
 
 
-async def _first_words(reader: asyncio.StreamReader, name_in: Callable[[bytes], str | None]) -> tuple[bytes, str]:
-    said = b""
-    while True:
-        more = await reader.read(_CHUNK)
-        if not more:
-            raise hello.NoName("it ended before it named anybody")
-        said += more
-        name = name_in(said)
+async def _read_name(reader: asyncio.StreamReader, port: int) -> tuple[bytes, str]:
+    name_in = server_name.host if port == 80 else server_name.server_name
+    received = b""
+    while more := await reader.read(_CHUNK):
+        received += more
+        name = name_in(received)
         if name is not None:
-            return said, name
+            return received, name
+    raise NoName("it ended before it named anybody")
 
 
-async def _copy(
-    first: bytes, source: asyncio.StreamReader, target: asyncio.StreamWriter, count: Callable[[int], None]
+async def copy(
+    first: bytes, source: asyncio.StreamReader, target: asyncio.StreamWriter, connection: Connection, counter: str
 ) -> None:
+    """Copy `first` and all that comes from `source` to `target`, counted in the field `counter` of `connection`."""
     chunk = first or await source.read(_CHUNK)
     while chunk:
         target.write(chunk)
         await target.drain()
-        count(len(chunk))
+        setattr(connection, counter, getattr(connection, counter) + len(chunk))
         chunk = await source.read(_CHUNK)
-    try:
+    with suppress(OSError):  # it has left already
         target.write_eof()
-    except OSError:
-        pass  # it has left already
 
 
-def _tell(writer: asyncio.StreamWriter, port: int, status: int, passage: Passage) -> None:
-    """Let the client say why, as far as its protocol can: a page, or TLS's alert unrecognized_name."""
-    body = f"The local cloud's way out: {passage.ended}\n".encode()
+def _send_reason(writer: asyncio.StreamWriter, status: int, connection: Connection) -> None:
+    """Let the client know why, as far as its protocol can: a page, or TLS's alert unrecognized_name."""
+    body = f"The local cloud's egress proxy: {connection.ended}\n".encode()
     head = f"HTTP/1.1 {status} Egress\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    writer.write(head.encode() + body if port == 80 else bytes([21, 3, 3, 0, 2, 2, 112]))
+    writer.write(head.encode() + body if connection.port == 80 else bytes([21, 3, 3, 0, 2, 2, 112]))
 
 
 def resolve(name: str, port: int) -> list[str]:
     """Look a name up as this host does. Raises OSError."""
-    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    infos = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     # IPv4 first: many hosts have IPv6 addresses that lead nowhere.
-    return [str(info[4][0]) for info in sorted(found, key=lambda info: info[0] != socket.AF_INET)]
+    return [str(info[4][0]) for info in sorted(infos, key=lambda info: info[0] != socket.AF_INET)]
 
 
-def read_led(path: Path | None) -> dict[str, str]:
+def read_overrides(path: Path | None) -> dict[str, str]:
     """Read a file of "ADDRESS NAME..." lines, in the form of /etc/hosts."""
     lines = [line.partition("#")[0].split() for line in path.read_text().splitlines()] if path else []
     return {name.lower(): address for address, *names in filter(None, lines) for name in names}
@@ -234,7 +230,7 @@ def main(directory: Path, link: socket.socket) -> int:
     """Serve until the cloud is gone."""
     settings, cloud = settings_from_json((directory / "settings.json").read_text()), read_cloud(directory)
     assert cloud is not None
-    led = read_led(settings.egress_hosts)
+    overrides = read_overrides(settings.egress_hosts)
     with (directory / LOG).open("a") as log:
         "x".encode("idna")  # The resolver needs that codec, which is read from a file when it is first used.
         # It takes apart what machines send: nothing in here may be worth attacking.
@@ -247,7 +243,7 @@ def main(directory: Path, link: socket.socket) -> int:
             return 1  # the cloud could not be started
         link.sendall(b"r")
         listeners = [socket.socket(fileno=handle) for handle in handles]
-        asyncio.run(Door(cloud.region, resolve, log, led).serve(listeners, link))
+        asyncio.run(Proxy(cloud.region, resolve, log, overrides).serve(listeners, link))
     return 0
 
 

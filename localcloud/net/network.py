@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import socket
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from localcloud.net.outside import packages_name
 from localcloud.settings import Cloud
 from support.errors import Error
 from support.process import run
+from support.waiting import wait_for
 
 METADATA = "169.254.169.254"
 RESOLVER = "169.254.169.253"
@@ -26,7 +26,7 @@ _UPLINK = "uplink"
 _HOSTS = Path("/run/dhcp-hosts")
 
 # Machines reach the cloud's services and each other; the host reaches machines; nothing else is forwarded. "reject"
-# rather than "drop": a program without a way out hears so at once, as from a subnet without a NAT gateway it would not,
+# rather than "drop": a program without egress hears so at once, as from a subnet without a NAT gateway it would not,
 # but a rehearsal that hangs teaches nobody anything.
 _RULES = """
 table inet localcloud {{
@@ -68,22 +68,19 @@ class Interface:
 
 def wait_for_uplink(patience: float = 30.0) -> None:
     """Wait until `control.up` has handed over the cloud's end of the link. Raises `machine-failed`."""
-    deadline = time.monotonic() + patience
-    while _UPLINK not in (name for _, name in socket.if_nameindex()):
-        if time.monotonic() > deadline:
-            raise Error(
-                "the link to the host never came",
-                code="machine-failed",
-                expected=f"an interface {_UPLINK}",
-                found="none",
-            )
-        time.sleep(0.002)
+    if not wait_for(lambda: _UPLINK in dict(socket.if_nameindex()).values(), patience, 0.002):
+        raise Error(
+            "the link to the host never came",
+            code="machine-failed",
+            expected=f"an interface {_UPLINK}",
+            found="none",
+        )
 
 
 def set_up(cloud: Cloud, *, egress: bool) -> None:
     """Wire the cloud's namespace: loopback, link, bridge with the cloud's addresses, and the rules.
 
-    With `egress` there is one more address on the bridge, whose listeners lead outside (egress.py). Nothing is
+    With `egress` there is one more address on the bridge, where the egress proxy listens (egress.py). Nothing is
     forwarded there either.
     """
     rule = _EGRESS_RULE.format(bridge=_BRIDGE, address=cloud.egress_address) if egress else ""
@@ -108,18 +105,15 @@ def set_up(cloud: Cloud, *, egress: bool) -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 
-def _answers(cloud: Cloud, egress: bool) -> list[str]:
-    """Return what names mean, as dnsmasq's options; the longest name that fits counts."""
+def _name_options(cloud: Cloud, egress: bool) -> list[str]:
+    """Return dnsmasq's options for names; the longest name that fits counts."""
     aws = f"--address=/amazonaws.com/{cloud.gateway}"
     if not egress:
         # Every AWS name is the cloud; every other name is refused at once, without asking anybody.
         return [aws, "--address=/#/"]
-    # Every other name leads to the way out, which asks the host; only names that DHCP has given are machines'.
-    outside = (
-        f"--address=/{packages_name(cloud.region)}/{cloud.egress_address}",
-        f"--address=/#/{cloud.egress_address}",
-    )
-    return [aws, *outside, "--local=/compute.internal/"]
+    # Every other name leads to the egress proxy, which asks the host; only names that DHCP has given are machines'.
+    names = (packages_name(cloud.region), "#")
+    return [aws, *(f"--address=/{name}/{cloud.egress_address}" for name in names), "--local=/compute.internal/"]
 
 
 def start_dnsmasq(cloud: Cloud, *, egress: bool) -> subprocess.Popen[bytes]:
@@ -134,18 +128,17 @@ def start_dnsmasq(cloud: Cloud, *, egress: bool) -> subprocess.Popen[bytes]:
             "--dhcp-leasefile=/run/dnsmasq.leases", "--dhcp-authoritative", "--no-ping",
             f"--dhcp-option=option:router,{cloud.gateway}", f"--dhcp-option=option:dns-server,{RESOLVER}",
             f"--domain={cloud.region}.compute.internal",
-            "--no-resolv", "--no-hosts", *_answers(cloud, egress), "--quiet-dhcp", "--local-ttl=60",
+            "--no-resolv", "--no-hosts", *_name_options(cloud, egress), "--quiet-dhcp", "--local-ttl=60",
         ],
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    deadline = time.monotonic() + 10
-    while child.poll() is None and time.monotonic() < deadline:
-        try:
-            socket.create_connection((cloud.gateway, 53), timeout=1).close()
-        except OSError:
-            time.sleep(0.01)
-        else:
-            return child
+
+    def answers() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((cloud.gateway, 53)) == 0
+
+    if wait_for(lambda: child.poll() is not None or answers(), 10) and child.poll() is None:
+        return child
     child.kill()
     raise Error(
         "dnsmasq did not start",
@@ -166,23 +159,17 @@ class Interfaces:
 
     def take(self, name: str) -> Interface:
         """Choose an address and a MAC for the machine `name`. Raises `machine-failed` when there is none left."""
-        for _ in range(240):
-            number = next(self._next)
-            if number not in self._used:
-                self._used.add(number)
-                address = f"{self._prefix}.{number}"
-                return Interface(
-                    address=address,
-                    mac=_mac(address),
-                    hostname="ip-" + address.replace(".", "-"),
-                    namespace=Path("/run/netns") / name,
-                )
-        raise Error(
-            "no address is left for another machine",
-            code="machine-failed",
-            expected="at most 240 machines",
-            found="240",
-        )
+        number = next((number for number in itertools.islice(self._next, 240) if number not in self._used), None)
+        if number is None:
+            raise Error(
+                "no address is left for another machine",
+                code="machine-failed",
+                expected="at most 240 machines",
+                found="240",
+            )
+        self._used.add(number)
+        address = f"{self._prefix}.{number}"
+        return Interface(address, _mac(address), "ip-" + address.replace(".", "-"), Path("/run/netns") / name)
 
     def give_back(self, interface: Interface) -> None:
         """Free an address that `take` gave."""

@@ -57,6 +57,7 @@ ROWS = (
     Row("function without types", "types", append("zmanim_ami/pipeline/version.py", "\n\ndef untyped(value):\n    return value\n"), "missing a type annotation"),
     Row("pipeline that knows the rehearsal", "imports", append("zmanim_ami/pipeline/version.py", "\n\nfrom zmanim_ami.rehearsal import owner  # noqa: E402, F401\n"), "zmanim_ami.pipeline is not allowed to import zmanim_ami.rehearsal"),
     Row("local cloud that knows the pipeline", "imports", append("localcloud/imds/instance_metadata.py", "\n\nfrom zmanim_ami.pipeline import version  # noqa: E402, F401\n"), "zmanim_ami.pipeline.version"),
+    Row("local cloud that needs this project", "imports", append("localcloud/journal.py", "\n\nfrom zmanim_ami.toolchain import go  # noqa: E402, F401\n"), "zmanim_ami.toolchain.go"),
     Row("package that the tools are not told of", "imports", new("spare/__init__.py", '"""Nothing."""\n'), "import-linter's root_packages: spare is not named"),
     Row("package that is named and gone", "imports", sub("pyproject.toml", r'root_packages = \["zmanim_ami",', 'root_packages = ["zmanim_ami", "tests",'), "import-linter's root_packages: tests is named and not there"),
     Row("siblings that import each other", "imports", append("zmanim_ami/pipeline/plan.py", "\n\nfrom zmanim_ami.pipeline.ami import build  # noqa: E402, F401\n"), "No cycles are allowed in zmanim_ami.pipeline"),

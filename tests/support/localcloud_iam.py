@@ -23,9 +23,10 @@ from moto.moto_api._internal.models import moto_api_backend
 from moto.sts.models import sts_backends
 
 from localcloud.api.application import Api
-from localcloud.api.audit import Audit
-from localcloud.iam import bucket_policies
-from localcloud.iam.authorization import Authorizer, Record
+from localcloud.api.patches import apply
+from localcloud.iam import resource_policies
+from localcloud.iam.authorization import Authorizer
+from localcloud.journal import Journal
 from localcloud.settings import ACCOUNT, ADMINISTRATOR_KEY
 
 REGION = "eu-west-1"
@@ -71,10 +72,10 @@ class IamLab:
 
     def session(self, role: str) -> dict[str, str]:
         """Return credentials of a session of a role."""
-        found: dict[str, str] = self.client("sts").assume_role(
+        credentials: dict[str, str] = self.client("sts").assume_role(
             RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{role}", RoleSessionName="i-0123456789abcdef0"
         )["Credentials"]
-        return found
+        return credentials
 
     def session_of_instance(self, role: str) -> dict[str, str]:
         """Return credentials as an instance with this role gets them from its metadata service."""
@@ -99,8 +100,8 @@ class IamLab:
 
     def _send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         url = urllib.parse.urlsplit(request.url)
-        given: Any = request.body or b""
-        body = given.read() if hasattr(given, "read") else given
+        source: Any = request.body or b""
+        body = source.read() if hasattr(source, "read") else source
         body = body.encode() if isinstance(body, str) else body
         environ = {
             "REQUEST_METHOD": request.method,
@@ -121,9 +122,10 @@ class IamLab:
             text = raw.decode() if isinstance(raw, bytes) else str(raw)
             key = name.upper().replace("-", "_")
             environ[key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"] = text
-        told: list[Any] = []
-        content = b"".join(self.api(environ, lambda status, headers, *_: told.extend((status, headers))))
-        return AWSResponse(request.url, int(told[0].split()[0]), HTTPHeaders.from_dict(dict(told[1])), _Raw(content))
+        started: list[Any] = []
+        content = b"".join(self.api(environ, lambda status, headers, *_: started.extend((status, headers))))
+        status, headers = int(started[0].split()[0]), HTTPHeaders.from_dict(dict(started[1]))
+        return AWSResponse(request.url, status, headers, _Raw(content))
 
 
 @cache
@@ -149,9 +151,9 @@ def iam_lab(directory: Path) -> Iterator[IamLab]:
     # Not moto's hundreds of images, which no test is about.
     with mock.patch.dict(os.environ, {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}):
         moto_api_backend.reset()
-        bucket_policies.install()
-        authorizer = Authorizer(Record(directory / "authorization.jsonl"), REGION)
-        yield IamLab(Api(Audit(directory / "api.jsonl"), str, authorizer.refusal), directory)
+        apply(resource_policies)
+        authorizer = Authorizer(Journal(directory / "authorization.jsonl"), REGION)
+        yield IamLab(Api(Journal(directory / "api.jsonl"), str, authorizer.refusal), directory)
         moto_api_backend.reset()
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from localcloud.net.egress import Passage
+from localcloud.net.egress import Connection
 from zmanim_ami.rehearsal.versions import Difference
 
 
@@ -67,17 +67,17 @@ class Result:
         return json.dumps(asdict(self), indent=2) + "\n"
 
 
-def by_name(passages: Iterable[Passage]) -> tuple[Fetched, ...]:
+def by_name(connections: Iterable[Connection]) -> tuple[Fetched, ...]:
     """Add connections up by the name that they asked for, in alphabetical order; "" is who named nobody."""
-    grouped: dict[str, list[Passage]] = {}
-    for passage in passages:
-        grouped.setdefault(passage.name.lower().removesuffix("."), []).append(passage)
+    grouped: dict[str, list[Connection]] = {}
+    for connection in connections:
+        grouped.setdefault(connection.name.lower().removesuffix("."), []).append(connection)
     return tuple(
         Fetched(
             name=name,
             connections=len(group),
-            received=sum(passage.received for passage in group),
-            problems=tuple(dict.fromkeys(passage.ended for passage in group if passage.ended != "closed")),
+            received=sum(connection.received for connection in group),
+            problems=tuple(dict.fromkeys(connection.ended for connection in group if connection.ended != "closed")),
         )
         for name, group in sorted(grouped.items())
     )

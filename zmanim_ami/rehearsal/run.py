@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from localcloud import control
-from localcloud.net.egress import passages
+from localcloud.net.egress import connections
 from localcloud.settings import Cloud
 from support.errors import Error
 from support.files import write_atomically
@@ -124,7 +124,7 @@ def started_cloud(
         finally:
             # Also, and most of all, when it failed: that a name was refused may be why.
             if options.egress:
-                rehearsal.save(fetched=report.by_name(passages(cloud.directory)))
+                rehearsal.save(fetched=report.by_name(connections(cloud.directory)))
     finally:
         if not options.keep:
             with rehearsal.step("cloud.down"):

@@ -237,7 +237,7 @@ def test_state_is_readable_for_root_alone(settings: CloudSettings) -> None:
 def test_a_child_that_has_not_entered_its_groups_yet_is_ended_all_the_same(settings: CloudSettings) -> None:
     """The incident: an interrupted up() found its groups empty, and then waited for ever for the child in them."""
     group = cgroups.cloud_groups(settings.directory)[0]
-    cgroups.make([group])
+    group.mkdir()
     late = subprocess.Popen(["/bin/sh", "-c", 'sleep 0.5; echo 0 >"$1/cgroup.procs"; exec sleep 60', "sh", str(group)])
     control._children[settings.directory] = [late]
     start = time.monotonic()

@@ -1,4 +1,4 @@
-"""With a way out, a machine reaches names outside and nothing else; without one it reaches nothing outside."""
+"""With egress, a machine reaches names of the internet and nothing else; without it nothing outside its cloud."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from localcloud import control
 from localcloud.host import cgroups
-from localcloud.net.egress import Passage, passages
+from localcloud.net.egress import Connection, connections
 from localcloud.net.outside import packages_name
 from localcloud.settings import CloudSettings
 from tests.machines.localcloud.test_cleanup import _difference, host, kill
@@ -105,10 +105,10 @@ def curl_output(lab: Lab, instance: str, *arguments: str) -> str:
     return lab.run(instance, f"curl -sS --max-time 15 --cacert /root/ca.pem {' '.join(arguments)} 2>&1 || true")
 
 
-def last(lab: Lab, name: str) -> Passage:
-    """Return the newest passage to a name, once it is over."""
-    result: list[Passage] = wait_for(
-        lambda: [each for each in passages(lab.cloud.directory) if each.name == name], what=name
+def last(lab: Lab, name: str) -> Connection:
+    """Return the newest connection to a name, once it is over."""
+    result: list[Connection] = wait_for(
+        lambda: [each for each in connections(lab.cloud.directory) if each.name == name], what=name
     )
     return result[-1]
 
@@ -129,14 +129,14 @@ def test_a_machine_fetches_by_name_over_http_and_tls(open_lab: Lab, machine: str
     whole = open_lab.run(machine, "yes packages | head -n 100000 | sha256sum").split()[0]
     for url in (f"http://{NAME}/", f"https://{NAME}/", f"https://{packages_name('eu-west-1')}/"):
         assert curl(open_lab, machine, url) == whole
-    passage = last(open_lab, NAME)
-    assert (passage.port, passage.ended) == (443, "closed")
-    assert passage.received > len(BODY)
-    assert passage.source == open_lab.describe(machine)["PrivateIpAddress"]
+    connection = last(open_lab, NAME)
+    assert (connection.port, connection.ended) == (443, "closed")
+    assert connection.received > len(BODY)
+    assert connection.source == open_lab.describe(machine)["PrivateIpAddress"]
 
 
 def test_a_machine_still_has_the_clouds_own_aws(open_lab: Lab, machine: str) -> None:
-    # The hosts file would lead it elsewhere: that name never comes to the way out.
+    # The hosts file would lead it elsewhere: that name never comes to the proxy.
     looked_up = open_lab.run(machine, "getent ahostsv4 ec2.eu-west-1.amazonaws.com | awk '{print $1; exit}'")
     assert looked_up == open_lab.cloud.gateway
     assert open_lab.run(machine, "curl -sS -o /dev/null -w '%{ssl_verify_result}' https://sts.amazonaws.com/") == "0"
@@ -160,7 +160,7 @@ def test_no_address_is_reached_whatever_it_is_called(open_lab: Lab, machine: str
 
 
 @pytest.mark.parametrize("victim", ["", "unshare", "egress", "server"])
-def test_nothing_of_a_way_out_stays_after_down_whoever_was_killed_before(settings: CloudSettings, victim: str) -> None:
+def test_nothing_of_the_egress_stays_after_down_whoever_was_killed_before(settings: CloudSettings, victim: str) -> None:
     one = dataclasses.replace(settings, name="victim")
     before = host(one.directory)
     try:
@@ -186,12 +186,12 @@ def _end(one: CloudSettings, victim: str) -> None:
 
 def _modules(directory: Path) -> dict[str, int]:
     """Return the cloud's own Python processes by their modules."""
-    result = {}
+    modules = {}
     for pid in cgroups.members(cgroups.cloud_groups(directory)[0]):
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
         except OSError:
             continue
         if "python" in words[0] and "-m" in words:
-            result[words[words.index("-m") + 1].removeprefix("localcloud.")] = pid
-    return result
+            modules[words[words.index("-m") + 1].rpartition(".")[2]] = pid
+    return modules

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from localcloud.iam.policy import Request, read
-from localcloud.iam.replay import Action, Asked, unneeded
+from localcloud.iam.replay import Action, RecordedRequest, unneeded
 from localcloud.settings import ACCOUNT
 from tests.support import ROOT
 from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
@@ -306,7 +306,7 @@ def test_an_action_that_no_request_needed_is_found_and_one_that_is_needed_is_not
     deny = {"Effect": "Deny", "Action": "s3:DeleteObject", "Resource": "*"}
     once = read({"Version": "2012-10-17", "Statement": [statement, deny]}, "p")
     twice = read({"Version": "2012-10-17", "Statement": [statement, again]}, "p")
-    record = [Asked("r", _request("s3:GetObject"))]
+    record = [RecordedRequest("r", _request("s3:GetObject"))]
     assert unneeded({"r": once}, record) == [Action("r", "p", "S", "s3:PutObject")]
     assert [each.action for each in unneeded({"r": twice}, record)] == ["s3:GetObject", "s3:PutObject", "s3:Get*"]
     assert len(unneeded({"other": once}, record)) == 2

@@ -51,16 +51,16 @@ def test_what_has_nothing_to_do_with_aws_stays() -> None:
 @pytest.mark.parametrize("cloud", [CLOUD, None])
 def test_the_shell_text_does_exactly_what_the_function_does(cloud: Cloud | None) -> None:
     base = {"PATH": os.environ["PATH"], "NO_PROXY": "localhost", **STRAY}
-    _, left = evaluated(exports(cloud, base), base)
-    assert left == environment(cloud, base)
+    _, environ = evaluated(exports(cloud, base), base)
+    assert environ == environment(cloud, base)
 
 
 def test_with_no_cloud_the_endpoint_is_dead_and_the_eval_fails() -> None:
     """The incident: under `set -e`, eval "$(failing command)" goes on, and then calls the real AWS."""
-    code, left = evaluated(exports(None, {}), {"PATH": os.environ["PATH"]})
+    code, environ = evaluated(exports(None, {}), {"PATH": os.environ["PATH"]})
     assert code == 1
-    assert left["AWS_ENDPOINT_URL"] == DEAD_ENDPOINT
-    assert left["AWS_ACCESS_KEY_ID"] == "LOCALCLOUD0000000000"
+    assert environ["AWS_ENDPOINT_URL"] == DEAD_ENDPOINT
+    assert environ["AWS_ACCESS_KEY_ID"] == "LOCALCLOUD0000000000"
 
 
 def test_a_running_cloud_s_eval_succeeds() -> None:
@@ -94,5 +94,5 @@ def test_no_name_or_value_in_the_environment_becomes_shell_code(stray: dict[str,
 @pytest.mark.parametrize("hostile", ["$(touch /tmp/pwned)", "'; false; '", "a\nb", "`id`"])
 def test_a_hostile_proxy_list_arrives_as_it_was(hostile: str) -> None:
     base = {"PATH": os.environ["PATH"], "NO_PROXY": hostile}
-    _, left = evaluated(exports(CLOUD, base), base)
-    assert left["NO_PROXY"] == f"{hostile},10.212.7.2"
+    _, environ = evaluated(exports(CLOUD, base), base)
+    assert environ["NO_PROXY"] == f"{hostile},10.212.7.2"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from localcloud.net.egress import LOG, Passage
+from localcloud.net.egress import LOG, Connection
 from localcloud.settings import Cloud
 from support.errors import Error
 from tests.support.base_archive import archive
@@ -127,14 +127,14 @@ def test_only_enabled_repositories_on_the_network_count(tmp_path: Path, text: st
 
 
 def test_what_was_fetched_is_told_by_name_with_what_went_wrong() -> None:
-    passages = [
-        Passage("10.213.0.10", 443, "cdn.test", 100, 2_000_000, 1.0, "closed"),
-        Passage("10.213.0.10", 443, "CDN.test.", 100, 500_000, 1.0, "failed: [Errno 104]"),
-        Passage("10.213.0.11", 80, "10.0.0.1", 0, 0, 0.0, "refused: no name of the internet"),
-        Passage("10.213.0.11", 80, "10.0.0.1", 0, 0, 0.0, "refused: no name of the internet"),
-        Passage("10.213.0.11", 80, "", 0, 0, 0.0, "refused: no HTTP/1 request"),
+    connections = [
+        Connection("10.213.0.10", 443, "cdn.test", 100, 2_000_000, 1.0, "closed"),
+        Connection("10.213.0.10", 443, "CDN.test.", 100, 500_000, 1.0, "failed: [Errno 104]"),
+        Connection("10.213.0.11", 80, "10.0.0.1", 0, 0, 0.0, "refused: no name of the internet"),
+        Connection("10.213.0.11", 80, "10.0.0.1", 0, 0, 0.0, "refused: no name of the internet"),
+        Connection("10.213.0.11", 80, "", 0, 0, 0.0, "refused: no HTTP/1 request"),
     ]
-    fetched = by_name(passages)
+    fetched = by_name(connections)
     assert fetched == (
         Fetched("", 1, 0, ("refused: no HTTP/1 request",)),
         Fetched("10.0.0.1", 2, 0, ("refused: no name of the internet",)),

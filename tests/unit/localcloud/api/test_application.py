@@ -11,10 +11,10 @@ from botocore.awsrequest import HeadersDict
 from botocore.parsers import create_parser
 from botocore.session import get_session
 
-from localcloud.api.answers import error_answer
 from localcloud.api.application import Api
-from localcloud.api.audit import Audit
-from localcloud.api.calls import Asked, asked_for
+from localcloud.api.calls import ApiCall, parse_call
+from localcloud.api.errors import error_response
+from localcloud.journal import Journal
 
 
 def request(service: str, body: str = "", *, method: str = "POST", path: str = "/", **extra: str) -> dict[str, Any]:
@@ -36,16 +36,16 @@ def json_call(service: str, target: str, kind: str = "application/x-amz-json-1.1
 
 
 def test_service_and_operation_are_told_from_every_kind_of_request() -> None:
-    assert asked_for(request("ec2", form("RunInstances"))) == Asked("ec2", "RunInstances", "eu-west-1")
-    assert asked_for(json_call("ssm", "AmazonSSM.GetParameter")) == Asked("ssm", "GetParameter", "eu-west-1")
-    assert asked_for(request("s3", method="PUT", path="/bucket/some/key")) == Asked("s3", "PutObject", "eu-west-1")
+    assert parse_call(request("ec2", form("RunInstances"))) == ApiCall("ec2", "RunInstances", "eu-west-1")
+    assert parse_call(json_call("ssm", "AmazonSSM.GetParameter")) == ApiCall("ssm", "GetParameter", "eu-west-1")
+    assert parse_call(request("s3", method="PUT", path="/bucket/some/key")) == ApiCall("s3", "PutObject", "eu-west-1")
     virtual = request("s3", method="GET", path="/key", HTTP_HOST="bucket.s3.eu-west-1.amazonaws.com")
-    assert asked_for(virtual) == Asked("s3", "GetObject", "eu-west-1")
+    assert parse_call(virtual) == ApiCall("s3", "GetObject", "eu-west-1")
 
 
 def test_looking_at_a_form_leaves_it_to_be_read() -> None:
     environ = request("ec2", form("RunInstances"))
-    asked_for(environ)
+    parse_call(environ)
     assert environ["wsgi.input"].read() == form("RunInstances").encode()
 
 
@@ -64,57 +64,56 @@ def test_looking_at_a_form_leaves_it_to_be_read() -> None:
 )
 def test_an_error_is_understood_by_the_service_s_own_client(service: str, operation: str, content_type: str) -> None:
     """The incident: moto's HTML page made botocore retry ten times and then fail to parse it."""
-    made = error_answer(service, content_type, "UnsupportedOperation", "a <b> & c")
+    made = error_response(service, content_type, "UnsupportedOperation", "a <b> & c")
     model = get_session().get_service_model(service)
     shape = model.operation_model(operation).output_shape
     assert shape is not None
-    answer = {"status_code": made.status, "headers": HeadersDict(made.headers), "body": made.body}
+    answer = {"status_code": made.status_code, "headers": HeadersDict(made.headers), "body": made.get_data()}
     protocol = "smithy-rpc-v2-cbor" if "cbor" in content_type else model.resolved_protocol
     parsed = create_parser(protocol).parse(answer, shape)
-    assert made.status == 400
+    assert made.status_code == 400
     assert parsed["Error"]["Code"] == "UnsupportedOperation"
     assert parsed["Error"]["Message"] == "a <b> & c"
 
 
 def test_a_service_that_no_sdk_knows_still_gets_an_error_and_no_traceback() -> None:
-    made = error_answer("nonsense", "", "UnsupportedOperation", "no <such> thing")
-    assert made.status == 400
-    assert b"no &lt;such&gt; thing" in made.body
+    made = error_response("nonsense", "", "UnsupportedOperation", "no <such> thing")
+    assert made.status_code == 400
+    assert b"no &lt;such&gt; thing" in made.get_data()
 
 
 class Call:
-    """One call of the application, with what it answered and what the account says of it."""
+    """One call of the application, with what it answered and what the journal says of it."""
 
     def __init__(self, tmp_path: Path, environ: dict[str, Any], moto: Any = None) -> None:
         api = Api(
-            Audit(tmp_path / "api.jsonl"),
+            Journal(tmp_path / "api.jsonl"),
             lambda address: "host" if address == "10.212.0.1" else address,
-            lambda _environ, _asked: None,
+            lambda _environ, _call: None,
+            moto,
         )
-        if moto is not None:
-            api._moto = moto
         self.status = ""
         self.body = b"".join(api({**environ, "REMOTE_ADDR": "10.212.0.1"}, self._start))
-        self.account = json.loads((tmp_path / "api.jsonl").read_text())
+        self.entry = json.loads((tmp_path / "api.jsonl").read_text())
 
     def _start(self, status: str, headers: list[tuple[str, str]]) -> None:
         self.status = status
 
 
-def test_an_operation_that_moto_lacks_is_refused_at_once_and_accounted_for(tmp_path: Path) -> None:
+def test_an_operation_that_moto_lacks_is_refused_at_once_and_recorded(tmp_path: Path) -> None:
     call = Call(tmp_path, request("ec2", form("DescribeFastLaunchImages")))
     assert call.status.startswith("400")
     assert b"<Code>UnsupportedOperation</Code>" in call.body
     expected = {"source": "host", "service": "ec2", "operation": "DescribeFastLaunchImages", "status": 400}
-    assert expected.items() <= call.account.items()
-    assert (call.account["emulated"], call.account["error"]) == (False, "UnsupportedOperation")
+    assert expected.items() <= call.entry.items()
+    assert (call.entry["emulated"], call.entry["error"]) == (False, "UnsupportedOperation")
 
 
 def test_a_service_that_moto_lacks_is_refused_too(tmp_path: Path) -> None:
     call = Call(tmp_path, json_call("nosuchservice", "Nothing.DoIt"))
     assert call.status.startswith("400")
     assert b"there is no such service" in call.body
-    assert call.account["emulated"] is False
+    assert call.entry["emulated"] is False
 
 
 def test_a_bug_in_the_emulation_is_refused_at_once_and_not_retried_as_an_outage(tmp_path: Path) -> None:
@@ -130,15 +129,15 @@ def test_an_ordinary_call_is_moto_s_own_answer(tmp_path: Path) -> None:
     call = Call(tmp_path, request("sts", "Action=GetCallerIdentity&Version=2011-06-15"))
     assert call.status.startswith("200")
     assert b"<Account>123456789012</Account>" in call.body
-    assert (call.account["emulated"], call.account["error"]) == (True, "")
-    assert call.account["operation"] == "GetCallerIdentity"
+    assert (call.entry["emulated"], call.entry["error"]) == (True, "")
+    assert call.entry["operation"] == "GetCallerIdentity"
 
 
-def test_aws_s_own_errors_are_accounted_for_as_emulated(tmp_path: Path) -> None:
+def test_aws_s_own_errors_are_recorded_as_emulated(tmp_path: Path) -> None:
     environ = json_call("ssm", "AmazonSSM.GetParameter")
     environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(b'{"Name": "/none"}'), "17"
     call = Call(tmp_path, environ)
-    assert (call.account["emulated"], call.account["error"]) == (True, "ParameterNotFound")
+    assert (call.entry["emulated"], call.entry["error"]) == (True, "ParameterNotFound")
 
 
 @pytest.mark.incident("an answer was lost, Packer asked again, and its security group was refused as a duplicate")
@@ -150,8 +149,7 @@ def test_a_call_whose_answer_was_lost_gets_it_when_it_is_made_again_and_does_not
         start("200 OK", [("Content-Type", "text/xml")])
         return [b"<groupId>sg-%d</groupId>" % len(done)]
 
-    api = Api(Audit(tmp_path / "api.jsonl"), str, lambda _environ, _asked: None)
-    api._moto = create  # type: ignore[assignment]  # any application
+    api = Api(Journal(tmp_path / "api.jsonl"), str, lambda _environ, _call: None, create)
 
     def call(invocation: str, attempt: int) -> bytes:
         environ = request("ec2", form("CreateSecurityGroup"))
@@ -174,8 +172,7 @@ def test_a_call_that_was_refused_is_decided_anew_when_it_is_made_again(tmp_path:
         start(next(statuses), [])
         return [b""]
 
-    api = Api(Audit(tmp_path / "api.jsonl"), str, lambda _environ, _asked: None)
-    api._moto = moto  # type: ignore[assignment]  # any application
+    api = Api(Journal(tmp_path / "api.jsonl"), str, lambda _environ, _call: None, moto)
     seen: list[str] = []
     for attempt in (1, 2):
         environ = request("ec2", form("CreateSecurityGroup"))

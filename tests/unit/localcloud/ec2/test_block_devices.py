@@ -23,8 +23,8 @@ class Image:
     )
 
 
-def by_device(asked: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {one["DeviceName"]: one["Ebs"] for one in launch_mappings(Image(), asked)}
+def by_device(requested: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {one["DeviceName"]: one["Ebs"] for one in launch_mappings(Image(), requested)}
 
 
 def test_the_image_s_own_volumes_are_made_when_nothing_is_asked_for() -> None:
@@ -38,10 +38,10 @@ def test_a_launch_changes_the_root_volume_without_repeating_its_size() -> None:
 
 
 def test_a_data_volume_stays_unless_it_is_told_to_go() -> None:
-    asked = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 20}}
-    assert by_device([asked])["/dev/sdf"]["DeleteOnTermination"] is False
-    asked["Ebs"] = {"VolumeSize": 20, "DeleteOnTermination": True}
-    assert by_device([asked])["/dev/sdf"]["DeleteOnTermination"] is True
+    requested = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 20}}
+    assert by_device([requested])["/dev/sdf"]["DeleteOnTermination"] is False
+    requested["Ebs"] = {"VolumeSize": 20, "DeleteOnTermination": True}
+    assert by_device([requested])["/dev/sdf"]["DeleteOnTermination"] is True
 
 
 def test_a_mapping_can_be_left_out() -> None:

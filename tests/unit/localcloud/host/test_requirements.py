@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
-import os
-import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from localcloud.machine import devices
 from localcloud.machine.devices import Device
 from localcloud.machine.nspawn import _meminfo
 from localcloud.net import addresses
-from localcloud.services.ssm import _online
+from localcloud.services.ssm import is_online
 from localcloud.settings import (
     BaseImage,
     Cloud,
@@ -90,30 +90,33 @@ def test_clouds_of_one_name_in_two_directories_have_two_groups() -> None:
     assert cgroups.group_name(Path("/a/default")) != cgroups.group_name(Path("/b/default"))
 
 
-def test_missing_programs_are_named_with_their_debian_packages(
-    settings: CloudSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(shutil, "which", lambda program, path: None if program == "dnsmasq" else program)
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A directory with a program of each name that a cloud is made of."""
+    for name in requirements.PROGRAMS:
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.touch(mode=0o755)
+    return tmp_path / "bin"
+
+
+def test_missing_programs_are_named_with_their_debian_packages(settings: CloudSettings, programs: Path) -> None:
+    (programs / "dnsmasq").unlink()
     with raises("programs-missing", match="apt-get install --yes dnsmasq-base"):
-        requirements.check(settings)
+        requirements.check(settings, user=0, search=str(programs))
 
 
-def test_without_root_nothing_is_begun(settings: CloudSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+def test_without_root_nothing_is_begun(settings: CloudSettings) -> None:
     with raises("not-root", match="sudo"):
-        control.up(settings)
+        control.up(settings, partial(requirements.check, user=1000))
     assert not settings.state.exists()
 
 
-def test_too_little_disk_is_told_before_anything_is_begun(
-    settings: CloudSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(requirements, "missing_packages", lambda architectures: {})
-    monkeypatch.setattr(requirements, "NEEDED_BYTES", 1 << 60)
+def test_too_little_disk_is_told_before_anything_is_begun(settings: CloudSettings, programs: Path) -> None:
+    images = (dataclasses.replace(settings.images[0], architecture="x86_64"),)
+    check = partial(requirements.check, user=0, search=str(programs), needed_bytes=1 << 60)
     with raises("disk-too-small"):
-        control.up(settings)
+        control.up(dataclasses.replace(settings, images=images), check)
     assert not settings.state.exists()
 
 
@@ -176,8 +179,8 @@ def test_an_instance_is_online_while_its_agent_is_or_without_one_when_it_is_up()
 
     running, dead = "LoadState=loaded\nActiveState=active", "LoadState=loaded\nActiveState=inactive"
     missing = "LoadState=not-found\nActiveState=inactive"
-    assert _online(shown(running, running))
-    assert not _online(shown(dead, running))
-    assert _online(shown(missing, running))
-    assert not _online(shown(missing, dead))
-    assert not _online("")
+    assert is_online(shown(running, running))
+    assert not is_online(shown(dead, running))
+    assert is_online(shown(missing, running))
+    assert not is_online(shown(missing, dead))
+    assert not is_online("")

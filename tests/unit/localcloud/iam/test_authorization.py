@@ -164,6 +164,15 @@ def test_an_instance_is_known_by_its_tags(lab: IamLab) -> None:
     assert refused(ec2.describe_instances) == "UnauthorizedOperation"
 
 
+@pytest.mark.incident("a call by a role with tags ended in an AttributeError, as moto keeps them in a list")
+def test_a_role_s_own_tags_are_condition_keys(lab: IamLab) -> None:
+    own_team = allow("s3:ListAllMyBuckets", "*", {"StringEquals": {"aws:PrincipalTag/Team": "builders"}})
+    role = lab.role("r", own_team)
+    assert refused(lab.client("s3", role).list_buckets) == "AccessDenied"
+    lab.client("iam").tag_role(RoleName="r", Tags=[{"Key": "team", "Value": "builders"}])
+    assert lab.client("s3", role).list_buckets()["Buckets"] == []
+
+
 def test_tags_themselves_can_be_allowed_by_name(lab: IamLab) -> None:
     instance = _instance(lab, "zmanim")
     only = {"ForAllValues:StringEquals": {"aws:TagKeys": ["seen"]}}

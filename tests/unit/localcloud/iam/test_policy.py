@@ -33,8 +33,8 @@ def allowed(
     return decide(Request(action, resource, context), ME, statements).allowed
 
 
-def condition(operator: str, key: str, value: Any, found: tuple[str, ...] | None) -> bool:
-    request = Request("s3:GetObject", BUCKET, {} if found is None else {key.lower(): found})
+def condition(operator: str, key: str, value: Any, values: tuple[str, ...] | None) -> bool:
+    request = Request("s3:GetObject", BUCKET, {} if values is None else {key.lower(): values})
     return decide(request, ME, statement(Condition={operator: {key: value}})).allowed
 
 
@@ -70,7 +70,7 @@ def test_a_statement_whose_condition_is_not_met_is_passed_over_and_denies_nothin
 
 
 @pytest.mark.parametrize(
-    ("operator", "wanted", "found", "met"),
+    ("operator", "wanted", "values", "met"),
     [
         ("StringEquals", "a", ("a",), True),
         ("StringEquals", ["a", "b"], ("b",), True),
@@ -109,9 +109,9 @@ def test_a_statement_whose_condition_is_not_met_is_passed_over_and_denies_nothin
     ],
 )
 def test_operators_mean_what_they_mean_in_iam(
-    operator: str, wanted: Any, found: tuple[str, ...] | None, met: bool
+    operator: str, wanted: Any, values: tuple[str, ...] | None, met: bool
 ) -> None:
-    assert condition(operator, "some:Key", wanted, found) is met
+    assert condition(operator, "some:Key", wanted, values) is met
 
 
 def test_every_key_of_a_condition_has_to_be_met() -> None:
@@ -136,14 +136,14 @@ def test_variables_stand_for_the_requests_values_and_what_has_none_fits_nothing(
 
 def test_a_condition_that_nobody_can_decide_counts_as_met_and_is_named() -> None:
     request = Request("s3:GetObject", BUCKET, {}, lambda key: key != "aws:sourcevpce")
-    asked = {"StringEquals": {"aws:SourceVpce": "vpce-1"}}
-    decision = decide(request, ME, statement(Condition=asked))
+    condition_of_endpoint = {"StringEquals": {"aws:SourceVpce": "vpce-1"}}
+    decision = decide(request, ME, statement(Condition=condition_of_endpoint))
     assert decision.allowed
     assert decision.undecided == ("aws:SourceVpce",)
-    denied = decide(request, ME, (*statement(), *statement(Effect="Deny", Condition=asked)))
+    denied = decide(request, ME, (*statement(), *statement(Effect="Deny", Condition=condition_of_endpoint)))
     assert not denied.allowed
     assert denied.undecided == ("aws:SourceVpce",)
-    other = decide(request, ME, statement(Condition={**asked, "Bool": {"a:b": "true"}}))
+    other = decide(request, ME, statement(Condition={**condition_of_endpoint, "Bool": {"a:b": "true"}}))
     assert not other.allowed
     assert other.undecided == ()
 

@@ -103,10 +103,10 @@ def test_the_server_answers_to_every_region_and_to_buckets(authority: Authority,
 
 def _handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> None:
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    here = client.wrap_bio(to_client, to_server, server_hostname=name)
-    there = server.wrap_bio(to_server, to_client, server_side=True)
+    client_side = client.wrap_bio(to_client, to_server, server_hostname=name)
+    server_side = server.wrap_bio(to_server, to_client, server_side=True)
     for _ in range(4):
-        for side in (here, there):
+        for side in (client_side, server_side):
             try:
                 side.do_handshake()
             except ssl.SSLWantReadError:

@@ -1,4 +1,4 @@
-"""The way out leads a connection where it wants or says why not, and writes each one down."""
+"""The egress proxy connects a client to the server it names or says why not, and logs each connection."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from localcloud.net import egress, outside
-from localcloud.net.egress import Door, Passage
-from localcloud.settings import Cloud
+from localcloud.net.egress import Connection, Proxy, Streams
 from tests.support.errors import raises
 from tests.unit.localcloud.net.test_server_name import client_hello
 
@@ -35,30 +34,31 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.close()
 
 
-def passed(
+def proxied(
     say: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bytes]],
     *,
     port: int = 80,
     resolve: egress.Resolve = never,
-    led: bool = True,
+    overridden: bool = True,
     server: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]] = answer,
-) -> tuple[bytes, Passage]:
-    """Let a client talk through a door to a server on loopback; return what it heard and what was written down."""
+    seconds_to_name: float = 10,
+) -> tuple[bytes, Connection]:
+    """Let a client talk through a proxy to a server on loopback; return what it heard and what was logged."""
     log = io.StringIO()
 
     async def talk() -> bytes:
-        there = await asyncio.start_server(server, "127.0.0.1", 0)
-        door = Door("eu-west-1", resolve, log)
-        outside_port = there.sockets[0].getsockname()[1]
+        outside_server = await asyncio.start_server(server, "127.0.0.1", 0)
 
-        async def address(name: str, _port: int) -> tuple[str, int]:
-            return ("127.0.0.1", outside_port) if led else await Door._address(door, name, port)
+        async def connect(address: str, _port: int) -> Streams:
+            # A server of a test has no port below 1024.
+            return await asyncio.open_connection(address, outside_server.sockets[0].getsockname()[1])
 
-        door._address = address  # type: ignore[method-assign,assignment]  # a server of a test has no port below 1024
+        overrides = {"repo.test": "127.0.0.1"} if overridden else {}
+        proxy = Proxy("eu-west-1", resolve, log, overrides, connect=connect, seconds_to_name=seconds_to_name)
         ended = asyncio.Event()
 
         async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await door.take(port, reader, writer)
+            await proxy.take(port, reader, writer)
             ended.set()
 
         front = await asyncio.start_server(take, "127.0.0.1", 0)
@@ -70,12 +70,12 @@ def passed(
         finally:
             writer.close()
             front.close()
-            there.close()
+            outside_server.close()
         return heard
 
     heard = asyncio.run(talk())
     (line,) = log.getvalue().splitlines()
-    return heard, Passage(**json.loads(line))
+    return heard, Connection(**json.loads(line))
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
@@ -85,11 +85,11 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> byt
 
 
 def test_bytes_go_through_both_ways_unchanged_and_are_counted() -> None:
-    heard, passage = passed(ask)
+    heard, connection = proxied(ask)
     assert heard == REQUEST + BODY
-    assert (passage.name, passage.port, passage.ended) == ("repo.test", 80, "closed")
-    assert (passage.sent, passage.received) == (len(REQUEST), len(heard))
-    assert passage.source == "127.0.0.1"
+    assert (connection.name, connection.port, connection.ended) == ("repo.test", 80, "closed")
+    assert (connection.sent, connection.received) == (len(REQUEST), len(heard))
+    assert connection.source == "127.0.0.1"
 
 
 def test_a_tls_client_is_passed_on_with_the_very_bytes_it_began_with_however_they_come() -> None:
@@ -103,9 +103,9 @@ def test_a_tls_client_is_passed_on_with_the_very_bytes_it_began_with_however_the
         writer.write_eof()
         return await reader.read()
 
-    heard, passage = passed(say, port=443)
+    heard, connection = proxied(say, port=443)
     assert heard == hello + BODY
-    assert (passage.name, passage.port, passage.sent) == ("repo.test", 443, len(hello))
+    assert (connection.name, connection.port, connection.sent) == ("repo.test", 443, len(hello))
 
 
 @pytest.mark.parametrize(
@@ -124,37 +124,37 @@ def test_what_may_not_be_reached_is_refused_before_anybody_is_asked_for_it(host:
         writer.write(REQUEST.replace(b"repo.test", host))
         return await reader.read()
 
-    heard, passage = passed(say, led=False)
+    heard, connection = proxied(say, overridden=False)
     assert heard.startswith(b"HTTP/1.1 403 ")
     assert reason.encode() in heard
-    assert passage.ended.startswith("refused: ")
-    assert reason in passage.ended
-    assert (passage.sent, passage.received) == (0, 0)
-    assert passage.name.isprintable()
-    assert len(passage.name) <= 253
+    assert connection.ended.startswith("refused: ")
+    assert reason in connection.ended
+    assert (connection.sent, connection.received) == (0, 0)
+    assert connection.name.isprintable()
+    assert len(connection.name) <= 253
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.213.0.1", "169.254.169.254", "::1"])
 def test_a_name_that_leads_to_a_private_address_is_refused(address: str) -> None:
-    heard, passage = passed(ask, led=False, resolve=lambda name, port: ["8.8.8.8", address])
+    heard, connection = proxied(ask, overridden=False, resolve=lambda name, port: ["8.8.8.8", address])
     assert heard.startswith(b"HTTP/1.1 403 ")
-    assert passage.ended == f"refused: it leads to {address}, which is not public"
+    assert connection.ended == f"refused: it leads to {address}, which is not public"
 
 
 def test_a_name_is_looked_up_once_and_the_address_that_was_looked_at_is_the_one_that_is_reached() -> None:
     answers = iter([["8.8.8.8"], ["127.0.0.1"]])
-    door = Door("eu-west-1", lambda name, port: next(answers), io.StringIO())
-    assert asyncio.run(door._address("repo.test", 443)) == ("8.8.8.8", 443)
+    proxy = Proxy("eu-west-1", lambda name, port: next(answers), io.StringIO())
+    assert asyncio.run(proxy.address_of("repo.test", 443)) == "8.8.8.8"
 
 
 def test_a_name_that_nobody_has_fails_with_the_resolvers_words() -> None:
     def resolve(name: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    heard, passage = passed(ask, led=False, resolve=resolve)
+    heard, connection = proxied(ask, overridden=False, resolve=resolve)
     assert heard.startswith(b"HTTP/1.1 502 ")
-    assert passage.ended.startswith("failed: ")
-    assert "Name or service not known" in passage.ended
+    assert connection.ended.startswith("failed: ")
+    assert "Name or service not known" in connection.ended
 
 
 def test_a_tls_client_that_is_refused_hears_an_alert() -> None:
@@ -162,29 +162,27 @@ def test_a_tls_client_that_is_refused_hears_an_alert() -> None:
         writer.write(client_hello("s3.amazonaws.com"))
         return await reader.read()
 
-    heard, passage = passed(say, port=443, led=False)
+    heard, connection = proxied(say, port=443, overridden=False)
     assert heard == bytes([21, 3, 3, 0, 2, 2, 112])  # fatal, unrecognized_name
-    assert passage.name == "s3.amazonaws.com"
+    assert connection.name == "s3.amazonaws.com"
 
 
-def test_a_client_that_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(egress, "_SECONDS_TO_NAME", 0.05)
-
+def test_a_client_that_says_nothing_is_not_waited_for_for_ever() -> None:
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         return await reader.read()
 
-    _, passage = passed(say)
-    assert passage.ended == "failed: TimeoutError"
+    _, connection = proxied(say, seconds_to_name=0.05)
+    assert connection.ended == "failed: TimeoutError"
 
     async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         writer.write_eof()
         return await reader.read()
 
-    _, passage = passed(leave)
-    assert "before it named anybody" in passage.ended
+    _, connection = proxied(leave)
+    assert "before it named anybody" in connection.ended
 
 
-def test_a_server_that_breaks_off_ends_the_connection_and_is_written_down() -> None:
+def test_a_server_that_breaks_off_ends_the_connection_and_is_logged() -> None:
     async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1 << 16)
         linger = (1).to_bytes(4, "little") + bytes(4)
@@ -198,9 +196,9 @@ def test_a_server_that_breaks_off_ends_the_connection_and_is_written_down() -> N
         except ConnectionError:
             return b""
 
-    heard, passage = passed(say, server=reset)
+    heard, connection = proxied(say, server=reset)
     assert BODY not in heard
-    assert passage.ended.startswith("failed: ")
+    assert connection.ended.startswith("failed: ")
 
 
 def test_a_client_that_leaves_with_the_whole_answer_has_not_failed() -> None:
@@ -223,9 +221,9 @@ def test_a_client_that_leaves_with_the_whole_answer_has_not_failed() -> None:
         writer.close()
         return heard
 
-    heard, passage = passed(say, server=close)
+    heard, connection = proxied(say, server=close)
     assert heard == b"answer"
-    assert passage.ended == "closed"
+    assert connection.ended == "closed"
 
 
 def test_somebody_who_left_need_not_be_told_that_nothing_more_comes() -> None:
@@ -242,7 +240,7 @@ def test_somebody_who_left_need_not_be_told_that_nothing_more_comes() -> None:
     async def copy() -> None:
         source = asyncio.StreamReader()
         source.feed_eof()
-        await egress._copy(b"", source, Gone(), lambda size: None)
+        await egress.copy(b"", source, Gone(), Connection("10.0.0.1", 80), "sent")
 
     asyncio.run(copy())
 
@@ -250,25 +248,25 @@ def test_somebody_who_left_need_not_be_told_that_nothing_more_comes() -> None:
 def test_names_of_the_hosts_file_lead_to_its_addresses_and_no_others(tmp_path: Path) -> None:
     path = tmp_path / "hosts"
     path.write_text("# for a test\n\n127.0.0.9 Repo.test  two.test # trailing\n")
-    assert egress.read_led(path) == {"repo.test": "127.0.0.9", "two.test": "127.0.0.9"}
-    assert egress.read_led(None) == {}
-    door = Door("eu-west-1", lambda name, port: ["10.0.0.1"], io.StringIO(), egress.read_led(path))
-    assert asyncio.run(door._address("two.test", 80)) == ("127.0.0.9", 80)
+    assert egress.read_overrides(path) == {"repo.test": "127.0.0.9", "two.test": "127.0.0.9"}
+    assert egress.read_overrides(None) == {}
+    proxy = Proxy("eu-west-1", lambda name, port: ["10.0.0.1"], io.StringIO(), egress.read_overrides(path))
+    assert asyncio.run(proxy.address_of("two.test", 80)) == "127.0.0.9"
     with pytest.raises(outside.Refused):
-        asyncio.run(door._address("three.test", 80))
+        asyncio.run(proxy.address_of("three.test", 80))
 
 
-def test_the_log_of_a_cloud_without_a_way_out_is_empty(tmp_path: Path) -> None:
-    assert egress.passages(tmp_path) == []
+def test_the_log_of_a_cloud_without_egress_is_empty(tmp_path: Path) -> None:
+    assert egress.connections(tmp_path) == []
     (tmp_path / egress.LOG).write_text('{"source": "10.213.0.10", "port": 443, "name": "a.test", "ended": "closed"}\n')
-    assert egress.passages(tmp_path) == [Passage("10.213.0.10", 443, "a.test", ended="closed")]
+    assert egress.connections(tmp_path) == [Connection("10.213.0.10", 443, "a.test", ended="closed")]
 
 
-def test_the_door_serves_until_the_cloud_at_the_other_end_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proxy_serves_until_the_cloud_at_the_other_end_is_gone() -> None:
     ours, theirs = socket.socketpair()
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in outside.PORTS]
-    door = Door("eu-west-1", never, io.StringIO())
-    serving = threading.Thread(target=lambda: asyncio.run(door.serve(listeners, theirs)))
+    proxy = Proxy("eu-west-1", never, io.StringIO())
+    serving = threading.Thread(target=lambda: asyncio.run(proxy.serve(listeners, theirs)))
     serving.start()
     with socket.create_connection(listeners[0].getsockname()) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -280,19 +278,16 @@ def test_the_door_serves_until_the_cloud_at_the_other_end_is_gone(monkeypatch: p
     theirs.close()
 
 
-def test_a_cloud_whose_way_out_never_comes_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(egress, "PORTS", (0, 0))
-    monkeypatch.setattr(Cloud, "egress_address", "127.0.0.1")
-    cloud = Cloud("one", "eu-west-1", tmp_path, 0)
+def test_a_cloud_whose_egress_proxy_never_comes_does_not_start() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.shutdown(socket.SHUT_WR)
         with raises("cloud-failed", match="it ended"):
-            egress.hand_over(cloud, ours)
+            egress.hand_over("127.0.0.1", ours, (0, 0))
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(b"r")
-        egress.hand_over(cloud, ours)
+        egress.hand_over("127.0.0.1", ours, (0, 0))
         _, handles, _, _ = socket.recv_fds(theirs, 1, 2)
         for handle in handles:
             with socket.socket(fileno=handle) as listener:

@@ -80,8 +80,10 @@ def test_this_host_is_told_from_others_by_the_kernel() -> None:
     assert not outside.is_this_host("8.8.8.8")
 
 
-def test_a_public_address_of_this_host_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outside, "is_this_host", lambda address: address == "8.8.8.8")
-    assert outside.check_addresses(["9.9.9.9"]) == ["9.9.9.9"]
+def test_a_public_address_of_this_host_is_refused() -> None:
+    def is_own(address: str) -> bool:
+        return address == "8.8.8.8"
+
+    assert outside.check_addresses(["9.9.9.9"], is_own) == ["9.9.9.9"]
     with pytest.raises(Refused, match="this host"):
-        outside.check_addresses(["9.9.9.9", "8.8.8.8"])
+        outside.check_addresses(["9.9.9.9", "8.8.8.8"], is_own)

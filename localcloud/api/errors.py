@@ -1,4 +1,4 @@
-"""AWS's error answers, in the protocol that the client of a service reads.
+"""AWS's error responses, in the protocol that the client of a service reads.
 
 moto's own serializers were rejected: they look errors up in the service's model, and UnsupportedOperation is in few.
 """
@@ -7,19 +7,10 @@ from __future__ import annotations
 
 import html
 import json
-from dataclasses import dataclass
 
 from botocore.exceptions import UnknownServiceError
 from moto.core.utils import get_service_model
-
-
-@dataclass(frozen=True)
-class ErrorAnswer:
-    """An HTTP answer to be sent in place of the one that was asked for."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
+from werkzeug.wrappers import Response
 
 
 def protocol_of(service: str, content_type: str) -> str:
@@ -39,19 +30,21 @@ def protocol_of(service: str, content_type: str) -> str:
         return "ec2"
 
 
-def error_answer(service: str, content_type: str, code: str, message: str, status: int = 400) -> ErrorAnswer:
+def error_response(service: str, content_type: str, code: str, message: str, status: int = 400) -> Response:
     """Return an error of the caller's making in the service's own protocol."""
     protocol = protocol_of(service, content_type)
     if protocol in {"json", "rest-json"}:
-        body = json.dumps({"__type": code, "message": message}).encode()
+        body = json.dumps({"__type": code, "message": message})
+        headers = {"x-amzn-ErrorType": code}
         kind = "application/json" if protocol == "rest-json" else "application/x-amz-json-1.1"
-        return ErrorAnswer(status, {"Content-Type": kind, "x-amzn-ErrorType": code}, body)
+        return Response(body, status, headers, content_type=kind)
     if protocol == "smithy-rpc-v2-cbor":
-        body = b"\xa2" + b"".join(_cbor_text(text) for text in ("__type", code, "message", message))
-        return ErrorAnswer(status, {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}, body)
+        # RFC 8949: a map of two pairs, and text strings with a length of four bytes.
+        texts = [text.encode() for text in ("__type", code, "message", message)]
+        content = b"\xa2" + b"".join(b"\x7a" + len(text).to_bytes(4, "big") + text for text in texts)
+        return Response(content, status, {"smithy-protocol": "rpc-v2-cbor"}, content_type="application/cbor")
     fields = f"<Code>{html.escape(code)}</Code><Message>{html.escape(message)}</Message>"
-    body = _XML.get(protocol, _XML["ec2"]).format(fields=fields).encode()
-    return ErrorAnswer(status, {"Content-Type": "text/xml"}, body)
+    return Response(_XML.get(protocol, _XML["ec2"]).format(fields=fields), status, content_type="text/xml")
 
 
 _XML = {
@@ -59,11 +52,3 @@ _XML = {
     "query": "<ErrorResponse><Error><Type>Sender</Type>{fields}</Error><RequestId>local</RequestId></ErrorResponse>",
     "rest-xml": "<Error>{fields}<RequestId>local</RequestId></Error>",
 }
-
-
-def _cbor_text(text: str) -> bytes:
-    """Encode one text string (RFC 8949, major type 3)."""
-    data = text.encode()
-    if len(data) < 24:
-        return bytes([0x60 + len(data)]) + data
-    return b"\x7a" + len(data).to_bytes(4, "big") + data

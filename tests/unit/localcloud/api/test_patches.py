@@ -1,0 +1,130 @@
+"""What of moto is replaced or added to is listed here: a release of moto that renames any of it fails by its name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore import xform_name
+
+from localcloud.api.patches import REGISTRY, Patch, add, apply, patch
+
+MODULES = ("ec2.amis", "ec2.instances", "ec2.volumes", "iam.resource_policies", "services.ses", "services.ssm")
+REPLACED = """
+ec2.models.amis.Ami.__init__
+ec2.models.amis.Ami.block_device_mappings
+ec2.models.amis.AmiBackend._load_amis
+ec2.models.amis.AmiBackend.deregister_image
+ec2.models.elastic_block_store.EBSBackend.attach_volume
+ec2.models.elastic_block_store.EBSBackend.create_snapshot
+ec2.models.elastic_block_store.EBSBackend.create_volume
+ec2.models.elastic_block_store.EBSBackend.delete_snapshot
+ec2.models.elastic_block_store.EBSBackend.delete_volume
+ec2.models.elastic_block_store.EBSBackend.detach_volume
+ec2.models.instances.Instance.reboot
+ec2.models.instances.Instance.start
+ec2.models.instances.Instance.stop
+ec2.models.instances.Instance.terminate
+ec2.models.instances.InstanceBackend.modify_instance_metadata_options
+ec2.models.instances.InstanceBackend.run_instances
+ec2.responses.amis.AmisResponse.copy_image
+ec2.responses.amis.AmisResponse.create_image
+ec2.responses.amis.AmisResponse.deregister_image
+ec2.responses.amis.AmisResponse.describe_image_attribute
+ec2.responses.amis.AmisResponse.describe_images
+ec2.responses.amis.AmisResponse.modify_image_attribute
+ec2.responses.general.General.get_console_output
+ec2.responses.instances.InstanceResponse._parse_block_device_mapping
+ec2.responses.instances.InstanceResponse.run_instances
+ec2.responses.instances.InstanceResponse.stop_instances
+s3.models.FakeBucket.get_permission
+ses.models.SESBackend.send_email
+ssm.models.Command._get_instance_ids_from_targets
+ssm.models.SimpleSystemManagerBackend.send_command
+"""
+ADDED = {
+    "ec2": "disable_image_deprecation disable_image_deregistration_protection enable_image_deprecation "
+    "enable_image_deregistration_protection",
+    "ssm": "describe_instance_information list_command_invocations",
+}
+
+
+def declared(*, added: bool) -> list[Patch]:
+    for name in MODULES:
+        importlib.import_module(f"localcloud.{name}")
+    own = [change for change in REGISTRY if change.function.__module__.startswith("localcloud.")]
+    return [change for change in own if (change.original is None) == added]
+
+
+def test_all_that_is_replaced_is_moto_s_and_listed_here() -> None:
+    changes = declared(added=False)
+    names = [f"{change.owner.__module__}.{change.owner.__qualname__}.{change.name}" for change in changes]
+    assert sorted(names) == [f"moto.{name}" for name in REPLACED.split()]
+    for change in changes:
+        assert getattr(change.original, "fget", change.original).__module__.startswith("moto.")
+        assert change.name in vars(change.owner)
+
+
+def test_all_that_is_added_is_an_operation_of_its_service_and_listed_here() -> None:
+    changes = declared(added=True)
+    assert sorted(change.name for change in changes) == sorted(" ".join(ADDED.values()).split())
+    for service, names in ADDED.items():
+        operations = botocore.session.get_session().get_service_model(service).operation_names
+        assert set(names.split()) <= {xform_name(operation) for operation in operations}
+
+
+class Moto:
+    """A class as moto's are: its methods are replaced from outside."""
+
+    size = 1
+
+    def total(self, more: int) -> int:
+        return self.size + more
+
+    @property
+    def double(self) -> int:
+        return 2 * self.size
+
+
+@pytest.fixture
+def moto() -> Iterator[Any]:
+    """An object of that class, which is as it was afterwards."""
+    before, declared = dict(vars(Moto)), len(REGISTRY)
+    yield Moto()
+    for name in vars(Moto).keys() - before.keys():
+        delattr(Moto, name)
+    for name in ("total", "double"):
+        setattr(Moto, name, before[name])
+    del REGISTRY[declared:]
+
+
+def test_a_declaration_changes_nothing_until_it_is_applied_and_only_once_then(moto: Any) -> None:
+    class Bigger:
+        @patch(Moto.total, wraps=True)
+        def total(self, original: Any, moto: Moto, more: int) -> int:
+            return int(original(moto, more)) + 100
+
+        @add(Moto)
+        def half(self, moto: Moto) -> float:
+            return moto.size / 2
+
+    @patch(Moto.double)
+    def double(moto: Moto) -> int:
+        return 20 * moto.size
+
+    assert (moto.total(1), moto.double) == (2, 2)
+    for _ in range(2):
+        apply(Bigger(), SimpleNamespace(double=double))
+    assert (moto.total(1), moto.double, moto.half()) == (102, 20, 0.5)
+
+
+def test_what_moto_has_by_now_is_not_added() -> None:
+    def total(_moto: Moto) -> None:
+        """Stand for an operation that moto lacked."""
+
+    with pytest.raises(AttributeError, match="has total by now"):
+        add(Moto)(total)
