@@ -56,7 +56,7 @@ def recovery_drill(
 ) -> Recovery | Plan:
     """Launch an instance of the image in `environment` with an empty volume, restore the newest run; it has to serve.
 
-    Raises image's and machine's errors, backups.AnswerUnreadable, `not-recovered`. KeyboardInterrupt comes through
+    Raises image's and instance's errors, remote.AnswerUnreadable, `not-recovered`. KeyboardInterrupt comes through
     after the instance has been terminated.
     """
     found = image.find(clients, aws.account(clients), version, ami_id)

@@ -104,7 +104,7 @@ def instance(clients: aws.Clients, environment: str, given: str) -> str:
 def make(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> BackupRun:
     """Make a backup now, as the nightly timer would, and return its run.
 
-    Raises machine.CommandNotRun with the unit's own words, AnswerUnreadable, aws's errors.
+    Raises instance.CommandNotRun with the unit's own words, AnswerUnreadable, aws's errors.
     """
     machine.run_script(clients, instance_id, BACK_UP, LONG_SECONDS, poller)
     complete = [run for run in listed(clients, instance_id, poller) if run.state == "complete" and not run.future]

@@ -54,7 +54,7 @@ def publish(
     Without `oldest_allowed` what the channel said before stays. Publishing again what is in force renews its expiry.
 
     Raises `test-image`, `release-older`, `release-not-allowed`, `release-differs`, `expiry-invalid`, the errors of
-    release_channel, release_key and aws.
+    bucket, release_key and aws.
     """
     refuse_test_image(version)
     refuse_test_image(oldest_allowed)
@@ -116,7 +116,7 @@ def rollback(
     The record of that version is believed for its signature, so nobody who can write to the bucket chooses the bundle.
     The database stays as it is: the schema has to fit both (docs/releases.md).
 
-    Raises `test-image`, `release-unknown`, `release-not-allowed`, `expiry-invalid`, the errors of release_channel
+    Raises `test-image`, `release-unknown`, `release-not-allowed`, `expiry-invalid`, the errors of bucket
     and aws.
     """
     refuse_test_image(to)

@@ -69,7 +69,7 @@ def verify_ami(
     Writes build/verify/AMI.json below `root` whatever comes of it, once there is such an image: of an error before the
     checks it holds that as the one check, which failed.
 
-    Raises image's errors, `image-not-available`, machine's errors, NotVerified with every check that failed.
+    Raises image's errors, `image-not-available`, instance's errors, NotVerified with every check that failed.
     KeyboardInterrupt comes through after the instance has been terminated.
     """
     account = aws.account(clients)
