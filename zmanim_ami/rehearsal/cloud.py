@@ -85,8 +85,8 @@ def prepare(
         side_by_side([lambda: build_tools(cache), lambda: standin.build_tree(cache)])
         # Both from the cache by now.
         stand_in = standin.build(cache, authority.certificate, build_tools(cache).restic_arm64)
-        mirror, rehearsed = stand_in.mirror, rehearsed_versions(production, stand_in.mirror)
-        tree = unpacked.root if unpacked else stand_in.root
+        mirror, rehearsed = stand_in / "mirror", rehearsed_versions(production, stand_in / "mirror")
+        tree = unpacked.root if unpacked else stand_in / "root"
     versions_file = root / VERSIONS_FILE
     write_atomically(versions_file, json.dumps(rehearsed, indent=2) + "\n")
     changed = tuple(differences(production, rehearsed))

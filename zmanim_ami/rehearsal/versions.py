@@ -62,20 +62,15 @@ def _find(mirror: Path, name: str) -> tuple[Path, str]:
 
 def differences(production: Mapping[str, Any], rehearsed: Mapping[str, Any]) -> list[Difference]:
     """Return what differs between two versions files, artifact by artifact, for the report of a rehearsal."""
-    pairs = ((name, pinned, rehearsed["artifacts"][name]) for name, pinned in production["artifacts"].items())
-    return [Difference(name, *_told_apart(pinned, taken)) for name, pinned, taken in pairs if _differ(pinned, taken)]
+    pairs = [(name, pinned, rehearsed["artifacts"][name]) for name, pinned in production["artifacts"].items()]
+    return [
+        Difference(name, _told_apart(pinned, taken), _told_apart(taken, pinned))
+        for name, pinned, taken in pairs
+        if (pinned["version"], pinned["sha256"]) != (taken["version"], taken["sha256"])
+    ]
 
 
-def _differ(pinned: Mapping[str, str], taken: Mapping[str, str]) -> bool:
-    return (pinned["version"], pinned["sha256"]) != (taken["version"], taken["sha256"])
-
-
-def _told_apart(pinned: Mapping[str, str], taken: Mapping[str, str]) -> tuple[str, str]:
-    compiled = " (compiled by Debian)" if COMPILED in taken["url"] else ""
-    if pinned["version"] != taken["version"]:
-        return pinned["version"], taken["version"] + compiled
-    return f"{pinned['version']} ({_short(pinned)})", f"{taken['version']} ({_short(taken)}){compiled}"
-
-
-def _short(artifact: Mapping[str, str]) -> str:
-    return f"sha256 {artifact['sha256'][:8]}…"
+def _told_apart(artifact: Mapping[str, str], other: Mapping[str, str]) -> str:
+    digest = f" (sha256 {artifact['sha256'][:8]}…)" if artifact["version"] == other["version"] else ""
+    compiled = " (compiled by Debian)" if COMPILED in artifact["url"] else ""
+    return artifact["version"] + digest + compiled

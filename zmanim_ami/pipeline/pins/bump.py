@@ -84,7 +84,7 @@ def _base(base: dict[str, str], look: LookUps, today: date) -> Iterator[Bump]:
     releases = [image[1] for image in images if image[2] == base["kernel"]]
     old, new = base["release"], _newest("Amazon Linux 2023", base["release"], releases)
     if new != old:
-        base |= {"release": new, "review_by": _later(base, today)}
+        _move(base, today, release=new)
         yield Bump("Amazon Linux 2023", old, new, str(VERSIONS))
 
 
@@ -97,8 +97,7 @@ def _artifacts(artifacts: Mapping[str, dict[str, Any]], look: LookUps, today: da
         old, new = artifact["version"], _newest(name, artifact["version"], tags)
         if new != old:
             url = artifact["url"].replace(old, new)
-            review = _later(artifact, today)
-            artifact |= {"version": new, "url": url, "sha256": look.sha256(url), "review_by": review}
+            _move(artifact, today, version=new, url=url, sha256=look.sha256(url))
             yield Bump(name, old, new, str(VERSIONS))
 
 
@@ -132,5 +131,5 @@ def _newest(what: str, current: str, versions: Iterable[str]) -> str:
     return max([current, *released], key=version_key)
 
 
-def _later(pin: Mapping[str, str], today: date) -> str:
-    return max(pin["review_by"], str(today + REVIEW_AGAIN))
+def _move(pin: dict[str, Any], today: date, **changes: str) -> None:
+    pin.update(changes, review_by=max(pin["review_by"], str(today + REVIEW_AGAIN)))

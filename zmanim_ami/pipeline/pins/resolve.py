@@ -30,11 +30,7 @@ _CONTAINER = (
     "'dnf -yq install python3.11 util-linux && mkdir /zmanim && cp -r /src/* /zmanim && "
     "cd /zmanim && ./inv resolve-packages'"
 )
-_INSTALLED = "installed already"
 _PGDG = "pgdg"
-# As install-packages.sh writes into the core's definition: both repositories have packages of these names.
-_EXCLUDED = "--setopt=amazonlinux.excludepkgs=postgresql*"
-_FORMAT = "%{name} %{version} %{release} %{arch} %{reponame}\n"
 
 
 @dataclass(frozen=True)
@@ -65,8 +61,7 @@ def require_amazon_linux(system: str) -> None:
 def wanted(pins: Mapping[str, Any], route: str) -> dict[str, dict[str, str]]:
     """Return the pin of every package that a build by `route` asks dnf for, by its name."""
     groups = ("packages", *(["pgdg_packages"] if route == _PGDG else []), "build_packages")
-    packages = [item for group in groups for item in pins[group].items()]
-    return {name: pin for name, pin in packages if pin.get("route", route) == route}
+    return {name: pin for group in groups for name, pin in pins[group].items() if pin.get("route", route) == route}
 
 
 def dnf(command: Sequence[str]) -> Completed:
@@ -90,7 +85,8 @@ def resolve(root: Path, system: str, *, route: str = "amazonlinux", runner: Runn
     with step("add the route's repository"):
         if route == _PGDG:
             _add_pgdg(pins["artifacts"]["pgdg_repo"], locked, runner)
-            locked.append(_EXCLUDED)
+            # As install-packages.sh writes into the core's definition: both repositories have packages of these names.
+            locked.append("--setopt=amazonlinux.excludepkgs=postgresql*")
         elif "spal-release" in packages:
             # As install-packages.sh: first and alone, for it brings the repository that others come from.
             _add_repository("spal-release", locked, runner)
@@ -143,7 +139,15 @@ def _add_repository(package: str, locked: Sequence[str], runner: Runner) -> None
 def _query(locked: Sequence[str], options: Sequence[str], names: Sequence[str], runner: Runner) -> Known:
     if not names:
         return {}
-    command = ["dnf", "--quiet", *locked, "repoquery", *options, f"--queryformat={_FORMAT}", *names]
+    command = [
+        "dnf",
+        "--quiet",
+        *locked,
+        "repoquery",
+        *options,
+        "--queryformat=%{name} %{version} %{release} %{arch} %{reponame}\n",
+        *names,
+    ]
     done = runner(command)
     if done.returncode != 0:
         raise Error(
@@ -172,7 +176,7 @@ def _row(name: str, pin: Mapping[str, str], offered: Known, present: Known) -> R
         problem = f"it is in {repository}, not in {pin['repository']}"
     elif version_key(version) < version_key(minimum):
         problem = f"older than {minimum}"
-    return Row(name, _INSTALLED if name in present else repository, minimum, found, not problem, problem)
+    return Row(name, "installed already" if name in present else repository, minimum, found, not problem, problem)
 
 
 def _transaction(locked: Sequence[str], names: Sequence[str], runner: Runner) -> str:

@@ -5,6 +5,6 @@ Amazon Linux's names, units, users and paths and carry Debian's programs. Beside
 image builds from. docs/rehearsal.md says what this proves and what only Amazon Linux can.
 """
 
-from zmanim_ami.rehearsal.standin.assembly import StandIn, build, build_tree
+from zmanim_ami.rehearsal.standin.assembly import build, build_tree
 
-__all__ = ["StandIn", "build", "build_tree"]
+__all__ = ["build", "build_tree"]

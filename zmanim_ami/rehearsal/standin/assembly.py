@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud.machine import base
@@ -16,7 +15,6 @@ from support.process import run
 from support.progress import say, step
 from zmanim_ami.pipeline.pins import versions
 from zmanim_ami.rehearsal.standin import debian, mirror, rpms
-from zmanim_ami.rehearsal.standin.closure import closure, parse
 from zmanim_ami.rehearsal.standin.inside import inside_script
 from zmanim_ami.rehearsal.standin.packages import INSTALLED, MIRRORED, PAYLOAD, Catalogue, load, required_by
 from zmanim_ami.rehearsal.standin.templates import copy_rendered
@@ -28,14 +26,6 @@ REPOSITORIES = "/usr/share/al2023-repositories"
 _SIGNER = "/etc/pki/rpm-gpg/RPM-GPG-KEY-amazon-linux-2023"
 
 
-@dataclass(frozen=True)
-class StandIn:
-    """A finished stand-in: its tree (`root`, to be used read-only) and its mirror's files."""
-
-    root: Path
-    mirror: Path
-
-
 def build_tree(cache: Path) -> Path:
     """Build what takes long, the tree and the mirror's sources, in `cache`, or find it there; return its directory.
 
@@ -43,23 +33,28 @@ def build_tree(cache: Path) -> Path:
     """
     pins = versions.read(_ROOT)
     release, major = pins["base"]["release"], pins["servers"]["postgresql"]["major"]
-    own_files = tree_sha256(_HERE, files_below(_HERE))
-    digest = text_sha256(own_files, release, major, platform.machine(), os.environ.get(debian.MIRROR_VARIABLE, ""))
+    digest = text_sha256(
+        tree_sha256(_HERE, files_below(_HERE)),
+        release,
+        major,
+        platform.machine(),
+        os.environ.get(debian.MIRROR_VARIABLE, ""),
+    )
     downloads = cache / "debian"
     cache.mkdir(parents=True, exist_ok=True)
     return cached_directory(cache, "standin-tree", digest, lambda entry: _build_tree(entry, downloads, release, major))
 
 
-def build(cache: Path, certificate: Path, restic_arm64: Path) -> StandIn:
-    """Build the stand-in in `cache`, or find it there: `build_tree`'s tree, made a guest of the cloud.
+def build(cache: Path, certificate: Path, restic_arm64: Path) -> Path:
+    """Build the stand-in in `cache`, or find it there: `build_tree`'s, made a guest of the cloud; return its directory.
 
+    It holds root/, to be used read-only, and mirror/.
     It trusts the authority of `certificate`, a PEM file; its mirror has `restic_arm64`, restic's linux/arm64 program,
     too. Raises what `build_tree` raises, and `not-restic`.
     """
     tree = build_tree(cache)
     digest = text_sha256(tree.name, *(file_sha256(file) for file in (Path(base.__file__), certificate, restic_arm64)))
-    entry = cached_directory(cache, "standin", digest, lambda entry: _finish(entry, tree, certificate, restic_arm64))
-    return StandIn(entry / "root", entry / "mirror")
+    return cached_directory(cache, "standin", digest, lambda entry: _finish(entry, tree, certificate, restic_arm64))
 
 
 def _finish(entry: Path, tree: Path, certificate: Path, restic_arm64: Path) -> None:
@@ -81,13 +76,17 @@ def _build_tree(entry: Path, downloads: Path, release: str, major: str) -> None:
         specs = _specs(root, downloads / "packages", catalogue, release)
     with step("sources for its mirror"):
         debian.fetch_sources(root, work / "sources", mirror.SOURCES)
-        names = {source: package.format(major=major) for source, package in mirror.COMPILED_PACKAGES.items()}
-        files = debian.download_packages(root, downloads / "packages", list(names.values()))
-        compiled = {source: files[package] for source, package in names.items()}
-        mirror.collect(work / "sources", compiled, entry / "mirror")
+        # Not every mirror of Debian has every source. Of pg_cron, compiled files do as well: Debian's package of it.
+        (pg_cron,) = debian.download_packages(root, downloads / "packages", [f"postgresql-{major}-cron"]).values()
+        mirror.collect(work / "sources", {"pg-cron": pg_cron}, entry / "mirror")
     with step("dressing it as Amazon Linux"):
-        values = {"release": release, "major": major, "debian": debian.RELEASE}
-        values |= {"repositories": REPOSITORIES, "signer": _SIGNER}
+        values = {
+            "release": release,
+            "major": major,
+            "debian": debian.RELEASE,
+            "repositories": REPOSITORIES,
+            "signer": _SIGNER,
+        }
         copy_rendered(_HERE / "rootfs", root, **values)
         copy_rendered(PAYLOAD, work / rpms.OWN_FILES, **values)
         inside_script(root, "dress.sh")
@@ -111,8 +110,10 @@ def _build_tree(entry: Path, downloads: Path, release: str, major: str) -> None:
 def _specs(root: Path, downloads: Path, catalogue: Catalogue, release: str) -> dict[str, str]:
     present = debian.installed_packages(root)
     wanted = {p.key: [source.package for source in p.sources] for p in catalogue.packages}
-    graph = parse(debian.dependencies(root, sorted({name for names in wanted.values() for name in names})))
-    whole = {key: closure(graph, packages, present.keys(), catalogue.left_out) for key, packages in wanted.items()}
+    graph = debian.dependencies(root, sorted({name for names in wanted.values() for name in names}))
+    whole = {
+        key: debian.closure(graph, packages, present.keys(), catalogue.left_out) for key, packages in wanted.items()
+    }
     carried = {
         package.key: _without_what_others_bring(whole, package.key, wanted, required_by(package, catalogue.packages))
         for package in catalogue.packages
@@ -122,7 +123,7 @@ def _specs(root: Path, downloads: Path, catalogue: Catalogue, release: str) -> d
     carried_versions = {name: rpms.upstream_version(present[source]) for name, source in catalogue.carried.items()}
     libraries = inside_script(root, "libraries.sh").stdout.split()
     return {
-        **rpms.plan(catalogue, carried, files, present),
+        **rpms.plan(catalogue, carried, files),
         f"{INSTALLED}/system-release": rpms.render_carried(release, debian.RELEASE, carried_versions, libraries),
     }
 

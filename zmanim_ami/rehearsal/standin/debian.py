@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from support.errors import Error, HostLacks
@@ -23,6 +23,9 @@ MIRROR_VARIABLE = "DEBIAN_MIRROR"
 
 # A tree with its repositories takes 1.6 GB while it is built; Debian's packages 300 MB.
 NEEDED_BYTES = 3 << 30
+
+# Of each package the groups of alternatives that it depends on.
+Graph = Mapping[str, Sequence[Sequence[str]]]
 
 INCLUDED = (
     "awscli", "ca-certificates", "chrony", "cloud-init", "cpio", "createrepo-c", "curl", "dbus", "dnf", "file", "gnupg",
@@ -95,9 +98,61 @@ def installed_packages(root: Path) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in output.splitlines())
 
 
-def dependencies(root: Path, packages: Sequence[str]) -> str:
-    """Return what apt-cache says about the dependencies of `packages`, theirs, and so on (closure.parse reads it)."""
-    return inside(root, ["apt-cache", "depends", "--important", "--recurse", *packages]).stdout
+def dependencies(root: Path, packages: Sequence[str]) -> Graph:
+    """Return the dependencies of `packages`, theirs, and so on."""
+    return parse_dependencies(inside(root, ["apt-cache", "depends", "--important", "--recurse", *packages]).stdout)
+
+
+def parse_dependencies(text: str) -> Graph:
+    """Read the output of `apt-cache depends --important --recurse`; who provides a virtual name stands in its place."""
+    depends: dict[str, list[list[str]]] = {}
+    providers: dict[str, list[str]] = {}
+    groups: list[list[str]] = []
+    target, group = "", []
+    for line in text.splitlines():
+        if line.startswith("    "):
+            providers.setdefault(target, []).append(line.strip())
+        elif line.startswith(" "):
+            target = line.partition(": ")[2].strip()
+            group.append(target)
+            # A bar before a dependency says that the next line is an alternative to it.
+            if not line.startswith(" |"):
+                groups.append(group)
+                group = []
+        else:
+            groups = depends.setdefault(line.strip(), [])
+    return {
+        package: [[real for name in group for real in providers.get(name, [name])] for group in groups]
+        for package, groups in depends.items()
+    }
+
+
+def closure(
+    graph: Graph, packages: Sequence[str], present: Collection[str], left_out: Callable[[str], bool]
+) -> list[str]:
+    """Return `packages` and all that they depend on, without what is `present` or `left_out`, in a stable order.
+
+    Of alternatives the first is taken, unless one is present, taken already or left out.
+    Raises `package-unknown` for a name that the graph does not have.
+    """
+    taken: dict[str, None] = {}
+    ahead = list(packages)
+    while ahead:
+        name = ahead.pop(0)
+        if name in taken:
+            continue
+        if name not in graph:
+            raise Error(
+                f"Debian has no package {name}",
+                code="package-unknown",
+                expected="every package of packages.toml.j2",
+                found="apt does not know it",
+            )
+        taken[name] = None
+        for group in graph[name]:
+            if not any(each in present or each in taken or left_out(each) for each in group):
+                ahead.append(group[0])
+    return list(taken)
 
 
 def download_packages(root: Path, downloads: Path, packages: Sequence[str]) -> dict[str, Path]:
@@ -105,11 +160,7 @@ def download_packages(root: Path, downloads: Path, packages: Sequence[str]) -> d
 
     Raises `not-downloaded` with apt's last lines.
     """
-    downloads.mkdir(parents=True, exist_ok=True)
-    try:
-        output = inside_script(root, "download.sh", *packages, binds={downloads: "/run/downloads"}).stdout
-    except CommandFailed as failure:
-        raise _not_downloaded("packages", failure) from failure
+    output = _download(root, "download.sh", packages, downloads, "/run/downloads")
     names = [line.split()[1] for line in output.splitlines() if line.startswith("'")]
     return {name.split("_")[0]: downloads / name for name in names}
 
@@ -137,18 +188,21 @@ def fetch_sources(root: Path, destination: Path, packages: Sequence[str]) -> Non
     One that can't be had is left out: mirror.collect decides what may be missing. Raises `not-downloaded` with apt's
     last lines when not even the lists can be had.
     """
-    destination.mkdir(parents=True, exist_ok=True)
     sources = derived_sources((root / "etc/apt/sources.list").read_text())
+    _download(root, "fetch-sources.sh", packages, destination, "/run/sources", input=sources)
+
+
+def _download(
+    root: Path, script: str, packages: Sequence[str], directory: Path, inside_it: str, *, input: str = ""
+) -> str:
+    directory.mkdir(parents=True, exist_ok=True)
     try:
-        inside_script(root, "fetch-sources.sh", *packages, binds={destination: "/run/sources"}, input=sources)
+        return inside_script(root, script, *packages, binds={directory: inside_it}, input=input).stdout
     except CommandFailed as failure:
-        raise _not_downloaded("source packages", failure) from failure
-
-
-def _not_downloaded(what: str, failure: CommandFailed) -> Error:
-    return Error(
-        f"could not download Debian's {what} for the stand-in",
-        code="not-downloaded",
-        found=failure.found,
-        fix="check the network and try again; what was downloaded is kept",
-    )
+        raise Error(
+            "could not download from Debian for the stand-in",
+            code="not-downloaded",
+            expected=", ".join(packages),
+            found=failure.found,
+            fix="check the network and try again; what was downloaded is kept",
+        ) from failure

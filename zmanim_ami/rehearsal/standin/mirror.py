@@ -15,13 +15,9 @@ from support.progress import say
 from zmanim_ami.rehearsal.standin.debian import OLDER_SUITE
 from zmanim_ami.rehearsal.versions import COMPILED
 
-# Debian's source packages whose upstream archives are mirrored, and the artifacts' names in the versions file.
+# Debian's source packages whose upstream archives are mirrored, with their suites if not this one.
 SOURCES = (f"redis/{OLDER_SUITE}", "pgvector", "pg-cron")
-_ARTIFACTS = {"redis": "redis", "pgvector": "pgvector", "pg-cron": "pg_cron"}
-# Not every mirror of Debian has every source. Of pg_cron, compiled files do as well, as Debian has packaged them.
-COMPILED_PACKAGES = {"pg-cron": "postgresql-{major}-cron"}
 # Go writes the versions of a program's modules into it as text.
-_MAKEFILE = Path(__file__).with_name("compiled.mk")
 _RESTIC_VERSION = re.compile(rb"\tgithub\.com/restic/restic\tv([0-9][0-9A-Za-z.-]*)")
 
 
@@ -32,7 +28,8 @@ def collect(sources: Path, compiled: Mapping[str, Path], mirror: Path) -> None:
     Raises `source-missing`.
     """
     mirror.mkdir(parents=True, exist_ok=True)
-    for package, artifact in _ARTIFACTS.items():
+    for package in (source.partition("/")[0] for source in SOURCES):
+        artifact = package.replace("-", "_")  # as the versions file calls it
         archive = next(sources.glob(f"{package}_*.orig.tar.gz"), None)
         if archive:
             version = archive.name.removeprefix(f"{package}_").removesuffix(".orig.tar.gz")
@@ -56,7 +53,7 @@ def _pack_compiled(deb: Path, artifact: str, mirror: Path) -> None:
         tree = Path(scratch) / f"{artifact}-{version}"
         tree.mkdir()
         run(["dpkg-deb", "--extract", str(deb), str(tree / "compiled")])
-        shutil.copyfile(_MAKEFILE, tree / "Makefile")
+        shutil.copyfile(Path(__file__).with_name("compiled.mk"), tree / "Makefile")
         (tree / "compiled/usr/share/doc" / deb.name.split("_")[0] / "copyright").rename(tree / "LICENSE")
         packed = mirror / f"{tree.name}{COMPILED}.tar.gz"
         run(["tar", "--create", "--gzip", "--file", str(packed), "--directory", scratch, tree.name])

@@ -23,8 +23,8 @@ class Source:
     """A Debian package whose files a package carries: those that match `only`, if given, and not `without`."""
 
     package: str
-    only: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
+    only: Sequence[str] = ()
+    without: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,16 @@ class Package:
 
     name: str
     repository: str
-    sources: tuple[Source, ...] = ()
+    sources: Sequence[Source] = ()
     version: str = ""
-    version_of: str = ""
-    requires: tuple[str, ...] = ()
-    provides: tuple[str, ...] = ()
+    requires: Sequence[str] = ()
+    provides: Sequence[str] = ()
     programs: str = ""
     programs_in: str = "/usr/bin"
     links: Mapping[str, str] = field(default_factory=dict)
     directories: Mapping[str, str] = field(default_factory=dict)
-    moved: tuple[str, ...] = ()
-    units: tuple[str, ...] = ()
+    moved: Sequence[str] = ()
+    units: Sequence[str] = ()
     before: str = ""
     after: str = ""
     own_files: str = ""
@@ -64,9 +63,9 @@ class Package:
 class Catalogue:
     """All packages, Debian names and paths (patterns) that none of them carries, and what the tree itself carries."""
 
-    packages: tuple[Package, ...]
-    leave_out: tuple[str, ...]
-    without: tuple[str, ...]
+    packages: Sequence[Package]
+    leave_out: Sequence[str]
+    without: Sequence[str]
     carried: Mapping[str, str]
 
     def repositories(self) -> list[str]:
@@ -81,18 +80,11 @@ class Catalogue:
 def load(triplet: str, major: str) -> Catalogue:
     """Return the catalogue for a machine of Debian's `triplet`, as x86_64-linux-gnu, and PostgreSQL's `major`."""
     data = tomllib.loads(render((_HERE / "packages.toml.j2").read_text(), triplet=triplet, major=major))
-    packages = tuple(_package(entry) for entry in data["package"])
-    return Catalogue(packages, tuple(data["leave_out"]), tuple(data["without"]), data["carried"])
-
-
-def _package(entry: dict[str, object]) -> Package:
-    sources = entry.pop("from", [])
-    assert isinstance(sources, list)
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
-    return Package(
-        sources=tuple(Source(s["package"], tuple(s.get("only", ())), tuple(s.get("without", ()))) for s in sources),
-        **fields,  # type: ignore[arg-type]  # an unknown or mistyped field fails in the tests, which load the file
-    )
+    packages = [
+        Package(**{**entry, "sources": [Source(**source) for source in entry.get("sources", ())]})
+        for entry in data["package"]
+    ]
+    return Catalogue(packages, data["leave_out"], data["without"], data["carried"])
 
 
 def required_by(package: Package, packages: Sequence[Package]) -> set[str]:
@@ -101,14 +93,8 @@ def required_by(package: Package, packages: Sequence[Package]) -> set[str]:
     A name means the package of the same repository that has or provides it, else any other's.
     Raises KeyError for a requirement that no package here meets.
     """
-    found: set[str] = set()
-    ahead = [(package.repository, name) for name in package.requires]
-    while ahead:
-        met = _met_by(*ahead.pop(), packages)
-        if met.key not in found:
-            found.add(met.key)
-            ahead += [(met.repository, name) for name in met.requires]
-    return found
+    required = [_met_by(package.repository, name, packages) for name in package.requires]
+    return {each.key for each in required}.union(*(required_by(each, packages) for each in required))
 
 
 def _met_by(repository: str, name: str, packages: Sequence[Package]) -> Package:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from support.errors import Error
@@ -22,16 +21,6 @@ OWN_FILES = "payload"
 _DOWNLOADS = "/run/downloads"
 
 
-@dataclass(frozen=True)
-class Deb:
-    """A Debian package's file as its RPM's spec needs it: `path` inside the tree, and which of its files."""
-
-    name: str
-    path: str
-    only: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
-
-
 def upstream_version(debian_version: str) -> str:
     """Return the part of a Debian version that rpm takes: 17.12 of 17.12-0+deb13u1, 3.5.2 of 3.5.2+dfsg-1."""
     without_epoch = debian_version.replace("%3a", ":").rsplit(":", 1)[-1]
@@ -40,14 +29,14 @@ def upstream_version(debian_version: str) -> str:
 
 
 def render_package(
-    package: Package, version: str, debs: Sequence[Deb], without: tuple[str, ...] = (), payload: str = ""
+    package: Package, version: str, debs: Sequence[tuple[Source, str]], without: Sequence[str] = (), payload: str = ""
 ) -> str:
-    """Return the spec of a thin RPM of `debs`, without files of those patterns.
+    """Return the spec of a thin RPM of `debs`, each with its file inside the tree, without files of those patterns.
 
     `payload` is its directory of own files inside the tree, if it has any.
     """
-    template = (_HERE / "thin.spec.j2").read_text()
-    return render(template, package=package, version=version, debs=debs, without=without, payload=payload)
+    values = {"package": package, "version": version, "debs": debs, "without": without, "payload": payload}
+    return render((_HERE / "thin.spec.j2").read_text(), **values)
 
 
 def render_carried(release: str, debian: str, carried: Mapping[str, str], libraries: Sequence[str]) -> str:
@@ -55,8 +44,8 @@ def render_carried(release: str, debian: str, carried: Mapping[str, str], librar
 
     `libraries` are what rpm calls its shared libraries, for RPMs that require them.
     """
-    template = (_HERE / "carried.spec.j2").read_text()
-    return render(template, release=release, debian=debian, carried=carried, libraries=libraries)
+    values = {"release": release, "debian": debian, "carried": carried, "libraries": libraries}
+    return render((_HERE / "carried.spec.j2").read_text(), **values)
 
 
 def build(root: Path, work: Path, downloads: Path, specs: Mapping[str, str]) -> None:
@@ -94,13 +83,11 @@ def _packaging(root: Path, work: Path, downloads: Path, command: Sequence[str], 
         ) from failure
 
 
-def plan(
-    catalogue: Catalogue, closures: Mapping[str, Sequence[str]], files: Mapping[str, Path], versions: Mapping[str, str]
-) -> dict[str, str]:
+def plan(catalogue: Catalogue, closures: Mapping[str, Sequence[str]], files: Mapping[str, Path]) -> dict[str, str]:
     """Return the specs ("REPOSITORY/NAME": text) of all packages, the one with most to unpack first.
 
-    `closures` has the Debian packages that each package (by its key) carries, `files` their files, `versions` those
-    that the tree has installed.
+    `closures` has the Debian packages that each package (by its key) carries, `files` their files. A package's version
+    is its own, else that of the first Debian package that it names.
     """
 
     def size(package: Package) -> int:
@@ -110,18 +97,8 @@ def plan(
     for package in sorted(catalogue.packages, key=size, reverse=True):
         names = closures.get(package.key, ())
         sources = {name: Source(name) for name in names} | {source.package: source for source in package.sources}
-        debs = [
-            Deb(name, f"{_DOWNLOADS}/{files[name].name}", sources[name].only, sources[name].without) for name in names
-        ]
+        debs = [(sources[name], f"{_DOWNLOADS}/{files[name].name}") for name in names]
         payload = f"{_WORK}/{OWN_FILES}/{package.payload.name}" if package.payload.is_dir() else ""
-        version = _version(package, files, versions)
+        version = package.version or upstream_version(files[package.sources[0].package].name.split("_")[1])
         specs[package.key] = render_package(package, version, debs, catalogue.without, payload)
     return specs
-
-
-def _version(package: Package, files: Mapping[str, Path], versions: Mapping[str, str]) -> str:
-    if package.version:
-        return package.version
-    if package.version_of:
-        return upstream_version(versions[package.version_of])
-    return upstream_version(files[package.sources[0].package].name.split("_")[1])

@@ -20,14 +20,10 @@ def copy_rendered(source: Path, destination: Path, **values: object) -> None:
 
     Files keep their permission bits and get this process's owner. Existing files are replaced, not written through.
     """
-    for path in sorted(source.rglob("*")):
-        target = destination / render(str(path.relative_to(source)), **values)
-        if path.is_dir():
-            target.mkdir(parents=True, exist_ok=True)
-            continue
-        content = path.read_bytes()
-        if path.suffix == ".j2":
-            target, content = target.with_suffix(""), render(path.read_text(), **values).encode()
+    for path in (path for path in source.rglob("*") if path.is_file()):
+        target = destination / render(str(path.relative_to(source)), **values).removesuffix(".j2")
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
-        target.write_bytes(content)
+        is_template = path.suffix == ".j2"
+        target.write_bytes(render(path.read_text(), **values).encode() if is_template else path.read_bytes())
         target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)

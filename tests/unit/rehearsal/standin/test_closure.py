@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from tests.support.errors import raises
-from zmanim_ami.rehearsal.standin.closure import closure, parse
+from zmanim_ami.rehearsal.standin.debian import closure
+from zmanim_ami.rehearsal.standin.debian import parse_dependencies as parse
 
 APT = """\
 server

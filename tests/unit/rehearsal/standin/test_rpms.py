@@ -7,7 +7,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from zmanim_ami.rehearsal.standin.packages import Catalogue, Package, Source
-from zmanim_ami.rehearsal.standin.rpms import Deb, plan, render_carried, render_package, upstream_version
+from zmanim_ami.rehearsal.standin.rpms import plan, render_carried, render_package, upstream_version
 from zmanim_ami.rehearsal.standin.templates import copy_rendered, render
 
 SERVER = Package(
@@ -39,8 +39,8 @@ def test_a_version_of_debian_becomes_one_that_rpm_takes(debian: str, rpm: str) -
 
 def test_a_spec_unpacks_each_debian_package_by_its_patterns() -> None:
     debs = [
-        Deb("postgresql-17", "/d/server.deb", without=("*/contrib",)),
-        Deb("libpq5", "/d/libpq5.deb", only=("*.so*",)),
+        (Source("postgresql-17", without=("*/contrib",)), "/d/server.deb"),
+        (Source("libpq5", only=("*.so*",)), "/d/libpq5.deb"),
     ]
     lines = render_package(SERVER, "17.12", debs, without=("./usr/share/doc",)).splitlines()
     assert any(line.startswith("dpkg-deb --fsys-tarfile /d/server.deb | tar") for line in lines)
@@ -49,13 +49,13 @@ def test_a_spec_unpacks_each_debian_package_by_its_patterns() -> None:
 
 
 def test_a_spec_makes_the_user_before_the_files_that_it_owns() -> None:
-    spec = render_package(SERVER, "17.12", [Deb("postgresql-17", "/d/x.deb")])
+    spec = render_package(SERVER, "17.12", [(Source("postgresql-17"), "/d/x.deb")])
     assert "%pre\ngetent passwd postgres\n" in spec
     assert "%dir %attr(0700,postgres,postgres) /var/lib/pgsql\n" in spec
 
 
 def test_a_service_is_not_enabled_against_its_preset_and_stops_with_its_package() -> None:
-    spec = render_package(SERVER, "17.12", [Deb("postgresql-17", "/d/x.deb")])
+    spec = render_package(SERVER, "17.12", [(Source("postgresql-17"), "/d/x.deb")])
     assert "systemctl --no-reload preset postgresql.service" in spec
     assert "systemctl stop postgresql.service" in spec.partition("%preun")[2].partition("%postun")[0]
 
@@ -70,7 +70,7 @@ def test_a_spec_links_programs_from_where_the_package_has_them() -> None:
 
 def test_a_package_of_text_alone_fits_every_machine() -> None:
     assert "BuildArch: noarch" in render_package(replace(SERVER, sources=()), "1", [])
-    assert "BuildArch" not in render_package(SERVER, "1", [Deb("x", "/d/x.deb")])
+    assert "BuildArch" not in render_package(SERVER, "1", [(Source("x"), "/d/x.deb")])
     assert "BuildArch" not in render_package(replace(SERVER, sources=(), moved=("/usr/bin/rpmbuild",)), "1", [])
 
 
@@ -90,7 +90,6 @@ def test_the_largest_package_is_built_first(tmp_path: Path) -> None:
         Catalogue(packages, (), (), {}),
         {"amazonlinux/small": ["small"], "amazonlinux/large": ["large"]},
         {"small": small, "large": large},
-        {},
     )
     assert list(specs) == ["amazonlinux/large", "amazonlinux/small"]
     assert "Version: 2.0\n" in specs["amazonlinux/large"]
