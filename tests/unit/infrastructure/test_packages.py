@@ -19,7 +19,7 @@ NOT_PINNED = "0" * 64
 def say(tmp_path: Path, words: str, route: str = "") -> list[str]:
     """Run `words` where the build's functions are, and return the lines."""
     (tmp_path / "versions.json").write_text((PACKER / "versions.json").read_text())
-    script = f"set -o errexit -o nounset -o pipefail; . {SCRIPTS}/lib.sh; . {SCRIPTS}/build-rpm.sh; {words}"
+    script = f"set -o errexit -o nounset -o pipefail; . {SCRIPTS}/build-rpm.sh; {words}"
     environment = {
         "STAGING": str(tmp_path),
         "PATH": os.environ["PATH"],

@@ -14,7 +14,7 @@ from zmanim_ami.gate.finding import Finding, Level
 from zmanim_ami.pipeline.pins.versions import VERSIONS
 
 SCHEMA = VERSIONS.with_name("versions.schema.json")
-# A review that is due so soon is told, and fails nothing yet.
+# A review that is due so soon is a warning.
 NOTICE = timedelta(days=30)
 
 

@@ -118,13 +118,13 @@ def _add_pgdg(artifact: Mapping[str, str], locked: Sequence[str], runner: Runner
         package = Path(directory) / "pgdg-repo.rpm"
         limits = ["--fail", "--silent", "--show-error", "--location", "--max-time", "60", "--max-filesize", "10000000"]
         fetched = runner(["curl", *limits, "--output", str(package), artifact["url"]])
-        found = file_sha256(package) if fetched.returncode == 0 else _tail(fetched)
-        if found != artifact["sha256"]:
+        received = file_sha256(package) if fetched.returncode == 0 else _tail(fetched)
+        if received != artifact["sha256"]:
             raise Error(
                 "PGDG's repository package is not what was pinned",
                 code="repository-not-pinned",
                 expected=f"sha256 {artifact['sha256']} of {artifact['url']}",
-                found=found,
+                found=received,
                 fix="compare it with what PGDG signs, then write its checksum into versions.json",
             )
         _add_repository(str(package), locked, runner)
@@ -167,16 +167,16 @@ def _query(locked: Sequence[str], options: Sequence[str], names: Sequence[str], 
 
 
 def _row(name: str, pin: Mapping[str, str], offered: Known, present: Known) -> Row:
-    version, found, repository = offered.get(name) or present.get(name) or ("", "", pin["repository"])
+    version, build, repository = offered.get(name) or present.get(name) or ("", "", pin["repository"])
     minimum = pin.get("minimum", "")
     problem = ""
-    if not found:
+    if not build:
         problem = f"dnf knows no such package (wanted from {pin['repository']})"
     elif name in offered and repository != pin["repository"]:
         problem = f"it is in {repository}, not in {pin['repository']}"
     elif version_key(version) < version_key(minimum):
         problem = f"older than {minimum}"
-    return Row(name, "installed already" if name in present else repository, minimum, found, not problem, problem)
+    return Row(name, "installed already" if name in present else repository, minimum, build, not problem, problem)
 
 
 def _transaction(locked: Sequence[str], names: Sequence[str], runner: Runner) -> str:

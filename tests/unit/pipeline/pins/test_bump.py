@@ -47,13 +47,13 @@ def test_where_nothing_is_newer_nothing_changes(clone: Path) -> None:
 
 def test_a_newer_source_brings_its_address_its_checksum_and_a_later_review(clone: Path) -> None:
     old = pins(clone)["artifacts"]["restic"]
-    assert run(Known(clone, tagged={"restic": ["v0.19.2"]})) == [
-        Bump("restic", old["version"], "0.19.2", str(VERSIONS))
+    assert run(Known(clone, tagged={"restic": ["v0.999.0"]})) == [
+        Bump("restic", old["version"], "0.999.0", str(VERSIONS))
     ]
     new = pins(clone)["artifacts"]["restic"]
-    url = old["url"].replace(old["version"], "0.19.2")
+    url = old["url"].replace(old["version"], "0.999.0")
     sha256 = hashlib.sha256(url.encode()).hexdigest()
-    assert new == {**old, "version": "0.19.2", "url": url, "sha256": sha256, "review_by": LATER}
+    assert new == {**old, "version": "0.999.0", "url": url, "sha256": sha256, "review_by": LATER}
 
 
 def test_a_review_date_moves_with_its_own_pin_only_and_never_back(clone: Path) -> None:
@@ -61,18 +61,18 @@ def test_a_review_date_moves_with_its_own_pin_only_and_never_back(clone: Path) -
     long_after = str(TODAY + REVIEW_AGAIN + timedelta(days=1))
     content["artifacts"]["restic"]["review_by"] = long_after
     (clone / VERSIONS).write_text(json.dumps(content))
-    run(Known(clone, tagged={"restic": ["v0.19.2"], "redis": ["7.2.99"]}))
+    run(Known(clone, tagged={"restic": ["v0.999.0"], "redis": ["7.2.9999"]}))
     moved = {name: each["review_by"] for name, each in pins(clone)["artifacts"].items()}
     before = {name: each["review_by"] for name, each in content["artifacts"].items()}
     assert moved == {**before, "redis": LATER}
 
 
 def test_the_page_that_lists_the_pins_is_written_anew(clone: Path) -> None:
-    run(Known(clone, tagged={"redis": ["7.2.99"]}))
-    assert "| `redis` | 7.2.99 |" in (clone / "docs/ami-contents.md").read_text()
+    run(Known(clone, tagged={"redis": ["7.2.9999"]}))
+    assert "| `redis` | 7.2.9999 |" in (clone / "docs/ami-contents.md").read_text()
 
 
-@pytest.mark.parametrize("tag", ["7.4.1", "8.0.0", "7.2.99-rc1", "v7.2.99"])
+@pytest.mark.parametrize("tag", ["7.4.1", "8.0.0", "7.2.99-rc1", "v7.2.9999"])
 def test_a_pin_stays_on_its_line(clone: Path, tag: str) -> None:
     assert run(Known(clone, tagged={"redis": [tag]})) == []
 
@@ -84,14 +84,14 @@ def test_versions_are_compared_as_numbers(clone: Path) -> None:
 def test_the_base_moves_with_its_kernel_only(clone: Path) -> None:
     base = pins(clone)["base"]
     names = [
-        "al2023-ami-2023.99.20270101.0-kernel-9.9-arm64",
-        "al2023-ami-minimal-2023.99.20270101.0-kernel-6.12-arm64",
+        "al2023-ami-2023.999.20991231.0-kernel-9.9-arm64",
+        "al2023-ami-minimal-2023.999.20991231.0-kernel-6.12-arm64",
     ]
     assert run(Known(clone, imaged=names)) == []
-    newer = f"al2023-ami-2023.13.20261101.1-kernel-{base['kernel']}-arm64"
+    newer = f"al2023-ami-2023.998.20991230.1-kernel-{base['kernel']}-arm64"
     (moved,) = run(Known(clone, imaged=[*names, newer]))
-    assert moved.new == "2023.13.20261101"
-    assert pins(clone)["base"] == {**base, "release": "2023.13.20261101", "review_by": LATER}
+    assert moved.new == "2023.998.20991230"
+    assert pins(clone)["base"] == {**base, "release": "2023.998.20991230", "review_by": LATER}
 
 
 def test_a_tools_module_is_asked_for_the_newer_version_on_its_major(clone: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_package_that_comes_or_goes_is_told(clone: Path) -> None:
 
 def test_dry_changes_nothing(clone: Path) -> None:
     before = contents(clone)
-    assert len(run(Known(clone, tagged={"restic": ["v0.19.2"]}), dry=True)) == 1
+    assert len(run(Known(clone, tagged={"restic": ["v0.999.0"]}), dry=True)) == 1
     assert contents(clone) == before
 
 
@@ -138,8 +138,8 @@ def test_when_one_look_up_fails_nothing_is_written(clone: Path) -> None:
         raise Error("no index", code="look-up-failed", expected="an answer", found="none")
 
     with raises("look-up-failed"):
-        run(Known(clone, tagged={"restic": ["v0.19.2"]}, resolved=unreachable))
-    known = Known(clone, tagged={"restic": ["v0.19.2"]})
+        run(Known(clone, tagged={"restic": ["v0.999.0"]}, resolved=unreachable))
+    known = Known(clone, tagged={"restic": ["v0.999.0"]})
     for name in ("images", "tags", "modules"):
         silent = cast(Any, Known(clone, tagged=known.tagged))
         setattr(silent, name, lambda *_: [])

@@ -1,4 +1,4 @@
-"""resolve-packages against what a real dnf has said (dnf_outputs/, from a machine of the stand-in)."""
+"""resolve-packages against a real dnf's output (dnf_outputs/, from a machine of the stand-in)."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ PGDG_PACKAGE = b"PGDG's repository package"
 ALL = "(all in one transaction)"
 
 
-def said(name: str) -> str:
+def output(name: str) -> str:
     return (OUTPUTS / f"{name}.txt").read_text()
 
 
-AMAZON = said("os-release")
+AMAZON = output("os-release")
 
 
 class Dnf:
-    """A runner that answers from dnf's own words; a test changes `offered` or `transaction` for a defect."""
+    """A runner that answers from dnf's own output; a test changes `offered` or `transaction` for a defect."""
 
     def __init__(self) -> None:
-        self.offered = said("offered")
-        self.installed = said("installed")
-        self.transaction = Completed(1, said("would-install"), "")
+        self.offered = output("offered")
+        self.installed = output("installed")
+        self.transaction = Completed(1, output("would-install"), "")
         self.spal = Completed(0, "", "")
         self.commands: list[list[str]] = []
 
@@ -53,7 +53,7 @@ class Dnf:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A tree with pins as they were when dnf's words were kept: the real file may move on."""
+    """A tree with pins as they were when that output was kept: the real file may move on."""
     packages = {
         "spal-release": ("1", "amazonlinux"),
         "postgresql17-server": ("17.6", "amazonlinux"),
@@ -113,10 +113,10 @@ def test_what_is_missing_too_old_or_elsewhere_is_named(
     found = rows(clone, dnf)
     assert [row.name for row in found.values() if not row.ok] == [name]
     assert problem in found[name].problem
-    with raises("not-resolved") as fault:
+    with raises("not-resolved") as caught:
         check(list(found.values()))
-    assert fault.value.exit_code == 1
-    assert name in fault.value.found
+    assert caught.value.exit_code == 1
+    assert name in caught.value.found
 
 
 @pytest.fixture
@@ -148,9 +148,9 @@ def test_a_repository_package_that_is_not_the_pinned_one_is_told_and_not_install
     path = pgdg / "infrastructure/packer/versions.json"
     path.write_text(path.read_text().replace(hashlib.sha256(PGDG_PACKAGE).hexdigest(), "0" * 64))
     dnf = Dnf()
-    with raises("repository-not-pinned") as fault:
+    with raises("repository-not-pinned") as caught:
         resolve.resolve(pgdg, AMAZON, route="pgdg", runner=dnf)
-    assert hashlib.sha256(PGDG_PACKAGE).hexdigest() in fault.value.found
+    assert hashlib.sha256(PGDG_PACKAGE).hexdigest() in caught.value.found
     assert [command[0] for command in dnf.commands] == ["curl"]
 
 
@@ -160,10 +160,10 @@ def test_an_installed_package_that_is_too_old_is_not_taken(clone: Path) -> None:
     assert rows(clone, dnf)["chrony"].problem == "older than 4.0"
 
 
-@pytest.mark.parametrize("words", ["no-match", "conflict"])
-def test_packages_that_do_not_go_together_are_found_out_though_each_is_there(clone: Path, words: str) -> None:
+@pytest.mark.parametrize("name", ["no-match", "conflict"])
+def test_packages_that_do_not_go_together_are_found_out_though_each_is_there(clone: Path, name: str) -> None:
     dnf = Dnf()
-    dnf.transaction = Completed(1, said(words), "")
+    dnf.transaction = Completed(1, output(name), "")
     found = rows(clone, dnf)
     assert [row.name for row in found.values() if not row.ok] == [ALL]
     assert "Error:" in found[ALL].problem
@@ -171,7 +171,7 @@ def test_packages_that_do_not_go_together_are_found_out_though_each_is_there(clo
 
 def test_nothing_to_install_is_no_failure(clone: Path) -> None:
     dnf = Dnf()
-    dnf.transaction = Completed(0, said("nothing-to-do"), "")
+    dnf.transaction = Completed(0, output("nothing-to-do"), "")
     assert rows(clone, dnf)[ALL].ok
 
 
@@ -179,7 +179,7 @@ def test_without_the_supplementary_repository_its_packages_are_reported_missing(
     clone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dnf = Dnf()
-    dnf.spal = Completed(1, said("no-match"), "")
+    dnf.spal = Completed(1, output("no-match"), "")
     dnf.offered = "\n".join(line for line in dnf.offered.splitlines() if "spal" not in line)
     found = rows(clone, dnf)
     assert {row.name for row in found.values() if not row.ok} == {"spal-release", "postgresql17-postgis"}
@@ -190,9 +190,9 @@ def test_a_dnf_that_can_not_be_asked_is_no_missing_package(clone: Path) -> None:
     def dnf(command: Sequence[str]) -> Completed:
         return Completed(1, "", "Error: Failed to download metadata for repo 'amazonlinux'")
 
-    with raises("dnf-failed") as fault:
+    with raises("dnf-failed") as caught:
         rows(clone, dnf)
-    assert "Failed to download metadata" in fault.value.found
+    assert "Failed to download metadata" in caught.value.found
 
 
 @pytest.mark.parametrize(
@@ -200,11 +200,11 @@ def test_a_dnf_that_can_not_be_asked_is_no_missing_package(clone: Path) -> None:
 )
 def test_elsewhere_it_refuses_and_says_where_to_run_it(clone: Path, system: str) -> None:
     dnf = Dnf()
-    with raises("not-amazon-linux") as fault:
+    with raises("not-amazon-linux") as caught:
         resolve.resolve(clone, system, runner=dnf)
     assert dnf.commands == []
-    assert fault.value.exit_code == 3
-    assert "amazonlinux:2023" in fault.value.fix
+    assert caught.value.exit_code == 3
+    assert "amazonlinux:2023" in caught.value.fix
 
 
 @pytest.mark.parametrize(
