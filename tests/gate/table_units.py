@@ -33,7 +33,7 @@ ROWS = (
     Row("directive in the wrong section", "units", sub(_API, r"^\[Unit\]$", "[Unit]\nRestart=no"), "knows no Restart= in [Unit]"),
     Row("API with fewer walls", "units", sub(_API, r"^(SystemCallFilter|ProtectSystem|RestrictNamespaces|CapabilityBoundingSet)=.*\n", "", every=True), "at most 2.5 is allowed", dod=4),
     Row("PostgreSQL with fewer walls", "units", sub(_POSTGRESQL, r"^(SystemCallFilter|ProtectSystem|RestrictNamespaces|NoNewPrivileges|CapabilityBoundingSet)=.*\n", "", every=True), "at most 2.5 is allowed"),
-    Row("service without any wall", "units", _new_unit("bare.service", "ExecStart=/bin/kill -l"), "exposure 9.6"),
+    Row("service without any wall", "units", _new_unit("bare.service", "ExecStart=/bin/kill -l"), "bare.service: exposure"),
     Row("services without what they share", "units", drop(f"{_FILES}/install.tsv", r"^file\tzmanim-sandbox\.conf"), "at most 2.5 is allowed"),
     Row("service that sets what all share", "units", sub(_API, r"^\[Service\]$", "[Service]\nProtectSystem=full"), "ProtectSystem= is set by zmanim-sandbox.conf"),
     Row("list that all services share", "units", append(_SANDBOX, "SystemCallFilter=~@clock\n"), "SystemCallFilter= in [Service] is not for all services"),

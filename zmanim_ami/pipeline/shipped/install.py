@@ -54,13 +54,14 @@ def rows(tree: Path) -> list[Row]:
 
 
 def installed(tree: Path) -> Iterator[Installed]:
-    """Yield every file below files/ that the table installs, trees file by file. Raises `install-table-unreadable`."""
+    """Yield every file below files/ that the table installs and that is there, trees file by file.
+
+    Raises `install-table-unreadable`.
+    """
     files = tree / FILES
     for row in rows(tree):
-        if row.type == "file" and not row.source.startswith("build:"):
-            yield Installed(row.source, row.destination, row.mode)
-        elif row.type == "tree" and not row.source.startswith("build:"):
-            for path in sorted((files / row.source).rglob("*")):
-                if path.is_file() and "__pycache__" not in path.parts:
-                    below = path.relative_to(files / row.source)
-                    yield Installed(f"{row.source}/{below}", str(PurePosixPath(row.destination, below)), row.mode)
+        source = files / row.source
+        for path in [source, *sorted(source.rglob("*"))]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                destination = PurePosixPath(row.destination, path.relative_to(source))
+                yield Installed(str(path.relative_to(files)), str(destination), row.mode)

@@ -67,7 +67,7 @@ def units(tree: Path) -> list[Unit]:
     """Return the unit files that the tree's install.tsv installs, by name. Raises `install-table-unreadable`."""
     destinations = ((install.FILES / each.source, PurePosixPath(each.destination)) for each in install.installed(tree))
     paths = {path for path, to in destinations if to.parent == DIRECTORY and to.suffix in SUFFIXES}
-    return [read(tree, path) for path in sorted(paths) if (tree / path).is_file()]
+    return [read(tree, path) for path in sorted(paths)]
 
 
 def enabled_units(tree: Path) -> list[str]:
