@@ -22,12 +22,6 @@ from support.progress import say
 UNUSED_SECONDS = 14 * 24 * 3600
 
 
-def user_cache() -> Path:
-    """Return this user's cache directory for the project (XDG Base Directory Specification), not made yet."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "zmanim-ami"
-
-
 @contextmanager
 def locked(lock: Path, waiting_for: str) -> Iterator[None]:
     """Hold an exclusive lock on the file `lock`; say once what is waited for when another process has it.

@@ -18,11 +18,11 @@ from localcloud import control
 from localcloud.host.certificates import ensure_authority
 from localcloud.machine import base
 from localcloud.settings import BaseImage, CloudSettings
-from support.cache import user_cache
 from tests.support.machines import progress
 from tests.support.machines.image import ImageLab, image_cloud
 from tests.support.machines.lab import IMAGE, Lab
 from zmanim_ami.rehearsal.standin import build_tree
+from zmanim_ami.toolchain.environment import user_cache
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -7,9 +7,9 @@ import sys
 
 from localcloud import control
 from localcloud.settings import Cloud
-from support.cache import user_cache
 from zmanim_ami.commands.shared import POLICIES, ROOT, command
 from zmanim_ami.rehearsal import cloud
+from zmanim_ami.toolchain.environment import user_cache
 
 _NAME = "which cloud, when there are several (default: `default`, or the only one)"
 _INSTANCE = "the instance's id (default: the only one that runs)"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from support.cache import user_cache
 from support.output import show
 from zmanim_ami import toolchain
 from zmanim_ami.bench import run as benching
@@ -21,6 +20,7 @@ from zmanim_ami.pipeline.pins import resolve as resolving
 from zmanim_ami.pipeline.version import parse
 from zmanim_ami.rehearsal import cloud, container, host, report
 from zmanim_ami.rehearsal import run as rehearsing
+from zmanim_ami.toolchain.environment import user_cache
 
 
 @command(

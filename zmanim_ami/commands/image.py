@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from support.cache import user_cache
 from support.output import show
 from support.progress import say
 from zmanim_ami import toolchain
@@ -20,6 +19,7 @@ from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import summary
 from zmanim_ami.pipeline.verify import verification as verifying
 from zmanim_ami.pipeline.version import Version, parse
+from zmanim_ami.toolchain.environment import user_cache
 from zmanim_ami.toolchain.go import go
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 
-from support.cache import user_cache
 from support.errors import BadInput
 from support.progress import say
 from zmanim_ami.commands.shared import ROOT, command, connect, load_settings
@@ -18,6 +17,7 @@ from zmanim_ami.pipeline.pins import proposal
 from zmanim_ami.pipeline.pins.bump import Bump
 from zmanim_ami.pipeline.pins.look_ups import LookUps
 from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.toolchain.environment import user_cache
 from zmanim_ami.toolchain.go import go
 
 

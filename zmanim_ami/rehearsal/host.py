@@ -12,10 +12,10 @@ from pathlib import Path
 
 from localcloud.host import binfmt
 from localcloud.host import requirements as localcloud_host
-from support.cache import user_cache
 from support.errors import HostLacks
 from support.process import CommandFailed, run
 from support.progress import say, step
+from zmanim_ami.toolchain.environment import user_cache
 
 _GIB = 1 << 30
 # Program, the Debian package that brings it (the same name in Ubuntu), what it is for.

@@ -13,6 +13,12 @@ from pathlib import Path
 _STRAY = ("PACKER_CONFIG", "HCP_PACKER_BUCKET_NAME", "HCP_CLIENT_ID", "HCP_CLIENT_SECRET")
 
 
+def user_cache() -> Path:
+    """Return this user's cache directory for the project (XDG Base Directory Specification), not made yet."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "zmanim-ami"
+
+
 @dataclass(frozen=True)
 class Tools:
     """Built tools, ready to use."""

@@ -17,12 +17,12 @@ import pytest
 
 from localcloud import control
 from localcloud.settings import Cloud
-from support.cache import user_cache
 from tests.support import ROOT
 from tests.support.machines.image import copy_work_tree
 from tests.support.machines.lab import Lab, wait_for
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import owner
+from zmanim_ami.toolchain.environment import user_cache
 
 PARAMETERS = ["/zmanim/prod/ami-id", "/zmanim/prod/ami-version"]
 

@@ -16,7 +16,6 @@ import pytest
 
 from localcloud import control
 from localcloud.settings import Cloud
-from support.cache import user_cache
 from tests.support import ROOT
 from tests.support.github.act import REFUSED, Act, Event, Run, Watch
 from tests.support.github.credentials import role_arn
@@ -27,6 +26,7 @@ from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import owner
 from zmanim_ami.rehearsal.versions import MIRROR_BUCKET
 from zmanim_ami.toolchain import program
+from zmanim_ami.toolchain.environment import user_cache
 
 WORKFLOW = ROOT / ".github" / "workflows" / "build-ami.yml"
 TAG = "refs/tags/v0.2.0-ami"

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from localcloud import control
-from support.cache import user_cache
 from support.git import git, own_files
 from tests.support import ROOT
 from tests.support.machines.lab import Lab, wait_for
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import identity, owner
+from zmanim_ami.toolchain.environment import user_cache
 
 VERSION = "v9.0.0"
 ENVIRONMENT = "verify"

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from support.cache import user_cache
 from tests.support.machines.backups import UNIT, Backups, mails, seed
 from tests.support.machines.image import ImageLab
 from tests.support.machines.lab import wait_for
 from zmanim_ami import toolchain
+from zmanim_ami.toolchain.environment import user_cache
 
 NOTICE = f"backup-notify@{UNIT}.service"
 

@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from support.cache import user_cache
 from support.errors import HostLacks
 from zmanim_ami import toolchain
 from zmanim_ami.gate.finding import Finding, Level, ask, located, not_looked
+from zmanim_ami.toolchain.environment import user_cache
 from zmanim_ami.toolchain.go import Go, go
 from zmanim_ami.toolchain.gobuild import HOST_ONLY
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import hcl2
 
-from support.cache import user_cache
 from support.digest import text_sha256
 from support.errors import Error, HostLacks
 from zmanim_ami import toolchain
@@ -26,6 +25,7 @@ from zmanim_ami.pipeline.ami import packer
 from zmanim_ami.pipeline.ami.provenance import Provenance
 from zmanim_ami.pipeline.settings import Settings, Value, template_variables
 from zmanim_ami.pipeline.version import parse
+from zmanim_ami.toolchain.environment import user_cache
 
 PACKER = Path("infrastructure/packer")
 TEMPLATE = PACKER / "zmanim-ami.pkr.hcl"

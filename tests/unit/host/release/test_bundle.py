@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.cache import user_cache
 from tests.support.release_files import files, packed, program
 from tests.unit.pipeline.ami.test_binary import tree
 from zmanim_ami.pipeline.ami import binary
 from zmanim_ami.pipeline.channel import bucket
+from zmanim_ami.toolchain.environment import user_cache
 from zmanim_ami.toolchain.go import go
 from zmanim_host.host import HostError
 from zmanim_host.release.bundle import build_info, check_build, check_elf, check_whole, unpack

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from support.cache import user_cache
 from tests.support.errors import raises
 from tests.unit.toolchain.test_elf import AARCH64, INTERP, LOAD, X86_64, elf_bytes
 from zmanim_ami.pipeline.ami.binary import Bundle, build, check
+from zmanim_ami.toolchain.environment import user_cache
 from zmanim_ami.toolchain.go import BuildInfo, Go, go
 
 # Small enough to compile in a second or two: it needs nothing but Go's runtime.
