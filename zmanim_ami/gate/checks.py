@@ -85,7 +85,7 @@ CHECKS: Mapping[str, Check] = {
         Check("image.shell", "shell scripts: bash -n, shellcheck, shfmt, this project's rules", _SCRIPTS, (3, 8)),
         Check("units.units", "each systemd unit: verify, exposure, calendars, directives of 252", _FILES, (4,)),
         Check("units.wiring", "the units together: started, ordered, with programs that exist", _IMAGE, (4,)),
-        Check("code.imports", "directions between the parts: import-linter", _PYTHON),
+        Check("code.imports", "directions between the parts, and that tools know them all", _PYTHON),
         Check("code.python", "Python: ruff, lint and format", _PYTHON),
         Check("image.configuration", "the servers' effective settings, the API's template", rf"{_FILES}|api/", (6, 7)),
         Check("image.versions", "the versions file: schema, checksums, review dates", rf"{_IMAGE}versions"),

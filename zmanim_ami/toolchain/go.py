@@ -47,8 +47,7 @@ class BuildInfo:
 
     go: str  # "go1.26.8"
     package: str  # import path of its main package
-    module: str
-    version: str  # of the module, with its "v"; "(devel)" when built in its own tree
+    version: str  # of the package's module, with its "v"; "(devel)" when built in its own tree
     settings: Mapping[str, str]  # such as {"GOARCH": "arm64"}
 
 
@@ -84,9 +83,9 @@ def parse_build_info(text: str) -> BuildInfo:
     first, *lines = text.splitlines() or [""]
     rows = [line.strip().split("\t") for line in lines]
     package = next((row[1] for row in rows if row[0] == "path"), "")
-    module, version = next((row[1:3] for row in rows if row[0] == "mod"), ("", ""))
+    version = next((row[2] for row in rows if row[0] == "mod"), "")
     settings = dict(row[1].split("=", 1) for row in rows if row[0] == "build" and "=" in row[1])
-    return BuildInfo(first.rpartition(": ")[2], package, module, version, settings)
+    return BuildInfo(first.rpartition(": ")[2], package, version, settings)
 
 
 def _version_of(program: Path) -> str:

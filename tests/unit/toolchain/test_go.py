@@ -109,12 +109,7 @@ def test_caches_that_the_caller_chose_are_used(tmp_path: Path, monkeypatch: pyte
 
 def test_build_info_is_read_from_what_go_prints() -> None:
     info = parse_build_info(BUILD_INFO)
-    assert (info.go, info.package, info.module, info.version) == (
-        "go1.26.8",
-        "zmanim/api/cmd/api",
-        "zmanim/api",
-        "(devel)",
-    )
+    assert (info.go, info.package, info.version) == ("go1.26.8", "zmanim/api/cmd/api", "(devel)")
     assert info.settings == {
         "-buildmode": "exe",
         "-ldflags": r'"-s -w -X main.version=\"v1\""',

@@ -41,16 +41,6 @@ class Bundle:
     go: str  # "go1.26.8"
     built: bool
 
-    @property
-    def binary(self) -> Path:
-        """The API's program."""
-        return self.directory / PROGRAM
-
-    @property
-    def manifest(self) -> Path:
-        """The file that describes the bundle."""
-        return self.directory / "manifest.json"
-
 
 def build(api_dir: Path, version: str, commit: str, output_dir: Path, go: Go) -> Bundle:
     """Return the bundle `output_dir/version` of the source tree `api_dir`, building it unless nothing has changed.

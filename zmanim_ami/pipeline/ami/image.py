@@ -101,13 +101,14 @@ def of_id(clients: aws.Clients, ami_id: str) -> Image:
     return as_image(images[0])
 
 
-def find(clients: aws.Clients, account: str, version: Version | None, ami_id: str) -> Image:
+def find(clients: aws.Clients, version: Version | None, ami_id: str) -> Image:
     """Return this account's image of `version`, or the one with `ami_id`; both together must agree.
 
     Raises BadInput when neither is given, `ami-id-invalid`, NoSuchImage, `image-ambiguous`, `image-not-ours`.
     """
     if not ami_id and not version:
         raise BadInput("no image was named", expected="--version or --ami-id", found="neither")
+    account = aws.account(clients)
     image = of_id(clients, ami_id) if ami_id else of_name(clients, version.image_name) if version else None
     if image is None:
         raise NoSuchImage(

@@ -59,7 +59,7 @@ def recovery_drill(
     Raises image's and instance's errors, remote.AnswerUnreadable, `not-recovered`. KeyboardInterrupt comes through
     after the instance has been terminated.
     """
-    found = image.find(clients, aws.account(clients), version, ami_id)
+    found = image.find(clients, version, ami_id)
     if dry:
         return _plan(settings, found.ami_id, environment)
     with (

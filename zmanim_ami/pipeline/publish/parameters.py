@@ -63,8 +63,7 @@ def publish(
     `not-verified-yet`, `not-written`, `not-read-back`, aws's errors.
     """
     refuse_test_image(version)
-    account = aws.account(clients)
-    candidate = image.find(clients, account, version, ami_id)
+    candidate = image.find(clients, version, ami_id)
     refuse_test_image(parse(candidate.version))
     _check(candidate)
     id_name, version_name = (f"{settings.parameter_prefix}/{name}" for name in ("ami-id", "ami-version"))

@@ -72,12 +72,19 @@ def verify_ami(
     Raises image's errors, `image-not-available`, instance's errors, NotVerified with every check that failed.
     KeyboardInterrupt comes through after the instance has been terminated.
     """
-    account = aws.account(clients)
-    ami = image.find(clients, account, version, ami_id)
+    ami = image.find(clients, version, ami_id)
     if dry:
         return _plan(settings, ami, _left(clients, ami))
     try:
-        return _on_an_instance(clients, settings, ami, root=root, poller=poller)
+        left = _left(clients, ami)
+        if left:
+            say(f"an earlier verification left {', '.join(left)} running: terminating")
+            machine.terminate(clients, left)
+        with (
+            step(f"verify {ami.ami_id} ({ami.version})"),
+            machine.launched(clients, settings, ami, poller) as running,
+        ):
+            return _verified(clients, settings, ami, running, root=root, poller=poller)
     except NotVerified:
         raise  # its report is written
     except Error as error:
@@ -96,20 +103,6 @@ def _left(clients: aws.Clients, ami: image.Image) -> list[str]:
             fix="wait, or rebuild",
         )
     return machine.leftovers(clients, ami.ami_id, datetime.now(UTC))
-
-
-def _on_an_instance(
-    clients: aws.Clients, settings: Settings, ami: image.Image, *, root: Path, poller: aws.Poller
-) -> VerifyResult:
-    left = _left(clients, ami)
-    if left:
-        say(f"an earlier verification left {', '.join(left)} running: terminating")
-        machine.terminate(clients, left)
-    with (
-        step(f"verify {ami.ami_id} ({ami.version})"),
-        machine.launched(clients, settings, ami, poller) as running,
-    ):
-        return _verified(clients, settings, ami, running, root=root, poller=poller)
 
 
 def _verified(

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.errors import raises
 from tests.unit.toolchain.test_elf import AARCH64, INTERP, LOAD, X86_64, elf_bytes
-from zmanim_ami.pipeline.ami.binary import Bundle, build, check
+from zmanim_ami.pipeline.ami.binary import PROGRAM, Bundle, build, check
 from zmanim_ami.toolchain.environment import user_cache
 from zmanim_ami.toolchain.go import BuildInfo, Go, go
 
@@ -24,7 +24,7 @@ var version = "dev"
 func main() { println("version", version) }
 """
 SETTINGS = {"GOOS": "linux", "GOARCH": "arm64", "CGO_ENABLED": "0"}
-GOOD = BuildInfo("go1.26.8", "zmanim/api/cmd/api", "zmanim/api", "(devel)", SETTINGS)
+GOOD = BuildInfo("go1.26.8", "zmanim/api/cmd/api", "(devel)", SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,9 @@ def test_the_same_source_gives_the_same_bytes_wherever_it_is(tmp_path: Path, rea
 
 def test_the_manifest_says_what_is_in_the_bundle(tmp_path: Path, real_go: Go) -> None:
     bundle = build(tree(tmp_path / "api"), "v1.2.3-rc.1", "abc", tmp_path / "out", real_go)
-    program = bundle.binary.read_bytes()
+    program = (bundle.directory / PROGRAM).read_bytes()
     assert bundle.directory == tmp_path / "out" / "v1.2.3-rc.1"
-    assert json.loads(bundle.manifest.read_text()) == {
+    assert json.loads(bundle.directory.joinpath("manifest.json").read_text()) == {
         "version": "v1.2.3-rc.1",
         "commit": "abc",
         "sha256": hashlib.sha256(program).hexdigest(),
@@ -88,7 +88,7 @@ def test_nothing_is_built_when_nothing_changed_and_that_is_said(
     again = build(api, "v1.2.3", "def", tmp_path / "out", real_go)
     assert not again.built
     assert "up to date" in capsys.readouterr().err
-    assert json.loads(again.manifest.read_text())["commit"] == "def"
+    assert json.loads(again.directory.joinpath("manifest.json").read_text())["commit"] == "def"
 
 
 def change_source(api: Path, _: Bundle) -> None:
@@ -100,7 +100,7 @@ def add_migration(api: Path, _: Bundle) -> None:
 
 
 def damage_binary(_: Path, bundle: Bundle) -> None:
-    bundle.binary.write_bytes(b"x" + bundle.binary.read_bytes())
+    (bundle.directory / PROGRAM).write_bytes(b"x" + (bundle.directory / PROGRAM).read_bytes())
 
 
 def damage_migration(_: Path, bundle: Bundle) -> None:
@@ -108,7 +108,7 @@ def damage_migration(_: Path, bundle: Bundle) -> None:
 
 
 def remove_binary(_: Path, bundle: Bundle) -> None:
-    bundle.binary.unlink()
+    (bundle.directory / PROGRAM).unlink()
 
 
 @pytest.mark.parametrize("change", [change_source, add_migration, damage_binary, damage_migration, remove_binary])
@@ -200,11 +200,11 @@ def test_what_the_image_could_not_run_is_refused(tmp_path: Path, content: bytes,
 @pytest.mark.parametrize(
     "info",
     [
-        BuildInfo("go1.26.7", GOOD.package, GOOD.module, GOOD.version, SETTINGS),
-        BuildInfo(GOOD.go, "zmanim/api/cmd/other-api", GOOD.module, GOOD.version, SETTINGS),
-        BuildInfo(GOOD.go, GOOD.package, GOOD.module, GOOD.version, {**SETTINGS, "CGO_ENABLED": "1"}),
-        BuildInfo(GOOD.go, GOOD.package, GOOD.module, GOOD.version, {**SETTINGS, "GOOS": "freebsd"}),
-        BuildInfo("", "", "", "", {}),
+        BuildInfo("go1.26.7", GOOD.package, GOOD.version, SETTINGS),
+        BuildInfo(GOOD.go, "zmanim/api/cmd/other-api", GOOD.version, SETTINGS),
+        BuildInfo(GOOD.go, GOOD.package, GOOD.version, {**SETTINGS, "CGO_ENABLED": "1"}),
+        BuildInfo(GOOD.go, GOOD.package, GOOD.version, {**SETTINGS, "GOOS": "freebsd"}),
+        BuildInfo("", "", "", {}),
     ],
 )
 def test_a_program_that_says_another_build_made_it_is_refused(tmp_path: Path, info: BuildInfo) -> None:
