@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import POSTGRESQL
 from tests.support.machines.image import NOT_ON_THE_ROOT_DISK, STORES, ImageLab
+from tests.support.servers import POSTGRESQL
 
 LEFT_ALONE = "left untouched"
 TREE = "cd /data && find postgres -type f -exec sha256sum {} + | sort | sha256sum"

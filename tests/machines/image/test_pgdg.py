@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support import POSTGRESQL
 from tests.support.machines.image import ImageLab
+from tests.support.servers import POSTGRESQL
 
 VERSION = "test-pgdg"
 EXTENSIONS = ["pg_cron", "pg_trgm", "postgis", "unaccent", "vector"]

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tests.support import POSTGRESQL
 from tests.support.machines.image import ENVIRONMENT, ImageLab
 from tests.support.machines.lab import wait_for
+from tests.support.servers import POSTGRESQL
 
 SSM = "ssm.eu-west-1.amazonaws.com"
 # Runs before our units ask for anything. Short times; and nobody listens where Parameter Store should be.

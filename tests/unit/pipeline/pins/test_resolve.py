@@ -11,8 +11,9 @@ import pytest
 
 from support.process import Completed
 from support.version_order import version_key
-from tests.support import POSTGRESQL, ROOT
+from tests.support import ROOT
 from tests.support.errors import raises
+from tests.support.servers import POSTGRESQL
 from zmanim_ami.pipeline.pins import resolve, versions
 from zmanim_ami.pipeline.pins.resolve import Row, check
 

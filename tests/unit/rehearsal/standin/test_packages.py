@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import POSTGRESQL, ROOT
+from tests.support import ROOT
+from tests.support.servers import POSTGRESQL
 from zmanim_ami.pipeline.pins import versions
 from zmanim_ami.rehearsal.standin.packages import INSTALLED, MIRRORED, PAYLOAD, Catalogue, Package, load, required_by
 from zmanim_ami.rehearsal.standin.templates import copy_rendered

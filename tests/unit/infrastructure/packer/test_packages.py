@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import POSTGRESQL, ROOT
+from tests.support import ROOT
+from tests.support.servers import POSTGRESQL
 from zmanim_ami.pipeline.pins import versions
 
 PACKER = ROOT / "infrastructure/packer"

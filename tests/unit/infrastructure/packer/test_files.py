@@ -61,6 +61,13 @@ def test_postgresql_lets_nobody_in_but_by_the_local_socket_as_who_they_are() -> 
     assert all(row[0] == "local" and row[3] == "peer" for row in rows)
 
 
+def test_no_role_of_ours_is_a_superuser() -> None:
+    roles = dict(re.findall(r"^ALTER ROLE (\w+) (.*);$", (FILES / "database.sql").read_text(), re.MULTILINE))
+    assert roles.keys() == {"zmanim", "zmanim_backup"}
+    for rights in roles.values():
+        assert {"NOSUPERUSER", "NOCREATEDB", "NOCREATEROLE", "NOREPLICATION"} <= set(rights.split())
+
+
 def test_redis_persists_within_its_memory_on_the_volume() -> None:
     settings = effective(FILES / "redis.conf")
     assert settings["appendonly"][-1] == "yes"
