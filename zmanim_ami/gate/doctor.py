@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from support.errors import HostLacks
+from support.host import Finding, search_path
 from zmanim_ami.gate.image import configuration
 from zmanim_ami.pipeline.pins import versions
-from zmanim_ami.rehearsal.host import Finding, search_path
 
 # Program, Debian packages, what the gate asks it for.
 PROGRAMS = (

@@ -13,6 +13,7 @@ from pathlib import Path
 from localcloud.host import binfmt
 from localcloud.host import requirements as localcloud_host
 from support.errors import HostLacks
+from support.host import Finding, search_path
 from support.process import CommandFailed, run
 from support.progress import say, step
 from zmanim_ami.toolchain.environment import user_cache
@@ -26,24 +27,6 @@ PROGRAMS = (
     ("ssh", "openssh-client", "the machine tests log in with it"),
 )
 EMULATOR = (binfmt.INTERPRETER.name, "qemu-user-static", "runs the linux/arm64 programs that ship on this host")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked for on this host."""
-
-    name: str
-    purpose: str
-    ok: bool
-    found: str
-    fix: str
-    needed: bool = True  # for a rehearsal; what only the gate asks for is not
-    package: str = field(default="", repr=False)  # Debian's, which brings it
-
-
-def search_path() -> str:
-    """Return where programs are looked for: a plain user's PATH on Debian has no sbin, where losetup and nft are."""
-    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 
 def check(findings: Iterable[Finding]) -> None:

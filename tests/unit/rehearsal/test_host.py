@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from support.host import Finding
 from tests.support.errors import raises
 from tests.support.programs import arguments, on_path
 from zmanim_ami.rehearsal import host
@@ -40,9 +41,9 @@ def test_whoever_is_not_root_is_told_so_before_anything_is_installed(
 
 
 def test_a_lack_names_what_it_is_for_what_was_found_and_the_fix() -> None:
-    finding = host.Finding("mmdebstrap", "makes the base image", False, "missing", "apt-get install mmdebstrap")
+    finding = Finding("mmdebstrap", "makes the base image", False, "missing", "apt-get install mmdebstrap")
     with raises("host-incomplete") as caught:
-        host.check([finding, host.Finding("git", "the commit", True, "/usr/bin/git", "")])
+        host.check([finding, Finding("git", "the commit", True, "/usr/bin/git", "")])
     error = caught.value
     assert error.exit_code == 3
     assert "makes the base image" in str(error)
