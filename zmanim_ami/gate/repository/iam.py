@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import gzip
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import botocore
+import botocore.loaders
 
 from zmanim_ami.gate.finding import Finding, line_of
 
@@ -55,35 +55,32 @@ _NEEDS_CONDITION = re.compile(r"(cloudwatch:PutMetricData|ses:Send\w+)")
 
 def check(tree: Path) -> list[Finding]:
     """Return what is wrong with the policies of infrastructure/iam."""
-    found = []
-    for path in sorted((tree / POLICIES).glob("*.json")):
-        name, text = str(path.relative_to(tree)), path.read_text()
-        try:
-            document = json.loads(text, object_pairs_hook=_once)
-            statements = document["Statement"]
-            assert document.get("Version") == "2012-10-17", 'Version is not "2012-10-17"'
-            assert isinstance(statements, list), "Statement is no list"
-            assert statements, "Statement is empty"
-        except (ValueError, KeyError, AssertionError, TypeError) as error:
-            found.append(Finding(name, getattr(error, "lineno", 0), f"no policy: {error}"))
-            continue
-        for statement in statements:
-            line = line_of(text, f'"{statement.get("Sid")}"')
-            found += [Finding(name, line, words) for words in _statement(statement, path.name)]
-        sids = [statement.get("Sid") for statement in statements]
-        found += [
-            Finding(name, line_of(text, f'"{sid}"'), f"two statements {sid}") for sid in {*sids} if sids.count(sid) > 1
-        ]
-        if path.name == "build.json" and not _never_says_verified(statements):
-            found.append(Finding(name, 0, "who builds images may say that they are verified: Deny on zmanim:verified"))
-    return found
+    return [finding for path in sorted((tree / POLICIES).glob("*.json")) for finding in _policy(tree, path)]
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"twice in one object: {', '.join(sorted(twice))}")
+def _policy(tree: Path, path: Path) -> Iterator[Finding]:
+    name, text = str(path.relative_to(tree)), path.read_text()
+    try:
+        document = json.loads(text, object_pairs_hook=_unrepeated)
+        statements = document["Statement"]
+        assert document.get("Version") == "2012-10-17", 'Version is not "2012-10-17"'
+        assert isinstance(statements, list), "Statement is no list"
+        assert statements, "Statement is empty"
+    except (ValueError, KeyError, AssertionError, TypeError) as error:
+        yield Finding(name, getattr(error, "lineno", 0), f"no policy: {error}")
+        return
+    sids = Counter(str(statement.get("Sid")) for statement in statements)
+    for statement in statements:
+        sid = str(statement.get("Sid"))
+        words = [*_statement(statement, path.name), *(["two statements have this Sid"] if sids[sid] > 1 else [])]
+        yield from (Finding(name, line_of(text, f'"{sid}"'), f"{sid}: {each}") for each in words)
+    if path.name == "build.json" and not any(map(_denies_verified, statements)):
+        yield Finding(name, 0, "who builds images may say that they are verified: Deny on zmanim:verified")
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError(f"a name twice in one object: {', '.join(name for name, _ in pairs)}")
     return dict(pairs)
 
 
@@ -92,35 +89,34 @@ def _list(value: object) -> list[str]:
 
 
 def _statement(statement: Mapping[str, Any], file: str) -> Iterator[str]:
-    sid = statement.get("Sid", "?")
-    if not re.fullmatch(r"[A-Za-z0-9]+", str(sid)):
-        yield f"{sid}: a statement has a Sid of letters and digits that says what it is for"
-    if statement.get("Effect") not in {"Allow", "Deny"}:
-        yield f"{sid}: Effect is Allow or Deny"
-    for wide in ("NotAction", "NotResource", "NotPrincipal"):
-        if wide in statement:
-            yield f"{sid}: {wide} grants everything else, what AWS adds tomorrow too"
     actions = _list(statement.get("Action"))
-    if not actions:
-        yield f"{sid}: no Action"
+    principal = json.dumps(statement.get("Principal", ""))
+    yield from _true(
+        (not re.fullmatch(r"[A-Za-z0-9]+", str(statement.get("Sid", ""))), "Sid is letters and digits that say why"),
+        (statement.get("Effect") not in {"Allow", "Deny"}, "Effect is Allow or Deny"),
+        (not actions, "no Action"),
+        (statement.get("Effect") == "Allow" and "*" in principal, f"anybody may be it: Principal {principal}"),
+    )
+    for wide in {"NotAction", "NotResource", "NotPrincipal"} & statement.keys():
+        yield f"{wide} grants everything else, what AWS adds tomorrow too"
     for action in actions:
-        yield from (f"{sid}: {words}" for words in _action(action))
-    if statement.get("Effect") == "Allow":
-        if "Principal" in statement:
-            yield from _trust(sid, statement)
-        else:
-            yield from (f"{sid}: {words}" for words in _resources(statement, actions, file))
+        yield from _action(action)
+    if statement.get("Effect") == "Allow" and "Principal" not in statement:
+        yield from _resources(statement, actions, file)
+
+
+def _true(*problems: tuple[object, str]) -> Iterator[str]:
+    return (words for is_so, words in problems if is_so)
 
 
 def _action(action: str) -> Iterator[str]:
-    if "*" in action and action not in _STARS:
-        yield f"the action {action} grants more than it names"
-        return
     service, _, operation = action.partition(":")
     names = known_actions(service)
-    if not names:
+    if "*" in action and action not in _STARS:
+        yield f"the action {action} grants more than it names"
+    elif not names:
         yield f"the service of {action} is not known here (zmanim_ami/gate/repository/iam.py)"
-    elif not any(fnmatch.fnmatchcase(name, operation) for name in names):
+    elif not fnmatch.filter(names, operation):
         yield f"AWS has no action {action}"
 
 
@@ -130,65 +126,51 @@ def known_actions(service: str) -> frozenset[str]:
     other = _OTHER_ACTIONS.get(service, frozenset())
     if service not in _SERVICES:
         return other
-    versions = sorted((Path(botocore.__file__).parent / "data" / service).iterdir())
-    models = [path for version in versions for path in version.glob("service-2.json*")]
-    raw = models[-1].read_bytes()
-    return other | frozenset(json.loads(gzip.decompress(raw) if models[-1].suffix == ".gz" else raw)["operations"])
-
-
-def _trust(sid: str, statement: Mapping[str, Any]) -> Iterator[str]:
-    principal = json.dumps(statement["Principal"])
-    if "*" in principal:
-        yield f"{sid}: anybody may be it: Principal {principal}"
+    return other | frozenset(botocore.loaders.Loader().load_service_model(service, "service-2")["operations"])
 
 
 def _resources(statement: Mapping[str, Any], actions: Sequence[str], file: str) -> Iterator[str]:
     resources = _list(statement.get("Resource"))
-    condition = json.dumps(statement.get("Condition", ""))
-    if not resources:
-        yield "no Resource"
+    condition = json.dumps(statement.get("Condition", {}))
+    for action in actions if "*" in resources and "Condition" not in statement else []:
+        yield from _true(
+            (
+                not _NO_RESOURCE.fullmatch(action),
+                f"{action} on every resource, and IAM could name one (or a condition)",
+            ),
+            (_NEEDS_CONDITION.fullmatch(action), f"{action} on every resource without a condition that says whose"),
+        )
     for resource in resources:
-        if resource == "*":
-            for action in actions:
-                if not _NO_RESOURCE.fullmatch(action) and condition == '""':
-                    yield f"{action} on every resource, and IAM could name one (or a condition)"
-                if _NEEDS_CONDITION.fullmatch(action) and condition == '""':
-                    yield f"{action} on every resource without a condition that says whose"
-        elif not resource.startswith("arn:aws:"):
-            yield f"{resource} is no ARN"
-        else:
+        if resource.startswith("arn:aws:"):
             yield from _wide(resource, condition, file)
-    if "ssm:GetParametersByPath" in actions:
-        paths = {resource for resource in resources if ":parameter/" in resource}
-        for path in paths:
-            twin = path.removesuffix("/*") if path.endswith("/*") else f"{path}/*"
-            if twin not in paths:
-                lacks = twin.rpartition(":")[2]
-                yield f"GetParametersByPath needs the path itself and what is below it: {lacks} is missing"
-    if "iam:PassRole" in actions and ("PassedToService" not in condition or any("*" in each for each in resources)):
-        yield "iam:PassRole hands over one role, to one service (iam:PassedToService)"
+    by_path = {each for each in resources if ":parameter/" in each} if "ssm:GetParametersByPath" in actions else set()
+    twins = {each.removesuffix("/*") if each.endswith("/*") else f"{each}/*" for each in by_path}
+    passes_any = "PassedToService" not in condition or any("*" in each for each in resources)
+    yield from _true(
+        (not resources, "no Resource"),
+        (any(each != "*" and not each.startswith("arn:aws:") for each in resources), f"{resources} are no ARNs"),
+        (twins - by_path, f"GetParametersByPath needs the path itself and what is below it: {twins - by_path} lacks"),
+        ("iam:PassRole" in actions and passes_any, "iam:PassRole is of one role, to one service (iam:PassedToService)"),
+    )
 
 
 def _wide(resource: str, condition: str, file: str) -> Iterator[str]:
     service, region, account, name = resource.split(":", 5)[2:]
-    if service == "s3" and re.match(r"[^/]*\*", name):
-        yield f"{resource} is also other people's buckets"
-    if service != "s3" and (region == "*" or account == "*"):
-        yield f"{resource} is also another account's or region's"
-    if service == "ssm" and re.match(r"parameter/(\*|zmanim/?\*?$|zmanim/\*)", name):
-        yield f"{resource} is every environment's parameters"
-    if service == "iam" and name.startswith("role/") and "*" in name:
-        yield f"{resource} is every role"
-    if service == "kms" and name.endswith("*") and not re.search("kms:(ViaService|RequestAlias)", condition):
-        yield f"{resource} is every key: say by which service (kms:ViaService) or name (kms:RequestAlias)"
-    if file == INSTANCE and service in {"s3", "ssm", "logs"} and "${environment}" not in name:
-        yield f"{resource} is not this environment's alone: ${{environment}}"
+    narrowed = re.search("kms:(ViaService|RequestAlias)", condition)
+    own = "${environment}" in name or file != INSTANCE
+    problems = {
+        "other people's buckets": service == "s3" and re.match(r"[^/]*\*", name),
+        "another account's or region's": service != "s3" and "*" in {region, account},
+        "every environment's parameters": service == "ssm" and re.match(r"parameter/(\*|zmanim/?\*?$|zmanim/\*)", name),
+        "every role": service == "iam" and name.startswith("role/") and "*" in name,
+        "every key (kms:ViaService or kms:RequestAlias says which)": service == "kms"
+        and name[-1:] == "*"
+        and not narrowed,
+        "not this environment's alone (${environment})": service in {"s3", "ssm", "logs"} and not own,
+    }
+    yield from (f"{resource} is {words}" for words, is_so in problems.items() if is_so)
 
 
-def _never_says_verified(statements: Sequence[Mapping[str, Any]]) -> bool:
-    return any(
-        statement.get("Effect") == "Deny"
-        and "ec2:CreateTags" in _list(statement.get("Action"))
-        and "zmanim:verified" in json.dumps(statement.get("Condition", ""))
-        for statement in statements
-    )
+def _denies_verified(statement: Mapping[str, Any]) -> bool:
+    denied = statement.get("Effect") == "Deny" and "ec2:CreateTags" in _list(statement.get("Action"))
+    return denied and "zmanim:verified" in json.dumps(statement.get("Condition", ""))
