@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.gate.seeds import Row, append, delete, new, sub, without_tests_but
+from tests.gate.seeds import Row, append, delete, modules, new, sub, without_tests_but
 
 _WORKFLOW = ".github/workflows/build-ami.yml"
 _ACTION = ".github/actions/aws-credentials/action.yml"
@@ -53,6 +53,8 @@ ROWS = (
     # ---- Python ----
     Row("import that nobody uses", "python", sub("zmanim_ami/pipeline/version.py", r"^from __future__ import annotations$", "from __future__ import annotations\n\nimport json"), "F401"),
     Row("file that ruff would write otherwise", "python", append("zmanim_ami/pipeline/version.py", "\n\nUNTIDY   =  1\n"), "not as ruff writes it"),
+    Row("folder with too many modules", "python", modules("zmanim_ami/pipeline/many", 15), "15 modules in one folder"),
+    Row("module that is too long", "python", append("zmanim_ami/pipeline/version.py", "# One more line.\n" * 400), "lines in one module"),
     Row("text where a number belongs", "types", append("zmanim_ami/pipeline/version.py", '\n\nWRONG: int = "1"\n'), "Incompatible types in assignment"),
     Row("function without types", "types", append("zmanim_ami/pipeline/version.py", "\n\ndef untyped(value):\n    return value\n"), "missing a type annotation"),
     Row("pipeline that knows the rehearsal", "imports", append("zmanim_ami/pipeline/version.py", "\n\nfrom zmanim_ami.rehearsal import owner  # noqa: E402, F401\n"), "zmanim_ami.pipeline is not allowed to import zmanim_ami.rehearsal"),
