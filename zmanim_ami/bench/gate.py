@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import resource
+import os
+import re
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from support.git import git
@@ -31,26 +31,21 @@ def measure(root: Path, runs: int) -> list[dict[str, float]]:
         # The clone's own main is this commit, so that only what is touched below differs from it.
         git(clone, "checkout", "--quiet", "-B", "main")
         with step("first run"):
-            _seconds("", clone, [])
-        samples: list[dict[str, float]] = [_seconds("verify", clone, []) for _ in range(runs)]
-        samples[0] |= _seconds("anew", clone, ["--", "--no-cache"])
+            _seconds("", clone)
+        samples = [_seconds("verify", clone) for _ in range(runs)]
+        samples[0] |= _seconds("anew", clone, "--", "--no-cache")
         for sample in samples:
-            _touch(clone / MODULE, "\nfrom __future__")
-            sample.update(_seconds("module", clone, []))
+            sample.update(_seconds("module", clone, touched=MODULE))
         git(clone, "checkout", "--quiet", "--", str(MODULE))
         for sample in samples:
-            _touch(clone / SCRIPT, "\nset -o")
-            sample.update(_seconds("changed", clone, ["--", "--changed"]))
+            sample.update(_seconds("changed", clone, "--", "--changed", touched=SCRIPT))
     return samples
 
 
-def _touch(path: Path, before: str) -> None:
-    path.write_text(path.read_text().replace(before, f"\n# Touched.{before}", 1))
-
-
-def _seconds(name: str, clone: Path, arguments: Sequence[str]) -> dict[str, float]:
-    start, used = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+def _seconds(name: str, clone: Path, *arguments: str, touched: Path | None = None) -> dict[str, float]:
+    if touched:
+        text = (clone / touched).read_text()
+        (clone / touched).write_text(re.sub(r"\n(?=from __future__|set -o)", "\n# Touched.\n", text, count=1))
+    start, used = time.monotonic(), sum(os.times()[2:4])
     run(["./nox", "-s", "verify", *arguments], cwd=clone)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
-    return {name: time.monotonic() - start, f"{name}: cpu": cpu}
+    return {name: time.monotonic() - start, f"{name}: cpu": sum(os.times()[2:4]) - used}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from support.errors import HostLacks
 from zmanim_ami import toolchain
-from zmanim_ami.gate.finding import Finding, Level, ask, located, not_looked
+from zmanim_ami.gate.finding import Finding, Level, ask, located, skipped
 from zmanim_ami.toolchain.environment import user_cache
 from zmanim_ami.toolchain.go import Go, go
 from zmanim_ami.toolchain.gobuild import HOST_ONLY
@@ -22,22 +23,22 @@ def check(tree: Path) -> list[Finding]:
     try:
         made_by = go(cache)
         linter = toolchain.program(cache, "staticcheck")
-        env = _environment(made_by)
     except HostLacks as lacks:
-        return [not_looked(lacks, "the reference API")]
+        return [skipped(lacks, "the reference API")]
+    env = _environment(made_by)
     program = str(made_by.program)
     root = ask([program, "env", "GOROOT"], tree, env).stdout.strip()
     unformatted = ask([f"{root}/bin/gofmt", "-l", "."], tree / API, env).stdout.split()
     found = [Finding(f"{API}/{name}", 0, f"not as gofmt writes it: gofmt -w {API}/{name}") for name in unformatted]
-    for command in ([program, "vet", "./..."], [str(linter), "./..."]):
-        found += _said(command, tree, env)
-    # It needs cgo, and that a C compiler: Go itself has none.
-    compiler = shutil.which("gcc") or shutil.which("clang") or ""
+    # The race detector needs cgo, and that a C compiler: Go itself has none.
+    compiler = shutil.which("gcc") or shutil.which("clang")
     race = {"CGO_ENABLED": "1", "CC": compiler} if compiler else {}
-    found += _said([program, "test", *(["-race"] if compiler else []), "./..."], tree, {**env, **race})
+    test = [program, "test", *(["-race"] if compiler else []), "./..."]
+    for command, more in (([program, "vet", "./..."], {}), ([str(linter), "./..."], {}), (test, race)):
+        found += _complaints(command, tree, {**env, **more})
     if not compiler:
         words = "the API's tests under the race detector: there is no C compiler (apt-get install gcc libc6-dev)"
-        found.append(Finding(str(API), 0, words, Level.NOT_LOOKED))
+        found.append(Finding(str(API), 0, words, Level.SKIPPED))
     return found
 
 
@@ -49,14 +50,12 @@ def _environment(made_by: Go) -> dict[str, str]:
     return {**made_by.environment, "PATH": path, "GOFLAGS": flags}
 
 
-def _said(command: list[str], tree: Path, env: Mapping[str, str]) -> list[Finding]:
-    said = ask(command, tree / API, env)
-    if said.returncode == 0:
+def _complaints(command: list[str], tree: Path, env: Mapping[str, str]) -> list[Finding]:
+    done = ask(command, tree / API, env)
+    if done.returncode == 0:
         return []
-    lines = [line.removeprefix("vet: ").strip() for line in (said.stdout + said.stderr).splitlines()]
-    told = [line for line in lines if line and not line.startswith(("ok ", "?", "#", "FAIL\t"))]
+    lines = [line.removeprefix("vet: ").strip() for line in (done.stdout + done.stderr).splitlines()]
+    complaints = [line for line in lines if not line.startswith(("ok ", "?", "#", "FAIL\t"))]
+    found = located([*complaints, f"{Path(command[0]).name} ended with exit code {done.returncode}"], tree / API)
     # Go names files below the module; a reader starts from the tree.
-    return [
-        Finding(f"{API}/{found.file}" if found.file else str(API), found.line, found.words)
-        for found in located(told or [f"{Path(command[0]).name} ended with exit code {said.returncode}"], tree / API)
-    ]
+    return [replace(each, file=str(API / each.file)) for each in found]
