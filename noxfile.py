@@ -1,73 +1,63 @@
-"""The tests, by name. `./nox` runs what a merge needs; `./nox --list` shows the rest.
+"""The tests, by name: `./nox` runs what a merge needs (verify, gate-proof, machines), `./nox --list` shows the rest.
 
-Every session runs in the project's one .venv (made by ./nox from requirements.txt), so installing happens once.
-Sessions of the gate run side by side by Nox's own means; `-- --changed` leaves out what a change can't affect.
+Every session runs in the project's one .venv (made by ./nox from requirements.txt), so installing happens once. What a
+session gets after `--` goes to the gate or to pytest.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import nox
 
-ROOT = Path(__file__).parent
-if Path(sys.prefix) != ROOT / ".venv":
-    # A Nox from elsewhere has none of the tools: hand over to the one that has them, with the same arguments.
-    os.execv(ROOT / "nox", [str(ROOT / "nox"), *sys.argv[1:]])
+sys.path.insert(0, str(Path(__file__).parent))
+from zmanim_ami.gate.checks import CHECKS, Check
 
-sys.path.insert(0, str(ROOT))
-from zmanim_ami.gate.changed import changed_files  # noqa: E402 - only now it can be found
-from zmanim_ami.gate.checks import CHECKS, Check  # noqa: E402
+ROOT = Path(__file__).parent
 
 nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["verify", "gate-proof", "machines"]
-nox.options.parallel = os.cpu_count() or 1
-nox.options.stop_on_first_error = False
-# Where long sessions say how far they are: Nox itself shows a session's words when it has ended. Set once, by the Nox
-# that a person has started; those it starts for its sessions inherit it.
-os.environ.setdefault("NOX_PROGRESS", f"/proc/{os.getpid()}/fd/2")
+
+
+@nox.session(default=False)
+def verify(session: nox.Session) -> None:
+    """Everything a merge needs without root and machines: all checks (-- --changed: those a change can affect)."""
+    _python(session, "zmanim_ami.gate", *session.posargs)
 
 
 def _session(check: Check) -> None:
     def body(session: nox.Session) -> None:
-        session.run(sys.executable, "-m", "zmanim_ami.gate", check.name, *session.posargs, external=True)
+        _python(session, "zmanim_ami.gate", check.name, *session.posargs)
 
-    body.__doc__ = f"{check.title[0].upper()}{check.title[1:]}."
-    nox.session(name=check.name, default=False, allow_parallel=True)(body)
+    body.__doc__ = check.title
+    nox.session(name=check.name, default=False)(body)
 
 
 for each in CHECKS.values():
     _session(each)
 
 
-def _tests(directory: str, arguments: Sequence[str]) -> list[str]:
-    """Return pytest's arguments: all tests of `directory`, unless `arguments` name some of them."""
-    named = any(Path(each.partition("::")[0]).exists() for each in arguments if not each.startswith("-"))
-    return [*arguments] if named else [directory, *arguments]
-
-
-def _affected() -> list[str]:
-    """Return the checks that `verify` needs: all, or with --changed those that a change against main can affect."""
-    if "--changed" not in sys.argv:
-        return list(CHECKS)
-    changed = changed_files(ROOT)
-    return [check.name for check in CHECKS.values() if check.is_affected_by(changed)]
-
-
-@nox.session(default=False, allow_parallel=True, requires=_affected())
-def verify(session: nox.Session) -> None:
-    """Everything a merge needs without root and machines (-- --changed: only what a change against main can affect)."""
-    session.log(f"the gate holds: {len(_affected())} of {len(CHECKS)} checks")
-
-
 @nox.session(name="gate-proof", default=False)
 def gate_proof(session: nox.Session) -> None:
     """The test of the tests: each seeded defect is caught by the check that is there for it."""
-    session.run("pytest", "-n", str(os.cpu_count() or 1), *_tests("tests/gate", session.posargs))
+    _pytest(session, "tests/gate", "-n", str(os.cpu_count()))
+
+
+@nox.session(default=False, requires=["verify"])
+def machines(session: nox.Session) -> None:
+    """Boot tests, one for each promise; needs root."""
+    _python(session, "invoke", "doctor", "--install")
+    _pytest(session, "tests/machines")
+
+
+@nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """The long campaign of faults, nightly; needs root."""
+    _python(session, "invoke", "doctor", "--install")
+    _pytest(session, "tests/faults")
 
 
 @nox.session(default=False, venv_backend="venv")
@@ -78,15 +68,15 @@ def mutation(session: nox.Session) -> None:
     session.run("python", "-m", "tests.mutation", *session.posargs)
 
 
-@nox.session(default=False, requires=["verify"])
-def machines(session: nox.Session) -> None:
-    """Boot tests, one for each promise; needs root (arguments after -- go to pytest)."""
-    session.run(sys.executable, "-m", "invoke", "doctor", "--install", external=True)
-    session.run("pytest", *_tests("tests/machines", session.posargs))
+def _python(session: nox.Session, *arguments: str) -> None:
+    """Run a module by the project's own Python, which ./inv makes first where Nox is one from elsewhere."""
+    if Path(sys.prefix) != ROOT / ".venv":
+        session.run(str(ROOT / "inv"), "--version", silent=True, external=True)
+    # What is interrupted cleans up: clouds, machines, images.
+    session.run(str(ROOT / ".venv/bin/python"), "-m", *arguments, external=True, interrupt_timeout=60)
 
 
-@nox.session(default=False)
-def faults(session: nox.Session) -> None:
-    """The long campaign of faults; needs root (arguments after -- go to pytest)."""
-    session.run(sys.executable, "-m", "invoke", "doctor", "--install", external=True)
-    session.run("pytest", *_tests("tests/faults", session.posargs))
+def _pytest(session: nox.Session, directory: str, *options: str) -> None:
+    """Run the tests of `directory`, or those that the person names, with a line and the seconds for each."""
+    named = any(Path(each.partition("::")[0]).exists() for each in session.posargs if not each.startswith("-"))
+    _python(session, "pytest", "-v", *options, *session.posargs, *([] if named else [directory]))

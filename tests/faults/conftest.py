@@ -7,4 +7,3 @@ from tests.support.machines import patient as patients
 
 images = machines.images
 patient, good = patients.patient, patients.good
-pytest_runtest_logreport = machines.pytest_runtest_logreport

@@ -25,7 +25,8 @@ class Row:
     """One defect: what is done to a copy of the tree, the check that must fail, and words that it must say.
 
     `dod` is the point of the definition of done, `lesson` the incident (a key of LESSONS) that the row stands for.
-    `only` names the tests that the check `unit` runs: all of them would take a minute a row.
+    `only` names the tests that the check `unit` runs: all of them would take a minute a row. With `changed` the copy is
+    a clone whose main has no defect, and the check runs with --changed.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Row:
     dod: int = 0
     lesson: str = ""
     only: tuple[str, ...] = ()
+    changed: bool = False
 
 
 def sub(path: str, pattern: str, replacement: str, *, every: bool = False) -> Seed:
@@ -87,6 +89,16 @@ def each_of(*seeds: Seed) -> Seed:
     return seed
 
 
+def modules(folder: str, count: int) -> Seed:
+    """Make a folder of so many modules."""
+
+    def seed(tree: Path) -> None:
+        for number in range(count):
+            new(f"{folder}/module_{number}.py", '"""One of many."""\n')(tree)
+
+    return seed
+
+
 def delete(path: str) -> Seed:
     """Take a file away."""
 
@@ -115,8 +127,7 @@ def rehearsal(**result: Any) -> Seed:
     """Leave the result of a rehearsal of exactly this tree."""
 
     def seed(tree: Path) -> None:
-        for command in (["init", "-q"], ["add", "-A"]):
-            git(tree, *command)
+        git(tree, "add", "-A")
         path = tree / rehearsed.RESULT
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({"sources": provenance.sources(tree), **result}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.gate import table_image, table_tree, table_units
+from tests.gate import table_changed, table_image, table_tree, table_units
 from tests.gate.seeds import Row
 
 LESSONS: Mapping[str, str] = {
@@ -28,4 +28,4 @@ LESSONS: Mapping[str, str] = {
     "volume lost by hand": "the data volume was lost by hand",
 }
 
-ROWS: tuple[Row, ...] = (*table_image.ROWS, *table_units.ROWS, *table_tree.ROWS)
+ROWS: tuple[Row, ...] = (*table_image.ROWS, *table_units.ROWS, *table_tree.ROWS, *table_changed.ROWS)

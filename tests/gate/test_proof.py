@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,14 +16,14 @@ from tests.support import ROOT
 from tests.support.pins import Known, pins, run
 from zmanim_ami.gate.checks import CHECKS
 from zmanim_ami.gate.code import types, unit
-from zmanim_ami.gate.finding import Finding, Level, files
+from zmanim_ami.gate.finding import Level, files
 from zmanim_ami.pipeline.docs.tree import PAGE
 from zmanim_ami.pipeline.pins.versions import VERSIONS
 
 # What `nox -s verify` has run on the tree itself: it takes as long as all the rest of this.
 LEFT_TO_VERIFY = {"unit"}
 # What may answer differently to newer pins of the image.
-BUMPED = {name for name, check in CHECKS.items() if check.is_affected_by([str(VERSIONS), str(PAGE)])}
+BUMPED = {name for name, check in CHECKS.items() if any(check.reads(str(each)) for each in (VERSIONS, PAGE))}
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +33,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in files(ROOT):
         (copy / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, copy / path, follow_symlinks=False)
-    if (ROOT / ".gate_cache").is_dir():
-        shutil.copytree(ROOT / ".gate_cache", copy / ".gate_cache")
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main", copy], check=True)
     return copy
 
 
@@ -43,30 +44,49 @@ def tree(pristine: Path, tmp_path: Path) -> Path:
     return tmp_path / "tree"
 
 
-def _findings(check: str, tree: Path, only: tuple[str, ...] = ()) -> list[Finding]:
+def _errors(check: str, tree: Path, only: tuple[str, ...] = ()) -> list[str]:
     if check == "types":
         cache = tree.parent / "mypy"
         if (ROOT / ".mypy_cache").is_dir():
             shutil.copytree(ROOT / ".mypy_cache", cache)
-        return types.check(tree, cache)
-    if check == "unit":
+        found = types.check(tree, cache)
+    elif only:
         assert all((tree / name).is_file() for name in only), "the row names tests that are gone"
-        return unit.check(tree, only)
-    return CHECKS[check].check(tree)
+        found = unit.run_tests(tree, only)
+    else:
+        found = CHECKS[check].run(tree)
+    return [str(finding) for finding in found if finding.level is Level.ERROR]
+
+
+def _commit(tree: Path) -> None:
+    own_name = ("-c", "user.name=gate", "-c", "user.email=gate@localhost")
+    for command in (["add", "-A"], [*own_name, "commit", "-q", "-m", "before"]):
+        subprocess.run(["git", *command], cwd=tree, check=True)
+
+
+def _errors_of_the_program(tree: Path, *arguments: str) -> list[str]:
+    command = [sys.executable, "-m", "zmanim_ami.gate", *arguments]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    assert done.returncode in {0, 1}, done.stderr
+    return done.stdout.splitlines() if done.returncode else []
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name.replace(" ", "-") for row in ROWS])
 def test_the_seeded_defect_is_caught(row: Row, tree: Path) -> None:
+    if row.changed:
+        _commit(tree)
     row.seed(tree)
-    found = _findings(row.check, tree, row.only)
-    failing = [str(finding) for finding in found if finding.level is Level.ERROR]
+    if row.changed or (row.check == "unit" and not row.only):
+        failing = _errors_of_the_program(tree, row.check, *(["--changed"] if row.changed else []))
+    else:
+        failing = _errors(row.check, tree, row.only)
     assert any(row.words in text for text in failing), f"{row.check} did not say {row.words!r}, but: {failing}"
 
 
 @pytest.mark.parametrize("check", sorted(set(CHECKS) - LEFT_TO_VERIFY))
 def test_the_tree_as_it_is_passes(check: str, tree: Path) -> None:
     # Without this a row could be "caught" by what was wrong before.
-    assert [str(found) for found in _findings(check, tree) if found.level is Level.ERROR] == []
+    assert _errors(check, tree) == []
 
 
 @pytest.mark.parametrize("check", sorted(BUMPED - LEFT_TO_VERIFY))
@@ -74,7 +94,7 @@ def test_a_tree_passes_whose_pins_were_bumped(check: str, tree: Path) -> None:
     newer = f"al2023-ami-2023.99.20300101.0-kernel-{pins(tree)['base']['kernel']}-arm64"
     moved = run(Known(tree, imaged=[newer], tagged={"redis": ["7.2.99"], "restic": ["v0.99.0"]}))
     assert len(moved) == 3
-    assert [str(found) for found in _findings(check, tree) if found.level is Level.ERROR] == []
+    assert _errors(check, tree) == []
 
 
 def test_every_check_has_two_rows() -> None:

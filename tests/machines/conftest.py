@@ -18,17 +18,10 @@ from localcloud import control
 from localcloud.host.certificates import ensure_authority
 from localcloud.machine import base
 from localcloud.settings import BaseImage, CloudSettings
-from tests.support.machines import progress
 from tests.support.machines.image import ImageLab, image_cloud
 from tests.support.machines.lab import IMAGE, Lab
 from zmanim_ami.rehearsal.standin import build_tree
 from zmanim_ami.toolchain.environment import user_cache
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Tell each outcome at once (progress.py)."""
-    if line := progress.outcome(report):
-        progress.write(line)
 
 
 @pytest.fixture(scope="session")

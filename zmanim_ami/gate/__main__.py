@@ -1,8 +1,8 @@
-"""`python -m zmanim_ami.gate CHECK [--changed] [--no-cache]`: run one check over the tree that it is in.
+"""`python -m zmanim_ami.gate [CHECK …] [--changed] [--no-cache]`: run the checks (default: all) over this tree.
 
-With --changed only what a change against main can affect is looked at. With --no-cache no check goes by what it has
-said of the same inputs before; in CI (the variable CI is set) none does. There something that could not be looked at is
-a failure; elsewhere it is told and counted.
+One check runs here, several run side by side. With --changed only what a change against main can affect is looked at.
+A check that has passed is not run again while what it reads is the same; with --no-cache, and in CI (the variable CI is
+set), it is. What a check skips, because a program is not on this host, fails in CI; elsewhere it is shown and counted.
 """
 
 from __future__ import annotations
@@ -10,49 +10,82 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from support.process import interrupt_on_termination
-from zmanim_ami.gate import cache
-from zmanim_ami.gate.changed import changed_files
-from zmanim_ami.gate.checks import CHECKS
-from zmanim_ami.gate.finding import Finding, Level
+from support.parallel import side_by_side
+from support.process import interrupt_on_termination, run
+from zmanim_ami.gate import changes
+from zmanim_ami.gate.checks import CHECKS, Check
+from zmanim_ami.gate.finding import Finding, Level, files
 
 
 def main() -> int:
-    """Run the check that the command line names and return the exit code."""
+    """Run what the command line names and return the exit code."""
     interrupt_on_termination()
     parser = argparse.ArgumentParser(prog="python -m zmanim_ami.gate")
-    parser.add_argument("check", choices=sorted(CHECKS))
+    parser.add_argument("checks", nargs="*", metavar="CHECK", help=" ".join(CHECKS))
     parser.add_argument("--changed", action="store_true", help="only what a change against main can affect")
-    parser.add_argument("--no-cache", action="store_true", help="go by nothing that was found before")
+    parser.add_argument("--no-cache", action="store_true", help="run what has passed before, too")
     arguments = parser.parse_args()
+    unknown = set(arguments.checks) - CHECKS.keys()
+    if unknown:
+        parser.error(f"no such check: {', '.join(sorted(unknown))}")
     if arguments.no_cache:
-        os.environ[cache.DISBELIEVE] = "1"
-    tree = Path()
-    check = CHECKS[arguments.check]
-    if not arguments.changed:
-        return report(check.name, check.check(tree))
-    changed = changed_files(tree)
-    if not check.is_affected_by(changed):
+        os.environ[changes.NO_CACHE] = "1"
+    if len(arguments.checks) == 1:
+        return run_check(CHECKS[arguments.checks[0]], Path(), only_changed=arguments.changed)
+    return run_side_by_side(arguments.checks or list(CHECKS), ["--changed"] if arguments.changed else [])
+
+
+def run_check(check: Check, tree: Path, *, only_changed: bool) -> int:
+    """Run one check, print its findings, and return the exit code."""
+    changed = changes.changed_files(tree) if only_changed else None
+    if changed is not None and not any(check.reads(name) for name in changed):
         print(f"{check.name}: no change can affect it")
         return 0
-    return report(check.name, check.check_changed(tree, changed))
+    passed = changes.passed(tree, check.name)
+    inputs = [name for name in map(str, files(tree)) if check.reads(name)]
+    digests = changes.digests(tree, {check.name: inputs})
+    if passed == digests:
+        print(f"{check.name}: it passed, and what it reads is the same")
+        return 0
+    findings = check.run(tree, changed)
+    if changed is None:
+        changes.save(tree, check.name, {} if findings else digests)
+    return report(check.name, findings)
 
 
-def report(name: str, found: list[Finding]) -> int:
-    """Print what was found and return the exit code: 1 when something fails here."""
-    for finding in found:
+def report(name: str, findings: Sequence[Finding]) -> int:
+    """Print the findings and return the exit code: 1 when something fails here."""
+    for finding in findings:
         print(finding)
-    failing = {Level.ERROR, Level.NOT_LOOKED} if os.environ.get("CI") else {Level.ERROR}
-    counts = Counter(finding.level for finding in found)
-    told = ", ".join(
-        f"{count} {level.value}{'s' if count > 1 and level is not Level.NOT_LOOKED else ''}"
-        for level, count in counts.items()
-    )
-    print(f"{name}: {told or 'nothing to say'}")
-    return 1 if any(finding.level in failing for finding in found) else 0
+    failing = {Level.ERROR, Level.SKIPPED} if os.environ.get("CI") else {Level.ERROR}
+    counts = Counter(finding.level.value for finding in findings)
+    print(f"{name}: {', '.join(f'{count} × {level}' for level, count in counts.items()) or 'no findings'}")
+    return 1 if any(finding.level in failing for finding in findings) else 0
+
+
+def run_side_by_side(names: Sequence[str], options: Sequence[str]) -> int:
+    """Run each check in a process of its own, print its output when it ends, a summary last; return the exit code."""
+    start = time.monotonic()
+    results = side_by_side([partial(_run_in_a_process, name, options) for name in names], at_once=os.cpu_count())
+    for name, (code, seconds) in zip(names, results, strict=True):
+        print(f"{'✗' if code else '✓'} {name:<14}{seconds:6.1f} s  {CHECKS[name].title}")
+    failed = sum(code != 0 for code, _ in results)
+    print(f"{len(names) - failed} of {len(names)} checks passed in {time.monotonic() - start:.1f} s")
+    return 1 if failed else 0
+
+
+def _run_in_a_process(name: str, options: Sequence[str]) -> tuple[int, float]:
+    start = time.monotonic()
+    done = run([sys.executable, "-m", "zmanim_ami.gate", name, *options], check=False)
+    sys.stdout.write(f"{done.stdout}{done.stderr}")
+    sys.stdout.flush()
+    return done.returncode, time.monotonic() - start
 
 
 if __name__ == "__main__":

@@ -16,16 +16,15 @@ from support.process import Completed, run
 
 # PATH:LINE: or PATH:LINE:COLUMN: before the words, as compilers have it.
 _PLACE = re.compile(r"(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)?\s*(?P<words>.+)")
-_NOT_OURS = {".git", ".venv", "build", "mutants", "__pycache__"}
 
 
 class Level(Enum):
     """How much a finding weighs."""
 
     ERROR = "error"  # fails the run
-    WARNING = "warning"  # told, fails nothing
-    NOT_LOOKED = "not looked at"  # a tool is not on this host: fails in CI, is told and counted elsewhere
-    NOTE = "note"  # told everywhere, fails nothing
+    WARNING = "warning"  # shown, fails nothing
+    SKIPPED = "skipped"  # a program is not on this host: fails in CI, is shown and counted elsewhere
+    NOTE = "note"  # shown everywhere, fails nothing
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,8 @@ class Finding:
 
 
 def files(tree: Path) -> list[Path]:
-    """Return every file of the tree, relative to it, in order: what git tracks or would, else whatever lies there."""
-    if (tree / ".git").exists():
-        found = [path.relative_to(tree) for path in own_files(tree)]
-    else:
-        found = []
-        for directory, below, names in os.walk(tree):
-            below[:] = [name for name in below if name not in _NOT_OURS and not name.endswith("_cache")]
-            found += [Path(directory, name).relative_to(tree) for name in names if not name.endswith(".pyc")]
-    return sorted(path for path in found if (tree / path).is_file())
+    """Return every file of the clone `tree` that git tracks or would, relative to it, in order."""
+    return [path.relative_to(tree) for path in own_files(tree) if path.is_file()]
 
 
 def numbered(text: str, comment: str = "#") -> list[tuple[int, str]]:
@@ -78,28 +70,23 @@ def ask(command: Sequence[str], tree: Path, env: Mapping[str, str] | None = None
 
 def complaints(command: Sequence[str], tree: Path, env: Mapping[str, str] | None = None) -> list[Finding]:
     """Run a tool that says by its exit code whether it has found something, and return its lines as findings."""
-    said = ask(command, tree, env)
-    if said.returncode == 0:
+    done = ask(command, tree, env)
+    if done.returncode == 0:
         return []
-    lines = located((said.stdout + said.stderr).splitlines(), tree)
-    return lines or [Finding("", 0, f"{Path(command[0]).name} ended with exit code {said.returncode}")]
+    lines = located((done.stdout + done.stderr).splitlines(), tree)
+    return lines or [Finding("", 0, f"{Path(command[0]).name} ended with exit code {done.returncode}")]
 
 
 def located(lines: Iterable[str], tree: Path) -> list[Finding]:
     """Turn a tool's lines into findings, with file and line where a line names them."""
     found = []
-    for line in (each.rstrip() for each in lines):
-        if not line:
-            continue
+    for line in filter(None, map(str.rstrip, lines)):
         match = _PLACE.match(line)
-        if match:
-            name = match["file"].removeprefix(f"{tree.absolute()}/").removeprefix("./")
-            found.append(Finding(name, int(match["line"]), match["words"]))
-        else:
-            found.append(Finding("", 0, line))
+        name = match["file"].removeprefix(f"{tree.absolute()}/").removeprefix("./") if match else ""
+        found.append(Finding(name, int(match["line"]), match["words"]) if match else Finding("", 0, line))
     return found
 
 
-def not_looked(lacks: HostLacks, what: str) -> Finding:
-    """Return the finding for something that was not looked at because a program is not on this host."""
-    return Finding("", 0, f"{what}: {lacks.summary}", Level.NOT_LOOKED)
+def skipped(lacks: HostLacks, what: str) -> Finding:
+    """Return the finding for something that was skipped because a program is not on this host."""
+    return Finding("", 0, f"{what}: {lacks.summary}", Level.SKIPPED)

@@ -1,202 +1,185 @@
-"""Unit tests: no root, no network; and how much of the pipeline and of the shipped Python they reach, branches counted.
+"""Unit tests: no root, no network; and how much of pipeline/ and of the shipped Python they cover, branches counted.
 
-What is counted is traced, which makes it slow: only the tests of those two parts run under coverage, the others beside
-them without. A file of tests that has passed is not run again as long as all that it can see stays the same
-(zmanim_ami/gate/code/selection.py, and what is around the tree).
+A folder of tests is run in a process of its own, and not again while what it reads stays the same: what its tests
+import, by the graph of imports, and what READS declares. A test that reads another file of the tree fails.
 """
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from support.digest import text_sha256
+import coverage
+import grimp
+
 from support.parallel import side_by_side
-from support.process import Completed
-from zmanim_ami.gate import cache
-from zmanim_ami.gate.code import coverage as reach
-from zmanim_ami.gate.code import selection
+from zmanim_ami.gate import changes
 from zmanim_ami.gate.finding import Finding, ask, files
 
-TESTS = selection.TESTS
+TESTS = "tests/unit"
 # The least percentage of statements and branches, as coverage.py counts them together, by part.
 LEAST: Mapping[str, float] = {
     "zmanim_ami/pipeline": 90.0,
     "infrastructure/packer/files/zmanim_host": 90.0,
 }
-_TRACED = re.compile(r"tests/unit/(pipeline|host)/")
+# What the tests in a folder, and in those below it, read beside what they import and their own folder's files.
+READS: Mapping[str, str] = {
+    TESTS: r"pyproject\.toml|requirements\.txt|tests/(unit/)?(__init__|conftest)\.py|zmanim_ami/gate/code/unit\.py",
+    f"{TESTS}/bench": r"infrastructure/packer/",
+    f"{TESTS}/commands": r"\.github/|tools/|inv$|nox$|README\.md|infrastructure/packer/versions|(support|zmanim_ami)/",
+    f"{TESTS}/gate": r"infrastructure/packer/versions",
+    f"{TESTS}/host/aws": r"infrastructure/(iam/|packer/versions|packer/files/cloudwatch)",
+    f"{TESTS}/host/release": r"tools/|infrastructure/packer/files/[^/]*\.sh",
+    f"{TESTS}/host/secrets": r"docs/secrets\.md|infrastructure/packer/files/[^/]*\.(service|template)",
+    f"{TESTS}/infrastructure/iam": r"infrastructure/iam/",
+    f"{TESTS}/infrastructure/packer": r"infrastructure/packer/",
+    f"{TESTS}/pipeline/account": r"infrastructure/iam/",
+    f"{TESTS}/pipeline/ami": r"tools/|infrastructure/packer/[^/]*$",
+    f"{TESTS}/pipeline/backup": r"infrastructure/iam/|infrastructure/packer/files/(backup|zmanim_host/backup/)",
+    f"{TESTS}/pipeline/docs": r"docs/|infrastructure/packer/",
+    f"{TESTS}/pipeline/pins": r"\.github/|tools/|infrastructure/packer/versions",
+    f"{TESTS}/pipeline/verify": r"zmanim_ami/pipeline/verify/",
+    f"{TESTS}/rehearsal": r"infrastructure/packer/versions",
+    f"{TESTS}/rehearsal/standin": r"zmanim_ami/rehearsal/standin/",
+    f"{TESTS}/toolchain": r"tools/|zmanim_ami/toolchain/|(api|tools)/.*go\.(mod|sum)",
+    f"{TESTS}/workflows": r"\.github/",
+}
+_PACKAGES = ("support", "localcloud", "zmanim_ami", "tests")
+_SHIPPED = Path("infrastructure/packer/files")
+_COVERED = re.compile(rf"{TESTS}/(pipeline|host)(/|$)")
+_TEST_FILE = re.compile(rf"{TESTS}/.+/test_\w+\.py")
 _FAILED = re.compile(r"(?:FAILED|ERROR) (\S+?\.py)(?:::(\S+))?(?: - (.*))?$")
-# What decides which tests run, and what is kept of them.
-_OURS = tuple(
-    Path("zmanim_ami/gate", name) for name in ("code/unit.py", "code/selection.py", "code/coverage.py", "cache.py")
-)
 
 
-def check(tree: Path, only: Sequence[str] = ()) -> list[Finding]:
-    """Return each test that fails, and each part that the tests reach too little of.
+def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
+    """Return each test that fails, and each part that the tests cover too little of.
 
-    `only` names test files: then all of those run, and nothing is counted.
+    With `changed`, only what a change of these files can affect is run, and nothing is said of coverage.
     """
-    if only:
-        return list(_failures(_pytest(tree, only), tree))
-    asked = _asked(tree)
-    before = cache.load(tree, "unit")
-    counted = [name for name in asked if _TRACED.match(name)]
-    # What has passed without being counted runs once more under coverage.
+    try:
+        folders = inputs(tree)
+    except grimp.exceptions.SourceSyntaxError as error:
+        return [Finding("", 0, str(error))]
+    if changed is not None and all((tree / name).exists() for name in changed):
+        folders = {folder: names for folder, names in folders.items() if not names.isdisjoint(changed)}
+    passed = changes.passed(tree, "unit-folders")
     stale = {
-        name
-        for name, each in asked.items()
-        if not _is_kept(before, name, each.digest) or (name in counted and before[name]["reached"] is None)
+        folder: digest
+        for folder, digest in changes.digests(tree, folders).items()
+        if passed.get(folder) != digest or (_COVERED.match(folder) and not _data(tree, folder).exists())
     }
-    with tempfile.TemporaryDirectory(prefix="coverage-") as directory:
-        data = Path(directory, "data")
-        traced = sorted(stale & set(counted))
-        others = sorted(stale - set(counted))
-        options = [
-            *(f"--cov={part}" for part in LEAST),
-            "--cov-branch",
-            "--cov-report=",
-            "-p",
-            "zmanim_ami.gate.code.coverage",
-        ]
-        runs = [
-            *([lambda: _pytest(tree, traced, options, {"COVERAGE_FILE": str(data)})] if traced else []),
-            *([lambda: _pytest(tree, others)] if others else []),
-        ]
-        found = [finding for said in side_by_side(runs) for finding in _failures(said, tree)] if runs else []
-        reached = reach.reached(tree, data, {name: asked[name].sees for name in traced}) if data.exists() else {}
-    after = _after(asked, before, stale, reached, found)
-    cache.save(tree, "unit", after)
-    if not found:
-        found = list(coverage(_summaries(tree, [after[name] for name in counted])))
-    _tell(len(stale), len(asked))
+    runs = [partial(_run_folder, tree, folder, folders[folder]) for folder in stale]
+    results = dict(zip(stale, side_by_side(runs, at_once=os.cpu_count()), strict=True)) if runs else {}
+    old = {folder: digest for folder, digest in passed.items() if folder not in stale}
+    changes.save(tree, "unit-folders", old | {folder: stale[folder] for folder in stale if not results[folder]})
+    print(f"unit: {len(stale)} of {len(folders)} folders run; the others passed, and what they read is the same")
+    found = [finding for findings in results.values() for finding in findings]
+    if not found and changed is None:
+        found += uncovered(tree, [_data(tree, folder) for folder in folders if _COVERED.match(folder)])
     return found
 
 
-def check_changed(tree: Path, changed: Sequence[str]) -> list[Finding]:
-    """Return each test that fails of those that a change of these files may turn; nothing is counted."""
-    only = selection.tests_of(tree, changed)
-    if not only:
-        print("unit: no test can see the change")
-        return []
-    asked = _asked(tree, only)
-    before = cache.load(tree, "unit")
-    stale = {name for name in only if not _is_kept(before, name, asked[name].digest)}
-    found = list(_failures(_pytest(tree, sorted(stale)), tree)) if stale else []
-    cache.save(tree, "unit", _after(asked, before, stale, {}, found))
-    _tell(len(stale), len(only))
-    return found
+def inputs(tree: Path) -> dict[str, set[str]]:
+    """Return the folders of unit tests, each with the files that its tests may read."""
+    names = [str(path) for path in files(tree)]
+    modules = {_module(Path(name)): name for name in names if name.endswith(".py")}
+    graph = _imports(tree)
+    declared = {}
+    for folder in sorted({str(Path(name).parent) for name in names if _TEST_FILE.fullmatch(name)}):
+        reads = [pattern for above, pattern in READS.items() if f"{folder}/".startswith(f"{above}/")]
+        pattern = re.compile("|".join([rf"{folder}/.*(?<!\.py)$", *reads]))
+        own = {module for module, name in modules.items() if str(Path(name).parent) == folder}
+        imported = own.union(*(graph.find_upstream_modules(module) for module in own & graph.modules))
+        declared[folder] = {modules[module] for module in imported & modules.keys()} | set(filter(pattern.match, names))
+    return declared
 
 
-def _tell(run: int, every: int) -> None:
-    print(f"unit: {run} of {every} files of tests have run; the others passed, and what they see has not changed since")
+def _imports(tree: Path) -> grimp.ImportGraph:
+    before = list(sys.path)
+    sys.path[:0] = [str(tree), str(tree / _SHIPPED)]
+    try:
+        packages = [name for name in _PACKAGES if (tree / name).is_dir()]
+        graph = grimp.build_graph(*packages, "zmanim_host", include_external_packages=True, cache_dir=None)
+    finally:
+        sys.path[:] = before
+    for module in graph.modules:
+        # Whoever imports a module runs the packages that it is in, and what those import.
+        package = module.rpartition(".")[0]
+        if package in graph.modules:
+            graph.add_import(importer=module, imported=package)
+        # tasks.py is in no package.
+        if "tasks" in graph.modules and module.startswith("zmanim_ami.commands."):
+            graph.add_import(importer="tasks", imported=module)
+    return graph
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What a file of tests can see, and the digest of all of that."""
-
-    sees: Collection[str]
-    digest: str
-
-
-def _asked(tree: Path, tests: Sequence[str] = ()) -> dict[str, _Asked]:
-    content = cache.digests(tree, files(tree))
-    around = text_sha256(cache.surroundings(), *(content.get(str(path), "") for path in _OURS))
-    return {
-        test: _Asked(frozenset(sees), text_sha256(around, *(f"{name} {content[name]}" for name in sees)))
-        for test, sees in selection.seen(tree, content, tests).items()
-    }
+def _module(path: Path) -> str:
+    if path.is_relative_to(_SHIPPED):
+        path = path.relative_to(_SHIPPED)
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _is_kept(before: Mapping[str, Any], name: str, digest: str) -> bool:
-    return name in before and before[name]["digest"] == digest
+def _data(tree: Path, folder: str) -> Path:
+    return tree.absolute() / changes.CACHE / f"coverage.{folder.replace('/', '.')}"
 
 
-def _after(
-    asked: Mapping[str, _Asked],
-    before: Mapping[str, Any],
-    stale: Collection[str],
-    reached: Mapping[str, reach.Reached],
-    found: Sequence[Finding],
-) -> dict[str, Any]:
-    """Return what is kept from now on: each file of tests that has passed, now or before, as it is now."""
-    # What failed without naming a test could be any of them.
-    failed = {finding.file for finding in found} if all(finding.file for finding in found) else set(stale)
-    after = {name: before[name] for name, each in asked.items() if name not in stale and name in before}
-    passed = [name for name in stale if name not in failed]
-    return after | {name: {"digest": asked[name].digest, "reached": reached.get(name)} for name in passed}
+def _run_folder(tree: Path, folder: str, declared: Collection[str]) -> list[Finding]:
+    tests = sorted(name for name in declared if _TEST_FILE.fullmatch(name) and str(Path(name).parent) == folder)
+    counted = [*(f"--cov={part}" for part in LEAST), "--cov-branch", "--cov-report="]
+    with tempfile.TemporaryDirectory(prefix="reads-") as directory:
+        report = Path(directory, "reads")
+        env = {"GATE_READS": str(report), "COVERAGE_FILE": str(_data(tree, folder))}
+        found = run_tests(tree, tests, counted if _COVERED.match(folder) else (), env)
+        read = set(report.read_text().splitlines()) if report.exists() else set[str]()
+    undeclared = read.intersection(map(str, files(tree))) - set(declared)
+    words = "its tests read {}, which READS in zmanim_ami/gate/code/unit.py does not declare"
+    return found + [Finding(folder, 0, words.format(name)) for name in sorted(undeclared)]
 
 
-def _summaries(tree: Path, counted: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, int]]:
-    sources = cache.digests(tree, [path.relative_to(tree) for part in LEAST for path in (tree / part).rglob("*.py")])
-    digest = text_sha256(*(each["digest"] for each in counted), json.dumps(sources, sort_keys=True))
-    before = cache.load(tree, "reach")
-    if before.get("digest") != digest:
-        before = {"digest": digest, "files": reach.summaries(tree, LEAST, [each["reached"] for each in counted])}
-        cache.save(tree, "reach", before)
-    found: Mapping[str, Mapping[str, int]] = before["files"]
-    return found
-
-
-def _pytest(
-    tree: Path, names: Sequence[str], options: Sequence[str] = (), env: Mapping[str, str] | None = None
-) -> Completed:
-    # Wide, so that the last lines hold each assertion whole. A worker takes a second to load what the tests import.
-    workers = ["-n", "2"] if len(names) > 5 else []
-    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider"]
-    # A place of this run's own: those that share one remove each other's leavings, and fall over what is just going.
+def run_tests(
+    tree: Path, tests: Sequence[str], options: Sequence[str] = (), env: Mapping[str, str] | None = None
+) -> list[Finding]:
+    """Run these files of tests and return each test that fails; `options` are pytest's."""
+    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *options, *tests]
+    # A place of this run's own: those that share one remove each other's files, and fail over what is just going.
     with tempfile.TemporaryDirectory(prefix="unit-") as directory:
-        command += [*workers, *options, f"--basetemp={directory}/tests", *names]
-        return ask(command, tree, {**os.environ, **(env or {}), "COLUMNS": "400"})
+        # Wide, so that the last lines hold each assertion whole.
+        env = {**os.environ, **(env or {}), "COLUMNS": "400"}
+        done = ask([*command, f"--basetemp={directory}/tests"], tree, env)
+    if done.returncode == 0:
+        return []
+    lines = done.stdout.splitlines()
+    failures = [_failure(tree, *match.groups()) for match in map(_FAILED.match, lines) if match]
+    tail = "\n".join([*lines, done.stderr][-30:])
+    return failures or [Finding(tests[0], 0, f"pytest ended with exit code {done.returncode}\n{tail}")]
 
 
-def _failures(said: Completed, tree: Path) -> Iterator[Finding]:
-    if said.returncode == 0:
-        return
-    lines = said.stdout.splitlines()
-    failed = [match for match in (_FAILED.match(line) for line in lines) if match]
-    for match in failed:
-        path = tree / match[1]
-        name = re.sub(r"\[.*", "", match[2] or "")
-        text = path.read_text() if path.is_file() else ""
-        line = next((n for n, each in enumerate(text.splitlines(), 1) if f"def {name}(" in each), 0)
-        yield Finding(match[1], line, f"{match[2] or 'the file'}: {match[3] or 'failed'}")
-    if not failed:
-        yield Finding(
-            "", 0, f"pytest ended with exit code {said.returncode}\n" + "\n".join([*lines, said.stderr][-30:])
-        )
+def _failure(tree: Path, file: str, test: str | None, words: str | None) -> Finding:
+    path = tree / file
+    name = re.sub(r"\[.*", "", test or "")
+    text = path.read_text() if path.is_file() else ""
+    line = next((number for number, each in enumerate(text.splitlines(), 1) if f"def {name}(" in each), 0)
+    return Finding(file, line, f"{test or 'the file'}: {words or 'failed'}")
 
 
-def coverage(summaries: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:
-    """Yield each part of LEAST that coverage.py's summaries show too little of, its worst files first."""
+def uncovered(tree: Path, data: Sequence[Path]) -> Iterator[Finding]:
+    """Yield each part of LEAST that the runs which wrote these data files covered too little of."""
     for part, least in LEAST.items():
-        below = {name: each for name, each in summaries.items() if name.startswith(f"{part}/")}
-        if not any(each["covered_lines"] for each in below.values()):
-            yield Finding(part, 0, "no test reaches it at all")
-            continue
-        share = _percent(list(below.values()))
+        counted = coverage.Coverage(data_file=None, config_file=False, branch=True)
+        counted.combine([str(path) for path in data if path.exists()], keep=True)
+        # What no test imports counts, too.
+        counted.get_data().touch_files([str(path) for path in (tree.absolute() / part).rglob("*.py")])
+        table = io.StringIO()
+        share = counted.report(include=f"{tree.absolute()}/{part}/*", sort="cover", file=table, ignore_errors=True)
         if share < least:
-            worst = sorted(below, key=lambda name: _percent([below[name]]))[:3]
-            named = ", ".join(f"{Path(name).name} {_percent([below[name]]):.0f} %" for name in worst)
-            yield Finding(
-                part,
-                0,
-                f"unit tests reach {share:.1f} % of its lines and branches, and {least:.0f} % are asked ({named})",
-            )
-
-
-def _percent(summaries: Sequence[Mapping[str, int]]) -> float:
-    whole = sum(each["num_statements"] + each.get("num_branches", 0) for each in summaries)
-    return (
-        100.0 * sum(each["covered_lines"] + each.get("covered_branches", 0) for each in summaries) / whole
-        if whole
-        else 100.0
-    )
+            rows = [line.split() for line in table.getvalue().splitlines() if ".py " in line]
+            worst = ", ".join(f"{Path(row[0]).name} {row[-1]}" for row in rows[:3])
+            words = f"unit tests cover {share:.1f} % of its lines and branches, and {least:.0f} % is required ({worst})"
+            yield Finding(part, 0, words)

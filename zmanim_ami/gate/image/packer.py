@@ -5,22 +5,19 @@ Validated as a bare `packer validate .` and with every set of variables that the
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import hcl2
 
-from support.digest import text_sha256
 from support.errors import Error, HostLacks
 from zmanim_ami import toolchain
-from zmanim_ami.gate import cache as kept
-from zmanim_ami.gate.finding import Finding, files, line_of, not_looked, numbered
+from zmanim_ami.gate.finding import Finding, line_of, numbered, skipped
 from zmanim_ami.pipeline.ami import packer
 from zmanim_ami.pipeline.ami.provenance import Provenance
 from zmanim_ami.pipeline.settings import Settings, Value, template_variables
@@ -33,8 +30,6 @@ VARIABLES = PACKER / "variables.pkr.hcl"
 PLUGINS = PACKER / "plugins.pkr.hcl"
 FIRST = "wait-for-cloud-init"
 LAST = ("remove-build-tools", "configure-systemd", "cleanup", "validate", "inventory")
-# What asks Packer, beside the versions of the programs.
-_ASKED_BY = ("zmanim_ami/gate/image/packer.py", "zmanim_ami/pipeline/ami/packer.py")
 # A provisioner of its own, or a word of the list that run-steps.sh gets.
 _STEP = re.compile(r'script\s*=\s*"\$\{path\.root\}/scripts/([\w-]+)\.sh"|"([a-z]+(?:-[a-z]+)*)"(?=,)')
 _SECRET = re.compile(r"password|secret|token|credential|access_key|private", re.IGNORECASE)
@@ -70,33 +65,16 @@ def _read(path: Path) -> dict[str, Any]:
 def _by_packer(tree: Path) -> list[Finding]:
     try:
         tools = toolchain.tools(user_cache())
-        asked = _asked(tree, str(tools))
-        if kept.load(tree, "packer").get("valid") == asked:
-            return []
         env = toolchain.environment(tools, os.environ)
         packer.validate(tree, env)
         with tempfile.TemporaryDirectory(prefix="bundle-") as directory:
             for values in passed(tree, Path(directory)):
                 packer.validate(tree, env, values)
     except HostLacks as lacks:
-        return [not_looked(lacks, "the template, by Packer itself")]
+        return [skipped(lacks, "the template, by Packer itself")]
     except Error as fault:
         return [Finding(_file_of(str(fault)), 0, str(fault))]
-    kept.save(tree, "packer", {"valid": asked})
     return []
-
-
-def _asked(tree: Path, tools: str) -> str:
-    """Return the digest of all that Packer's answer depends on.
-
-    It reads the template and the versions file; of every other file it asks only whether it is there (strace shows so).
-    """
-    below = [path for path in files(tree) if path.is_relative_to(PACKER)]
-    read = [path for path in below if path.suffix in {".hcl", ".json"}] + [Path(name) for name in _ASKED_BY]
-    values = passed(tree, Path("/bundle"), now=datetime(2026, 1, 1, tzinfo=UTC))
-    told = {name: value for name, value in os.environ.items() if name.startswith(("PKR_", "PACKER_", "AWS_"))}
-    content = [kept.digests(tree, read), [str(path) for path in below], values, told]
-    return text_sha256(kept.surroundings(), tools, json.dumps(content, sort_keys=True))
 
 
 def _file_of(words: str) -> str:

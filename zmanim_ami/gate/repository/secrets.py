@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
-from detect_secrets.__version__ import VERSION
 from detect_secrets.core.secrets_collection import SecretsCollection
 from detect_secrets.settings import transient_settings
 
-from support.digest import text_sha256
-from zmanim_ami.gate import cache
+from zmanim_ami.gate import changes
 from zmanim_ami.gate.finding import Finding, files
 
 # Checksums by the thousand, which nobody types by hand.
 _CHECKSUMS = {"requirements.txt", "requirements-mutation.txt", "go.sum"}
+# What decides what a secret is.
+_RULES = ("zmanim_ami/gate/repository/secrets.py", "requirements.txt")
 # By what looks like a key whatever its name; everywhere, tests too.
 _SHAPES = tuple(
     f"{name}Detector"
@@ -41,37 +41,26 @@ _KNOWN = (
 _EXCUSED = re.compile("|".join(f"(?:{pattern})" for pattern, _ in _KNOWN))
 
 
-def check(tree: Path) -> list[Finding]:
-    """Return each line that holds what looks like a secret; never the secret itself."""
-    return [
-        Finding(str(path), line, f"looks like a secret: {kind}")
-        for path, text, found in _scanned(tree)
-        for line, kind in found
-        if not _EXCUSED.search(text.splitlines()[line - 1])
-    ]
+def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
+    """Return each line that holds what looks like a secret, never the secret itself; with `changed`, of these files.
 
-
-def _scanned(tree: Path) -> Iterator[tuple[Path, str, list[tuple[int, str]]]]:
-    """Yield each file with its text and what detect-secrets says of it.
-
-    It takes seconds for all of them, so what it said is kept, by the digest of what it was asked.
+    All of them take seconds, so a file without one is not scanned again while it stays the same.
     """
-    before = cache.load(tree, "secrets")
-    after: dict[str, list[tuple[int, str]]] = {}
-    for path in files(tree):
-        if path.name in _CHECKSUMS:
-            continue
-        plugins = _SHAPES if path.parts[0] == "tests" else (*_SHAPES, *_WORDS, *_ENTROPY)
-        text = (tree / path).read_text(errors="replace")
-        # By its name too: how a line is read depends on the kind of file.
-        asked = text_sha256(VERSION, *plugins, str(path), text)
-        after[asked] = before[asked] if asked in before else _scan(tree, path, plugins)
-        yield path, text, after[asked]
-    cache.save(tree, "secrets", after)
+    names = [str(path) for path in files(tree) if path.name not in _CHECKSUMS]
+    passed = changes.passed(tree, "secrets-files")
+    digests = changes.digests(tree, {name: [name, *_RULES] for name in names})
+    stale = [name for name in names if passed.get(name) != digests[name] and (changed is None or name in changed)]
+    found = {name: _scan(tree, name) for name in stale}
+    changes.save(tree, "secrets-files", passed | {name: digests[name] for name in stale if not found[name]})
+    return [finding for findings in found.values() for finding in findings]
 
 
-def _scan(tree: Path, path: Path, plugins: Sequence[str]) -> list[tuple[int, str]]:
+def _scan(tree: Path, name: str) -> list[Finding]:
+    plugins = _SHAPES if name.startswith("tests/") else (*_SHAPES, *_WORDS, *_ENTROPY)
     secrets = SecretsCollection(root=str(tree))
-    with transient_settings({"plugins_used": [{"name": name} for name in plugins]}):
-        secrets.scan_file(str(path))
-    return sorted({(secret.line_number, secret.type) for _, secret in secrets})
+    with transient_settings({"plugins_used": [{"name": plugin} for plugin in plugins]}):
+        secrets.scan_file(name)
+    lines = (tree / name).read_text(errors="replace").splitlines()
+    looks = sorted({(secret.line_number, secret.type) for _, secret in secrets})
+    excused = {line for line, _ in looks if _EXCUSED.search(lines[line - 1])}
+    return [Finding(name, line, f"looks like a secret: {kind}") for line, kind in looks if line not in excused]

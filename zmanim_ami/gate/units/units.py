@@ -16,7 +16,7 @@ from pathlib import Path
 
 from support.errors import HostLacks
 from support.process import Completed, run
-from zmanim_ami.gate.finding import Finding, Level, not_looked
+from zmanim_ami.gate.finding import Finding, Level, skipped
 from zmanim_ami.pipeline.shipped.install import FILES, installed
 from zmanim_ami.pipeline.shipped.unit_files import DIRECTORY, Unit, read, units
 
@@ -62,7 +62,7 @@ def check(tree: Path) -> list[Finding]:
             found += _exposure(ours, root)
         found += _calendars(ours)
     except HostLacks as lacks:
-        found.append(not_looked(lacks, "systemd's own word on the units"))
+        found.append(skipped(lacks, "systemd's own word on the units"))
     return found
 
 
