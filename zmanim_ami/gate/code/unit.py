@@ -32,18 +32,21 @@ LEAST: Mapping[str, float] = {
 READS: Mapping[str, str] = {
     TESTS: r"pyproject\.toml|requirements\.txt|tests/(unit/)?(__init__|conftest)\.py|zmanim_ami/gate/code/unit\.py",
     f"{TESTS}/bench": r"infrastructure/packer/",
-    f"{TESTS}/commands": r"\.github/|tools/|inv$|nox$|README\.md|infrastructure/packer/versions|(support|zmanim_ami)/",
+    f"{TESTS}/commands": (
+        r"\.github/|tools/|inv$|nox$|README\.md|requirements.*|docs/|infrastructure/packer/|(support|zmanim_ami)/"
+    ),
     f"{TESTS}/gate": r"infrastructure/packer/versions",
     f"{TESTS}/host/aws": r"infrastructure/(iam/|packer/versions|packer/files/cloudwatch)",
     f"{TESTS}/host/release": r"tools/|infrastructure/packer/files/[^/]*\.sh",
     f"{TESTS}/host/secrets": r"docs/secrets\.md|infrastructure/packer/files/[^/]*\.(service|template)",
     f"{TESTS}/infrastructure/iam": r"infrastructure/iam/",
     f"{TESTS}/infrastructure/packer": r"infrastructure/packer/",
+    f"{TESTS}/localcloud/api": r"(localcloud|support)/",
     f"{TESTS}/pipeline/account": r"infrastructure/iam/",
     f"{TESTS}/pipeline/ami": r"tools/|infrastructure/packer/[^/]*$",
     f"{TESTS}/pipeline/backup": r"infrastructure/iam/|infrastructure/packer/files/(backup|zmanim_host/backup/)",
     f"{TESTS}/pipeline/docs": r"docs/|infrastructure/packer/",
-    f"{TESTS}/pipeline/pins": r"\.github/|tools/|infrastructure/packer/versions",
+    f"{TESTS}/pipeline/pins": r"\.github/|tools/|requirements.*|docs/|infrastructure/packer/|zmanim_ami/toolchain/req",
     f"{TESTS}/pipeline/verify": r"zmanim_ami/pipeline/verify/",
     f"{TESTS}/rehearsal": r"infrastructure/packer/versions",
     f"{TESTS}/rehearsal/standin": r"zmanim_ami/rehearsal/standin/",
