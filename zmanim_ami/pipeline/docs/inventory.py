@@ -27,12 +27,10 @@ _UNITS = "/etc/systemd/system/"
 class Extract:
     """The normalised part of an inventory.
 
-    `units`: state by name, of ours and those the preset enables. `users`: uid:gid and the shell's name. `listening`:
-    protocol and port, and where, on the builder. `files`: mode and owner, or target, of files of ours that no shipped
-    file is the source of.
+    `users`: uid:gid and the shell's name. `listening`: protocol and port, and where, on the builder. `files`: mode and
+    owner, or target, of files of ours that no shipped file is the source of.
     """
 
-    units: Mapping[str, str]
     users: Mapping[str, str]
     listening: tuple[str, ...]
     files: Mapping[str, str]
@@ -62,7 +60,6 @@ def load(path: Path) -> Any:
 
 def normalise(inventory: Any, found: Contents) -> Extract:
     """Return what of an inventory belongs into the extract, for the tree that `found` was read from."""
-    units = {*found.enabled, *(unit.name for unit in found.units)}
     placed = {each.destination for each in found.placed}
     version = re.escape(inventory["release"]["version"])
     files = {
@@ -72,7 +69,6 @@ def normalise(inventory: Any, found: Contents) -> Extract:
         if path not in placed and not path.startswith(_UNITS) and "/__pycache__/" not in path
     }
     return Extract(
-        units={name: state for name, state in sorted(inventory["units"].items()) if name in units},
         users={user.name: _user(inventory["users"].get(user.name, "missing")) for user in found.users},
         listening=tuple(sorted({_socket(line) for line in inventory["listening_on_the_builder"]})),
         files=dict(sorted(files.items())),
@@ -118,7 +114,7 @@ def disagreements(inventory: Any, found: Contents) -> Iterator[str]:
         elif about.get("mode") != each.mode:
             yield f"{each.destination} has the mode {about.get('mode')}, not {each.mode}"
     for name in dict.fromkeys([*found.enabled, *(unit.name for unit in found.units)]):
-        state, expected = inventory["units"].get(name, "missing"), "enabled" if name in found.enabled else "static"
+        state, expected = inventory["units"].get(name, "missing"), found.state(name)
         if state != expected:
             yield f"{name} is {state}, not {expected}"
     for user in found.users:
@@ -130,7 +126,7 @@ def read(root: Path) -> Extract:
     """Return the extract of the clone at `root`. Raises `inventory-unusable`."""
     try:
         extract = json.loads((root / EXTRACT).read_text())
-        return Extract(extract["units"], extract["users"], tuple(extract["listening"]), extract["files"])
+        return Extract(extract["users"], tuple(extract["listening"]), extract["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(
             f"{EXTRACT} can't be read",

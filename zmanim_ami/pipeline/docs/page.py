@@ -112,7 +112,7 @@ def page(root: Path) -> str:
         [
             *_head(found),
             *_packages(found),
-            *_units(found, built),
+            *_units(found),
             *_users(found, built),
             *_ports(found, built),
             *_places(root),
@@ -181,7 +181,7 @@ def _packages(found: Contents) -> list[str]:
     ]
 
 
-def _units(found: Contents, built: Extract) -> list[str]:
+def _units(found: Contents) -> list[str]:
     ours = {unit.name for unit in found.units}
     others = ", ".join(f"`{name}`" for name in found.enabled if name not in ours)
     return [
@@ -189,10 +189,7 @@ def _units(found: Contents, built: Extract) -> list[str]:
         "",
         *_table(
             ("unit", "state in a built image", "starts", "runs as", "what it does"),
-            (
-                (f"`{unit.name}`", built.units.get(unit.name, _NOT_BUILT), unit.starts, unit.user, unit.purpose)
-                for unit in found.units
-            ),
+            ((f"`{unit.name}`", found.state(unit.name), unit.starts, unit.user, unit.purpose) for unit in found.units),
         ),
         f"Enabled too, from packages: {others}.",
         "",

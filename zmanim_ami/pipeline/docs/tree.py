@@ -55,6 +55,10 @@ class Contents:
     users: tuple[User, ...]
     settings: Mapping[str, Mapping[str, str]]
 
+    def state(self, unit: str) -> str:
+        """Return what `systemctl is-enabled` says of a unit in an image of this tree."""
+        return "enabled" if unit in self.enabled else "static"
+
 
 def read(root: Path) -> Contents:
     """Read the contents from the clone at `root`. Raises `contents-unreadable`, `install-table-unreadable`."""
