@@ -2,7 +2,8 @@
 
 An instance is a systemd-nspawn machine, an image a stack of overlay layers, a volume a loop device. Key pairs, user
 data, instance metadata (IMDSv2) with role credentials, console output, DHCP, DNS and `*.amazonaws.com` over TLS work
-inside machines as they do on AWS; S3, SSM, IAM, STS, KMS, SES and CloudWatch are moto's own.
+inside machines as they do on AWS, and so does SSM's Run Command. The rest of SSM, S3, IAM, STS, KMS, SES and CloudWatch
+is moto's own; what a caller may do is decided by iam/.
 
 What a reader should know that it does *not* do:
 

@@ -1,4 +1,4 @@
-"""What parses other people's words answers any of them with a result or a fault, never with a traceback.
+"""What parses other people's words answers any of them with a result or an error, never with a traceback.
 
 A few minutes of examples: `nox -s faults -- -k strangers`.
 """

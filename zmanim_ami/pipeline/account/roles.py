@@ -1,6 +1,6 @@
 """An environment's roles: that of its instances, zmanim-{environment}-instance, and that which publishes releases.
 
-Their policies are files of infrastructure/iam, with $environment, $account and $region in them. An instance's are
+Their policies are files of infrastructure/iam, whose placeholders its README lists. An instance's are
 `instance*.json`: the one with a Principal says who may take the role, each other one is an inline policy called as its
 file. The release role's are release.json and release-trust.json; neither an instance nor a workflow has it.
 """

@@ -1,4 +1,4 @@
-"""verification: what verify-ami found of a version, and how the image differs from the published one."""
+"""show-verification: what verify-ami found of a version, and how the image differs from the published one."""
 
 from __future__ import annotations
 
