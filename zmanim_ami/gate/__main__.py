@@ -73,20 +73,22 @@ def run_side_by_side(names: Sequence[str], options: Sequence[str]) -> int:
     """Run each check in a process of its own, print its output when it ends, a summary last; return the exit code."""
     start = time.monotonic()
     results = side_by_side([partial(_run_in_a_process, name, options) for name in names], at_once=os.cpu_count())
-    for name, (code, seconds) in zip(names, results, strict=True):
-        print(f"{'✗' if code else '✓'} {name:<14}{seconds:6.1f} s  {CHECKS[name].title}")
-    failed = sum(code != 0 for code, _ in results)
+    print("\n".join(line for _, line in results))
+    failed = sum(failed for failed, _ in results)
     print(f"{len(names) - failed} of {len(names)} checks passed in {time.monotonic() - start:.1f} s")
-    return 1 if failed else 0
+    return min(failed, 1)
 
 
-def _run_in_a_process(name: str, options: Sequence[str]) -> tuple[int, float]:
+def _run_in_a_process(name: str, options: Sequence[str]) -> tuple[bool, str]:
     start = time.monotonic()
     done = run([sys.executable, "-m", "zmanim_ami.gate", name, *options], check=False)
-    sys.stdout.write(f"{done.stdout}{done.stderr}")
-    sys.stdout.flush()
-    return done.returncode, time.monotonic() - start
+    print(f"{done.stdout}{done.stderr}", end="", flush=True)
+    failed = done.returncode != 0
+    return failed, f"{'✗' if failed else '✓'} {name:<14}{time.monotonic() - start:6.1f} s  {CHECKS[name].title}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -104,13 +104,9 @@ def inputs(tree: Path) -> dict[str, set[str]]:
 
 
 def _imports(tree: Path) -> grimp.ImportGraph:
-    before = list(sys.path)
-    sys.path[:0] = [str(tree), str(tree / _SHIPPED)]
-    try:
-        packages = [name for name in _PACKAGES if (tree / name).is_dir()]
-        graph = grimp.build_graph(*packages, "zmanim_host", include_external_packages=True, cache_dir=None)
-    finally:
-        sys.path[:] = before
+    sys.path.append(str(tree.absolute() / _SHIPPED))  # the tree itself is where this program was started
+    packages = [name for name in _PACKAGES if (tree / name).is_dir()]
+    graph = grimp.build_graph(*packages, "zmanim_host", include_external_packages=True, cache_dir=None)
     for module in graph.modules:
         # Whoever imports a module runs the packages that it is in, and what those import.
         package = module.rpartition(".")[0]

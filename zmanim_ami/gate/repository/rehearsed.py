@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from support.errors import Error
 from zmanim_ami.gate.finding import Finding, Level
 from zmanim_ami.pipeline.ami import provenance
 
 RESULT = Path("build/rehearsal/result.json")
+_AMI = r"ami-[0-9a-f]{8,17}"
 
 
 def check(tree: Path) -> list[Finding]:
@@ -29,21 +28,17 @@ def check(tree: Path) -> list[Finding]:
         return [_not_proven(f"{RESULT}: {error}")]
     if result.get("sources") != sources:
         return [_not_proven("the last rehearsal was another tree's")]
-    return [_word(result)]
-
-
-def _word(result: Mapping[str, Any]) -> Finding:
-    image = str(result.get("ami_id"))
-    error = str(result.get("error") or "it did not end").splitlines()[0]
-    if not result.get("ok") and not image and "stopped at" not in error:
-        return _not_proven(f"the last one did not come to it: {error}")
-    if not result.get("ok"):
-        return Finding(str(RESULT), 0, f"the rehearsal of this very tree failed: {error}")
-    if not re.fullmatch(r"ami-[0-9a-f]{8,17}", image):
-        return Finding(str(RESULT), 0, f"a rehearsal that ended well and has no image: ami_id is {image!r}")
-    if image not in (result.get("published") or {}).values():
-        return Finding(str(RESULT), 0, f"the rehearsal built {image} and published {result.get('published')}")
-    return Finding("", 0, f"DoD 2 proven for this tree by a rehearsal: {image}", Level.NOTE)
+    image, published = str(result.get("ami_id")), result.get("published") or {}
+    cause = str(result.get("error") or "it did not end").splitlines()[0]
+    if not result.get("ok") and not image and "stopped at" not in cause:
+        return [_not_proven(f"the last one did not come to it: {cause}")]
+    problems = {
+        f"the rehearsal of this very tree failed: {cause}": not result.get("ok"),
+        f"a rehearsal that ended well and has no image: ami_id is {image!r}": not re.fullmatch(_AMI, image),
+        f"the rehearsal built {image} and published {published}": image not in published.values(),
+    }
+    errors = [Finding(str(RESULT), 0, words) for words, is_so in problems.items() if is_so]
+    return errors[:1] or [Finding("", 0, f"DoD 2 proven for this tree by a rehearsal: {image}", Level.NOTE)]
 
 
 def _not_proven(why: str) -> Finding:
