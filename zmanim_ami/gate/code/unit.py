@@ -30,28 +30,26 @@ LEAST: Mapping[str, float] = {
 }
 # What the tests in a folder, and in those below it, read beside what they import and their own folder's files.
 READS: Mapping[str, str] = {
-    TESTS: r"pyproject\.toml|requirements\.txt|tests/(unit/)?(__init__|conftest)\.py|zmanim_ami/gate/code/unit\.py",
-    f"{TESTS}/bench": r"infrastructure/packer/",
-    f"{TESTS}/commands": (
-        r"\.github/|tools/|inv$|nox$|README\.md|requirements.*|docs/|infrastructure/packer/|(support|zmanim_ami)/"
-    ),
-    f"{TESTS}/gate": r"infrastructure/packer/versions",
-    f"{TESTS}/host/aws": r"infrastructure/(iam/|packer/versions|packer/files/cloudwatch)",
-    f"{TESTS}/host/release": r"tools/|infrastructure/packer/files/[^/]*\.sh",
-    f"{TESTS}/host/secrets": r"docs/secrets\.md|infrastructure/packer/files/[^/]*\.(service|template)",
-    f"{TESTS}/infrastructure/iam": r"infrastructure/iam/",
-    f"{TESTS}/infrastructure/packer": r"infrastructure/packer/",
-    f"{TESTS}/localcloud/api": r"(localcloud|support)/",
-    f"{TESTS}/pipeline/account": r"infrastructure/iam/",
-    f"{TESTS}/pipeline/ami": r"tools/|infrastructure/packer/[^/]*$",
-    f"{TESTS}/pipeline/backup": r"infrastructure/iam/|infrastructure/packer/files/(backup|zmanim_host/backup/)",
-    f"{TESTS}/pipeline/docs": r"docs/|infrastructure/packer/",
-    f"{TESTS}/pipeline/pins": r"\.github/|tools/|requirements.*|docs/|infrastructure/packer/|zmanim_ami/toolchain/req",
-    f"{TESTS}/pipeline/verify": r"zmanim_ami/pipeline/verify/",
-    f"{TESTS}/rehearsal": r"infrastructure/packer/versions",
-    f"{TESTS}/rehearsal/standin": r"zmanim_ami/rehearsal/standin/",
-    f"{TESTS}/toolchain": r"tools/|zmanim_ami/toolchain/|(api|tools)/.*go\.(mod|sum)",
-    f"{TESTS}/workflows": r"\.github/",
+    "": r"pyproject\.toml|requirements\.txt|tests/(unit/)?(__init__|conftest)\.py|zmanim_ami/gate/code/unit\.py",
+    "bench": r"infrastructure/packer/([^/]*$|files/[^/]*\.preset)",
+    "commands": r"\.github/|docs/|infrastructure/packer/|inv$|nox$|README\.md|requirements|support/|tools/|zmanim_ami/",
+    "gate": r"infrastructure/packer/versions",
+    "host/aws": r"infrastructure/(iam/|packer/versions|packer/files/cloudwatch)",
+    "host/release": r"tools/|infrastructure/packer/files/[^/]*\.sh",
+    "host/secrets": r"docs/secrets\.md|infrastructure/packer/files/[^/]*\.(service|template)",
+    "infrastructure/iam": r"infrastructure/iam/",
+    "infrastructure/packer": r"infrastructure/packer/",
+    "localcloud/api": r"(localcloud|support)/",
+    "pipeline/account": r"infrastructure/iam/",
+    "pipeline/ami": r"tools/|infrastructure/packer/[^/]*$",
+    "pipeline/backup": r"infrastructure/iam/|infrastructure/packer/files/(backup|zmanim_host/backup/)",
+    "pipeline/docs": r"docs/|infrastructure/packer/",
+    "pipeline/pins": r"\.github/|tools/|docs/|requirements|infrastructure/packer/|zmanim_ami/toolchain/",
+    "pipeline/verify": r"zmanim_ami/pipeline/verify/",
+    "rehearsal": r"infrastructure/packer/versions",
+    "rehearsal/standin": r"zmanim_ami/rehearsal/standin/",
+    "toolchain": r"tools/|zmanim_ami/toolchain/|(api|tools)/.*go\.(mod|sum)",
+    "workflows": r"\.github/",
 }
 _PACKAGES = ("support", "localcloud", "zmanim_ami", "tests")
 _SHIPPED = Path("infrastructure/packer/files")
@@ -95,7 +93,7 @@ def inputs(tree: Path) -> dict[str, set[str]]:
     graph = _imports(tree)
     declared = {}
     for folder in sorted({str(Path(name).parent) for name in names if _TEST_FILE.fullmatch(name)}):
-        reads = [pattern for above, pattern in READS.items() if f"{folder}/".startswith(f"{above}/")]
+        reads = [pattern for above, pattern in READS.items() if f"{folder}/".startswith(f"{TESTS}/{above}")]
         pattern = re.compile("|".join([rf"{folder}/.*(?<!\.py)$", *reads]))
         own = {module for module, name in modules.items() if str(Path(name).parent) == folder}
         imported = own.union(*(graph.find_upstream_modules(module) for module in own & graph.modules))
@@ -137,9 +135,9 @@ def _run_folder(tree: Path, folder: str, declared: Collection[str]) -> list[Find
         env = {"GATE_READS": str(report), "COVERAGE_FILE": str(_data(tree, folder))}
         found = run_tests(tree, tests, counted if _COVERED.match(folder) else (), env)
         read = set(report.read_text().splitlines()) if report.exists() else set[str]()
-    undeclared = read.intersection(map(str, files(tree))) - set(declared)
-    words = "its tests read {}, which READS in zmanim_ami/gate/code/unit.py does not declare"
-    return found + [Finding(folder, 0, words.format(name)) for name in sorted(undeclared)]
+    undeclared = sorted(read.intersection(map(str, files(tree))) - set(declared))
+    words = f"its tests read {', '.join(undeclared)}, and READS in zmanim_ami/gate/code/unit.py does not say so"
+    return found + ([Finding(folder, 0, words)] if undeclared else [])
 
 
 def run_tests(
