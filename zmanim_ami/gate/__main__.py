@@ -36,23 +36,32 @@ def main() -> int:
         parser.error(f"no such check: {', '.join(sorted(unknown))}")
     if arguments.no_cache:
         os.environ[changes.NO_CACHE] = "1"
-    if len(arguments.checks) == 1:
-        return run_check(CHECKS[arguments.checks[0]], Path(), only_changed=arguments.changed)
-    return run_side_by_side(arguments.checks or list(CHECKS), ["--changed"] if arguments.changed else [])
+    tree = Path()
+    changed = changes.changed_files(tree) if arguments.changed else None
+    names = [name for name in arguments.checks or CHECKS if _must_run(CHECKS[name], tree, changed)]
+    if len(names) == 1:
+        return run_check(CHECKS[names[0]], tree, changed)
+    return run_side_by_side(names, ["--changed"] if arguments.changed else []) if names else 0
 
 
-def run_check(check: Check, tree: Path, *, only_changed: bool) -> int:
-    """Run one check, print its findings, and return the exit code."""
-    changed = changes.changed_files(tree) if only_changed else None
+def _must_run(check: Check, tree: Path, changed: Sequence[str] | None) -> bool:
+    """Tell whether a check has anything to look at; say why not."""
     if changed is not None and not any(check.reads(name) for name in changed):
         print(f"{check.name}: no change can affect it")
-        return 0
-    passed = changes.passed(tree, check.name)
-    inputs = [name for name in map(str, files(tree)) if check.reads(name)]
-    digests = changes.digests(tree, {check.name: inputs})
-    if passed == digests:
+        return False
+    if changes.passed(tree, check.name) == _digests(check, tree):
         print(f"{check.name}: it passed, and what it reads is the same")
-        return 0
+        return False
+    return True
+
+
+def _digests(check: Check, tree: Path) -> dict[str, str]:
+    return changes.digests(tree, {check.name: [name for name in map(str, files(tree)) if check.reads(name)]})
+
+
+def run_check(check: Check, tree: Path, changed: Sequence[str] | None) -> int:
+    """Run one check, print its findings, and return the exit code."""
+    digests = _digests(check, tree)
     findings = check.run(tree, changed)
     if changed is None:
         changes.save(tree, check.name, {} if findings else digests)

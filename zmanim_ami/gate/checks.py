@@ -14,12 +14,13 @@ from zmanim_ami.gate.finding import Finding
 _GATE = r"zmanim_ami/gate/|support/|noxfile\.py|requirements\.txt|pyproject\.toml"
 _ALL = r".*"
 _PYTHON = r".*\.py$"
-_IMAGE = r"infrastructure/packer/|zmanim_ami/pipeline/(pins|shipped)/"
+_FILES = r"infrastructure/packer/(files/|versions)|zmanim_ami/pipeline/(docs|pins|shipped)/"
+_SHIPPED = r"infrastructure/packer/(files/|.*\.py$)"
 _SCRIPTS = r".*\.sh$|(.*/)?[^./]+$|.*\.shellcheckrc$|\.editorconfig$"
 _TOOLS = r"zmanim_ami/toolchain/|tools/"
-_TEMPLATE = rf"{_IMAGE}|zmanim_ami/pipeline/|{_TOOLS}"
+_TEMPLATE = rf"infrastructure/packer/|zmanim_ami/pipeline/|{_TOOLS}"
 _API = rf"api/|{_TOOLS}"
-_SET_UP = rf"{_IMAGE}|api/"
+_SET_UP = rf"{_FILES}|api/"
 _POLICIES = r"infrastructure/iam/"
 _WORKFLOWS = r".*\.ya?ml$|\.github/"
 
@@ -66,19 +67,19 @@ CHECKS: Mapping[str, Check] = {
         Check("code.unit", "pytest: unit tests; they cover 90 % of pipeline/ and of zmanim_host/", _ALL, in_parts=True),
         Check("repository.secrets", "detect-secrets: no secret in the tree", _ALL, in_parts=True),
         Check("code.types", "mypy: strict types", _PYTHON),
-        Check("image.packer", "packer fmt, init, validate; what the template means", _TEMPLATE, (1,)),
+        Check("image.packer", "packer fmt, init, validate; what the template means", _TEMPLATE, (1,), in_parts=True),
         Check("code.go", "gofmt, go vet, staticcheck, go test -race: the reference API", _API),
-        Check("image.install", "install.tsv: one row for every shipped file", _IMAGE, (2,)),
-        Check("image.shipped", "vermin: what ships in Python needs 3.9 and no package", _IMAGE),
+        Check("image.install", "install.tsv: one row for every shipped file", _FILES, (2,)),
+        Check("image.shipped", "vermin: what ships in Python needs 3.9 and no package", _SHIPPED),
         Check("repository.docs", "pages: generated ones are current, what they name and link to exists", _ALL),
         Check("repository.workflows", "yamllint, check-jsonschema, zizmor: workflows, their trigger", _WORKFLOWS, (5,)),
         Check("image.shell", "bash -n, shellcheck, shfmt: scripts, and this project's rules", _SCRIPTS, (3, 8)),
-        Check("units.units", "systemd-analyze verify, security, calendar: each unit", _IMAGE, (4,)),
-        Check("units.wiring", "units together: started, ordered, with programs that exist", _IMAGE, (4,)),
+        Check("units.units", "systemd-analyze verify, security, calendar: each unit", _FILES, (4,)),
+        Check("units.wiring", "units together: started, ordered, with programs that exist", _FILES, (4,)),
         Check("code.imports", "import-linter: directions between the packages; tools know them all", _PYTHON),
         Check("code.python", "ruff check, ruff format; sizes of folders and modules", _PYTHON),
         Check("image.configuration", "effective postgresql.conf, pg_hba.conf and redis.conf", _SET_UP, (6, 7)),
-        Check("image.versions", "versions.json: schema, checksums, review dates", _IMAGE),
+        Check("image.versions", "versions.json: schema, checksums, review dates", _FILES),
         Check("repository.iam", "IAM policies: actions that AWS has, nothing wider than needed", _POLICIES),
         Check("repository.rehearsed", "whether a rehearsal here has built an image of this tree", _ALL, (2,)),
     )

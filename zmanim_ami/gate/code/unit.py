@@ -32,7 +32,7 @@ LEAST: Mapping[str, float] = {
 READS: Mapping[str, str] = {
     "": r"pyproject\.toml|requirements\.txt|tests/(unit/)?(__init__|conftest)\.py|zmanim_ami/gate/code/unit\.py",
     "bench": r"infrastructure/packer/([^/]*$|files/[^/]*\.preset)",
-    "commands": r"\.github/|docs/|infrastructure/packer/|inv$|nox$|README\.md|requirements|support/|tools/|zmanim_ami/",
+    "commands": r"\.github/|docs/|infrastructure/packer/versions|inv$|nox$|README|requirements|tools/|zmanim_ami/",
     "gate": r"infrastructure/packer/versions",
     "host/aws": r"infrastructure/(iam/|packer/versions|packer/files/cloudwatch)",
     "host/release": r"tools/|infrastructure/packer/files/[^/]*\.sh",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ VARIABLES = PACKER / "variables.pkr.hcl"
 PLUGINS = PACKER / "plugins.pkr.hcl"
 FIRST = "wait-for-cloud-init"
 LAST = ("remove-build-tools", "configure-systemd", "cleanup", "validate", "inventory")
+_READ_BY_PACKER = re.compile(r"infrastructure/packer/[^/]*$|(zmanim_ami|support|tools)/|requirements|pyproject")
 # A provisioner of its own, or a word of the list that run-steps.sh gets.
 _STEP = re.compile(r'script\s*=\s*"\$\{path\.root\}/scripts/([\w-]+)\.sh"|"([a-z]+(?:-[a-z]+)*)"(?=,)')
 _SECRET = re.compile(r"password|secret|token|credential|access_key|private", re.IGNORECASE)
@@ -38,9 +39,13 @@ _OPTIONS = hcl2.SerializationOptions(with_comments=False, strip_string_quotes=Tr
 Block = Mapping[str, Any]
 
 
-def check(tree: Path) -> list[Finding]:
-    """Return what Packer says of the template, and what is wrong with what it means."""
-    found = _by_packer(tree)
+def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
+    """Return what Packer says of the template, and what is wrong with what it means.
+
+    Packer reads the template and the versions file; of a script or a shipped file it asks only whether it is there.
+    """
+    unread = changed is not None and all((tree / name).exists() and not _READ_BY_PACKER.match(name) for name in changed)
+    found = [] if unread else _by_packer(tree)
     try:
         variables = {name: body for block in _read(tree / VARIABLES)["variable"] for name, body in block.items()}
         template = _read(tree / TEMPLATE)
