@@ -17,6 +17,7 @@ from tests.support.pins import Known, pins, run
 from zmanim_ami.gate.checks import CHECKS
 from zmanim_ami.gate.code import types, unit
 from zmanim_ami.gate.finding import Level, files
+from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.docs.tree import PAGE
 from zmanim_ami.pipeline.pins.versions import VERSIONS
 
@@ -92,7 +93,7 @@ def test_the_tree_as_it_is_passes(check: str, tree: Path) -> None:
 @pytest.mark.parametrize("check", sorted(BUMPED - LEFT_TO_VERIFY))
 def test_a_tree_passes_whose_pins_were_bumped(check: str, tree: Path) -> None:
     newer = f"al2023-ami-2023.99.20300101.0-kernel-{pins(tree)['base']['kernel']}-arm64"
-    moved = run(Known(tree, imaged=[newer], tagged={"redis": ["7.2.99"], "restic": ["v0.99.0"]}))
+    moved = run(Known(tree, imaged=[newer], tagged={"redis": ["7.2.99"], "restic": ["v0.99.0"]}), write=page.write)
     assert len(moved) == 3
     assert _errors(check, tree) == []
 

@@ -25,6 +25,7 @@ from invoke.program import Program
 import tasks
 from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
+from tests.support.pins import write_page
 from zmanim_ami.commands import upkeep
 from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins import bump
@@ -152,7 +153,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     for each in (str(VERSIONS), str(VERSIONS.with_suffix(".schema.json")), "docs", "tools", *bump.LOCKS):
         (made.clone / each).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / each).is_dir() else shutil.copy)(ROOT / each, made.clone / each)
-    _write_page(made.clone)
+    write_page(made.clone)
     made.git("init", "--quiet", "--bare", str(tmp_path / "origin"), at=tmp_path)
     made.git("init", "--quiet", "--initial-branch=main")
     made.git("add", "--all")
@@ -173,18 +174,12 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
             lambda request: {"Images": [{"Name": name} for name in (tmp_path / "images").read_text().split()]},
         )
         monkeypatch.setattr(upkeep, "ROOT", made.clone)
-        monkeypatch.setattr(page, "write", _write_page)
+        monkeypatch.setattr(page, "write", write_page)
         monkeypatch.setattr(upkeep, "connect", lambda _settings: clients)
         monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO(f"the file {url}".encode()))
         for name, value in settings.items():  # cloud.account() has an environment of its own
             monkeypatch.setenv(name, value)
         yield made
-
-
-def _write_page(root: Path) -> None:
-    """Stand in for the contents page, which is made from the whole image: the tests of bump have the real one."""
-    base = json.loads((root / VERSIONS).read_text())["base"]
-    (root / "docs/ami-contents.md").write_text(f"on {base['release']}\n")
 
 
 def _image(pins: Any, release: str) -> str:

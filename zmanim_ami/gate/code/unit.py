@@ -43,8 +43,8 @@ READS: Mapping[str, str] = {
     "pipeline/account": r"infrastructure/iam/",
     "pipeline/ami": r"tools/|infrastructure/packer/[^/]*$",
     "pipeline/backup": r"infrastructure/iam/|infrastructure/packer/files/(backup|zmanim_host/backup/)",
-    "pipeline/docs": r"docs/|infrastructure/packer/",
-    "pipeline/pins": r"\.github/|tools/|docs/|requirements|infrastructure/packer/|zmanim_ami/toolchain/",
+    "pipeline/docs": r"docs/|infrastructure/packer/|tools/|requirements|zmanim_ami/toolchain/",
+    "pipeline/pins": r"\.github/|tools/|requirements|infrastructure/packer/[^/]*$|zmanim_ami/toolchain/",
     "pipeline/verify": r"zmanim_ami/pipeline/verify/",
     "rehearsal": r"infrastructure/packer/versions",
     "rehearsal/standin": r"zmanim_ami/rehearsal/standin/",
@@ -61,7 +61,7 @@ _FAILED = re.compile(r"(?:FAILED|ERROR) (\S+?\.py)(?:::(\S+))?(?: - (.*))?$")
 def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
     """Return each test that fails, and each part that the tests cover too little of.
 
-    With `changed`, only what a change of these files can affect is run, and nothing is said of coverage.
+    With `changed`, only what a change of these files can affect is run, and coverage is not measured.
     """
     try:
         folders = inputs(tree)
@@ -75,7 +75,7 @@ def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
         for folder, digest in changes.digests(tree, folders).items()
         if passed.get(folder) != digest or (_COVERED.match(folder) and not _data(tree, folder).exists())
     }
-    runs = [partial(_run_folder, tree, folder, folders[folder]) for folder in stale]
+    runs = [partial(_run_folder, tree, folder, folders[folder], covering=changed is None) for folder in stale]
     results = dict(zip(stale, side_by_side(runs, at_once=os.cpu_count()), strict=True)) if runs else {}
     old = {folder: digest for folder, digest in passed.items() if folder not in stale}
     changes.save(tree, "unit-folders", old | {folder: stale[folder] for folder in stale if not results[folder]})
@@ -127,13 +127,14 @@ def _data(tree: Path, folder: str) -> Path:
     return tree.absolute() / changes.CACHE / f"coverage.{folder.replace('/', '.')}"
 
 
-def _run_folder(tree: Path, folder: str, declared: Collection[str]) -> list[Finding]:
+def _run_folder(tree: Path, folder: str, declared: Collection[str], *, covering: bool) -> list[Finding]:
     tests = sorted(name for name in declared if _TEST_FILE.fullmatch(name) and str(Path(name).parent) == folder)
     counted = [*(f"--cov={part}" for part in LEAST), "--cov-branch", "--cov-report="]
+    _data(tree, folder).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="reads-") as directory:
         report = Path(directory, "reads")
         env = {"GATE_READS": str(report), "COVERAGE_FILE": str(_data(tree, folder))}
-        found = run_tests(tree, tests, counted if _COVERED.match(folder) else (), env)
+        found = run_tests(tree, tests, counted if covering and _COVERED.match(folder) else (), env)
         read = set(report.read_text().splitlines()) if report.exists() else set[str]()
     undeclared = sorted(read.intersection(map(str, files(tree))) - set(declared))
     words = f"its tests read {', '.join(undeclared)}, and READS in zmanim_ami/gate/code/unit.py does not say so"
