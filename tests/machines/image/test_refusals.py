@@ -59,7 +59,7 @@ def refusal(images: ImageLab, refused: Refused, lack: str) -> str:
 
 def test_without_consent_a_blank_volume_is_not_formatted(images: ImageLab, refused: Refused) -> None:
     machine = refused.machines["no consent"]
-    assert "does not consent to formatting it: launch with the tag zmanim:data-volume=new" in refusal(
+    assert "formatting it: it is left untouched. Launch with the tag zmanim:data-volume=new" in refusal(
         images, refused, "no consent"
     )
     assert set(images.active(machine, *STORES).values()) == {"inactive"}
