@@ -200,7 +200,15 @@ def instance_id(cloud: Cloud, requested: str) -> str:
 
 def environment(cloud: Cloud, versions_file: Path, base: Mapping[str, str]) -> dict[str, str]:
     """Return `base` with exactly the changes that `cloud.env` prints."""
-    return {**cloud_environment.environment(cloud, base), "ZMANIM_VERSIONS_FILE": str(versions_file)}
+    return cloud_environment.environment(cloud, base) | _pins(versions_file)
+
+
+def _pins(versions_file: Path) -> dict[str, str]:
+    """Return what names the rehearsed versions to the tasks, and to a `packer build .` by hand.
+
+    The tasks' own -var-file goes before Packer's variable of the environment.
+    """
+    return {"ZMANIM_VERSIONS_FILE": str(versions_file), "PKR_VAR_versions_file": str(versions_file)}
 
 
 def exports(name: str, state: Path, root: Path) -> str:
@@ -213,8 +221,14 @@ def exports(name: str, state: Path, root: Path) -> str:
     except NoCloud as error:
         say(str(error))
         return cloud_environment.exports(None)
-    versions_file = shlex.quote(str(root / VERSIONS_FILE))
-    return f"{cloud_environment.exports(cloud)}export ZMANIM_VERSIONS_FILE={versions_file}\n"
+    return exports_of(cloud, root / VERSIONS_FILE, os.environ)
+
+
+def exports_of(cloud: Cloud, versions_file: Path, base: Mapping[str, str]) -> str:
+    """Return shell text that makes the changes of `environment`."""
+    pins = _pins(versions_file)
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in pins.items()]
+    return cloud_environment.exports(cloud, base) + "".join(lines)
 
 
 def connect(environment: Mapping[str, str], region: str) -> Clients:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from localcloud.environment import DEAD_ENDPOINT, environment, exports
 from localcloud.settings import Cloud
+from tests.support.shell import evaluated
 
 CLOUD = Cloud(name="default", region="eu-west-1", directory=Path("/var/lib/localcloud/default"), index=7)
 STRAY = {
@@ -21,17 +21,6 @@ STRAY = {
     "AWS_CA_BUNDLE": "/etc/corporate.pem",
     "AWS_SOMETHING_NEW": "from next year",
 }
-
-
-def evaluated(text: str, base: dict[str, str]) -> tuple[int, dict[str, str]]:
-    """Evaluate shell text in a shell with `base` as its environment; return the eval's exit code and what is left."""
-    ran = subprocess.run(
-        ["/bin/sh", "-c", 'eval "$1"; code=$?; env -0; exit $code', "sh", text],
-        env=base, capture_output=True, check=False,
-    )  # fmt: skip
-    pairs = (line.split("=", 1) for line in ran.stdout.decode().split("\0") if "=" in line)
-    own = {"PWD", "_", "SHLVL", "OLDPWD"}
-    return ran.returncode, {name: value for name, value in pairs if name not in own}
 
 
 def test_nothing_from_outside_redirects_or_authenticates_a_client() -> None:

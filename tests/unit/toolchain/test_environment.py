@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.shell import evaluated
 from zmanim_ami.toolchain.environment import Tools, environment, exports
 
 
@@ -21,19 +21,10 @@ def tools(tmp_path: Path) -> Tools:
     return Tools(packer, home / "plugins", home / "config", home / "restic")
 
 
-def evaluated(text: str, base: dict[str, str]) -> dict[str, str]:
-    script = 'eval "$EXPORTS"; unset EXPORTS; exec env -0'
-    out = subprocess.run(
-        ["bash", "-c", script], env={**base, "EXPORTS": text}, check=True, capture_output=True, text=True
-    )
-    ours = dict(item.split("=", 1) for item in out.stdout.split("\0") if item)
-    return {name: value for name, value in ours.items() if name not in {"_", "SHLVL", "PWD", "OLDPWD"}}
-
-
 def test_a_shell_that_evaluates_the_exports_has_the_environment(tools: Tools) -> None:
     base = {"PATH": os.environ["PATH"], "PACKER_CONFIG": "/home/me/.packerconfig", "PACKER_PLUGIN_PATH": "/mine"}
     text = exports(tools, base)
-    assert evaluated(text, base) == environment(tools, base)
+    assert evaluated(text, base, "bash") == (0, environment(tools, base))
     assert "PACKER_CONFIG" not in environment(tools, base)
 
 

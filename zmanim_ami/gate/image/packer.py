@@ -47,7 +47,7 @@ def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
     unread = changed is not None and all((tree / name).exists() and not _READ_BY_PACKER.match(name) for name in changed)
     found = [] if unread else _by_packer(tree)
     try:
-        variables = {name: body for block in _read(tree / VARIABLES)["variable"] for name, body in block.items()}
+        variables = declared(tree)
         template = _read(tree / TEMPLATE)
         plugins = _read(tree / PLUGINS)
     except Exception as error:
@@ -60,6 +60,11 @@ def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
         *_steps(tree),
         *_pinned(tree, plugins),
     ]
+
+
+def declared(tree: Path) -> dict[str, Block]:
+    """Return the template's variables, their blocks as python-hcl2 reads them, by name."""
+    return {name: body for block in _read(tree / VARIABLES)["variable"] for name, body in block.items()}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,0 +1,33 @@
+"""What `cloud.env` prints serves the tasks, and a person who starts Packer by hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from localcloud.settings import Cloud
+from tests.support import ROOT
+from tests.support.shell import evaluated
+from zmanim_ami.commands.cloud import BY_HAND
+from zmanim_ami.gate.image.packer import declared
+from zmanim_ami.rehearsal.cloud import environment, exports_of
+
+CLOUD = Cloud(name="default", region="eu-west-1", directory=Path("/var/lib/localcloud/default"), index=7)
+
+
+def test_a_shell_that_evaluates_cloud_env_has_the_environment_that_a_rehearsal_gives_its_tasks(tmp_path: Path) -> None:
+    versions_file = tmp_path / "with space and 'quote'" / "versions.json"
+    base = {"PATH": os.environ["PATH"], "AWS_PROFILE": "production"}
+    assert evaluated(exports_of(CLOUD, versions_file, base), base) == (0, environment(CLOUD, versions_file, base))
+
+
+def test_packer_by_hand_reads_the_rehearsed_versions(tmp_path: Path) -> None:
+    """The incident: `packer build .` after cloud.env wanted artifacts from sites that no machine there reaches."""
+    changed = environment(CLOUD, tmp_path / "versions.json", {})
+    assert changed["PKR_VAR_versions_file"] == changed["ZMANIM_VERSIONS_FILE"] == str(tmp_path / "versions.json")
+
+
+def test_cloud_up_builds_the_bundle_that_packer_by_hand_wants() -> None:
+    defaults = {name: block["default"] for name, block in declared(ROOT).items() if "default" in block}
+    assert defaults["version"] == str(BY_HAND)
+    assert defaults["bundle_dir"] == f"../../build/bundle/{BY_HAND}"
