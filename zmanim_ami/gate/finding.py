@@ -15,7 +15,7 @@ from support.git import own_files
 from support.process import Completed, run
 
 # PATH:LINE: or PATH:LINE:COLUMN: before the words, as compilers have it.
-_PLACE = re.compile(r"(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)?\s*(?P<words>.+)")
+_LOCATION = re.compile(r"(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)?\s*(?P<words>.+)")
 
 
 class Level(Enum):
@@ -37,8 +37,8 @@ class Finding:
     level: Level = Level.ERROR
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: " if self.file else ""
-        return f"{place}{self.words}" if self.level is Level.ERROR else f"{place}{self.level.value}: {self.words}"
+        location = f"{self.file}:{self.line}: " if self.line else f"{self.file}: " if self.file else ""
+        return f"{location}{self.words}" if self.level is Level.ERROR else f"{location}{self.level.value}: {self.words}"
 
 
 def files(tree: Path) -> list[Path]:
@@ -79,12 +79,12 @@ def complaints(command: Sequence[str], tree: Path, env: Mapping[str, str] | None
 
 def located(lines: Iterable[str], tree: Path) -> list[Finding]:
     """Turn a tool's lines into findings, with file and line where a line names them."""
-    found = []
+    findings = []
     for line in filter(None, map(str.rstrip, lines)):
-        match = _PLACE.match(line)
+        match = _LOCATION.match(line)
         name = match["file"].removeprefix(f"{tree.absolute()}/").removeprefix("./") if match else ""
-        found.append(Finding(name, int(match["line"]), match["words"]) if match else Finding("", 0, line))
-    return found
+        findings.append(Finding(name, int(match["line"]), match["words"]) if match else Finding("", 0, line))
+    return findings
 
 
 def skipped(lacks: HostLacks, what: str) -> Finding:

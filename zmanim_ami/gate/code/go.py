@@ -29,17 +29,17 @@ def check(tree: Path) -> list[Finding]:
     program = str(made_by.program)
     root = ask([program, "env", "GOROOT"], tree, env).stdout.strip()
     unformatted = ask([f"{root}/bin/gofmt", "-l", "."], tree / API, env).stdout.split()
-    found = [Finding(f"{API}/{name}", 0, f"not as gofmt writes it: gofmt -w {API}/{name}") for name in unformatted]
+    findings = [Finding(f"{API}/{name}", 0, f"not as gofmt writes it: gofmt -w {API}/{name}") for name in unformatted]
     # The race detector needs cgo, and that a C compiler: Go itself has none.
     compiler = shutil.which("gcc") or shutil.which("clang")
     race = {"CGO_ENABLED": "1", "CC": compiler} if compiler else {}
     test = [program, "test", *(["-race"] if compiler else []), "./..."]
     for command, more in (([program, "vet", "./..."], {}), ([str(linter), "./..."], {}), (test, race)):
-        found += _complaints(command, tree, {**env, **more})
+        findings += _complaints(command, tree, {**env, **more})
     if not compiler:
         words = "the API's tests under the race detector: there is no C compiler (apt-get install gcc libc6-dev)"
-        found.append(Finding(str(API), 0, words, Level.SKIPPED))
-    return found
+        findings.append(Finding(str(API), 0, words, Level.SKIPPED))
+    return findings
 
 
 def _environment(made_by: Go) -> dict[str, str]:
@@ -56,6 +56,6 @@ def _complaints(command: list[str], tree: Path, env: Mapping[str, str]) -> list[
         return []
     lines = [line.removeprefix("vet: ").strip() for line in (done.stdout + done.stderr).splitlines()]
     complaints = [line for line in lines if not line.startswith(("ok ", "?", "#", "FAIL\t"))]
-    found = located([*complaints, f"{Path(command[0]).name} ended with exit code {done.returncode}"], tree / API)
+    findings = located([*complaints, f"{Path(command[0]).name} ended with exit code {done.returncode}"], tree / API)
     # Go names files below the module; a reader starts from the tree.
-    return [replace(each, file=str(API / each.file)) for each in found]
+    return [replace(each, file=str(API / each.file)) for each in findings]

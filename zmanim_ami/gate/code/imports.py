@@ -27,7 +27,7 @@ def _unknown_parts(tree: Path) -> Iterator[Finding]:
     tops = {path.parts[0] for path in files(tree) if path.parts[1:] == ("__init__.py",)}
     modules = {path.stem for path in files(tree) if path.suffix == ".py" and len(path.parts) == 1}
     settings = tomllib.loads((tree / "pyproject.toml").read_text())["tool"]
-    told = {
+    configured = {
         "import-linter's root_packages": (set(settings["importlinter"]["root_packages"]), tops - {"tests"}),
         "ruff's known-first-party": (
             set(settings["ruff"]["lint"]["isort"]["known-first-party"]),
@@ -38,7 +38,7 @@ def _unknown_parts(tree: Path) -> Iterator[Finding]:
             tops | modules,
         ),
     }
-    for what, (named, existing) in told.items():
+    for what, (named, existing) in configured.items():
         for name in sorted(named ^ existing):
             words = "is named and not there" if name in named else "is not named"
             yield Finding("pyproject.toml", 0, f"{what}: {name} {words}")

@@ -16,10 +16,10 @@ LINES = 400  # at most in a module
 def check(tree: Path) -> list[Finding]:
     """Return ruff's complaints, the files that it would write in another way, and what is too large."""
     options = ["--quiet", "--no-cache", "--output-format=concise", "."]
-    found = complaints([tool("ruff"), "check", *options], tree)
+    findings = complaints([tool("ruff"), "check", *options], tree)
     would = complaints([tool("ruff"), "format", "--check", *options], tree)
     unformatted = [replace(each, words=f"not as ruff writes it: ruff format {each.file}") for each in would]
-    return [*found, *unformatted, *_too_large(tree)]
+    return [*findings, *unformatted, *_too_large(tree)]
 
 
 def _too_large(tree: Path) -> Iterator[Finding]:

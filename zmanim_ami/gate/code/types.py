@@ -14,5 +14,5 @@ def check(tree: Path, cache: Path | None = None) -> list[Finding]:
     """Return mypy's errors; `cache` is its cache's directory (default: the tree's own)."""
     mypy = [tool("mypy"), f"--cache-dir={cache or '.mypy_cache'}", "--no-error-summary", "--hide-error-context"]
     parts = [part for part in PARTS if (tree / part).exists()]
-    found = [*complaints([*mypy, *parts], tree), *complaints([*mypy, "--python-version=3.11", SHIPPED], tree)]
-    return [finding for finding in found if not finding.words.startswith("note: ")]
+    findings = [*complaints([*mypy, *parts], tree), *complaints([*mypy, "--python-version=3.11", SHIPPED], tree)]
+    return [finding for finding in findings if not finding.words.startswith("note: ")]

@@ -80,10 +80,10 @@ def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
     old = {folder: digest for folder, digest in passed.items() if folder not in stale}
     changes.save(tree, "unit-folders", old | {folder: stale[folder] for folder in stale if not results[folder]})
     print(f"unit: {len(stale)} of {len(folders)} folders run; the others passed, and what they read is the same")
-    found = [finding for findings in results.values() for finding in findings]
-    if not found and changed is None:
-        found += uncovered(tree, [_data(tree, folder) for folder in folders if _COVERED.match(folder)])
-    return found
+    findings = [finding for each in results.values() for finding in each]
+    if not findings and changed is None:
+        findings += uncovered(tree, [_data(tree, folder) for folder in folders if _COVERED.match(folder)])
+    return findings
 
 
 def inputs(tree: Path) -> dict[str, set[str]]:
@@ -134,11 +134,11 @@ def _run_folder(tree: Path, folder: str, declared: Collection[str], *, covering:
     with tempfile.TemporaryDirectory(prefix="reads-") as directory:
         report = Path(directory, "reads")
         env = {"GATE_READS": str(report), "COVERAGE_FILE": str(_data(tree, folder))}
-        found = run_tests(tree, tests, counted if covering and _COVERED.match(folder) else (), env)
+        findings = run_tests(tree, tests, counted if covering and _COVERED.match(folder) else (), env)
         read = set(report.read_text().splitlines()) if report.exists() else set[str]()
     undeclared = sorted(read.intersection(map(str, files(tree))) - set(declared))
     words = f"its tests read {', '.join(undeclared)}, and READS in zmanim_ami/gate/code/unit.py does not say so"
-    return found + ([Finding(folder, 0, words)] if undeclared else [])
+    return findings + ([Finding(folder, 0, words)] if undeclared else [])
 
 
 def run_tests(

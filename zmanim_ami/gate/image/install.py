@@ -36,12 +36,12 @@ def check(tree: Path) -> list[Finding]:
         for name, count in Counter(names).items()
         if count > 1
     }
-    found = [Finding(str(TABLE), row.line, words) for row in table for words in _row(tree, row, known, twice)]
+    findings = [Finding(str(TABLE), row.line, words) for row in table for words in _row(tree, row, known, twice)]
     for path in sorted((tree / FILES).rglob("*")):
         name = str(path.relative_to(tree / FILES))
         if path.is_file() and "__pycache__" not in path.parts and name not in shipped | {TABLE.name}:
-            found.append(Finding(str(FILES / name), 0, f"has no row in {TABLE.name}: nothing installs it"))
-    return found
+            findings.append(Finding(str(FILES / name), 0, f"has no row in {TABLE.name}: nothing installs it"))
+    return findings
 
 
 def _row(tree: Path, row: Row, known: set[str], twice: set[str]) -> Iterator[str]:

@@ -45,15 +45,15 @@ def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
     Packer reads the template and the versions file; of a script or a shipped file it asks only whether it is there.
     """
     unread = changed is not None and all((tree / name).exists() and not _READ_BY_PACKER.match(name) for name in changed)
-    found = [] if unread else _by_packer(tree)
+    findings = [] if unread else _by_packer(tree)
     try:
         variables = declared(tree)
         template = _read(tree / TEMPLATE)
         plugins = _read(tree / PLUGINS)
     except Exception as error:
-        return [*found, Finding(str(PACKER), 0, f"can't be read as HCL: {str(error).splitlines()[0]}")]
+        return [*findings, Finding(str(PACKER), 0, f"can't be read as HCL: {str(error).splitlines()[0]}")]
     return [
-        *found,
+        *findings,
         *_variables(tree, variables),
         *_handed_over(tree, variables),
         *_source(tree, template["source"][0]["amazon-ebs"]["al2023"], variables),
@@ -82,8 +82,8 @@ def _by_packer(tree: Path) -> list[Finding]:
                 packer.validate(tree, env, values)
     except HostLacks as lacks:
         return [skipped(lacks, "the template, by Packer itself")]
-    except Error as fault:
-        return [Finding(_file_of(str(fault)), 0, str(fault))]
+    except Error as error:
+        return [Finding(_file_of(str(error)), 0, str(error))]
     return []
 
 
@@ -107,19 +107,19 @@ def _variables(tree: Path, variables: Mapping[str, Block]) -> Iterator[Finding]:
         line for path in sorted((tree / PACKER).glob("*.pkr.hcl")) for _, line in numbered(path.read_text())
     )
     for name, body in variables.items():
-        place = (str(VARIABLES), line_of(declared, f'variable "{name}"'))
+        location = (str(VARIABLES), line_of(declared, f'variable "{name}"'))
         # Its own validation is no use.
         uses = len(re.findall(rf"\bvar\.{name}\b", used)) - len(
             re.findall(rf"\bvar\.{name}\b", str(body.get("validation", "")))
         )
         if uses < 1:
-            yield Finding(*place, f"variable {name} is declared and not used")
+            yield Finding(*location, f"variable {name} is declared and not used")
         if len(str(body.get("description", ""))) < 10:
-            yield Finding(*place, f"variable {name} has no description")
+            yield Finding(*location, f"variable {name} has no description")
         if "type" not in body:
-            yield Finding(*place, f"variable {name} has no type")
+            yield Finding(*location, f"variable {name} has no type")
         if _SECRET.search(name) and body.get("default"):
-            yield Finding(*place, f"variable {name} has a default that looks like a secret")
+            yield Finding(*location, f"variable {name} has a default that looks like a secret")
 
 
 def _handed_over(tree: Path, variables: Mapping[str, Block]) -> Iterator[Finding]:

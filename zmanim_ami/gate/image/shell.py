@@ -46,23 +46,23 @@ def check(tree: Path) -> list[Finding]:
     """Return what bash, shellcheck, shfmt and the rules have to say about every shell script of the tree."""
     scripts = shell_files(tree)
     names = [str(path) for path in scripts]
-    found = []
+    findings = []
     for name in names:
         output = ask(["bash", "-n", name], tree)
         if output.returncode or output.stderr:
-            found += located([line.replace(": line ", ":") for line in output.stderr.splitlines()], tree)
-    found += complaints([tool("shellcheck"), "--external-sources", "--format=gcc", *names], tree)
-    found += _formatting(names, tree)
+            findings += located([line.replace(": line ", ":") for line in output.stderr.splitlines()], tree)
+    findings += complaints([tool("shellcheck"), "--external-sources", "--format=gcc", *names], tree)
+    findings += _formatting(names, tree)
     for path in scripts:
         text = (tree / path).read_text()
-        found += _rules(path, text)
+        findings += _rules(path, text)
         if path.is_relative_to(PACKER):
-            found += _header(path, text)
+            findings += _header(path, text)
     if BACKUP in scripts:
-        found += _backup((tree / BACKUP).read_text())
+        findings += _backup((tree / BACKUP).read_text())
     else:
-        found.append(Finding(str(BACKUP), 0, "is not there"))
-    return found
+        findings.append(Finding(str(BACKUP), 0, "is not there"))
+    return findings
 
 
 def shell_files(tree: Path) -> list[Path]:

@@ -18,19 +18,19 @@ _OURS = "zmanim_host"
 def check(tree: Path) -> list[Finding]:
     """Return what Python 3.9 would not understand, what is not in its library, and what no machine may do."""
     paths = python_files(tree)
-    found = [*_vermin(tree, [str(path.relative_to(tree)) for path in paths])]
+    findings = [*_vermin(tree, [str(path.relative_to(tree)) for path in paths])]
     for path in paths:
         name = str(path.relative_to(tree))
         text = path.read_text()
         try:
             module = ast.parse(text, feature_version=(3, 9))
         except SyntaxError as error:
-            found.append(Finding(name, error.lineno or 0, f"no Python 3.9: {error.msg}"))
+            findings.append(Finding(name, error.lineno or 0, f"no Python 3.9: {error.msg}"))
             continue
         for node in ast.walk(module):
             line = getattr(node, "lineno", 0)
-            found += [Finding(name, line, words) for words in (*_imports(node), *_postgresql(node), *_restic(node))]
-    return found
+            findings += [Finding(name, line, words) for words in (*_imports(node), *_postgresql(node), *_restic(node))]
+    return findings
 
 
 def python_files(tree: Path) -> list[Path]:
@@ -52,8 +52,10 @@ def _vermin(tree: Path, names: Sequence[str]) -> Iterator[Finding]:
         return
     # FILE:LINE:COLUMN:PYTHON 2:PYTHON 3:WORDS, without a line for the file as a whole.
     lines = [line.split(":", 5) for line in output.stdout.splitlines() if line.count(":") >= 5]
-    found = [Finding(each[0], int(each[1]), f"not in Python 3.9: {each[5]}") for each in lines if each[0] and each[1]]
-    yield from found or [Finding("", 0, f"vermin: {output.stdout}{output.stderr}")]
+    findings = [
+        Finding(each[0], int(each[1]), f"not in Python 3.9: {each[5]}") for each in lines if each[0] and each[1]
+    ]
+    yield from findings or [Finding("", 0, f"vermin: {output.stdout}{output.stderr}")]
 
 
 def _imports(node: ast.AST) -> Iterator[str]:

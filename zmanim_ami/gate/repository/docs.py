@@ -31,14 +31,14 @@ _PROGRAM = (
 
 def check(tree: Path) -> list[Finding]:
     """Return what is wrong with the documents of the tree."""
-    found = [*_contents(tree)]
+    findings = [*_contents(tree)]
     done = ask([sys.executable, "-B", "-c", _PROGRAM], tree)
     if done.returncode != 0:
-        return [*found, Finding("tasks.py", 0, f"it, or noxfile.py, can't be loaded: {done.stderr.strip()[-400:]}")]
+        return [*findings, Finding("tasks.py", 0, f"it, or noxfile.py, can't be loaded: {done.stderr.strip()[-400:]}")]
     for path in (path for path in files(tree) if path.suffix == ".md"):
         text = (tree / path).read_text()
-        found += [*_commands(path, text, json.loads(done.stdout)), *_links(tree, path, text)]
-    return found
+        findings += [*_commands(path, text, json.loads(done.stdout)), *_links(tree, path, text)]
+    return findings
 
 
 def _contents(tree: Path) -> Iterator[Finding]:
@@ -70,10 +70,10 @@ def _links(tree: Path, path: Path, text: str) -> Iterator[Finding]:
             if re.match(r"[a-z]+:", target):
                 continue
             name, _, anchor = target.partition("#")
-            there = (tree / path.parent / name) if name else tree / path
-            if not there.exists():
+            linked = (tree / path.parent / name) if name else tree / path
+            if not linked.exists():
                 yield Finding(str(path), number, f"the link to {target} leads nowhere")
-            elif anchor and there.suffix == ".md" and anchor not in _anchors(there.read_text()):
+            elif anchor and linked.suffix == ".md" and anchor not in _anchors(linked.read_text()):
                 yield Finding(str(path), number, f"the link to {target} leads to no heading")
 
 

@@ -50,9 +50,9 @@ def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
     passed = changes.passed(tree, "secrets-files")
     digests = changes.digests(tree, {name: [name, *_RULES] for name in names})
     stale = [name for name in names if passed.get(name) != digests[name] and (changed is None or name in changed)]
-    found = {name: _scan(tree, name) for name in stale}
-    changes.save(tree, "secrets-files", passed | {name: digests[name] for name in stale if not found[name]})
-    return [finding for findings in found.values() for finding in findings]
+    results = {name: _scan(tree, name) for name in stale}
+    changes.save(tree, "secrets-files", passed | {name: digests[name] for name in stale if not results[name]})
+    return [finding for findings in results.values() for finding in findings]
 
 
 def _scan(tree: Path, name: str) -> list[Finding]:

@@ -28,18 +28,18 @@ _TAKES_AWAY = re.compile(r"\b(sweep|deregister|delete-snapshot)\b")
 def check(tree: Path) -> list[Finding]:
     """Return what is wrong with the YAML of the tree and with what GitHub reads of it."""
     every = [str(path) for path in files(tree) if path.suffix in {".yml", ".yaml"}]
-    found = complaints([tool("yamllint"), "--strict", "--format=parsable", *every], tree) if every else []
+    findings = complaints([tool("yamllint"), "--strict", "--format=parsable", *every], tree) if every else []
     if not (tree / BUILD).is_file():
-        return [*found, Finding(str(BUILD), 0, "is not there")]
+        return [*findings, Finding(str(BUILD), 0, "is not there")]
     names: list[str] = []
     for schema, pattern in SCHEMAS.items():
         kind = [str(path.relative_to(tree)) for path in sorted((tree / GITHUB).glob(pattern))]
         names += kind
         if kind:
-            found += complaints([tool("check-jsonschema"), "--builtin-schema", schema, *kind], tree)
+            findings += complaints([tool("check-jsonschema"), "--builtin-schema", schema, *kind], tree)
         else:
-            found.append(Finding(str(GITHUB / pattern), 0, "is not there"))
-    return [*found, *_by_zizmor(tree, names), *_build((tree / BUILD).read_text())]
+            findings.append(Finding(str(GITHUB / pattern), 0, "is not there"))
+    return [*findings, *_by_zizmor(tree, names), *_build((tree / BUILD).read_text())]
 
 
 def _by_zizmor(tree: Path, names: Sequence[str]) -> Iterator[Finding]:
@@ -69,20 +69,20 @@ def _build(text: str) -> Iterator[Finding]:
         yield finding("push:", f"is not triggered by the tags {TRIGGER} alone, but by {push}")
     steps = [step for job in content.get("jobs", {}).values() for step in job.get("steps", [])]
     runs = [str(step["run"]) for step in steps if "run" in step]
-    places: list[int] = []
+    positions: list[int] = []
     for task in ORDER:
-        place = next((at for at, run in enumerate(runs) if f"./inv {task} " in run), None)
-        if place is None:
+        position = next((at for at, run in enumerate(runs) if f"./inv {task} " in run), None)
+        if position is None:
             yield finding("steps:", f"no step runs ./inv {task}")
         else:
-            places.append(place)
-    if places != sorted(places):
+            positions.append(position)
+    if positions != sorted(positions):
         yield finding("publish-ssm", f"the order is {', '.join(ORDER)}: nothing else is published")
     for at, run in enumerate(runs):
         first_line = run.partition("\n")[0]
         if re.search(r"\bgrep\b.*ami-|ami-\S*\[0-9a-f\]", run):
             yield finding(first_line, "the image's id comes from the manifest, never out of a log by grep")
-        if _TAKES_AWAY.search(run) and at < max(places, default=0):
+        if _TAKES_AWAY.search(run) and at < max(positions, default=0):
             yield finding(first_line, "takes images away before the new one is verified and published")
         if re.search(r"\|\|\s*(true|:)(\s|$)", run):
             yield finding(first_line, "hides a failure")

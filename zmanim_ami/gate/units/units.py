@@ -53,17 +53,17 @@ _OVERALL = re.compile(r"Overall exposure level for (\S+): ([\d.]+)")
 def check(tree: Path) -> list[Finding]:
     """Return what is wrong with the units of the tree, taken one by one (wiring.py takes them together)."""
     ours = units(tree)
-    found = [*_unknown(ours), *_sandbox(ours, read(tree, SANDBOX))]
+    findings = [*_unknown(ours), *_sandbox(ours, read(tree, SANDBOX))]
     try:
         with tempfile.TemporaryDirectory(prefix="units-") as directory:
             root = Path(directory)
             stage(tree, root)
-            found += _verify(tree, ours, root)
-            found += _exposure(ours, root)
-        found += _calendars(ours)
+            findings += _verify(tree, ours, root)
+            findings += _exposure(ours, root)
+        findings += _calendars(ours)
     except HostLacks as lacks:
-        found.append(skipped(lacks, "systemd's own word on the units"))
-    return found
+        findings.append(skipped(lacks, "systemd's own word on the units"))
+    return findings
 
 
 def stage(tree: Path, root: Path) -> None:

@@ -120,21 +120,23 @@ def _programs(tree: Path, ours: list[Unit]) -> Iterator[Finding]:
                 command = command.lstrip("+")
             words = command.split()
             program = words[0] if words else ""
-            place = (str(unit.path), each.line)
+            location = (str(unit.path), each.line)
             if program.startswith(("+", "!")):
-                yield Finding(*place, f"{each.name}={program}: runs with full privileges, whatever User= says")
+                yield Finding(*location, f"{each.name}={program}: runs with full privileges, whatever User= says")
             elif program.startswith("/opt/zmanim/"):
                 if program not in shipped:
-                    yield Finding(*place, f"{program} is not in the image: install.tsv has no such file")
+                    yield Finding(*location, f"{program} is not in the image: install.tsv has no such file")
                 elif program.endswith("/zmanim-host") and (len(words) < 2 or words[1] not in commands):
-                    yield Finding(*place, f"zmanim-host has no command {' '.join(words[1:2])!r} (zmanim_host/cli.py)")
+                    yield Finding(
+                        *location, f"zmanim-host has no command {' '.join(words[1:2])!r} (zmanim_host/cli.py)"
+                    )
             elif program not in PROGRAMS:
                 yield Finding(
-                    *place,
+                    *location,
                     f"{program} is in no package that the gate knows (PROGRAMS in wiring.py)",
                 )
             elif PROGRAMS[program] and PROGRAMS[program] not in brought:
-                yield Finding(*place, f"{program} comes with {PROGRAMS[program]}, which versions.json does not have")
+                yield Finding(*location, f"{program} comes with {PROGRAMS[program]}, which versions.json does not have")
 
 
 def host_commands(tree: Path) -> set[str]:
@@ -179,15 +181,15 @@ def needed(unit: Unit, by_name: Mapping[str, Unit]) -> set[str]:
 def _running(ours: list[Unit]) -> Iterator[Finding]:
     timed = {unit.last("Unit") or f"{unit.path.stem}.service" for unit in ours if unit.path.suffix == ".timer"}
     for unit in (unit for unit in ours if unit.path.suffix == ".service"):
-        place = (str(unit.path), unit.line("ExecStart"))
+        location = (str(unit.path), unit.line("ExecStart"))
         scripts = [
             script for each in unit.directives if each.name.startswith("Exec") for script in _SCRIPT.findall(each.value)
         ]
         as_root = not unit.last("User") and unit.last("DynamicUser") != "yes"
         if as_root and any(Path(script).name not in ROOTS for script in scripts):
-            yield Finding(*place, f"runs {scripts[0]} as root: User= or DynamicUser=")
+            yield Finding(*location, f"runs {scripts[0]} as root: User= or DynamicUser=")
         if unit.last("Type") == "oneshot" and not unit.last("TimeoutStartSec") and unit.last("PrivateNetwork") != "yes":
-            yield Finding(*place, "a oneshot without TimeoutStartSec= may hang for ever")
+            yield Finding(*location, "a oneshot without TimeoutStartSec= may hang for ever")
         # A notice does not notify about itself.
         if unit.name in timed and not unit.words("OnFailure") and not unit.name.startswith("backup-notify"):
-            yield Finding(*place, "is started by a timer and tells nobody when it fails: OnFailure=")
+            yield Finding(*location, "is started by a timer and tells nobody when it fails: OnFailure=")
