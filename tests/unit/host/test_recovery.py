@@ -62,7 +62,7 @@ def test_an_api_that_serves_is_left_alone() -> None:
 
 @pytest.mark.incident("after a night with a full disk both stores were back, and the API was not")
 @pytest.mark.parametrize(
-    ("result", "api", "said_ready", "expected"),
+    ("result", "api", "reported_ready", "expected"),
     [
         ("exit-code", "active", True, True),
         ("signal", "activating", True, True),
@@ -75,8 +75,8 @@ def test_an_api_that_serves_is_left_alone() -> None:
     ],
 )
 def test_a_store_that_fails_brings_the_api_back_unless_somebody_stopped_it(
-    result: str, api: str, said_ready: bool, expected: bool
+    result: str, api: str, reported_ready: bool, expected: bool
 ) -> None:
     systemd = Systemd()
-    assert after_a_store(result, api, said_ready=said_ready, systemctl=systemd) is expected
+    assert after_a_store(result, api, reported_ready=reported_ready, systemctl=systemd) is expected
     assert systemd.asked == (["--no-block start zmanim-recovery.service"] if expected else [])

@@ -152,7 +152,7 @@ def check_units(notes: ErrorNotes | None = None) -> str:
 
 def check_redis_files(data: Path = redis_files.DATA) -> str:
     """No damaged append-only file is waiting for somebody to look at it."""
-    names = ", ".join(str(path) for path in redis_files.kept(data))
+    names = ", ".join(str(path) for path in redis_files.damaged_files(data))
     if names:
         raise HostError(
             f"Redis's append-only file was damaged and Redis went on with its snapshot; kept for you: {names}."

@@ -52,15 +52,15 @@ def command() -> None:
     recover(float(os.environ["ZMANIM_RECOVERY_PAUSE"]))
 
 
-def after_a_store(result: str, api: str, *, said_ready: bool, systemctl: Systemctl = systemctl) -> bool:
+def after_a_store(result: str, api: str, *, reported_ready: bool, systemctl: Systemctl = systemctl) -> bool:
     """Have the API started again after a store has stopped, if it has to be; return whether.
 
     systemd starts the store again by itself. But when its first try fails it cancels the start of what requires it,
     for good: after a night with a full disk both stores were back, and the API was not. `result` is the store's
-    $SERVICE_RESULT, `api` the API's ActiveState: what an operator has stopped stays so. `said_ready`: before a boot has
-    spoken, an API that does not run is one that waits.
+    $SERVICE_RESULT, `api` the API's ActiveState: what an operator has stopped stays so. `reported_ready`: before a boot
+    has reported, an API that does not run is one that waits.
     """
-    wanted = api in {"active", "activating"} or not said_ready
+    wanted = api in {"active", "activating"} or not reported_ready
     if result == "success" or not wanted:
         return False
     # Not waited for: it is ordered after nothing of ours, but this store's own next start waits for this program.
@@ -69,5 +69,7 @@ def after_a_store(result: str, api: str, *, said_ready: bool, systemctl: Systemc
 
 def store_command() -> None:
     """Have the API started again if this store, which has just stopped, takes it down (ExecStopPost=)."""
-    if after_a_store(os.environ.get("SERVICE_RESULT", ""), active_state(API), said_ready=(RUN / "ready.json").exists()):
+    if after_a_store(
+        os.environ.get("SERVICE_RESULT", ""), active_state(API), reported_ready=(RUN / "ready.json").exists()
+    ):
         log(f"{RECOVERY} starts {API} when PostgreSQL is up again")

@@ -15,10 +15,10 @@ from zmanim_host.backup.retention import (
     check_part,
     is_check_day,
     is_future,
-    kept,
     newest_complete,
     owner,
     plan,
+    retained,
 )
 
 START = datetime(2026, 1, 1, 3, 2, tzinfo=UTC)
@@ -49,8 +49,8 @@ def simulate(nights: Iterable[tuple[list[Run], datetime]]) -> list[set[Run]]:
 @pytest.mark.incident("--keep-daily 7 --keep-weekly 4 --keep-monthly 3 kept 11 runs of 120 nights, 54 days back")
 @pytest.mark.parametrize("first", range(0, 365, 23))
 def test_after_120_nights_there_are_7_days_4_older_weeks_and_3_older_months(first: int) -> None:
-    left = simulate(([night(n)], night(n).time + timedelta(hours=1)) for n in range(first, first + 120))[-1]
-    newest = sorted(left, key=lambda run: run.time, reverse=True)
+    remaining = simulate(([night(n)], night(n).time + timedelta(hours=1)) for n in range(first, first + 120))[-1]
+    newest = sorted(remaining, key=lambda run: run.time, reverse=True)
     assert len(newest) == 14
     last = first + 119
     assert newest[:7] == [night(n) for n in range(last, last - 7, -1)]
@@ -179,7 +179,7 @@ def test_four_sundays_in_a_row_read_the_whole_repository(day: date) -> None:
 
 def test_fewer_runs_than_there_are_places_are_all_kept() -> None:
     runs = [night(n) for n in range(5)]
-    assert set(kept(sorted(runs, key=lambda run: run.time, reverse=True))) == set(runs)
+    assert set(retained(sorted(runs, key=lambda run: run.time, reverse=True))) == set(runs)
 
 
 def test_the_latest_is_the_newest_of_many_in_whatever_order_they_are_listed() -> None:

@@ -14,12 +14,12 @@ from zmanim_host.host import HostError
 from zmanim_host.storage.redis_files import (
     BASE,
     FOLDER,
-    KEPT,
     MANIFEST,
+    MAX_DAMAGED,
     Check,
+    damaged_files,
     fall_back,
     is_torn,
-    kept,
     last_file,
     prepare,
     watch_damaged,
@@ -110,14 +110,14 @@ def test_a_sound_file_stays_as_it_is(tmp_path: Path) -> None:
     data = volume(tmp_path)
     prepare(data, checker())
     assert (data / FOLDER / INCR).read_bytes() == WHOLE
-    assert kept(data) == []
+    assert damaged_files(data) == []
 
 
 def test_a_torn_tail_is_left_to_redis(tmp_path: Path) -> None:
     data = volume(tmp_path, WHOLE + COMMANDS[0][:-4])
     prepare(data, checker())
     assert (data / FOLDER / INCR).exists()
-    assert kept(data) == []
+    assert damaged_files(data) == []
 
 
 DAMAGED = WHOLE + b"\xff" + WHOLE
@@ -129,7 +129,7 @@ def test_a_damaged_file_is_kept_whole_and_the_snapshot_takes_its_place(
     monkeypatch.setenv("JOURNAL_STREAM", "8:1")
     data = volume(tmp_path, DAMAGED)
     prepare(data, checker())
-    (copy,) = kept(data)
+    (copy,) = damaged_files(data)
     assert re.fullmatch(r"damaged-\d{8}T\d{6}Z", copy.name)
     assert (copy / INCR).read_bytes() == DAMAGED
     assert (data / FOLDER / BASE).read_text() == (data / "dump.rdb").read_text() == "REDIS good"
@@ -139,7 +139,7 @@ def test_a_damaged_file_is_kept_whole_and_the_snapshot_takes_its_place(
     assert str(copy) in output
     # And it is over with that: the next start finds nothing wrong.
     prepare(data, checker())
-    assert kept(data) == [copy]
+    assert damaged_files(data) == [copy]
 
 
 @pytest.mark.parametrize("snapshot", [None, "", "REDIS bad"])
@@ -158,7 +158,7 @@ def test_a_restored_snapshot_becomes_the_base_of_the_append_only_file(tmp_path: 
     (tmp_path / "dump.rdb").write_text("REDIS good")
     prepare(tmp_path, checker())
     assert (tmp_path / FOLDER / BASE).read_text() == "REDIS good"
-    assert kept(tmp_path) == []
+    assert damaged_files(tmp_path) == []
 
 
 def test_a_run_that_was_cut_between_its_two_renames_is_finished_by_the_next(tmp_path: Path) -> None:
@@ -167,14 +167,14 @@ def test_a_run_that_was_cut_between_its_two_renames_is_finished_by_the_next(tmp_
     (data / f".{FOLDER}.unfinished").mkdir()
     prepare(data, checker())
     assert (data / FOLDER / BASE).exists()
-    assert len(kept(data)) == 1
+    assert len(damaged_files(data)) == 1
 
 
 def test_a_manifest_that_lost_its_content_is_not_taken_for_an_empty_redis(tmp_path: Path) -> None:
     data = volume(tmp_path)
     (data / FOLDER / MANIFEST).write_text("")
     prepare(data, lambda manifest: (0, "All AOF files and manifest are valid\n"))
-    assert len(kept(data)) == 1
+    assert len(damaged_files(data)) == 1
 
 
 def test_a_volume_on_which_redis_never_served_begins_empty(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_volume_on_which_redis_never_served_begins_empty(tmp_path: Path) -> No
     (tmp_path / FOLDER / BASE).write_text("REDIS good")
     (tmp_path / FOLDER / INCR).touch()
     prepare(tmp_path, lambda manifest: pytest.fail("there is nothing to check"))
-    assert kept(tmp_path) == []
+    assert damaged_files(tmp_path) == []
 
 
 def test_without_any_file_but_with_a_kept_one_redis_does_not_begin_empty(tmp_path: Path) -> None:
@@ -207,8 +207,8 @@ def test_the_newest_three_damaged_files_are_kept(tmp_path: Path) -> None:
     days = iter(range(1, 6))
     for _ in range(5):
         fall_back(data, "damaged", checker(), now=lambda: next(days) * 86400.0)
-    assert [path.name for path in kept(data)] == [f"damaged-197001{day:02}T000000Z" for day in (4, 5, 6)]
-    assert KEPT == 3
+    assert [path.name for path in damaged_files(data)] == [f"damaged-197001{day:02}T000000Z" for day in (4, 5, 6)]
+    assert MAX_DAMAGED == 3
 
 
 def test_the_alarm_is_on_for_as_long_as_a_damaged_file_is_kept(tmp_path: Path) -> None:

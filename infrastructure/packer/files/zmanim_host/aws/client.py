@@ -111,8 +111,8 @@ def get_parameters_by_path(session: Session, path: str, *, seconds: float = 20.0
             body=json.dumps(query).encode(),
         )
         content = BytesIO()
-        left = deadline - time.monotonic()
-        ask(session, request, f"Parameter Store refuses {path}", content, limit=ANSWER_BYTES, seconds=left)
+        remaining = deadline - time.monotonic()
+        ask(session, request, f"Parameter Store refuses {path}", content, limit=ANSWER_BYTES, seconds=remaining)
         token = read_page(content.getvalue(), path, values)
         if not token:
             return values

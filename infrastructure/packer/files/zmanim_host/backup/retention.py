@@ -59,7 +59,7 @@ def plan(runs: Iterable[Run], now: datetime) -> Plan:
     past = [run for run in everything if not is_future(run, now)]
     keep = dict.fromkeys(future, "dated in the future")
     complete = [run for run in past if run.record]
-    keep.update(kept(complete))
+    keep.update(retained(complete))
     forget: dict[Run, str] = {}
     for run in past:
         if run in keep:
@@ -79,7 +79,7 @@ def plan(runs: Iterable[Run], now: datetime) -> Plan:
     return Plan(keep, forget, future)
 
 
-def kept(complete: Sequence[Run]) -> dict[Run, str]:
+def retained(complete: Sequence[Run]) -> dict[Run, str]:
     """Return which of these runs stay, the newest first; all of them are complete and dated in the past."""
     chosen: dict[Run, str] = {}
     rest: Sequence[Run] = complete

@@ -28,7 +28,7 @@ FORMAT = 1
 CURRENT = "current"
 LAST_GOOD = "last-good"
 # The bundle that a folder was unpacked from; the image's own has none.
-MARK = "bundle.sha256"
+DIGEST_FILE = "bundle.sha256"
 _UNFINISHED = ".unfinished"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -78,8 +78,8 @@ class Store:
             return None
         if not os.access(folder / bundle.PROGRAM, os.X_OK) or not (folder / bundle.MANIFEST).is_file():
             return None
-        mark = folder / MARK
-        return Release(folder.name, mark.read_text("ascii").strip() if mark.exists() else "")
+        digest_file = folder / DIGEST_FILE
+        return Release(folder.name, digest_file.read_text("ascii").strip() if digest_file.exists() else "")
 
     def installed(self) -> list[Release]:
         """Return every release that is there."""
@@ -107,7 +107,7 @@ class Store:
         try:
             unfinished.mkdir(mode=0o755)
             unfinished.chmod(0o755)
-            write_whole(unfinished / MARK, release.sha256 + "\n")
+            write_whole(unfinished / DIGEST_FILE, release.sha256 + "\n")
             bundle.unpack(content, unfinished, release.version)
             unfinished.rename(place)
             sync_folder(self.releases)
@@ -146,7 +146,7 @@ class Store:
     def save(self, state: State) -> State:
         """Remember `state`, and return it; it is durable then. Raises OSError."""
         values = {"format": FORMAT, **asdict(state)}
-        # Its name in format 1: an older image reads the same volume.
+        # Its name on the volume: `state_from` says why.
         values["trial"] = values.pop("probation")
         self.state_file.parent.mkdir(mode=0o755, exist_ok=True)
         write_whole(self.state_file, json.dumps(values, indent=1) + "\n")
@@ -169,13 +169,14 @@ def state_from(values: Mapping[str, Any]) -> State:
     """Return the state that a file's JSON says; ValueError, KeyError or TypeError when it says something else."""
     if values["format"] != FORMAT:
         raise ValueError(f"it is of format {values['format']}")
-    trial = values["trial"]
+    # The field keeps its name of format 1: volumes that older images wrote have it, and those images read it.
+    probation = values["trial"]
     state = State(
         serial=values["serial"],
         digest=values["digest"],
         oldest_allowed=values["oldest_allowed"],
         denied=tuple(values["denied"]),
-        probation=trial and Probation(Release(**trial["release"]), trial["restarts"]),
+        probation=probation and Probation(Release(**probation["release"]), probation["restarts"]),
         rolled_back_to=values["rolled_back_to"],
     )
     if type(state.serial) is not int or not all(_SHA256.fullmatch(sha256) for sha256 in state.denied):

@@ -24,7 +24,7 @@ MANIFEST = "appendonly.aof.manifest"
 BASE = "appendonly.aof.1.base.rdb"
 SNAPSHOT = "dump.rdb"
 # How many damaged append-only files are kept; the oldest goes when there are more.
-KEPT = 3
+MAX_DAMAGED = 3
 # How often to look whether somebody has removed them, in seconds.
 WATCH = 10.0
 # The exit code and the words of redis-check-aof for a manifest.
@@ -140,10 +140,10 @@ def is_unused(data: Path) -> bool:
     Redis writes its manifest before it serves: without one, nothing was acknowledged unless a file has content.
     """
     written = [path for path in (data / FOLDER).glob("*.incr.aof") if path.stat().st_size]
-    return not written and not (data / SNAPSHOT).exists() and not kept(data)
+    return not written and not (data / SNAPSHOT).exists() and not damaged_files(data)
 
 
-def kept(data: Path) -> list[Path]:
+def damaged_files(data: Path) -> list[Path]:
     """Return the damaged append-only files that are kept, the oldest first."""
     return sorted(data.glob("damaged-*"))
 
@@ -201,9 +201,9 @@ def fall_back(data: Path, reason: str, check: Check, now: Callable[[], float] = 
         log(f"no append-only file: made one from the snapshot of {taken}")
     made.rename(folder)
     sync_folder(data)
-    for old in kept(data)[:-KEPT]:
+    for old in damaged_files(data)[:-MAX_DAMAGED]:
         shutil.rmtree(old)
-        log(f"removed {old}: no more than {KEPT} damaged append-only files are kept", ERROR)
+        log(f"removed {old}: no more than {MAX_DAMAGED} damaged append-only files are kept", ERROR)
 
 
 def prepare(data: Path, check: Check = check_aof) -> None:
@@ -221,7 +221,7 @@ def prepare(data: Path, check: Check = check_aof) -> None:
 
 def watch_damaged(data: Path, sleep: Callable[[float], None] = time.sleep) -> None:
     """Log what damaged append-only files are kept, and return when they are no longer the same ones."""
-    damaged = kept(data)
+    damaged = damaged_files(data)
     if not damaged:
         return
     names = ", ".join(str(path) for path in damaged)
@@ -230,7 +230,7 @@ def watch_damaged(data: Path, sleep: Callable[[float], None] = time.sleep) -> No
         " was and what it cost: journalctl --unit redis.service. Take what you need from there and remove it",
         ERROR,
     )
-    while kept(data) == damaged:
+    while damaged_files(data) == damaged:
         sleep(WATCH)
 
 
