@@ -46,7 +46,7 @@ class Prepared:
 
     `root` is the tree of the base image, which came from `base` where it is not the stand-in's own. `mirror` holds the
     files that stand in for the sites that artifacts come from; None: they come from those sites, and machines have a
-    way out to them.
+    route out to them.
     """
 
     root: Path
@@ -94,13 +94,13 @@ def prepare(
 
 
 def check_egress(base: Path | None, *, egress: bool) -> None:
-    """Raise `egress-without-base` where a way out would serve nothing."""
+    """Raise `egress-without-base` where egress would serve nothing."""
     if egress and base is None:
         raise BadInput(
-            "the stand-in needs no way out",
+            "the stand-in needs no egress",
             code="egress-without-base",
             expected="--egress with --base FILE: a genuine Amazon Linux, whose packages are outside",
-            found="--egress alone: the stand-in has its packages in itself, and a mirror for the rest. A way out would "
+            found="--egress alone: the stand-in has its packages in itself, and a mirror for the rest. Egress would "
             "only hide that something wants one",
             fix="leave --egress out, or add --base FILE (./inv base-image makes one)",
         )

@@ -43,7 +43,7 @@ class Result:
     that it is ready. `tree_digest` names what the image was made from; `sources` all that it was made by, so that a
     tree can be told from the one that was rehearsed without building anything. `base` is the archive that machines
     started from, {"file", "sha256"}; None for the stand-in. `fetched` is what machines asked for outside; None where
-    they had no way out.
+    they had no route out.
     """
 
     version: str

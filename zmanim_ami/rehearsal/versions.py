@@ -64,13 +64,13 @@ def differences(production: Mapping[str, Any], rehearsed: Mapping[str, Any]) -> 
     """Return what differs between two versions files, artifact by artifact, for the report of a rehearsal."""
     pairs = [(name, pinned, rehearsed["artifacts"][name]) for name, pinned in production["artifacts"].items()]
     return [
-        Difference(name, _told_apart(pinned, taken), _told_apart(taken, pinned))
+        Difference(name, _label(pinned, taken), _label(taken, pinned))
         for name, pinned, taken in pairs
         if (pinned["version"], pinned["sha256"]) != (taken["version"], taken["sha256"])
     ]
 
 
-def _told_apart(artifact: Mapping[str, str], other: Mapping[str, str]) -> str:
+def _label(artifact: Mapping[str, str], other: Mapping[str, str]) -> str:
     digest = f" (sha256 {artifact['sha256'][:8]}…)" if artifact["version"] == other["version"] else ""
     compiled = " (compiled by Debian)" if COMPILED in artifact["url"] else ""
     return artifact["version"] + digest + compiled

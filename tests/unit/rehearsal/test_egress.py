@@ -1,4 +1,4 @@
-"""A rehearsal with a way out takes everything as production pins it, and tells what it fetched."""
+"""A rehearsal with egress takes everything as production pins it, and tells what it fetched."""
 
 from __future__ import annotations
 
