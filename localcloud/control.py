@@ -307,22 +307,22 @@ def _clean(directory: Path) -> None:
     children = _children.pop(directory, [])
     for child in children:
         child.kill()  # it may not have entered its groups yet
-    left = [f"process {pid}" for pid in cgroups.kill_all(own_groups)]
+    remaining = [f"process {pid}" for pid in cgroups.kill_all(own_groups)]
     for child in children:
         child.wait()
-    left += [f"loop device {device}" for device in volumes.wait_until_released(directory)]
+    remaining += [f"loop device {device}" for device in volumes.wait_until_released(directory)]
     addresses.delete_link(link_name(directory))
     binfmt.unregister(binfmt.entry_name(cgroups.group_name(directory)))
-    left += [f"control group {group}" for group in cgroups.remove(own_groups)]
+    remaining += [f"control group {group}" for group in cgroups.remove(own_groups)]
     if directory.exists():
         try:
             shutil.rmtree(directory)
         except OSError as error:
-            left.append(f"directory {directory} ({error})")
-    if left:
+            remaining.append(f"directory {directory} ({error})")
+    if remaining:
         raise Error(
             f"something of the local cloud {directory.name} is still here",
             code="clean-up-failed",
             expected="nothing",
-            found=", ".join(left),
+            found=", ".join(remaining),
         )

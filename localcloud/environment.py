@@ -64,8 +64,8 @@ def _no_proxy(cloud: Cloud | None, base: Mapping[str, str]) -> dict[str, str]:
 def environment(cloud: Cloud | None, base: Mapping[str, str]) -> dict[str, str]:
     """Return `base` changed so that AWS clients reach the cloud; with None, so that they reach nothing."""
     unwanted = set(_unwanted(base))
-    kept = {name: value for name, value in base.items() if name not in unwanted}
-    return kept | _wanted(cloud) | _no_proxy(cloud, base)
+    remaining = {name: value for name, value in base.items() if name not in unwanted}
+    return remaining | _wanted(cloud) | _no_proxy(cloud, base)
 
 
 def exports(cloud: Cloud | None, base: Mapping[str, str] | None = None) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 def reachable(start: Iterable[str], following: Callable[[str], Iterable[str]]) -> set[str]:
     """Return `start`, what follows it, what follows that, and so on; `following` returns what follows one."""
-    found: set[str] = set()
+    reached: set[str] = set()
     todo = set(start)
     while todo:
-        found |= todo
-        todo = {name for each in todo for name in following(each)} - found
-    return found
+        reached |= todo
+        todo = {name for each in todo for name in following(each)} - reached
+    return reached

@@ -73,14 +73,16 @@ def hand_over(address: str, link: socket.socket, ports: Sequence[int] = PORTS) -
     link.settimeout(_SECONDS_TO_MEET)
     try:
         socket.send_fds(link, [b"x"], [listener.fileno() for listener in listeners])
-        found = "" if link.recv(1) else "it ended"
+        failure = "" if link.recv(1) else "it ended"
     except OSError as error:
-        found = str(error)
+        failure = str(error)
     finally:
         for listener in listeners:
             listener.close()
-    if found:
-        raise Error("the egress proxy did not start", code="cloud-failed", expected="a proxy on the host", found=found)
+    if failure:
+        raise Error(
+            "the egress proxy did not start", code="cloud-failed", expected="a proxy on the host", found=failure
+        )
     link.settimeout(None)
 
 

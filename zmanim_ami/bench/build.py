@@ -75,7 +75,7 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
 
 def _cold_and_warm(lab: Lab, account: str, number: int) -> dict[str, float]:
     versions_file = _versions_file_of_its_own(lab)
-    kept = package_cache.directory(lab.cache, account, file_sha256(versions_file))
+    rpm_cache = package_cache.directory(lab.cache, account, file_sha256(versions_file))
     environment = {**lab.environment, "ZMANIM_VERSIONS_FILE": str(versions_file)}
     try:
         return {
@@ -84,7 +84,7 @@ def _cold_and_warm(lab: Lab, account: str, number: int) -> dict[str, float]:
             for name, seconds in _build(lab.root, environment, f"test-bench-{kind}-{number}").items()
         }
     finally:
-        shutil.rmtree(kept, ignore_errors=True)  # nobody else's: its name comes from this run's own versions file
+        shutil.rmtree(rpm_cache, ignore_errors=True)  # nobody else's: its name comes from this run's own versions file
         versions_file.unlink()
 
 

@@ -68,9 +68,9 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
     image_id, base = built_image(lab)
     directory = lab.root / PACKER_DIRECTORY
     units = enabled_units((directory / "files" / "zmanim.preset").read_text())
-    kept = package_cache.directory(lab.cache, aws.account(lab.clients), file_sha256(lab.versions_file))
+    rpm_cache = package_cache.directory(lab.cache, aws.account(lab.clients), file_sha256(lab.versions_file))
     scripts = {}
-    for name, compiled in (("prebuilt", kept), ("compiled", None)):
+    for name, compiled in (("prebuilt", rpm_cache), ("compiled", None)):
         content = archive(directory, lab.root / "build" / "bundle" / VERSION, lab.versions_file, compiled)
         key = f"bench-{name}.tar.gz"
         lab.clients.s3.put_object(Bucket=MIRROR_BUCKET, Key=key, Body=content, ACL="public-read")

@@ -108,11 +108,11 @@ def show_verification(settings: Settings, version: str = "", json: bool = False)
 
     Compares the packages with those of the image that is published now; changes nothing.
     """
-    found = summary.summary(connect(settings), settings, ROOT, parse(version))
+    result = summary.summary(connect(settings), settings, ROOT, parse(version))
     if json:
-        show(found, as_json=True)
+        show(result, as_json=True)
     else:
-        sys.stdout.write(summary.markdown(found))
+        sys.stdout.write(summary.markdown(result))
 
 
 def bundle(settings: Settings, version: Version) -> binary.Bundle:

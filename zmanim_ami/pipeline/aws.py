@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_sts import STSClient
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 # Kind to AWS: its API throttles, and nothing that is waited for here takes less than seconds.
 DEFAULT_POLL_SECONDS = 5.0
@@ -246,7 +246,7 @@ def error_code(error: botocore.exceptions.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def unless_refused(read: Callable[[], Found], *codes: str) -> Found | None:
+def unless_refused(read: Callable[[], Result], *codes: str) -> Result | None:
     """Return what `read` gets from AWS, or None when AWS refuses with one of `codes`: there is no such thing.
 
     Raises botocore's errors.
@@ -305,7 +305,7 @@ class Poller:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
-    def wait_for(self, look: Callable[[], Found | None], timeout: float, late: Callable[[], Error]) -> Found:
+    def wait_for(self, look: Callable[[], Result | None], timeout: float, late: Callable[[], Error]) -> Result:
         """Call `look` until it returns something, and return that; raise what `late` gives after `timeout` seconds.
 
         The first pause is a tenth of the delay, and each is longer than the last up to the full delay: what is quick is
@@ -323,7 +323,7 @@ class Poller:
             sleep=lambda pause: self.sleep(max(0.0, min(pause, end - self.clock()))),
             retry_error_callback=give_up,
         )
-        return cast(Found, looking(look))
+        return cast(Result, looking(look))
 
 
 def poller(environ: Mapping[str, str]) -> Poller:

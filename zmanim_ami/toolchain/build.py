@@ -83,17 +83,17 @@ def packer_on_path(version: str, path: str | None = None) -> Path | None:
 
     Any program may have that name (one of cracklib's has), so it gets no input and 10 seconds.
     """
-    found = shutil.which("packer", path=path)
-    if found is None:
+    packer = shutil.which("packer", path=path)
+    if packer is None:
         return None
     try:
-        output = run([found, "version"], env={**os.environ, "CHECKPOINT_DISABLE": "1"}, timeout=10).stdout
+        output = run([packer, "version"], env={**os.environ, "CHECKPOINT_DISABLE": "1"}, timeout=10).stdout
     except (CommandFailed, HostLacks, OSError, subprocess.TimeoutExpired):
         return None
     if output.splitlines()[:1] != [f"Packer v{version}"]:
         return None
-    say(f"using {found}, which is Packer {version}")
-    return Path(found)
+    say(f"using {packer}, which is Packer {version}")
+    return Path(packer)
 
 
 def _plan(cache: Path, made_by: Go, pin: Pin, *more: str, shipped: bool = False) -> _Plan:

@@ -101,8 +101,8 @@ def _version_of(program: Path) -> str:
 def _environment(program: Path, cache: Path) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("GO", "CGO_"))}
     # Asked of Go, as `go env -w` keeps a person's proxy in a file. cwd is one without a go.mod or go.work.
-    asked = run([str(program), "env", "-json", *_NETWORK], cwd=Path("/"), env={**os.environ, "GOTOOLCHAIN": "local"})
-    network = {name: value for name, value in json.loads(asked.stdout).items() if value}
+    go_env = run([str(program), "env", "-json", *_NETWORK], cwd=Path("/"), env={**os.environ, "GOTOOLCHAIN": "local"})
+    network = {name: value for name, value in json.loads(go_env.stdout).items() if value}
     # Caches of our own, unless the caller has set some: all that this project leaves behind is in one directory.
     caches = {
         "GOCACHE": str(cache / "go" / "build"),

@@ -60,10 +60,10 @@ def versions(modules: Path = MODULES) -> dict[str, str]:
 
 
 def _only(pattern: str, text: str, directory: Path, expected: str) -> str:
-    found = re.findall(pattern, text, re.MULTILINE)
-    if len(found) != 1:
-        raise _unreadable(directory, expected, f"{len(found)} of them")
-    return str(found[0])
+    matches = re.findall(pattern, text, re.MULTILINE)
+    if len(matches) != 1:
+        raise _unreadable(directory, expected, f"{len(matches)} of them")
+    return str(matches[0])
 
 
 def _unreadable(directory: Path, expected: str, found: str) -> Error:

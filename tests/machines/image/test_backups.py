@@ -84,7 +84,7 @@ def test_another_machine_has_every_row_role_geometry_vector_key_and_expiry_back(
     images.query(other.machine, "INSERT INTO places (id) VALUES (1000); DELETE FROM places WHERE id = 1000")
     # Only who adopts them goes on with these backups, and the one before may not any longer.
     assert "are of cluster" in other.fail()
-    output = json.loads(images.task("backup.adopt", "--instance", other.machine, "--json"))["said"]
+    output = json.loads(images.task("backup.adopt", "--instance", other.machine, "--json"))["output"]
     assert "adopted: " in output
     other.succeed()
     assert "are of cluster" in source.fail()

@@ -43,10 +43,10 @@ def find(clients: aws.Clients, subnet_id: str) -> Network:
     port.
     """
     with aws.translate_errors("looking for the network of verifications"):
-        found = subnet(clients, subnet_id)
-        group = security_group(clients, found[1]) if found else None
-    if found is None or group is None:
-        what = "subnet" if found is None else f"security group {GROUP_NAME}"
+        existing = subnet(clients, subnet_id)
+        group = security_group(clients, existing[1]) if existing else None
+    if existing is None or group is None:
+        what = "subnet" if existing is None else f"security group {GROUP_NAME}"
         raise Error(
             f"this account has no {what} to verify in",
             code="account-not-prepared",
@@ -62,7 +62,7 @@ def find(clients: aws.Clients, subnet_id: str) -> Network:
             found=str(group["IpPermissions"]),
             fix="./inv account.apply --environment verify",
         )
-    return Network(found[0], group["GroupId"])
+    return Network(existing[0], group["GroupId"])
 
 
 def subnet(clients: aws.Clients, subnet_id: str) -> tuple[str, str] | None:
@@ -129,14 +129,14 @@ def _create_vpc(clients: aws.Clients) -> None:
 
 def _create_security_group(clients: aws.Clients, subnet_id: str) -> None:
     """Make the security group without ingress in the VPC that `find` will look into."""
-    found = subnet(clients, subnet_id)
-    if found is None:
+    existing = subnet(clients, subnet_id)
+    if existing is None:
         raise Error(
             "there is no subnet", code="account-not-prepared", expected="the one that was planned", found="none"
         )
     clients.ec2.create_security_group(
         GroupName=GROUP_NAME,
         Description="zmanim: verification instances, nobody gets in",
-        VpcId=found[1],
+        VpcId=existing[1],
         TagSpecifications=[{"ResourceType": "security-group", "Tags": tags(GROUP_NAME)}],
     )

@@ -74,11 +74,11 @@ def public_keys(clients: aws.Clients, environments: Sequence[str]) -> dict[str, 
     keys: dict[str, str] = {}
     for environment in environments:
         with aws.translate_errors(f"asking for the key {alias(environment)}"):
-            found = find(clients, environment)
-        if found is None:
+            public_key = find(clients, environment)
+        if public_key is None:
             say(f"there is no {alias(environment)}: an instance in {environment} will follow no release channel")
         else:
-            keys[environment] = pem(found)
+            keys[environment] = pem(public_key)
     return keys
 
 

@@ -84,8 +84,8 @@ def read(path: Path, values: Mapping[str, str]) -> Document:
     """Return the policy in a file with `values` in the place of its placeholders. Raises `policies-invalid`."""
     try:
         text = string.Template(path.read_text()).safe_substitute(values)
-        if left := _PLACEHOLDER.search(text):
-            raise ValueError(f"unknown placeholder {left[0]}")
+        if unresolved := _PLACEHOLDER.search(text):
+            raise ValueError(f"unknown placeholder {unresolved[0]}")
         document: Document = json.loads(text)
         document["Statement"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -71,14 +71,14 @@ def build_ami(
     if old:
         published = image.was_published(clients, settings.parameter_prefix, old.ami_id)
         image.check_replaceable(old, version, published=published, replace=replace)
-    kept = packages.directory(cache, account, provenance.versions_sha256(root, settings))
+    rpm_cache = packages.directory(cache, account, provenance.versions_sha256(root, settings))
     values = packer.variables(
         root,
         settings,
         version,
         bundle,
         made,
-        package_cache=packages.offered(kept) if package_cache else "",
+        package_cache=packages.offered(rpm_cache) if package_cache else "",
         release_keys=release_key.write(root, version, keys),
     )
     if dry:
@@ -90,8 +90,8 @@ def build_ami(
     new = _checked(clients, account, version, made, built)
     if old:
         _delete_snapshots(clients, old)
-    if added := packages.keep(kept, built.output):
-        say(f"kept {added} compiled packages for the next build in {kept}")
+    if added := packages.store(rpm_cache, built.output):
+        say(f"kept {added} compiled packages for the next build in {rpm_cache}")
     return _result(clients, new, start, reused=False)
 
 
@@ -147,14 +147,14 @@ def _delete_snapshots(clients: aws.Clients, old: image.Image) -> None:
             clients.ec2.delete_snapshot(SnapshotId=snapshot)
 
 
-def _result(clients: aws.Clients, found: image.Image, start: float, *, reused: bool) -> BuildResult:
+def _result(clients: aws.Clients, ami: image.Image, start: float, *, reused: bool) -> BuildResult:
     return BuildResult(
-        ami_id=found.ami_id,
-        version=found.version,
+        ami_id=ami.ami_id,
+        version=ami.version,
         region=clients.region,
         reused=reused,
         seconds=round(time.monotonic() - start, 3),
-        source_ami=found.tags.get("zmanim:source-ami", ""),
-        commit=found.tags.get("zmanim:commit", ""),
-        tree_digest=found.tags.get("zmanim:tree-digest", ""),
+        source_ami=ami.tags.get("zmanim:source-ami", ""),
+        commit=ami.tags.get("zmanim:commit", ""),
+        tree_digest=ami.tags.get("zmanim:tree-digest", ""),
     )

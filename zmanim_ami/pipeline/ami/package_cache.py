@@ -16,17 +16,17 @@ def directory(cache: Path, account: str, versions_sha256: str) -> Path:
     return cache / "packages" / f"{account}-{versions_sha256[:16]}"
 
 
-def offered(kept: Path) -> str:
+def offered(rpm_cache: Path) -> str:
     """Return the directory as Packer takes it: empty when it holds no package."""
-    return str(kept) if any(kept.glob("*.rpm")) else ""
+    return str(rpm_cache) if any(rpm_cache.glob("*.rpm")) else ""
 
 
-def keep(kept: Path, output: Path) -> int:
+def store(rpm_cache: Path, output: Path) -> int:
     """Add the packages of a build's `output` directory, each by one rename; return how many were new."""
     new = 0
     for package in sorted((output / "rpms").glob("*.rpm")):
-        if (kept / package.name).exists():
+        if (rpm_cache / package.name).exists():
             continue
-        write_atomically(kept / package.name, package.read_bytes())
+        write_atomically(rpm_cache / package.name, package.read_bytes())
         new += 1
     return new

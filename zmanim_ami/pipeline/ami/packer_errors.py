@@ -138,13 +138,15 @@ def _own_words(output: str) -> str:
 
 
 def _script_failure(output: str, log: Path) -> Error:
-    said = _SCRIPTS_END.split(output.partition(_SCRIPTS_BEGIN)[2])[0]
+    script_output = _SCRIPTS_END.split(output.partition(_SCRIPTS_BEGIN)[2])[0]
     status = re.search(r"exit status: (\d+)", "\n".join(output.splitlines()[-12:]))
     return Error(
         "a script failed on the builder",
         code="provisioner-failed",
         expected="exit code 0",
-        found=(f"exit code {status[1]}; the last words:" if status else "the last words:") + "\n" + _tail(said),
+        found=(f"exit code {status[1]}; the last words:" if status else "the last words:")
+        + "\n"
+        + _tail(script_output),
         fix=f"correct the script; all of it: {log}",
     )
 

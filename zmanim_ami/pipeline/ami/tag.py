@@ -30,8 +30,8 @@ def check(root: Path, ref: str, version: Version) -> Checked:
     commit = provenance.commit(root)
     if ref.startswith(_TAGS):
         tag = ref.removeprefix(_TAGS)
-        asked = from_tag(tag)
-        if asked != version:
+        requested = from_tag(tag)
+        if requested != version:
             raise BadInput(
                 f"the tag {tag} is not one of {version}",
                 code="tag-wrong",

@@ -59,12 +59,12 @@ def recovery_drill(
     Raises image's and instance's errors, remote.AnswerUnreadable, `not-recovered`. KeyboardInterrupt comes through
     after the instance has been terminated.
     """
-    found = image.find(clients, version, ami_id)
+    ami = image.find(clients, version, ami_id)
     if dry:
-        return _plan(settings, found.ami_id, environment)
+        return _plan(settings, ami.ami_id, environment)
     with (
-        step(f"recovery drill with {found.ami_id} in {environment}"),
-        instance.launched(clients, settings, found, poller, environment=environment) as running,
+        step(f"recovery drill with {ami.ami_id} in {environment}"),
+        instance.launched(clients, settings, ami, poller, environment=environment) as running,
     ):
         ready = instance.wait_until_ready(clients, running, settings.boot_timeout, poller)
         if ready.report.get("ok") is not True:
@@ -73,7 +73,7 @@ def recovery_drill(
                 code="not-recovered",
                 expected="a good ready line",
                 found=instance.tail(instance.console(clients, running.instance_id)),
-                fix=f"./inv verify-ami --ami-id {found.ami_id} says more",
+                fix=f"./inv verify-ami --ami-id {ami.ami_id} says more",
             )
         say(f"empty and ready {ready.seconds:.1f} s after its launch: restoring")
         text = instance.run_script(clients, running.instance_id, SCRIPT, remote.LONG_SECONDS, poller)
@@ -81,7 +81,7 @@ def recovery_drill(
         restored = remote.read_restored(text)
     say(f"run {restored.run} serves {healthy:.1f} s after RunInstances")
     return Recovery(
-        ami_id=found.ami_id,
+        ami_id=ami.ami_id,
         run=restored.run,
         empty_seconds=ready.seconds,
         restore_seconds=restored.seconds,

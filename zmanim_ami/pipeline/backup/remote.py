@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from support.errors import BadInput, Error
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline import instance as machine
+from zmanim_ami.pipeline.instance import run_script
 
 # Long enough for a database that takes hours; the units on the instance have limits of their own.
 LONG_SECONDS = 6 * 3600.0
@@ -70,10 +70,10 @@ class Restored:
 
 @dataclass(frozen=True)
 class Adopted:
-    """Whose the backups are now, in the instance's own words."""
+    """Whose the backups are now: `output` is what the instance printed of it."""
 
     instance: str
-    said: str
+    output: str
 
 
 def instance(clients: aws.Clients, environment: str, given: str) -> str:
@@ -106,7 +106,7 @@ def make(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> BackupRu
 
     Raises instance.CommandNotRun with the unit's own words, AnswerUnreadable, aws's errors.
     """
-    machine.run_script(clients, instance_id, BACK_UP, LONG_SECONDS, poller)
+    run_script(clients, instance_id, BACK_UP, LONG_SECONDS, poller)
     complete = [run for run in listed(clients, instance_id, poller) if run.state == "complete" and not run.future]
     if not complete:
         raise AnswerUnreadable("the backup has left no complete run", expected="one", found="none")
@@ -115,7 +115,7 @@ def make(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> BackupRu
 
 def listed(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> list[BackupRun]:
     """Return what is in the instance's repository, the newest first. Raises as `make` does."""
-    text = machine.run_script(clients, instance_id, f"{_RESTORE} --list --json\n", _SHORT_SECONDS, poller)
+    text = run_script(clients, instance_id, f"{_RESTORE} --list --json\n", _SHORT_SECONDS, poller)
     try:
         rows = json.loads(text)
         return [BackupRun(row["run"], row["time"], row["state"], int(row["bytes"]), row["future"]) for row in rows]
@@ -125,7 +125,7 @@ def listed(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> list[B
 
 def drill(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> Restored:
     """Restore the newest run beside what is live, as the monthly timer does. Raises as `make` does."""
-    return read_restored(machine.run_script(clients, instance_id, DRILL, LONG_SECONDS, poller))
+    return read_restored(run_script(clients, instance_id, DRILL, LONG_SECONDS, poller))
 
 
 def restore(clients: aws.Clients, instance_id: str, run: str, *, replace: bool, poller: aws.Poller) -> Restored:
@@ -135,7 +135,7 @@ def restore(clients: aws.Clients, instance_id: str, run: str, *, replace: bool, 
     """
     check_run(run)
     script = REPLACE % run if replace else f"{_RESTORE} --run {run} --json\n"
-    return read_restored(machine.run_script(clients, instance_id, script, LONG_SECONDS, poller))
+    return read_restored(run_script(clients, instance_id, script, LONG_SECONDS, poller))
 
 
 def check_run(run: str) -> None:
@@ -152,7 +152,7 @@ def check_run(run: str) -> None:
 
 def adopt(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> Adopted:
     """Let the instance's cluster go on with the backups of another one. Raises as `make` does."""
-    output = machine.run_script(clients, instance_id, f"{_RESTORE} --adopt 2>&1\n", _SHORT_SECONDS, poller)
+    output = run_script(clients, instance_id, f"{_RESTORE} --adopt 2>&1\n", _SHORT_SECONDS, poller)
     return Adopted(instance_id, output.strip())
 
 

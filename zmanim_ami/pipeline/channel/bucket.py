@@ -157,8 +157,8 @@ def last_serial(clients: aws.Clients, environment: str, now: Read | None) -> int
     with aws.translate_errors(f"looking for earlier pointers of {environment}"):
         pages = clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket(environment), Prefix=POINTER)
         earlier = [item["VersionId"] for page in pages for item in page.get("Versions", []) if item["Key"] == POINTER]
-    found = (read(clients, environment, POINTER, version_id) for version_id in earlier)
-    return max((each.payload.serial for each in found if each), default=0)
+    pointers = (read(clients, environment, POINTER, version_id) for version_id in earlier)
+    return max((each.payload.serial for each in pointers if each), default=0)
 
 
 def signed(clients: aws.Clients, environment: str, payload: Payload) -> bytes:

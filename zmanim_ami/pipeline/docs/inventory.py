@@ -58,9 +58,9 @@ def load(path: Path) -> Any:
     return inventory
 
 
-def normalise(inventory: Any, found: Contents) -> Extract:
-    """Return what of an inventory belongs into the extract, for the tree that `found` was read from."""
-    placed = {each.destination for each in found.placed}
+def normalise(inventory: Any, contents: Contents) -> Extract:
+    """Return what of an inventory belongs into the extract, for the tree that `contents` was read from."""
+    placed = {each.destination for each in contents.placed}
     version = re.escape(inventory["release"]["version"])
     files = {
         _general(path, version): _general(_about(about), version)
@@ -69,7 +69,7 @@ def normalise(inventory: Any, found: Contents) -> Extract:
         if path not in placed and not path.startswith(_UNITS) and "/__pycache__/" not in path
     }
     return Extract(
-        users={user.name: _user(inventory["users"].get(user.name, "missing")) for user in found.users},
+        users={user.name: _user(inventory["users"].get(user.name, "missing")) for user in contents.users},
         listening=tuple(sorted({_socket(line) for line in inventory["listening_on_the_builder"]})),
         files=dict(sorted(files.items())),
     )
@@ -98,26 +98,26 @@ def _socket(line: str) -> str:
     return f"{protocol} {port}, {'loopback' if loopback else 'its own address'}"
 
 
-def disagreements(inventory: Any, found: Contents) -> Iterator[str]:
+def disagreements(inventory: Any, contents: Contents) -> Iterator[str]:
     """Yield each thing that the tree says of the image and the image's inventory says otherwise."""
-    compiled = [name for name, each in found.versions["artifacts"].items() if each["architecture"] == "source"]
-    for name in [*found.versions["packages"], *compiled]:
+    compiled = [name for name, each in contents.versions["artifacts"].items() if each["architecture"] == "source"]
+    for name in [*contents.versions["packages"], *compiled]:
         if name not in inventory["packages"]:
             yield f"the package {name} is not there"
-    for name in found.versions["build_packages"]:
+    for name in contents.versions["build_packages"]:
         if name in inventory["packages"]:
             yield f"{name}, of which there should be nothing left after compiling, is there"
-    for each in found.placed:
+    for each in contents.placed:
         about = inventory["files"].get(each.destination)
         if about is None:
             yield f"{each.destination} is not there"
         elif about.get("mode") != each.mode:
             yield f"{each.destination} has the mode {about.get('mode')}, not {each.mode}"
-    for name in dict.fromkeys([*found.enabled, *(unit.name for unit in found.units)]):
-        state, expected = inventory["units"].get(name, "missing"), found.state(name)
+    for name in dict.fromkeys([*contents.enabled, *(unit.name for unit in contents.units)]):
+        state, expected = inventory["units"].get(name, "missing"), contents.state(name)
         if state != expected:
             yield f"{name} is {state}, not {expected}"
-    for user in found.users:
+    for user in contents.users:
         if not inventory["users"].get(user.name, "").startswith(f"{user.number}:{user.number} "):
             yield f"the user {user.name} is {inventory['users'].get(user.name, 'missing')}, not {user.number}"
 
@@ -137,10 +137,10 @@ def read(root: Path) -> Extract:
         ) from error
 
 
-def write(root: Path, inventory: Path, found: Contents) -> None:
+def write(root: Path, inventory: Path, contents: Contents) -> None:
     """Write the extract anew from a build's inventory. Raises `inventory-unusable` when image and tree disagree."""
     built = load(inventory)
-    wrong = list(disagreements(built, found))
+    wrong = list(disagreements(built, contents))
     if wrong:
         raise BadInput(
             f"{inventory} is not of an image of this tree",
@@ -149,4 +149,4 @@ def write(root: Path, inventory: Path, found: Contents) -> None:
             found="; ".join(wrong),
             fix="build the image of this tree, and take its inventory",
         )
-    (root / EXTRACT).write_text(json.dumps(asdict(normalise(built, found)), indent=1) + "\n")
+    (root / EXTRACT).write_text(json.dumps(asdict(normalise(built, contents)), indent=1) + "\n")

@@ -24,7 +24,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _InstancePath:
     """A path on an instance: what is there, and the words of a file of the tree without which that is no longer so."""
 
     path: str
@@ -34,50 +34,52 @@ class _Place:
 
 
 _NOT_BUILT = "not in the extract yet"
-_PLACES = (
-    _Place(
+_INSTANCE_PATHS = (
+    _InstancePath(
         "/opt/zmanim/releases/VERSION/",
         "a release of the API: program, migrations, manifest",
         "files/install.tsv",
         "/opt/zmanim/releases/VERSION/zmanim-api",
     ),
-    _Place(
+    _InstancePath(
         "/opt/zmanim/baked",
         "link to the release that came with the image",
         "scripts/configure-systemd.sh",
         "/opt/zmanim/baked",
     ),
-    _Place(
+    _InstancePath(
         "/opt/zmanim/current",
         "link to the release that runs; /opt/zmanim/zmanim-api leads through it",
         "scripts/configure-systemd.sh",
         "current/zmanim-api /opt/zmanim/zmanim-api",
     ),
-    _Place("/usr/local/bin/restic", "restic", "scripts/install-restic.sh", "/usr/local/bin/restic"),
-    _Place(
+    _InstancePath("/usr/local/bin/restic", "restic", "scripts/install-restic.sh", "/usr/local/bin/restic"),
+    _InstancePath(
         "/usr/share/zmanim/versions.json",
         "every pin that the image was built from",
         "files/install.tsv",
         "/usr/share/zmanim/versions.json",
     ),
-    _Place(
+    _InstancePath(
         "/usr/share/zmanim/inventory.json",
         "exactly what is in this image",
         "scripts/inventory.sh",
         "/usr/share/zmanim/inventory.json",
     ),
-    _Place("/data", "the data volume (XFS)", "files/data.mount", "Where=/data"),
-    _Place("/data/postgres", "PostgreSQL's cluster", "files/postgresql.conf", "data_directory = '/data/postgres'"),
-    _Place("/data/redis", "Redis's snapshot and append-only files", "files/redis.conf", "dir /data/redis"),
-    _Place("/run/postgresql", "PostgreSQL's socket", "files/postgresql.conf", "'/run/postgresql'"),
-    _Place("/run/redis/redis.sock", "Redis's socket", "files/redis.conf", "unixsocket /run/redis/redis.sock"),
-    _Place(
+    _InstancePath("/data", "the data volume (XFS)", "files/data.mount", "Where=/data"),
+    _InstancePath(
+        "/data/postgres", "PostgreSQL's cluster", "files/postgresql.conf", "data_directory = '/data/postgres'"
+    ),
+    _InstancePath("/data/redis", "Redis's snapshot and append-only files", "files/redis.conf", "dir /data/redis"),
+    _InstancePath("/run/postgresql", "PostgreSQL's socket", "files/postgresql.conf", "'/run/postgresql'"),
+    _InstancePath("/run/redis/redis.sock", "Redis's socket", "files/redis.conf", "unixsocket /run/redis/redis.sock"),
+    _InstancePath(
         "/run/zmanim",
         "what this boot has found out: sizes, environment, readiness; on tmpfs",
         "files/zmanim-tmpfiles.conf",
         "d /run/zmanim ",
     ),
-    _Place(
+    _InstancePath(
         "/run/zmanim/secrets",
         "secrets, one file for each reader; root's, on tmpfs",
         "files/zmanim-tmpfiles.conf",
@@ -107,23 +109,23 @@ def page(root: Path) -> str:
 
     Raises `contents-unreadable` when the tree no longer has what it says, `inventory-unusable` without an extract.
     """
-    found, built = tree.read(root), contents_inventory.read(root)
+    contents, built = tree.read(root), contents_inventory.read(root)
     return "\n".join(
         [
-            *_head(found),
-            *_packages(found),
-            *_units(found),
-            *_users(found, built),
-            *_ports(found, built),
-            *_places(root),
-            *_files(root, found),
+            *_head(contents),
+            *_packages(contents),
+            *_units(contents),
+            *_users(contents, built),
+            *_ports(contents, built),
+            *_instance_paths(root),
+            *_files(root, contents),
             *_other_files(built),
         ]
     )
 
 
-def _head(found: Contents) -> list[str]:
-    base = found.versions["base"]
+def _head(contents: Contents) -> list[str]:
+    base = contents.versions["base"]
     return [
         "# What is in the image",
         "",
@@ -140,13 +142,13 @@ def _head(found: Contents) -> list[str]:
     ]
 
 
-def _packages(found: Contents) -> list[str]:
+def _packages(contents: Contents) -> list[str]:
     kinds = {
         "source": "compiled while building, as an RPM",
         "aarch64": "the released program for ARM64",
         "noarch": "a package, as it is",
     }
-    building = ", ".join(f"`{name}`" for name in found.versions["build_packages"])
+    building = ", ".join(f"`{name}`" for name in contents.versions["build_packages"])
     return [
         "## Packages",
         "",
@@ -155,7 +157,10 @@ def _packages(found: Contents) -> list[str]:
         "",
         *_table(
             ("package", "at least", "repository", "why"),
-            ((f"`{name}`", p["minimum"], p["repository"], p["why"]) for name, p in found.versions["packages"].items()),
+            (
+                (f"`{name}`", p["minimum"], p["repository"], p["why"])
+                for name, p in contents.versions["packages"].items()
+            ),
         ),
         "With `postgresql_repo` = `pgdg` these come in place of `spal-release` and all of PostgreSQL's and PostGIS's",
         "above, and no extension is compiled:",
@@ -164,7 +169,7 @@ def _packages(found: Contents) -> list[str]:
             ("package", "at least", "repository", "why"),
             (
                 (f"`{name}`", p["minimum"], p["repository"], p["why"])
-                for name, p in found.versions["pgdg_packages"].items()
+                for name, p in contents.versions["pgdg_packages"].items()
             ),
         ),
         "What is in no repository, pinned by version, address and SHA-256 in `versions.json`:",
@@ -173,7 +178,7 @@ def _packages(found: Contents) -> list[str]:
             ("name", "version", "how", "why"),
             (
                 (f"`{name}`", a["version"], kinds[a["architecture"]], a["why"])
-                for name, a in found.versions["artifacts"].items()
+                for name, a in contents.versions["artifacts"].items()
             ),
         ),
         f"Installed for compiling and removed again: {building}.",
@@ -181,22 +186,25 @@ def _packages(found: Contents) -> list[str]:
     ]
 
 
-def _units(found: Contents) -> list[str]:
-    ours = {unit.name for unit in found.units}
-    others = ", ".join(f"`{name}`" for name in found.enabled if name not in ours)
+def _units(contents: Contents) -> list[str]:
+    ours = {unit.name for unit in contents.units}
+    others = ", ".join(f"`{name}`" for name in contents.enabled if name not in ours)
     return [
         "## Units",
         "",
         *_table(
             ("unit", "state in a built image", "starts", "runs as", "what it does"),
-            ((f"`{unit.name}`", found.state(unit.name), unit.starts, unit.user, unit.purpose) for unit in found.units),
+            (
+                (f"`{unit.name}`", contents.state(unit.name), unit.starts, unit.user, unit.purpose)
+                for unit in contents.units
+            ),
         ),
         f"Enabled too, from packages: {others}.",
         "",
     ]
 
 
-def _users(found: Contents, built: Extract) -> list[str]:
+def _users(contents: Contents, built: Extract) -> list[str]:
     return [
         "## Users",
         "",
@@ -212,14 +220,16 @@ def _users(found: Contents, built: Extract) -> list[str]:
                     f"`{user.home}`",
                     built.users.get(user.name, _NOT_BUILT),
                 )
-                for user in found.users
+                for user in contents.users
             ),
         ),
     ]
 
 
-def _ports(found: Contents, built: Extract) -> list[str]:
-    postgresql, redis, api = (found.settings[name] for name in ("postgresql.conf", "redis.conf", "config.env.template"))
+def _ports(contents: Contents, built: Extract) -> list[str]:
+    postgresql, redis, api = (
+        contents.settings[name] for name in ("postgresql.conf", "redis.conf", "config.env.template")
+    )
     try:
         rows = [
             ("zmanim API", f"{api['host']}:{api['port']}", "TCP; the only port that others are meant to reach"),
@@ -248,22 +258,22 @@ def _ports(found: Contents, built: Extract) -> list[str]:
     ]
 
 
-def _places(root: Path) -> list[str]:
-    for place in _PLACES:
-        if place.words not in (root / PACKER_DIRECTORY / place.file).read_text():
+def _instance_paths(root: Path) -> list[str]:
+    for each in _INSTANCE_PATHS:
+        if each.words not in (root / PACKER_DIRECTORY / each.file).read_text():
             raise Error(
-                f"{place.path} is not where it was",
+                f"{each.path} is not where it was",
                 code="contents-unreadable",
-                expected=f"the words {place.words!r} in {place.file}",
+                expected=f"the words {each.words!r} in {each.file}",
                 found="they are not there",
-                fix="correct _PLACES in zmanim_ami/pipeline/docs/page.py",
+                fix="correct _INSTANCE_PATHS in zmanim_ami/pipeline/docs/page.py",
             )
-    return ["## Places", "", *_table(("path", "what"), ((f"`{place.path}`", place.what) for place in _PLACES))]
+    return ["## Places", "", *_table(("path", "what"), ((f"`{each.path}`", each.what) for each in _INSTANCE_PATHS))]
 
 
-def _files(root: Path, found: Contents) -> list[str]:
-    units = {unit.name for unit in found.units}
-    shipped = [(each, tree.purpose(root, FILES / each.source)) for each in found.placed if each.source not in units]
+def _files(root: Path, contents: Contents) -> list[str]:
+    units = {unit.name for unit in contents.units}
+    shipped = [(each, tree.purpose(root, FILES / each.source)) for each in contents.placed if each.source not in units]
     program, rest = (
         [(each, purpose) for each, purpose in shipped if each.source.startswith("zmanim_host/") == inside]
         for inside in (True, False)

@@ -22,12 +22,12 @@ def effective(path: Path) -> dict[str, list[Value]]:
 
     PostgreSQL's `name = 'value' # comment` and Redis's `name value` alike; a line that is neither is left out.
     """
-    found: dict[str, list[Value]] = {}
+    settings: dict[str, list[Value]] = {}
     for number, line in enumerate(path.read_text().splitlines(), 1):
         match = _SETTING.fullmatch(line.strip())
         if match:
             value = match[2].strip()
             quoted = re.match(r"'((?:[^']|'')*)'|\"([^\"]*)\"", value)
             text = (quoted[1] or quoted[2] or "") if quoted else re.sub(r"\s+#.*", "", value)
-            found.setdefault(match[1].lower(), []).append(Value(text, number))
-    return found
+            settings.setdefault(match[1].lower(), []).append(Value(text, number))
+    return settings

@@ -37,11 +37,11 @@ class Unit:
 
     def every(self, name: str) -> list[Directive]:
         """Return every assignment of `name`, less what an empty one has taken back."""
-        found: list[Directive] = []
+        assignments: list[Directive] = []
         for each in self.directives:
             if each.name == name:
-                found = [*found, each] if each.value else []
-        return found
+                assignments = [*assignments, each] if each.value else []
+        return assignments
 
     def words(self, *names: str) -> list[str]:
         """Return the words of the lists `names`, in their order."""
@@ -49,13 +49,13 @@ class Unit:
 
     def last(self, name: str) -> str:
         """Return the value of `name` that counts; empty when there is none."""
-        found = self.every(name)
-        return found[-1].value if found else ""
+        assignments = self.every(name)
+        return assignments[-1].value if assignments else ""
 
     def line(self, name: str) -> int:
         """Return where `name` is set last; 1 when it is not."""
-        found = [each.line for each in self.directives if each.name == name]
-        return found[-1] if found else 1
+        lines = [each.line for each in self.directives if each.name == name]
+        return lines[-1] if lines else 1
 
     @property
     def has_install(self) -> bool:

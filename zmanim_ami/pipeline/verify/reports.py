@@ -58,16 +58,16 @@ def compare(clients: aws.Clients, parameter_prefix: str, packages: Mapping[str, 
         return Comparison("", "", "nothing is published yet", ())
     ami_id = pointer.value
     try:
-        found = image.of_id(clients, ami_id)
+        published = image.of_id(clients, ami_id)
     except image.NoSuchImage:
         return Comparison(ami_id, "", "the published image is gone", ())
     report = _report(clients, ami_id)
     if report is None:
-        return Comparison(ami_id, found.version, "no report on the published image was kept", ())
-    if hashlib.sha256(report).hexdigest() != found.tags.get(image.VERIFIED_TAG, ""):
+        return Comparison(ami_id, published.version, "no report on the published image was kept", ())
+    if hashlib.sha256(report).hexdigest() != published.tags.get(image.VERIFIED_TAG, ""):
         why = f"the kept report is not the one that the published image's {image.VERIFIED_TAG} names"
-        return Comparison(ami_id, found.version, why, ())
-    return Comparison(ami_id, found.version, "", changes(json.loads(report)["packages"], packages))
+        return Comparison(ami_id, published.version, why, ())
+    return Comparison(ami_id, published.version, "", changes(json.loads(report)["packages"], packages))
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[PackageChange, ...]:

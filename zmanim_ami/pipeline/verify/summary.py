@@ -42,14 +42,14 @@ def summary(clients: Clients, settings: Settings, root: Path, version: Version) 
     Raises `no-report`, aws's errors.
     """
     directory = root / "build" / "verify"
-    found = [json.loads(path.read_text()) for path in directory.glob("ami-*.json")]
-    of_version = [report for report in found if report.get("version") == str(version)]
+    reported = [json.loads(path.read_text()) for path in directory.glob("ami-*.json")]
+    of_version = [report for report in reported if report.get("version") == str(version)]
     if not of_version:
         raise BadInput(
             f"there is no report on {version}",
             code="no-report",
             expected=f"a report in {directory}",
-            found=", ".join(sorted(str(report.get("version")) for report in found)) or "none",
+            found=", ".join(sorted(str(report.get("version")) for report in reported)) or "none",
             fix=f"./inv verify-ami --version {version}",
         )
     report = max(of_version, key=lambda each: str(each.get("at")))
@@ -58,23 +58,23 @@ def summary(clients: Clients, settings: Settings, root: Path, version: Version) 
     return _read(report, reports.compare(clients, settings.parameter_prefix, report["packages"]))
 
 
-def markdown(told: Summary) -> str:
+def markdown(result: Summary) -> str:
     """Return a summary as Markdown, for a workflow's summary page."""
     lines = [
-        f"## {told.version}: {'verified' if told.ok else 'not verified'}",
+        f"## {result.version}: {'verified' if result.ok else 'not verified'}",
         "",
         "| | |",
         "| --- | --- |",
-        f"| AMI | `{told.ami_id}` |",
-        f"| commit | `{told.commit}` |",
-        f"| running after | {_seconds(told.running_seconds)} |",
-        f"| healthy after | {_seconds(told.healthy_seconds)} |",
-        f"| checks | {told.checks - len(told.failed)} of {told.checks} passed |",
-        *(f"| {name} | {value} |" for name, value in sorted(told.versions.items())),
+        f"| AMI | `{result.ami_id}` |",
+        f"| commit | `{result.commit}` |",
+        f"| running after | {_seconds(result.running_seconds)} |",
+        f"| healthy after | {_seconds(result.healthy_seconds)} |",
+        f"| checks | {result.checks - len(result.failed)} of {result.checks} passed |",
+        *(f"| {name} | {value} |" for name, value in sorted(result.versions.items())),
     ]
-    if told.failed:
-        lines += ["", *(line for each in told.failed for line in _failed(each))]
-    lines += ["", "### Packages, against the published image", "", *_packages(told.published)]
+    if result.failed:
+        lines += ["", *(line for each in result.failed for line in _failed(each))]
+    lines += ["", "### Packages, against the published image", "", *_packages(result.published)]
     return "\n".join(lines) + "\n"
 
 

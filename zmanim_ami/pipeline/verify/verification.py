@@ -17,8 +17,7 @@ from support.digest import file_sha256
 from support.errors import Error
 from support.files import write_atomically
 from support.progress import say, step
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline import instance as machine
+from zmanim_ami.pipeline import aws, instance
 from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.backup import remote
@@ -74,15 +73,15 @@ def verify_ami(
     """
     ami = image.find(clients, version, ami_id)
     if dry:
-        return _plan(settings, ami, _left(clients, ami))
+        return _plan(settings, ami, _leftovers(clients, ami))
     try:
-        left = _left(clients, ami)
-        if left:
-            say(f"an earlier verification left {', '.join(left)} running: terminating")
-            machine.terminate(clients, left)
+        leftovers = _leftovers(clients, ami)
+        if leftovers:
+            say(f"an earlier verification left {', '.join(leftovers)} running: terminating")
+            instance.terminate(clients, leftovers)
         with (
             step(f"verify {ami.ami_id} ({ami.version})"),
-            machine.launched(clients, settings, ami, poller) as running,
+            instance.launched(clients, settings, ami, poller) as running,
         ):
             return _verified(clients, settings, ami, running, root=root, poller=poller)
     except NotVerified:
@@ -93,7 +92,7 @@ def verify_ami(
         raise
 
 
-def _left(clients: aws.Clients, ami: image.Image) -> list[str]:
+def _leftovers(clients: aws.Clients, ami: image.Image) -> list[str]:
     if ami.state != "available":
         raise Error(
             f"{ami.ami_id} can't be launched",
@@ -102,27 +101,27 @@ def _left(clients: aws.Clients, ami: image.Image) -> list[str]:
             found=ami.state,
             fix="wait, or rebuild",
         )
-    return machine.leftovers(clients, ami.ami_id, datetime.now(UTC))
+    return instance.leftovers(clients, ami.ami_id, datetime.now(UTC))
 
 
 def _verified(
     clients: aws.Clients,
     settings: Settings,
     ami: image.Image,
-    running: machine.Machine,
+    running: instance.Machine,
     *,
     root: Path,
     poller: aws.Poller,
 ) -> VerifyResult:
     wanted = parse(ami.version)  # image.find has compared it with the name
-    ready = machine.wait_until_ready(clients, running, settings.boot_timeout, poller)
+    ready = instance.wait_until_ready(clients, running, settings.boot_timeout, poller)
     word = "ready" if ready.report.get("ok") is True else "not ready"
     say(f"{running.instance_id} says {word} {ready.seconds:.1f} s after its launch")
     checks = list(ready_checks(ready.report, wanted, VERIFY))
     answers: Answers | None = None
     if all(check.ok for check in checks):
         answers = read_answers(
-            machine.run_script(clients, running.instance_id, SCRIPT.read_text(), _COMMAND_SECONDS, poller)
+            instance.run_script(clients, running.instance_id, SCRIPT.read_text(), _COMMAND_SECONDS, poller)
         )
         checks += answer_checks(answers, ready.report, wanted, bundle_sha256(root, ami, answers.manifest))
         checks.append(_backup_check(clients, running, poller))
@@ -146,13 +145,13 @@ def _verified(
     )
 
 
-def _backup_check(clients: aws.Clients, running: machine.Machine, poller: aws.Poller) -> Check:
+def _backup_check(clients: aws.Clients, running: instance.Machine, poller: aws.Poller) -> Check:
     """Make a backup on the instance and restore it there beside what is live; a failure is a failed check."""
     expected = "a backup that restores as its record says"
     try:
-        output = machine.run_script(clients, running.instance_id, remote.PROVE, _BACKUP_SECONDS, poller)
+        output = instance.run_script(clients, running.instance_id, remote.PROVE, _BACKUP_SECONDS, poller)
         restored = remote.read_restored(output)
-    except (machine.CommandNotRun, remote.AnswerUnreadable) as error:
+    except (instance.CommandNotRun, remote.AnswerUnreadable) as error:
         return Check("backup", False, expected, error.found)
     return Check("backup", restored.rows > 0, expected, f"{restored.rows} rows in {restored.seconds} s")
 
@@ -179,10 +178,10 @@ def withdraw(clients: aws.Clients, ami: image.Image) -> None:
             clients.ec2.delete_tags(Resources=[ami.ami_id], Tags=[{"Key": image.VERIFIED_TAG}])
 
 
-def _plan(settings: Settings, ami: image.Image, left: list[str]) -> Plan:
+def _plan(settings: Settings, ami: image.Image, leftovers: list[str]) -> Plan:
     return Plan(
         (
-            *(Step("terminate", instance, "left by an earlier verification") for instance in left),
+            *(Step("terminate", instance_id, "left by an earlier verification") for instance_id in leftovers),
             Step(
                 "launch",
                 f"{settings.verify_instance_type} from {ami.ami_id}",
@@ -197,7 +196,7 @@ def _plan(settings: Settings, ami: image.Image, left: list[str]) -> Plan:
 
 
 def _write_report(
-    root: Path, ami: image.Image, ready: machine.Ready | None, checks: list[Check], answers: Answers | None
+    root: Path, ami: image.Image, ready: instance.Ready | None, checks: list[Check], answers: Answers | None
 ) -> Path:
     report = {
         "ami_id": ami.ami_id,
@@ -218,12 +217,12 @@ def _write_report(
     return path
 
 
-def _boot(ready: machine.Ready) -> Mapping[str, float]:
+def _boot(ready: instance.Ready) -> Mapping[str, float]:
     return {"running_seconds": ready.running_seconds, "healthy_seconds": ready.seconds}
 
 
 def _not_verified(
-    clients: aws.Clients, ami: image.Image, running: machine.Machine, checks: list[Check], report: Path
+    clients: aws.Clients, ami: image.Image, running: instance.Machine, checks: list[Check], report: Path
 ) -> NotVerified:
     failed = [f"    {check.name}: expected {check.expected}, found {check.found}" for check in checks if not check.ok]
     return NotVerified(
@@ -234,7 +233,7 @@ def _not_verified(
                 f"{len(failed)} failed",
                 *failed,
                 "the console's last lines:",
-                machine.tail(machine.console(clients, running.instance_id)),
+                instance.tail(instance.console(clients, running.instance_id)),
             ]
         ),
         fix=f"correct it and build again; the whole report: {report}",

@@ -278,9 +278,9 @@ def test_a_package_is_kept_whole_or_not_at_all_and_only_once(tmp_path: Path) -> 
     (tmp_path / "output/rpms").mkdir(parents=True)
     (tmp_path / "output/rpms/a.rpm").write_text("one")
     kept = tmp_path / "kept"
-    assert packages.keep(kept, tmp_path / "output") == 1
+    assert packages.store(kept, tmp_path / "output") == 1
     (tmp_path / "output/rpms/a.rpm").write_text("two")
-    assert packages.keep(kept, tmp_path / "output") == 0
+    assert packages.store(kept, tmp_path / "output") == 0
     assert (kept / "a.rpm").read_text() == "one"
     (kept / ".b.rpm.1").write_text("half")
     assert packages.offered(kept) == str(kept)
