@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.machines import conftest as machines
-from tests.support.machines import patient as patients
+from tests.support.machines import backup_host as backup_hosts
 
 images = machines.images
-patient, good = patients.patient, patients.good
+backup_host, good = backup_hosts.backup_host, backup_hosts.good

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
+from tests.support.machines.backup_host import POINTS, BackupHost, dying_dump, held
 from tests.support.machines.backups import STATE, UNIT, restic_script
 from tests.support.machines.lab import wait_for
-from tests.support.machines.patient import POINTS, Patient, dying_dump, held
 
 
 @pytest.mark.incident("pg_dump | restic --stdin kept truncated snapshots, and they pushed the good ones out")
@@ -25,123 +25,127 @@ from tests.support.machines.patient import POINTS, Patient, dying_dump, held
     ],
 )
 def test_a_dump_that_is_not_whole_is_no_backup(
-    patient: Patient, good: str, percent: int, code: int, words: str
+    backup_host: BackupHost, good: str, percent: int, code: int, words: str
 ) -> None:
-    with dying_dump(patient, percent, code):
-        patient.check_refusal(words, good=good)
-    assert patient.backups.succeed() != good
+    with dying_dump(backup_host, percent, code):
+        backup_host.check_refusal(words, good=good)
+    assert backup_host.backups.succeed() != good
 
 
 @pytest.mark.parametrize(
     ("unit", "words"), [("postgresql", "connection to server on socket .* failed"), ("redis", "redis.sock")]
 )
-def test_a_server_that_is_down_is_a_failed_backup(patient: Patient, good: str, unit: str, words: str) -> None:
-    patient.run(f"systemctl stop {unit}")
+def test_a_server_that_is_down_is_a_failed_backup(backup_host: BackupHost, good: str, unit: str, words: str) -> None:
+    backup_host.run(f"systemctl stop {unit}")
     try:
-        patient.check_refusal(words, good=good)
+        backup_host.check_refusal(words, good=good)
     finally:
-        patient.run(f"systemctl start {unit} zmanim-api")
-    patient.backups.succeed()
+        backup_host.run(f"systemctl start {unit} zmanim-api")
+    backup_host.backups.succeed()
 
 
 @pytest.mark.parametrize("signal", ["TERM", "KILL"])
 @pytest.mark.parametrize("point", POINTS)
-def test_a_killed_backup_is_in_nobody_s_way(patient: Patient, good: str, signal: str, point: str) -> None:
-    with held(patient, point):
-        patient.run(f"systemctl kill --signal={signal} {UNIT}")
-        patient.check_refusal(f"status=[0-9]+/{signal}", good=good, started=True)
-    patient.backups.succeed()
-    assert patient.run("ls -A /data/backup") == "lock"
+def test_a_killed_backup_is_in_nobody_s_way(backup_host: BackupHost, good: str, signal: str, point: str) -> None:
+    with held(backup_host, point):
+        backup_host.run(f"systemctl kill --signal={signal} {UNIT}")
+        backup_host.check_refusal(f"status=[0-9]+/{signal}", good=good, started=True)
+    backup_host.backups.succeed()
+    assert backup_host.run("ls -A /data/backup") == "lock"
 
 
 @pytest.mark.parametrize("point", POINTS)
 def test_after_a_power_cut_nothing_half_is_restored_and_the_next_run_succeeds(
-    patient: Patient, good: str, point: str
+    backup_host: BackupHost, good: str, point: str
 ) -> None:
-    boots = len(patient.images.ready_reports(patient.machine))
-    with held(patient, point):
-        patient.images.ec2.stop_instances(InstanceIds=[patient.machine], Force=True)
-        patient.images.wait_state(patient.machine, "stopped")
-        patient.images.ec2.start_instances(InstanceIds=[patient.machine])
-        patient.images.expect_ready(patient.machine, boot=boots + 1)
+    boots = len(backup_host.images.ready_reports(backup_host.machine))
+    with held(backup_host, point):
+        backup_host.images.ec2.stop_instances(InstanceIds=[backup_host.machine], Force=True)
+        backup_host.images.wait_state(backup_host.machine, "stopped")
+        backup_host.images.ec2.start_instances(InstanceIds=[backup_host.machine])
+        backup_host.images.expect_ready(backup_host.machine, boot=boots + 1)
     # Some parts of it are there, and no record.
-    assert patient.backups.listed()[0]["state"] == "incomplete"
-    assert patient.backups.complete()[0]["run"] == good
-    patient.backups.succeed()
-    assert patient.run("ls -A /data/backup") == "lock"
+    assert backup_host.backups.listed()[0]["state"] == "incomplete"
+    assert backup_host.backups.complete()[0]["run"] == good
+    backup_host.backups.succeed()
+    assert backup_host.run("ls -A /data/backup") == "lock"
 
 
-def test_another_host_s_lock_fails_the_retention_and_not_the_backup(patient: Patient, good: str) -> None:
-    kept = set(patient.run(restic_script("list locks")).split())
+def test_another_host_s_lock_fails_the_retention_and_not_the_backup(backup_host: BackupHost, good: str) -> None:
+    existing = set(backup_host.run(restic_script("list locks")).split())
     lock = "(restic backup --host x --stdin-filename x --stdin-from-command -- sleep 60 & echo $! >/run/pid; wait)"
     script = restic_script("version").replace("restic version", f"unshare --uts bash -c 'hostname other; {lock}'")
     # In a file: systemd-run would put its own variables in the place of the script's.
-    patient.run(f"cat >/run/locker.sh <<'END'\n{script}\nEND\nsystemd-run --unit=locker --quiet bash /run/locker.sh")
-    wait_for(lambda: set(patient.run(restic_script("list locks")).split()) - kept, 30, "a lock")
+    backup_host.run(
+        f"cat >/run/locker.sh <<'END'\n{script}\nEND\nsystemd-run --unit=locker --quiet bash /run/locker.sh"
+    )
+    wait_for(lambda: set(backup_host.run(restic_script("list locks")).split()) - existing, 30, "a lock")
     # Without its child the script ends, and systemd may have forgotten its unit before it is asked.
-    patient.run("kill -KILL $(cat /run/pid); systemctl stop locker 2>/dev/null || ! systemctl is-active --quiet locker")
+    backup_host.run(
+        "kill -KILL $(cat /run/pid); systemctl stop locker 2>/dev/null || ! systemctl is-active --quiet locker"
+    )
     # Something that retention removes: a second run of today.
-    patient.check_refusal("is locked, by another run or by one that was killed", good="")
-    newest = patient.backups.complete()[0]["run"]
+    backup_host.check_refusal("is locked, by another run or by one that was killed", good="")
+    newest = backup_host.backups.complete()[0]["run"]
     assert newest != good
     # What 30 minutes do: the lock is nobody's.
-    patient.run(restic_script("unlock --remove-all"))
-    patient.backups.succeed()
+    backup_host.run(restic_script("unlock --remove-all"))
+    backup_host.backups.succeed()
 
 
-def test_a_full_volume_fails_the_backup_and_leaves_no_half_file(patient: Patient, good: str) -> None:
+def test_a_full_volume_fails_the_backup_and_leaves_no_half_file(backup_host: BackupHost, good: str) -> None:
     # As root, who may use what is reserved too; to the last block.
-    patient.run(
+    backup_host.run(
         "fallocate --length=$(($(df --output=avail --block-size=1 /data | tail -n 1) - 8192)) /data/full || true"
     )
-    patient.run("dd if=/dev/zero of=/data/full2 bs=4096 2>/dev/null || true")
+    backup_host.run("dd if=/dev/zero of=/data/full2 bs=4096 2>/dev/null || true")
     try:
-        patient.check_refusal("No space left|redis.rdb|Error writing", good="")
+        backup_host.check_refusal("No space left|redis.rdb|Error writing", good="")
     finally:
-        patient.run("rm -f /data/full /data/full2")
-    patient.run("systemctl start postgresql redis zmanim-api")
-    assert patient.backups.complete()[0]["run"] == good
-    patient.backups.succeed()
-    assert patient.run("ls -A /data/backup") == "lock"
+        backup_host.run("rm -f /data/full /data/full2")
+    backup_host.run("systemctl start postgresql redis zmanim-api")
+    assert backup_host.backups.complete()[0]["run"] == good
+    backup_host.backups.succeed()
+    assert backup_host.run("ls -A /data/backup") == "lock"
 
 
-def test_two_at_once_are_one(patient: Patient, good: str) -> None:
-    patient.backups.begin()
-    wait_for(lambda: "of cluster" in patient.backups.journal(), 60, "the first one's beginning")
-    second = patient.images.try_run(
-        patient.machine,
+def test_two_at_once_are_one(backup_host: BackupHost, good: str) -> None:
+    backup_host.backups.begin()
+    wait_for(lambda: "of cluster" in backup_host.backups.journal(), 60, "the first one's beginning")
+    second = backup_host.images.try_run(
+        backup_host.machine,
         "systemd-run --quiet --wait --pipe --property=User=zmanim-backup --property=SupplementaryGroups=redis"
         " --property=EnvironmentFile=/run/zmanim/environment --property=EnvironmentFile=/etc/restic/backup.conf"
         " --property=LoadCredential=backup:/run/zmanim/secrets/backup /opt/zmanim/backup.sh",
     )
     assert second["Status"] == "Failed"
     assert "another backup is running on this machine" in second["StandardErrorContent"]
-    assert patient.backups.wait()
-    assert patient.backups.complete()[0]["run"] != good
+    assert backup_host.backups.wait()
+    assert backup_host.backups.complete()[0]["run"] != good
 
 
 @pytest.mark.incident("one snapshot dated in the future outlived and hid all that followed")
-def test_a_run_from_the_future_is_told_of_and_hides_nothing(patient: Patient, good: str) -> None:
-    system = patient.backups.complete()[0]["system"]
+def test_a_run_from_the_future_is_told_of_and_hides_nothing(backup_host: BackupHost, good: str) -> None:
+    system = backup_host.backups.complete()[0]["system"]
     tags = f"--tag run:20400101T030000Z-abcdef --tag part:record --tag system:{system}"
     made = f"--time '2040-01-01 03:00:00' {tags} --stdin --stdin-filename /record.json"
-    patient.run("echo '{}' | (" + restic_script(f"backup --quiet --host zmanim {made}") + ")")
+    backup_host.run("echo '{}' | (" + restic_script(f"backup --quiet --host zmanim {made}") + ")")
     try:
-        patient.check_refusal("are dated in the future: 20400101T030000Z-abcdef", good="")
-        runs = patient.backups.complete()
+        backup_host.check_refusal("are dated in the future: 20400101T030000Z-abcdef", good="")
+        runs = backup_host.backups.complete()
         assert runs[0]["future"]
         assert runs[1]["run"] not in {good, runs[0]["run"]}
-        report = json.loads(patient.run("/opt/zmanim/restore.sh --latest --json"))
+        report = json.loads(backup_host.run("/opt/zmanim/restore.sh --latest --json"))
         assert report["run"] == runs[1]["run"]
     finally:
-        result = json.loads(patient.backups.restic("snapshots --json --tag run:20400101T030000Z-abcdef"))
-        patient.backups.restic(f"forget --quiet {result[0]['id']}")
-    patient.backups.succeed()
+        result = json.loads(backup_host.backups.restic("snapshots --json --tag run:20400101T030000Z-abcdef"))
+        backup_host.backups.restic(f"forget --quiet {result[0]['id']}")
+    backup_host.backups.succeed()
 
 
-def test_what_is_there_in_the_end_is_what_was_put_there(patient: Patient) -> None:
-    run = patient.backups.succeed()
-    before = patient.run(STATE)
-    report = json.loads(patient.run(f"/opt/zmanim/restore.sh --run {run} --json"))
+def test_what_is_there_in_the_end_is_what_was_put_there(backup_host: BackupHost) -> None:
+    run = backup_host.backups.succeed()
+    before = backup_host.run(STATE)
+    report = json.loads(backup_host.run(f"/opt/zmanim/restore.sh --run {run} --json"))
     assert report["run"] == run
-    assert patient.run(STATE) == before
+    assert backup_host.run(STATE) == before

@@ -161,8 +161,8 @@ def test_whatever_the_channel_has_that_does_not_verify_what_was_good_serves_in_t
             prod.wait_serves(good, 30)
             assert reason in prod.journal(), what
             prod.is_well()
-            left = prod.images.run(prod.machine, "ls /opt/zmanim/releases").split()
-            assert left == sorted([VERSION, good, "current", "last-good"]), what
+            remaining = prod.images.run(prod.machine, "ls /opt/zmanim/releases").split()
+            assert remaining == sorted([VERSION, good, "current", "last-good"]), what
     finally:
         # With a serial that the machine has not seen: those above were signed by the right key.
         forger.point({**payload, "serial": payload["serial"] + len(WRONG) + 1})
@@ -184,9 +184,9 @@ def test_a_channel_that_is_away_or_silent_costs_a_start_little_time_and_nothing_
     silent = (
         "import socket\n"
         "server = socket.create_server(('127.0.0.1', 443))\n"
-        "kept = []\n"
+        "connections = []\n"
         "while True:\n"
-        "    kept.append(server.accept()[0])\n"
+        "    connections.append(server.accept()[0])\n"
     )
     try:
         prod.restart()

@@ -15,7 +15,7 @@ PINNED = ("postgres", "redis", "zmanim", "zmanim-backup")
 OWNERS = "stat --format='%n %u %g %a' /data /data/* /data/postgres/PG_VERSION /data/redis/appendonlydir"
 ALL_OWNERS = "find /data -xdev -printf '%U %G\\n' | sort --unique"
 # Before the users and packages of the image: whoever takes the next free id from here on gets another one.
-STRANGERS = "useradd --system stranger-one; useradd --system stranger-two"
+OTHER_USERS = "useradd --system other-one; useradd --system other-two"
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,8 @@ def shifted(images: ImageLab, tmp_path_factory: pytest.TempPathFactory) -> Image
     clone: Path = tmp_path_factory.mktemp("shifted") / "clone"
     copy_work_tree(clone)
     script = clone / "infrastructure" / "packer" / "scripts" / "install-packages.sh"
-    changed = script.read_text().replace("\n  make_users\n", f"\n  {STRANGERS}\n  make_users\n")
-    assert changed.count(STRANGERS) == 1
+    changed = script.read_text().replace("\n  make_users\n", f"\n  {OTHER_USERS}\n  make_users\n")
+    assert changed.count(OTHER_USERS) == 1
     script.write_text(changed)
     report = images.task("build-ami", "--version", VERSION, "--json", directory=clone)
     return replace(images, image=json.loads(report)["ami_id"])

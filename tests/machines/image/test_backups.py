@@ -161,14 +161,14 @@ def test_what_an_instance_s_rights_can_delete_can_be_had_back(images: ImageLab, 
     )
     # With the account's: the marks go, and what they hid is there.
     pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket)
-    marks = [
-        {"Key": mark["Key"], "VersionId": mark["VersionId"]}
+    delete_markers = [
+        {"Key": marker["Key"], "VersionId": marker["VersionId"]}
         for page in pages
-        for mark in page.get("DeleteMarkers", [])
-        if mark["IsLatest"] and not re.search(r"/locks/", mark["Key"])
+        for marker in page.get("DeleteMarkers", [])
+        if marker["IsLatest"] and not re.search(r"/locks/", marker["Key"])
     ]
-    assert marks
-    for mark in marks:
-        s3.delete_object(Bucket=bucket, **mark)
+    assert delete_markers
+    for marker in delete_markers:
+        s3.delete_object(Bucket=bucket, **marker)
     report = json.loads(images.run(source.machine, f"/opt/zmanim/restore.sh --run {run} --json"))
     assert report["run"] == run

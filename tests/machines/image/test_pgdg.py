@@ -50,8 +50,8 @@ def test_the_programs_in_usr_bin_are_those_of_its_directory(pgdg: ImageLab, mach
         pgdg.run(
             machine,
             'cat /usr/share/zmanim/inventory.json | python3 -c "'
-            "import json, sys; told = json.load(sys.stdin);"
-            "print(json.dumps([told['postgresql_repo'], told['files']['/usr/bin/postgres']]))\"",
+            "import json, sys; inventory = json.load(sys.stdin);"
+            "print(json.dumps([inventory['postgresql_repo'], inventory['files']['/usr/bin/postgres']]))\"",
         )
     )
     assert inventory == ["pgdg", {"link": f"/usr/pgsql-{POSTGRESQL}/bin/postgres"}]

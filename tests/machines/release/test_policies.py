@@ -104,9 +104,9 @@ def _release(lab: ImageLab) -> None:
     iam.put_role_policy(RoleName=name, PolicyName="publish", PolicyDocument=json.dumps(whole))
     lab.task("publish-ssm", "--version", VERSION, step="publish")
     # With the published image's report, and without it.
-    for kept in ("", "no report on the published image was kept"):
+    for unknown in ("", "no report on the published image was kept"):
         report = json.loads(lab.task("show-verification", "--version", VERSION, "--json", step="verify"))
-        assert report["published"]["unknown"] == kept
+        assert report["published"]["unknown"] == unknown
         assert report["published"]["ami_id"] == lab.image
         lab.client("s3").delete_object(Bucket="zmanim-releases-verify", Key=f"reports/{lab.image}.json")
 
@@ -123,8 +123,8 @@ def _replace(lab: ImageLab, clone: Path) -> None:
     subnet = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"][0]["SubnetId"]
     settings = {"ZMANIM_SUBNET_ID": subnet, "ZMANIM_AMI_USERS": "210987654321", "ZMANIM_RUN": RUN}
     lab.task("build-ami", "--version", REPLACED, "--replace", directory=clone, step="build", **settings)
-    left = ec2.describe_images(Filters=[{"Name": "image-id", "Values": [old]}])["Images"]
-    assert left == []
+    remaining = ec2.describe_images(Filters=[{"Name": "image-id", "Values": [old]}])["Images"]
+    assert remaining == []
 
 
 def _sweep(lab: ImageLab) -> None:
@@ -154,7 +154,7 @@ def _withdraw(lab: ImageLab) -> None:
 
 
 def _live(lab: ImageLab, machine: str) -> None:
-    """Have a machine do what it does in a year: back up, thin out, fail and say so."""
+    """Have a machine do what it does in a year: back up, apply the retention, fail and say so."""
     lab.client("ses").verify_email_identity(EmailAddress="backup@zmanim.shtetl.io")
     lab.run(machine, "systemctl start restic-backup.service")
     lab.run(machine, "systemctl start backup-notify@a-test.service")

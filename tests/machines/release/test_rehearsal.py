@@ -87,10 +87,10 @@ def test_what_a_killed_rehearsal_leaves_is_gone_after_cloud_down(tmp_path: Path)
         wait_for(lambda: "Launching a source AWS instance" in (tmp_path / "log").read_text(), 60, "a builder")
         process.kill()
         process.wait()
-    left = _remains(name, process.pid)
-    assert left["links"]
-    assert left["control groups"]
-    assert left["processes"]
+    remaining = _remains(name, process.pid)
+    assert remaining["links"]
+    assert remaining["control groups"]
+    assert remaining["processes"]
     subprocess.run([*INVOKE, "cloud.down"], cwd=ROOT, check=True, capture_output=True)
     assert {what: result for what, result in _remains(name, process.pid).items() if result} == {}
 

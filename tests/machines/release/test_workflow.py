@@ -117,7 +117,7 @@ class GitHub:
         result = self.lab.ssm.get_parameters(Names=NAMES)["Parameters"]
         return {parameter["Name"]: parameter["Value"] for parameter in result}
 
-    def left(self, run_id: str) -> list[str]:
+    def leftovers(self, run_id: str) -> list[str]:
         """Return what carries a run's tag and is neither gone nor a verified image."""
         tagged = [{"Name": "tag:zmanim:run", "Values": [run_id]}]
         ec2 = self.lab.ec2
@@ -180,18 +180,18 @@ def test_a_tag_whose_commit_is_not_on_main_is_refused_before_anything_is_built(g
 def test_a_build_that_fails_is_swept_and_publishes_nothing(github: GitHub) -> None:
     s3 = github.lab.client("s3")
     names = [each["Key"] for each in s3.list_objects_v2(Bucket=MIRROR_BUCKET)["Contents"] if "restic" in each["Key"]]
-    kept = {name: s3.get_object(Bucket=MIRROR_BUCKET, Key=name)["Body"].read() for name in names}
-    assert kept
-    for name in kept:
+    stored = {name: s3.get_object(Bucket=MIRROR_BUCKET, Key=name)["Body"].read() for name in names}
+    assert stored
+    for name in stored:
         s3.delete_object(Bucket=MIRROR_BUCKET, Key=name)
     run = github.run(TAG, "2")
-    for name, content in kept.items():
+    for name, content in stored.items():
         s3.put_object(Bucket=MIRROR_BUCKET, Key=name, Body=content, ACL="public-read")
     assert run.results == {"build": "failure", "verify": "skipped", "publish": "skipped", "sweep": "success"}, (
         run.output
     )
     assert "install-restic" in run.output
-    assert github.left("2") == []
+    assert github.leftovers("2") == []
     assert github.published() == {}
 
 
@@ -207,7 +207,7 @@ def test_a_build_that_is_cancelled_in_the_middle_leaves_nothing_after_the_sweep(
     run = github.run(TAG, "3", cancel_when=half_done)
     assert run.results == {**BUILD_FAILED, "build": "cancelled"}
     assert re.search(r"taking instance i-[0-9a-f]+ away", run.output), "the build cleaned up: nothing was cut off"
-    wait_for(lambda: github.left("3") == [], what="the sweep")
+    wait_for(lambda: github.leftovers("3") == [], what="the sweep")
     assert github.published() == {}
 
 
@@ -216,7 +216,7 @@ def test_an_image_that_is_not_verified_is_swept_and_not_published(github: GitHub
     assert run.results == {"build": "success", "verify": "failure", "publish": "skipped", "sweep": "success"}, (
         run.output
     )
-    assert github.left("4") == []
+    assert github.leftovers("4") == []
     assert github.published() == {}
     # The run's summary has what is known all the same.
     assert "## v0.2.0: not verified" in run.summary
@@ -229,7 +229,7 @@ def test_the_same_tag_is_published_when_it_is_run_again(github: GitHub) -> None:
     assert set(run.results.values()) == {"success"}, run.output
     (image,) = github.lab.ec2.describe_images(Owners=["self"])["Images"]
     assert github.published() == {NAMES[0]: image["ImageId"], NAMES[1]: "v0.2.0"}
-    assert github.left("5") == []
+    assert github.leftovers("5") == []
     assert f"| AMI | `{image['ImageId']}` |" in run.summary
     assert re.search(r"^\| healthy after \| \d+\.\d s \|$", run.summary, re.MULTILINE)
     assert "Nothing is published yet." in run.summary

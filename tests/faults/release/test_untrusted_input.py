@@ -1,6 +1,6 @@
-"""What parses other people's words answers any of them with a result or an error, never with a traceback.
+"""What parses untrusted input answers any of it with a result or an error, never with a traceback.
 
-A few minutes of examples: `nox -s faults -- -k strangers`.
+A few minutes of examples: `nox -s faults -- -k untrusted`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def test_whatever_the_metadata_service_says_there_are_credentials_or_an_error(an
 
 @LONG
 @given(words, words)
-def test_whatever_the_launch_s_tag_holds_it_is_a_name_or_a_fault(tag: bytes, place: bytes) -> None:
+def test_whatever_the_launch_s_tag_holds_it_is_a_name_or_an_error(tag: bytes, place: bytes) -> None:
     with metadata_says(lambda path: tag if "/tags/" in path else place) as session:
         try:
             text = environment.environment_file(session)
@@ -173,7 +173,7 @@ def test_whatever_lies_in_the_release_channel_unsigned_it_is_an_error(
 
 @LONG
 @given(pointers | anything)
-def test_whatever_the_release_channel_s_key_signed_it_is_a_pointer_of_one_form_or_a_fault(
+def test_whatever_the_release_channel_s_key_signed_it_is_a_pointer_of_one_form_or_an_error(
     tmp_path: Path, answer: Any
 ) -> None:
     pointer = read_pointer(write_key(tmp_path / "keys"), envelope(answer))

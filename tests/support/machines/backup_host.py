@@ -21,14 +21,14 @@ NOTICE = f"backup-notify@{UNIT}.service"
 
 
 @dataclass
-class Patient:
+class BackupHost:
     """A machine with a good backup that things are done to."""
 
     images: ImageLab
     backups: Backups
     environment: str
     # How many mails there had been when the test began.
-    heard: int = 0
+    mails_before: int = 0
 
     @property
     def bucket(self) -> str:
@@ -53,14 +53,14 @@ class Patient:
         # It may be about the last failure still: its files are not to vanish under it.
         wait_for(lambda: self.images.active(self.machine, NOTICE)[NOTICE] != "activating", 90, f"{NOTICE}'s end")
         self.run("rm -rf /var/lib/zmanim-notices")
-        self.heard = len(self.mails())
+        self.mails_before = len(self.mails())
 
     def check_refusal(self, *words: str, good: str, started: bool = False) -> None:
         """Start the unit (or find it started), which must fail, say these words, mail, and leave nothing half."""
         output = self.backups.fail() if not started else self._failed()
         for word in words:
             assert re.search(word, output), output
-        wait_for(lambda: len(self.mails()) > self.heard, 60, "a mail")
+        wait_for(lambda: len(self.mails()) > self.mails_before, 60, "a mail")
         mail = self.mails()[-1]
         assert mail["subject"] == f"zmanim {self.environment}: {UNIT} failed"
         assert all(re.search(word, mail["body"]) for word in words), mail["body"]
@@ -75,11 +75,11 @@ class Patient:
 
 
 @pytest.fixture(scope="module")
-def patient(images: ImageLab) -> Iterator[Patient]:
+def backup_host(images: ImageLab) -> Iterator[BackupHost]:
     # A name of this run's own: in a cloud that is kept, the last run's cluster owns the last run's backups.
     environment = f"faulty-{secrets.token_hex(2)}"
     images.prepare(environment)
-    made = Patient(images, Backups(images, images.serve(environment)), environment)
+    made = BackupHost(images, Backups(images, images.serve(environment)), environment)
     # The shipped one is emulated on another kind of processor, and eight times slower: forty runs would take an hour.
     images.put(made.machine, "/usr/local/bin/restic", toolchain.program(user_cache(), "restic").read_bytes())
     seed(images, made.machine)
@@ -89,25 +89,25 @@ def patient(images: ImageLab) -> Iterator[Patient]:
 
 
 @pytest.fixture
-def good(patient: Patient) -> str:
+def good(backup_host: BackupHost) -> str:
     """Return the run that --latest has to go on picking."""
-    patient.forget_mails()
-    return str(patient.backups.complete()[0]["run"])
+    backup_host.forget_mails()
+    return str(backup_host.backups.complete()[0]["run"])
 
 
 @contextmanager
-def dying_dump(patient: Patient, percent: int, code: int) -> Iterator[None]:
+def dying_dump(backup_host: BackupHost, percent: int, code: int) -> Iterator[None]:
     """Put a pg_dump in the way that writes a part of zmanim's dump and ends with `code`."""
     script = f"""#!/bin/bash
 case "$*" in *--dbname=zmanim*) ;; *) exec /usr/bin/pg_dump "$@" ;; esac
 whole=$(mktemp); /usr/bin/pg_dump "$@" | cat >"$whole"; size=$(stat --format=%s "$whole")
 head --bytes=$((size * {percent} / 100)) "$whole"; rm "$whole"; exit {code}
 """
-    patient.run(f"cat >/usr/local/bin/pg_dump <<'END'\n{script}END\nchmod 755 /usr/local/bin/pg_dump")
+    backup_host.run(f"cat >/usr/local/bin/pg_dump <<'END'\n{script}END\nchmod 755 /usr/local/bin/pg_dump")
     try:
         yield
     finally:
-        patient.run("rm /usr/local/bin/pg_dump")
+        backup_host.run("rm /usr/local/bin/pg_dump")
 
 
 # Where a run can be held: the program that waits there, and what it does before it waits.
@@ -126,23 +126,23 @@ head --bytes=$half "$whole"; cat /run/held >/dev/null; exec tail --bytes=+$((hal
 
 
 @contextmanager
-def held(patient: Patient, point: str) -> Iterator[None]:
+def held(backup_host: BackupHost, point: str) -> Iterator[None]:
     """Begin a run and hold it at one of POINTS; `go_on` lets it."""
     program, script = POINTS[point]
     place = f"/usr/local/bin/{program}"
-    patient.run(f"mkfifo --mode=644 /run/held; cat >{place} <<'END'\n#!/bin/bash\n{script}END\nchmod 755 {place}")
+    backup_host.run(f"mkfifo --mode=644 /run/held; cat >{place} <<'END'\n#!/bin/bash\n{script}END\nchmod 755 {place}")
     try:
-        patient.backups.begin()
-        wait_for(lambda: patient.run(f"{_WAITERS} || true"), 120, f"a run that waits {point}")
+        backup_host.backups.begin()
+        wait_for(lambda: backup_host.run(f"{_WAITERS} || true"), 120, f"a run that waits {point}")
         yield
     finally:
-        patient.run(f"rm -f {place} /run/held")
+        backup_host.run(f"rm -f {place} /run/held")
 
 
 # Blocked in opening it: nobody writes there yet.
 _WAITERS = "pgrep --full '^cat /run/held'"
 
 
-def go_on(patient: Patient) -> None:
+def go_on(backup_host: BackupHost) -> None:
     """Let a held run go on."""
-    patient.run("echo >/run/held")
+    backup_host.run("echo >/run/held")
