@@ -134,11 +134,11 @@ def test_psql_asks_the_local_socket_and_is_silent_about_notices(
     assert given[-1] == "--command=SELECT 1"
 
 
-@pytest.mark.parametrize(("said", "expected"), [("postgres (PostgreSQL) 17.12", 17), ("postgres: what?", None)])
+@pytest.mark.parametrize(("output", "expected"), [("postgres (PostgreSQL) 17.12", 17), ("postgres: what?", None)])
 def test_an_installed_program_says_its_major_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, expected: int | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, expected: int | None
 ) -> None:
-    on_path(tmp_path, monkeypatch, {"postgres": f"echo '{said}'"})
+    on_path(tmp_path, monkeypatch, {"postgres": f"echo '{output}'"})
     if expected:
         assert postgres.major_version("postgres") == expected
     else:

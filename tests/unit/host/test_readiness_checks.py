@@ -31,13 +31,13 @@ IMPATIENT = Clock(itertools.count(0, 1000).__next__, lambda _: None)
 
 @dataclass(frozen=True)
 class Answering(Server):
-    """A PostgreSQL that gives one answer; `asked` is what it was asked."""
+    """A PostgreSQL that gives one answer; `queries` is what it was asked."""
 
     answer: str = ""
-    asked: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
 
     def psql(self, *arguments: str, database: str = "", timeout: float, input: str | None = None) -> str:
-        self.asked.extend(arguments)
+        self.queries.extend(arguments)
         return self.answer
 
 
@@ -48,13 +48,13 @@ def test_postgresql_is_asked_as_the_api_itself_would() -> None:
 def test_postgresql_serves_when_a_row_comes_back_as_it_was_written() -> None:
     server = Answering(answer="42 17.5\n")
     assert readiness.check_postgresql(server) == "17.5"
-    assert "INSERT INTO probe" in server.asked[0]
+    assert "INSERT INTO probe" in server.queries[0]
 
 
 def test_postgis_serves_when_it_knows_how_far_two_towns_are_apart() -> None:
     server = Answering(answer="54 3.5.3\n")
     assert readiness.check_postgis(server) == "3.5.3"
-    assert "ST_Distance" in server.asked[0]
+    assert "ST_Distance" in server.queries[0]
 
 
 @pytest.mark.parametrize("answer", ["", "41 17.5", "5400 3.5.3"])
@@ -119,9 +119,9 @@ def test_an_append_only_file_that_a_rewrite_has_just_removed_holds_nothing(tmp_p
 
 def test_a_damaged_file_that_was_kept_is_an_alarm_that_names_it(tmp_path: Path) -> None:
     assert readiness.check_redis_files(tmp_path) == ""
-    kept = tmp_path / "damaged-20261124T030000Z"
-    kept.mkdir()
-    with pytest.raises(HostError, match=f"kept for you: {kept}"):
+    damaged = tmp_path / "damaged-20261124T030000Z"
+    damaged.mkdir()
+    with pytest.raises(HostError, match=f"kept for you: {damaged}"):
         readiness.check_redis_files(tmp_path)
 
 
@@ -172,9 +172,11 @@ def test_health_is_the_api_s_own_json() -> None:
         assert readiness.ask_health(url) == {"status": "ok"}
 
 
-@pytest.mark.parametrize(("status", "body", "said"), [(503, b"{}", "/health answers 503"), (200, b"<html>", "/health")])
-def test_another_answer_than_200_and_json_is_no_health(status: int, body: bytes, said: str) -> None:
-    with api(status, body) as url, pytest.raises(HostError, match=said):
+@pytest.mark.parametrize(
+    ("status", "body", "message"), [(503, b"{}", "/health answers 503"), (200, b"<html>", "/health")]
+)
+def test_another_answer_than_200_and_json_is_no_health(status: int, body: bytes, message: str) -> None:
+    with api(status, body) as url, pytest.raises(HostError, match=message):
         readiness.ask_health(url)
     with pytest.raises(HostError, match=r"^/health does not answer \(curl: \(7\)"):
         readiness.ask_health(url)

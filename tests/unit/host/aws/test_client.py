@@ -110,7 +110,7 @@ def test_pages_without_end_come_to_an_end() -> None:
 
 @pytest.mark.incident("SSM errors were taken for an optional secret that is missing")
 @pytest.mark.parametrize(
-    ("status", "body", "said"),
+    ("status", "body", "message"),
     [
         (400, b'{"__type":"ThrottlingException","message":"Rate exceeded"}', "ThrottlingException Rate exceeded"),
         (400, b'{"__type":"com.amazon#AccessDeniedException","Message":"not authorized"}', "AccessDeniedException not"),
@@ -118,20 +118,20 @@ def test_pages_without_end_come_to_an_end() -> None:
         (500, b"", "500"),
     ],
 )
-def test_a_refusal_names_the_path_and_aws_s_own_reason(status: int, body: bytes, said: str) -> None:
+def test_a_refusal_names_the_path_and_aws_s_own_reason(status: int, body: bytes, message: str) -> None:
     with (
         answering(lambda request: (status, body)) as server,
-        pytest.raises(AwsRefused, match=f"{PATH}: {said}") as raised,
+        pytest.raises(AwsRefused, match=f"{PATH}: {message}") as raised,
     ):
         get_parameters_by_path(server.session, PATH)
     assert raised.value.status == status
 
 
 @pytest.mark.incident("a boot script printed secrets into logs")
-@pytest.mark.parametrize("said", [b"{half s3cret", b'{"Parameters": [{"Value": "s3cret"}]}', b'["s3cret"]', b""])
-def test_an_answer_that_makes_no_sense_is_refused_without_being_repeated(said: bytes) -> None:
+@pytest.mark.parametrize("body", [b"{half s3cret", b'{"Parameters": [{"Value": "s3cret"}]}', b'["s3cret"]', b""])
+def test_an_answer_that_makes_no_sense_is_refused_without_being_repeated(body: bytes) -> None:
     with (
-        answering(lambda request: (200, said)) as server,
+        answering(lambda request: (200, body)) as server,
         pytest.raises(HostError, match="can't be understood") as raised,
     ):
         get_parameters_by_path(server.session, PATH)

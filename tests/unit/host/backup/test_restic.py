@@ -62,7 +62,7 @@ def test_what_is_missing_is_named_and_nothing_is_guessed(name: str) -> None:
 
 @pytest.mark.incident("restic init || true hid every error; a missing bucket looks like a missing repository")
 @pytest.mark.parametrize(
-    ("code", "said", "message"),
+    ("code", "stderr", "message"),
     [
         (1, "Fatal: unable to open config file: Stat: Access Denied.", "S3 denies access"),
         (1, "dial tcp: connection refused\nIs there a repository at the following location?", "exit code 1"),
@@ -76,8 +76,8 @@ def test_what_is_missing_is_named_and_nothing_is_guessed(name: str) -> None:
         (130, "", "exit code 130"),
     ],
 )
-def test_no_exit_code_but_10_leads_to_a_new_repository(fake: Fake, code: int, said: str, message: str) -> None:
-    calls = fake(snapshots=f"echo '{said}' >&2; exit {code}")
+def test_no_exit_code_but_10_leads_to_a_new_repository(fake: Fake, code: int, stderr: str, message: str) -> None:
+    calls = fake(snapshots=f"echo '{stderr}' >&2; exit {code}")
     with pytest.raises(HostError, match=message):
         REPO.open_or_make()
     assert verbs(calls) == ["restic snapshots"]
@@ -127,14 +127,14 @@ def test_a_snapshot_of_nothing_or_of_a_part_is_removed_again(fake: Fake, answer:
     assert calls.read_text().splitlines()[-1] == "restic forget abc"
 
 
-def test_a_failed_command_is_a_fault_with_its_own_words(fake: Fake) -> None:
+def test_a_failed_command_is_an_error_with_its_own_words(fake: Fake) -> None:
     output = json.dumps({"message_type": "error", "error": {"message": "pg_dump: error: connection failed"}})
     fake(backup=f"echo '{output}' >&2; exit 1")
     with pytest.raises(HostError, match="pg_dump: error: connection failed"):
         REPO.store(["run:1"], name="/x", command=["pg_dump"])
 
 
-def test_a_file_is_read_to_its_end_or_it_is_a_fault(fake: Fake) -> None:
+def test_a_file_is_read_to_its_end_or_it_is_an_error(fake: Fake) -> None:
     def whole(stream: IO[bytes]) -> None:
         got.append(stream.read())
 
@@ -218,7 +218,7 @@ def snapshot(id: str, time: str, *tags: str) -> Mapping[str, object]:
     return {"id": id, "time": time, "tags": list(tags), "summary": {"total_bytes_processed": 5}}
 
 
-def test_snapshots_are_grouped_by_their_run_and_strangers_are_left_out() -> None:
+def test_snapshots_are_grouped_by_their_run_and_other_snapshots_are_left_out() -> None:
     result = restic.grouped(
         [
             snapshot("3", "2026-11-24T03:02:09.9+02:00", "run:a", "part:record", "system:77"),
@@ -235,7 +235,7 @@ def test_snapshots_are_grouped_by_their_run_and_strangers_are_left_out() -> None
     assert (adopted.record, adopted.system, adopted.adoption) == (None, "88", True)
 
 
-def test_a_missing_repository_has_its_own_fault(fake: Fake) -> None:
+def test_a_missing_repository_has_its_own_error(fake: Fake) -> None:
     fake(snapshots="exit 10")
     with pytest.raises(NoRepository, match="there is no repository"):
         REPO.runs()

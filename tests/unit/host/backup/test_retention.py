@@ -36,7 +36,7 @@ def adoption(number: int, system: str) -> Run:
 
 
 def simulate(nights: Iterable[tuple[list[Run], datetime]]) -> list[set[Run]]:
-    """Add each night's runs and thin out; return what was there after each."""
+    """Add each night's runs and apply the retention; return what was there after each."""
     existing: set[Run] = set()
     seen = []
     for new, now in nights:
@@ -121,11 +121,11 @@ def test_every_run_has_one_fate_and_a_complete_one_goes_only_for_a_newer_one_of_
 @given(histories, st.integers(min_value=0, max_value=400), st.integers(min_value=1, max_value=4000))
 def test_a_run_from_the_future_changes_nobody_else_s_fate(runs: set[Run], today: int, ahead: int) -> None:
     now = START + timedelta(days=today)
-    stranger = Run("stranger", now + timedelta(days=ahead), ("s",), "s", system=OURS)
-    without, with_it = plan(runs, now), plan({*runs, stranger}, now)
-    assert with_it.keep == {**without.keep, stranger: "dated in the future"}
+    future = Run("future", now + timedelta(days=ahead), ("s",), "s", system=OURS)
+    without, with_it = plan(runs, now), plan({*runs, future}, now)
+    assert with_it.keep == {**without.keep, future: "dated in the future"}
     assert with_it.forget == without.forget
-    assert stranger in with_it.future
+    assert future in with_it.future
 
 
 @given(histories, st.integers(min_value=0, max_value=400))

@@ -69,7 +69,7 @@ def test_nothing_is_restored_over_what_is_there(tmp_path: Path) -> None:
     assert (tmp_path / "mine").exists()
 
 
-def test_a_scratch_directory_is_removed_with_what_is_in_it_and_one_that_is_gone_is_no_fault(tmp_path: Path) -> None:
+def test_a_scratch_directory_is_removed_with_what_is_in_it_and_one_that_is_gone_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "one/postgres").mkdir(parents=True)
     scratch.remove(tmp_path / "one")
     assert not (tmp_path / "one").exists()
@@ -100,7 +100,7 @@ def test_a_server_is_stopped_when_the_restore_into_it_fails(place: Scratch, monk
     assert (here / "stopped").exists()
 
 
-def test_a_server_that_does_not_start_is_a_fault_with_its_own_last_words(
+def test_a_server_that_does_not_start_is_an_error_with_its_own_last_words(
     place: Scratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_postgresql(place, monkeypatch, "echo 'FATAL: no shared memory' >&2; exit 1")

@@ -176,7 +176,7 @@ class Machine:
     def states(self, folder: str = "") -> set[str]:
         return {(self.data / folder / name / "state").read_text() for name in ("postgres", "redis")}
 
-    def asked(self) -> list[Sequence[str]]:
+    def requested(self) -> list[Sequence[str]]:
         return [call for call in arguments(self.programs, "systemctl") if call[0] != "show"]
 
 
@@ -208,7 +208,7 @@ def test_what_was_there_stays_whole(machine: Machine) -> None:
     assert not (machine.data / "backup/replace").exists()
     assert [call[0] for call in arguments(machine.programs, "initdb")] == ["--sync-only"]
     stores = ["postgresql.service", "redis.service"]
-    assert machine.asked() == [["stop", *stores], ["start", *stores]]
+    assert machine.requested() == [["stop", *stores], ["start", *stores]]
     # And a second time nothing is written over it.
     with pytest.raises(HostError, match="is there, from an earlier restore"):
         replace.prepare(RECORD, ME, machine.data)
@@ -220,7 +220,7 @@ def test_what_does_not_start_gives_way_to_what_was_there(machine: Machine) -> No
         replace.swap(RECORD, machine.restored(), machine.data)
     assert machine.states() == {"live"}
     assert not (machine.data / "before-whole").exists()
-    assert machine.asked()[-1][0] == "start"
+    assert machine.requested()[-1][0] == "start"
 
 
 def test_a_machine_that_lost_its_data_can_be_filled(machine: Machine) -> None:

@@ -124,15 +124,15 @@ def test_no_part_is_made_where_no_run_has_begun(repository: StoringRepository, t
     assert repository.stored == []
 
 
-@pytest.mark.parametrize(("said", "fits"), [("17.12", True), ("16.9", False), ("18.1", False), ("", False)])
+@pytest.mark.parametrize(("version", "fits"), [("17.12", True), ("16.9", False), ("18.1", False), ("", False)])
 def test_a_pg_dump_of_another_major_version_backs_nothing_up(
-    backup: Backup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, fits: bool
+    backup: Backup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, fits: bool
 ) -> None:
-    on_path(tmp_path / "programs", monkeypatch, {"pg_dump": f"echo 'pg_dump (PostgreSQL) {said}'"})
+    on_path(tmp_path / "programs", monkeypatch, {"pg_dump": f"echo 'pg_dump (PostgreSQL) {version}'"})
     if fits:
         backup.check_version()
     else:
-        words = "the server has major version 17: nothing was backed up" if said else "pg_dump --version says"
+        words = "the server has major version 17: nothing was backed up" if version else "pg_dump --version says"
         with pytest.raises(HostError, match=words):
             backup.check_version()
 

@@ -70,9 +70,9 @@ def test_what_the_pipeline_builds_and_packs_is_what_an_instance_takes(tmp_path: 
     ],
 )
 def test_what_is_no_release_for_this_machine_is_refused(tmp_path: Path, change: dict[str, bytes], reason: str) -> None:
-    with pytest.raises(HostError) as fault:
+    with pytest.raises(HostError) as raised:
         unpacked(tmp_path / "out", packed({**files(), **change}))
-    assert reason in str(fault.value)
+    assert reason in str(raised.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
@@ -119,7 +119,7 @@ def test_a_truncated_bundle_or_another_one_is_refused_before_it_is_unpacked() ->
 
 
 @given(st.binary(max_size=400), st.integers(0, 200))
-def test_any_bytes_end_in_a_fault_and_never_in_anything_else(content: bytes, cut: int) -> None:
+def test_any_bytes_end_in_an_error_and_never_in_anything_else(content: bytes, cut: int) -> None:
     for some in (content, program()[: 128 + cut] + content, packed(files())[:cut] + content):
         for check in (check_elf, lambda part: check_build(build_info(part))):
             with suppress(HostError):

@@ -34,18 +34,18 @@ def objects(**changes: Any) -> dict[str, bytes]:
     return {"channel.json": pointer, f"bundles/{SHA}.tar.gz": NEW}
 
 
-def run(machine: Site, there: dict[str, bytes], asked: list[str] | None = None) -> str:
+def run(machine: Site, stored: dict[str, bytes], requested: list[str] | None = None) -> str:
     def get(key: str, limit: int) -> bytes | None:
-        if asked is not None:
-            asked.append(key)
-        content = there.get(key)
+        if requested is not None:
+            requested.append(key)
+        content = stored.get(key)
         assert content is None or len(content) <= limit
         return content
 
     return fetch(get, machine.fetched, machine.store, "prod", keys=machine.keys, now=NOW)
 
 
-def left(machine: Site) -> dict[str, bytes]:
+def fetched_files(machine: Site) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in machine.fetched.iterdir()}
 
 
@@ -63,17 +63,17 @@ def test_what_is_fetched_is_adopted(machine: Site) -> None:
 def test_no_bundle_is_fetched_where_the_image_s_own_release_wins(machine: Site, changes: dict[str, str]) -> None:
     calls: list[str] = []
     run(machine, objects(**changes), calls)
-    assert (calls, set(left(machine))) == (["channel.json"], {"pointer.json"})
+    assert (calls, set(fetched_files(machine))) == (["channel.json"], {"pointer.json"})
 
 
 def test_an_empty_channel_takes_away_what_was_fetched_of_it(machine: Site) -> None:
     run(machine, objects())
     assert run(machine, {}) == "the channel of prod is empty"
-    assert "pointer.json" not in left(machine)
+    assert "pointer.json" not in fetched_files(machine)
 
 
 @pytest.mark.parametrize(
-    ("there", "reason"),
+    ("changes", "reason"),
     [
         ({"channel.json": b"garbage"}, "not JSON"),
         ({"channel.json": envelope(payload(serial=9), OTHER_KEY)}, "not that of prod.pem"),
@@ -84,13 +84,13 @@ def test_an_empty_channel_takes_away_what_was_fetched_of_it(machine: Site) -> No
         (objects(architecture="x86_64"), "is for 'x86_64'"),
     ],
 )
-def test_what_is_wrong_replaces_nothing_that_is_good(machine: Site, there: dict[str, Any], reason: str) -> None:
+def test_what_is_wrong_replaces_nothing_that_is_good(machine: Site, changes: dict[str, Any], reason: str) -> None:
     before = objects(version="v1.0.0")
     run(machine, before)
-    with pytest.raises(HostError) as fault:
-        run(machine, {**objects(), **there})
-    assert reason in str(fault.value)
-    assert left(machine) == {"pointer.json": before["channel.json"]}
+    with pytest.raises(HostError) as raised:
+        run(machine, {**objects(), **changes})
+    assert reason in str(raised.value)
+    assert fetched_files(machine) == {"pointer.json": before["channel.json"]}
 
 
 def test_a_replayed_pointer_is_not_kept(machine: Site) -> None:
@@ -132,7 +132,7 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[Session]:
             thread.join()
 
 
-def said(head: str, body: str = "") -> Callable[[socket.socket], None]:
+def response(head: str, body: str = "") -> Callable[[socket.socket], None]:
     whole = f"HTTP/1.1 {head}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
     return lambda connection: connection.sendall(whole.encode())
 
@@ -153,26 +153,26 @@ def drip(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (said("403 Forbidden", "<Error><Code>AccessDenied</Code></Error>"), "AccessDenied"),
-        (said("404 Not Found", "<Error><Code>NoSuchBucket</Code></Error>"), "NoSuchBucket"),
-        (said("503 Slow Down"), "503"),
+        (response("403 Forbidden", "<Error><Code>AccessDenied</Code></Error>"), "AccessDenied"),
+        (response("404 Not Found", "<Error><Code>NoSuchBucket</Code></Error>"), "NoSuchBucket"),
+        (response("503 Slow Down"), "503"),
         (endless, "16384 are the limit|more than 16384 bytes"),
         (drip, "no end after"),
         (lambda connection: None, "no answer"),
     ],
 )
-def test_whatever_s3_does_the_fault_says_it_in_time_and_nothing_is_kept(
+def test_whatever_s3_does_the_error_says_it_in_time_and_nothing_is_kept(
     machine: Site, answer: Callable[[socket.socket], None], reason: str
 ) -> None:
     with serving(answer) as session:
         get = from_s3("zmanim-releases-prod", lambda: session)
         with pytest.raises(HostError, match=reason):
             within(0.5, lambda: fetch(get, machine.fetched, machine.store, "prod", keys=machine.keys, now=NOW))
-    assert left(machine) == {}
+    assert fetched_files(machine) == {}
 
 
 def test_an_object_that_is_not_there_is_an_empty_channel(machine: Site) -> None:
-    with serving(said("404 Not Found", "<Error><Code>NoSuchKey</Code></Error>")) as session:
+    with serving(response("404 Not Found", "<Error><Code>NoSuchKey</Code></Error>")) as session:
         get = from_s3("zmanim-releases-prod", lambda: session)
         assert "is empty" in fetch(get, machine.fetched, machine.store, "prod", keys=machine.keys, now=NOW)
 

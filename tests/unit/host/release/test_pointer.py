@@ -31,8 +31,8 @@ VERSIONS = st.builds(
 )
 
 
-def encoded(said: object) -> bytes:
-    return json.dumps(said).encode()
+def encoded(content: object) -> bytes:
+    return json.dumps(content).encode()
 
 
 def test_what_was_signed_is_read(tmp_path: Path) -> None:

@@ -43,9 +43,9 @@ def chosen(pointer: Pointer, state: State = EMPTY, running: Release = BAKED) -> 
 
 
 def refusal(pointer: Pointer, state: State = EMPTY, running: Release = BAKED) -> str:
-    with pytest.raises(HostError) as fault:
+    with pytest.raises(HostError) as raised:
         chosen(pointer, state, running)
-    return str(fault.value)
+    return str(raised.value)
 
 
 def test_a_newer_release_is_adopted() -> None:

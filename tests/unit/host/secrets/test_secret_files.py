@@ -50,10 +50,10 @@ def test_a_missing_restic_password_gives_no_password_at_all() -> None:
 
 
 def test_secrets_are_readable_by_root_alone_and_old_ones_go(tmp_path: Path) -> None:
-    vault = tmp_path / "secrets"
-    put(vault, files(VALUES, backup="b", ready="r"))
-    put(vault, files({**VALUES, "restic-password": ""}, backup="b2", ready="r"))
-    assert not (vault / "backup/restic-password").exists()
-    assert (vault / "backup/redis-password").read_text() == "b2"
-    for path in [vault, *vault.rglob("*")]:
+    directory = tmp_path / "secrets"
+    put(directory, files(VALUES, backup="b", ready="r"))
+    put(directory, files({**VALUES, "restic-password": ""}, backup="b2", ready="r"))
+    assert not (directory / "backup/restic-password").exists()
+    assert (directory / "backup/redis-password").read_text() == "b2"
+    for path in [directory, *directory.rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o400), path

@@ -18,7 +18,7 @@ from zmanim_host.storage import data_layout
 
 
 @pytest.fixture
-def asked(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def requested(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The programs that were run; initdb leaves what makes a folder a cluster."""
     programs: list[str] = []
     on_path(tmp_path_factory.mktemp("programs"), monkeypatch, {"postgres": "echo 'postgres (PostgreSQL) 17.12'"})
@@ -36,7 +36,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return programs
 
 
-def test_a_fresh_volume_gets_everything_and_a_second_boot_changes_nothing(tmp_path: Path, asked: list[str]) -> None:
+def test_a_fresh_volume_gets_everything_and_a_second_boot_changes_nothing(tmp_path: Path, requested: list[str]) -> None:
     data_layout.lay_out(tmp_path)
     names = {"postgres", "redis", "backup", data_layout.MARKER}
     assert {path.name for path in tmp_path.iterdir()} == names
@@ -44,45 +44,45 @@ def test_a_fresh_volume_gets_everything_and_a_second_boot_changes_nothing(tmp_pa
         assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700
     assert data_layout.is_marked(tmp_path)
     (tmp_path / "postgres/data").write_text("kept")
-    asked.clear()
+    requested.clear()
     data_layout.lay_out(tmp_path)
-    assert asked == []
+    assert requested == []
     assert (tmp_path / "postgres/data").read_text() == "kept"
 
 
-def test_what_a_power_cut_left_of_initdb_is_made_anew(tmp_path: Path, asked: list[str]) -> None:
+def test_what_a_power_cut_left_of_initdb_is_made_anew(tmp_path: Path, requested: list[str]) -> None:
     (tmp_path / ".postgres.unfinished").mkdir()
     (tmp_path / ".postgres.unfinished/half").write_text("")
     data_layout.lay_out(tmp_path)
     assert [path.name for path in (tmp_path / "postgres").iterdir()] == ["PG_VERSION"]
 
 
-def test_a_cluster_from_before_the_marker_is_marked_and_not_remade(tmp_path: Path, asked: list[str]) -> None:
+def test_a_cluster_from_before_the_marker_is_marked_and_not_remade(tmp_path: Path, requested: list[str]) -> None:
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres/PG_VERSION").write_text("17\n")
     data_layout.lay_out(tmp_path)
-    assert "initdb" not in asked
+    assert "initdb" not in requested
     assert data_layout.is_marked(tmp_path)
 
 
-def test_a_volume_that_lost_its_cluster_gets_no_new_one(tmp_path: Path, asked: list[str]) -> None:
+def test_a_volume_that_lost_its_cluster_gets_no_new_one(tmp_path: Path, requested: list[str]) -> None:
     (tmp_path / data_layout.MARKER).write_text('{"format": 1, "cluster": true}')
     with pytest.raises(HostError, match="restore it from a backup"):
         data_layout.lay_out(tmp_path)
-    assert "initdb" not in asked
+    assert "initdb" not in requested
     assert [path.name for path in tmp_path.iterdir()] == [data_layout.MARKER]
 
 
 @pytest.mark.incident("the database was written to the root disk, and went with the instance")
-def test_nothing_is_written_where_no_volume_is_mounted(tmp_path: Path, asked: list[str]) -> None:
+def test_nothing_is_written_where_no_volume_is_mounted(tmp_path: Path, requested: list[str]) -> None:
     with pytest.raises(HostError, match="nothing is written to the root disk"):
         data_layout.prepare(tmp_path)
-    assert (asked, list(tmp_path.iterdir())) == ([], [])
+    assert (requested, list(tmp_path.iterdir())) == ([], [])
 
 
-def test_a_mounted_volume_is_grown_before_it_is_laid_out(tmp_path: Path, asked: list[str]) -> None:
+def test_a_mounted_volume_is_grown_before_it_is_laid_out(tmp_path: Path, requested: list[str]) -> None:
     data_layout.prepare(tmp_path, lambda path: path == tmp_path)
-    assert asked == ["xfs_growfs", "initdb"]
+    assert requested == ["xfs_growfs", "initdb"]
 
 
 def test_a_server_whose_version_is_not_understood_stops_everything(
