@@ -63,13 +63,13 @@ def score(part: Part) -> Counter[str]:
         env = {**os.environ, "HYPOTHESIS_PROFILE": "desk"}
         mutmut = str(Path(sys.executable).with_name("mutmut"))
         ran = subprocess.run([mutmut, "run"], cwd=copy, env=env, capture_output=True, text=True, check=False)
-        told = subprocess.run(
+        results = subprocess.run(
             [mutmut, "results", "--all", "true"], cwd=copy, capture_output=True, text=True, check=False
         )
-        ends = [line.rpartition(": ")[2].strip() for line in told.stdout.splitlines() if ": " in line]
+        ends = [line.rpartition(": ")[2].strip() for line in results.stdout.splitlines() if ": " in line]
         if not ends:
-            raise SystemExit(f"mutmut did not run:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}{told.stderr[-500:]}")
-        for line in told.stdout.splitlines():
+            raise SystemExit(f"mutmut did not run:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}{results.stderr[-500:]}")
+        for line in results.stdout.splitlines():
             if line.endswith(": survived"):
                 print(line.strip())
         return Counter(ends)

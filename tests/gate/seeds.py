@@ -113,11 +113,11 @@ def without_tests_but(*names: str) -> Seed:
     """Take every unit test away but these."""
 
     def seed(tree: Path) -> None:
-        kept = {tree / "tests/unit" / name for name in names}
-        for path in kept:
+        spared = {tree / "tests/unit" / name for name in names}
+        for path in spared:
             _read(path)
         for path in (tree / "tests/unit").rglob("test_*.py"):
-            if path not in kept:
+            if path not in spared:
                 path.unlink()
 
     return seed

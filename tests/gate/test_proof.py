@@ -50,13 +50,13 @@ def _errors(check: str, tree: Path, only: tuple[str, ...] = ()) -> list[str]:
         cache = tree.parent / "mypy"
         if (ROOT / ".mypy_cache").is_dir():
             shutil.copytree(ROOT / ".mypy_cache", cache)
-        found = types.check(tree, cache)
+        findings = types.check(tree, cache)
     elif only:
         assert all((tree / name).is_file() for name in only), "the row names tests that are gone"
-        found = unit.run_tests(tree, only)
+        findings = unit.run_tests(tree, only)
     else:
-        found = CHECKS[check].run(tree)
-    return [str(finding) for finding in found if finding.level is Level.ERROR]
+        findings = CHECKS[check].run(tree)
+    return [str(finding) for finding in findings if finding.level is Level.ERROR]
 
 
 def _commit(tree: Path) -> None:

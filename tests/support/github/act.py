@@ -90,7 +90,7 @@ class Act:
             finally:
                 _kill([process.pid, *_descendants(process.pid)])
             errors.seek(0)
-            return self._told(lines, cancelled, errors.read())
+            return self._result(lines, cancelled, errors.read())
 
     def _command(self, event: Event, directory: Path, environment: Mapping[str, str]) -> list[str]:
         named = {"env": environment, "var": _as_values(self.variables), "secret": _as_values(self.secrets)}
@@ -112,16 +112,16 @@ class Act:
             steps += read(ROOT / action / "action.yml")["runs"]["steps"]
         return {str(step["uses"]) for step in steps if "uses" in step and not str(step["uses"]).startswith("./")}
 
-    def _told(self, lines: list[dict[str, Any]], cancelled: str, errors: str) -> Run:
+    def _result(self, lines: list[dict[str, Any]], cancelled: str, errors: str) -> Run:
         # What act passes over, it says nothing of.
         results = dict.fromkeys(read(self.workflow)["jobs"], "skipped")
         results |= {line["jobID"]: line["jobResult"] for line in lines if "jobResult" in line}
         job = cancelled.partition(":")[0]
         if results.get(job) == "failure":  # act's word for a step that was killed
             results[job] = "cancelled"
-        told = [line["msg"] for line in lines if line.get("raw_output") or line["level"] == "error"]
+        messages = [line["msg"] for line in lines if line.get("raw_output") or line["level"] == "error"]
         summary = "".join(line["content"] for line in lines if line.get("command") == "summary")
-        return Run(results, _steps(lines), "\n".join([*(each.rstrip("\n") for each in told), errors]), summary)
+        return Run(results, _steps(lines), "\n".join([*(each.rstrip("\n") for each in messages), errors]), summary)
 
 
 _SETTINGS_OF_ACT = ("HOME", "XDG_CONFIG_HOME")

@@ -32,9 +32,9 @@ def done() -> Iterator[list[str]]:
     noted: list[str] = []
     bodies: dict[str, Any] = {}
     for name in NAMES:
-        found: Task[Any] = tasks.namespace[name]
-        bodies[name] = found.body
-        found.body = _noting(found.body, name, noted)
+        task: Task[Any] = tasks.namespace[name]
+        bodies[name] = task.body
+        task.body = _noting(task.body, name, noted)
     yield noted
     for name, body in bodies.items():
         tasks.namespace[name].body = body

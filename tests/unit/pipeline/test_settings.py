@@ -70,7 +70,7 @@ def test_truths_are_toml_booleans_or_words(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "environ", "flags", "said"),
+    ("text", "environ", "flags", "found"),
     [
         ("regoin = 'eu-west-1'", {}, {}, "regoin in [tool.zmanim] in pyproject.toml"),
         ("", {"ZMANIM_REGOIN": "eu-west-1"}, {}, "ZMANIM_REGOIN in the environment"),
@@ -78,12 +78,12 @@ def test_truths_are_toml_booleans_or_words(root: Path) -> None:
     ],
 )
 def test_an_unknown_setting_is_refused_by_its_name_wherever_it_stands(
-    root: Path, text: str, environ: dict[str, str], flags: dict[str, object], said: str
+    root: Path, text: str, environ: dict[str, str], flags: dict[str, object], found: str
 ) -> None:
     table(root, text)
     with raises("setting-unknown") as error:
         load(root, environ, flags)
-    assert error.value.found == said
+    assert error.value.found == found
     assert error.value.fix == "did you mean region?"
     assert error.value.exit_code == 2
 

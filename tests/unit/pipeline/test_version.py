@@ -88,9 +88,9 @@ def test_a_release_tag_names_its_version() -> None:
 def test_the_message_says_what_a_release_tag_is(tag: str) -> None:
     with raises("version-invalid") as error:
         from_tag(tag)
-    told = error.value
-    assert (told.summary, told.found) == (f"{tag!r} is no release tag", repr(tag))
-    assert (told.expected, told.fix) == ("vMAJOR.MINOR.PATCH-ami", "git tag v1.2.3-ami")
+    refusal = error.value
+    assert (refusal.summary, refusal.found) == (f"{tag!r} is no release tag", repr(tag))
+    assert (refusal.expected, refusal.fix) == ("vMAJOR.MINOR.PATCH-ami", "git tag v1.2.3-ami")
 
 
 @pytest.mark.parametrize("tag", ["v1.2.3", "test-x-ami", "ami", "-ami", "v1.2-ami", ""])

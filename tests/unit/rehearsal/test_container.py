@@ -59,7 +59,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return on_path(tmp_path, monkeypatch, {"docker": DOCKER})
 
 
-def left(docker: Path) -> list[str]:
+def remaining(docker: Path) -> list[str]:
     """What stays of a run: containers, and files in the folder of the result."""
     made = docker / "out"
     return sorted(path.name for path in [*docker.glob("container-*"), *(made.iterdir() if made.exists() else [])])
@@ -73,7 +73,7 @@ def test_the_base_is_made_of_the_pinned_release_with_all_that_a_rehearsal_asks_f
     assert content == b"a root file system"
     assert made.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     assert (made.image, made.digest, made.release) == (f"{REPOSITORY}:{RELEASE}.1", "sha256:abc", RELEASE)
-    assert left(docker) == [name]
+    assert remaining(docker) == [name]
     (run,) = [call for call in arguments(docker, "docker") if call[0] == "run"]
     *_, release, packages, paths = run
     assert release == RELEASE
@@ -110,7 +110,7 @@ def test_a_failure_is_told_in_dockers_words_and_leaves_neither_container_nor_fil
     (docker / fails).touch()
     with raises("docker-failed", match=words):
         container.make(docker, docker / "out/base.tar.gz")
-    assert left(docker) == []
+    assert remaining(docker) == []
 
 
 def test_a_base_that_is_there_stays_when_a_new_one_fails(docker: Path) -> None:
@@ -140,10 +140,10 @@ def test_an_interrupted_run_removes_its_container(docker: Path) -> None:
         deadline = time.monotonic() + 30
         while not (docker / "running").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert [name for name in left(docker) if name.startswith("container-")]
+        assert [name for name in remaining(docker) if name.startswith("container-")]
         child.send_signal(signal.SIGINT)
         assert child.wait(30) != 0
-    assert left(docker) == []
+    assert remaining(docker) == []
 
 
 def test_a_host_without_docker_hears_what_to_do(

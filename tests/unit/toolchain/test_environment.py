@@ -43,7 +43,7 @@ def test_evaluating_twice_changes_nothing_more(tools: Tools) -> None:
 
 
 def test_packer_asks_nobody_for_updates_and_reads_no_configuration_of_a_person(tools: Tools) -> None:
-    found = environment(tools, {})
-    assert found["CHECKPOINT_DISABLE"] == "1"
-    assert found["PACKER_CONFIG_DIR"] == str(tools.config_directory)
-    assert found["PACKER_PLUGIN_PATH"] == str(tools.plugin_directory)
+    variables = environment(tools, {})
+    assert variables["CHECKPOINT_DISABLE"] == "1"
+    assert variables["PACKER_CONFIG_DIR"] == str(tools.config_directory)
+    assert variables["PACKER_PLUGIN_PATH"] == str(tools.plugin_directory)

@@ -45,8 +45,8 @@ def test_versions_are_compared_as_numbers_and_a_candidate_comes_before_its_relea
 
 
 def test_a_new_enough_go_on_path_is_used(tmp_path: Path) -> None:
-    found = go(tmp_path / "cache", path=fake_go(tmp_path / "bin", "go1.99.0"))
-    assert (found.program, found.version) == (tmp_path / "bin" / "go", "go1.99.0")
+    chosen = go(tmp_path / "cache", path=fake_go(tmp_path / "bin", "go1.99.0"))
+    assert (chosen.program, chosen.version) == (tmp_path / "bin" / "go", "go1.99.0")
     assert not (tmp_path / "cache").exists()
 
 
@@ -86,10 +86,10 @@ def test_no_setting_of_the_caller_reaches_a_build_but_where_modules_come_from(
         monkeypatch.delenv(name, raising=False)
     settings = {"GOPROXY": "https://proxy.example", "GOPRIVATE": ""}
     made_by = go(tmp_path, path=fake_go(tmp_path / "bin", "go1.99.0", settings))
-    found = {name: value for name, value in made_by.environment.items() if name.startswith(("GO", "CGO"))}
-    assert found.pop("GOOS") == sys.platform
-    assert found.pop("GOARCH") in {"amd64", "arm64"}
-    assert found == {
+    variables = {name: value for name, value in made_by.environment.items() if name.startswith(("GO", "CGO"))}
+    assert variables.pop("GOOS") == sys.platform
+    assert variables.pop("GOARCH") in {"amd64", "arm64"}
+    assert variables == {
         "GOPROXY": "https://proxy.example",
         "GOCACHE": str(tmp_path / "go" / "build"),
         "GOMODCACHE": str(tmp_path / "go" / "modules"),

@@ -39,8 +39,8 @@ def test_every_tool_has_one_version_and_its_checksums() -> None:
 
 
 def test_the_version_is_that_of_the_module_that_holds_the_tool(tmp_path: Path) -> None:
-    found = pin("thing", module(tmp_path, GO_MOD))
-    assert (found.package, found.version, found.go) == ("example.com/thing/cmd/thing", "2.3.4", "1.25.8")
+    pinned = pin("thing", module(tmp_path, GO_MOD))
+    assert (pinned.package, pinned.version, pinned.go) == ("example.com/thing/cmd/thing", "2.3.4", "1.25.8")
 
 
 @pytest.mark.parametrize(

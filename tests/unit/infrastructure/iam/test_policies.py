@@ -119,15 +119,15 @@ def test_no_role_of_a_workflow_leads_to_another_role(lab: IamLab, step: str) -> 
 
 
 def test_only_the_verify_role_can_say_that_an_image_is_verified(lab: IamLab, image: str) -> None:
-    said = {"Resources": [image], "Tags": [{"Key": "zmanim:verified", "Value": "0" * 64}]}
+    tags = {"Resources": [image], "Tags": [{"Key": "zmanim:verified", "Value": "0" * 64}]}
     for step in ("build", "publish"):
-        assert refused(lab.client("ec2", take(lab, step)).create_tags, **said) == DENIED
+        assert refused(lab.client("ec2", take(lab, step)).create_tags, **tags) == DENIED
     instance = lab.client("ec2", lab.session_of_instance("zmanim-prod-instance"))
-    assert refused(instance.create_tags, **said) == DENIED
-    lab.client("ec2", take(lab, "verify")).create_tags(**said)
+    assert refused(instance.create_tags, **tags) == DENIED
+    lab.client("ec2", take(lab, "verify")).create_tags(**tags)
     assert refused(lab.client("ec2", take(lab, "build")).deregister_image, ImageId=image) == DENIED
-    assert refused(lab.client("ec2", take(lab, "build")).delete_tags, **said) == DENIED
-    lab.client("ec2", take(lab, "verify")).delete_tags(**said)
+    assert refused(lab.client("ec2", take(lab, "build")).delete_tags, **tags) == DENIED
+    lab.client("ec2", take(lab, "verify")).delete_tags(**tags)
 
 
 def test_the_verify_role_writes_no_other_tag_and_tags_nothing_but_images(

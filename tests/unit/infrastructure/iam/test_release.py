@@ -81,9 +81,9 @@ def test_every_action_of_the_release_role_is_needed_for_a_release(released: IamL
 
 
 def test_a_release_is_refused_nothing_and_no_condition_is_left_open(released: IamLab) -> None:
-    asked = [raw for raw in released.decisions() if raw["role"] == ROLE]
-    assert {raw["action"] for raw in asked} == {action for each in statements() for action in each.actions}
-    assert [raw for raw in asked if not raw["decision"]["allowed"] or raw["decision"]["undecided"]] == []
+    decisions = [raw for raw in released.decisions() if raw["role"] == ROLE]
+    assert {raw["action"] for raw in decisions} == {action for each in statements() for action in each.actions}
+    assert [raw for raw in decisions if not raw["decision"]["allowed"] or raw["decision"]["undecided"]] == []
 
 
 def test_the_release_role_destroys_nothing_and_reaches_no_other_environment(released: IamLab) -> None:
@@ -108,14 +108,14 @@ def test_the_release_role_destroys_nothing_and_reaches_no_other_environment(rele
 
 def test_nobody_is_the_release_role_but_whom_the_account_lets(lab: IamLab) -> None:
     arn = f"arn:aws:iam::{ACCOUNT}:role/{ROLE}"
-    asked = {"RoleArn": arn, "RoleSessionName": "a-session"}
+    request = {"RoleArn": arn, "RoleSessionName": "a-session"}
     let = {"Sid": "Publish", "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": arn}
     publisher = lab.client("sts", lab.role("publisher", let))
-    assert publisher.assume_role(**asked)["AssumedRoleUser"]["Arn"].endswith(f"{ROLE}/a-session")
-    other = {**asked, "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/{roles.release_name('verify')}"}
+    assert publisher.assume_role(**request)["AssumedRoleUser"]["Arn"].endswith(f"{ROLE}/a-session")
+    other = {**request, "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/{roles.release_name('verify')}"}
     assert refused(publisher.assume_role, **other) == "AccessDenied"
     instance = lab.client("sts", lab.session_of_instance(roles.name("prod")))
-    assert refused(instance.assume_role, **asked) == "AccessDenied"
+    assert refused(instance.assume_role, **request) == "AccessDenied"
 
 
 def _key(owner: Clients) -> str:

@@ -20,10 +20,10 @@ UNITS = sorted(path for path in FILES.iterdir() if path.suffix in {".service", "
 
 def effective(path: Path) -> dict[str, list[str]]:
     """Every setting with its values in their order: the last one wins, comments do not count."""
-    found = {name: [value.text for value in values] for name, values in server_settings.effective(path).items()}
+    settings = {name: [value.text for value in values] for name, values in server_settings.effective(path).items()}
     lines = [line for line in path.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    assert sum(map(len, found.values())) == len(lines), "a line that is no setting"
-    return found
+    assert sum(map(len, settings.values())) == len(lines), "a line that is no setting"
+    return settings
 
 
 def test_the_versions_file_keeps_its_schema() -> None:
@@ -100,10 +100,10 @@ def test_the_included_settings_come_last_so_that_they_win() -> None:
 
 def sections(path: Path) -> dict[str, dict[str, list[str]]]:
     """A unit file by section and key; a key that is given twice keeps both values."""
-    found: dict[str, dict[str, list[str]]] = {}
+    settings: dict[str, dict[str, list[str]]] = {}
     for each in unit_files.read(ROOT, path.relative_to(ROOT)).directives:
-        found.setdefault(each.section, {}).setdefault(each.name, []).append(each.value)
-    return found
+        settings.setdefault(each.section, {}).setdefault(each.name, []).append(each.value)
+    return settings
 
 
 @pytest.mark.incident("every unit shipped disabled")

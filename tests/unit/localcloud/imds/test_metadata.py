@@ -131,15 +131,15 @@ def test_user_data_is_404_when_there_is_none_and_else_the_bytes_that_were_sent()
 
 
 def test_a_role_s_credentials_are_asked_for_only_when_they_are_read() -> None:
-    asked: list[bool] = []
+    requested: list[bool] = []
 
     def credentials() -> dict[str, str]:
-        asked.append(True)
+        requested.append(True)
         return {"AccessKeyId": "key"}
 
     here = service(role="reader", profile_arn="arn", credentials=credentials)
     assert here.read("/latest/meta-data/iam/security-credentials/").data == b"reader"
-    assert asked == []
+    assert requested == []
     assert json.loads(here.read("/latest/meta-data/iam/security-credentials/reader").data) == {"AccessKeyId": "key"}
     assert json.loads(here.read("/latest/meta-data/iam/info").data)["InstanceProfileArn"] == "arn"
 

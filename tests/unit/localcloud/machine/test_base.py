@@ -82,8 +82,8 @@ def test_the_authority_may_sign_for_aws_alone(authority: Authority) -> None:
     assert constraint.critical
     assert constraint.value.permitted_subtrees == [x509.DNSName("amazonaws.com")]
     assert certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 0
-    left = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
-    assert left > datetime.timedelta(days=365)
+    remaining = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+    assert remaining > datetime.timedelta(days=365)
 
 
 def test_the_server_answers_to_every_region_and_to_buckets(authority: Authority, tmp_path: Path) -> None:

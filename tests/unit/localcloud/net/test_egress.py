@@ -65,17 +65,17 @@ def proxied(
         reader, writer = await asyncio.open_connection(*front.sockets[0].getsockname()[:2])
         try:
             async with asyncio.timeout(20):
-                heard = await say(reader, writer)
+                received = await say(reader, writer)
                 await ended.wait()
         finally:
             writer.close()
             front.close()
             outside_server.close()
-        return heard
+        return received
 
-    heard = asyncio.run(talk())
+    received = asyncio.run(talk())
     (line,) = log.getvalue().splitlines()
-    return heard, Connection(**json.loads(line))
+    return received, Connection(**json.loads(line))
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
@@ -85,10 +85,10 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> byt
 
 
 def test_bytes_go_through_both_ways_unchanged_and_are_counted() -> None:
-    heard, connection = proxied(ask)
-    assert heard == REQUEST + BODY
+    received, connection = proxied(ask)
+    assert received == REQUEST + BODY
     assert (connection.name, connection.port, connection.ended) == ("repo.test", 80, "closed")
-    assert (connection.sent, connection.received) == (len(REQUEST), len(heard))
+    assert (connection.sent, connection.received) == (len(REQUEST), len(received))
     assert connection.source == "127.0.0.1"
 
 
@@ -103,8 +103,8 @@ def test_a_tls_client_is_passed_on_with_the_very_bytes_it_began_with_however_the
         writer.write_eof()
         return await reader.read()
 
-    heard, connection = proxied(say, port=443)
-    assert heard == hello + BODY
+    received, connection = proxied(say, port=443)
+    assert received == hello + BODY
     assert (connection.name, connection.port, connection.sent) == ("repo.test", 443, len(hello))
 
 
@@ -124,9 +124,9 @@ def test_what_may_not_be_reached_is_refused_before_anybody_is_asked_for_it(host:
         writer.write(REQUEST.replace(b"repo.test", host))
         return await reader.read()
 
-    heard, connection = proxied(say, overridden=False)
-    assert heard.startswith(b"HTTP/1.1 403 ")
-    assert reason.encode() in heard
+    received, connection = proxied(say, overridden=False)
+    assert received.startswith(b"HTTP/1.1 403 ")
+    assert reason.encode() in received
     assert connection.ended.startswith("refused: ")
     assert reason in connection.ended
     assert (connection.sent, connection.received) == (0, 0)
@@ -136,8 +136,8 @@ def test_what_may_not_be_reached_is_refused_before_anybody_is_asked_for_it(host:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.213.0.1", "169.254.169.254", "::1"])
 def test_a_name_that_leads_to_a_private_address_is_refused(address: str) -> None:
-    heard, connection = proxied(ask, overridden=False, resolve=lambda name, port: ["8.8.8.8", address])
-    assert heard.startswith(b"HTTP/1.1 403 ")
+    received, connection = proxied(ask, overridden=False, resolve=lambda name, port: ["8.8.8.8", address])
+    assert received.startswith(b"HTTP/1.1 403 ")
     assert connection.ended == f"refused: it leads to {address}, which is not public"
 
 
@@ -151,8 +151,8 @@ def test_a_name_that_nobody_has_fails_with_the_resolvers_words() -> None:
     def resolve(name: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    heard, connection = proxied(ask, overridden=False, resolve=resolve)
-    assert heard.startswith(b"HTTP/1.1 502 ")
+    received, connection = proxied(ask, overridden=False, resolve=resolve)
+    assert received.startswith(b"HTTP/1.1 502 ")
     assert connection.ended.startswith("failed: ")
     assert "Name or service not known" in connection.ended
 
@@ -162,8 +162,8 @@ def test_a_tls_client_that_is_refused_hears_an_alert() -> None:
         writer.write(client_hello("s3.amazonaws.com"))
         return await reader.read()
 
-    heard, connection = proxied(say, port=443, overridden=False)
-    assert heard == bytes([21, 3, 3, 0, 2, 2, 112])  # fatal, unrecognized_name
+    received, connection = proxied(say, port=443, overridden=False)
+    assert received == bytes([21, 3, 3, 0, 2, 2, 112])  # fatal, unrecognized_name
     assert connection.name == "s3.amazonaws.com"
 
 
@@ -196,8 +196,8 @@ def test_a_server_that_breaks_off_ends_the_connection_and_is_logged() -> None:
         except ConnectionError:
             return b""
 
-    heard, connection = proxied(say, server=reset)
-    assert BODY not in heard
+    received, connection = proxied(say, server=reset)
+    assert BODY not in received
     assert connection.ended.startswith("failed: ")
 
 
@@ -212,17 +212,17 @@ def test_a_client_that_leaves_with_the_whole_answer_has_not_failed() -> None:
 
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         writer.write(REQUEST)
-        heard = await reader.read(6)
+        received = await reader.read(6)
         await asyncio.sleep(0.05)
         for _ in range(3):
             writer.write(b"goodbye")  # the server is gone: its kernel answers with a reset, and then nobody takes more
             await writer.drain()
             await asyncio.sleep(0.05)
         writer.close()
-        return heard
+        return received
 
-    heard, connection = proxied(say, server=close)
-    assert heard == b"answer"
+    received, connection = proxied(say, server=close)
+    assert received == b"answer"
     assert connection.ended == "closed"
 
 

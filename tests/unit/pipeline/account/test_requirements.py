@@ -111,13 +111,13 @@ def test_secrets_are_random_encrypted_and_told_to_nobody(
 ) -> None:
     apply(clients, policies)
     names = [f"/zmanim/prod/{name}" for name in ("redis-password", "jwt-secret", "restic-password")]
-    found = clients.ssm.get_parameters(Names=names, WithDecryption=True)["Parameters"]
-    values = {item["Value"] for item in found}
+    parameters = clients.ssm.get_parameters(Names=names, WithDecryption=True)["Parameters"]
+    values = {item["Value"] for item in parameters}
     assert len(values) == 3
     assert all(len(value) >= 64 for value in values)
-    assert {item["Type"] for item in found} == {"SecureString"}
-    said = "".join(capsys.readouterr())
-    assert not any(value in said for value in values)
+    assert {item["Type"] for item in parameters} == {"SecureString"}
+    output = "".join(capsys.readouterr())
+    assert not any(value in output for value in values)
 
 
 def test_a_secret_that_exists_is_never_overwritten_even_when_it_appears_after_the_plan(

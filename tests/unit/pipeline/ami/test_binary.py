@@ -143,16 +143,16 @@ def test_source_that_does_not_compile_is_told_in_go_s_own_words(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("missing", "said"),
+    ("missing", "reason"),
     [("go.mod", "no go.mod"), ("cmd", "no cmd/api"), ("db", "no db/migrations/*.sql")],
 )
-def test_another_directory_is_no_api_tree(tmp_path: Path, missing: str, said: str) -> None:
+def test_another_directory_is_no_api_tree(tmp_path: Path, missing: str, reason: str) -> None:
     api = tree(tmp_path / "api")
     path = api / missing
     path.rename(tmp_path / "gone")
     with raises("not-an-api-tree") as caught:
         build(api, "v1.2.3", "abc", tmp_path / "out", Go(Path("/nowhere"), "go1.26.8", {}))
-    assert said in caught.value.found
+    assert reason in caught.value.found
     assert caught.value.exit_code == 2
 
 

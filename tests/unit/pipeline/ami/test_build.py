@@ -169,9 +169,9 @@ def test_a_replaced_image_leaves_no_snapshot_behind(site: Site) -> None:
     second = site.built(replace=True)
     assert site.done[-1] == "build, forced"
     assert images(site) == [second.ami_id]
-    left = {item["SnapshotId"] for item in site.clients.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]}
-    assert old not in left
-    assert set(image.of_id(site.clients, second.ami_id).snapshots) <= left
+    remaining = {item["SnapshotId"] for item in site.clients.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+    assert old not in remaining
+    assert set(image.of_id(site.clients, second.ami_id).snapshots) <= remaining
 
 
 def test_a_replacement_that_fails_leaves_the_old_image_as_it_was(site: Site) -> None:
@@ -180,10 +180,10 @@ def test_a_replacement_that_fails_leaves_the_old_image_as_it_was(site: Site) -> 
     site.fails = True
     with raises("provisioner-failed"):
         site.made(replace=True)
-    there = image.of_id(site.clients, first.ami_id)
-    assert there.state == "available"
-    left = {item["SnapshotId"] for item in site.clients.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]}
-    assert set(there.snapshots) <= left
+    existing = image.of_id(site.clients, first.ami_id)
+    assert existing.state == "available"
+    remaining = {item["SnapshotId"] for item in site.clients.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+    assert set(existing.snapshots) <= remaining
 
 
 def test_a_published_image_is_never_replaced(site: Site) -> None:
@@ -277,12 +277,12 @@ def test_packages_of_another_account_or_versions_file_are_never_offered(tmp_path
 def test_a_package_is_kept_whole_or_not_at_all_and_only_once(tmp_path: Path) -> None:
     (tmp_path / "output/rpms").mkdir(parents=True)
     (tmp_path / "output/rpms/a.rpm").write_text("one")
-    kept = tmp_path / "kept"
-    assert packages.store(kept, tmp_path / "output") == 1
+    rpm_cache = tmp_path / "kept"
+    assert packages.store(rpm_cache, tmp_path / "output") == 1
     (tmp_path / "output/rpms/a.rpm").write_text("two")
-    assert packages.store(kept, tmp_path / "output") == 0
-    assert (kept / "a.rpm").read_text() == "one"
-    (kept / ".b.rpm.1").write_text("half")
-    assert packages.offered(kept) == str(kept)
-    (kept / "a.rpm").unlink()
-    assert packages.offered(kept) == ""
+    assert packages.store(rpm_cache, tmp_path / "output") == 0
+    assert (rpm_cache / "a.rpm").read_text() == "one"
+    (rpm_cache / ".b.rpm.1").write_text("half")
+    assert packages.offered(rpm_cache) == str(rpm_cache)
+    (rpm_cache / "a.rpm").unlink()
+    assert packages.offered(rpm_cache) == ""

@@ -114,7 +114,7 @@ TEST_IMAGE = {"zmanim:version": "test-x", image.VERIFIED_TAG: cloud.SHA}
 
 
 @pytest.mark.parametrize(
-    ("there", "version", "published", "replace", "code"),
+    ("existing", "version", "published", "replace", "code"),
     [
         (some(), "v1.2.3", False, False, "image-exists"),
         (some(), "v1.2.3", False, True, None),
@@ -129,14 +129,14 @@ TEST_IMAGE = {"zmanim:version": "test-x", image.VERIFIED_TAG: cloud.SHA}
         (some(tags={}), "v1.2.3", False, True, "image-not-ours"),
     ],
 )
-def test_what_may_be_replaced(there: Image, version: str, published: bool, replace: bool, code: str | None) -> None:
+def test_what_may_be_replaced(existing: Image, version: str, published: bool, replace: bool, code: str | None) -> None:
     def check() -> None:
-        image.check_replaceable(there, parse(version), published=published, replace=replace)
+        image.check_replaceable(existing, parse(version), published=published, replace=replace)
 
     if code is None:
         check()
         return
     with raises(code) as error:
         check()
-    assert there.ami_id in error.value.found
+    assert existing.ami_id in error.value.found
     assert error.value.fix

@@ -23,7 +23,7 @@ LOG = Path("build/packer/v1.2.3/packer.log")
 MADE = Provenance("a" * 40, "b" * 64, "packer 1.15.0")
 
 
-def said(name: str) -> str:
+def packer_output(name: str) -> str:
     return (OUTPUTS / f"{name}.txt").read_text()
 
 
@@ -47,7 +47,7 @@ def values(settings: Settings) -> dict[str, Value]:
     ],
 )
 def test_each_failure_of_packer_is_an_error_of_its_own(output: str, code: str, found: str) -> None:
-    error = failures.build_failure(said(output), LOG)
+    error = failures.build_failure(packer_output(output), LOG)
     assert error.code == code
     assert found in error.found
     assert error.expected
@@ -55,13 +55,13 @@ def test_each_failure_of_packer_is_an_error_of_its_own(output: str, code: str, f
 
 
 def test_a_missing_plugin_is_a_lack_of_this_host_in_a_validation_too() -> None:
-    error = failures.template_failure(said("no-plugin"))
+    error = failures.template_failure(packer_output("no-plugin"))
     assert isinstance(error, HostLacks)
     assert error.exit_code == 3
 
 
 def test_a_failing_script_is_shown_by_its_last_words() -> None:
-    error = failures.build_failure(said("script-failed"), LOG)
+    error = failures.build_failure(packer_output("script-failed"), LOG)
     assert "cc -o server.o line 30" in error.found
     assert "cc -o server.o line 3\n" not in error.found  # only the end
     assert "Terminating the source" not in error.found
@@ -69,12 +69,12 @@ def test_a_failing_script_is_shown_by_its_last_words() -> None:
 
 def test_what_a_script_prints_never_decides_what_failed() -> None:
     """The script's output names an AccessDenied package, and that is no refusal of AWS."""
-    assert "AccessDenied" in said("script-failed")
-    assert failures.build_failure(said("script-failed"), LOG).code == "provisioner-failed"
+    assert "AccessDenied" in packer_output("script-failed")
+    assert failures.build_failure(packer_output("script-failed"), LOG).code == "provisioner-failed"
 
 
 def test_a_refusal_of_aws_after_the_scripts_is_still_seen() -> None:
-    output = said("script-failed").replace(
+    output = packer_output("script-failed").replace(
         "Script exited with non-zero exit status: 7. Allowed exit codes are: [0]",
         "Error creating AMI: api error UnauthorizedOperation: You are not authorized",
     )
@@ -89,7 +89,7 @@ def test_an_unknown_failure_is_told_in_packers_own_last_words() -> None:
 
 def test_people_see_the_steps_and_what_scripts_say_of_themselves_but_not_their_chatter() -> None:
     show = packer.essential()
-    shown = [text for line in said("script-failed").splitlines() if (text := show(line))]
+    shown = [text for line in packer_output("script-failed").splitlines() if (text := show(line))]
     assert "Launching a source AWS instance..." in shown
     assert "cloud-init: done" in shown
     assert "redis: compiling" in shown
@@ -183,7 +183,7 @@ def test_a_build_keeps_the_whole_log_and_reads_the_manifest(tmp_path: Path) -> N
     given = values(Settings(ami_users=("111111111111",)))
     built = packer.build(root, env, parse("v1.2.3"), given, force=False)
     assert built.ami_id == "ami-0b7610ae88be815f0"
-    assert built.log.read_text() == said("no-ssh")
+    assert built.log.read_text() == packer_output("no-ssh")
     written = output / "variables.pkrvars.json"
     assert (output / "args").read_text() == f"build -color=false -var-file={written} .\n"
     assert json.loads(written.read_text()) == {**given, "ami_users": ["111111111111"], "ami_regions": []}
@@ -213,7 +213,7 @@ def test_a_failing_build_is_its_own_error_and_its_log_stays(tmp_path: Path) -> N
         packer.build(root, env, parse("v1.2.3"), {"region": "eu-west-1"}, force=False)
     log = packer.output_directory(tmp_path, parse("v1.2.3")) / "packer.log"
     assert str(log) in error.value.fix
-    assert log.read_text() == said("script-failed")
+    assert log.read_text() == packer_output("script-failed")
 
 
 def test_a_template_that_is_not_formatted_is_named(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def tagged(kind: Any, tags: Sequence[TagTypeDef]) -> Any:
     return [{"ResourceType": kind, "Tags": tags}]
 
 
-def kinds(found: list[Leftover]) -> list[str]:
-    return [each.kind for each in found]
+def kinds(leftovers: list[Leftover]) -> list[str]:
+    return [each.kind for each in leftovers]
 
 
 def image(clients: Clients, name: str, tags: Sequence[TagTypeDef]) -> str:
@@ -68,10 +68,10 @@ def leave(clients: Clients, tags: Sequence[TagTypeDef]) -> str:
 
 def test_what_a_run_left_is_found_taken_away_and_gone(clients: Clients) -> None:
     leave(clients, RUN)
-    found = sweep.plan(clients, "7")
-    assert kinds(found) == ["instance", "volume", "image", "snapshot", "security group", "key pair"]
-    assert all(each.reason for each in found)
-    sweep.apply(clients, found, cloud.hurried())
+    leftovers = sweep.plan(clients, "7")
+    assert kinds(leftovers) == ["instance", "volume", "image", "snapshot", "security group", "key pair"]
+    assert all(each.reason for each in leftovers)
+    sweep.apply(clients, leftovers, cloud.hurried())
     assert sweep.plan(clients, "7") == []
 
 
@@ -82,31 +82,31 @@ def test_a_plan_takes_nothing_away(clients: Clients) -> None:
 
 def test_what_another_run_made_and_what_has_no_tag_stays(clients: Clients) -> None:
     leave(clients, RUN)
-    kept = leave(clients, OTHER)
+    retained = leave(clients, OTHER)
     clients.ec2.create_volume(Size=1, AvailabilityZone="eu-west-1a")
     before = sweep.plan(clients, "8")
     sweep.apply(clients, sweep.plan(clients, "7"), cloud.hurried())
     assert sweep.plan(clients, "8") == before
-    assert kept in {each.id for each in before}
+    assert retained in {each.id for each in before}
     assert len(clients.ec2.describe_volumes()["Volumes"]) >= 2
 
 
 @pytest.mark.incident("old images were deleted before the new one had booted")
 def test_a_verified_image_and_its_snapshot_stay(clients: Clients) -> None:
-    kept = image(clients, "zmanim-v1.0.0", [*RUN, {"Key": "zmanim:verified", "Value": cloud.SHA}])
+    retained = image(clients, "zmanim-v1.0.0", [*RUN, {"Key": "zmanim:verified", "Value": cloud.SHA}])
     gone = image(clients, "zmanim-v1.1.0", RUN)
-    found = sweep.plan(clients, "7")
-    assert found[0].id == gone
-    assert kinds(found) == ["image", "snapshot"]
-    sweep.apply(clients, found, cloud.hurried())
-    assert clients.ec2.describe_images(ImageIds=[kept])["Images"]
+    leftovers = sweep.plan(clients, "7")
+    assert leftovers[0].id == gone
+    assert kinds(leftovers) == ["image", "snapshot"]
+    sweep.apply(clients, leftovers, cloud.hurried())
+    assert clients.ec2.describe_images(ImageIds=[retained])["Images"]
 
 
 def test_what_is_gone_by_the_time_it_is_taken_is_no_error(clients: Clients) -> None:
     leave(clients, RUN)
-    found = sweep.plan(clients, "7")
-    sweep.apply(clients, found, cloud.hurried())
-    sweep.apply(clients, [each for each in found if each.kind != "key pair"], cloud.hurried())
+    leftovers = sweep.plan(clients, "7")
+    sweep.apply(clients, leftovers, cloud.hurried())
+    sweep.apply(clients, [each for each in leftovers if each.kind != "key pair"], cloud.hurried())
 
 
 def test_a_refusal_is_an_error(clients: Clients) -> None:
@@ -125,8 +125,8 @@ def test_more_than_a_run_can_have_left_is_refused(clients: Clients) -> None:
 
 def test_an_instance_that_does_not_end_is_said_before_anything_else_is_taken(clients: Clients) -> None:
     leave(clients, RUN)
-    found = sweep.plan(clients, "7")
+    leftovers = sweep.plan(clients, "7")
     cloud.answer(clients.ec2, "TerminateInstances", lambda request: {"TerminatingInstances": []})
     with raises("not-ended"):
-        sweep.apply(clients, found, cloud.hurried())
-    assert kinds(sweep.plan(clients, "7")) == kinds(found)
+        sweep.apply(clients, leftovers, cloud.hurried())
+    assert kinds(sweep.plan(clients, "7")) == kinds(leftovers)

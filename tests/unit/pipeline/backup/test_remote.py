@@ -49,7 +49,7 @@ class Instance:
 
 
 @pytest.fixture
-def asked() -> Iterator[Instance]:
+def instance() -> Iterator[Instance]:
     with cloud.account() as clients:
         made = Instance(clients)
         cloud.answer(clients.ssm, "SendCommand", made.send)
@@ -61,64 +61,64 @@ def row(run: str, state: str = "complete", *, future: bool = False) -> dict[str,
     return {"run": run, "time": "2026-11-24T03:02:12Z", "state": state, "future": future, "bytes": 7, "system": "77"}
 
 
-def test_a_backup_that_is_made_is_the_newest_complete_run(asked: Instance) -> None:
+def test_a_backup_that_is_made_is_the_newest_complete_run(instance: Instance) -> None:
     rows = [row("ahead", future=True), row("cut", "incomplete"), row(RUN), row("older")]
-    asked.answers = {"--list": ("Success", json.dumps(rows))}
-    assert remote.make(asked.clients, "i-1", cloud.hurried()).run == RUN
-    assert "systemctl start restic-backup.service" in asked.scripts[0]
+    instance.answers = {"--list": ("Success", json.dumps(rows))}
+    assert remote.make(instance.clients, "i-1", cloud.hurried()).run == RUN
+    assert "systemctl start restic-backup.service" in instance.scripts[0]
 
 
-def test_a_failed_backup_is_told_in_the_unit_s_own_words(asked: Instance) -> None:
-    asked.answers = {"restic-backup": ("Failed", "")}
+def test_a_failed_backup_is_told_in_the_unit_s_own_words(instance: Instance) -> None:
+    instance.answers = {"restic-backup": ("Failed", "")}
     with pytest.raises(CommandNotRun, match="its own words"):
-        remote.make(asked.clients, "i-1", cloud.hurried())
+        remote.make(instance.clients, "i-1", cloud.hurried())
 
 
-def test_a_drill_s_answer_is_its_last_line(asked: Instance) -> None:
-    asked.answers = {"backup-drill": ("Success", f"words\n{json.dumps(RESTORED)}\n")}
-    assert remote.drill(asked.clients, "i-1", cloud.hurried()) == remote.Restored(**RESTORED)  # type: ignore[arg-type]
+def test_a_drill_s_answer_is_its_last_line(instance: Instance) -> None:
+    instance.answers = {"backup-drill": ("Success", f"words\n{json.dumps(RESTORED)}\n")}
+    assert remote.drill(instance.clients, "i-1", cloud.hurried()) == remote.Restored(**RESTORED)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["", "words", "{}", "[]", '{"run": "x"}'])
-def test_no_answer_is_not_taken_for_a_good_one(asked: Instance, text: str) -> None:
-    asked.answers = {"": ("Success", text)}
+def test_no_answer_is_not_taken_for_a_good_one(instance: Instance, text: str) -> None:
+    instance.answers = {"": ("Success", text)}
     with pytest.raises(AnswerUnreadable):
-        remote.drill(asked.clients, "i-1", cloud.hurried())
+        remote.drill(instance.clients, "i-1", cloud.hurried())
 
 
 @pytest.mark.parametrize("run", ["", "latest", "$(reboot)", RUN + "; reboot", RUN + "\n", "20261124T030212Z-0A1B2C"])
-def test_what_is_no_run_s_id_gets_into_no_script(asked: Instance, run: str) -> None:
+def test_what_is_no_run_s_id_gets_into_no_script(instance: Instance, run: str) -> None:
     with raises("run-invalid"):
-        remote.restore(asked.clients, "i-1", run, replace=False, poller=cloud.hurried())
-    assert asked.scripts == []
+        remote.restore(instance.clients, "i-1", run, replace=False, poller=cloud.hurried())
+    assert instance.scripts == []
 
 
-def test_a_restore_touches_nothing_live_unless_it_is_told_to(asked: Instance) -> None:
-    asked.answers = {"restore.sh": ("Success", json.dumps(RESTORED))}
-    remote.restore(asked.clients, "i-1", RUN, replace=False, poller=cloud.hurried())
-    assert asked.scripts == [f"/opt/zmanim/restore.sh --run {RUN} --json"]
-    remote.restore(asked.clients, "i-1", RUN, replace=True, poller=cloud.hurried())
-    script = asked.scripts[-1]
+def test_a_restore_touches_nothing_live_unless_it_is_told_to(instance: Instance) -> None:
+    instance.answers = {"restore.sh": ("Success", json.dumps(RESTORED))}
+    remote.restore(instance.clients, "i-1", RUN, replace=False, poller=cloud.hurried())
+    assert instance.scripts == [f"/opt/zmanim/restore.sh --run {RUN} --json"]
+    remote.restore(instance.clients, "i-1", RUN, replace=True, poller=cloud.hurried())
+    script = instance.scripts[-1]
     assert re.search(r"stop zmanim-api.*\n.*\n.*--replace --yes.*\n.*start zmanim-api", script)
 
 
-def test_the_instance_is_the_only_one_that_runs_in_the_environment_or_it_is_named(asked: Instance) -> None:
-    assert remote.instance(asked.clients, "prod", "i-0123456789abcdef0") == "i-0123456789abcdef0"
+def test_the_instance_is_the_only_one_that_runs_in_the_environment_or_it_is_named(instance: Instance) -> None:
+    assert remote.instance(instance.clients, "prod", "i-0123456789abcdef0") == "i-0123456789abcdef0"
     with raises("which-instance"):
-        remote.instance(asked.clients, "prod", "i-; reboot")
+        remote.instance(instance.clients, "prod", "i-; reboot")
     with raises("which-instance", match="0 instances of prod"):
-        remote.instance(asked.clients, "prod", "")
+        remote.instance(instance.clients, "prod", "")
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "zmanim:environment", "Value": "prod"}]}]
     made = [
-        asked.clients.ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=tags)[  # type: ignore[arg-type]
+        instance.clients.ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=tags)[  # type: ignore[arg-type]
             "Instances"
         ][0]["InstanceId"]
         for _ in range(1)
     ]
-    assert remote.instance(asked.clients, "prod", "") == made[0]
-    asked.clients.ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=tags)  # type: ignore[arg-type]
+    assert remote.instance(instance.clients, "prod", "") == made[0]
+    instance.clients.ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=tags)  # type: ignore[arg-type]
     with raises("which-instance", match="2 instances of prod"):
-        remote.instance(asked.clients, "prod", "")
+        remote.instance(instance.clients, "prod", "")
 
 
 # ---- recovery-drill ----
@@ -140,10 +140,10 @@ def test_a_drill_launches_restores_and_leaves_nothing(stage: Stage) -> None:  # 
             "StandardErrorContent": "",
         },
     )
-    told = recover(stage)
-    assert isinstance(told, Recovery)
-    assert (told.run, told.rows, told.age) == (RUN, 19, 90.0)
-    assert 0 <= told.empty_seconds <= told.healthy_seconds
+    result = recover(stage)
+    assert isinstance(result, Recovery)
+    assert (result.run, result.rows, result.age) == (RUN, 19, 90.0)
+    assert 0 <= result.empty_seconds <= result.healthy_seconds
     assert stage.scripts == [recovery.SCRIPT.rstrip("\n")]
     # It reads the backups that it is given, and is no owner of them.
     assert "--adopt" not in recovery.SCRIPT
@@ -161,8 +161,8 @@ def test_a_drill_of_an_image_that_does_not_even_start_empty_restores_nothing(sta
 
 
 def test_a_dry_drill_launches_nothing(stage: Stage) -> None:  # noqa: F811
-    told = recover(stage, dry=True)
-    assert isinstance(told, Plan)
+    result = recover(stage, dry=True)
+    assert isinstance(result, Plan)
     assert stage.launches == []
 
 
@@ -174,9 +174,9 @@ def prepare(clients: Clients, environment: str) -> None:
     assert requirements.plan(clients, environment, policies=ROOT / "infrastructure/iam") == []
 
 
-def test_what_a_bucket_s_owner_deletes_can_be_had_back_for_35_days_and_tls_is_a_must(asked: Instance) -> None:
-    prepare(asked.clients, "prod")
-    s3 = asked.clients.s3
+def test_what_a_bucket_s_owner_deletes_can_be_had_back_for_35_days_and_tls_is_a_must(instance: Instance) -> None:
+    prepare(instance.clients, "prod")
+    s3 = instance.clients.s3
     (rule,) = s3.get_bucket_lifecycle_configuration(Bucket="zmanim-backups-prod")["Rules"]
     assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == buckets.NONCURRENT_DAYS == 35
     assert "Expiration" not in rule
@@ -186,29 +186,29 @@ def test_what_a_bucket_s_owner_deletes_can_be_had_back_for_35_days_and_tls_is_a_
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_passing_machines_backups_pass_and_nobody_waits_for_them(asked: Instance) -> None:
-    prepare(asked.clients, "verify")
-    rules = asked.clients.s3.get_bucket_lifecycle_configuration(Bucket="zmanim-backups-verify")["Rules"]
+def test_passing_machines_backups_pass_and_nobody_waits_for_them(instance: Instance) -> None:
+    prepare(instance.clients, "verify")
+    rules = instance.clients.s3.get_bucket_lifecycle_configuration(Bucket="zmanim-backups-verify")["Rules"]
     assert [rule["Expiration"]["Days"] for rule in rules if "Expiration" in rule] == [buckets.PASSING_DAYS]
-    assert asked.clients.cloudwatch.describe_alarms()["MetricAlarms"] == []
+    assert instance.clients.cloudwatch.describe_alarms()["MetricAlarms"] == []
 
 
-def test_a_lifecycle_or_policy_that_has_drifted_is_put_right(asked: Instance) -> None:
-    prepare(asked.clients, "prod")
-    asked.clients.s3.delete_bucket_lifecycle(Bucket="zmanim-backups-prod")
-    asked.clients.s3.delete_bucket_policy(Bucket="zmanim-releases-prod")
-    planned = requirements.plan(asked.clients, "prod", policies=ROOT / "infrastructure/iam")
+def test_a_lifecycle_or_policy_that_has_drifted_is_put_right(instance: Instance) -> None:
+    prepare(instance.clients, "prod")
+    instance.clients.s3.delete_bucket_lifecycle(Bucket="zmanim-backups-prod")
+    instance.clients.s3.delete_bucket_policy(Bucket="zmanim-releases-prod")
+    planned = requirements.plan(instance.clients, "prod", policies=ROOT / "infrastructure/iam")
     assert [(change.action, change.resource) for change in planned] == [
         ("limit", "bucket zmanim-backups-prod"),
         ("restrict", "bucket zmanim-releases-prod"),
     ]
-    prepare(asked.clients, "prod")
+    prepare(instance.clients, "prod")
 
 
 @pytest.mark.incident("backups had silently stopped, and the failure mails were rejected themselves")
-def test_silence_alarms_after_26_hours_and_is_not_taken_for_good_news(asked: Instance) -> None:
-    prepare(asked.clients, "prod")
-    (alarm,) = asked.clients.cloudwatch.describe_alarms(AlarmNames=["zmanim-prod-no-backup"])["MetricAlarms"]
+def test_silence_alarms_after_26_hours_and_is_not_taken_for_good_news(instance: Instance) -> None:
+    prepare(instance.clients, "prod")
+    (alarm,) = instance.clients.cloudwatch.describe_alarms(AlarmNames=["zmanim-prod-no-backup"])["MetricAlarms"]
     assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (3600, 26, 26)
     assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == ("Sum", "LessThanThreshold", 1.0)
     assert alarm["TreatMissingData"] == "breaching"
@@ -216,21 +216,23 @@ def test_silence_alarms_after_26_hours_and_is_not_taken_for_good_news(asked: Ins
     # The name that the image sends under.
     assert f'"{alarm["MetricName"]}"' in (ROOT / "infrastructure/packer/files/zmanim_host/backup/steps.py").read_text()
     drifted = alarms.definition("prod", cloud.ACCOUNT, "eu-west-1") | {"TreatMissingData": "notBreaching"}
-    asked.clients.cloudwatch.put_metric_alarm(**drifted)
-    (change,) = requirements.plan(asked.clients, "prod", policies=ROOT / "infrastructure/iam")
+    instance.clients.cloudwatch.put_metric_alarm(**drifted)
+    (change,) = requirements.plan(instance.clients, "prod", policies=ROOT / "infrastructure/iam")
     assert (change.action, change.resource) == ("update", "alarm zmanim-prod-no-backup")
 
 
-def test_the_address_that_mails_come_from_is_one_everywhere(asked: Instance) -> None:
+def test_the_address_that_mails_come_from_is_one_everywhere(instance: Instance) -> None:
     assert f"MAIL_FROM={alarms.MAIL_FROM}\n" in (ROOT / "infrastructure/packer/files/backup.conf").read_text()
     assert f'"ses:FromAddress": "{alarms.MAIL_FROM}"' in (ROOT / "infrastructure/iam/instance.json").read_text()
 
 
 @pytest.mark.parametrize("identity", ["backup@zmanim.shtetl.io", "zmanim.shtetl.io", "shtetl.io"])
-def test_an_address_whose_domain_ses_knows_is_not_asked_about(asked: Instance, identity: str) -> None:
-    verify = asked.clients.ses.verify_email_identity if "@" in identity else asked.clients.ses.verify_domain_identity
+def test_an_address_whose_domain_ses_knows_is_not_asked_about(instance: Instance, identity: str) -> None:
+    verify = (
+        instance.clients.ses.verify_email_identity if "@" in identity else instance.clients.ses.verify_domain_identity
+    )
     verify(**{"EmailAddress" if "@" in identity else "Domain": identity})
-    planned = requirements.plan(asked.clients, "prod", policies=ROOT / "infrastructure/iam")
+    planned = requirements.plan(instance.clients, "prod", policies=ROOT / "infrastructure/iam")
     assert [change for change in planned if change.action == "verify"] == []
 
 

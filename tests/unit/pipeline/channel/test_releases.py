@@ -145,10 +145,10 @@ def test_who_can_only_write_to_the_bucket_chooses_no_release(prod: Channel) -> N
     prod.clients.s3.put_object(Bucket=BUCKET, Key=channel.record("v1.2.2"), Body=prod.content(channel.record("v1.2.4")))
     with raises("release-unknown"):
         prod.rollback("v1.2.2")
-    said = json.loads(prod.content(channel.record("v1.2.4")))
-    said["payload"] = json.loads(prod.content(channel.record("v1.2.3")))["payload"]
+    forged = json.loads(prod.content(channel.record("v1.2.4")))
+    forged["payload"] = json.loads(prod.content(channel.record("v1.2.3")))["payload"]
     for key in (channel.record("v1.2.3"), channel.POINTER):
-        prod.clients.s3.put_object(Bucket=BUCKET, Key=key, Body=json.dumps(said).encode())
+        prod.clients.s3.put_object(Bucket=BUCKET, Key=key, Body=json.dumps(forged).encode())
         with raises("channel-unreadable", match="is not what was published"):
             prod.rollback("v1.2.3")
 

@@ -18,7 +18,7 @@ from zmanim_ami.pipeline.docs import page as contents_page
 from zmanim_ami.pipeline.docs import tree
 from zmanim_ami.pipeline.docs.inventory import disagreements, normalise
 
-FOUND = tree.read(ROOT)
+CONTENTS = tree.read(ROOT)
 COMPILED = ("redis", "pgvector", "pg_cron")
 
 
@@ -29,11 +29,14 @@ def built(version: str = "v1.2.3", python: str = "39", suffix: str = "-1.amzn202
     return {
         "postgresql_repo": "amazonlinux",
         "release": {"version": version},
-        "packages": dict.fromkeys([*FOUND.versions["packages"], *COMPILED, "glibc"], f"1{suffix}"),
-        "users": {**{user.name: f"{user.number}:{user.number} /sbin/nologin" for user in FOUND.users}, "ec2-user": "x"},
+        "packages": dict.fromkeys([*CONTENTS.versions["packages"], *COMPILED, "glibc"], f"1{suffix}"),
+        "users": {
+            **{user.name: f"{user.number}:{user.number} /sbin/nologin" for user in CONTENTS.users},
+            "ec2-user": "x",
+        },
         "units": {
-            **{unit.name: "static" for unit in FOUND.units},
-            **dict.fromkeys(FOUND.enabled, "enabled"),
+            **{unit.name: "static" for unit in CONTENTS.units},
+            **dict.fromkeys(CONTENTS.enabled, "enabled"),
             "of-the-base.service": "enabled",
         },
         "listening_on_the_builder": [
@@ -43,7 +46,7 @@ def built(version: str = "v1.2.3", python: str = "39", suffix: str = "-1.amzn202
             "tcp 127.0.0.53%lo:53",
         ],
         "files": {
-            **{each.destination: {"mode": each.mode, **owned} for each in FOUND.placed},
+            **{each.destination: {"mode": each.mode, **owned} for each in CONTENTS.placed},
             f"{release}/zmanim-api": {"mode": "0755", **owned},
             f"{release}/migrations/2026{python}_x.sql": {"mode": "0644", **owned},
             "/opt/zmanim/current": {"link": f"releases/{version}"},
@@ -68,11 +71,11 @@ def clone(tmp_path: Path, copied: Path) -> Path:
 
 
 def test_versions_hosts_and_checksums_make_no_difference() -> None:
-    assert normalise(built(), FOUND) == normalise(built("v2.0.0-rc1", "313", "-2.standin.noarch"), FOUND)
+    assert normalise(built(), CONTENTS) == normalise(built("v2.0.0-rc1", "313", "-2.standin.noarch"), CONTENTS)
 
 
 def test_the_extract_has_what_no_file_of_the_tree_says() -> None:
-    extract = normalise(built(), FOUND)
+    extract = normalise(built(), CONTENTS)
     assert extract.files == {
         "/opt/zmanim/current": "-> releases/VERSION",
         "/opt/zmanim/releases/VERSION/migrations/*.sql": "0644 0:0",
@@ -86,18 +89,20 @@ def test_an_inventory_looks_wherever_a_file_of_ours_is_put(monkeypatch: pytest.M
     monkeypatch.setenv("STAGING", str(ROOT / PACKER_DIRECTORY))
     places = runpy.run_path(str(ROOT / PACKER_DIRECTORY / "scripts/inventory.py"))["ours"]()
     assert [
-        each.destination for each in FOUND.placed if not any(Path(each.destination).is_relative_to(at) for at in places)
+        each.destination
+        for each in CONTENTS.placed
+        if not any(Path(each.destination).is_relative_to(at) for at in places)
     ] == []
     # And where only a build puts something: releases, links, restic, what enabling makes.
     assert {"/opt/zmanim", "/etc/zmanim", "/usr/local/bin", "/etc/systemd/system"} <= set(map(str, places))
 
 
 def test_an_image_of_this_tree_does_not_disagree_with_it() -> None:
-    assert list(disagreements(built(), FOUND)) == []
+    assert list(disagreements(built(), CONTENTS)) == []
 
 
 @pytest.mark.parametrize(
-    ("part", "name", "value", "said"),
+    ("part", "name", "value", "message"),
     [
         ("packages", "jq", None, "the package jq is not there"),
         ("packages", "pg_cron", None, "the package pg_cron is not there"),
@@ -110,18 +115,18 @@ def test_an_image_of_this_tree_does_not_disagree_with_it() -> None:
         ("users", "redis", "999:401 /sbin/nologin", "the user redis is 999:401 /sbin/nologin, not 401"),
     ],
 )
-def test_what_an_image_has_otherwise_than_the_tree_is_said(part: str, name: str, value: Any, said: str) -> None:
+def test_what_an_image_has_otherwise_than_the_tree_is_said(part: str, name: str, value: Any, message: str) -> None:
     inventory = deepcopy(built())
     inventory[part].pop(name, None)
     if value is not None:
         inventory[part][name] = value
-    assert list(disagreements(inventory, FOUND)) == [said]
+    assert list(disagreements(inventory, CONTENTS)) == [message]
 
 
 def test_the_page_is_made_from_a_build_s_inventory_and_stays_the_same_without_it(clone: Path) -> None:
     assert contents_page.write(clone, clone / "inventory.json").changed
     assert not contents_page.write(clone).changed
-    assert contents_inventory.read(clone) == normalise(built(), FOUND)
+    assert contents_inventory.read(clone) == normalise(built(), CONTENTS)
     page = contents_page.page(clone)
     assert "| `/opt/zmanim/releases/VERSION/zmanim-api` | `0755 0:0` |" in page
     assert "tcp 22, every address; tcp 53, loopback" in page

@@ -79,12 +79,12 @@ def rows(clone: Path, dnf: Callable[[Sequence[str]], Completed]) -> dict[str, Ro
 
 
 def test_packages_that_dnf_knows_at_their_minimum_are_fine(clone: Path) -> None:
-    found = rows(clone, Dnf())
-    check(list(found.values()))
-    assert found["postgresql17-server"].found == "17.12-1.amzn2023.standin.x86_64"
-    assert found["postgresql17-postgis"].repository == "amazonlinux-spal"
-    assert found["chrony"].repository == "installed already"
-    assert found["gcc"].minimum == ""
+    resolved = rows(clone, Dnf())
+    check(list(resolved.values()))
+    assert resolved["postgresql17-server"].found == "17.12-1.amzn2023.standin.x86_64"
+    assert resolved["postgresql17-postgis"].repository == "amazonlinux-spal"
+    assert resolved["chrony"].repository == "installed already"
+    assert resolved["gcc"].minimum == ""
 
 
 def test_dnf_is_asked_at_the_pinned_release_and_changes_nothing_but_the_supplementary_repository(clone: Path) -> None:
@@ -111,11 +111,11 @@ def test_what_is_missing_too_old_or_elsewhere_is_named(
     dnf = Dnf()
     assert line in dnf.offered
     dnf.offered = dnf.offered.replace(line, instead)
-    found = rows(clone, dnf)
-    assert [row.name for row in found.values() if not row.ok] == [name]
-    assert problem in found[name].problem
+    resolved = rows(clone, dnf)
+    assert [row.name for row in resolved.values() if not row.ok] == [name]
+    assert problem in resolved[name].problem
     with raises("not-resolved") as caught:
-        check(list(found.values()))
+        check(list(resolved.values()))
     assert caught.value.exit_code == 1
     assert name in caught.value.found
 
@@ -137,9 +137,9 @@ def pgdg(clone: Path) -> Path:
 def test_the_other_route_asks_for_its_own_packages_with_the_core_s_shut_out(pgdg: Path) -> None:
     dnf = Dnf()
     dnf.offered += "postgis35_17 3.5.7 1PGDG.amzn2023 aarch64 pgdg17\n"
-    found = {row.name: row for row in resolve.resolve(pgdg, AMAZON, route="pgdg", runner=dnf)}
-    assert found["postgis35_17"].ok
-    assert not {"spal-release", "postgresql17-server", "postgresql17-postgis"} & found.keys()
+    resolved = {row.name: row for row in resolve.resolve(pgdg, AMAZON, route="pgdg", runner=dnf)}
+    assert resolved["postgis35_17"].ok
+    assert not {"spal-release", "postgresql17-server", "postgresql17-postgis"} & resolved.keys()
     asking = [command for command in dnf.commands if "repoquery" in command or "--assumeno" in command]
     assert asking
     assert all("--setopt=amazonlinux.excludepkgs=postgresql*" in command for command in asking)
@@ -165,9 +165,9 @@ def test_an_installed_package_that_is_too_old_is_not_taken(clone: Path) -> None:
 def test_packages_that_do_not_go_together_are_found_out_though_each_is_there(clone: Path, name: str) -> None:
     dnf = Dnf()
     dnf.transaction = Completed(1, output(name), "")
-    found = rows(clone, dnf)
-    assert [row.name for row in found.values() if not row.ok] == [ALL]
-    assert "Error:" in found[ALL].problem
+    resolved = rows(clone, dnf)
+    assert [row.name for row in resolved.values() if not row.ok] == [ALL]
+    assert "Error:" in resolved[ALL].problem
 
 
 def test_nothing_to_install_is_no_failure(clone: Path) -> None:
@@ -182,8 +182,8 @@ def test_without_the_supplementary_repository_its_packages_are_reported_missing(
     dnf = Dnf()
     dnf.spal = Completed(1, output("no-match"), "")
     dnf.offered = "\n".join(line for line in dnf.offered.splitlines() if "spal" not in line)
-    found = rows(clone, dnf)
-    assert {row.name for row in found.values() if not row.ok} == {"spal-release", "postgresql17-postgis"}
+    resolved = rows(clone, dnf)
+    assert {row.name for row in resolved.values() if not row.ok} == {"spal-release", "postgresql17-postgis"}
     assert "spal-release can't be installed" in capsys.readouterr().err
 
 

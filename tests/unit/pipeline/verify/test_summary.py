@@ -32,7 +32,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield prepared
 
 
-def said(stage: Stage) -> summary.Summary:
+def summarise(stage: Stage) -> summary.Summary:
     return summary.summary(stage.clients, Settings(), stage.root, parse("v1.2.3"))
 
 
@@ -54,12 +54,12 @@ def publish_other(stage: Stage, packages: Mapping[str, str]) -> str:
 
 def test_before_the_first_publication_there_is_nothing_to_compare_with(stage: Stage) -> None:
     stage.verify()
-    told = said(stage)
-    assert (told.ok, told.ami_id, told.failed) == (True, stage.ami_id, ())
-    assert told.published == reports.Comparison("", "", "nothing is published yet", ())
-    page = summary.markdown(told)
+    result = summarise(stage)
+    assert (result.ok, result.ami_id, result.failed) == (True, stage.ami_id, ())
+    assert result.published == reports.Comparison("", "", "nothing is published yet", ())
+    page = summary.markdown(result)
     assert f"| AMI | `{stage.ami_id}` |" in page
-    assert f"| healthy after | {told.healthy_seconds:.1f} s |" in page
+    assert f"| healthy after | {result.healthy_seconds:.1f} s |" in page
     assert page.endswith("Nothing is published yet.\n")
 
 
@@ -67,14 +67,14 @@ def test_each_package_that_differs_from_the_published_image_is_named_with_both_v
     other = publish_other(stage, {"bash": PACKAGES["bash"], "redis": "7.2.3-1.aarch64", "telnet": "1-1.aarch64"})
     stage.answers["packages"] = packed({**PACKAGES, "jq": "1.7-1.aarch64"})
     stage.verify()
-    told = said(stage)
-    assert (told.published.ami_id, told.published.version, told.published.unknown) == (other, "v1.2.2", "")
-    assert told.published.changes == (
+    result = summarise(stage)
+    assert (result.published.ami_id, result.published.version, result.published.unknown) == (other, "v1.2.2", "")
+    assert result.published.changes == (
         PackageChange("jq", "", "1.7-1.aarch64"),
         PackageChange("redis", "7.2.3-1.aarch64", PACKAGES["redis"]),
         PackageChange("telnet", "1-1.aarch64", ""),
     )
-    lines = summary.markdown(told).splitlines()
+    lines = summary.markdown(result).splitlines()
     assert f"3 differ (v1.2.2 `{other}`):" in lines
     assert f"| redis | 7.2.3-1.aarch64 | {PACKAGES['redis']} |" in lines
     assert "| telnet | 1-1.aarch64 | not in it |" in lines
@@ -83,26 +83,26 @@ def test_each_package_that_differs_from_the_published_image_is_named_with_both_v
 def test_an_image_that_is_published_itself_has_the_same_packages(stage: Stage) -> None:
     stage.verify()
     publish(stage, stage.ami_id)
-    assert f"The same (v1.2.3 `{stage.ami_id}`)." in summary.markdown(said(stage))
+    assert f"The same (v1.2.3 `{stage.ami_id}`)." in summary.markdown(summarise(stage))
 
 
 @pytest.mark.parametrize("bad", ["missing", "forged", "gone"])
 def test_what_can_not_be_compared_is_said_and_never_shown_as_no_difference(stage: Stage, bad: str) -> None:
     other = publish_other(stage, PACKAGES)
     stage.verify()
-    assert said(stage).published.unknown == ""
+    assert summarise(stage).published.unknown == ""
     if bad == "missing":
         stage.clients.s3.delete_object(Bucket=BUCKET, Key=f"reports/{other}.json")
     elif bad == "forged":
         stage.clients.s3.put_object(Bucket=BUCKET, Key=f"reports/{other}.json", Body=b'{"packages": {}}')
     else:
         stage.clients.ec2.deregister_image(ImageId=other)
-    told = said(stage)
+    result = summarise(stage)
     words = {"missing": "no report", "forged": "is not the one", "gone": "is gone"}[bad]
-    assert words in told.published.unknown
-    assert told.published.changes == ()
-    assert "The same" not in summary.markdown(told)
-    assert other in summary.markdown(told)
+    assert words in result.published.unknown
+    assert result.published.changes == ()
+    assert "The same" not in summary.markdown(result)
+    assert other in summary.markdown(result)
 
 
 def test_a_refusal_is_an_error_and_not_a_missing_report(stage: Stage) -> None:
@@ -110,17 +110,17 @@ def test_a_refusal_is_an_error_and_not_a_missing_report(stage: Stage) -> None:
     stage.verify()
     cloud.answer(stage.clients.s3, "GetObject", lambda request: "AccessDenied")
     with raises("not-allowed"):
-        said(stage)
+        summarise(stage)
 
 
 def test_a_failed_verification_is_told_and_its_report_not_kept(stage: Stage) -> None:
     stage.answers["health-status"] = "503"
     with pytest.raises(NotVerified):
         stage.verify()
-    told = said(stage)
-    assert not told.ok
-    assert [check.name for check in told.failed] == ["GET /health"]
-    assert "- GET /health: expected 200, found 503" in summary.markdown(told).splitlines()
+    result = summarise(stage)
+    assert not result.ok
+    assert [check.name for check in result.failed] == ["GET /health"]
+    assert "- GET /health: expected 200, found 503" in summary.markdown(result).splitlines()
     assert stage.clients.s3.list_objects_v2(Bucket=BUCKET).get("Contents", []) == []
 
 
@@ -129,7 +129,7 @@ def test_a_verification_that_never_came_to_its_checks_is_told_with_its_image_and
     stage.ready = None
     with raises("never-ready"):
         stage.verify()
-    lines = summary.markdown(said(stage)).splitlines()
+    lines = summary.markdown(summarise(stage)).splitlines()
     assert lines[0] == "## v1.2.3: not verified"
     assert {f"| AMI | `{stage.ami_id}` |", "| healthy after | not known |", "| checks | 0 of 1 passed |"} <= set(lines)
     assert any(re.match(r"- i-\w+ is not ready after .* expected a line zmanim-ready", line) for line in lines)
@@ -141,8 +141,8 @@ def test_a_report_that_could_not_be_kept_is_no_verified_image(stage: Stage) -> N
     cloud.answer(stage.clients.s3, "PutObject", lambda request: "AccessDenied")
     with raises("not-allowed"):
         stage.verify()
-    told = said(stage)
-    assert (told.ok, told.ami_id, len(told.failed)) == (False, stage.ami_id, 1)
+    result = summarise(stage)
+    assert (result.ok, result.ami_id, len(result.failed)) == (False, stage.ami_id, 1)
 
 
 def test_a_machine_that_was_never_asked_has_packages_that_nobody_knows(stage: Stage) -> None:
@@ -150,7 +150,7 @@ def test_a_machine_that_was_never_asked_has_packages_that_nobody_knows(stage: St
     stage.ready["ok"] = False
     with pytest.raises(NotVerified):
         stage.verify()
-    assert said(stage).published.unknown == "the image's packages are not known"
+    assert summarise(stage).published.unknown == "the image's packages are not known"
 
 
 def test_a_report_that_could_not_be_kept_leaves_the_image_unverified(stage: Stage) -> None:
@@ -162,7 +162,7 @@ def test_a_report_that_could_not_be_kept_leaves_the_image_unverified(stage: Stag
 
 def test_without_a_report_of_that_version_there_is_no_summary(stage: Stage) -> None:
     with raises("no-report"):
-        said(stage)
+        summarise(stage)
 
 
 def test_the_task_prints_markdown_or_json(
@@ -174,6 +174,6 @@ def test_the_task_prints_markdown_or_json(
         Program(namespace=tasks.namespace).run(
             ["inv", "show-verification", "--version", "v1.2.3", *arguments], exit=False
         )
-    page, _, told = capsys.readouterr().out.partition("{")
-    assert page == summary.markdown(said(stage))
-    assert json.loads("{" + told)["published"]["unknown"] == "nothing is published yet"
+    page, _, result = capsys.readouterr().out.partition("{")
+    assert page == summary.markdown(summarise(stage))
+    assert json.loads("{" + result)["published"]["unknown"] == "nothing is published yet"

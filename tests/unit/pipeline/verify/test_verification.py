@@ -14,7 +14,7 @@ from support.digest import file_sha256
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.verify_stage import HEALTH, PROOF, SHA, Stage, encoded, packed, staged
-from zmanim_ami.pipeline import instance as machine
+from zmanim_ami.pipeline import instance
 from zmanim_ami.pipeline.account import network
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.verify.verification import NotVerified, VerifyResult
@@ -33,8 +33,8 @@ def test_a_good_image_is_tagged_with_the_digest_of_its_report(stage: Stage) -> N
     assert result.health == HEALTH
     assert 0 <= result.boot["running_seconds"] <= result.boot["healthy_seconds"]
     assert stage.report()["ok"] is True
-    kept = stage.clients.s3.get_object(Bucket="zmanim-releases-verify", Key=f"reports/{stage.ami_id}.json")["Body"]
-    assert kept.read() == result.report.read_bytes()
+    stored = stage.clients.s3.get_object(Bucket="zmanim-releases-verify", Key=f"reports/{stage.ami_id}.json")["Body"]
+    assert stored.read() == result.report.read_bytes()
     assert all(check["ok"] for check in stage.report()["checks"])
     assert result.versions == {"kernel": "6.12.9", "os": "Amazon Linux 2023"}
     assert cloud.alive(stage.clients) == []
@@ -166,8 +166,8 @@ def test_an_instance_that_dies_is_told_with_its_console(stage: Stage) -> None:
     stage.ready = None
 
     def die() -> None:
-        for instance in cloud.alive(stage.clients):
-            stage.clients.ec2.terminate_instances(InstanceIds=[instance])
+        for instance_id in cloud.alive(stage.clients):
+            stage.clients.ec2.terminate_instances(InstanceIds=[instance_id])
 
     stage.on_console = die
     assert "booting" in refused(stage, "instance-died")
@@ -230,17 +230,17 @@ def leave(stage: Stage, ami_id: str) -> str:
         ImageId=ami_id,
         MinCount=1,
         MaxCount=1,
-        TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": machine.TAG, "Value": "true"}]}],
+        TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": instance.TAG, "Value": "true"}]}],
     )["Instances"][0]["InstanceId"]
 
 
 def test_what_a_killed_run_left_is_terminated_by_the_next_one_and_said(
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    left = leave(stage, stage.ami_id)
+    leftover = leave(stage, stage.ami_id)
     stage.verify()
     assert cloud.alive(stage.clients) == []
-    assert f"an earlier verification left {left} running" in capsys.readouterr().err
+    assert f"an earlier verification left {leftover} running" in capsys.readouterr().err
 
 
 def test_another_images_verification_that_runs_now_is_left_alone_until_it_is_old(stage: Stage) -> None:
@@ -249,16 +249,16 @@ def test_another_images_verification_that_runs_now_is_left_alone_until_it_is_old
     stage.verify()
     assert cloud.alive(stage.clients) == [running]
     now = datetime.now(UTC)
-    assert machine.leftovers(stage.clients, stage.ami_id, now) == []
-    assert machine.leftovers(stage.clients, stage.ami_id, now + timedelta(hours=3)) == [running]
+    assert instance.leftovers(stage.clients, stage.ami_id, now) == []
+    assert instance.leftovers(stage.clients, stage.ami_id, now + timedelta(hours=3)) == [running]
 
 
 def test_a_dry_run_says_what_would_be_done_and_launches_nothing(stage: Stage) -> None:
-    left = leave(stage, stage.ami_id)
+    leftover = leave(stage, stage.ami_id)
     plan = stage.verify(dry=True)
     assert isinstance(plan, Plan)
     assert [step.action for step in plan.steps] == ["terminate", "launch", "run", "back up", "keep", "tag"]
-    assert cloud.alive(stage.clients) == [left]
+    assert cloud.alive(stage.clients) == [leftover]
     assert stage.tag() is None
 
 
@@ -303,8 +303,8 @@ def test_a_security_group_with_an_open_port_is_refused(stage: Stage) -> None:
     ],
 )
 def test_only_a_whole_ready_line_counts_and_the_last_one_wins(text: str, version: str | None) -> None:
-    found = machine.ready_line(text)
-    assert (found or {}).get("version") == version
+    report = instance.ready_line(text)
+    assert (report or {}).get("version") == version
 
 
 @pytest.mark.incident("an image was published whose backups nobody had ever restored")
