@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import stat
 from pathlib import Path
 
 import pytest
 
 from zmanim_host.cli import main
-from zmanim_host.host import HostError, run, write_whole
+from zmanim_host.host import HostError, is_plain, read_plain, run, write_whole
 
 
 def test_a_file_is_replaced_whole_with_its_mode(tmp_path: Path) -> None:
@@ -24,6 +26,44 @@ def test_what_an_interrupted_write_left_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / ".secret.unfinished").write_text("half")
     write_whole(tmp_path / "secret", "whole")
     assert (tmp_path / "secret").read_text() == "whole"
+
+
+def test_a_lesser_user_s_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/file").write_bytes(b"12345")
+    assert read_plain(tmp_path, "below/file", 5, "no-such-user") == b"12345"
+    assert read_plain(tmp_path, "below/none", 5) is None
+    assert read_plain(tmp_path, "none/file", 5) is None
+    with pytest.raises(HostError, match="more than 4 bytes"):
+        read_plain(tmp_path, "below/file", 4)
+
+
+@pytest.mark.incident("root followed links that a lesser user had made, and printed what they led to")
+@pytest.mark.parametrize("name", ["link", "dangling", "linked/file", "pipe", "socket", "folder", "second", "file/file"])
+def test_whatever_is_no_plain_file_of_a_lesser_user_is_not_read(tmp_path: Path, name: str) -> None:
+    theirs = tmp_path / "theirs"
+    (theirs / "folder").mkdir(parents=True)
+    (theirs / "folder/file").write_text("theirs")
+    (theirs / "file").write_text("theirs")
+    (theirs / "link").symlink_to("folder/file")
+    (theirs / "dangling").symlink_to("nowhere")
+    (theirs / "linked").symlink_to("folder")
+    (theirs / "first").write_text("a file with two names may be somebody else's")
+    (theirs / "second").hardlink_to(theirs / "first")
+    os.mkfifo(theirs / "pipe")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(theirs / "socket"))
+        with pytest.raises(HostError, match="plain file"):
+            read_plain(theirs, name, 100)
+
+
+def test_a_file_of_another_user_is_none_of_a_lesser_user_s() -> None:
+    def status(mode: int, uid: int) -> os.stat_result:
+        return os.stat_result((mode, 1, 1, 1, uid, 0, 0, 0, 0, 0))
+
+    assert is_plain(status(stat.S_IFREG | 0o600, 401), {401})
+    assert not is_plain(status(stat.S_IFREG | 0o600, 0), {401})
+    assert not is_plain(status(stat.S_IFCHR | 0o600, 401), {401})
 
 
 def test_a_failing_program_is_told_by_its_name_code_and_words() -> None:

@@ -94,7 +94,8 @@ def test_redis_that_forgets_is_not_well(well: str, ill: str) -> None:
 
 @pytest.mark.incident("AOF was switched off over permission issues")
 def test_what_redis_was_given_has_to_be_in_its_file(tmp_path: Path) -> None:
-    file = tmp_path / "appendonly.aof.3.incr.aof"
+    (tmp_path / "appendonlydir").mkdir()
+    file = tmp_path / "appendonlydir/appendonly.aof.3.incr.aof"
     file.write_bytes(b"x" * (2 << 20) + b"$5\r\nready-1\r\n")
     wait_until_written(tmp_path, b"ready-1")
     pauses: list[float] = []

@@ -112,9 +112,45 @@ def test_without_the_secrets_redis_can_t_be_asked(tmp_path: Path) -> None:
 
 
 def test_an_append_only_file_that_a_rewrite_has_just_removed_holds_nothing(tmp_path: Path) -> None:
-    (tmp_path / "gone.incr.aof").symlink_to(tmp_path / "nowhere")
+    assert readiness.read_tail(tmp_path, f"{redis_files.FOLDER}/gone.incr.aof") == b""
     with pytest.raises(HostError, match="is in no append-only file"):
         readiness.wait_until_written(tmp_path, b"value", IMPATIENT)
+
+
+@pytest.mark.incident("root followed links that a lesser user had made, and printed what they led to")
+def test_redis_s_file_is_looked_at_where_redis_has_it_and_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/a.incr.aof").write_bytes(b"value")
+    folder = tmp_path / redis_files.FOLDER
+    folder.symlink_to("elsewhere")
+    with pytest.raises(HostError, match="without links on the way"):
+        readiness.wait_until_written(tmp_path, b"value", IMPATIENT)
+    folder.unlink()
+    folder.mkdir()
+    # A pipe would have kept zmanim-ready waiting until systemd ended it.
+    os.mkfifo(folder / "b.incr.aof")
+    with pytest.raises(HostError, match="is not a plain file"):
+        readiness.wait_until_written(tmp_path, b"value", IMPATIENT)
+
+
+@pytest.mark.incident("zmanim-ready put any file of this machine on the console")
+def test_a_note_that_is_a_link_is_told_as_one_and_not_read(tmp_path: Path) -> None:
+    (tmp_path / "shadow").write_text("root:hunter2")
+    notes = ErrorNotes(tmp_path / "errors")
+    notes.put("redis-check", "it is damaged")
+    (tmp_path / "errors/redis-damage").symlink_to(tmp_path / "shadow")
+    (tmp_path / "errors/huge").write_bytes(bytes(ErrorNotes.LONGEST + 1))
+    read = notes.all()
+    assert read["redis-check"] == "it is damaged"
+    assert "without links on the way" in read["redis-damage"]
+    assert "more than" in read["huge"]
+    assert "hunter2" not in str(read)
+
+
+def test_a_note_is_cut_to_what_is_read(tmp_path: Path) -> None:
+    notes = ErrorNotes(tmp_path / "errors")
+    notes.put("migrate", "\N{GRINNING FACE}" * ErrorNotes.LONGEST)
+    assert set(notes.all()["migrate"]) == {"\N{GRINNING FACE}"}
 
 
 def test_a_damaged_file_that_was_kept_is_an_alarm_that_names_it(tmp_path: Path) -> None:

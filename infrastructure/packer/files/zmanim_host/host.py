@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
+import stat
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 RUN = Path("/run/zmanim")
 # The journal's priority of what somebody has to look at, and of what they will want to know (syslog's numbers).
@@ -60,6 +62,60 @@ def write_whole(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
     finally:
         # What a full disk cut short takes no room.
         unfinished.unlink(missing_ok=True)
+
+
+def open_plain(folder: Path, name: str, *writers: str) -> IO[bytes]:
+    """Open a file that a lesser user may have made: a regular file of that user, reached without following a link.
+
+    `folder` is what root made for that user, and its owner says who that is; `writers` are users who may write there
+    besides. `name` is a path below it. A link may lead to any file, and root would print or believe it; a pipe would
+    keep us waiting. A file with two names may be another user's (where the kernel does not forbid such links).
+
+    Raises HostError for anything else, FileNotFoundError when there is none.
+    """
+    path = folder / name
+    *folders, last = Path(name).parts
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+    with ExitStack() as opened:
+        try:
+            place = os.open(folder, flags)
+            opened.callback(os.close, place)
+            owners = {os.fstat(place).st_uid}
+            for each in folders:
+                place = os.open(each, flags, dir_fd=place)
+                opened.callback(os.close, place)
+            descriptor = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            # A link is ELOOP, or ENOTDIR where a folder has to be; a socket is ENXIO.
+            raise HostError(
+                f"{path} is not read: it is no plain file without links on the way ({error.strerror})"
+            ) from error
+    for writer in writers:
+        with suppress(KeyError):
+            owners.add(pwd.getpwnam(writer).pw_uid)
+    if is_plain(os.fstat(descriptor), owners):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise HostError(f"{path} is not a plain file of the user whose folder this is: it is not read")
+
+
+def is_plain(status: os.stat_result, owners: Collection[int]) -> bool:
+    """Return whether this is a regular file of one of these users with no second name."""
+    return stat.S_ISREG(status.st_mode) and status.st_uid in owners and status.st_nlink <= 1
+
+
+def read_plain(folder: Path, name: str, limit: int, *writers: str) -> bytes | None:
+    """Return what is in such a file, None when there is none; HostError when it has more than `limit` bytes, too."""
+    try:
+        with open_plain(folder, name, *writers) as file:
+            content = file.read(limit + 1)
+    except FileNotFoundError:
+        return None
+    if len(content) > limit:
+        raise HostError(f"{folder / name} has more than {limit} bytes")
+    return content
 
 
 def sync_folder(path: Path) -> None:
@@ -192,7 +248,13 @@ def run(
 
 
 class ErrorNotes:
-    """One note for each command that failed, for zmanim-ready to put on the console beside the unit's name."""
+    """One note for each command that failed, for zmanim-ready to put on the console beside the unit's name.
+
+    A command that runs as Redis's user leaves its note there too: what is in the directory is not root's own.
+    """
+
+    WRITERS = ("redis",)
+    LONGEST = 1 << 14  # bytes, of which a character takes up to four
 
     def __init__(self, directory: Path = RUN / "errors") -> None:
         self._directory = directory
@@ -201,7 +263,7 @@ class ErrorNotes:
         """Remember why `command` failed; a directory that can't be written only costs the note."""
         try:
             self._directory.mkdir(mode=0o755, exist_ok=True)
-            write_whole(self._directory / command, text)
+            write_whole(self._directory / command, text[: self.LONGEST // 4])
         except OSError as error:
             log(f"the error can't be written down for zmanim-ready: {error}")
 
@@ -213,7 +275,16 @@ class ErrorNotes:
             log(f"an earlier error can't be removed from what zmanim-ready reads: {error}")
 
     def all(self) -> dict[str, str]:
-        """Return every note by its command."""
+        """Return every note by its command; in the place of one that is none, why it is not read."""
         if not self._directory.is_dir():
             return {}
-        return {path.name: path.read_text("utf-8") for path in sorted(self._directory.iterdir()) if path.is_file()}
+        notes = {name: self._read(name) for name in sorted(path.name for path in self._directory.iterdir())}
+        return {name: text for name, text in notes.items() if text is not None}
+
+    def _read(self, name: str) -> str | None:
+        try:
+            note = read_plain(self._directory, name, self.LONGEST, *self.WRITERS)
+        except HostError as error:
+            return str(error)
+        # None: its command has just succeeded.
+        return None if note is None else note.decode("utf-8", "replace")

@@ -15,7 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from zmanim_host.aws.imds import connect, instance_tag
-from zmanim_host.host import CLOCK, RUN, Clock, ErrorNotes, HostError, NotYet, log, retry, run, write_whole
+from zmanim_host.host import (
+    CLOCK,
+    RUN,
+    Clock,
+    ErrorNotes,
+    HostError,
+    NotYet,
+    log,
+    open_plain,
+    retry,
+    run,
+    write_whole,
+)
 from zmanim_host.postgres import Server
 from zmanim_host.release.health import HEALTH, get_health
 from zmanim_host.release.running import binary_sha256, check_release
@@ -89,29 +101,31 @@ def check_redis(data: Path = redis_files.DATA, run_directory: Path = RUN, clock:
     done = run(command, timeout=15, environment={"REDISCLI_AUTH": password}, input=words)
     # It ends with 0 even when it can't connect, and says so on stderr.
     version = redis_verdict(done.stdout + done.stderr, value)
-    wait_until_written(data / redis_files.FOLDER, value.encode(), clock)
+    wait_until_written(data, value.encode(), clock)
     return version
 
 
-def wait_until_written(folder: Path, value: bytes, clock: Clock = CLOCK) -> None:
-    """Wait until the end of an append-only file in `folder` holds `value`; HostError when it does not within 5 s.
+def wait_until_written(data: Path, value: bytes, clock: Clock = CLOCK) -> None:
+    """Wait until the end of an append-only file of Redis holds `value`; HostError when it does not within 5 s.
 
     Redis writes there before it answers, or up to two seconds later while the disk is busy with a sync.
     """
+    folder = data / redis_files.FOLDER
 
     def look() -> None:
-        if not any(value in _tail(path) for path in folder.glob("*.incr.aof")):
+        names = (str(path.relative_to(data)) for path in folder.glob("*.incr.aof"))
+        if not any(value in read_tail(data, name) for name in names):
             raise NotYet(f"Redis says that it persists, and what was written is in no append-only file of {folder}")
 
     retry(look, seconds=5, pause=0.05, clock=clock)
 
 
-def _tail(path: Path, size: int = 1 << 20) -> bytes:
-    """Return the last bytes of a file; none when a rewrite has just removed it."""
+def read_tail(data: Path, name: str, size: int = 1 << 20) -> bytes:
+    """Return the last bytes of a file of Redis's user; none when a rewrite has just removed it. Raises HostError."""
     try:
-        with path.open("rb") as file:
+        with open_plain(data, name) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - size))
-            return file.read()
+            return file.read(size)
     except FileNotFoundError:
         return b""
 

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from tests.support.release_files import NOW, OTHER_KEY, Site, files, packed, program, site, start
-from zmanim_host.host import HostError
 from zmanim_host.release import store as store_module
-from zmanim_host.release.adopt import Channel, Machine, adopt, read_fetched
+from zmanim_host.release.adopt import Channel, Machine, adopt
 from zmanim_host.release.rules import Release
 from zmanim_host.release.store import Status, Store
 
@@ -260,11 +259,3 @@ def test_a_test_image_follows_no_channel(tmp_path: Path) -> None:
 def test_an_empty_channel_leaves_the_image_s_own_in_force(machine: Site) -> None:
     status = start(machine)
     assert status == Status("v1.0.0", "the image's own release; nothing is known of the channel of prod")
-
-
-def test_what_was_fetched_is_read_up_to_its_limit(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"12345")
-    assert read_fetched(tmp_path / "file", 5) == b"12345"
-    assert read_fetched(tmp_path / "none", 5) is None
-    with pytest.raises(HostError, match="more than 4 bytes"):
-        read_fetched(tmp_path / "file", 4)

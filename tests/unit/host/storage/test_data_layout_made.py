@@ -65,6 +65,17 @@ def test_a_cluster_from_before_the_marker_is_marked_and_not_remade(tmp_path: Pat
     assert data_layout.is_marked(tmp_path)
 
 
+@pytest.mark.incident("root read a version through a link that PostgreSQL's user had made")
+def test_a_version_that_is_a_link_is_refused_and_nothing_is_made(tmp_path: Path, requested: list[str]) -> None:
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "secret").write_text("hunter2\n")
+    (tmp_path / "postgres/PG_VERSION").symlink_to("../secret")
+    with pytest.raises(HostError, match="without links on the way") as refused:
+        data_layout.lay_out(tmp_path)
+    assert "hunter2" not in str(refused.value)
+    assert requested == []
+
+
 def test_a_volume_that_lost_its_cluster_gets_no_new_one(tmp_path: Path, requested: list[str]) -> None:
     (tmp_path / data_layout.MARKER).write_text('{"format": 1, "cluster": true}')
     with pytest.raises(HostError, match="restore it from a backup"):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zmanim_host import notices, systemd
-from zmanim_host.host import ERROR, WARNING, HostError, locked, log, run
+from zmanim_host.host import ERROR, WARNING, HostError, locked, log, read_plain, run
 from zmanim_host.postgres import Server
 from zmanim_host.release import bundle, pointer, rules
 from zmanim_host.release.fetch import BUNDLE, POINTER
@@ -154,7 +153,7 @@ def _follow(store: Store, state: State, channel: Channel, machine: Machine) -> t
         return state, "no channel is followed: this machine does not know its environment"
     if not (channel.keys / f"{environment}.pem").is_file():
         return state, f"this image has no key for the channel of {environment}: it follows none"
-    content = read_fetched(channel.fetched / POINTER, pointer.LONGEST)
+    content = read_plain(channel.fetched, POINTER, pointer.LONGEST)
     if content is None:
         return state, f"nothing is known of the channel of {environment}"
     named = pointer.read(content, environment, channel.keys)
@@ -164,7 +163,7 @@ def _follow(store: Store, state: State, channel: Channel, machine: Machine) -> t
     wanted = rules.choose(named, state, running=running, baked=own, now=machine.now())
     if wanted != running:
         if wanted not in store.installed():
-            archive = read_fetched(channel.fetched / BUNDLE, named.size)
+            archive = read_plain(channel.fetched, BUNDLE, named.size)
             if archive is None:
                 raise HostError(f"the bundle of {wanted.version} has not been fetched")
             bundle.check_whole(archive, sha256=named.sha256, size=named.size)
@@ -177,24 +176,6 @@ def _follow(store: Store, state: State, channel: Channel, machine: Machine) -> t
         log(f"{wanted.version} is the current release now")
     older = "" if wanted.version == named.version else ", which is older"
     return state, f"the channel's serial {named.serial} names {named.version}{older}"
-
-
-def read_fetched(path: Path, limit: int) -> bytes | None:
-    """Return what the fetcher left, or None; HostError when it is no plain file, or longer than `limit` bytes.
-
-    Another user wrote it: a link may lead anywhere, and a pipe would keep us waiting.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise HostError(f"{path} is not a plain file")
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise HostError(f"{path} has more than {limit} bytes")
-    return content
 
 
 # ---- The machine itself ----

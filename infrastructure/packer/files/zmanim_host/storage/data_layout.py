@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from zmanim_host.host import HostError, log, run, sync_folder, write_whole
+from zmanim_host.host import HostError, log, read_plain, run, sync_folder, write_whole
 from zmanim_host.postgres import major_version
 
 DATA = Path("/data")
@@ -108,9 +108,10 @@ def make_folder(path: Path, owner: str) -> None:
 def lay_out(data: Path) -> None:
     """Bring a mounted data volume into the form that the services expect."""
     place = data / "postgres"
-    version = place / "PG_VERSION"
+    # PostgreSQL's user made it, and can put a link there.
+    version = read_plain(place, "PG_VERSION", 100)
     decision = decide(
-        version=version.read_text("ascii") if version.exists() else None,
+        version=None if version is None else version.decode("ascii", "replace"),
         entries=len(list(place.iterdir())) if place.exists() else 0,
         marked=is_marked(data),
         server_major=major_version("postgres"),
