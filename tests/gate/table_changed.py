@@ -10,6 +10,8 @@ _FILES = f"{_PACKER}/files"
 
 ROWS = (
     Row("script changed", "unit", sub(f"{_FILES}/check-health.sh", r"exec /opt/zmanim/zmanim-host release-health", "exit 0"), "host/release/test_health.py", changed=True),
+    Row("script changed, its own rules", "shell", drop(f"{_FILES}/check-health.sh", r"^set -o errexit"), "lacks set -o errexit", changed=True),
+    Row("page changed", "docs", sub("docs/backups.md", r"inv backup\.now", "inv backup.soon"), "there is no such task", changed=True),
     Row("unit changed", "unit", drop(f"{_FILES}/zmanim-api.service", r"^EnvironmentFile=/run/zmanim/secrets/"), "host/secrets/test_parameter_table.py", changed=True),
     Row("JSON changed", "unit", sub(f"{_PACKER}/versions.json", r'"minimum": "1\.5"', '"minimum": "1.4"'), "pipeline/docs/test_tree.py", changed=True),
     Row("SQL changed", "unit", sub(f"{_FILES}/database.sql", r"^(ALTER ROLE zmanim LOGIN) NOSUPERUSER", r"\1 SUPERUSER"), "infrastructure/packer/test_files.py", changed=True),

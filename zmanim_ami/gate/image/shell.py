@@ -7,7 +7,7 @@ header) is read here, comments left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from support import graph
@@ -17,6 +17,7 @@ PACKER = Path("infrastructure/packer")
 BACKUP = PACKER / "files/backup.sh"
 # Stand in for other people's programs, in those people's words.
 _OTHERS = Path("zmanim_ami/rehearsal/standin/payload")
+_CONFIGURES = re.compile(r".*\.shellcheckrc$|\.editorconfig$|zmanim_ami/|support/|noxfile\.py|requirements|pyproject")
 _SHEBANG = re.compile(rb"#!(/usr/bin/env |/usr/bin/|/bin/)(ba)?sh\b")
 _STRICT = "set -o errexit -o nounset -o pipefail"
 _VALUE = r"\$\{?!?\w*(?:PASSWORD|PASSPHRASE|SECRET|TOKEN|API_KEY|SECRET_KEY|password|secret)\}?(?![\w/])"
@@ -42,9 +43,11 @@ _RULES = (
 )  # fmt: skip
 
 
-def check(tree: Path) -> list[Finding]:
-    """Return what bash, shellcheck, shfmt and the rules have to say about every shell script of the tree."""
-    scripts = shell_files(tree)
+def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
+    """Return what bash, shellcheck, shfmt and the rules have to say about the shell scripts that are affected."""
+    scripts = affected(tree, shell_files(tree), changed)
+    if not scripts:
+        return []
     names = [str(path) for path in scripts]
     findings = []
     for name in names:
@@ -58,11 +61,26 @@ def check(tree: Path) -> list[Finding]:
         findings += _rules(path, text)
         if path.is_relative_to(PACKER):
             findings += _header(path, text)
-    if BACKUP in scripts:
-        findings += _backup((tree / BACKUP).read_text())
-    else:
+    if not (tree / BACKUP).exists():
         findings.append(Finding(str(BACKUP), 0, "is not there"))
+    elif BACKUP in scripts:
+        findings += _backup((tree / BACKUP).read_text())
     return findings
+
+
+def affected(tree: Path, scripts: list[Path], changed: Collection[str] | None) -> list[Path]:
+    """Return the scripts that a change of these files affects: what is changed, and what names it (sources, runs it).
+
+    All of them when it is None, when a file went, and for what configures the tools.
+    """
+    if changed is None or not all((tree / name).exists() for name in changed):
+        return scripts
+    if any(_CONFIGURES.match(name) for name in changed):
+        return scripts
+    names = [path.name for path in scripts if str(path) in changed]
+    return [
+        path for path in scripts if str(path) in changed or any(name in (tree / path).read_text() for name in names)
+    ]
 
 
 def shell_files(tree: Path) -> list[Path]:

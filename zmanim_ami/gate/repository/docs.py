@@ -19,6 +19,8 @@ _NAMED = {
     "task": re.compile(r"(?P<command>(?:\./|(?<![\w./-]))inv\s+(?P<name>\w[\w.:/=*{}\"$%~-]*))"),
     "session": re.compile(r"(?P<command>(?:\./|(?<![\w./-]))nox\b[^`|;&]*?\s(?:-s|--session)\s+(?P<name>[\w.-]+))"),
 }
+# Pages, and what the names of tasks and sessions come from.
+_NAMES = re.compile(r"\.(md|py|toml)$")
 _LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 _IN_CODE = re.compile(r"`([^`\n]+)`")
 # Not `invoke --list`: its JSON has each task's own name, not the one that it is called by. And not `nox --list --json`,
@@ -29,9 +31,14 @@ _PROGRAM = (
 )
 
 
-def check(tree: Path) -> list[Finding]:
-    """Return what is wrong with the documents of the tree."""
+def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
+    """Return what is wrong with the documents of the tree.
+
+    With `changed`, commands and links are looked at only where one of these files can make one wrong.
+    """
     findings = [*_contents(tree)]
+    if changed is not None and all((tree / name).exists() and not _NAMES.search(name) for name in changed):
+        return findings
     done = ask([sys.executable, "-B", "-c", _PROGRAM], tree)
     if done.returncode != 0:
         return [*findings, Finding("tasks.py", 0, f"it, or noxfile.py, can't be loaded: {done.stderr.strip()[-400:]}")]
