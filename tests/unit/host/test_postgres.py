@@ -25,6 +25,11 @@ def answering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *lines: str, psql
     return here
 
 
+def databases(*names: str) -> list[str]:
+    """What psql says of databases; their names are written as in JSON."""
+    return [f'["{name}", true, -1]' for name in ("postgres", *names)]
+
+
 def test_a_query_goes_in_by_stdin_and_stops_at_its_first_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = answering(tmp_path, monkeypatch, "one|1", "two|2")
     assert Server("/run/x", "me").query("zmanim", "SELECT 1;") == ["one|1", "two|2"]
@@ -37,9 +42,9 @@ def test_a_query_goes_in_by_stdin_and_stops_at_its_first_error(tmp_path: Path, m
 def test_databases_and_roles_are_told_apart_line_by_line_whatever_they_are_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    answering(tmp_path / "databases", monkeypatch, *databases('with \\"quotes\\" and spaces', "zmanim"))
+    assert Server().databases() == ["postgres", 'with "quotes" and spaces', "zmanim"]
     here = answering(tmp_path, monkeypatch, '"postgres"', '"with \\"quotes\\" and spaces"')
-    assert Server().databases() == ["postgres", 'with "quotes" and spaces']
-    assert "NOT datistemplate" in (here / "asked").read_text()
     assert Server().roles() == ("postgres", 'with "quotes" and spaces')
     assert "!~ '^pg_'" in (here / "asked").read_text()
 
@@ -48,8 +53,35 @@ def test_databases_and_roles_are_told_apart_line_by_line_whatever_they_are_calle
 def test_a_database_whose_name_could_be_a_path_an_option_or_two_lines_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    answering(tmp_path, monkeypatch, '"postgres"', f'"{name}"')
+    answering(tmp_path, monkeypatch, *databases(name, "zmanim"))
     with pytest.raises(HostError, match="names that can't be backed up"):
+        Server().databases()
+
+
+@pytest.mark.incident("ALTER DATABASE zmanim IS_TEMPLATE true, and every backup left it out without a word")
+def test_a_database_that_its_owner_calls_a_template_is_backed_up_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = answering(tmp_path, monkeypatch, *databases("template0", "template1", "zmanim"))
+    assert Server().databases() == ["postgres", "zmanim"]
+    assert "datistemplate" not in (here / "asked").read_text()
+
+
+@pytest.mark.incident("after a DROP DATABASE zmanim every run was complete, and in 105 days no good one was left")
+def test_without_the_application_s_database_there_is_nothing_to_back_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(tmp_path, monkeypatch, *databases("second"))
+    with pytest.raises(HostError, match="the database zmanim is not there"):
+        Server().databases()
+
+
+@pytest.mark.parametrize("row", ['["second", false, -1]', '["second", true, -2]'])
+def test_a_database_that_can_t_be_read_is_refused_and_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: str
+) -> None:
+    answering(tmp_path, monkeypatch, '["template0", false, -1]', row, *databases("zmanim"))
+    with pytest.raises(HostError, match=r"nobody can connect to the databases \['second'\]"):
         Server().databases()
 
 

@@ -12,6 +12,12 @@ from dataclasses import dataclass
 from zmanim_host.host import HostError, run
 
 END = "-- end of the survey --"
+# The API's own database: its owner is the role of the same name, and no run of the backup is complete without it.
+APPLICATION = "zmanim"
+# initdb's own: the image makes them, and nobody but a superuser may write there.
+_TEMPLATES = ("template0", "template1")
+# What `DROP DATABASE` leaves in datconnlimit when it is cut short (DATCONNLIMIT_INVALID_DB).
+_INVALID = -2
 # Tables whose rows a dump holds: an extension's own are made anew by it, unless it says that they are the user's.
 _TABLES = """
 SELECT format('SELECT json_build_array(''rows'', %L, count(*)) FROM ONLY %I.%I',
@@ -72,14 +78,26 @@ class Server:
         return self.psql(database=database, timeout=timeout, input=sql + "\n").splitlines()
 
     def databases(self) -> list[str]:
-        """Return the names of all databases but templates; HostError for a name that a list of lines can't hold."""
-        sql = (
-            "SELECT to_json(datname::text) FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname;"
-        )
-        names = [str(json.loads(line)) for line in self.query("postgres", sql)]
+        """Return the names of all databases but initdb's templates, the application's among them.
+
+        Not what is no template: IS_TEMPLATE is a database's owner's to set. Raises HostError for a database that can't
+        be read, for a name that a list of lines can't hold, and when the application's is not there.
+        """
+        sql = "SELECT json_build_array(datname, datallowconn, datconnlimit) FROM pg_database ORDER BY datname;"
+        rows = [json.loads(line) for line in self.query("postgres", sql)]
+        rows = [row for row in rows if row[0] not in _TEMPLATES]
+        names = [str(name) for name, _, _ in rows]
+        closed = [name for name, may_connect, limit in rows if not may_connect or limit == _INVALID]
+        if closed:
+            raise HostError(
+                f"nobody can connect to the databases {closed}, and nothing is left out: give them ALLOW_CONNECTIONS true,"
+                " or drop them"
+            )
         odd = [name for name in names if not name.isprintable() or "/" in name or name.startswith("-")]
         if odd:
             raise HostError(f"the databases {odd} have names that can't be backed up")
+        if APPLICATION not in names:
+            raise HostError(f"the database {APPLICATION} is not there: a backup without it would be none")
         return names
 
     def roles(self) -> tuple[str, ...]:

@@ -61,6 +61,17 @@ def test_another_cluster_s_repository_is_not_begun_in(work: Path) -> None:
     assert calls(ours) == []
 
 
+def test_a_run_does_not_begin_where_a_database_is_missing(work: Path) -> None:
+    class Without(FakeServer):
+        def databases(self) -> list[str]:
+            raise HostError("the database zmanim is not there")
+
+    ours = changed(backup(work=work), server=Without())
+    with pytest.raises(HostError, match="zmanim is not there"):
+        ours.begin()
+    assert list(work.iterdir()) == []
+
+
 def test_a_run_begins_with_what_a_killed_one_left_removed(work: Path) -> None:
     begun(work, "redis")
     (work / "redis.rdb").write_text("half")

@@ -86,6 +86,7 @@ class Backup:
     def begin(self) -> None:
         """Refuse or begin: is pg_dump the server's, is S3 there, is the repository ours."""
         self.check_version()
+        self.server.databases()  # refuses where one is missing, or can't be read
         self.repository.check_reachable()
         runs = self.repository.open_or_make()
         started, system = self.now(), self.server.system_identifier()
