@@ -10,6 +10,9 @@ SELECT 'CREATE ROLE zmanim_backup LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles 
 ALTER ROLE zmanim_backup LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS;
 SELECT 'GRANT pg_read_all_data TO zmanim_backup' WHERE NOT pg_has_role('zmanim_backup', 'pg_read_all_data', 'member') \gexec
 
+-- pg_read_all_data does not cover large objects: the first one would fail every backup from then on.
+ALTER ROLE zmanim_backup SET lo_compat_privileges = on;
+
 SELECT 'CREATE DATABASE zmanim OWNER zmanim' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'zmanim') \gexec
 \connect zmanim
 SET client_min_messages = warning;

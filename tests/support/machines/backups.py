@@ -17,6 +17,21 @@ INSERT INTO places SELECT n, 'place ' || n || E'\\t"|\\\\', ST_SetSRID(ST_MakePo
 CREATE INDEX ON places USING gist (at);
 CREATE INDEX ON places USING hnsw (near vector_l2_ops);
 """
+# What the API's role can make, and take everybody's rights to: a backup has to read it all the same.
+_CLOSED = """
+SELECT lo_from_bytea(4711, 'a large object'); REVOKE ALL ON LARGE OBJECT 4711 FROM PUBLIC;
+CREATE SCHEMA closed;
+CREATE TYPE closed.word AS ENUM ('a', 'b'); CREATE SEQUENCE closed.numbers;
+CREATE TABLE closed.rows (n int DEFAULT nextval('closed.numbers'), word closed.word);
+INSERT INTO closed.rows (word) VALUES ('a'), ('b');
+ALTER TABLE closed.rows ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY nobody ON closed.rows USING (false);
+CREATE MATERIALIZED VIEW closed.view AS SELECT 1 AS n;
+CREATE FUNCTION closed.one() RETURNS int LANGUAGE sql AS 'SELECT 1';
+REVOKE ALL ON closed.rows, closed.view FROM PUBLIC, zmanim; REVOKE ALL ON SEQUENCE closed.numbers FROM PUBLIC, zmanim;
+REVOKE ALL ON TYPE closed.word FROM PUBLIC, zmanim;
+REVOKE ALL ON FUNCTION closed.one() FROM PUBLIC, zmanim; REVOKE ALL ON SCHEMA closed FROM PUBLIC, zmanim;
+"""
 # Everything that a restore has to bring back, as text: two machines with the same data print the same.
 STATE = r"""cd /
 ask() { runuser -u postgres -- psql --no-psqlrc -Atqc "$2" "$1"; }
@@ -25,6 +40,9 @@ ask zmanim "SELECT count(*), sum(ST_X(at)), sum(near <-> '[1,2,3]') FROM places"
 ask zmanim "SELECT md5(string_agg(c::text, ',' ORDER BY c::text)) FROM cities c"
 ask zmanim "SELECT indexdef FROM pg_indexes WHERE tablename = 'places' ORDER BY 1"
 ask zmanim "SELECT jobname, schedule, command, username, active FROM cron.job ORDER BY 1"
+ask zmanim "SELECT loid, data, lomowner::regrole, lomacl FROM pg_largeobject JOIN pg_largeobject_metadata m ON m.oid = loid"
+ask zmanim "SELECT (SELECT string_agg(r::text, ',' ORDER BY n) FROM closed.rows r), (SELECT n FROM closed.view)"
+ask zmanim "SELECT relname, relacl, relrowsecurity FROM pg_class WHERE relnamespace = 'closed'::regnamespace ORDER BY 1"
 ask zmanim "SELECT extname FROM pg_extension ORDER BY 1"
 ask zmanim "SELECT defaclacl, relacl FROM pg_class LEFT JOIN pg_default_acl ON false WHERE relname = 'places'"
 ask second "SELECT string_agg(t::text, ',' ORDER BY t::text) FROM things t"
@@ -125,6 +143,7 @@ def restic_script(words: str) -> str:
 def seed(images: ImageLab, machine: str) -> None:
     """Put rows, geometries, vectors, a second database, a role, a job, keys and an expiry on a machine."""
     images.query(machine, _SEED)
+    images.query(machine, _CLOSED)
     images.query(machine, "CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader", role="postgres")
     images.query(machine, "CREATE DATABASE second OWNER zmanim", role="postgres")
     images.query(
