@@ -76,10 +76,11 @@ def packed(files: dict[str, bytes]) -> bytes:
     return gzip.compress(content.getvalue())
 
 
-def files(version: str = "v1.2.3", content: bytes = b"", **manifest: Any) -> dict[str, bytes]:
+def files(
+    version: str = "v1.2.3", content: bytes = b"", sql: bytes = b"SELECT 1;\n", **manifest: Any
+) -> dict[str, bytes]:
     """The files of a release's bundle."""
     made = content or program()
-    sql = b"SELECT 1;\n"
     values = {
         "version": version, "architecture": "aarch64", "sha256": hashlib.sha256(made).hexdigest(),
         "migrations": [{"name": "20260101000000_one.sql", "sha256": hashlib.sha256(sql).hexdigest()}], **manifest,

@@ -18,6 +18,7 @@ from support.digest import file_sha256, text_sha256, tree_sha256
 from support.errors import BadInput, Error
 from support.files import write_atomically
 from support.progress import say
+from zmanim_ami.pipeline.shipped import migrations as migration_files
 from zmanim_ami.pipeline.version import parse
 from zmanim_ami.toolchain.elf import NotElf, read_elf
 from zmanim_ami.toolchain.go import BuildInfo, Go, build_info
@@ -45,7 +46,8 @@ class Bundle:
 def build(api_dir: Path, version: str, commit: str, output_dir: Path, go: Go) -> Bundle:
     """Return the bundle `output_dir/version` of the source tree `api_dir`, building it unless nothing has changed.
 
-    Raises `version-invalid`, `not-an-api-tree`, the errors of gobuild, one of this module's when the result is wrong.
+    Raises `version-invalid`, `not-an-api-tree`, `migration-unfit`, the errors of gobuild, one of this module's when the
+    result is wrong.
     """
     parse(version)
     migrations = _migrations(api_dir)
@@ -107,6 +109,7 @@ def _migrations(api_dir: Path) -> list[Path]:
         raise _not_an_api_tree(api_dir, f"no {', no '.join(missing)}")
     if wrong := [path.name for path in files if not _MIGRATION.fullmatch(path.name)]:
         raise _not_an_api_tree(api_dir, f"migrations that would not be run in a clear order: {', '.join(wrong)}")
+    migration_files.check(files)
     return files
 
 

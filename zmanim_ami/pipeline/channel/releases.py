@@ -18,6 +18,7 @@ from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.channel import bucket as channel
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.publish.parameters import refuse_test_image
+from zmanim_ami.pipeline.shipped import migrations
 from zmanim_ami.pipeline.version import Version
 
 EXPIRES_DAYS = 90
@@ -53,12 +54,13 @@ def publish(
 
     Without `oldest_allowed` what the channel said before stays. Publishing again what is in force renews its expiry.
 
-    Raises `test-image`, `release-older`, `release-not-allowed`, `release-differs`, `expiry-invalid`, the errors of
-    bucket, release_key and aws.
+    Raises `test-image`, `release-older`, `release-not-allowed`, `release-differs`, `expiry-invalid`, `migration-unfit`,
+    the errors of bucket, release_key and aws.
     """
     refuse_test_image(version)
     refuse_test_image(oldest_allowed)
     expires = _expires(expires_days, now)
+    migrations.check(sorted((bundle / "migrations").iterdir()))
     content = channel.archive(bundle)
     sha256 = hashlib.sha256(content).hexdigest()
     before = channel.read(clients, environment, channel.POINTER)

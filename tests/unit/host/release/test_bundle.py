@@ -57,6 +57,7 @@ def test_what_the_pipeline_builds_and_packs_is_what_an_instance_takes(tmp_path: 
         ({"migrations/20260102000000_more.sql": b""}, "migrations are not those of its manifest"),
         ({"manifest.json": b"{"}, "is not whole"),
         ({"manifest.json": b"[]"}, "is not whole"),
+        (files(sql=b"SELECT 1;\n-- +goose Down\n"), "20260101000000_one.sql, line 2: '-- +goose Down'"),
         ({"zmanim-api": program() + b"x"}, "another one than its manifest and the channel say"),
         (files("v1.2.2"), "another one than its manifest and the channel say"),
         (files(content=program(machine=62)), "for another machine (ELF machine 62"),

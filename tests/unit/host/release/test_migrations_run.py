@@ -58,6 +58,16 @@ def test_after_a_migration_that_fails_none_is_tried(release: Path) -> None:
     assert not any(THREE in each for call in database.calls for each in call)
 
 
+@pytest.mark.incident("a migration with its own COMMIT left half of itself, and was said to be rolled back")
+def test_before_one_that_can_t_be_a_transaction_nothing_is_applied(release: Path) -> None:
+    (release / THREE).write_text("CREATE TABLE a ();\nCOMMIT;\n")
+    database = Database(applied=["20260101000000_one"])
+    with pytest.raises(HostError, match=rf"can't be applied: {THREE}, line 2: COMMIT"):
+        migrations.migrate(release, database)
+    assert database.applied == ["20260101000000_one"]
+    assert migrations.migrate(release, Database(applied=["20260101", THREE[:14]])) == [ONE, TWO], "a past one is past"
+
+
 def test_after_an_automatic_rollback_no_sql_is_run_and_what_is_left_is_named(
     release: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -167,6 +167,16 @@ def test_a_migration_without_a_place_in_the_order_is_refused(tmp_path: Path, nam
     assert name in caught.value.found
 
 
+@pytest.mark.incident("a file with two directions in it ran both: the tables were made and dropped")
+def test_a_migration_that_no_machine_could_apply_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    api = tree(tmp_path / "api")
+    (api / "db/migrations/20260102030406_second.sql").write_text("SELECT 2;\n-- migrate:down\nSELECT 3;\n")
+    with raises("migration-unfit") as caught:
+        build(api, "v1.2.3", "abc", tmp_path / "out", Go(Path("/nowhere"), "go1.26.8", {}))
+    assert "20260102030406_second.sql, line 2: '-- migrate:down' is another tool's mark" in caught.value.found
+    assert caught.value.exit_code == 2
+
+
 def test_a_version_that_could_change_the_linkers_flags_is_refused(tmp_path: Path) -> None:
     with raises("version-invalid"):
         build(tree(tmp_path / "api"), "v1.2.3 -X main.x=y", "abc", tmp_path / "out", Go(Path("/nowhere"), "go1", {}))

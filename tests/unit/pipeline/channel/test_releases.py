@@ -115,6 +115,15 @@ def test_a_version_never_changes_its_content(prod: Channel) -> None:
     assert prod.seen().serial == 1
 
 
+@pytest.mark.incident("a migration with its own COMMIT left half of itself, and was said to be rolled back")
+def test_a_migration_that_no_machine_could_apply_is_not_published(prod: Channel) -> None:
+    bundle = prod.bundle("v1.2.3")
+    (bundle / "migrations/20260102000000_two.sql").write_text("CREATE INDEX CONCURRENTLY a ON b (c);\n")
+    with raises("migration-unfit", match=r"20260102000000_two\.sql, line 1: CREATE INDEX CONCURRENTLY can't run"):
+        publish(prod.clients, "prod", parse("v1.2.3"), bundle, now=NOW)
+    assert prod.objects() == set()
+
+
 def test_an_older_version_needs_to_be_rolled_back_to(prod: Channel) -> None:
     prod.publish("v1.2.3")
     with raises("release-older") as error:

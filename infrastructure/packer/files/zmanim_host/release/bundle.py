@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from zmanim_host.host import HostError, sync_folder
+from zmanim_host.release import migration_files
 
 PROGRAM = "zmanim-api"
 MANIFEST = "manifest.json"
@@ -63,6 +64,7 @@ def unpack(content: bytes, directory: Path, version: str, largest: int = LARGEST
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise HostError(f"the bundle can't be unpacked: {error}") from error
     check_manifest(directory, version)
+    migration_files.check({path.name: path.read_bytes() for path in (directory / "migrations").iterdir()})
     program = (directory / PROGRAM).read_bytes()
     check_elf(program)
     check_build(build_info(program))

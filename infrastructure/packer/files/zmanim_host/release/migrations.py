@@ -8,6 +8,7 @@ from pathlib import Path
 
 from zmanim_host.host import WARNING, HostError, log
 from zmanim_host.postgres import Server
+from zmanim_host.release import migration_files
 from zmanim_host.release.store import Store
 
 DIRECTORY = Path("/opt/zmanim/current/migrations")
@@ -38,7 +39,8 @@ def pending(names: Iterable[str], applied: Iterable[str]) -> list[str]:
 def migrate(directory: Path, server: Server, *, may_change: bool = True) -> Sequence[str]:
     """Apply what is pending and return its names; without `may_change` only say what would be.
 
-    Raises HostError that names the failing migration; its transaction leaves the database as it was.
+    Raises HostError that names the failing migration; its transaction leaves the database as it was. Nothing is applied
+    when any pending one could not be that one transaction.
     """
     names = [path.name for path in directory.glob("*.sql")]
     if not names:
@@ -49,6 +51,7 @@ def migrate(directory: Path, server: Server, *, may_change: bool = True) -> Sequ
     if todo and not may_change:
         log(f"not applied, because an automatic rollback runs no SQL: {', '.join(todo)}", WARNING)
         return []
+    migration_files.check({name: (directory / name).read_bytes() for name in todo})
     for name in todo:
         log(f"applying {name}")
         try:
