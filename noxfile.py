@@ -72,10 +72,12 @@ def mutation(session: nox.Session) -> None:
 
 def _python(session: nox.Session, *arguments: str) -> None:
     """Run a module by the project's own Python, which ./inv makes first where Nox is one from elsewhere."""
-    if Path(sys.prefix) != ROOT / ".venv":
+    python = sys.executable
+    if Path(sys.prefix).parent != ROOT.resolve() / ".venvs":
         session.run(str(ROOT / "inv"), "--version", silent=True, external=True)
+        python = str(ROOT / ".venv/bin/python")
     # What is interrupted cleans up: clouds, machines, images.
-    session.run(str(ROOT / ".venv/bin/python"), "-m", *arguments, external=True, interrupt_timeout=60)
+    session.run(python, "-m", *arguments, external=True, interrupt_timeout=60)
 
 
 def _pytest(session: nox.Session, directory: str, *options: str) -> None:

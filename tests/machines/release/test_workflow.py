@@ -46,8 +46,9 @@ class GitHub:
         environment = {key: value for key, value in pointed.items() if not key.startswith("AWS_ACCESS")}
         environment.pop("AWS_SECRET_ACCESS_KEY", None)
         # A runner knows nothing of this work tree's environment, whose Python is not the one that a clone's is made by.
+        own = (ROOT / ".venv/bin").resolve()
         search = os.environ.get("PATH", os.defpath).split(os.pathsep)
-        environment["PATH"] = os.pathsep.join(each for each in search if Path(each) != ROOT / ".venv" / "bin")
+        environment["PATH"] = os.pathsep.join(each for each in search if Path(each).resolve() != own)
         self._environment = {
             **environment,
             "STAND_IN_ROOT": str(ROOT),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -64,16 +66,15 @@ def test_the_python_of_its_own_environment_is_not_what_it_is_made_from(clone: Pa
     assert not (own / "asked").exists()
 
 
-def _wheel(directory: Path, name: str, version: str, needs: str = "", script: str = "") -> str:
-    """Make a wheel with nothing in it but its metadata and at most one script; return its line of requirements.txt."""
+def _wheel(directory: Path, name: str, version: str, contents: Mapping[str, str], needs: str = "") -> str:
+    """Make a wheel of its metadata and `contents` by their names in it; return its line of requirements.txt."""
     stem = f"{name}-{version}"
     requires = f"Requires-Dist: {needs}\n" if needs else ""
     files = {
         f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}",
         f"{stem}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        **contents,
     }
-    if script:
-        files[f"{stem}.data/scripts/{script}"] = f"#!python\nprint('{stem}')\n"
     path = directory / f"{stem}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         record = ""
@@ -91,9 +92,10 @@ def _wheel(directory: Path, name: str, version: str, needs: str = "", script: st
 def test_a_newer_release_of_what_is_pinned_changes_nothing(clone: Path) -> None:
     wheels = clone / "wheels"
     wheels.mkdir()
-    program = _wheel(wheels, "program", "1.0", needs="library[extra]>=1.0", script="inv")
-    (clone / "requirements.txt").write_text(program + _wheel(wheels, "library", "1.0"))
-    _wheel(wheels, "library", "1.1")
+    script = {"program-1.0.data/scripts/inv": "#!python\nprint('program-1.0')\n"}
+    program = _wheel(wheels, "program", "1.0", script, needs="library[extra]>=1.0")
+    (clone / "requirements.txt").write_text(program + _wheel(wheels, "library", "1.0", {}))
+    _wheel(wheels, "library", "1.1", {})
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(clone),
@@ -104,3 +106,145 @@ def test_a_newer_release_of_what_is_pinned_changes_nothing(clone: Path) -> None:
     ended = subprocess.run([str(clone / "inv")], env=environment, capture_output=True, text=True, check=False)
     assert (ended.stdout, ended.returncode) == ("program-1.0\n", 0), ended.stderr
     assert [path.name for path in clone.glob(".venv/lib/*/site-packages/library-*")] == ["library-1.0.dist-info"]
+
+
+# Makes an environment at once, whose program prints what requirements.txt was when it is told to go on.
+QUICK_PYTHON = """#!/bin/sh
+[ "$1" != -c ] || exec {python} "$@"
+case $2 in
+  venv) mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+  pip)
+    for requirements; do :; done
+    environment=$(dirname "$(dirname "$0")")
+    cp "$requirements" "$environment/library" && ! grep broken "$requirements" || exit 1
+    printf '%s\\n' '#!/bin/sh' 'echo started' 'read -r line' 'cat "$(dirname "$0")/../library"' >"$environment/bin/inv"
+    chmod +x "$environment/bin/inv" ;;
+esac
+"""
+
+
+class Clone:
+    """A clone whose ./inv makes its environments by QUICK_PYTHON."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.link = directory, directory / ".venv"
+        host = _python(directory / "host", QUICK_PYTHON.format(python=sys.executable))
+        self.environment = {"PATH": f"{host}:/usr/bin:/bin"}
+
+    def require(self, text: str) -> None:
+        """Let requirements.txt say this."""
+        (self.directory / "requirements.txt").write_text(f"{text}\n")
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start ./inv; return when its program has started."""
+        command, pipe = [str(self.directory / "inv")], subprocess.PIPE
+        process = subprocess.Popen(command, env=self.environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert first == "started\n", process.communicate()[1]
+        return process
+
+    @staticmethod
+    def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+        """Let the program go on; return the requirements that its environment is made of, and what ./inv said."""
+        output, progress = process.communicate("go\n", timeout=60)
+        assert process.returncode == 0, progress
+        return output.strip(), progress
+
+    def run(self) -> tuple[str, str]:
+        """Run ./inv and return what `finish` does."""
+        return self.finish(self.start())
+
+    def environments(self) -> list[Path]:
+        """Return the environments that are there."""
+        return sorted(self.directory.glob(".venvs/*"))
+
+
+@pytest.fixture
+def made(clone: Path) -> Clone:
+    made = Clone(clone)
+    made.require("1.0")
+    output, progress = made.run()
+    assert output == "1.0"
+    assert "making .venv" in progress
+    return made
+
+
+@pytest.mark.incident("another active environment made ./inv remove .venv under a running ./nox: 180 tests failed")
+def test_another_active_environment_of_the_same_python_makes_none_anew(clone: Path) -> None:
+    other = clone / "other"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(other)], check=True)
+    made = Clone(clone)
+    made.require("1.0")
+    made.run()
+    made.environment |= {"VIRTUAL_ENV": str(other), "PATH": f"{other}/bin:/usr/bin:/bin"}
+    assert made.run() == ("1.0", "")
+
+
+@pytest.mark.incident("another active environment made ./inv remove .venv under a running ./nox: 180 tests failed")
+def test_a_running_command_keeps_the_environment_that_it_started_in(made: Clone) -> None:
+    running = made.start()
+    made.require("1.1")
+    assert made.run()[0] == "1.1"
+    assert len(made.environments()) == 2
+    assert made.finish(running)[0] == "1.0"
+
+
+def test_what_outlives_the_command_that_started_it_keeps_its_environment(made: Clone) -> None:
+    command = ["/bin/sh", "-c", "read -r line", f"{made.environments()[0]}/bin/python"]
+    remaining = subprocess.Popen(command, stdin=subprocess.PIPE)
+    try:
+        made.require("1.1")
+        assert made.run()[0] == "1.1"
+        assert len(made.environments()) == 2
+    finally:
+        remaining.communicate(b"\n", timeout=60)
+
+
+def test_an_environment_that_nothing_runs_in_goes_when_the_next_is_made(made: Clone) -> None:
+    made.require("1.1")
+    assert made.run()[0] == "1.1"
+    assert made.environments() == [made.link.resolve()]
+
+
+def test_an_environment_that_can_not_be_made_leaves_the_one_before_in_its_place(made: Clone) -> None:
+    before = made.link.resolve()
+    made.require("broken")
+    command = [str(made.directory / "inv")]
+    ended = subprocess.run(command, env=made.environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 3
+    assert "pip could not install" in ended.stderr
+    assert made.link.resolve() == before
+    made.require("1.0")
+    assert made.run() == ("1.0", "")
+
+
+def test_an_environment_whose_interpreter_is_gone_is_made_anew(made: Clone) -> None:
+    (made.link / "bin/python").unlink()
+    assert "making .venv" in made.run()[1]
+
+
+def test_an_environment_as_they_were_made_before_is_replaced_when_nothing_runs_in_it(made: Clone) -> None:
+    made.link.unlink()
+    (made.link / "bin").mkdir(parents=True)
+    (made.link / "stamp").write_text("as before\n")
+    remaining = subprocess.Popen(["/bin/sh", "-c", "read -r line", f"{made.link}/bin/python"], stdin=subprocess.PIPE)
+    try:
+        assert made.run() == ("1.0", "")
+        assert not made.link.is_symlink()
+    finally:
+        remaining.communicate(b"\n", timeout=60)
+    assert made.run() == ("1.0", "")
+    assert made.link.is_symlink()
+
+
+def test_an_environment_that_a_checkout_links_to_is_used_and_left_alone(made: Clone) -> None:
+    checkout = made.directory / "checkout"
+    checkout.mkdir()
+    for name in ("inv", "requirements.txt"):
+        shutil.copy2(made.directory / name, checkout / name)
+    (checkout / ".venv").symlink_to(made.link)
+    made.directory = checkout
+    assert made.run() == ("1.0", "")
+    assert (checkout / ".venv").is_symlink()
+    assert not (checkout / ".venvs").exists()
