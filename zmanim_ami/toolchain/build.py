@@ -16,7 +16,7 @@ from support.errors import Error, HostLacks
 from support.parallel import side_by_side
 from support.process import CommandFailed, run
 from support.progress import say, step
-from zmanim_ami.toolchain.environment import Tools, environment
+from zmanim_ami.toolchain.environment import Tools, environment, on_path
 from zmanim_ami.toolchain.go import Go, build_info, go
 from zmanim_ami.toolchain.gobuild import HOST_ONLY, SHIPPED, STRIPPED, Source, compile_and_link, download
 from zmanim_ami.toolchain.pins import Pin, pin
@@ -42,9 +42,9 @@ class _Plan:
 def tools(cache: Path, needed_bytes: int = _NEEDED_BYTES) -> Tools:
     """Return the tools, building what is not in `cache` yet (about 4 minutes on 2 cores, most of it Go compiling).
 
-    A `packer` on PATH of exactly the pinned version is used instead of building one. What one build compiles is kept in
-    Go's build cache for the next, so an interrupted run goes on where it was. `needed_bytes` is what has to be
-    free on the disk before anything is built.
+    A `packer` on PATH of exactly the pinned version is used instead of building one, but never in CI. What one build
+    compiles is kept in Go's build cache for the next, so an interrupted run goes on where it was. `needed_bytes` is
+    what has to be free on the disk before anything is built.
 
     Raises `no-go`, `modules-unavailable`, `module-checksum-wrong`, `go-build-failed`, `disk-full`,
     `tool-is-not-the-one-pinned`, `plugin-not-installed`, `pin-unreadable`.
@@ -53,10 +53,10 @@ def tools(cache: Path, needed_bytes: int = _NEEDED_BYTES) -> Tools:
     packer = _plan(cache, made_by, pin("packer"))
     plugin = _plan(cache, made_by, pin("packer-plugin-amazon"), packer.pin.version)
     restic = _plan(cache, made_by, pin("restic"), shipped=True)
-    on_path = None if packer.entry.is_dir() else packer_on_path(packer.pin.version)
-    packages = _download([plugin, restic] if on_path else [packer, plugin, restic], cache, needed_bytes)
+    theirs = None if packer.entry.is_dir() else packer_on_path(packer.pin.version)
+    packages = _download([plugin, restic] if theirs else [packer, plugin, restic], cache, needed_bytes)
 
-    packer_program = on_path or _built(packer, made_by, packages) / "packer"
+    packer_program = theirs or _built(packer, made_by, packages) / "packer"
     config = cache / "packer-config"
     config.mkdir(parents=True, exist_ok=True)
 
@@ -79,11 +79,11 @@ def program(cache: Path, name: str) -> Path:
 
 
 def packer_on_path(version: str, path: str | None = None) -> Path | None:
-    """Return PATH's `packer` when it is of exactly that version (without a "v"), else None.
+    """Return PATH's `packer` when it is of exactly that version (without a "v"), else None; in CI None.
 
     Any program may have that name (one of cracklib's has), so it gets no input and 10 seconds.
     """
-    packer = shutil.which("packer", path=path)
+    packer = on_path("packer", path)
     if packer is None:
         return None
     try:

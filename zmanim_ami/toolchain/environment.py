@@ -19,6 +19,15 @@ def user_cache() -> Path:
     return Path(base) / "zmanim-ami"
 
 
+def on_path(name: str, path: str | None = None) -> str | None:
+    """Return the program `name` of PATH, which `path` stands in for; None when there is none, and in CI.
+
+    What is on PATH is known by its version only. On a runner (the variable CI is set) it would hold the AWS keys of a
+    release, so there only what is pinned by a digest is used.
+    """
+    return None if path is None and os.environ.get("CI") else shutil.which(name, path=path)
+
+
 @dataclass(frozen=True)
 class Tools:
     """Built tools, ready to use."""

