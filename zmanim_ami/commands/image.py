@@ -79,17 +79,26 @@ def verify_ami(settings: Settings, dry: bool, version: str = "", ami_id: str = "
     )
 
 
-@command("region")
-def publish_ssm(settings: Settings, dry: bool, version: str = "", ami_id: str = "") -> publishing.Published | Plan:
+@command("region", roll_back="publish it although a newer version is published")
+def publish_ssm(
+    settings: Settings, dry: bool, version: str = "", ami_id: str = "", roll_back: bool = False
+) -> publishing.Published | Plan:
     """Write a verified image's id and version to SSM; does nothing when they stand there already.
 
     In the account: the parameters ami-id and ami-version below the setting parameter_prefix. Refuses an image that is
-    not verified, not available, not this account's, or a test image; nothing overrides that. --dry shows the plan.
+    not verified, not available, not this account's, or a test image; nothing overrides that. One that is older than the
+    published one takes --roll-back. --dry shows the plan.
     """
     wanted = version_unless_id(version, ami_id)
     publishing.refuse_test_image(wanted)  # before anybody is asked who we are
     return publishing.publish(
-        connect(settings), settings, poller=aws.poller(os.environ), version=wanted, ami_id=ami_id, dry=dry
+        connect(settings),
+        settings,
+        poller=aws.poller(os.environ),
+        version=wanted,
+        ami_id=ami_id,
+        roll_back=roll_back,
+        dry=dry,
     )
 
 

@@ -2,7 +2,8 @@
 
 `{prefix}/ami-id` is the pointer that launch templates resolve, `{prefix}/ami-version` its label for people. The label
 is written first and the pointer last, so that whatever fails before the end leaves in use what was in use. If the
-pointer can't be written, the label is put back. An image that is not verified is refused, and nothing overrides that.
+pointer can't be written, the label is put back. An image that is not verified is refused, and nothing overrides that;
+one that is older than the published one is refused unless it is said that production is to go back.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import botocore.exceptions
 
 from support.errors import BadInput, Error
 from support.progress import say
+from support.version_order import version_key
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.plan import Plan, Step
@@ -55,12 +57,14 @@ def publish(
     poller: aws.Poller,
     version: Version | None = None,
     ami_id: str = "",
+    roll_back: bool = False,
     dry: bool = False,
 ) -> Published | Plan:
     """Point the parameters below `settings.parameter_prefix` at the image of `version`, or at the one called `ami_id`.
 
-    Raises `test-image`, image's errors (there is none, not this account's, not of that version), `not-publishable`,
-    `not-verified-yet`, `not-written`, `not-read-back`, aws's errors.
+    With `roll_back` it may be older than the published one. Raises `older-than-published` without, `test-image`,
+    image's errors (there is none, not this account's, not of that version), `not-publishable`, `not-verified-yet`,
+    `not-written`, `not-read-back`, aws's errors.
     """
     refuse_test_image(version)
     candidate = image.find(clients, version, ami_id)
@@ -69,6 +73,8 @@ def publish(
     id_name, version_name = (f"{settings.parameter_prefix}/{name}" for name in ("ami-id", "ami-version"))
     meant = {version_name: candidate.version, id_name: candidate.ami_id}
     now = {name: read_parameter(clients, name) for name in meant}
+    if not roll_back:
+        _refuse_older(clients, candidate, now[version_name], now[id_name])
     stale = [name for name, value in meant.items() if (seen := now[name]) is None or seen.value != value]
     if dry:
         return Plan(tuple(Step("write", f"{name} = {meant[name]}", _reason(now[name])) for name in stale))
@@ -113,6 +119,30 @@ def _check(candidate: image.Image) -> None:
             expected=f"the tag {image.VERIFIED_TAG} with the digest of a passed verification's report",
             found=candidate.tags.get(image.VERIFIED_TAG) or "no such tag",
             fix=f"./inv verify-ami --ami-id {candidate.ami_id}",
+        )
+
+
+def _refuse_older(
+    clients: aws.Clients, candidate: image.Image, label: Parameter | None, pointer: Parameter | None
+) -> None:
+    """Raise `older-than-published` where the label, or the image that is pointed at, is of a newer version.
+
+    An approval in GitHub can come days late, when a newer release is out: it must not take production back.
+    """
+    versions = [label.value if label else ""]
+    if pointer:
+        try:
+            versions.append(image.of_id(clients, pointer.value).version)
+        except (BadInput, image.NoSuchImage):  # no id, or of an image that is gone: the label is all there is
+            pass
+    newest = max(versions, key=version_key)
+    if version_key(candidate.version) < version_key(newest):
+        raise BadInput(
+            f"{candidate.version} is older than what is published",
+            code="older-than-published",
+            expected=f"{newest} or newer",
+            found=f"{candidate.version} ({candidate.ami_id})",
+            fix=f"to take production back on purpose: ./inv publish-ssm --version {candidate.version} --roll-back",
         )
 
 

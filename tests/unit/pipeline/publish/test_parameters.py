@@ -83,13 +83,45 @@ def test_publishing_again_does_nothing(shop: Shop) -> None:
     assert result.parameter_versions == {ID: 1, VERSION: 1}
 
 
-def test_a_new_image_moves_the_pointer_and_an_older_one_moves_it_back(shop: Shop) -> None:
+def test_a_new_image_moves_the_pointer_and_an_older_one_moves_it_back_when_that_is_said(shop: Shop) -> None:
     shop.published()
     newer = shop.image("v1.2.4")
     assert shop.published(version=parse("v1.2.4")).values == {ID: newer, VERSION: "v1.2.4"}
-    back = shop.published(version=None, ami_id=shop.ami_id)
+    back = shop.published(version=None, ami_id=shop.ami_id, roll_back=True)
     assert back.values == {ID: shop.ami_id, VERSION: "v1.2.3"}
     assert back.parameter_versions == {ID: 3, VERSION: 3}
+
+
+@pytest.mark.parametrize("newer", ["v1.2.4", "v1.10.0", "v1.2.4-rc.1"])
+@pytest.mark.parametrize("lost", ["nothing", "the label", "the image"])
+def test_an_approval_that_comes_late_does_not_take_production_back(shop: Shop, newer: str, lost: str) -> None:
+    published = shop.image(newer)
+    shop.published(version=parse(newer))
+    if lost == "the label":
+        shop.clients.ssm.delete_parameter(Name=VERSION)
+    if lost == "the image":
+        shop.clients.ec2.deregister_image(ImageId=published)
+    before, writes = shop.parameters(), shop.writes(lambda name: None)
+    for dry in (False, True):
+        with raises("older-than-published") as error:
+            shop.publish(dry=dry)
+        assert error.value.exit_code == 2
+        assert error.value.expected == f"{newer} or newer"
+        assert "--roll-back" in error.value.fix
+    assert writes == []
+    assert shop.parameters() == before
+
+
+def test_a_candidate_is_older_than_its_release(shop: Shop) -> None:
+    shop.published()
+    shop.image("v1.2.3-rc.2")
+    with raises("older-than-published"):
+        shop.publish(version=parse("v1.2.3-rc.2"))
+
+
+def test_a_pointer_that_names_no_image_of_ours_holds_nothing_back(shop: Shop) -> None:
+    shop.write(ID, "nothing yet")
+    assert shop.published().values[ID] == shop.ami_id
 
 
 def test_only_what_is_wrong_is_written(shop: Shop) -> None:
