@@ -9,8 +9,8 @@ variable "version" {
   default     = "test-local"
 
   validation {
-    condition     = can(regex("^(v(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)(-rc\\.[0-9]+)?|test-[a-z0-9][a-z0-9.-]{0,60})$", var.version))
-    error_message = "The version is vMAJOR.MINOR.PATCH, that with -rc.N, or test-… for a test image."
+    condition     = length(var.version) <= 64 && can(regex("^(v(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)(-rc\\.[1-9][0-9]*)?|test-[a-z0-9]([a-z0-9.-]*[a-z0-9])?)$", var.version))
+    error_message = "The version is vMAJOR.MINOR.PATCH, that with -rc.N, or test-… for a test image; at most 64 characters."
   }
 }
 

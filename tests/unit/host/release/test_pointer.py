@@ -23,7 +23,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
-NUMBER = st.integers(0, 999_999)
+NUMBER = st.integers(0, 10**12)
 VERSIONS = st.builds(
     lambda parts, candidate: "v" + ".".join(map(str, parts)) + (f"-rc.{candidate}" if candidate else ""),
     st.tuples(NUMBER, NUMBER, NUMBER),
@@ -122,3 +122,4 @@ def test_what_is_no_version_is_refused(text: str) -> None:
 
 def test_a_candidate_is_older_than_its_release() -> None:
     assert order("v1.2.2") < order("v1.2.3-rc.2") < order("v1.2.3-rc.10") < order("v1.2.3") < order("v1.10.0")
+    assert order(f"v1.2.3-rc.{10**20}") < order("v1.2.3")

@@ -9,8 +9,8 @@ import base64
 import calendar
 import hashlib
 import json
+import math
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -27,7 +27,8 @@ FORMAT = 1
 LARGEST_BUNDLE = 64 * 1024 * 1024  # bytes
 KEYS = Path("/etc/zmanim/release-keys")
 
-_VERSION = re.compile(r"v(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})(?:-rc\.([1-9][0-9]{0,5}))?")
+# What zmanim_ami/pipeline/version.py takes for a release: else an image could be built that follows no channel.
+_VERSION = re.compile(r"(?=.{0,64}\Z)v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(?:-rc\.([1-9][0-9]*))?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"2[0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _FIELDS = {
@@ -60,13 +61,13 @@ class Pointer:
     digest: str
 
 
-def order(version: str) -> tuple[int, int, int, int]:
+def order(version: str) -> tuple[int, int, int, float]:
     """Return what sorts versions by age; a release candidate is older than its release. HostError for anything else."""
     match = _VERSION.fullmatch(version)
     if not match:
         raise HostError(f"{version[:80]!r} is not a release's version (vMAJOR.MINOR.PATCH, or that with -rc.N)")
     major, minor, patch, candidate = match.groups()
-    return int(major), int(minor), int(patch), int(candidate) if candidate else sys.maxsize
+    return int(major), int(minor), int(patch), int(candidate) if candidate else math.inf
 
 
 def is_release(version: str) -> bool:
