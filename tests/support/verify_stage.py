@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
 from zmanim_ami.pipeline.account import changes, requirements
 from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
@@ -126,15 +127,8 @@ class Stage:
 
 @contextmanager
 def staged(directory: Path) -> Iterator[Stage]:
-    policies = directory / "iam"
-    policies.mkdir()
-    some = (
-        '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": "*"}]}'
-    )
-    for name in ("instance", "release", "release-trust"):
-        (policies / f"{name}.json").write_text(some)
     with cloud.account() as clients:
-        changes.apply(requirements.plan(clients, "verify", policies=policies))
+        changes.apply(requirements.plan(clients, "verify", policies=ROOT / "infrastructure/iam"))
         # moto takes what is refused without TLS for refused always.
         clients.s3.delete_bucket_policy(Bucket="zmanim-releases-verify")
         ami_id = cloud.make_image(clients, version="v1.2.3", commit=cloud.COMMIT, tree_digest=cloud.TREE)

@@ -45,7 +45,7 @@ READS: Mapping[str, str] = {
     "pipeline/backup": r"infrastructure/iam/|infrastructure/packer/files/(backup|zmanim_host/backup/)",
     "pipeline/docs": r"docs/|infrastructure/packer/|tools/|requirements|zmanim_ami/toolchain/",
     "pipeline/pins": r"\.github/|tools/|requirements|infrastructure/packer/[^/]*$|zmanim_ami/toolchain/",
-    "pipeline/verify": r"zmanim_ami/pipeline/verify/",
+    "pipeline/verify": r"infrastructure/iam/|zmanim_ami/pipeline/verify/",
     "rehearsal": r"infrastructure/packer/(versions|variables\.pkr\.hcl)",
     "rehearsal/standin": r"zmanim_ami/rehearsal/standin/",
     "toolchain": r"tools/|zmanim_ami/toolchain/|(api|tools)/.*go\.(mod|sum)",

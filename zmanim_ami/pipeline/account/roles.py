@@ -1,7 +1,7 @@
 """An environment's roles: that of its instances, zmanim-{environment}-instance, and that which publishes releases.
 
 Their policies are files of infrastructure/iam, whose placeholders its README lists. An instance's are
-`instance*.json`: the one with a Principal says who may take the role, each other one is an inline policy called as its
+`instance*.json`: instance-trust.json says who may take the role, each other one is an inline policy called as its
 file. The release role's are release.json and release-trust.json; neither an instance nor a workflow has it.
 """
 
@@ -22,11 +22,6 @@ Document = Mapping[str, object]
 
 # What safe_substitute left, but for ${aws:…}, which are IAM's own variables.
 _PLACEHOLDER = re.compile(r"\$\w+|\$\{(?!aws:)[^}]*\}")
-
-_TRUST: Document = {
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
-}
 
 
 def name(environment: str) -> str:
@@ -64,12 +59,11 @@ def plan(clients: aws.Clients, environment: str, account: str, directory: Path) 
 def policies(directory: Path, *, environment: str, account: str, region: str) -> tuple[Document, dict[str, Document]]:
     """Return the trust policy and the inline policies by name of an instance's role, as the files in `directory` say.
 
-    Raises `policies-invalid` when there is none, or one is no JSON or holds an unknown placeholder.
+    Raises `policies-invalid` when either is missing, or a file is no JSON or holds an unknown placeholder.
     """
     values = {"environment": environment, "account": account, "region": region}
-    documents = {path.stem: read(path, values) for path in sorted(directory.glob("instance*.json"))}
-    trust = [document for document in documents.values() if is_trust(document)]
-    inline = {policy: document for policy, document in documents.items() if not is_trust(document)}
+    trust = directory / "instance-trust.json"
+    inline = {path.stem: read(path, values) for path in sorted(directory.glob("instance*.json")) if path != trust}
     if not inline:
         raise Error(
             "there is no policy for instances",
@@ -77,7 +71,7 @@ def policies(directory: Path, *, environment: str, account: str, region: str) ->
             expected=f"instance*.json in {directory}",
             found="none",
         )
-    return trust[-1] if trust else _TRUST, inline
+    return read(trust, values), inline
 
 
 def read(path: Path, values: Mapping[str, str]) -> Document:
@@ -97,13 +91,6 @@ def read(path: Path, values: Mapping[str, str]) -> Document:
             fix=str(path),
         ) from error
     return document
-
-
-def is_trust(document: Document) -> bool:
-    """Say whether a policy is about who may take a role."""
-    statements = document["Statement"]
-    assert isinstance(statements, list)
-    return any("Principal" in statement for statement in statements)
 
 
 def role_changes(

@@ -33,7 +33,7 @@ POLICY = {
 def policies(tmp_path: Path) -> Path:
     (tmp_path / "instance.json").write_text(json.dumps(POLICY))
     (tmp_path / "build.json").write_text("not for instances")
-    for name in ("release.json", "release-trust.json"):
+    for name in ("instance-trust.json", "release.json", "release-trust.json"):
         shutil.copyfile(PROJECTS / name, tmp_path / name)
     return tmp_path
 
@@ -167,7 +167,7 @@ def test_a_role_that_may_more_than_its_files_say_is_cut_back(clients: Clients, p
     assert clients.iam.list_role_policies(RoleName=role)["PolicyNames"] == ["instance"]
 
 
-def test_the_file_with_a_principal_says_who_may_take_the_role(clients: Clients, policies: Path) -> None:
+def test_instance_trust_json_says_who_may_take_the_role(clients: Clients, policies: Path) -> None:
     apply(clients, policies)
     trust = {
         "Version": "2012-10-17",
@@ -205,9 +205,11 @@ def test_a_policy_that_is_none_is_an_error_that_names_the_file(clients: Clients,
         requirements.plan(clients, "prod", policies=policies)
 
 
-def test_no_policy_at_all_is_an_error(clients: Clients, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["instance.json", "instance-trust.json"])
+def test_a_policy_that_is_not_there_is_an_error(clients: Clients, policies: Path, name: str) -> None:
+    (policies / name).unlink()
     with raises("policies-invalid"):
-        requirements.plan(clients, "prod", policies=tmp_path)
+        requirements.plan(clients, "prod", policies=policies)
 
 
 def test_the_projects_own_policies_can_be_used() -> None:
