@@ -12,11 +12,11 @@ import boto3
 import pytest
 
 from localcloud.iam.policy import Statement, read
-from localcloud.iam.replay import read_record, unneeded
 from localcloud.settings import ACCOUNT
 from tests.support import ROOT
 from tests.support.machines.image import ENVIRONMENT, VERSION, ImageLab, copy_work_tree
 from tests.support.machines.lab import wait_for
+from tests.support.replay import read_record, unneeded
 from zmanim_ami.pipeline.account import roles, workflow_roles
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.aws import Clients

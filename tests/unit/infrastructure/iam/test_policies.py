@@ -11,10 +11,10 @@ from typing import Any, cast
 import pytest
 
 from localcloud.iam.policy import Request, read
-from localcloud.iam.replay import Action, RecordedRequest, unneeded
 from localcloud.settings import ACCOUNT
 from tests.support import ROOT
 from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
+from tests.support.replay import Action, RecordedRequest, unneeded
 from zmanim_ami.pipeline.account import changes, requirements, workflow_roles
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.rehearsal import identity

@@ -13,10 +13,10 @@ from typing import cast
 import pytest
 
 from localcloud.iam.policy import Statement, read
-from localcloud.iam.replay import read_record, unneeded
 from localcloud.settings import ACCOUNT
 from tests.support import ROOT
 from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
+from tests.support.replay import read_record, unneeded
 from zmanim_ami.pipeline.account import changes, requirements, roles
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.channel import releases
