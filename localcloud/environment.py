@@ -12,7 +12,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from localcloud.settings import ADMINISTRATOR_KEY, Cloud
+from localcloud.settings import ADMINISTRATOR_KEY, Cloud, CloudSettings
 
 DEAD_ENDPOINT = "http://127.0.0.1:9"
 # Matters of taste that can neither redirect nor authenticate anything.
@@ -29,8 +29,8 @@ _STRAY = (
 def _wanted(cloud: Cloud | None) -> dict[str, str]:
     return {
         "AWS_ENDPOINT_URL": cloud.endpoint if cloud else DEAD_ENDPOINT,
-        "AWS_REGION": cloud.region if cloud else "eu-west-1",
-        "AWS_DEFAULT_REGION": cloud.region if cloud else "eu-west-1",
+        "AWS_REGION": cloud.region if cloud else CloudSettings.region,
+        "AWS_DEFAULT_REGION": cloud.region if cloud else CloudSettings.region,
         "AWS_ACCESS_KEY_ID": ADMINISTRATOR_KEY,
         "AWS_SECRET_ACCESS_KEY": "localcloud",
         "AWS_CONFIG_FILE": "/dev/null",

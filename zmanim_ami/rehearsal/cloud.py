@@ -22,7 +22,7 @@ from support.parallel import side_by_side
 from support.progress import say, step
 from zmanim_ami import toolchain
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.account import changes, requirements
+from zmanim_ami.pipeline.account import buckets, changes, requirements
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.rehearsal import identity, standin
 from zmanim_ami.rehearsal.base import Base, check_repositories, unpack
@@ -125,7 +125,7 @@ def start(name: str, prepared: Prepared, state: Path, policies: Path) -> Cloud:
 
 def _seed(clients: Clients, mirror: Path | None, policies: Path) -> None:
     if mirror:
-        clients.s3.create_bucket(Bucket=MIRROR_BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        buckets.create(clients, MIRROR_BUCKET)
         for file in sorted(mirror.iterdir()):
             # As open as the sites that it stands for: curl asks without credentials.
             clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name, ExtraArgs={"ACL": "public-read"})
@@ -200,15 +200,17 @@ def instance_id(cloud: Cloud, requested: str) -> str:
 
 def environment(cloud: Cloud, versions_file: Path, base: Mapping[str, str]) -> dict[str, str]:
     """Return `base` with exactly the changes that `cloud.env` prints."""
-    return cloud_environment.environment(cloud, base) | _pins(versions_file)
+    return cloud_environment.environment(cloud, base) | _chosen(cloud, versions_file)
 
 
-def _pins(versions_file: Path) -> dict[str, str]:
-    """Return what names the rehearsed versions to the tasks, and to a `packer build .` by hand.
+def _chosen(cloud: Cloud, versions_file: Path) -> dict[str, str]:
+    """Return what names the rehearsed versions and the cloud's region to the tasks, and to a `packer build .` by hand.
 
     The tasks' own -var-file goes before Packer's variable of the environment.
     """
-    return {"ZMANIM_VERSIONS_FILE": str(versions_file), "PKR_VAR_versions_file": str(versions_file)}
+    values = {"region": cloud.region, "versions_file": str(versions_file)}
+    by_hand = {f"PKR_VAR_{name}": value for name, value in values.items()}
+    return {f"ZMANIM_{name.upper()}": value for name, value in values.items()} | by_hand
 
 
 def exports(name: str, state: Path, root: Path) -> str:
@@ -226,8 +228,7 @@ def exports(name: str, state: Path, root: Path) -> str:
 
 def exports_of(cloud: Cloud, versions_file: Path, base: Mapping[str, str]) -> str:
     """Return shell text that makes the changes of `environment`."""
-    pins = _pins(versions_file)
-    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in pins.items()]
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in _chosen(cloud, versions_file).items()]
     return cloud_environment.exports(cloud, base) + "".join(lines)
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from localcloud.settings import CloudSettings
 from support.digest import file_sha256
 from support.errors import Error
 
 MIRROR_BUCKET = "zmanim-mirror"
-_MIRROR_URL = f"https://{MIRROR_BUCKET}.s3.eu-west-1.amazonaws.com"
+_MIRROR_URL = f"https://{MIRROR_BUCKET}.s3.{CloudSettings.region}.amazonaws.com"
 # In the name of an archive that holds an extension compiled elsewhere, where its source could not be had.
 COMPILED = "-compiled"
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from localcloud.settings import Cloud
 from tests.support import ROOT
 from tests.support.shell import evaluated
 from zmanim_ami.commands.cloud import BY_HAND
 from zmanim_ami.gate.image.packer import declared
+from zmanim_ami.pipeline import settings
 from zmanim_ami.rehearsal.cloud import environment, exports_of
 
 CLOUD = Cloud(name="default", region="eu-west-1", directory=Path("/var/lib/localcloud/default"), index=7)
@@ -31,3 +34,10 @@ def test_cloud_up_builds_the_bundle_that_packer_by_hand_wants() -> None:
     defaults = {name: block["default"] for name, block in declared(ROOT).items() if "default" in block}
     assert defaults["version"] == str(BY_HAND)
     assert defaults["bundle_dir"] == f"../../build/bundle/{BY_HAND}"
+
+
+@pytest.mark.incident("a rehearsal's tasks went to the region that was chosen for AWS, past their cloud's bucket")
+def test_the_tasks_work_in_the_cloud_s_region_whatever_was_chosen_for_aws(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.zmanim]\nregion = 'eu-central-1'\n")
+    changed = environment(CLOUD, tmp_path / "versions.json", {"ZMANIM_REGION": "eu-north-1"})
+    assert settings.load(tmp_path, changed).region == changed["PKR_VAR_region"] == CLOUD.region

@@ -15,6 +15,7 @@ import tasks
 from tests.support import ROOT
 from tests.support.errors import raises
 from tests.support.github.workflow import read, triggered_by_tag
+from zmanim_ami.pipeline import settings
 from zmanim_ami.pipeline.account import workflow_roles
 from zmanim_ami.pipeline.version import from_tag
 
@@ -105,7 +106,8 @@ def test_a_job_takes_the_role_of_its_environment_and_its_access_key_only_without
     by_role, by_key = CREDENTIALS["runs"]["steps"]
     assert by_role["if"] == "inputs.role != ''"
     assert by_key["if"] == "inputs.role == ''"
-    region = {"aws-region": "eu-west-1"}
+    region = {"aws-region": "${{ inputs.region }}"}
+    assert CREDENTIALS["inputs"]["region"]["default"] == settings.load(ROOT, {}, {}).region
     assert by_role["with"] == {"role-to-assume": "${{ inputs.role }}", **region}
     assert by_key["with"] == {
         "aws-access-key-id": "${{ inputs.access-key-id }}",

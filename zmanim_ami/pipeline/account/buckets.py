@@ -48,7 +48,7 @@ def plan(clients: aws.Clients, name: str, account: str, *, backups: bool, passin
         return aws.unless_refused(read, *absent) if exists else None
 
     if not exists:
-        yield Change("create", resource, "there is none", partial(_create, clients, name))
+        yield Change("create", resource, "there is none", partial(create, clients, name))
     if not existing(lambda: s3.get_bucket_encryption(Bucket=name), "ServerSideEncryptionConfigurationNotFoundError"):
         encrypt = partial(s3.put_bucket_encryption, Bucket=name, ServerSideEncryptionConfiguration=_ENCRYPTED)
         yield Change("encrypt", resource, "objects would be stored in the clear", encrypt)
@@ -130,7 +130,8 @@ def _exists(clients: aws.Clients, name: str, account: str) -> bool:
     return True
 
 
-def _create(clients: aws.Clients, name: str) -> None:
+def create(clients: aws.Clients, name: str) -> None:
+    """Create a bucket in the region of `clients`."""
     if clients.region == "us-east-1":  # the one region that may not be named
         clients.s3.create_bucket(Bucket=name)
     else:
