@@ -1,4 +1,4 @@
-"""What was looked for on this host, and where programs are looked for."""
+"""What is asked of this host, and where programs are looked for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was looked for on this host."""
+class Requirement:
+    """One thing that is asked of this host, and what was found of it."""
 
     name: str
     purpose: str

@@ -119,9 +119,9 @@ def doctor(install: bool = False, json: bool = False) -> None:
     this = host.Host(cloud.STATE)
     if install:
         this.install_missing()
-    findings = this.findings()
-    show([*findings, *gate.findings(ROOT)], json)
-    host.check(findings)
+    requirements = this.requirements()
+    show([*requirements, *gate.requirements(ROOT)], json)
+    host.check(requirements)
 
 
 @command()

@@ -13,7 +13,7 @@ from pathlib import Path
 from localcloud.host import binfmt
 from localcloud.host import requirements as localcloud_host
 from support.errors import HostLacks
-from support.host import Finding, search_path
+from support.host import Requirement, search_path
 from support.process import CommandFailed, run
 from support.progress import say, step
 from zmanim_ami.toolchain.environment import user_cache
@@ -29,16 +29,16 @@ PROGRAMS = (
 EMULATOR = (binfmt.INTERPRETER.name, "qemu-user-static", "runs the linux/arm64 programs that ship on this host")
 
 
-def check(findings: Iterable[Finding]) -> None:
+def check(requirements: Iterable[Requirement]) -> None:
     """Raise `host-incomplete` when something is missing that a rehearsal needs."""
-    missing = [finding for finding in findings if finding.needed and not finding.ok]
+    missing = [requirement for requirement in requirements if requirement.needed and not requirement.ok]
     if missing:
         raise HostLacks(
             "this host lacks what a rehearsal needs",
             code="host-incomplete",
-            expected="; ".join(f"{finding.name} ({finding.purpose})" for finding in missing),
-            found="; ".join(f"{finding.name}: {finding.found}" for finding in missing),
-            fix="; ".join(dict.fromkeys(finding.fix for finding in missing)),
+            expected="; ".join(f"{requirement.name} ({requirement.purpose})" for requirement in missing),
+            found="; ".join(f"{requirement.name}: {requirement.found}" for requirement in missing),
+            fix="; ".join(dict.fromkeys(requirement.fix for requirement in missing)),
         )
 
 
@@ -57,14 +57,14 @@ class Host:
     needed_warm: int = 2 * _GIB
     memory: int = 3 * _GIB
 
-    def findings(self) -> list[Finding]:
+    def requirements(self) -> list[Requirement]:
         """Look at privilege, programs, kernel, memory and disk."""
         programs = PROGRAMS if platform.machine() == "aarch64" else (*PROGRAMS, EMULATOR)
         keys = str(self.keyring) if self.keyring.exists() else None
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         loop = "present" if Path("/dev/loop-control").exists() else None
         return [
-            _finding("root", "namespaces, mounts and loop devices", self.uid == 0, f"uid {self.uid}", "use sudo"),
+            _requirement("root", "namespaces, mounts and loop devices", self.uid == 0, f"uid {self.uid}", "use sudo"),
             *(
                 _packaged(program, purpose, shutil.which(program, path=self.path), package)
                 for program, package, purpose in programs
@@ -72,15 +72,15 @@ class Host:
             _packaged("Debian's archive keys", "checks what the base image is made of", keys, "debian-archive-keyring"),
             _filesystem("overlay", "machines' root file systems"),
             _filesystem("xfs", "data volumes"),
-            _finding("kernel: loop devices", "volumes", loop is not None, loop or "missing", "modprobe loop"),
-            _finding("memory", "a builder and a machine", memory >= self.memory, _gib(memory), _gib(self.memory)),
+            _requirement("kernel: loop devices", "volumes", loop is not None, loop or "missing", "modprobe loop"),
+            _requirement("memory", "a builder and a machine", memory >= self.memory, _gib(memory), _gib(self.memory)),
             self._disk("the cache", self.cache),
             self._disk("the clouds", self.state),
         ]
 
     def missing_packages(self) -> list[str]:
         """Return the Debian packages to install, each once."""
-        return list(dict.fromkeys(each.package for each in self.findings() if each.package and not each.ok))
+        return list(dict.fromkeys(each.package for each in self.requirements() if each.package and not each.ok))
 
     def require(self, *, install: bool, confirm: bool) -> None:
         """Make sure that this host can rehearse, installing Debian packages when `install` allows it.
@@ -90,7 +90,7 @@ class Host:
         self._require_root()
         if install and (not confirm or _confirmed(self.missing_packages())):
             self.install_missing()
-        check(self.findings())
+        check(self.requirements())
 
     def install_missing(self) -> None:
         """Install the Debian packages that are missing, if any. Raises HostLacks with apt-get's words."""
@@ -121,13 +121,13 @@ class Host:
                 fix="run it with sudo",
             )
 
-    def _disk(self, purpose: str, directory: Path) -> Finding:
+    def _disk(self, purpose: str, directory: Path) -> Requirement:
         needed = self.needed_warm if (self.cache / "tools").is_dir() else self.needed_cold
         existing = next(parent for parent in (directory, *directory.parents) if parent.exists())
         free = shutil.disk_usage(existing).free
         fix = f"free {_gib(needed)}, or point XDG_CACHE_HOME (cache) elsewhere"
         found = f"{_gib(free)} free at {existing}"
-        return _finding(f"disk for {purpose}", "tools, base, layers and volumes", free >= needed, found, fix)
+        return _requirement(f"disk for {purpose}", "tools, base, layers and volumes", free >= needed, found, fix)
 
 
 def _confirmed(packages: list[str]) -> bool:
@@ -139,19 +139,21 @@ def _confirmed(packages: list[str]) -> bool:
     return sys.stdin.readline().strip().lower() in {"", "y", "yes"}
 
 
-def _finding(name: str, purpose: str, ok: bool, found: str, fix: str, *, package: str = "") -> Finding:
-    return Finding(name, purpose, ok, found, "" if ok else fix, package=package)
+def _requirement(name: str, purpose: str, ok: bool, found: str, fix: str, *, package: str = "") -> Requirement:
+    return Requirement(name, purpose, ok, found, "" if ok else fix, package=package)
 
 
-def _packaged(name: str, purpose: str, found: str | None, package: str) -> Finding:
-    return _finding(name, purpose, found is not None, found or "missing", f"apt-get install {package}", package=package)
+def _packaged(name: str, purpose: str, found: str | None, package: str) -> Requirement:
+    return _requirement(
+        name, purpose, found is not None, found or "missing", f"apt-get install {package}", package=package
+    )
 
 
-def _filesystem(name: str, purpose: str) -> Finding:
+def _filesystem(name: str, purpose: str) -> Requirement:
     if os.geteuid() == 0 and shutil.which("modprobe"):
         run(["modprobe", name], check=False)
     known = name in Path("/proc/filesystems").read_text().split()
-    return _finding(f"kernel: {name}", purpose, known, "present" if known else "missing", f"a kernel with {name}")
+    return _requirement(f"kernel: {name}", purpose, known, "present" if known else "missing", f"a kernel with {name}")
 
 
 def _gib(size: int) -> str:

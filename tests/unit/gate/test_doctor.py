@@ -10,7 +10,7 @@ from zmanim_ami.rehearsal import host
 
 
 def test_what_a_gate_run_would_leave_out_is_told_and_needed_by_no_rehearsal(tmp_path: Path) -> None:
-    lacking = [finding for finding in doctor.findings(ROOT, str(tmp_path)) if not finding.ok]
-    assert {"systemd-analyze", "gcc"} <= {finding.name for finding in lacking}
-    assert all(finding.fix and not finding.needed for finding in lacking)
+    lacking = [requirement for requirement in doctor.requirements(ROOT, str(tmp_path)) if not requirement.ok]
+    assert {"systemd-analyze", "gcc"} <= {requirement.name for requirement in lacking}
+    assert all(requirement.fix and not requirement.needed for requirement in lacking)
     host.check(lacking)

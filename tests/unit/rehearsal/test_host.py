@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.host import Finding
+from support.host import Requirement
 from tests.support.errors import raises
 from tests.support.programs import arguments, on_path
 from zmanim_ami.rehearsal import host
@@ -22,9 +22,13 @@ def test_a_host_without_the_programs_is_told_their_debian_packages(tmp_path: Pat
 
 
 def test_too_little_disk_is_said_before_anything_is_built(tmp_path: Path) -> None:
-    lacking = [finding for finding in Host(tmp_path, cache=tmp_path, needed_cold=1 << 60).findings() if not finding.ok]
-    disks = [finding for finding in lacking if finding.name.startswith("disk")]
-    assert [finding.name for finding in disks] == ["disk for the cache", "disk for the clouds"]
+    lacking = [
+        requirement
+        for requirement in Host(tmp_path, cache=tmp_path, needed_cold=1 << 60).requirements()
+        if not requirement.ok
+    ]
+    disks = [requirement for requirement in lacking if requirement.name.startswith("disk")]
+    assert [requirement.name for requirement in disks] == ["disk for the cache", "disk for the clouds"]
     assert "GiB free" in disks[0].found
     assert "XDG_CACHE_HOME" in disks[0].fix
 
@@ -41,9 +45,9 @@ def test_whoever_is_not_root_is_told_so_before_anything_is_installed(
 
 
 def test_a_lack_names_what_it_is_for_what_was_found_and_the_fix() -> None:
-    finding = Finding("mmdebstrap", "makes the base image", False, "missing", "apt-get install mmdebstrap")
+    requirement = Requirement("mmdebstrap", "makes the base image", False, "missing", "apt-get install mmdebstrap")
     with raises("host-incomplete") as caught:
-        host.check([finding, Finding("git", "the commit", True, "/usr/bin/git", "")])
+        host.check([requirement, Requirement("git", "the commit", True, "/usr/bin/git", "")])
     error = caught.value
     assert error.exit_code == 3
     assert "makes the base image" in str(error)
@@ -52,4 +56,4 @@ def test_a_lack_names_what_it_is_for_what_was_found_and_the_fix() -> None:
 
 
 def test_a_host_that_has_everything_needs_no_fix(tmp_path: Path) -> None:
-    assert [finding for finding in Host(tmp_path).findings() if finding.ok and finding.fix] == []
+    assert [requirement for requirement in Host(tmp_path).requirements() if requirement.ok and requirement.fix] == []
