@@ -28,6 +28,7 @@ ROWS = (
     Row("variable that no setting hands over", "packer", append(_VARIABLES, '\nvariable "spare" {\n  description = "Nobody hands it over."\n  type        = string\n  default     = ""\n}\n'), "variable spare is declared, and settings.py does not hand it over"),
     Row("setting that the template does not declare", "packer", sub(_VARIABLES, r'^variable "instance_type"', 'variable "instance_kind"'), "variable instance_type is handed over by settings.py and not declared", dod=1),
     Row("setting of another type", "packer", sub(_VARIABLES, r"^  type        = number", "  type        = string"), "variable root_volume_gib is a string, and settings.py hands over a number", dod=1),
+    Row("variable that has not its setting's default", "packer", sub(_VARIABLES, r'"t4g\.small"', '"t4g.micro"'), "variable instance_type is 't4g.micro' by default, and its setting is not"),
     Row("variable without a description", "packer", sub(_VARIABLES, r'^  description = "AWS region to build in\."\n', ""), "variable region has no description"),
     Row("variable with a secret as its default", "packer", append(_VARIABLES, '\nvariable "db_password" {\n  description = "Password of the database."\n  type        = string\n  default     = "hunter2"\n}\n'), "looks like a secret"),
     Row("plugin that floats", "packer", sub(f"{_PACKER}/plugins.pkr.hcl", r'version = "= 1', 'version = ">= 1'), "floats"),

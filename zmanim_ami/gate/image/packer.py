@@ -20,7 +20,7 @@ from zmanim_ami import toolchain
 from zmanim_ami.gate.finding import Finding, line_of, numbered, skipped
 from zmanim_ami.pipeline.ami import packer
 from zmanim_ami.pipeline.ami.provenance import Provenance
-from zmanim_ami.pipeline.settings import Settings, Value, template_variables
+from zmanim_ami.pipeline.settings import Reader, Settings, Value, template_variables
 from zmanim_ami.pipeline.version import parse
 from zmanim_ami.toolchain.environment import user_cache
 
@@ -126,6 +126,7 @@ def _handed_over(tree: Path, variables: Mapping[str, Block]) -> Iterator[Finding
     """Compare the variables with what settings.py hands over: of a wrong name `packer build` says nothing."""
     declared = {name: str(body.get("type", "")).strip("${}") for name, body in variables.items()}
     expected = template_variables()
+    defaults = Settings().read_by(Reader.TEMPLATE, Reader.IMAGE_CONTENT)
     text = (tree / VARIABLES).read_text()
     for name in sorted(expected.keys() - declared.keys()):
         yield Finding(str(VARIABLES), 0, f"variable {name} is handed over by settings.py and not declared")
@@ -137,6 +138,12 @@ def _handed_over(tree: Path, variables: Mapping[str, Block]) -> Iterator[Finding
             yield Finding(
                 str(VARIABLES), line, f"variable {name} is a {kind}, and settings.py hands over a {expected[name]}"
             )
+        elif name in defaults and (default := variables[name].get("default")) != _plain(defaults[name]):
+            yield Finding(str(VARIABLES), line, f"variable {name} is {default!r} by default, and its setting is not")
+
+
+def _plain(value: Value) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _source(tree: Path, source: Block, variables: Mapping[str, Block]) -> Iterator[Finding]:
