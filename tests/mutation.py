@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.git import own_files
 from tests.support import ROOT
 
 SHIPPED = Path("infrastructure/packer/files/zmanim_host")
@@ -42,19 +43,18 @@ def score(part: Part) -> Counter[str]:
     """Return how many mutants of a part came to which end, by mutmut's own words (killed, survived, timeout, …)."""
     with tempfile.TemporaryDirectory(prefix="mutation-") as directory:
         copy = Path(directory)
-        for name in ("zmanim_ami", "support", "tests/unit", "tests/support"):
-            shutil.copytree(ROOT / name, copy / name)
-        shutil.copytree(ROOT / SHIPPED, copy / "zmanim_host")
-        shutil.copytree(ROOT / "infrastructure", copy / "infrastructure")
-        for name in ("tests/__init__.py", "tests/conftest.py"):
-            shutil.copy(ROOT / name, copy / name)
+        for path in own_files(ROOT):
+            target = copy / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+        shutil.copytree(copy / SHIPPED, copy / "zmanim_host")
         module = (
             Path("zmanim_host") / part.module.relative_to(SHIPPED)
             if part.module.is_relative_to(SHIPPED)
             else part.module
         )
         tests = json.dumps([f"tests/unit/{name}" for name in part.tests])
-        others = json.dumps(["zmanim_ami", "support", "zmanim_host", "infrastructure", "tests"])
+        others = json.dumps(sorted(path.name for path in copy.iterdir() if path.is_dir()))
         (copy / "pyproject.toml").write_text(
             f'[tool.mutmut]\nsource_paths = ["{module}"]\nalso_copy = {others}\n'
             f"pytest_add_cli_args_test_selection = {tests}\n"
