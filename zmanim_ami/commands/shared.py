@@ -83,6 +83,8 @@ def _help_for(name: str) -> str:
 
 def renamed(old: str, new: Task[Any]) -> Task[Any]:
     """Make a task of the name that `new` had before: it only says the name of now, with exit code 2."""
+    # It is listed, too: Invoke knows no hidden task, and copies the namespace into a Collection of its own before it
+    # parses, so a subclass of ours that leaves it out would not be asked.
     name = new.name.replace("_", "-")
 
     @functools.wraps(new.body)

@@ -37,7 +37,7 @@ READS: Mapping[str, str] = {
     "host/aws": r"infrastructure/(iam/|packer/versions|packer/files/cloudwatch)",
     "host/release": r"tools/|infrastructure/packer/files/[^/]*\.sh",
     "host/secrets": r"docs/secrets\.md|infrastructure/packer/files/[^/]*\.(service|template)",
-    "infrastructure/iam": r"infrastructure/iam/",
+    "infrastructure/iam": r"infrastructure/(iam/|packer/files/(backup\.conf|cloudwatch))",
     "infrastructure/packer": r"infrastructure/packer/",
     "localcloud/api": r"(localcloud|support)/",
     "pipeline/account": r"infrastructure/iam/",
