@@ -93,6 +93,9 @@ class FakeServer(Server):
     known_roles: tuple[str, ...] = ("postgres", "zmanim")
     queries: list[str] = field(default_factory=list)
 
+    def environment(self, database: str = "", timeout: float = 30) -> dict[str, str]:
+        return {"PGOPTIONS": f"-c deaf={database or 'everywhere'}"}
+
     def query(self, database: str, sql: str, timeout: float = 60) -> list[str]:
         self.queries.append(sql)
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from zmanim_host import environment, memory, notices, readiness, recovery
+from zmanim_host import database, environment, memory, notices, readiness, recovery
 from zmanim_host.aws import cloudwatch
 from zmanim_host.backup import restore, steps
 from zmanim_host.host import ERROR, ErrorNotes, HostError, log
@@ -23,6 +23,8 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
     "store-stopped": recovery.store_command,
     "redis-check": redis_files.command,
     "redis-damage": redis_files.damage_command,
+    "database": database.command,
+    "database-access": database.access_command,
     "release-fetch": fetch.command,
     "release-adopt": adopt.command,
     "release-health": health.command,

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
+from zmanim_host import sessions
 from zmanim_host.host import HostError, run
 
 END = "-- end of the survey --"
 # The API's own database: its owner is the role of the same name, and no run of the backup is complete without it.
 APPLICATION = "zmanim"
+# A database that the API's role can't change and may not connect to: what is set there is ours.
+_HOME = "postgres"
+_SUPERUSER = "postgres"
 # initdb's own: the image makes them, and nobody but a superuser may write there.
 _TEMPLATES = ("template0", "template1")
 # What `DROP DATABASE` leaves in datconnlimit when it is cut short (DATCONNLIMIT_INVALID_DB).
@@ -52,26 +58,67 @@ class Survey:
 
 @dataclass(frozen=True)
 class Server:
-    """A PostgreSQL server: the directory of its socket, the role to be, and the system user to be (None: ourselves)."""
+    """A PostgreSQL server: the directory of its socket, the role to be, and the system user to be (None: ourselves).
+
+    `configuration` is the live server's. With another `search_path` than ours names may be a stranger's objects.
+    """
 
     socket: str = "/run/postgresql"
-    role: str = "zmanim"
+    role: str = APPLICATION
     user: str | None = None
+    search_path: str = sessions.ALWAYS["search_path"]
+    configuration: Path = sessions.CONFIGURATION
 
     def connection(self, database: str) -> list[str]:
         """Return the arguments that connect psql, pg_restore and their like."""
         return [f"--host={self.socket}", f"--username={self.role}", f"--dbname={database}"]
 
+    def environment(self, database: str = "", timeout: float = 30) -> dict[str, str]:
+        """Return the variables that every program of PostgreSQL's is to have: its sessions are deaf to what others set.
+
+        `database` is the one that it connects to; none for a program that goes to several. Asking for it takes
+        `timeout` seconds at most. Raises HostError.
+        """
+        ours = {**sessions.ALWAYS, "search_path": self.search_path}
+        if self.role == _SUPERUSER:
+            ours.update(sessions.SUPERUSER)
+        if self.role == APPLICATION:
+            # It may connect to no other database, and may set what it likes for itself.
+            rows = self._settings(APPLICATION, ours, timeout)
+            configuration = sessions.read_configuration(self.configuration) if rows else {}
+            return {"PGOPTIONS": sessions.pgoptions({**sessions.configured(rows, configuration), **ours})}
+        if database == _HOME:
+            return {"PGOPTIONS": sessions.pgoptions(ours)}
+        return {"PGOPTIONS": sessions.pgoptions({**sessions.here(self._settings(_HOME, ours, timeout)), **ours})}
+
+    def _settings(self, database: str, ours: Mapping[str, str], timeout: float) -> list[str]:
+        options = {"PGOPTIONS": sessions.pgoptions({**ours, **sessions.PATIENT})}
+        return self._ask(database, [f"--command={sessions.NAMES}"], options, timeout=min(timeout, 30)).splitlines()
+
     def _psql(self, database: str) -> list[str]:
         command = ["psql", "--no-psqlrc", "--no-password", "--quiet", "--no-align", "--tuples-only"]
         return [*command, "--set=ON_ERROR_STOP=1", *self.connection(database)]
 
-    def psql(self, *arguments: str, database: str = "zmanim", timeout: float, input: str | None = None) -> str:
-        """Return psql's rows, one a line, columns separated by |. Raises HostError when a statement fails."""
-        # Notices ("exists already, skipping") would be taken for something that matters.
-        environment = {"PGOPTIONS": "--client-min-messages=warning", "PGCONNECT_TIMEOUT": "5"}
+    def _ask(
+        self,
+        database: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        timeout: float,
+        input: str | None = None,
+    ) -> str:
         command = [*self._psql(database), *arguments]
+        environment = {**environment, "PGCONNECT_TIMEOUT": "5"}
         return run(command, timeout=timeout, user=self.user, environment=environment, input=input).stdout
+
+    def psql(self, *arguments: str, database: str = APPLICATION, timeout: float, input: str | None = None) -> str:
+        """Return psql's rows, one a line, columns separated by |. Raises HostError when a statement fails."""
+        return self._ask(database, arguments, self.environment(database, timeout), timeout=timeout, input=input)
+
+    def run_file(self, file: Path, *, timeout: float) -> None:
+        """Run a file of ours, which may connect to other databases than the first. Raises HostError."""
+        self._ask(_HOME, [f"--file={file}"], self.environment(), timeout=timeout)
 
     def query(self, database: str, sql: str, timeout: float = 60) -> list[str]:
         """Return the rows of some SQL as lines; names and values go in by stdin. Raises HostError."""
@@ -84,14 +131,14 @@ class Server:
         be read, for a name that a list of lines can't hold, and when the application's is not there.
         """
         sql = "SELECT json_build_array(datname, datallowconn, datconnlimit) FROM pg_database ORDER BY datname;"
-        rows = [json.loads(line) for line in self.query("postgres", sql)]
+        rows = [json.loads(line) for line in self.query(_HOME, sql)]
         rows = [row for row in rows if row[0] not in _TEMPLATES]
         names = [str(name) for name, _, _ in rows]
         closed = [name for name, may_connect, limit in rows if not may_connect or limit == _INVALID]
         if closed:
             raise HostError(
-                f"nobody can connect to the databases {closed}, and nothing is left out: give them ALLOW_CONNECTIONS true,"
-                " or drop them"
+                f"nobody can connect to the databases {closed}, and nothing is left out: give them ALLOW_CONNECTIONS"
+                " true, or drop them"
             )
         odd = [name for name in names if not name.isprintable() or "/" in name or name.startswith("-")]
         if odd:
@@ -103,15 +150,15 @@ class Server:
     def roles(self) -> tuple[str, ...]:
         """Return the roles' names without PostgreSQL's own."""
         sql = "SELECT to_json(rolname::text) FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY rolname;"
-        return tuple(str(json.loads(line)) for line in self.query("postgres", sql))
+        return tuple(str(json.loads(line)) for line in self.query(_HOME, sql))
 
     def system_identifier(self) -> str:
         """Return the cluster's own name, which initdb made."""
-        return self.query("postgres", "SELECT system_identifier FROM pg_control_system();")[0]
+        return self.query(_HOME, "SELECT system_identifier FROM pg_control_system();")[0]
 
     def version(self) -> str:
         """Return PostgreSQL's version as a number, such as 170012."""
-        return self.query("postgres", "SHOW server_version_num;")[0]
+        return self.query(_HOME, "SHOW server_version_num;")[0]
 
     def survey(self, database: str) -> Survey:
         """Count what is in a database. Raises HostError."""
@@ -128,6 +175,7 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env={**os.environ, **self.environment(database)},
             encoding="utf-8",
         ) as session:
             assert session.stdin

@@ -83,8 +83,8 @@ def check_postgresql(server: Server = DATABASE) -> str:
 def check_postgis(server: Server = DATABASE) -> str:
     """Ask for a distance on the earth, in km."""
     sql = (
-        "SELECT round(ST_Distance('POINT(35.2137 31.7683)'::geography, 'POINT(34.7818 32.0853)'::geography) / 1000)"
-        " || ' ' || postgis_lib_version()"
+        "SELECT round(public.ST_Distance('POINT(35.2137 31.7683)'::public.geography,"
+        " 'POINT(34.7818 32.0853)'::public.geography) / 1000) || ' ' || public.postgis_lib_version()"
     )
     return _query(server, sql, "54 ", "the distance in km from Jerusalem to Tel Aviv")
 

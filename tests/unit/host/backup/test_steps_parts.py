@@ -62,6 +62,7 @@ def test_a_database_is_counted_and_dumped_in_one_snapshot_and_read_back(
     ((tags, name, source),) = repository.stored
     assert (tags, name) == (["run:r1", "part:database=zmanim"], "/zmanim.pgdump")
     assert source["command"] == ["pg_dump", "zmanim", "--snapshot=0-1-2"]
+    assert source["environment"] == {"PGOPTIONS": "-c deaf=zmanim"}
     assert (here / "dump").read_text() == "dump"
     assert arguments(here, "pg_restore") == [["--file=/dev/null"]]
     assert part(backup, "database=zmanim")["rows"] == {"public.cities": 3}
@@ -97,6 +98,7 @@ def test_roles_are_a_part_only_when_their_script_is_whole(repository: StoringRep
     repository.content["/globals.sql"] = ROLES.encode()
     backup.back_up_globals(["pg_dumpall"])
     assert part(backup, "globals")["roles"] == ["postgres", "zmanim"]
+    assert repository.stored[-1][2]["environment"] == {"PGOPTIONS": "-c deaf=everywhere"}
 
 
 def test_redis_s_file_is_a_part_only_when_the_repository_gives_back_the_same_bytes(

@@ -73,7 +73,7 @@ def test_after_an_automatic_rollback_no_sql_is_run_and_what_is_left_is_named(
 ) -> None:
     database = Database(applied=["20260101000000_one", "20260102000000_two"])
     assert migrations.migrate(release, database, may_change=False) == []
-    assert database.calls == [("--command=SELECT version FROM schema_migrations",)]
+    assert database.calls == [("--command=SELECT version FROM public.schema_migrations",)]
     assert f"runs no SQL: {THREE}" in capsys.readouterr().err
 
 

@@ -64,9 +64,14 @@ class Repository:
     pauses: Sequence[float] = PAUSES
 
     def restic(
-        self, *arguments: str, timeout: float = LONG, input: str | None = None, may_exit: Sequence[int] = (0,)
+        self,
+        *arguments: str,
+        timeout: float = LONG,
+        input: str | None = None,
+        may_exit: Sequence[int] = (0,),
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run restic and return what it wrote.
+        """Run restic and return what it wrote; `environment` is added to ours, for the command that it runs.
 
         Raises NoRepository, or HostError that says which of the known reasons it was.
         """
@@ -75,7 +80,7 @@ class Repository:
             lambda: run(
                 command,
                 timeout=timeout,
-                environment={"RESTIC_REPOSITORY": self.location},
+                environment={**(environment or {}), "RESTIC_REPOSITORY": self.location},
                 input=input,
                 may_exit=any_code,
                 on_line=log_trouble,
@@ -161,10 +166,11 @@ class Repository:
         *,
         name: str,
         command: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
         file: Path | None = None,
         text: str | None = None,
     ) -> Stored:
-        """Make a snapshot of what `command` writes (as the file `name`), of `file`, or of `text`.
+        """Make a snapshot of what `command` writes in `environment` (as the file `name`), of `file`, or of `text`.
 
         No shell and no pipe between restic and the command: restic sees how it ended and keeps nothing of a failed one.
         A snapshot that restic calls incomplete, an empty output among them, is removed again. Raises HostError.
@@ -176,7 +182,7 @@ class Repository:
             arguments += ["--", str(file)]
         else:
             arguments += ["--stdin", "--stdin-filename", name]
-        done = self.restic(*arguments, input=text, may_exit=(0, INCOMPLETE))
+        done = self.restic(*arguments, input=text, environment=environment, may_exit=(0, INCOMPLETE))
         rest = "\n".join(line for line in done.stderr.splitlines() if not _AGAIN.search(line))
         if rest.strip():
             log(messages(rest))

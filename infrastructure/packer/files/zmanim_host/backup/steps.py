@@ -133,9 +133,10 @@ class Backup:
     def back_up_database(self, database: str, command: Sequence[str]) -> None:
         """Count a database's rows and dump it by `command`, both in one exported snapshot; then read the dump back."""
         begun, part, name = self.begun(), f"database={database}", dump_name(database)
+        environment = self.server.environment(database)
         with self.server.exported(database) as survey:
             dump = [*command, f"--snapshot={survey.snapshot}"]
-            stored = self.repository.store(begun.tags(part), name=name, command=dump)
+            stored = self.repository.store(begun.tags(part), name=name, command=dump, environment=environment)
         # To its end: pg_restore --list would look at its beginning only.
         self.repository.read_into(stored.snapshot, name, lambda dump: pg_restore(dump, "--file=/dev/null"))
         self._finish(part, DatabasePart(database, stored.snapshot, stored.bytes, survey.rows, survey.extensions))
@@ -144,7 +145,8 @@ class Backup:
     def back_up_globals(self, command: Sequence[str]) -> None:
         """Keep the roles as `command` writes them, and see that they are all there."""
         begun, roles = self.begun(), self.server.roles()
-        stored = self.repository.store(begun.tags("globals"), name=GLOBALS, command=command)
+        environment = self.server.environment()
+        stored = self.repository.store(begun.tags("globals"), name=GLOBALS, command=command, environment=environment)
         read_globals(self.repository, stored.snapshot)
         self._finish("globals", GlobalsPart(stored.snapshot, stored.bytes, roles))
         log(f"globals: {stored.bytes} bytes, {len(roles)} roles")

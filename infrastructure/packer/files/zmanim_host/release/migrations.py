@@ -13,11 +13,13 @@ from zmanim_host.release.store import Store
 
 DIRECTORY = Path("/opt/zmanim/current/migrations")
 NAME = re.compile(r"(\d{14})_[a-z0-9_]+\.sql")
+# PostgreSQL's default, whatever is set for the database: the same migration makes the same tables everywhere.
+SEARCH_PATH = '"$user", public'
 TABLE = (
-    "CREATE TABLE IF NOT EXISTS schema_migrations"
+    "CREATE TABLE IF NOT EXISTS public.schema_migrations"
     " (version text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
 )
-ROW = "INSERT INTO schema_migrations (version) VALUES (:'version');"
+ROW = "INSERT INTO public.schema_migrations (version) VALUES (:'version');"
 
 
 def version_of(name: str) -> str:
@@ -46,7 +48,7 @@ def migrate(directory: Path, server: Server, *, may_change: bool = True) -> Sequ
     if not names:
         raise HostError(f"there is no migration in {directory}: the release is not whole")
     make = [f"--command={TABLE}"] if may_change else []
-    applied = server.psql(*make, "--command=SELECT version FROM schema_migrations", timeout=60)
+    applied = server.psql(*make, "--command=SELECT version FROM public.schema_migrations", timeout=60)
     todo = pending(names, applied.split("\n"))
     if todo and not may_change:
         log(f"not applied, because an automatic rollback runs no SQL: {', '.join(todo)}", WARNING)
@@ -72,4 +74,4 @@ def migrate(directory: Path, server: Server, *, may_change: bool = True) -> Sequ
 def command() -> None:
     """Apply the release's pending migrations."""
     status = Store().read_status()
-    migrate(DIRECTORY, Server(), may_change=status is None or status.run_migrations)
+    migrate(DIRECTORY, Server(search_path=SEARCH_PATH), may_change=status is None or status.run_migrations)
