@@ -10,7 +10,7 @@ from zmanim_ami.pipeline.account.changes import Change
 from zmanim_ami.pipeline.aws import Clients
 
 if TYPE_CHECKING:
-    from mypy_boto3_cloudwatch.type_defs import PutMetricAlarmInputTypeDef
+    from mypy_boto3_cloudwatch.type_defs import MetricAlarmTypeDef, PutMetricAlarmInputTypeDef
 
 # As infrastructure/packer/files/backup.conf has it, and the instance's policy allows.
 MAIL_FROM = "backup@zmanim.shtetl.io"
@@ -51,12 +51,27 @@ def plan(clients: Clients, environment: str, account: str, *, watched: bool) -> 
     if not watched:
         return
     wanted = definition(environment, account, clients.region)
-    put = partial(clients.cloudwatch.put_metric_alarm, **wanted)
     existing = clients.cloudwatch.describe_alarms(AlarmNames=[name(environment)])["MetricAlarms"]
+    if existing:
+        wanted = _merged(wanted, existing[0])
+    put = partial(clients.cloudwatch.put_metric_alarm, **wanted)
     if not existing:
         yield Change("create", f"alarm {name(environment)}", "a backup that never ran would tell nobody", put)
     elif any(existing[0].get(key) != wanted.get(key) for key in _COMPARED):
         yield Change("update", f"alarm {name(environment)}", "it differs from what it should be", put)
+
+
+def _merged(wanted: PutMetricAlarmInputTypeDef, existing: MetricAlarmTypeDef) -> PutMetricAlarmInputTypeDef:
+    """Return the alarm with what its owner made stricter: fewer hours, and whoever else is told."""
+    merged = wanted.copy()
+    if existing.get("Period") == wanted.get("Period") and existing.get("EvaluationPeriods", HOURS) < HOURS:
+        merged["EvaluationPeriods"] = existing["EvaluationPeriods"]
+        merged["DatapointsToAlarm"] = existing.get("DatapointsToAlarm", existing["EvaluationPeriods"])
+    told = existing.get("AlarmActions", [])
+    merged["AlarmActions"] = [*told, *(action for action in wanted.get("AlarmActions", []) if action not in told)]
+    merged["OKActions"] = list(existing.get("OKActions", []))
+    merged["InsufficientDataActions"] = list(existing.get("InsufficientDataActions", []))
+    return merged
 
 
 def definition(environment: str, account: str, region: str) -> PutMetricAlarmInputTypeDef:

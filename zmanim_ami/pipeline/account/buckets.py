@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import botocore.exceptions
 
 from support.errors import Error
+from support.progress import say
 from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.account import bucket_rules
 from zmanim_ami.pipeline.account.changes import Change
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.literals import BucketLocationConstraintType
     from mypy_boto3_s3.type_defs import (
+        GetBucketLifecycleConfigurationOutputTypeDef,
         LifecycleRuleUnionTypeDef,
         PublicAccessBlockConfigurationTypeDef,
         ServerSideEncryptionConfigurationTypeDef,
     )
 
-# A stolen instance role can delete objects, not their versions: so long is there time to notice.
-NONCURRENT_DAYS = 35
-# Machines of the environment verify live for minutes, and their repositories are nobody's afterwards.
-PASSING_DAYS = 7
 _BLOCKED: PublicAccessBlockConfigurationTypeDef = {
     "BlockPublicAcls": True,
     "IgnorePublicAcls": True,
@@ -38,6 +37,8 @@ _ENCRYPTED: ServerSideEncryptionConfigurationTypeDef = {
 
 def plan(clients: aws.Clients, name: str, account: str, *, backups: bool, passing: bool) -> Iterator[Change]:
     """Yield what the bucket lacks. `backups` says that it holds them, `passing` that they are of passing machines.
+
+    What its owner made stricter is left so, and said.
 
     Raises `bucket-not-ours`, botocore's errors.
     """
@@ -62,52 +63,49 @@ def plan(clients: aws.Clients, name: str, account: str, *, backups: bool, passin
     if existing(lambda: s3.get_bucket_versioning(Bucket=name).get("Status")) != "Enabled":
         version = partial(s3.put_bucket_versioning, Bucket=name, VersioningConfiguration={"Status": "Enabled"})
         yield Change("version", resource, "an overwritten or deleted object would be gone", version)
-    policy = tls_only(name)
-    if existing(lambda: json.loads(s3.get_bucket_policy(Bucket=name)["Policy"]), "NoSuchBucketPolicy") != policy:
-        restrict = partial(s3.put_bucket_policy, Bucket=name, Policy=json.dumps(policy))
-        yield Change("restrict", resource, "it would be spoken to without TLS", restrict)
-    rules = lifecycle_rules(passing=passing)
-    if backups and rules != existing(
-        lambda: s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"], "NoSuchLifecycleConfiguration"
-    ):
-        limit = partial(s3.put_bucket_lifecycle_configuration, Bucket=name, LifecycleConfiguration={"Rules": rules})
-        reason = f"what was deleted would be kept for ever, or not for {NONCURRENT_DAYS} days"
-        yield Change("limit", resource, reason, limit)
-
-
-def tls_only(name: str) -> dict[str, object]:
-    """Return the policy that refuses whoever does not use TLS."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "TlsOnly",
-                "Effect": "Deny",
-                "Principal": "*",
-                "Action": "s3:*",
-                "Resource": [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"],
-                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-            }
-        ],
-    }
-
-
-def lifecycle_rules(*, passing: bool) -> list[LifecycleRuleUnionTypeDef]:
-    """Return the rules of a bucket with backups; only the account's owner can change them, not the instance."""
-    rules: list[LifecycleRuleUnionTypeDef] = [
-        {
-            "ID": "deleted",
-            "Status": "Enabled",
-            "Filter": {"Prefix": ""},
-            "NoncurrentVersionExpiration": {"NoncurrentDays": NONCURRENT_DAYS},
-            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
-        }
-    ]
-    if passing:
-        rules.append(
-            {"ID": "passing", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": PASSING_DAYS}}
+    kept: list[str] = []
+    found = existing(lambda: json.loads(s3.get_bucket_policy(Bucket=name)["Policy"]), "NoSuchBucketPolicy")
+    yield from _restrict(clients, name, cast("dict[str, object] | None", found), kept)
+    if backups:
+        found = existing(lambda: s3.get_bucket_lifecycle_configuration(Bucket=name), "NoSuchLifecycleConfiguration")
+        yield from _limit(
+            clients, name, cast("GetBucketLifecycleConfigurationOutputTypeDef", found or {}), kept, passing
         )
-    return rules
+    if kept:
+        say(f"{resource}: left as its owner made it: {'; '.join(kept)}")
+
+
+def _restrict(clients: aws.Clients, name: str, found: dict[str, object] | None, kept: list[str]) -> Iterator[Change]:
+    merged = bucket_rules.policy(name, found)
+    kept += merged.kept
+    if merged.reasons:
+        document = {"Version": "2012-10-17", **(found or {}), "Statement": merged.content}
+        put = partial(clients.s3.put_bucket_policy, Bucket=name, Policy=json.dumps(document))
+        yield Change("restrict", f"bucket {name}", _because(merged), put)
+
+
+def _limit(
+    clients: aws.Clients,
+    name: str,
+    found: GetBucketLifecycleConfigurationOutputTypeDef,
+    kept: list[str],
+    passing: bool,
+) -> Iterator[Change]:
+    merged = bucket_rules.lifecycle(found.get("Rules", []), passing=passing)
+    kept += merged.kept
+    if merged.reasons:
+        rules = cast("Sequence[LifecycleRuleUnionTypeDef]", merged.content)
+        put = partial(
+            clients.s3.put_bucket_lifecycle_configuration, Bucket=name, LifecycleConfiguration={"Rules": rules}
+        )
+        if size := found.get("TransitionDefaultMinimumObjectSize"):  # left out, it would be set back
+            put = partial(put, TransitionDefaultMinimumObjectSize=size)
+        yield Change("limit", f"bucket {name}", _because(merged), put)
+
+
+def _because(merged: bucket_rules.Merged) -> str:
+    kept = f"; what its owner made of it stays: {', '.join(merged.kept)}" if merged.kept else ""
+    return f"{', '.join(merged.reasons)}{kept}"
 
 
 def _exists(clients: aws.Clients, name: str, account: str) -> bool:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from support.errors import Error
+from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account.changes import Change
 
@@ -116,8 +117,16 @@ def role_changes(
             )
             yield Change(action, f"policy {policy} of {role}", reason, put)
     for policy in sorted(present.keys() - inline.keys()):
+        if _only_denies(present[policy]):
+            say(f"policy {policy} of {role} only denies: left as the account's owner made it")
+            continue
         delete = partial(iam.delete_role_policy, RoleName=role, PolicyName=policy)
         yield Change("delete", f"policy {policy} of {role}", "its file is gone", delete)
+
+
+def _only_denies(document: Document) -> bool:
+    statements = document["Statement"]
+    return isinstance(statements, list) and all(each["Effect"] == "Deny" for each in statements)
 
 
 def _inline(clients: aws.Clients, role: str) -> dict[str, Document]:

@@ -14,7 +14,7 @@ from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.verify_stage import Stage, stage  # noqa: F401 - a fixture
-from zmanim_ami.pipeline.account import alarms, buckets, changes, requirements
+from zmanim_ami.pipeline.account import alarms, bucket_rules, changes, requirements
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.backup import drill as recovery
 from zmanim_ami.pipeline.backup import remote
@@ -177,9 +177,11 @@ def prepare(clients: Clients, environment: str) -> None:
 def test_what_a_bucket_s_owner_deletes_can_be_had_back_for_35_days_and_tls_is_a_must(instance: Instance) -> None:
     prepare(instance.clients, "prod")
     s3 = instance.clients.s3
-    (rule,) = s3.get_bucket_lifecycle_configuration(Bucket="zmanim-backups-prod")["Rules"]
-    assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == buckets.NONCURRENT_DAYS == 35
-    assert "Expiration" not in rule
+    rules = s3.get_bucket_lifecycle_configuration(Bucket="zmanim-backups-prod")["Rules"]
+    days = [rule["NoncurrentVersionExpiration"] for rule in rules if "NoncurrentVersionExpiration" in rule]
+    assert days == [{"NoncurrentDays": bucket_rules.NONCURRENT_DAYS}] == [{"NoncurrentDays": 35}]
+    # Marks go, and never what is live.
+    assert [rule["Expiration"] for rule in rules if "Expiration" in rule] == [{"ExpiredObjectDeleteMarker": True}]
     for name in ("zmanim-backups-prod", "zmanim-releases-prod"):
         (statement,) = json.loads(s3.get_bucket_policy(Bucket=name)["Policy"])["Statement"]
         assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
@@ -189,7 +191,8 @@ def test_what_a_bucket_s_owner_deletes_can_be_had_back_for_35_days_and_tls_is_a_
 def test_passing_machines_backups_pass_and_nobody_waits_for_them(instance: Instance) -> None:
     prepare(instance.clients, "verify")
     rules = instance.clients.s3.get_bucket_lifecycle_configuration(Bucket="zmanim-backups-verify")["Rules"]
-    assert [rule["Expiration"]["Days"] for rule in rules if "Expiration" in rule] == [buckets.PASSING_DAYS]
+    days = [rule["Expiration"]["Days"] for rule in rules if "Days" in rule.get("Expiration", {})]
+    assert days == [bucket_rules.PASSING_DAYS]
     assert instance.clients.cloudwatch.describe_alarms()["MetricAlarms"] == []
 
 
