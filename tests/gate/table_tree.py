@@ -10,7 +10,7 @@ _DEPENDABOT = ".github/dependabot.yml"
 _IAM = "infrastructure/iam"
 _HOST = "infrastructure/packer/files/zmanim_host"
 _INSTANCE = f"{_IAM}/instance.json"
-_BUILD = f"{_IAM}/build.json"
+_BUILD, _VERIFY = f"{_IAM}/build.json", f"{_IAM}/verify.json"
 _GO = "api/internal/config/config.go"
 
 
@@ -49,6 +49,10 @@ ROWS = (
     Row("policy of every bucket", "iam", sub(_INSTANCE, r"arn:aws:s3:::zmanim-backups-\$\{environment\}/", "arn:aws:s3:::*/"), "other people's buckets"),
     Row("policy of every key", "iam", sub(_INSTANCE, r',\n\s*"Condition": \{ "StringEquals": \{ "kms:ViaService"[^\n]*', ""), "is every key"),
     Row("builder that may say verified", "iam", sub(_BUILD, r'"aws:TagKeys": "zmanim:verified"', '"aws:TagKeys": "zmanim:verify"'), "who builds images may say"),
+    Row("tags that a call without tags takes away", "iam", sub(_VERIFY, r'"aws:TagKeys": "false", ', ""), "true of no aws:TagKeys at all"),
+    Row("metrics of an environment that begins the same", "iam", sub(_INSTANCE, r'"zmanim/\$\{environment\}" \}', '"zmanim/${environment}*" }'), "of every environment that begins the same"),
+    Row("mail to anybody", "iam", sub(_INSTANCE, r'(?s),\n\s*"ForAllValues:StringEquals": \{ "ses:Recipients.*?"false" \}', ""), "mail to anybody"),
+    Row("statement of two makers", "iam", sub(_BUILD, r'"Action": "ec2:CreateImage",\n(\s*"Resource": "arn:aws:ec2:\$\{region\}:\$\{account\}:instance)', r'"Action": ["ec2:CreateImage", "ec2:RunInstances"],\n\1'), "stand alone"),
     Row("role that anybody may be", "iam", sub(f"{_IAM}/instance-trust.json", r'\{ "Service": "ec2\.amazonaws\.com" \}', '"*"'), "anybody may be it"),
     # ---- Python ----
     Row("import that nobody uses", "python", sub("zmanim_ami/pipeline/version.py", r"^from __future__ import annotations$", "from __future__ import annotations\n\nimport json"), "F401"),

@@ -103,6 +103,7 @@ def _statement(statement: Mapping[str, Any], file: str) -> Iterator[str]:
         yield from _action(action)
     if statement.get("Effect") == "Allow" and "Principal" not in statement:
         yield from _resources(statement, actions, file)
+        yield from _conditions(statement, actions)
 
 
 def _true(*problems: tuple[object, str]) -> Iterator[str]:
@@ -151,6 +152,23 @@ def _resources(statement: Mapping[str, Any], actions: Sequence[str], file: str) 
         (any(each != "*" and not each.startswith("arn:aws:") for each in resources), f"{resources} are no ARNs"),
         (twins - by_path, f"GetParametersByPath needs the path itself and what is below it: {twins - by_path} lacks"),
         ("iam:PassRole" in actions and passes_any, "iam:PassRole is of one role, to one service (iam:PassedToService)"),
+    )
+
+
+def _conditions(statement: Mapping[str, Any], actions: Sequence[str]) -> Iterator[str]:
+    conditions: Mapping[str, Mapping[str, object]] = statement.get("Condition", {})
+    present = {key for key, value in conditions.get("Null", {}).items() if value in {"false", False}}
+    for operator, keys in conditions.items():
+        for key in keys if operator.startswith("ForAllValues:") else ():
+            if key not in present:
+                yield f'ForAllValues is true of no {key} at all: "Null": {{"{key}": "false"}} beside it'
+    texts = json.dumps([statement.get("Resource"), conditions])
+    mails = any(action.startswith("ses:Send") for action in actions)
+    mixed = len(actions) > 1 and not {"ec2:RunInstances", "ec2:CreateImage"}.isdisjoint(actions)
+    yield from _true(
+        (re.search(r"\$\{environment\}[*?]", texts), "${environment}* is of every environment that begins the same"),
+        (mails and "ses:Recipients" not in texts, "mail to anybody: ses:Recipients says to whom"),
+        (mixed, "RunInstances and CreateImage stand alone: what one makes is what the other one reads"),
     )
 
 
