@@ -194,6 +194,8 @@ class NspawnMachine:
             # Without a private network of systemd-nspawn's own making this capability would be taken away.
             # The other one is an instance's own too: with it root may read what another process has mapped.
             "--capability=CAP_NET_ADMIN,CAP_CHECKPOINT_RESTORE",
+            # systemd's filters of addresses and devices are BPF programs, which its containers may not load by default.
+            "--system-call-filter=bpf",
             # A console that can be written to (/dev/console exists) and that nobody types on.
             "--console=read-only", f"--kill-signal={_POWER_OFF}",
             "--link-journal=no", "--resolv-conf=off", "--timezone=off", "--notify-ready=no",

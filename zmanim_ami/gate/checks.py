@@ -75,6 +75,7 @@ CHECKS: Mapping[str, Check] = {
         Check("repository.workflows", "yamllint, check-jsonschema, zizmor: workflows, their trigger", _WORKFLOWS, (5,)),
         Check("image.shell", "bash -n, shellcheck, shfmt; this project's rules", _SCRIPTS, (3, 8), in_parts=True),
         Check("units.units", "systemd-analyze verify, security, calendar: each unit", _FILES, (4,)),
+        Check("units.addresses", "no service can ask the metadata service but those that have to", _FILES),
         Check("units.wiring", "units together: started, ordered, with programs that exist", _FILES, (4,)),
         Check("code.imports", "import-linter: directions between the packages; tools know them all", _PYTHON),
         Check("code.python", "ruff check, ruff format; sizes of folders and modules", _PYTHON),

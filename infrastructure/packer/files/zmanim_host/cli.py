@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from zmanim_host import database, environment, memory, notices, readiness, recovery
+from zmanim_host import database, environment, filters, memory, notices, readiness, recovery
 from zmanim_host.aws import cloudwatch
 from zmanim_host.backup import restore, steps
 from zmanim_host.host import ERROR, ErrorNotes, HostError, log
@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
     "release-health": health.command,
     "release-migration-failed": adopt.migration_failed_command,
     "migrate": migrations.command,
+    "filters": filters.command,
     "ready": readiness.command,
     "cloudwatch-agent": cloudwatch.command,
 }
