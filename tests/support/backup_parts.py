@@ -146,6 +146,10 @@ def begun(work: Path, *parts: str) -> None:
     values: dict[str, object] = {"run": "r1", "started": "2026-11-23T03:00:00Z", "system_identifier": "77"}
     (work / "run/begun").write_text(json.dumps(values))
     for part in parts:
-        values = {"name": part, "snapshot": "s", "bytes": 5, "rows": {"t": 1}, "extensions": {}, "roles": []}
-        values |= {"sha256": "", "lasting": 1, "expiring": 0}
-        (work / "run" / part).write_text(json.dumps(values))
+        (work / "run" / part).write_text(json.dumps(part_values(part)))
+
+
+def part_values(name: str) -> dict[str, object]:
+    """What a step leaves of its part, of whatever kind that is."""
+    values: dict[str, object] = {"name": name, "snapshot": "s", "bytes": 5, "rows": {"t": 1}, "extensions": {}}
+    return values | {"roles": [], "sha256": "", "lasting": 1, "expiring": 0}

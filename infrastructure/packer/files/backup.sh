@@ -48,10 +48,10 @@ Make it (SecureString), keep a copy offline, then: systemctl restart zmanim-secr
   export REDISCLI_AUTH
 }
 
-# Held until this process ends, however it ends.
+# Held until the last process that has it ends, however it ends; restore.sh takes the same one.
 take_turn() {
-  exec 9>"${WORK}/lock"
-  flock --nonblock 9 || die "another backup is running on this machine: nothing was backed up"
+  exec 9<"${WORK}"
+  flock --nonblock 9 || step refuse-turn
 }
 
 step() {

@@ -6,7 +6,7 @@
 # Input:      the words above; /run/zmanim/environment, /etc/restic/backup.conf; restic's password from
 #             $CREDENTIALS_DIRECTORY/backup_restic-password (a unit) or /run/zmanim/secrets (root).
 # Output:     exit code 0 when everything is as the record says; with --json the result on stdout.
-# Idempotent: yes, one after the other; at the same time the second one refuses.
+# Idempotent: yes, one after the other; beside another one or a backup it refuses, and says who that is.
 set -o errexit -o nounset -o pipefail
 
 HERE=$(dirname "${BASH_SOURCE[0]}")

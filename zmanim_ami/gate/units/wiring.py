@@ -27,7 +27,6 @@ PROGRAMS: Mapping[str, str] = {
     "/usr/bin/sh": "",
     "/usr/bin/systemctl": "",
     "/usr/bin/postgres": "postgresql{major}-server",
-    "/usr/bin/psql": "postgresql{major}",
     "/usr/bin/redis-server": "redis",
     "/usr/bin/aws": "awscli-2",
     "/usr/local/bin/restic": "restic",
@@ -45,6 +44,7 @@ ROOTS = {
 # Commands that run with full privileges beside a unit's own user, and why.
 PRIVILEGED = {
     "/opt/zmanim/zmanim-host store-stopped",  # asks systemd to start zmanim-recovery, which no other user may
+    "/usr/bin/systemctl stop backup-drill.service",  # a drill gives way to a backup: asked of systemd, once
 }
 _STARTS = ("Wants", "Requires", "BindsTo", "Requisite", "Upholds", "OnFailure", "OnSuccess")
 _NEEDS = ("Requires", "BindsTo", "Requisite")

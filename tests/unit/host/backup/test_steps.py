@@ -13,13 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backup_parts import AT, RECORD, VERSIONS, FakeRepository, FakeServer, begun, night
+from tests.support.backup_parts import (
+    AT,
+    RECORD,
+    VERSIONS,
+    FakeRepository,
+    FakeServer,
+    begun,
+    night,
+    part_values,
+)
 from tests.support.programs import arguments, on_path
 from zmanim_host.backup import replace, scratch
 from zmanim_host.backup.retention import Run
 from zmanim_host.backup.scratch import Scratch
-from zmanim_host.backup.steps import Backup
-from zmanim_host.host import HostError
+from zmanim_host.backup.steps import Backup, run_step
+from zmanim_host.host import HostError, locked
 
 SUNDAY = AT - timedelta(days=2)
 
@@ -140,13 +149,53 @@ def test_a_run_from_the_future_is_told_of_when_all_else_is_done() -> None:
     assert not [call for call in calls(ours) if "400" in call]
 
 
-def test_adopting_is_a_mark_in_the_repository_and_not_made_twice() -> None:
-    ours = backup(night(1, system="88"))
+def test_adopting_is_a_mark_in_the_repository_and_not_made_twice(work: Path) -> None:
+    ours = backup(night(1, system="88"), work=work)
     ours.adopt()
     assert "--tag part:adoption --tag system:77" in calls(ours)[0]
-    again = backup(night(1))
+    again = backup(night(1), work=work)
     again.adopt()
     assert calls(again) == []
+
+
+@pytest.mark.incident("an adoption was undone by a run that was on its way already")
+def test_an_adoption_while_a_run_is_on_its_way_leaves_that_run_without_a_record(work: Path, programs: Path) -> None:
+    ours = backup(night(1), work=work)
+    ours.begin()
+    begun_run = ours.begun().run
+    assert isinstance(ours.repository, FakeRepository)
+    ours.repository.known.append(Run("a", AT - timedelta(minutes=1), ("a",), adoption=True, system="88"))
+    for part in ("globals", "redis", "database=zmanim", "database=postgres"):
+        (work / "run" / part).write_text(json.dumps(part_values(part)))
+    with pytest.raises(HostError, match="are of cluster 88"):
+        ours.complete()
+    assert not [call for call in calls(ours) if begun_run in call]
+    assert sent(programs) == []
+
+
+@pytest.mark.incident("a nightly run spanned a --replace: its parts were of two clusters")
+def test_a_run_that_began_with_another_cluster_gets_no_record(work: Path, programs: Path) -> None:
+    class Replaced(FakeServer):
+        def system_identifier(self) -> str:
+            return "99"
+
+    begun(work, "globals", "redis", "database=zmanim", "database=postgres")
+    ours = changed(backup(work=work), server=Replaced())
+    with pytest.raises(HostError, match="began with cluster 77, and this machine has cluster 99 now"):
+        ours.complete()
+    assert (calls(ours), sent(programs)) == ([], [])
+
+
+def test_nothing_is_adopted_beside_a_run(work: Path) -> None:
+    ours = backup(night(1, system="88"), work=work)
+    with locked(work), pytest.raises(HostError, match="another backup or restore is running"):
+        ours.adopt()
+    assert calls(ours) == []
+
+
+def test_a_backup_that_can_t_have_its_turn_is_told_whose_it_is(work: Path) -> None:
+    with locked(work), pytest.raises(HostError, match=f"process {os.getpid()}"):
+        run_step(backup(work=work), ["refuse-turn"])
 
 
 # ---- --replace ----

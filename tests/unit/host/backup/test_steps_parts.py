@@ -362,7 +362,7 @@ def test_only_replace_swaps_and_not_without_root(
 
 
 def test_two_restores_at_once_are_refused(restored: DryRestore) -> None:
-    with locked(restored.data / "backup"), pytest.raises(HostError, match="another restore is running"):
+    with locked(restored.data / "backup"), pytest.raises(HostError, match="another backup or restore is running"):
         restored.run(options("--latest"))
     assert restored.done == []
     # And the lock is gone with its holder.

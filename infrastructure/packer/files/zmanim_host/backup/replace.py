@@ -55,7 +55,8 @@ def place_of_old(record: CompletionRecord, data: Path) -> Path:
 def analyze(server: Server) -> None:
     """Collect the statistics that a dump does not have: without them the first queries are planned blindly."""
     command = ["vacuumdb", "--all", "--analyze-only", "--quiet", "--no-password"]
-    run([*command, f"--host={server.socket}", f"--username={server.role}"], timeout=3600, user=server.user)
+    command += [f"--host={server.socket}", f"--username={server.role}"]
+    run(command, timeout=3600, user=server.user, environment=server.environment())
 
 
 def swap(record: CompletionRecord, place: Scratch, data: Path) -> None:

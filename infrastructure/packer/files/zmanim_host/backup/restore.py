@@ -17,13 +17,13 @@ from typing import IO
 
 from zmanim_host.aws import metrics
 from zmanim_host.backup import replace as in_place
-from zmanim_host.backup import retention, scratch, steps
+from zmanim_host.backup import retention, scratch, steps, turn
 from zmanim_host.backup.record import TIME, CompletionRecord, from_json
 from zmanim_host.backup.restic import Repository, repository
 from zmanim_host.backup.retention import Run
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.backup.steps import Backup
-from zmanim_host.host import HostError, locked, log
+from zmanim_host.host import HostError, log
 from zmanim_host.postgres import Server, major_version
 from zmanim_host.storage import redis_files
 from zmanim_host.storage.data_layout import DATA
@@ -117,7 +117,7 @@ def fill_postgresql(repo: Repository, record: CompletionRecord, server: Server) 
         repo.read_into(
             part.snapshot,
             steps.dump_name(part.name),
-            lambda dump: steps.pg_restore(dump, *options, user=server.user),
+            lambda dump: steps.pg_restore(dump, *options, user=server.user, environment=server.environment()),
         )
         log(f"restored the database {part.name}")
 
@@ -188,14 +188,11 @@ class Restore:
     def run(self, options: argparse.Namespace) -> None:
         """Restore the run that the options name to where they say, and report it."""
         began = time.monotonic()
-        try:
-            with locked(self.data / "backup", wait=False):
-                record = choose(self.repository, options.run, self.now())
-                check_versions(record, major_version("postgres"), redis_files.installed_version())
-                age = (self.now() - record.started).total_seconds()
-                keys = self.restore(record, options)
-        except BlockingIOError:
-            raise HostError("another restore is running on this machine: nothing was done") from None
+        with turn.taken(self.data / "backup"):
+            record = choose(self.repository, options.run, self.now())
+            check_versions(record, major_version("postgres"), redis_files.installed_version())
+            age = (self.now() - record.started).total_seconds()
+            keys = self.restore(record, options)
         rows = sum(sum(part.rows.values()) for part in record.databases)
         restored = Restored(record.run, round(time.monotonic() - began, 1), age, rows, keys)
         log(f"restored run {record.run} in {restored.seconds} s: {rows} rows, {keys} keys, as recorded")

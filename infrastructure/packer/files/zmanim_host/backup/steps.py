@@ -12,14 +12,14 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
 
 from zmanim_host.aws import metrics
-from zmanim_host.backup import retention
+from zmanim_host.backup import retention, turn
 from zmanim_host.backup.record import (
     TIME,
     CompletionRecord,
@@ -95,6 +95,7 @@ class Backup:
             # A run that was killed while it pruned has left one that lets nobody in.
             self.repository.unlock()
         shutil.rmtree(self.work / "run", ignore_errors=True)
+        (self.work / "lock").unlink(missing_ok=True)  # of images that locked a file in it
         for file in self.work.glob("*.rdb"):
             file.unlink()
         (self.work / "run").mkdir(mode=0o700)
@@ -172,6 +173,14 @@ class Backup:
     def complete(self) -> None:
         """Write the completion record: from here on the run counts."""
         begun = self.begun()
+        # A run of hours: somebody may have adopted the backups meanwhile, and has the last word.
+        system = self.server.system_identifier()
+        if system != begun.system_identifier:
+            raise HostError(
+                f"this run began with cluster {begun.system_identifier}, and this machine has cluster {system} now: its"
+                " parts are of two, and it gets no record"
+            )
+        self.check_owner(self.repository.runs(), system)
         files = (path for path in (self.work / "run").iterdir() if path.name != "begun")
         parts = {path.name: json.loads(path.read_text("utf-8")) for path in files}
         missing = {"globals", "redis", *(f"database={name}" for name in self.server.databases())} - parts.keys()
@@ -239,7 +248,11 @@ class Backup:
             )
 
     def adopt(self) -> None:
-        """Write down that this machine's cluster is whose backups these are from now on."""
+        """Write down that this machine's cluster is whose backups these are from now on; not beside a run."""
+        with turn.taken(self.work):
+            self._adopt()
+
+    def _adopt(self) -> None:
         self.repository.check_reachable()
         at, system = self.now(), self.server.system_identifier()
         owner = retention.owner(self.repository.runs(), at)
@@ -255,10 +268,13 @@ class Backup:
 # ---- What a restore does in the same way ----
 
 
-def pg_restore(dump: IO[bytes], *arguments: str, user: str | None = None) -> None:
-    """Have pg_restore read a dump to its end. Raises HostError."""
+def pg_restore(
+    dump: IO[bytes], *arguments: str, user: str | None = None, environment: Mapping[str, str] | None = None
+) -> None:
+    """Have pg_restore read a dump to its end; `environment` is the server's. Raises HostError."""
     done = subprocess.run(
         ["pg_restore", *arguments],
+        env={**os.environ, **(environment or {})},
         stdin=dump,
         stderr=subprocess.PIPE,
         user=user,
@@ -293,6 +309,8 @@ def run_step(backup: Backup, words: Sequence[str]) -> None:
     """Do the step of a backup that `words` name; HostError says which there are."""
     steps = {"begin": backup.begin, "complete": backup.complete, "apply-retention": backup.apply_retention}
     step, *rest = words or [""]
+    if step == "refuse-turn" and not rest:
+        raise HostError(turn.refusal(backup.work))
     if step == "databases":
         sys.stdout.write("".join(f"{name}\n" for name in backup.server.databases()))
     elif step == "database" and len(rest) > 2 and rest[1] == "--":
