@@ -31,3 +31,34 @@ def arguments(directory: Path, name: str) -> list[list[str]]:
     if not path.exists():
         return []
     return [call.split("\n") for call in path.read_text().removesuffix("\n\f\n").split("\n\f\n")]
+
+
+# ---- systemd-run and systemctl: what they start runs at once, as ourselves, and is ended by its unit's name ----
+
+# Runs what comes after --, and writes down which process has which unit and how it is to be ended.
+_SYSTEMD_RUN = """
+unit= signal=TERM
+while [ "$1" != -- ]; do
+  case $1 in
+  --unit=*) unit=${1#--unit=} ;;
+  --property=KillSignal=SIG*) signal=${1#--property=KillSignal=SIG} ;;
+  esac
+  shift
+done
+shift
+test -z "$unit" || echo "$$ $signal" >"${HERE}/$unit.pid"
+exec "$@"
+"""
+_SYSTEMCTL = """
+case $1 in
+stop)
+  for unit; do
+    test -e "${HERE}/$unit.pid" || continue
+    read -r process signal <"${HERE}/$unit.pid"
+    kill -s "$signal" "$process"
+  done
+  ;;
+show) echo "ControlGroup=$(cat "${HERE}/group" 2>/dev/null)" ;;
+esac
+"""
+SANDBOX = {"systemd-run": _SYSTEMD_RUN, "systemctl": _SYSTEMCTL}

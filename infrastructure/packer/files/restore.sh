@@ -22,10 +22,8 @@ main() {
   RESTIC_PASSWORD_FILE=/run/zmanim/secrets/backup/restic-password
   if [[ -n ${CREDENTIALS_DIRECTORY:-} ]]; then
     RESTIC_PASSWORD_FILE="${CREDENTIALS_DIRECTORY}/backup_restic-password"
-  elif [[ -z ${RESTIC_CACHE_DIR:-} ]]; then
-    # root's own: files of root's in the nightly backup's would be in its way.
-    RESTIC_CACHE_DIR=/var/cache/restic-restore
   fi
+  RESTIC_CACHE_DIR=/var/cache/restic
   exec "${HERE}/zmanim-host" restore "$@"
 }
 

@@ -39,6 +39,7 @@ _OURS_ELSEWHERE = {"/opt/zmanim/zmanim-api"}
 # Scripts that root runs, and why: no other user could do what they lead to.
 ROOTS = {
     "notify-failure.sh",  # reads the journal, and root's own secrets to take them out of what it sends
+    "restore.sh",  # starts each part as another user (restic's, the sandbox's), and gives them their directories
     "check-health.sh",  # asks by curl; what it calls then restarts the API, or moves the link that root alone may move
 }
 # Commands that run with full privileges beside a unit's own user, and why.

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
     "release-adopt": adopt.command,
     "release-health": health.command,
     "release-migration-failed": adopt.migration_failed_command,
+    "restore-clean": restore.clean_command,
     "migrate": migrations.command,
     "filters": filters.command,
     "ready": readiness.command,

@@ -61,6 +61,7 @@ class Server:
     """A PostgreSQL server: the directory of its socket, the role to be, and the system user to be (None: ourselves).
 
     `configuration` is the live server's. With another `search_path` than ours names may be a stranger's objects.
+    `inside` are the words that run a program where the server is, when that is in a sandbox.
     """
 
     socket: str = "/run/postgresql"
@@ -68,6 +69,7 @@ class Server:
     user: str | None = None
     search_path: str = sessions.ALWAYS["search_path"]
     configuration: Path = sessions.CONFIGURATION
+    inside: tuple[str, ...] = ()
 
     def connection(self, database: str) -> list[str]:
         """Return the arguments that connect psql, pg_restore and their like."""
@@ -96,7 +98,7 @@ class Server:
         return self._ask(database, [f"--command={sessions.NAMES}"], options, timeout=min(timeout, 30)).splitlines()
 
     def _psql(self, database: str) -> list[str]:
-        command = ["psql", "--no-psqlrc", "--no-password", "--quiet", "--no-align", "--tuples-only"]
+        command = [*self.inside, "psql", "--no-psqlrc", "--no-password", "--quiet", "--no-align", "--tuples-only"]
         return [*command, "--set=ON_ERROR_STOP=1", *self.connection(database)]
 
     def _ask(

@@ -1,12 +1,9 @@
-"""The steps of a backup: what is refused, what makes a run complete, in which order runs go; and --replace."""
+"""The steps of a backup: what is refused, what makes a run complete, in which order runs go."""
 
 from __future__ import annotations
 
 import json
 import os
-import pwd
-import shutil
-from collections.abc import Sequence
 from dataclasses import replace as changed
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +12,6 @@ import pytest
 
 from tests.support.backup_parts import (
     AT,
-    RECORD,
     VERSIONS,
     FakeRepository,
     FakeServer,
@@ -24,9 +20,7 @@ from tests.support.backup_parts import (
     part_values,
 )
 from tests.support.programs import arguments, on_path
-from zmanim_host.backup import replace, scratch
 from zmanim_host.backup.retention import Run
-from zmanim_host.backup.scratch import Scratch
 from zmanim_host.backup.steps import Backup, run_step
 from zmanim_host.host import HostError, locked
 
@@ -196,110 +190,3 @@ def test_nothing_is_adopted_beside_a_run(work: Path) -> None:
 def test_a_backup_that_can_t_have_its_turn_is_told_whose_it_is(work: Path) -> None:
     with locked(work), pytest.raises(HostError, match=f"process {os.getpid()}"):
         run_step(backup(work=work), ["refuse-turn"])
-
-
-# ---- --replace ----
-
-
-SYSTEMCTL = """
-case $1 in
-show) echo "ActiveState=$(cat "${HERE}/state")" ;;
-start) test ! -e "${HERE}/broken" || { rm "${HERE}/broken"; echo 'postgresql.service does not start' >&2; exit 1; } ;;
-esac
-"""
-ME = pwd.getpwuid(os.getuid()).pw_name
-
-
-class Machine:
-    """A machine's data, something restored beside it, and systemctl as it answers."""
-
-    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.data = directory / "data"
-        for name in ("postgres", "redis"):
-            (self.data / name).mkdir(parents=True)
-            (self.data / name / "state").write_text("live")
-        programs = {"systemctl": SYSTEMCTL, "initdb": "", "chown": "", "sync": ""}
-        self.programs = on_path(directory / "programs", monkeypatch, programs)
-        self.api("inactive")
-
-    def api(self, state: str) -> None:
-        (self.programs / "state").write_text(state)
-
-    def restored(self) -> Scratch:
-        place = Scratch(self.data / "backup/replace", None)
-        for name in ("postgres", "redis"):
-            (place.directory / name).mkdir(parents=True)
-            (place.directory / name / "state").write_text("restored")
-        (place.postgres / "pg_hba.conf").write_text("trust")
-        return place
-
-    def states(self, folder: str = "") -> set[str]:
-        return {(self.data / folder / name / "state").read_text() for name in ("postgres", "redis")}
-
-    def requested(self) -> list[Sequence[str]]:
-        return [call for call in arguments(self.programs, "systemctl") if call[0] != "show"]
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return Machine(tmp_path, monkeypatch)
-
-
-@pytest.mark.parametrize("state", ["active", "activating", "deactivating", "reloading", ""])
-def test_data_is_not_replaced_under_an_api_that_writes(machine: Machine, state: str) -> None:
-    machine.api(state)
-    with pytest.raises(HostError, match="systemctl stop zmanim-api"):
-        replace.prepare(RECORD, ME, machine.data)
-
-
-def test_data_is_not_replaced_where_there_is_no_room_or_no_root(machine: Machine) -> None:
-    huge = changed(RECORD, databases=(changed(RECORD.databases[0], bytes=1 << 60),))
-    with pytest.raises(HostError, match="grow it"):
-        replace.prepare(huge, ME, machine.data)
-    with pytest.raises(HostError, match="as root"):
-        replace.prepare(RECORD, None, machine.data)
-
-
-def test_what_was_there_stays_whole(machine: Machine) -> None:
-    replace.swap(RECORD, machine.restored(), machine.data)
-    assert machine.states() == {"restored"}
-    assert machine.states("before-whole") == {"live"}
-    assert not (machine.data / "postgres/pg_hba.conf").exists()
-    assert not (machine.data / "backup/replace").exists()
-    assert [call[0] for call in arguments(machine.programs, "initdb")] == ["--sync-only"]
-    stores = ["postgresql.service", "redis.service"]
-    assert machine.requested() == [["stop", *stores], ["start", *stores]]
-    # And a second time nothing is written over it.
-    with pytest.raises(HostError, match="is there, from an earlier restore"):
-        replace.prepare(RECORD, ME, machine.data)
-
-
-def test_what_does_not_start_gives_way_to_what_was_there(machine: Machine) -> None:
-    (machine.programs / "broken").touch()
-    with pytest.raises(HostError, match=r"the old data is back: .*postgresql\.service does not start"):
-        replace.swap(RECORD, machine.restored(), machine.data)
-    assert machine.states() == {"live"}
-    assert not (machine.data / "before-whole").exists()
-    assert machine.requested()[-1][0] == "start"
-
-
-def test_a_machine_that_lost_its_data_can_be_filled(machine: Machine) -> None:
-    place = machine.restored()
-    shutil.rmtree(machine.data / "redis")
-    replace.swap(RECORD, place, machine.data)
-    assert machine.states() == {"restored"}
-
-
-def test_a_scratch_directory_has_to_be_empty_and_its_sockets_have_to_fit(tmp_path: Path) -> None:
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full/file").write_text("")
-    with pytest.raises(HostError, match="is not empty"):
-        scratch.prepare(tmp_path / "full", None)
-    for bad in (Path("/" + "x" * 100), Path("relative")):
-        with pytest.raises(HostError, match="absolute path of at most"):
-            scratch.prepare(bad, None)
-
-
-@pytest.mark.parametrize(("loading", "loaded"), [(0, True), (1, False)])
-def test_a_scratch_redis_is_full_when_it_says_that_it_loads_nothing_any_more(*, loading: int, loaded: bool) -> None:
-    assert scratch.is_loaded(f"# Persistence\r\nloading:{loading}\r\nasync_loading:0\r\n") is loaded

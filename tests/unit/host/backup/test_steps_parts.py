@@ -1,31 +1,21 @@
-"""Each part of a backup is read back out of the repository before it counts; a restore loads them in their order."""
+"""Each part of a backup is read back out of the repository before it counts."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import os
-import pwd
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.backup_parts import AT, RECORD, VERSIONS, FakeRepository, FakeServer, StoringRepository, begun
+from tests.support.backup_parts import AT, FakeRepository, FakeServer, StoringRepository, begun
 from tests.support.programs import arguments, on_path
-from tests.unit.host.backup.test_restore import run
-from zmanim_host.backup import restore, steps
-from zmanim_host.backup.record import CompletionRecord, to_json
-from zmanim_host.backup.restore import Restore
-from zmanim_host.backup.scratch import Scratch
+from zmanim_host.backup import steps
 from zmanim_host.backup.steps import Backup
-from zmanim_host.host import HostError, locked
-from zmanim_host.postgres import Server, Survey
+from zmanim_host.host import HostError
+from zmanim_host.postgres import Server
 
 ROLES = f"CREATE ROLE postgres;\nCREATE ROLE zmanim;\n{steps.GLOBALS_END}\n"
 # What redis-check-rdb says of four keys that never expire and three that do.
@@ -192,190 +182,3 @@ def test_backup_sh_s_words_are_one_step_or_the_usage(words: list[str], expected:
 def test_databases_are_listed_line_by_line(backup: Backup, capsys: pytest.CaptureFixture[str]) -> None:
     steps.run_step(backup, ["databases"])
     assert capsys.readouterr().out == "postgres\nzmanim\n"
-
-
-# ---- Back out of it ----
-
-
-@dataclass(frozen=True)
-class FakeScratch(Scratch):
-    """Scratch servers that come out as the record says; `done` is what is done to them."""
-
-    fake: FakeServer = field(default_factory=FakeServer)
-
-    @property
-    def done(self) -> list[str]:
-        return self.fake.queries
-
-    @contextmanager
-    def running_postgresql(self) -> Iterator[Server]:
-        self.done.append("postgresql up")
-        yield replace(self.fake, socket=str(self.directory / "socket"))
-        self.done.append("postgresql down")
-
-    @contextmanager
-    def running_redis(self) -> Iterator[Callable[[str], str]]:
-        self.done.append("redis up")
-        yield lambda words: "db0:keys=7,expires=3"
-        self.done.append("redis down")
-
-
-@pytest.fixture
-def stored(repository: StoringRepository) -> CompletionRecord:
-    """The record of what the repository holds."""
-    files = {"/globals.sql": ROLES.encode(), "/zmanim.pgdump": b"dump", "/data/backup/redis.rdb": b"RDB"}
-    repository.content.update(files)
-    digest = hashlib.sha256(b"RDB").hexdigest()
-    return replace(RECORD, redis=replace(RECORD.redis, sha256=digest))
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeScratch:
-    on_path(tmp_path / "programs", monkeypatch, {"redis-check-rdb": KEYS, "pg_restore": "cat >/dev/null"})
-    (tmp_path / "redis").mkdir()
-    return FakeScratch(tmp_path, None)
-
-
-def test_a_restore_makes_roles_then_databases_then_redis_and_stops_both(
-    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch, tmp_path: Path
-) -> None:
-    finished: list[str] = []
-
-    def finish(server: Server) -> None:
-        finished.append(server.socket)
-        (loaded,) = arguments(tmp_path / "programs", "pg_restore")
-        assert "--dbname=template1" in loaded
-        place.done.append("loaded")
-
-    assert restore.fill(repository, stored, place, finish) == 7
-    assert finished == [str(tmp_path / "socket")]
-    done = [line for line in place.done if "ROLE" not in line]
-    assert done == ["postgresql up", "loaded", "postgresql down", "redis up", "redis down"]
-    # The new cluster has its superuser already.
-    (roles,) = (line for line in place.done if "ROLE" in line)
-    assert "CREATE ROLE zmanim;" in roles
-    assert "CREATE ROLE postgres;" not in roles
-
-
-def test_a_restore_that_differs_from_its_record_is_none(
-    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch
-) -> None:
-    differs = replace(place, fake=FakeServer(surveyed=Survey({"public.cities": 2}, {"postgis": "3.5"})))
-    wrong = replace(stored, redis=replace(stored.redis, lasting=5))
-    with pytest.raises(HostError, match=r"cities has 2 rows, not 3; Redis has 4 keys without expiry, not 5"):
-        restore.fill(repository, wrong, differs, None)
-
-
-def test_redis_s_file_that_is_another_than_the_record_s_is_not_loaded(
-    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch
-) -> None:
-    repository.content["/data/backup/redis.rdb"] = b"RDB2"
-    with pytest.raises(HostError, match="is not the one that the record is about"):
-        restore.fill(repository, stored, place, None)
-    assert "redis up" not in place.done
-
-
-def test_a_dump_that_does_not_load_is_an_error_with_pg_restore_s_words(
-    repository: StoringRepository,
-    stored: CompletionRecord,
-    place: FakeScratch,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    here = on_path(tmp_path / "full", monkeypatch, {"pg_restore": "echo 'error: relation exists' >&2; exit 1"})
-    with pytest.raises(HostError, match="error: relation exists"):
-        restore.fill(repository, stored, place, None)
-    (given,) = arguments(here, "pg_restore")
-    assert {"--exit-on-error", f"--host={tmp_path}/socket", "--dbname=template1"} <= set(given)
-
-
-@dataclass(frozen=True)
-class DryRestore(Restore):
-    """A restore that only writes down where it restores to."""
-
-    done: list[str] = field(default_factory=list)
-    fails: str = ""
-
-    def fill(self, record: CompletionRecord, place: Scratch, finish: object = None) -> int:
-        if self.fails:
-            raise HostError(self.fails)
-        self.done.append(f"fill {place.directory.name}")
-        return 7
-
-
-@pytest.fixture
-def restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DryRestore:
-    on_path(tmp_path / "programs", monkeypatch, {**VERSIONS, "aws": ""})
-    (tmp_path / "backup").mkdir()
-    repository = StoringRepository(known=[run("whole", 0)])
-    repository.content["/record.json"] = to_json(RECORD).encode()
-    return DryRestore(repository, tmp_path, None, lambda: AT + timedelta(hours=2))
-
-
-def options(*words: str) -> argparse.Namespace:
-    return restore.parser().parse_args(words)
-
-
-def test_a_drill_restores_beside_what_is_live_and_leaves_nothing(
-    restored: DryRestore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # What a killed one left is no obstacle.
-    (tmp_path / "backup/scratch").mkdir()
-    (tmp_path / "backup/scratch/half").write_text("")
-    restored.run(options("--latest", "--drill", "--json"))
-    assert restored.done == ["fill scratch"]
-    (sent,) = arguments(tmp_path / "programs", "aws")
-    metrics = json.loads(sent[sent.index("--metric-data") + 1])
-    assert [metric["MetricName"] for metric in metrics] == ["RestoreDrillSeconds", "RestoreDrillDataAge"]
-    assert (round(metrics[0]["Value"]), metrics[1]["Value"]) == (0, 7200)
-    assert list((tmp_path / "backup").iterdir()) == []
-    result = json.loads(capsys.readouterr().out)
-    assert (result["run"], result["rows"], result["keys"], result["age"]) == ("whole", 3, 7, 7200)
-
-
-def test_what_fails_in_a_drill_is_removed_too(restored: DryRestore, tmp_path: Path) -> None:
-    with pytest.raises(HostError, match="record says"):
-        replace(restored, fails="is not what its record says").run(options("--latest", "--drill"))
-    assert arguments(tmp_path / "programs", "aws") == []
-    assert list((tmp_path / "backup").iterdir()) == []
-
-
-def test_only_what_is_to_be_kept_is_kept(restored: DryRestore, tmp_path: Path) -> None:
-    restored.run(options("--latest", "--into-scratch", str(tmp_path / "here")))
-    assert (tmp_path / "here").is_dir()
-    assert restored.done == ["fill here"]
-
-
-def test_only_replace_swaps_and_not_without_root(
-    restored: DryRestore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(HostError, match="as root"):
-        restored.run(options("--run", "whole", "--replace", "--yes"))
-    assert restored.done == []
-    # What is filled is swapped with what is live, and that is where this ends: initdb has no cluster to sync.
-    programs = {"systemctl": "echo ActiveState=inactive", "initdb": "exit 1"}
-    here = on_path(tmp_path / "more", monkeypatch, programs)
-    with pytest.raises(HostError, match="initdb: exit code 1"):
-        replace(restored, user=pwd.getpwuid(os.getuid()).pw_name).run(options("--run", "whole", "--replace", "--yes"))
-    assert restored.done == ["fill replace"]
-    assert arguments(here, "initdb") == [["--sync-only", f"--pgdata={tmp_path}/backup/replace/postgres"]]
-
-
-def test_two_restores_at_once_are_refused(restored: DryRestore) -> None:
-    with locked(restored.data / "backup"), pytest.raises(HostError, match="another backup or restore is running"):
-        restored.run(options("--latest"))
-    assert restored.done == []
-    # And the lock is gone with its holder.
-    restored.run(options("--latest"))
-    assert restored.done == ["fill scratch"]
-
-
-def test_an_operator_sees_which_runs_can_be_restored(capsys: pytest.CaptureFixture[str]) -> None:
-    runs = [run("old", 1), run("cut", 2, record=None), run("late", 99), run("ours", 3, record=None, adoption=True)]
-    restore.show_runs(runs, AT + timedelta(days=5), as_json=False)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["late", "ours", "cut", "old"]
-    assert [line.split()[2] for line in lines] == ["complete", "adoption", "incomplete", "complete"]
-    assert ["FUTURE" in line for line in lines] == [True, False, False, False]
-    restore.show_runs(runs, AT + timedelta(days=5), as_json=True)
-    assert [row["state"] for row in json.loads(capsys.readouterr().out)][2] == "incomplete"

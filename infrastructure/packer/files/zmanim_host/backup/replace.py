@@ -1,100 +1,126 @@
 """Putting a restored cluster and a restored Redis in the place of this machine's.
 
-Both are made and compared beside the live ones first. Then directories change places: what was there stays, whole, in
-a directory of its own until somebody removes it, and comes back when the restored one does not start.
+Both are made and compared beside the live ones first. Then directories change places (storage/swap.py): what was there
+stays, whole, in a directory of its own until somebody removes it, and comes back when the restored one does not start,
+or a power cut comes in between.
 """
 
 from __future__ import annotations
 
-import shutil
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from zmanim_host.backup import scratch
 from zmanim_host.backup.record import CompletionRecord
+from zmanim_host.backup.sandbox import give, open_folder, write_new
 from zmanim_host.backup.scratch import Scratch
-from zmanim_host.host import HostError, log, run, sync_folder
+from zmanim_host.host import HostError, log, run
 from zmanim_host.postgres import Server
+from zmanim_host.storage import redis_files, swap
 from zmanim_host.systemd import API, POSTGRESQL, REDIS, active_state, systemctl
 
 STORES = (POSTGRESQL, REDIS)
-# Their folders on the data volume; each belongs to the user of its name.
-FOLDERS = ("postgres", "redis")
-# An empty cluster, its write-ahead log, and room to build indexes.
-ROOM = 256 << 20
+# Whose the folders of the live servers are.
+USERS = {"postgres": "postgres", "redis": "redis"}
+# Nobody reads them: the configuration comes with the image. But the server reads postgresql.auto.conf from wherever its
+# data is, and what is said in these must not be a stranger's when somebody looks.
+OURS = ("postgresql.auto.conf", "postgresql.conf", "pg_hba.conf", "pg_ident.conf")
+NOTE = "# Made by a restore, and empty. What is in force is in /etc/zmanim.\n"
 
 
-def prepare(record: CompletionRecord, user: str | None, data: Path) -> Scratch:
-    """Refuse, or return where the run is to be restored. Raises HostError; nothing has changed then.
-
-    `user` is the one that the scratch servers run as: root has one, and nobody else may do this.
-    """
-    if user is None:
-        raise HostError("--replace has to be run as root")
+def check(record: CompletionRecord, data: Path) -> None:
+    """Raise HostError where nothing may be replaced."""
     state = active_state(API)
     if state not in {"inactive", "failed"}:
         raise HostError(f"{API} is {state}: what it writes would be lost. First: systemctl stop {API}")
     before = place_of_old(record, data)
     if before.exists():
         raise HostError(f"{before} is there, from an earlier restore of this run: look at it, and remove it")
-    directory = data / "backup/replace"
-    scratch.remove(directory)
-    needed = 2 * sum(part.bytes for part in record.databases) + record.redis.bytes + ROOM
-    free = shutil.disk_usage(data).free
-    if free < needed:
-        raise HostError(
-            f"{data} has {free >> 20} MiB free, and {needed >> 20} MiB may be needed beside what is there: grow it"
-        )
-    return scratch.prepare(directory, user)
 
 
 def place_of_old(record: CompletionRecord, data: Path) -> Path:
     """Return where this machine's data stays when it has given way to that run."""
-    return data / f"before-{record.run}"
+    return data / f"before-{swap.check_run(record.run)}"
 
 
-def analyze(server: Server) -> None:
+def analyze(place: Scratch, server: Server) -> None:
     """Collect the statistics that a dump does not have: without them the first queries are planned blindly."""
     command = ["vacuumdb", "--all", "--analyze-only", "--quiet", "--no-password"]
     command += [f"--host={server.socket}", f"--username={server.role}"]
-    run(command, timeout=3600, user=server.user, environment=server.environment())
+    run(place.sandbox.command(*command), timeout=3600, environment=server.environment())
 
 
-def swap(record: CompletionRecord, place: Scratch, data: Path) -> None:
+def exchange(record: CompletionRecord, place: Scratch, data: Path, users: Mapping[str, str] = USERS) -> None:
     """Put what was restored into its place and start it; put the old data back when it does not start."""
     # The scratch servers did not sync.
-    run(["initdb", "--sync-only", f"--pgdata={place.postgres}"], timeout=1800, user=place.user)
-    (place.postgres / "pg_hba.conf").unlink()  # it lets everybody in, and is read by nobody from now on
-    for name in FOLDERS:
-        run(["chown", "--recursive", f"{name}:{name}", str(place.directory / name)], timeout=600)
+    place.sync()
+    # From here on nothing of zmanim-scratch's runs.
+    place.sandbox.stop()
+    take_over(record, place, users)
     run(["sync", "--file-system", str(place.directory)], timeout=600)
-    before = place_of_old(record, data)
-    before.mkdir(mode=0o700)
     run(["systemctl", "stop", *STORES], timeout=600)
-    for name in FOLDERS:
-        exchange(data / name, before / name, place.directory / name)
-    sync_folder(before)
-    sync_folder(data)
-    try:
-        run(["systemctl", "start", *STORES], timeout=900)
-    except HostError as error:
-        systemctl("stop", *STORES)
-        for name in FOLDERS:
-            if (before / name).exists():
-                exchange(data / name, place.directory / name, before / name)
-        sync_folder(data)
-        before.rmdir()
-        systemctl("reset-failed", *STORES)
-        run(["systemctl", "start", *STORES], timeout=900)
-        raise HostError(f"what was restored does not start, and the old data is back: {error}") from error
+    change_places(record, data, lambda: run(["systemctl", "start", *STORES], timeout=900))
     scratch.remove(place.directory)
     log(
-        f"run {record.run} is in use. The data before it is kept in {before}; remove that when nobody needs it. Now:"
-        f" systemctl start {API}; and if this machine is to go on with these backups: restore.sh --adopt"
+        f"run {record.run} is in use. The data before it is kept in {place_of_old(record, data)}; remove that when"
+        f" nobody needs it. Now: systemctl start {API}; and if this machine is to go on with these backups:"
+        " restore.sh --adopt"
     )
 
 
-def exchange(live: Path, away: Path, new: Path) -> None:
-    """Move `live` away, if it is there, and `new` into its place."""
-    if live.exists():
-        live.rename(away)
-    new.rename(live)
+def change_places(record: CompletionRecord, data: Path, start: Callable[[], object]) -> None:
+    """Exchange the folders of both stores and `start` them; HostError when the old data had to come back."""
+    begun = swap.begin(data, record.run)
+    try:
+        swap.forward(data, begun)
+        start()
+    except BaseException as error:
+        systemctl("stop", *STORES)
+        swap.back(data, begun)
+        systemctl("reset-failed", *STORES)
+        run(["systemctl", "start", *STORES], timeout=900)
+        if not isinstance(error, (HostError, OSError)):
+            raise
+        raise HostError(f"what was restored does not start, and the old data is back: {error}") from error
+    swap.end(data)
+
+
+def take_over(record: CompletionRecord, place: Scratch, users: Mapping[str, str]) -> None:
+    """Give what was restored to the users of the live servers. Raises HostError when it holds what it must not."""
+    give(place.postgres, users["postgres"])
+    folder = open_folder(place.postgres)
+    try:
+        for name in OURS:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+            write_new(folder, name, NOTE)
+            os.chown(name, *_owner(folder), dir_fd=folder, follow_symlinks=False)
+    finally:
+        os.close(folder)
+    give(place.redis, users["redis"])
+    folder = open_folder(place.redis)
+    try:
+        # The file that was compared, and nothing that the second Redis could have left beside it.
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+        if names != [redis_files.SNAPSHOT]:
+            raise HostError(
+                f"{place.redis} holds more than {redis_files.SNAPSHOT}: nothing of what is restored is used"
+            )
+        descriptor = os.open(redis_files.SNAPSHOT, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
+        digest = hashlib.sha256()
+        with os.fdopen(descriptor, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+        if digest.hexdigest() != record.redis.sha256:
+            raise HostError("Redis's restored file was changed after it was compared: nothing of it is used")
+    finally:
+        os.close(folder)
+
+
+def _owner(folder: int) -> tuple[int, int]:
+    status = os.fstat(folder)
+    return status.st_uid, status.st_gid

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
@@ -55,13 +55,23 @@ class Stored:
 
 @dataclass(frozen=True)
 class Repository:
-    """An environment's repository; `pauses` are those before what came too early for credentials is tried again."""
+    """An environment's repository; `pauses` are those before what came too early for credentials is tried again.
+
+    `user` is the system user that restic runs as (None: ourselves), and `password` the repository's where that user
+    can't read the file.
+    """
 
     environment: str
     region: str
     bucket: str
     location: str
     pauses: Sequence[float] = PAUSES
+    user: str | None = None
+    password: str = field(default="", repr=False)
+
+    def _environment(self) -> dict[str, str]:
+        given = {"RESTIC_REPOSITORY": self.location}
+        return {**given, "RESTIC_PASSWORD": self.password, "RESTIC_PASSWORD_FILE": ""} if self.password else given
 
     def restic(
         self,
@@ -80,7 +90,8 @@ class Repository:
             lambda: run(
                 command,
                 timeout=timeout,
-                environment={**(environment or {}), "RESTIC_REPOSITORY": self.location},
+                environment={**(environment or {}), **self._environment()},
+                user=self.user,
                 input=input,
                 may_exit=any_code,
                 on_line=log_trouble,
@@ -197,15 +208,16 @@ class Repository:
 
     def read(self, snapshot: str, path: str) -> str:
         """Return a small file of a snapshot as text. Raises HostError."""
-        return self.restic("dump", "--no-lock", snapshot, path, timeout=600).stdout
+        return self.restic("dump", "--no-lock", "--", snapshot, path, timeout=600).stdout
 
     def read_into(self, snapshot: str, path: str, consume: Callable[[IO[bytes]], None]) -> None:
         """Give a file of a snapshot to `consume`, as a stream; HostError unless restic ends well, and `consume`.
 
         restic's end is looked at even when `consume` has failed: it may be the reason.
         """
-        command = ["restic", "dump", "--no-lock", snapshot, path]
-        environment = {**os.environ, "RESTIC_REPOSITORY": self.location}
+        # What a record says is a snapshot must not be taken for an option.
+        command = ["restic", "dump", "--no-lock", "--", snapshot, path]
+        environment = {**os.environ, **self._environment()}
         failures: list[HostError] = []
 
         def attempt() -> subprocess.CompletedProcess[str]:
@@ -213,7 +225,13 @@ class Repository:
             reader = StderrReader(log_trouble)
             try:
                 with subprocess.Popen(
-                    command, stdout=subprocess.PIPE, stderr=reader.writer, env=environment
+                    command,
+                    stdout=subprocess.PIPE,
+                    stderr=reader.writer,
+                    env=environment,
+                    user=self.user,
+                    group=self.user,
+                    extra_groups=[] if self.user else None,
                 ) as process:
                     assert process.stdout
                     try:

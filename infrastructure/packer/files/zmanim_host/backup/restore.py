@@ -7,27 +7,32 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import Protocol
 
 from zmanim_host.aws import metrics
+from zmanim_host.backup import loading, retention, sandbox, scratch, steps, turn
 from zmanim_host.backup import replace as in_place
-from zmanim_host.backup import retention, scratch, steps, turn
 from zmanim_host.backup.record import TIME, CompletionRecord, from_json
 from zmanim_host.backup.restic import Repository, repository
 from zmanim_host.backup.retention import Run
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.backup.steps import Backup
-from zmanim_host.host import HostError, log
+from zmanim_host.host import HostError, locked, log
 from zmanim_host.postgres import Server, major_version
-from zmanim_host.storage import redis_files
+from zmanim_host.storage import redis_files, swap
 from zmanim_host.storage.data_layout import DATA
 from zmanim_host.storage.redis_files import Keys
+
+# Who talks to the repository, whoever has asked for it.
+BACKUP_USER = "zmanim-backup"
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,24 @@ class Restored:
     age: float
     rows: int
     keys: int
+
+
+class Usage(Protocol):
+    """What is known of a volume's room, in bytes."""
+
+    @property
+    def total(self) -> int:
+        """How much there is."""
+
+    @property
+    def free(self) -> int:
+        """How much of it is free."""
+
+
+# An empty cluster, its write-ahead log, and room to build indexes.
+ROOM = 256 << 20
+# What the live PostgreSQL and Redis keep at least; of a large volume a twentieth.
+MARGIN = 96 << 20
 
 
 # ---- Which run ----
@@ -60,6 +83,7 @@ def choose(repo: Repository, wanted: str, at: datetime) -> CompletionRecord:
     if chosen.record is None:
         raise HostError(f"the run {chosen.id} was cut short: it has no completion record, and nothing is restored")
     record = from_json(repo.read(chosen.record, steps.RECORD))
+    swap.check_run(record.run)
     if record.run != chosen.id:
         raise HostError(f"the record of run {chosen.id} is of run {record.run}")
     return record
@@ -84,75 +108,31 @@ def _major(version: str) -> int:
 # ---- Into scratch servers ----
 
 
-def fill(repo: Repository, record: CompletionRecord, place: Scratch, finish: Callable[[Server], None] | None) -> int:
+def fill(
+    repo: Repository, record: CompletionRecord, place: Scratch, finish: Callable[[Scratch, Server], None] | None
+) -> int:
     """Restore a run into `place`, compare it with its record, and stop both servers; return how many keys Redis has.
 
     `finish` is called with the filled PostgreSQL before that stops. Raises HostError with every difference.
     """
     with place.running_postgresql() as server:
-        fill_postgresql(repo, record, server)
-        differences = compare_postgresql(record, server)
+        differences = loading.Loader(repo, record, place, server).load()
         if finish:
-            finish(server)
-    snapshot = place.redis / "dump.rdb"
-    fetch_redis(repo, record, snapshot)
-    before = redis_files.rdb_keys(snapshot)
+            finish(place, server)
+    digests: list[str] = []
+    repo.read_into(
+        record.redis.snapshot, str(steps.WORK / "redis.rdb"), lambda stream: digests.append(place.receive(stream))
+    )
+    if digests[-1] != record.redis.sha256:
+        raise HostError("Redis's file in the repository is not the one that the record is about")
+    before = place.keys()
     with place.running_redis() as ask:
         keyspace = ask("INFO keyspace")
-    differences += compare_redis(record, keyspace, before, redis_files.rdb_keys(snapshot))
+    differences += compare_redis(record, keyspace, before, place.keys())
+    place.sandbox.stop()
     if differences:
         raise HostError(f"the restored run {record.run} is not what its record says: {'; '.join(differences)}")
     return sum(int(keys) for keys in re.findall(r"keys=(\d+)", keyspace))
-
-
-def fill_postgresql(repo: Repository, record: CompletionRecord, server: Server) -> None:
-    """Restore roles and every database of a run into an empty server. Raises HostError."""
-    roles = steps.read_globals(repo, record.globals.snapshot)
-    # The new cluster has this one already.
-    server.query("postgres", re.sub(r"^CREATE ROLE postgres;$", "", roles, flags=re.MULTILINE), timeout=600)
-    options = ["--exit-on-error", "--clean", "--if-exists", "--create", "--no-password"]
-    # From another database than the one that is made anew, even when that is `postgres`.
-    options += server.connection("template1")
-    for part in record.databases:
-        repo.read_into(
-            part.snapshot,
-            steps.dump_name(part.name),
-            lambda dump: steps.pg_restore(dump, *options, user=server.user, environment=server.environment()),
-        )
-        log(f"restored the database {part.name}")
-
-
-def compare_postgresql(record: CompletionRecord, server: Server) -> list[str]:
-    """Return in what the restored server differs from the record: nothing, as it should be."""
-    differences = []
-    missing = sorted(set(record.globals.roles) - set(server.roles()))
-    if missing:
-        differences.append(f"roles are missing: {', '.join(missing)}")
-    for part in record.databases:
-        restored = server.survey(part.name)
-        for table in sorted(part.rows.keys() | restored.rows.keys()):
-            rows, expected = restored.rows.get(table), part.rows.get(table)
-            if rows != expected:
-                differences.append(f"{part.name}: {table} has {rows} rows, not {expected}")
-        # Their versions are the image's.
-        extensions, expected_extensions = sorted(restored.extensions), sorted(part.extensions)
-        if extensions != expected_extensions:
-            differences.append(f"{part.name} has the extensions {extensions}, not {expected_extensions}")
-    return differences
-
-
-def fetch_redis(repo: Repository, record: CompletionRecord, place: Path) -> None:
-    """Write a run's RDB file to `place`. Raises HostError."""
-
-    def consume(stream: IO[bytes]) -> None:
-        with place.open("wb") as file:
-            shutil.copyfileobj(stream, file)
-
-    repo.read_into(record.redis.snapshot, str(steps.WORK / "redis.rdb"), consume)
-    with place.open("rb") as file:
-        digest = steps.sha256(file)
-    if digest != record.redis.sha256:
-        raise HostError("Redis's file in the repository is not the one that the record is about")
 
 
 def compare_redis(record: CompletionRecord, keyspace: str, before: Keys, after: Keys) -> list[str]:
@@ -178,11 +158,11 @@ def compare_redis(record: CompletionRecord, keyspace: str, before: Keys, after: 
 
 @dataclass(frozen=True)
 class Restore:
-    """Where a restore comes from, the data volume that it goes to, and the system user of its scratch servers."""
+    """Where a restore comes from, the data volume that it goes to, and the user that what is restored runs as."""
 
     repository: Repository
     data: Path = DATA
-    user: str | None = field(default_factory=scratch.owner)
+    user: str = sandbox.USER
     now: Callable[[], datetime] = steps.now
 
     def run(self, options: argparse.Namespace) -> None:
@@ -206,27 +186,47 @@ class Restore:
             sys.stdout.write(json.dumps(vars(restored)) + "\n")
 
     def restore(self, record: CompletionRecord, options: argparse.Namespace) -> int:
-        """Restore a run to where the options say; return how many keys Redis has."""
-        if options.replace:
-            place = in_place.prepare(record, self.user, self.data)
-            keys = self.fill(record, place, in_place.analyze)
-            in_place.swap(record, place, self.data)
-            return keys
-        if options.into_scratch:
-            directory = options.into_scratch
-            keys = self.fill(record, scratch.prepare(directory, self.user))
-            log(f"in {directory}: PostgreSQL's data directory (postgres) and Redis's (redis); both servers are stopped")
-            return keys
-        directory = self.data / "backup/scratch"
-        scratch.remove(directory)
-        try:
-            return self.fill(record, scratch.prepare(directory, self.user))
-        finally:
-            scratch.remove(directory)
+        """Restore a run to where the options say; return how many keys Redis has.
 
-    def fill(self, record: CompletionRecord, place: Scratch, finish: Callable[[Server], None] | None = None) -> int:
+        Half a restore goes away again, whatever ended it: an error, SIGTERM, Ctrl-C.
+        """
+        directory = options.into_scratch or self.data / swap.RESTORE
+        if not options.into_scratch:
+            scratch.remove(directory)
+        check_room(record, directory)
+        if options.replace:
+            in_place.check(record, self.data)
+        place = scratch.prepare(directory, self.user)
+        whole = False
+        try:
+            keys = self.fill(record, place, in_place.analyze if options.replace else None)
+            if options.replace:
+                in_place.exchange(record, place, self.data)
+            whole = bool(options.into_scratch)
+        finally:
+            if not whole:
+                scratch.remove(directory)
+        if whole:
+            log(f"in {directory}: PostgreSQL's data directory (postgres) and Redis's (redis); both servers are stopped")
+        return keys
+
+    def fill(self, record: CompletionRecord, place: Scratch, finish: Callable[[Scratch, Server], None] | None) -> int:
         """Restore a run into scratch servers, as `fill` does."""
         return fill(self.repository, record, place, finish)
+
+
+def check_room(record: CompletionRecord, directory: Path, usage: Callable[[Path], Usage] = shutil.disk_usage) -> None:
+    """Raise HostError unless a restore has room, and leaves what the live servers may need in the meantime."""
+    place = next(path for path in (directory, *directory.parents) if path.exists())
+    volume = usage(place)
+    # A dump is not compressed; its indexes may take as much again.
+    needed = 2 * sum(part.bytes for part in record.databases) + record.redis.bytes + ROOM
+    margin = max(MARGIN, volume.total // 20)
+    if volume.free < needed + margin:
+        raise HostError(
+            f"{place} has {volume.free >> 20} MiB free, and {needed >> 20} MiB may be needed beside what is there, with"
+            f" {margin >> 20} MiB left to the servers: grow it, or restore elsewhere (--into-scratch)"
+        )
 
 
 def show_runs(runs: Sequence[Run], at: datetime, *, as_json: bool) -> None:
@@ -267,10 +267,12 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def command(arguments: Sequence[str]) -> None:
+def command(arguments: Sequence[str], *, uid: int | None = None) -> None:
     """Restore a backup, list what there is, or adopt it (restore.sh calls it)."""
     options = parser().parse_args(list(arguments))
-    repo = repository(os.environ)
+    if (os.geteuid() if uid is None else uid) != 0:
+        raise HostError("a restore is root's to start: it has users of its own for everything that it does")
+    repo = as_backup_user(repository(os.environ), os.environ)
     if options.replace and not options.yes:
         raise HostError("--replace takes this machine's data out of service: say --yes as well")
     repo.check_reachable()
@@ -278,6 +280,24 @@ def command(arguments: Sequence[str]) -> None:
         show_runs(repo.runs(), steps.now(), as_json=options.json)
     elif options.adopt:
         # An operator is root, and PostgreSQL lets nobody but the backup's own user be its role.
-        Backup(repo, os.environ["INSTANCE_ID"], replace(steps.LIVE, user=scratch.owner())).adopt()
+        Backup(repo, os.environ["INSTANCE_ID"], replace(steps.LIVE, user=BACKUP_USER)).adopt()
     else:
+        # As Ctrl-C does: what was begun is ended and removed.
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         Restore(repo).run(options)
+
+
+def as_backup_user(repo: Repository, environ: Mapping[str, str]) -> Repository:
+    """Return the repository as zmanim-backup uses it: root itself runs no program on what is stored there.
+
+    The password goes by the environment of restic alone; the file that has it is root's.
+    """
+    return replace(
+        repo, user=BACKUP_USER, password=Path(environ["RESTIC_PASSWORD_FILE"]).read_text("utf-8").strip("\n")
+    )
+
+
+def clean_command() -> None:
+    """End and remove what a restore has left that was killed; nothing while one is running."""
+    with suppress(BlockingIOError), locked(DATA / "backup", wait=False):
+        scratch.remove(DATA / swap.RESTORE)

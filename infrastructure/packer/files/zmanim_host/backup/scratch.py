@@ -1,26 +1,36 @@
-"""A second PostgreSQL and a second Redis in a directory, on sockets that only its owner reaches."""
+"""A second PostgreSQL and a second Redis in a directory, for what a backup holds: each in the sandbox, by itself.
+
+The directory is root's, and what is below it zmanim-scratch's: root makes it, and opens nothing in it while that user
+can do anything.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
+import secrets
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from zmanim_host.backup.sandbox import BLOCK, TAIL, USER, Child, Reader, Sandbox, open_folder, write_new
 from zmanim_host.host import CLOCK, Clock, HostError, NotYet, retry, run
 from zmanim_host.postgres import Server
 from zmanim_host.storage import data_layout, redis_files
+from zmanim_host.storage.redis_files import Keys
+from zmanim_host.systemd import systemctl
 
 # A socket's whole path has at most 107 characters.
 LONGEST = 90
 # Seconds that a server may take to load what it is given, and to stop.
 PATIENCE = 600.0
-OWNER = "zmanim-backup"
+UNITS = ("zmanim-scratch-postgresql.service", "zmanim-scratch-redis.service")
+FOLDERS = ("postgres", "redis", "socket")
 # Fast rather than safe against a power cut: what is in here is in the backup, and is synced before it goes anywhere.
 # pg_cron has to be loaded to be restored, and runs no job of the database that it stands beside.
 POSTGRESQL = {
@@ -32,7 +42,7 @@ POSTGRESQL = {
     "synchronous_commit": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    "max_wal_size": "1GB",
+    "max_wal_size": "256MB",
     "autovacuum": "off",
     "jit": "off",
     "max_worker_processes": "16",
@@ -45,16 +55,20 @@ POSTGRESQL = {
 
 @dataclass(frozen=True)
 class Scratch:
-    """The directory, and the system user that the servers run as (None: ourselves, who are not root)."""
+    """The directory of both servers."""
 
     directory: Path
-    user: str | None
     clock: Clock = CLOCK
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The sandbox that everything of it runs in."""
+        return Sandbox(self.directory)
 
     @property
     def server(self) -> Server:
         """The second PostgreSQL, as its superuser."""
-        return Server(socket=str(self.directory / "socket"), role="postgres", user=self.user)
+        return Server(socket=str(self.directory / "socket"), role="postgres", inside=self.sandbox.prefix())
 
     @property
     def postgres(self) -> Path:
@@ -66,58 +80,85 @@ class Scratch:
         """The second Redis's data."""
         return self.directory / "redis"
 
+    @property
+    def snapshot(self) -> Path:
+        """The second Redis's snapshot file."""
+        return self.redis / redis_files.SNAPSHOT
+
+    @contextmanager
+    def list_file(self, lines: Sequence[str]) -> Iterator[Path]:
+        """Keep lines in a file of root's that the sandbox can read, for the body of the `with`."""
+        name = f"list-{secrets.token_hex(4)}"
+        folder = open_folder(self.directory)
+        try:
+            write_new(folder, name, "".join(f"{line}\n" for line in lines), mode=0o644)
+            yield self.directory / name
+            os.unlink(name, dir_fd=folder)
+        finally:
+            os.close(folder)
+
     @contextmanager
     def running_postgresql(self) -> Iterator[Server]:
         """Make a cluster and run it for the body of the `with`; it is stopped cleanly whatever happens there."""
-        run(data_layout.initdb_command(self.postgres, "--auth=trust", "--no-sync"), timeout=300, user=self.user)
+        run(self.sandbox.command(*data_layout.initdb_command(self.postgres, "--auth=trust", "--no-sync")), timeout=300)
         settings = {**POSTGRESQL, "unix_socket_directories": str(self.directory / "socket")}
         command = ["postgres", "-D", str(self.postgres), *(f"--{name}={value}" for name, value in settings.items())]
 
         def answers() -> bool:
             return self.server.query("postgres", "SELECT 1;", timeout=10) == ["1"]
 
-        with self._running(command, "postgresql.log", signal.SIGINT, answers):
+        # SIGINT: a fast shutdown.
+        with self._running(command, UNITS[0], "SIGINT", answers):
             yield self.server
+
+    def sync(self) -> None:
+        """Make the cluster durable, which its server did not."""
+        run(self.sandbox.command("initdb", "--sync-only", f"--pgdata={self.postgres}"), timeout=1800)
+
+    def receive(self, stream: IO[bytes]) -> str:
+        """Write the second Redis's snapshot, and return the SHA-256 of what was written. Raises HostError."""
+        child = Child(self.sandbox.command("dd", f"of={self.snapshot}", "conv=excl", "status=none"), "dd")
+        digest = hashlib.sha256()
+        for block in iter(lambda: stream.read(BLOCK), b""):
+            digest.update(block)
+            child.feed(block)
+        child.finish()
+        return digest.hexdigest()
+
+    def keys(self) -> Keys:
+        """Return what the second Redis's snapshot holds. Raises HostError."""
+        return redis_files.rdb_keys(self.snapshot, inside=self.sandbox.prefix())
 
     @contextmanager
     def running_redis(self) -> Iterator[Callable[[str], str]]:
-        """Load dump.rdb of the second Redis's directory, append-only file and all, and yield what sends it a command.
+        """Load the second Redis's snapshot, and yield what sends it a command.
 
-        With `appendonly yes` and a snapshot but no append-only file Redis comes up empty: so the snapshot is first made
-        the base of one, as redis-check does.
+        It writes nothing: what makes an append-only file of a snapshot is redis-check, before the live Redis starts.
         """
-        made = redis_files.make_from_snapshot(self.redis, redis_files.check_aof)
-        made.rename(self.redis / redis_files.FOLDER)
-        if self.user:
-            run(["chown", "--recursive", f"{self.user}:", str(self.redis)], timeout=60)
         socket = str(self.directory / "socket/redis.sock")
         # Nothing is evicted and nothing saved over what was restored.
         options = {"port": "0", "unixsocket": socket, "dir": str(self.redis), "daemonize": "no"}
-        options |= {"appendonly": "yes", "save": "", "maxmemory": "0", "aof-use-rdb-preamble": "yes"}
+        options |= {"appendonly": "no", "save": "", "maxmemory": "0"}
         command = ["redis-server", *(word for name, value in options.items() for word in (f"--{name}", value))]
 
         def ask(words: str) -> str:
-            return run(["redis-cli", "-s", socket, *words.split()], timeout=60).stdout
+            return run(self.sandbox.command("redis-cli", "-s", socket, *words.split()), timeout=60).stdout
 
-        with self._running(command, "redis.log", signal.SIGTERM, lambda: is_loaded(ask("INFO persistence"))):
+        with self._running(command, UNITS[1], "SIGTERM", lambda: is_loaded(ask("INFO persistence"))):
             yield ask
 
     @contextmanager
-    def _running(
-        self, command: Sequence[str], log_name: str, stop: signal.Signals, ready: Callable[[], bool]
-    ) -> Iterator[None]:
-        log_file = self.directory / log_name
-        with log_file.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                user=self.user,
-                group=self.user,
-                extra_groups=[] if self.user else None,
-                cwd="/",
-            )
+    def _running(self, command: Sequence[str], unit: str, stop: str, ready: Callable[[], bool]) -> Iterator[None]:
+        process = subprocess.Popen(
+            self.sandbox.command(*command, unit=unit, stop=stop),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+        )
+        assert process.stdout
+        # Read all the time, as much as anybody writes, and only the end of it kept.
+        output = Reader(process.stdout, tail=TAIL)
 
         def attempt() -> None:
             try:
@@ -125,7 +166,7 @@ class Scratch:
                     return
             except HostError:
                 pass  # it does not answer yet
-            failure = f"{command[0]} does not start: {log_file.read_text('utf-8', 'replace')[-1500:]}"
+            failure = f"{command[0]} does not start: {output.content.decode('utf-8', 'replace')[-1500:]}"
             raise (NotYet if process.poll() is None else HostError)(failure)
 
         try:
@@ -133,8 +174,9 @@ class Scratch:
             yield
         finally:
             if process.poll() is None:
-                process.send_signal(stop)
+                systemctl("stop", unit)
             code = process.wait(PATIENCE)
+            output.join(5)
         if code:
             raise HostError(f"{command[0]} did not stop cleanly: exit code {code}")
 
@@ -145,27 +187,34 @@ def is_loaded(persistence: str) -> bool:
     return "loading:0" in persistence.split()
 
 
-def owner() -> str | None:
-    """Return the system user that scratch servers run as: none of their own when we are not root."""
-    return OWNER if os.geteuid() == 0 else None
+def prepare(directory: Path, user: str = USER) -> Scratch:
+    """Make an empty directory for both servers.
 
-
-def prepare(directory: Path, user: str | None) -> Scratch:
-    """Make an empty directory for both servers; HostError when there is something already, or its path is too long."""
+    Raises HostError when there is something already, its path is too long, or somebody else could exchange it.
+    """
     if len(str(directory)) > LONGEST or not directory.is_absolute():
         raise HostError(f"{directory}: an absolute path of at most {LONGEST} characters is needed, sockets are in it")
     if directory.exists() and any(directory.iterdir()):
         raise HostError(f"{directory} is not empty: nothing was restored into it")
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in (directory, directory / "socket", directory / "redis"):
-        path.mkdir(mode=0o700, exist_ok=True)
-        if user:
-            account = pwd.getpwnam(user)
-            os.chown(path, account.pw_uid, account.pw_gid)
-    return Scratch(directory, user)
+    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    for path in (directory, *directory.parents):
+        if path.is_symlink() or path.lstat().st_uid not in {0, os.geteuid()}:
+            raise HostError(f"{path} is a link or another user's: nothing is restored below it")
+    account = pwd.getpwnam(user)
+    folder = open_folder(directory)
+    try:
+        # Whoever restores may look below it, and only root makes anything there.
+        os.fchmod(folder, 0o711)
+        for name in FOLDERS:
+            os.mkdir(name, mode=0o700, dir_fd=folder)
+            os.chown(name, account.pw_uid, account.pw_gid, dir_fd=folder, follow_symlinks=False)
+    finally:
+        os.close(folder)
+    return Scratch(directory)
 
 
 def remove(directory: Path) -> None:
-    """Remove a scratch directory, if it is there."""
+    """End what still runs in the sandbox, and remove a scratch directory, if it is there."""
+    Sandbox(directory).stop()
     if directory.exists():
         shutil.rmtree(directory)

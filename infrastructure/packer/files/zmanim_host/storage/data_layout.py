@@ -12,6 +12,7 @@ from pathlib import Path
 
 from zmanim_host.host import HostError, log, read_plain, run, sync_folder, write_whole
 from zmanim_host.postgres import major_version
+from zmanim_host.storage import swap
 
 DATA = Path("/data")
 MARKER = ".zmanim-volume.json"
@@ -107,6 +108,7 @@ def make_folder(path: Path, owner: str) -> None:
 
 def lay_out(data: Path) -> None:
     """Bring a mounted data volume into the form that the services expect."""
+    swap.recover(data)
     place = data / "postgres"
     # PostgreSQL's user made it, and can put a link there.
     version = read_plain(place, "PG_VERSION", 100)

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +49,12 @@ class Keys:
     expired: int
 
 
-def rdb_keys(file: Path) -> Keys:
-    """Return what an RDB file holds; HostError when redis-check-rdb finds it damaged or cut short."""
-    done = run(["redis-check-rdb", str(file)], timeout=1800, may_exit=range(-64, 256))
+def rdb_keys(file: Path, *, inside: Sequence[str] = ()) -> Keys:
+    """Return what an RDB file holds; HostError when redis-check-rdb finds it damaged or cut short.
+
+    `inside` are the words that run a program where the file is.
+    """
+    done = run([*inside, "redis-check-rdb", str(file)], timeout=1800, may_exit=range(-64, 256))
     counts = {what: int(number) for number, what in _KEYS.findall(done.stdout)}
     if done.returncode or len(counts) != 3:
         raise HostError(f"{file.name} is no whole snapshot of Redis: {done.stdout.strip()[-1000:]}")

@@ -1,0 +1,308 @@
+"""A database's dump, before anything of it is loaded: what its table of contents lists, and what its schema says.
+
+Both are read from the beginning of the stream that is loaded afterwards. What becomes of each entry:
+
+- its owner loads it: nearly everything, and nothing that the owner could not make in production
+- made by statements of our own (Plan): the database, the image's extensions, owners, grants, settings, jobs of pg_cron
+- left out and named: what only a superuser can make
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from zmanim_host.backup.roles import SUPERUSER
+from zmanim_host.backup.sql_text import TEXT, WORD, Statement, Token, identifier, render
+from zmanim_host.host import HostError
+
+# What /opt/zmanim/database.sql makes; any other extension is its owner's to make, as in production.
+EXTENSIONS = ("postgis", "vector", "pg_trgm", "unaccent", "pg_cron")
+JOBS = "TABLE DATA cron job "
+# Rows that pg_cron writes by itself, and its counters: a job that is scheduled anew gets a new number.
+_CRON = (JOBS, "TABLE DATA cron job_run_details ", "SEQUENCE SET cron ")
+_SUPERUSERS = tuple(
+    f"{kind} "
+    for kind in (
+        "EVENT TRIGGER",
+        "OPERATOR CLASS",
+        "OPERATOR FAMILY",
+        "TEXT SEARCH TEMPLATE",
+        "TEXT SEARCH PARSER",
+        "PROCEDURAL LANGUAGE",
+        "ACCESS METHOD",
+        "FOREIGN DATA WRAPPER",
+        "SUBSCRIPTION",
+        "SECURITY LABEL",
+        "TRANSFORM",
+        "COMMENT - EVENT TRIGGER",
+    )
+)
+_LOCALE = frozenset(
+    ("encoding", "locale_provider", "locale", "builtin_locale", "lc_collate", "lc_ctype", "icu_locale", "icu_rules")
+)
+_ENTRY = re.compile(r"(\d+); \d+ \d+ (.*)")
+# The kinds of pg_dump's ALTER … OWNER TO that GRANT calls a table.
+_TABLES = {("table",), ("view",), ("materialized", "view"), ("foreign", "table")}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The entries of a dump: those that its owner loads, and those that say what else there is to make; the names of
+    what is left out, and whether there are jobs of pg_cron.
+    """
+
+    loaded: tuple[str, ...]
+    described: tuple[str, ...]
+    left_out: tuple[str, ...]
+    jobs: tuple[str, ...]
+
+
+def contents(listing: str) -> Contents:
+    """Return what `pg_restore --list` says is in a dump."""
+    loaded, described, left_out, jobs = [], [], [], []
+    for line in listing.splitlines():
+        match = _ENTRY.fullmatch(line)
+        if not match:
+            continue
+        entry = match[2]
+        if entry.startswith(_SUPERUSERS):
+            left_out.append(entry)
+            continue
+        described.append(line)
+        if entry.startswith(JOBS):
+            jobs.append(line)
+        if not entry.startswith((*_CRON, *_ours(), "ACL ", "DEFAULT ACL ", "DATABASE ", "COMMENT - DATABASE ")):
+            loaded.append(line)
+    return Contents(tuple(loaded), tuple(described), tuple(left_out), tuple(jobs))
+
+
+def _ours() -> list[str]:
+    return [
+        f"{kind} - {end}{name} " for name in EXTENSIONS for kind, end in (("EXTENSION", ""), ("COMMENT", "EXTENSION "))
+    ]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A statement of our own, the role to be while it runs, and the one of the schema that it stands for."""
+
+    role: str
+    sql: str
+    origin: Statement
+
+
+@dataclass
+class Plan:
+    """What statements of our own have to make of a database, as its schema says.
+
+    `superusers` are tables and sequences of the superuser's, which get them back if they can do no harm. `expected` is
+    the schema as the restored database has to have it; what `left_out` names is not in it.
+    """
+
+    owner: str = ""
+    create: str = ""
+    extensions: list[tuple[str, str]] = field(default_factory=list)
+    owners: list[Order] = field(default_factory=list)
+    superusers: list[Order] = field(default_factory=list)
+    grants: list[Order] = field(default_factory=list)
+    settings: list[Order] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    expected: list[Statement] = field(default_factory=list)
+
+    def leave_out(self, order: Order, reason: str) -> None:
+        """Name what could not be made, and expect it no longer."""
+        self.left_out.append(f"{words_of(order.origin)} ({reason})")
+        self.expected.remove(order.origin)
+
+    def keep(self, order: Order) -> None:
+        """Leave a superuser's table with the database's owner: that is expected then."""
+        self.leave_out(order, "what others wrote would run with the superuser's rights")
+        self.expected.append((*order.origin[:-1], Token(WORD, self.owner)))
+
+
+def words_of(statement: Statement) -> str:
+    """Return a statement for people to read, at most its first twenty words."""
+    return " ".join(token.value for token in statement[:20])
+
+
+@dataclass(frozen=True)
+class KnownRoles:
+    """The roles that a database may name; the one superuser among them."""
+
+    names: Collection[str]
+    superuser: str = SUPERUSER
+
+    def check(self, name: str) -> str:
+        """Return the name of a role that there is; HostError otherwise."""
+        if name not in self.names:
+            raise HostError(f"the schema names the role {name!r}, which the record does not have")
+        return name
+
+
+def plan(schema: Sequence[Statement], database: str, roles: KnownRoles) -> Plan:
+    """Return what is to be made of a database by its schema, as pg_restore --create --schema-only writes it.
+
+    Raises HostError for a database that no restore makes.
+    """
+    planner = _Planner(database, roles)
+    for statement in schema:
+        if not is_session(statement):
+            planner.take(statement)
+    made = planner.made
+    if not made.create or not made.owner:
+        raise HostError(f"the dump of {database} does not say whose it is")
+    if made.owner == roles.superuser:
+        raise HostError(
+            f"the database {database} is {made.owner}'s, a superuser's, and nothing is loaded as one: give it to"
+            " another role in production, or restore it by hand (docs/backups.md)"
+        )
+    return made
+
+
+def is_session(statement: Statement) -> bool:
+    """Return whether a statement only prepares a session: SET, and the search path."""
+    words = [token.value for token in statement[:3]]
+    return words[0] == "select" or (words[0] == "set" and words[1:3] != ["session", "authorization"])
+
+
+def is_comment_on_extension(statement: Statement) -> bool:
+    """Return whether a statement is the comment on an extension, which comes with the image's version of it."""
+    return [token.value for token in statement[:3]] == ["comment", "on", "extension"]
+
+
+class _Planner:
+    """Makes a plan, statement by statement; each of its methods takes one kind of them."""
+
+    def __init__(self, database: str, roles: KnownRoles) -> None:
+        self.made = Plan()
+        self._database, self._roles = database, roles
+        self._owners: dict[Statement, str] = {}
+        self._grantor = ""
+
+    def take(self, statement: Statement) -> None:
+        """Take a statement: make something of it, or expect it to be there when its owner has loaded the dump."""
+        words = [token.value for token in statement]
+        if words[0] == "alter" and words[1] != "database" and words[-3:-1] == ["owner", "to"]:
+            self.made.expected.append(self._owner(statement))
+            return
+        for start, method in self._methods():
+            if words[: len(start)] == start:
+                if not method(statement):
+                    return
+                break
+        self.made.expected.append(statement)
+
+    def _methods(self) -> list[tuple[list[str], Callable[[Statement], bool]]]:
+        return [
+            (["create", "database"], self._create_database),
+            (["create", "extension"], self._extension),
+            (["set", "session", "authorization"], self._session),
+            (["reset", "session", "authorization"], self._session),
+            (["grant"], self._grant),
+            (["revoke"], self._grant),
+            (["alter", "default", "privileges"], self._default_grant),
+            (["alter", "database"], self._setting),
+            (["alter", "role"], self._setting),
+            (["comment", "on", "database"], self._setting),
+        ]
+
+    def _create_database(self, statement: Statement) -> bool:
+        name, rest = statement[2].value, list(statement[4:])
+        if name != self._database:
+            raise HostError(f"the dump of {self._database} is of {name!r}")
+        options = []
+        while len(rest) >= 3:
+            option, _, value = (rest.pop(0) for _ in range(3))
+            if option.value in _LOCALE and value.kind in {WORD, TEXT}:
+                options.append(render([Token(WORD, option.value), Token("sign", "="), value]))
+            elif option.value not in {"template", "is_template", "allow_connections", "connection"}:
+                raise HostError(f"the database {name} has {option.value} = {value.value}, and no restore makes that")
+        self.made.create = f"CREATE DATABASE {identifier(name)} WITH TEMPLATE = template0 {' '.join(options)}"
+        return True
+
+    def _extension(self, statement: Statement) -> bool:
+        # CREATE EXTENSION IF NOT EXISTS name WITH SCHEMA schema
+        name, schema = statement[5].value, statement[8].value
+        if name in EXTENSIONS:
+            self.made.extensions.append((name, schema))
+        return True
+
+    def _owner(self, statement: Statement) -> Statement:
+        what, owner = statement[1:-3], self._roles.check(statement[-1].value)
+        self._owners[_as_granted(what)] = owner
+        if owner == self.made.owner:
+            return statement
+        order = Order(owner, f"{render(statement[:-1])} {identifier(owner)}", statement)
+        if owner != self._roles.superuser:
+            self.made.owners.append(order)
+        elif what[0].value in {"table", "sequence"}:
+            self.made.superusers.append(order)
+        else:
+            # A function, a view: whoever uses it would run what others wrote with the superuser's rights.
+            self._owners[_as_granted(what)] = self.made.owner
+            self.made.left_out.append(f"{words_of(statement)} ({self.made.owner} has it)")
+            return (*statement[:-1], Token(WORD, self.made.owner))
+        return statement
+
+    def _session(self, statement: Statement) -> bool:
+        self._grantor = self._roles.check(statement[3].value) if statement[0].value == "set" else ""
+        return False
+
+    def _grant(self, statement: Statement) -> bool:
+        on, to = _places(statement, "on"), _places(statement, "to", "from")
+        if not on or not to or on[0] > to[-1]:
+            raise HostError(f"the schema grants what no restore grants: {words_of(statement)}")
+        # The last TO or FROM: a column of that name is quoted, and so no word.
+        what, grantee = statement[on[0] + 1 : to[-1]], statement[to[-1] + 1].value
+        if grantee != "public":
+            self._roles.check(grantee)
+        names = [token.value for token in what]
+        owner = self._grantor or self._owners.get(what, "")
+        if owner == self._roles.superuser:
+            # Only what is looked at before it becomes the superuser's.
+            allowed = any(order.origin[2:-3] == what[1:] for order in self.made.superusers)
+        elif owner:
+            allowed = True
+        elif names == ["schema", "cron"]:
+            # What database.sql grants.
+            owner = self._roles.superuser
+            allowed = [token.value for token in statement[: on[0]]] == ["grant", "usage"]
+        else:
+            # Nobody of the dump owns it. But for these two it is an extension's or PostgreSQL's own: a superuser's.
+            owner, allowed = self.made.owner, names[0] == "database" or names == ["schema", "public"]
+        return self._order(self.made.grants, owner, statement, allowed=allowed)
+
+    def _default_grant(self, statement: Statement) -> bool:
+        # ALTER DEFAULT PRIVILEGES FOR ROLE name …
+        owner = self._roles.check(statement[5].value)
+        return self._order(self.made.grants, owner, statement, allowed=owner != self._roles.superuser)
+
+    def _setting(self, statement: Statement) -> bool:
+        words = [token.value for token in statement]
+        if words[:2] == ["alter", "database"] and words[3:5] == ["owner", "to"]:
+            self.made.owner = self._roles.check(words[5])
+            return True
+        owner = self._roles.check(words[2]) if words[1] == "role" and words[2] != "all" else self.made.owner
+        allowed = owner != self._roles.superuser and "is_template" not in words and words[3] != "tablespace"
+        return self._order(self.made.settings, owner, statement, allowed=allowed)
+
+    def _order(self, orders: list[Order], role: str, statement: Statement, *, allowed: bool) -> bool:
+        if allowed:
+            orders.append(Order(role, render(statement), statement))
+        else:
+            self.made.left_out.append(words_of(statement))
+        return allowed
+
+
+def _as_granted(what: Statement) -> Statement:
+    """Return an object as GRANT names it, which calls every relation but a sequence a table."""
+    for kind in _TABLES:
+        if tuple(token.value for token in what[: len(kind)]) == kind:
+            return (Token(WORD, "table"), *what[len(kind) :])
+    return what
+
+
+def _places(statement: Statement, *words: str) -> list[int]:
+    return [at for at, token in enumerate(statement) if token.kind == WORD and token.value in words]

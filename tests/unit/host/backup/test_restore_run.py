@@ -1,0 +1,307 @@
+"""A restore from its options to its report: the order, what is compared, what is kept, what is refused first."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import pwd
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
+
+import pytest
+
+from tests.support.backup_parts import AT, RECORD, VERSIONS, FakeServer, StoringRepository
+from tests.support.programs import SANDBOX, arguments, on_path
+from tests.unit.host.backup.test_restore import run
+from zmanim_host.backup import restore, steps
+from zmanim_host.backup.record import CompletionRecord, to_json
+from zmanim_host.backup.restic import Repository
+from zmanim_host.backup.restore import Restore
+from zmanim_host.backup.scratch import Scratch
+from zmanim_host.host import HostError, locked
+from zmanim_host.postgres import Server, Survey
+from zmanim_host.storage.redis_files import Keys
+
+ROLES = f"CREATE ROLE postgres;\nCREATE ROLE zmanim;\nALTER ROLE zmanim WITH LOGIN;\n{steps.GLOBALS_END}\n"
+LIST = "238; 1259 17953 TABLE public cities zmanim\n4512; 0 17887 TABLE DATA public cities zmanim\n"
+SCHEMA = """
+CREATE DATABASE zmanim WITH TEMPLATE = template0 ENCODING = 'UTF8';
+ALTER DATABASE zmanim OWNER TO zmanim;
+CREATE TABLE public.cities (n integer);
+ALTER TABLE public.cities OWNER TO zmanim;
+"""
+# What pg_restore answers: the list, the schema, or nothing when it loads.
+PG_RESTORE = f"""
+case "$*" in
+*--list*) cat >"${{HERE}}/head"; printf '{LIST.encode("unicode_escape").decode()}' ;;
+*--schema-only*) cat >/dev/null; cat <<'END'
+{SCHEMA}
+END
+;;
+*) cat >"${{HERE}}/loaded" ;;
+esac
+"""
+
+
+@dataclass(frozen=True)
+class FakeScratch(Scratch):
+    """Scratch servers that come out as the record says; `done` is what is done to them."""
+
+    fake: FakeServer = field(default_factory=FakeServer)
+
+    @property
+    def done(self) -> list[str]:
+        return self.fake.queries
+
+    @contextmanager
+    def running_postgresql(self) -> Iterator[Server]:
+        self.done.append("postgresql up")
+        yield replace(self.fake, socket=str(self.directory / "socket"))
+        self.done.append("postgresql down")
+
+    @contextmanager
+    def running_redis(self) -> Iterator[Callable[[str], str]]:
+        self.done.append("redis up")
+        yield lambda words: "db0:keys=7,expires=3"
+        self.done.append("redis down")
+
+    def receive(self, stream: IO[bytes]) -> str:
+        return hashlib.sha256(stream.read()).hexdigest()
+
+    def keys(self) -> Keys:
+        return Keys(4, 3, 0)
+
+
+@pytest.fixture
+def repository() -> StoringRepository:
+    return StoringRepository()
+
+
+@pytest.fixture
+def stored(repository: StoringRepository) -> CompletionRecord:
+    """The record of what the repository holds."""
+    files = {"/globals.sql": ROLES.encode(), "/zmanim.pgdump": b"dump", "/data/backup/redis.rdb": b"RDB"}
+    repository.content.update(files)
+    digest = hashlib.sha256(b"RDB").hexdigest()
+    return replace(RECORD, redis=replace(RECORD.redis, sha256=digest))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeScratch:
+    programs = {**SANDBOX, "pg_restore": PG_RESTORE, "pg_dump": f"cat <<'END'\n{SCHEMA}\nEND"}
+    on_path(tmp_path / "programs", monkeypatch, programs)
+    return FakeScratch(tmp_path)
+
+
+def test_a_restore_makes_roles_then_databases_then_redis_and_stops_both(
+    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch, tmp_path: Path
+) -> None:
+    def finish(_: Scratch, server: Server) -> None:
+        assert server.socket == str(tmp_path / "socket")
+        place.done.append("loaded")
+
+    assert restore.fill(repository, stored, place, finish) == 7
+    marks = [line for line in place.done if line.endswith((" up", " down", "loaded"))]
+    assert marks == ["postgresql up", "loaded", "postgresql down", "redis up", "redis down"]
+    made = "\n".join(place.done)
+    assert made.index('CREATE ROLE "zmanim"') < made.index('CREATE DATABASE "zmanim"')
+    assert "CREATE ROLE postgres" not in made
+    assert 'CREATE ROLE "postgres"' not in made, "the new cluster has its superuser already"
+
+
+@pytest.mark.incident("the superuser loaded dumps: what others wrote into them ran as the superuser")
+def test_a_dump_is_loaded_as_its_owner_from_its_first_byte_to_its_last(
+    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch, tmp_path: Path
+) -> None:
+    repository.content["/zmanim.pgdump"] = dump = os.urandom(3 << 20)
+    restore.fill(repository, stored, place, None)
+    programs = tmp_path / "programs"
+    loading = [call for call in arguments(programs, "pg_restore") if "--no-owner" in call]
+    assert [[word for word in call if word.startswith("--username=")] for call in loading] == [["--username=zmanim"]]
+    assert {"--exit-on-error", "--no-privileges", "--dbname=zmanim"} <= set(loading[0])
+    assert (programs / "loaded").read_bytes() == dump
+
+
+def test_a_restore_that_differs_from_its_record_is_none(
+    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch
+) -> None:
+    differs = replace(place, fake=FakeServer(surveyed=Survey({"public.cities": 2}, {"postgis": "3.5"})))
+    wrong = replace(stored, redis=replace(stored.redis, lasting=5))
+    with pytest.raises(HostError, match=r"cities has 2 rows, not 3; .*Redis has 4 keys without expiry, not 5"):
+        restore.fill(repository, wrong, differs, None)
+
+
+def test_a_schema_that_is_not_the_run_s_is_a_difference_with_its_statement(
+    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = SCHEMA.replace("cities OWNER TO zmanim", "cities OWNER TO postgres")
+    on_path(place.directory / "more", monkeypatch, {"pg_dump": f"cat <<'END'\n{other}\nEND"})
+    with pytest.raises(HostError, match=r"the schema of zmanim lacks: alter table public \. cities owner to zmanim"):
+        restore.fill(repository, stored, place, None)
+
+
+def test_redis_s_file_that_is_another_than_the_record_s_is_not_loaded(
+    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch
+) -> None:
+    repository.content["/data/backup/redis.rdb"] = b"RDB2"
+    with pytest.raises(HostError, match="is not the one that the record is about"):
+        restore.fill(repository, stored, place, None)
+    assert "redis up" not in place.done
+
+
+def test_a_dump_that_does_not_load_is_an_error_with_pg_restore_s_words(
+    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = PG_RESTORE.replace('cat >"${HERE}/loaded"', "echo 'error: relation exists' >&2; exit 1")
+    on_path(place.directory / "more", monkeypatch, {"pg_restore": fails})
+    with pytest.raises(HostError, match="loading zmanim: exit code 1: error: relation exists"):
+        restore.fill(repository, stored, place, None)
+
+
+@pytest.mark.parametrize("name", ["template1", "dbname=zmanim user=postgres", "postgresql://host/x", "-x", "a/b", ""])
+def test_a_database_whose_name_could_be_something_else_is_refused(
+    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch, name: str
+) -> None:
+    forged = replace(stored, databases=(replace(stored.databases[0], name=name),))
+    with pytest.raises(HostError, match="no restore makes that"):
+        restore.fill(repository, forged, place, None)
+
+
+# ---- The command ----
+
+
+@dataclass(frozen=True)
+class DryRestore(Restore):
+    """A restore that only writes down where it restores to."""
+
+    done: list[str] = field(default_factory=list)
+    fails: BaseException | None = None
+
+    def fill(self, record: CompletionRecord, place: Scratch, finish: object = None) -> int:
+        self.done.append(f"fill {place.directory.name}")
+        if self.fails:
+            raise self.fails
+        return 7
+
+
+@pytest.fixture
+def restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DryRestore:
+    on_path(tmp_path / "programs", monkeypatch, {**VERSIONS, **SANDBOX, "aws": ""})
+    (tmp_path / "data/backup").mkdir(parents=True)
+    repository = StoringRepository(known=[run("whole", 0)])
+    repository.content["/record.json"] = to_json(RECORD).encode()
+    return DryRestore(repository, tmp_path / "data", pwd.getpwuid(os.getuid()).pw_name, lambda: AT + timedelta(hours=2))
+
+
+def options(*words: str) -> argparse.Namespace:
+    return restore.parser().parse_args(words)
+
+
+def test_a_drill_restores_beside_what_is_live_and_leaves_nothing(
+    restored: DryRestore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # What a killed one left is no obstacle.
+    (restored.data / "restore").mkdir()
+    (restored.data / "restore/half").write_text("")
+    restored.run(options("--latest", "--drill", "--json"))
+    assert restored.done == ["fill restore"]
+    (sent,) = arguments(tmp_path / "programs", "aws")
+    metrics = json.loads(sent[sent.index("--metric-data") + 1])
+    assert [metric["MetricName"] for metric in metrics] == ["RestoreDrillSeconds", "RestoreDrillDataAge"]
+    assert (round(metrics[0]["Value"]), metrics[1]["Value"]) == (0, 7200)
+    assert [path.name for path in restored.data.iterdir()] == ["backup"]
+    result = json.loads(capsys.readouterr().out)
+    assert (result["run"], result["rows"], result["keys"], result["age"]) == ("whole", 3, 7, 7200)
+
+
+@pytest.mark.incident("a drill that systemd had ended left half a restore beside the live data")
+@pytest.mark.parametrize("where", ["", "here"])
+@pytest.mark.parametrize("ending", [HostError("is not what its record says"), SystemExit(143), KeyboardInterrupt()])
+def test_half_a_restore_goes_away_whatever_ended_it(
+    restored: DryRestore, tmp_path: Path, ending: BaseException, where: str
+) -> None:
+    words = ["--into-scratch", str(tmp_path / where)] if where else ["--drill"]
+    with pytest.raises(type(ending)):
+        replace(restored, fails=ending).run(options("--latest", *words))
+    assert arguments(tmp_path / "programs", "aws") == []
+    assert [path.name for path in restored.data.iterdir()] == ["backup"]
+    assert not (tmp_path / "here").exists()
+
+
+def test_only_what_is_to_be_kept_is_kept(restored: DryRestore, tmp_path: Path) -> None:
+    restored.run(options("--latest", "--into-scratch", str(tmp_path / "here")))
+    assert (tmp_path / "here").is_dir()
+    assert restored.done == ["fill here"]
+
+
+def test_only_replace_exchanges(restored: DryRestore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is filled is exchanged with what is live, and that is where this ends: initdb has no cluster to sync.
+    systemctl = "case $* in *ControlGroup*) ;; *) echo ActiveState=inactive ;; esac"
+    here = on_path(tmp_path / "more", monkeypatch, {"systemctl": systemctl, "initdb": "exit 1"})
+    with pytest.raises(HostError, match="exit code 1"):
+        restored.run(options("--run", "whole", "--replace", "--yes"))
+    assert restored.done == ["fill restore"]
+    assert arguments(here, "initdb") == [["--sync-only", f"--pgdata={restored.data}/restore/postgres"]]
+
+
+def test_two_restores_at_once_are_refused(restored: DryRestore) -> None:
+    with locked(restored.data / "backup"), pytest.raises(HostError, match="another backup or restore is running"):
+        restored.run(options("--latest"))
+    assert restored.done == []
+    # And the lock is gone with its holder.
+    restored.run(options("--latest"))
+    assert restored.done == ["fill restore"]
+
+
+@pytest.mark.incident("the drill restored beside live data on the same volume without asking for room")
+def test_a_restore_asks_for_room_and_leaves_some_to_the_servers(tmp_path: Path) -> None:
+    def usage(free: int, total: int = 1 << 30) -> Callable[[Path], restore.Usage]:
+        def of(path: Path) -> restore.Usage:
+            assert path == tmp_path, "the folder itself is made later"
+            return SimpleNamespace(free=free, total=total)
+
+        return of
+
+    needed = 2 * 10 + 7 + restore.ROOM
+    restore.check_room(RECORD, tmp_path / "restore", usage(needed + restore.MARGIN))
+    for wrong in (usage(needed + restore.MARGIN - 1), usage(needed + restore.MARGIN, total=1 << 40)):
+        with pytest.raises(HostError, match=r"MiB may be needed beside what is there, with .* left to the servers"):
+            restore.check_room(RECORD, tmp_path / "restore", wrong)
+
+
+def test_restic_runs_as_the_backup_s_user_with_the_password_in_its_environment_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = pwd.getpwuid(os.getuid()).pw_name
+    (tmp_path / "password").write_text("secret\n")
+    program = 'echo "${RESTIC_PASSWORD} ${RESTIC_PASSWORD_FILE}" >"${HERE}/given"; id -un >"${HERE}/user"; echo hello'
+    here = on_path(tmp_path / "programs", monkeypatch, {"restic": program})
+    monkeypatch.setenv("RESTIC_PASSWORD_FILE", str(tmp_path / "password"))
+    repo = replace(restore.as_backup_user(StoringRepository(), os.environ), user=me)
+    read: list[bytes] = []
+    restic = Repository(repo.environment, repo.region, repo.bucket, repo.location, (), me, repo.password)
+    restic.read_into("--option", "/file", lambda stream: read.append(stream.read()))
+    assert read == [b"hello\n"]
+    assert (here / "given").read_text() == "secret \n"
+    assert (here / "user").read_text() == f"{me}\n"
+    (call,) = arguments(here, "restic")
+    assert call == ["dump", "--no-lock", "--", "--option", "/file"], "no record can name an option of restic's"
+    assert "secret" not in repr(repo)
+
+
+def test_an_operator_sees_which_runs_can_be_restored(capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [run("old", 1), run("cut", 2, record=None), run("late", 99), run("ours", 3, record=None, adoption=True)]
+    restore.show_runs(runs, AT + timedelta(days=5), as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["late", "ours", "cut", "old"]
+    assert [line.split()[2] for line in lines] == ["complete", "adoption", "incomplete", "complete"]
+    assert ["FUTURE" in line for line in lines] == [True, False, False, False]
+    restore.show_runs(runs, AT + timedelta(days=5), as_json=True)
+    assert [row["state"] for row in json.loads(capsys.readouterr().out)][2] == "incomplete"
