@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import pytest
@@ -42,6 +42,7 @@ records = st.builds(
     globals=st.builds(GlobalsPart, texts, counts, st.lists(texts, max_size=3).map(tuple)),
     redis=st.builds(RedisPart, texts, counts, texts, counts, counts),
     versions=st.dictionaries(texts, texts, max_size=3),
+    volume=texts,
 )
 
 
@@ -64,6 +65,13 @@ def test_a_record_that_lacks_something_is_none(record: CompletionRecord, name: s
     del values[name]
     with pytest.raises(HostError, match="can't be understood"):
         from_json(json.dumps(values))
+
+
+@given(records)
+def test_a_record_of_before_volumes_were_written_down_is_one(record: CompletionRecord) -> None:
+    values = json.loads(to_json(record))
+    del values["volume"]
+    assert from_json(json.dumps(values)) == replace(record, volume="")
 
 
 def test_a_newer_image_s_record_is_told_from_a_damaged_one() -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.backup_parts import AT, ENVIRON, RECORD, FakeRepository, FakeServer
 from zmanim_host.backup import loading, restore
 from zmanim_host.backup.record import to_json
-from zmanim_host.backup.retention import Run
+from zmanim_host.backup.retention import Owner, Run
 from zmanim_host.backup.steps import Backup
 from zmanim_host.host import HostError
 from zmanim_host.postgres import Survey, parse_survey
@@ -119,7 +119,18 @@ def test_a_survey_is_read_whatever_a_table_is_called() -> None:
 def test_another_cluster_s_backups_are_not_written_to() -> None:
     known = [run("whole", 1, record="r")]
     backup = Backup(FakeRepository(), "i-1", now=lambda: AT + timedelta(days=2))
-    backup.check_owner(known, "77")
-    backup.check_owner([], "88")
+    backup.check_owner(known, Owner("77", "vol-1"))
+    backup.check_owner([], Owner("88"))
     with pytest.raises(HostError, match=r"are of cluster 77, and this machine has cluster 88: nothing was written"):
-        backup.check_owner(known, "88")
+        backup.check_owner(known, Owner("88", "vol-1"))
+
+
+@pytest.mark.incident("a machine on a copy of the volume pushed production's backups out, and hid their silence")
+def test_a_copy_of_the_volume_is_refused_and_told_how_to_go_on_all_the_same() -> None:
+    known = [replace(run("whole", 1, record="r"), volume="vol-1")]
+    backup = Backup(FakeRepository(), "i-1", now=lambda: AT + timedelta(days=2))
+    backup.check_owner(known, Owner("77", "vol-1"))
+    with pytest.raises(HostError, match=r"of the volume vol-1, and .* on vol-2, a copy: nothing was .*backup\.adopt"):
+        backup.check_owner(known, Owner("77", "vol-2"))
+    with pytest.raises(HostError, match="on another, a copy"):
+        backup.check_owner(known, Owner("77"))

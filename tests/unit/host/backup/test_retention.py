@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from zmanim_host.backup.retention import (
     CHECK_PARTS,
+    Owner,
     Run,
     check_part,
     is_check_day,
@@ -157,12 +159,37 @@ def test_the_latest_is_not_one_from_the_future() -> None:
 def test_a_repository_is_of_the_newest_run_s_cluster_until_somebody_adopts_it() -> None:
     now = START + timedelta(days=10)
     assert owner([], now) is None
-    assert owner([night(1), night(2)], now) == OURS
-    assert owner([night(1), adoption(2, OTHERS)], now) == OTHERS
-    assert owner([night(3), adoption(2, OTHERS)], now) == OURS
+    assert owner([night(1), night(2)], now) == Owner(OURS)
+    assert owner([night(1), adoption(2, OTHERS)], now) == Owner(OTHERS)
+    assert owner([night(3), adoption(2, OTHERS)], now) == Owner(OURS)
     # A run from the future can't be argued with by any date; and alone it still says that somebody was here.
-    assert owner([night(99), night(1), adoption(2, OTHERS)], now) == OTHERS
-    assert owner([night(99)], now) == OURS
+    assert owner([night(99), night(1), adoption(2, OTHERS)], now) == Owner(OTHERS)
+    assert owner([night(99)], now) == Owner(OURS)
+
+
+def test_a_copy_of_the_volume_is_not_the_owner_and_a_machine_that_takes_the_volume_over_is() -> None:
+    production = Owner(OURS, "vol-1")
+    assert production.lets(Owner(OURS, "vol-1"))
+    for other in (Owner(OURS, "vol-2"), Owner(OURS), Owner(OTHERS, "vol-1")):
+        assert not production.lets(other)
+    # What an image wrote that knew no volumes stays its cluster's.
+    assert Owner(OURS).lets(Owner(OURS, "vol-1"))
+    assert not Owner(OURS).lets(Owner(OTHERS, "vol-1"))
+
+
+@pytest.mark.incident("in 120 nights a machine on a copy of the volume pushed all of production's runs out")
+def test_a_machine_on_a_copy_of_the_volume_pushes_nothing_out_in_120_nights() -> None:
+    production, copy = Owner(OURS, "vol-1"), Owner(OURS, "vol-2")
+    existing: set[Run] = {night(0)}  # of before volumes were known
+    for number in range(1, 120):
+        for who, hours in ((production, 0.0), (copy, 0.2)):
+            run = replace(night(number, hours=hours), volume=who.volume)
+            last = owner(existing, run.time)
+            if last is not None and last.lets(who):
+                existing.add(run)
+        existing -= set(plan(existing, START + timedelta(days=number, hours=1)).forget)
+    assert len(existing) == 14
+    assert {run.volume for run in existing} <= {"", "vol-1"}
 
 
 def test_an_adoption_stays_until_a_complete_run_has_followed_it() -> None:

@@ -101,7 +101,12 @@ def test_the_record_is_the_last_snapshot_and_says_whose_it_is(work: Path, progra
     ours.complete()
     (call,) = calls(ours)
     assert "--tag run:r1 --tag part:record --tag system:77 --stdin --stdin-filename /record.json" in call
-    assert sent(programs) == ["BackupCompleted", "BackupSeconds", "BackupBytes"]
+    begun(work, "globals", "redis", "database=zmanim", "database=postgres")
+    (work / "volume").write_text("vol-1")
+    of_a_volume = changed(backup(work=work), volume_file=work / "volume")
+    of_a_volume.complete()
+    assert "--tag system:77 --tag volume:vol-1 " in calls(of_a_volume)[0]
+    assert sent(programs) == 2 * ["BackupCompleted", "BackupSeconds", "BackupBytes"]
     assert not (work / "run").exists()
 
 

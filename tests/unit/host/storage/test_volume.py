@@ -214,3 +214,29 @@ def test_a_volume_that_never_comes_ends_the_wait() -> None:
     times = iter(range(1000))
     with pytest.raises(HostError, match="no data volume within 90 s"):
         volume.find(list, Clock(lambda: next(times), lambda _: None))
+
+
+@pytest.mark.parametrize(
+    ("serial", "link", "expected"),
+    [
+        ("vol0a1b2c3d4e5f60718 \n", "", "vol-0a1b2c3d4e5f60718"),
+        ("", "nvme-Amazon_Elastic_Block_Store_vol0a1b2c3d4e5f60718", "vol-0a1b2c3d4e5f60718"),
+        ("", "nvme-Amazon_Elastic_Block_Store_vol0a1b2c3d4e5f60718_1", "vol-0a1b2c3d4e5f60718"),
+        ("vol0a1b2c3d4e5f60718", "nvme-Amazon_Elastic_Block_Store_vol0a1b2c3d4e5f60718", "vol-0a1b2c3d4e5f60718"),
+        ("S4EWNX0R", "nvme-Samsung_S4EWNX0R", ""),
+        # Two names, and nobody knows which is true.
+        ("vol00000001", "nvme-Amazon_Elastic_Block_Store_vol00000002", ""),
+        ("", "", ""),
+    ],
+)
+def test_which_ebs_volume_a_device_is_says_its_serial(tmp_path: Path, serial: str, link: str, expected: str) -> None:
+    device, sysfs, links = tmp_path / "nvme1n1", tmp_path / "sys", tmp_path / "by-id"
+    device.touch()
+    links.mkdir()
+    (links / "nvme-Amazon_Elastic_Block_Store_vol0ffffffff").symlink_to(tmp_path / "nvme2n1")
+    if serial:
+        (sysfs / "nvme1n1/device").mkdir(parents=True)
+        (sysfs / "nvme1n1/device/serial").write_text(serial)
+    if link:
+        (links / link).symlink_to(device)
+    assert volume.ebs_volume(device, sysfs, links) == expected

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from datetime import datetime, timezone
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -56,7 +56,10 @@ class RedisPart:
 
 @dataclass(frozen=True)
 class CompletionRecord:
-    """One complete run. Times are UTC; `system_identifier` is PostgreSQL's own name of the cluster, made by initdb."""
+    """One complete run. Times are UTC; `system_identifier` is PostgreSQL's own name of the cluster, made by initdb.
+
+    `volume` is the EBS volume that the cluster is on; empty in a record of an image that did not know it.
+    """
 
     run: str
     environment: str
@@ -69,6 +72,7 @@ class CompletionRecord:
     globals: GlobalsPart
     redis: RedisPart
     versions: Mapping[str, str]
+    volume: str = ""
 
 
 def to_json(record: CompletionRecord) -> str:
@@ -91,12 +95,15 @@ def from_json(text: str) -> CompletionRecord:
 def parse(kind: type[Kind], value: Any) -> Kind:
     """Return parsed JSON as one of the classes above, or as what they are made of.
 
+    What has a default may be missing: older records lack it.
     Raises KeyError, TypeError, ValueError or AttributeError when it is anything else.
     """
     made: Any = value
     arguments = get_args(kind)
     if is_dataclass(kind):
-        made = kind(**{name: parse(hint, value[name]) for name, hint in get_type_hints(kind).items()})
+        optional = {each.name for each in fields(kind) if each.default is not MISSING}
+        hints = {name: hint for name, hint in get_type_hints(kind).items() if name in value or name not in optional}
+        made = kind(**{name: parse(hint, value[name]) for name, hint in hints.items()})
     elif get_origin(kind) is tuple:
         made = tuple(parse(arguments[0], each) for each in value)
     elif arguments:  # a mapping

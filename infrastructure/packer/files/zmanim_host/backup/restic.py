@@ -327,6 +327,7 @@ def _run(name: str, parts: list[Mapping[str, Any]]) -> Run:
         record=records[-1]["id"] if records else None,
         adoption=bool(adoptions),
         system=_tag(decisive, "system") if records or adoptions else "",
+        volume=_tag(decisive, "volume") if records or adoptions else "",
         bytes=sum(int((part.get("summary") or {}).get("total_bytes_processed", 0)) for part in parts),
     )
 

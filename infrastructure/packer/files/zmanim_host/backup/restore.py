@@ -239,6 +239,7 @@ def show_runs(runs: Sequence[Run], at: datetime, *, as_json: bool) -> None:
             "future": retention.is_future(run, at),
             "bytes": run.bytes,
             "system": run.system,
+            "volume": run.volume,
         }
         for run in sorted(runs, key=lambda run: run.time, reverse=True)
     ]

@@ -26,12 +26,27 @@ CHECK_PARTS = 4
 
 
 @dataclass(frozen=True)
+class Owner:
+    """Whose backups these are: a cluster's, by the identifier that initdb made, on one EBS volume.
+
+    A copy of the volume has the same identifier. Without a volume: written by an image that did not know it.
+    """
+
+    system: str
+    volume: str = ""
+
+    def lets(self, other: Owner) -> bool:
+        """Return whether `other` may go on with these backups: the same cluster on the same volume."""
+        return self.system == other.system and self.volume in {"", other.volume}
+
+
+@dataclass(frozen=True)
 class Run:
     """One run of the backup: its snapshots, the last of which is `record` (None when it was cut short).
 
     `time` is UTC: the record's, or that of the newest snapshot. An `adoption` has no data; it says whose the
-    repository is from then on. `system` is the cluster that a record or an adoption is of, `bytes` the length of all
-    its files.
+    repository is from then on. `system` is the cluster that a record or an adoption is of and `volume` where that is,
+    `bytes` the length of all its files.
     """
 
     id: str
@@ -41,6 +56,7 @@ class Run:
     adoption: bool = False
     system: str = ""
     bytes: int = 0
+    volume: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,14 +124,17 @@ def newest_complete(runs: Iterable[Run], now: datetime) -> Run | None:
     return max(complete, key=lambda run: (run.time, run.id), default=None)
 
 
-def owner(runs: Iterable[Run], now: datetime) -> str | None:
-    """Return the system identifier of the cluster that these backups are of; None for a repository without any.
+def owner(runs: Iterable[Run], now: datetime) -> Owner | None:
+    """Return whose these backups are; None for a repository without any.
 
     What is dated in the future counts when there is nothing else: such a repository belongs to somebody all the same.
     """
     owned = [run for run in runs if run.system]
     past = [run for run in owned if not is_future(run, now)]
-    return max(past or owned, key=lambda run: (run.time, run.id)).system if owned else None
+    if not owned:
+        return None
+    newest = max(past or owned, key=lambda run: (run.time, run.id))
+    return Owner(newest.system, newest.volume)
 
 
 def check_part(day: date) -> int:

@@ -30,10 +30,11 @@ from zmanim_host.backup.record import (
     to_json,
 )
 from zmanim_host.backup.restic import Repository, repository
-from zmanim_host.backup.retention import Run
+from zmanim_host.backup.retention import Owner, Run
 from zmanim_host.host import HostError, log, run, write_whole
 from zmanim_host.postgres import Server, major_version
 from zmanim_host.storage import redis_files
+from zmanim_host.storage.volume import ID_FILE
 
 WORK = Path("/data/backup")
 RECORD = "/record.json"
@@ -66,6 +67,11 @@ def run_id(at: datetime) -> str:
     return f"{at.strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(3)}"
 
 
+def owner_tags(owner: Owner) -> list[str]:
+    """Return the tags by which a snapshot says whose it is."""
+    return [f"system:{owner.system}", *([f"volume:{owner.volume}"] if owner.volume else [])]
+
+
 def dump_name(database: str) -> str:
     """Return the name of a database's dump in its snapshot."""
     return f"/{database}.pgdump"
@@ -80,6 +86,7 @@ class Backup:
     server: Server = LIVE
     work: Path = WORK
     now: Callable[[], datetime] = now
+    volume_file: Path = ID_FILE
 
     # ---- The first step: everything that may refuse ----
 
@@ -90,7 +97,7 @@ class Backup:
         self.repository.check_reachable()
         runs = self.repository.open_or_make()
         started, system = self.now(), self.server.system_identifier()
-        self.check_owner(runs, system)
+        self.check_owner(runs, self.ours(system))
         if runs:
             # A run that was killed while it pruned has left one that lets nobody in.
             self.repository.unlock()
@@ -111,16 +118,28 @@ class Backup:
                 f"pg_dump has major version {client} and the server has major version {server}: nothing was backed up"
             )
 
-    def check_owner(self, runs: Sequence[Run], system: str) -> None:
-        """Raise HostError where the backups are another cluster's: an empty one must not take their places."""
+    def ours(self, system: str) -> Owner:
+        """Return who this machine is to a repository: its cluster `system`, on the volume that it found at boot."""
+        return Owner(system, self.volume_file.read_text("ascii").strip() if self.volume_file.exists() else "")
+
+    def check_owner(self, runs: Sequence[Run], ours: Owner) -> None:
+        """Raise HostError where the backups are another's: an empty cluster must not take their places, nor a copy."""
         owner = retention.owner(runs, self.now())
-        if owner not in {None, system}:
-            raise HostError(
-                f"the backups in {self.repository.location} are of cluster {owner}, and this machine has cluster"
-                f" {system}: nothing was written and nothing removed. If this machine is to go on with them (after a"
-                " restore, or with a new database), adopt them: ./inv backup.adopt (on the machine:"
-                " /opt/zmanim/restore.sh --adopt). If not, stop restic-backup.timer here"
+        if owner is None or owner.lets(ours):
+            return
+        if owner.system == ours.system:
+            whose = (
+                f"are of the volume {owner.volume}, and this machine has its data on {ours.volume or 'another'}, a copy"
             )
+            when = "when its volume was made from a snapshot in an emergency"
+        else:
+            whose = f"are of cluster {owner.system}, and this machine has cluster {ours.system}"
+            when = "after a restore, or with a new database"
+        raise HostError(
+            f"the backups in {self.repository.location} {whose}: nothing was written and nothing removed. If this"
+            f" machine is to go on with them ({when}), adopt them: ./inv backup.adopt (on the machine:"
+            " /opt/zmanim/restore.sh --adopt). If not, stop restic-backup.timer here"
+        )
 
     def begun(self) -> Begun:
         """Return the run that `begin` has begun; HostError when there is none."""
@@ -180,7 +199,8 @@ class Backup:
                 f"this run began with cluster {begun.system_identifier}, and this machine has cluster {system} now: its"
                 " parts are of two, and it gets no record"
             )
-        self.check_owner(self.repository.runs(), system)
+        ours = self.ours(system)
+        self.check_owner(self.repository.runs(), ours)
         files = (path for path in (self.work / "run").iterdir() if path.name != "begun")
         parts = {path.name: json.loads(path.read_text("utf-8")) for path in files}
         missing = {"globals", "redis", *(f"database={name}" for name in self.server.databases())} - parts.keys()
@@ -204,9 +224,9 @@ class Backup:
                 "redis": redis_files.installed_version(),
                 "restic": run(["restic", "version"], timeout=60).stdout.split()[1],
             },
+            volume=ours.volume,
         )
-        tags = [*begun.tags("record"), f"system:{record.system_identifier}"]
-        self.repository.store(tags, name=RECORD, text=to_json(record))
+        self.repository.store([*begun.tags("record"), *owner_tags(ours)], name=RECORD, text=to_json(record))
         shutil.rmtree(self.work / "run")
         size = sum(part.bytes for part in record.databases) + record.globals.bytes + record.redis.bytes
         seconds = (record.finished - record.started).total_seconds()
@@ -254,15 +274,15 @@ class Backup:
 
     def _adopt(self) -> None:
         self.repository.check_reachable()
-        at, system = self.now(), self.server.system_identifier()
+        at, ours = self.now(), self.ours(self.server.system_identifier())
         owner = retention.owner(self.repository.runs(), at)
-        if owner == system:
-            log(f"the backups in {self.repository.location} are of this machine's cluster {system} already")
+        if owner and owner.lets(ours):
+            log(f"the backups in {self.repository.location} are of this machine's cluster {ours.system} already")
             return
-        text = json.dumps({"system_identifier": system, "before": owner, "at": at.strftime(TIME)})
-        tags = [f"run:{run_id(at)}", "part:adoption", f"system:{system}"]
+        text = json.dumps({**asdict(ours), "before": asdict(owner) if owner else None, "at": at.strftime(TIME)})
+        tags = [f"run:{run_id(at)}", "part:adoption", *owner_tags(ours)]
         self.repository.store(tags, name="/adoption.json", text=text)
-        log(f"adopted: the backups in {self.repository.location} go on with cluster {system}")
+        log(f"adopted: the backups in {self.repository.location} go on with cluster {ours.system} on {ours.volume}")
 
 
 # ---- What a restore does in the same way ----

@@ -8,12 +8,13 @@ mkfs.xfs never finished counts as blank: a power cut in a first boot must not ne
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from zmanim_host.aws.imds import connect, instance_tag
-from zmanim_host.host import CLOCK, RUN, Clock, HostError, NotYet, log, retry, run
+from zmanim_host.host import CLOCK, RUN, Clock, HostError, NotYet, log, retry, run, write_whole
 from zmanim_host.storage import xfs
 
 LABEL = "zmanim-data"
@@ -23,6 +24,11 @@ CONSENT = "new"
 ATTACHED_AT = Path("/dev/sdf")
 PATTERNS = ("sd[b-z]", "xvd[b-z]", "nvme*n1")
 SYSFS = Path("/sys/class/block")
+LINKS = Path("/dev/disk/by-id")
+# Which EBS volume /data is, for whoever may not look at devices.
+ID_FILE = RUN / "data-volume-id"
+# An EBS volume's NVMe serial is its id without the dash (AWS: "Identify the EBS device"); udev's link ends with it.
+_SERIAL = re.compile(r"(?:nvme-Amazon_Elastic_Block_Store_)?vol-?([0-9a-f]{8,17})(?:_\d+)?")
 MIB = 1 << 20
 
 
@@ -237,6 +243,15 @@ def find(devices: Callable[[], list[Device]] = block_devices, clock: Clock = CLO
     return retry(attempt, seconds=90, pause=0.2, clock=clock)
 
 
+def ebs_volume(device: Path, sysfs: Path = SYSFS, links: Path = LINKS) -> str:
+    """Return the id of the EBS volume that a device is, by its serial; nothing for what is none."""
+    serial = sysfs / device.name / "device/serial"
+    names = [serial.read_text("ascii").strip()] if serial.exists() else []
+    names += [link.name for link in links.glob("nvme-*") if link.resolve() == device.resolve()]
+    ids = {f"vol-{match[1]}" for match in map(_SERIAL.fullmatch, names) if match}
+    return ids.pop() if len(ids) == 1 else ""
+
+
 def check_choice(device: Path, devices: Sequence[Device]) -> Choice:
     """Raise HostError unless an operator may format `device` (a real path), and there is no other data volume.
 
@@ -276,4 +291,6 @@ def command() -> None:
     link = RUN / "data-volume"
     link.unlink(missing_ok=True)
     link.symlink_to(choice.device)
-    log(f"the data volume is {choice.device}")
+    volume = ebs_volume(choice.device)
+    write_whole(ID_FILE, volume)
+    log(f"the data volume is {choice.device} ({volume or 'no EBS volume'})")

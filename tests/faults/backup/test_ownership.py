@@ -1,0 +1,81 @@
+"""Whose the backups are: the cluster's on its own volume, wherever that goes, and never a copy's."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.machines.backup_host import POINTS, BackupHost, go_on, held
+from tests.support.machines.backups import Backups
+from tests.support.machines.image import ZONE
+from tests.support.machines.lab import wait_for
+
+
+@pytest.mark.incident("a machine on a copy of the volume pushed production's backups out, and hid their silence")
+def test_a_copy_of_the_volume_is_refused_and_mailed_and_one_adoption_away(backup_host: BackupHost, good: str) -> None:
+    images, ours = backup_host.images, backup_host.backups
+    volume = images.volume_of(ours.machine)
+    assert ours.record(good)["volume"] == volume
+    snapshot = images.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    copy = images.ec2.create_volume(SnapshotId=snapshot, AvailabilityZone=ZONE, VolumeType="gp3")["VolumeId"]
+    machine = images.start_with(copy, environment=backup_host.environment)
+    images.expect_ready(machine)
+    other = Backups(images, machine)
+    listed = ours.listed()
+    refused = other.fail()
+    assert f"are of the volume {volume}, and this machine has its data on {copy}, a copy" in refused
+    assert "./inv backup.adopt" in refused
+    assert ours.listed() == listed
+    wait_for(lambda: len(backup_host.mails()) > backup_host.heard, 60, "a mail")
+    assert copy in backup_host.mails()[-1]["body"]
+    ours.succeed()
+    # In an emergency the copy is what there is.
+    images.task("backup.adopt", "--instance", machine)
+    other.succeed()
+    backup_host.forget_mails()
+    assert f"are of the volume {copy}" in ours.fail()
+    images.task("backup.adopt", "--instance", ours.machine)
+    ours.succeed()
+    images.terminate(machine)
+
+
+@pytest.mark.incident("an adoption was undone by a run that was on its way already")
+def test_an_adoption_elsewhere_leaves_a_run_that_is_on_its_way_without_a_record(
+    backup_host: BackupHost, good: str
+) -> None:
+    images, ours = backup_host.images, backup_host.backups
+    machine = images.serve(backup_host.environment)
+    with held(backup_host, next(reversed(POINTS))):
+        images.task("backup.adopt", "--instance", machine)
+        go_on(backup_host)
+        assert not ours.wait()
+    assert "are of cluster" in ours.journal()
+    assert ours.complete()[0]["run"] == good
+    images.task("backup.adopt", "--instance", ours.machine)
+    ours.succeed()
+    images.terminate(machine)
+
+
+def test_a_restore_beside_a_backup_is_told_who_holds_the_lock_and_how_to_end_it(
+    backup_host: BackupHost, good: str
+) -> None:
+    with held(backup_host, "between the parts"):
+        for words in ("--latest --json", "--adopt"):
+            refused = backup_host.images.try_run(backup_host.machine, f"/opt/zmanim/restore.sh {words}")
+            assert "is running on this machine: restic-backup.service (process" in refused["StandardErrorContent"]
+            assert "To end it: systemctl stop restic-backup.service" in refused["StandardErrorContent"]
+        backup_host.run("systemctl stop restic-backup.service")
+    backup_host.backups.succeed()
+
+
+def test_a_drill_gives_way_to_a_backup(backup_host: BackupHost, good: str) -> None:
+    drill = "backup-drill.service"
+    backup_host.run("mkfifo /run/held; printf '#!/bin/bash\\ncat /run/held\\n' >/usr/local/bin/initdb")
+    backup_host.run("chmod 755 /usr/local/bin/initdb")
+    try:
+        backup_host.run(f"systemctl start --no-block {drill}")
+        wait_for(lambda: backup_host.run("pgrep --full '^cat /run/held' || true"), 60, "a drill that waits")
+        backup_host.backups.succeed()
+        assert backup_host.images.active(backup_host.machine, drill)[drill] == "inactive"
+    finally:
+        backup_host.run("rm -f /usr/local/bin/initdb /run/held")
+    backup_host.run(f"systemctl start {drill}")
