@@ -5,8 +5,40 @@ from __future__ import annotations
 import pytest
 
 from zmanim_host.host import HostError
-from zmanim_host.recovery import after_a_store, recover
+from zmanim_host.readiness import or_recovering
+from zmanim_host.recovery import after_a_store, recover, recovering
 from zmanim_host.systemd import POSTGRESQL
+
+AT = "Sun 2026-11-29 03:00:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "expected"),
+    [
+        ("start", "", f"postgresql.service has been recovering since {AT}"),
+        ("start-pre", "Loading", f"postgresql.service has been recovering since {AT} (Loading)"),
+        # Between two tries it recovers nothing.
+        ("auto-restart", "", ""),
+        ("running", "Ready", ""),
+    ],
+)
+def test_a_store_that_recovers_is_told_from_one_that_does_not(state: str, status: str, expected: str) -> None:
+    def ask(unit: str, *names: str) -> dict[str, str]:
+        values = {"SubState": state, "InactiveExitTimestamp": AT, "StatusText": status}
+        return {name: values[name] for name in names}
+
+    assert recovering(POSTGRESQL, ask) == expected
+
+
+def test_a_failed_check_of_a_store_says_since_when_it_has_been_recovering() -> None:
+    def check() -> str:
+        raise HostError("the database system is starting up")
+
+    with pytest.raises(HostError, match="is starting up; recovering since three"):
+        or_recovering(check, POSTGRESQL, lambda unit: "recovering since three")()
+    with pytest.raises(HostError, match=r"is starting up$"):
+        or_recovering(check, POSTGRESQL, lambda unit: "")()
+    assert or_recovering(lambda: "17", POSTGRESQL, lambda unit: "not asked")() == "17"
 
 
 class Systemd:

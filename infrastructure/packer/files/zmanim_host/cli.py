@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
     "environment": environment.command,
     "secrets": secret_files.command,
     "recover": recovery.command,
+    "recovering": recovery.recovering_command,
     "store-stopped": recovery.store_command,
     "redis-check": redis_files.command,
     "redis-damage": redis_files.damage_command,

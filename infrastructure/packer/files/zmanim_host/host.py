@@ -43,6 +43,15 @@ def log(message: str, priority: int | None = None) -> None:
     print("\n".join(prefix + line for line in message.splitlines()), file=sys.stderr, flush=True)
 
 
+def write_console(text: str) -> None:
+    """Write to the console; that one can't be written is logged, and no error."""
+    try:
+        with open("/dev/console", "w", encoding="ascii") as console:
+            console.write(text)
+    except OSError as error:
+        log(f"the console can't be written: {error}")
+
+
 def write_whole(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
 

@@ -26,13 +26,15 @@ from zmanim_host.host import (
     open_plain,
     retry,
     run,
+    write_console,
     write_whole,
 )
 from zmanim_host.postgres import Server
+from zmanim_host.recovery import recovering
 from zmanim_host.release.health import HEALTH, get_health
 from zmanim_host.release.running import binary_sha256, check_release
 from zmanim_host.storage import redis_files
-from zmanim_host.systemd import API, active_state
+from zmanim_host.systemd import API, POSTGRESQL, REDIS, active_state
 
 PRESET = Path("/usr/lib/systemd/system-preset/00-zmanim.preset")
 REPORT = RUN / "ready.json"
@@ -249,10 +251,23 @@ def seconds_since_boot(proc: Path = Path("/proc")) -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
+def or_recovering(check: Callable[[], str], unit: str, state: Callable[[str], str] = recovering) -> Callable[[], str]:
+    """Return the check of a store, whose error says since when the store has been recovering, if it is."""
+
+    def checked() -> str:
+        try:
+            return check()
+        except HostError as error:
+            since = state(unit)
+            raise HostError(f"{error}; {since}" if since else str(error)) from error
+
+    return checked
+
+
 REQUIRED: Mapping[str, Callable[[], str]] = {
-    "postgresql": check_postgresql,
+    "postgresql": or_recovering(check_postgresql, POSTGRESQL),
     "postgis": check_postgis,
-    "redis": check_redis,
+    "redis": or_recovering(check_redis, REDIS),
     "release": check_release,
     "units": check_units,
     "timers": check_timers,
@@ -308,15 +323,6 @@ def is_to_power_off(tag: Callable[[], str | None] = lambda: instance_tag(connect
     except HostError as error:
         log(f"the machine stays on, as its tag {ON_FAILURE_TAG} could not be read: {error}")
         return False
-
-
-def write_console(text: str) -> None:
-    """Write to the console; that one can't be written is logged, and no error."""
-    try:
-        with open("/dev/console", "w", encoding="ascii") as console:
-            console.write(text)
-    except OSError as error:
-        log(f"the console can't be written: {error}")
 
 
 def console_line(report: Mapping[str, Any]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from zmanim_host.host import RUN, HostError, log
-from zmanim_host.systemd import API, POSTGRESQL, REDIS, active_state, systemctl
+from zmanim_host.host import RUN, WARNING, HostError, log, write_console
+from zmanim_host.systemd import API, POSTGRESQL, REDIS, active_state, properties, systemctl
 
+STORES = (POSTGRESQL, REDIS)
 FETCHING = "zmanim-secrets.service"
 READY = "zmanim-ready.service"
 RECOVERY = "zmanim-recovery.service"
@@ -45,6 +46,24 @@ def recover(
     log(f"the secrets are fetched: starting {REDIS} and {API}")
     if systemctl("--no-block", "start", REDIS, API) or systemctl("--no-block", "restart", READY):
         raise HostError(f"systemd refuses to start {REDIS}, {API} and {READY}: see the journal")
+
+
+def recovering(unit: str, ask: Callable[..., Mapping[str, str]] = properties) -> str:
+    """Return since when a store has been starting, with its own status if it gives one; nothing when it is not."""
+    values = ask(unit, "SubState", "InactiveExitTimestamp", "StatusText")
+    # Not auto-restart: that is one that has ended.
+    if values.get("SubState") not in {"start-pre", "start"}:
+        return ""
+    status = values.get("StatusText", "")
+    since = f"{unit} has been recovering since {values.get('InactiveExitTimestamp') or 'its start'}"
+    return f"{since} ({status})" if status else since
+
+
+def recovering_command() -> None:
+    """Say on the console which store is still recovering: zmanim-ready speaks only when they are done."""
+    for text in filter(None, map(recovering, STORES)):
+        write_console(f"\nzmanim-ready waits: {text}\n")
+        log(text, WARNING)
 
 
 def command() -> None:

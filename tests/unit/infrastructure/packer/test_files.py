@@ -97,6 +97,21 @@ def test_every_log_of_ours_is_in_the_journal_and_the_journal_is_bounded() -> Non
         assert not {"StandardOutput", "StandardError"} & set(sections(path).get("Service", {})), path.name
 
 
+@pytest.mark.incident("a slow statement was logged with all its bound values, to the journal and CloudWatch")
+def test_no_value_of_a_statement_is_logged() -> None:
+    settings = effective(FILES / "postgresql.conf")
+    assert settings["log_parameter_max_length"][-1] == "0"
+    assert settings["log_parameter_max_length_on_error"][-1] == "0"
+    # Terse: a DETAIL has the row that is in the way, or the value that is wrong.
+    assert settings["log_error_verbosity"][-1] == "terse"
+
+
+@pytest.mark.incident("a recovery that took longer than ten minutes was killed, and began again for ever")
+def test_nothing_ends_a_store_s_recovery() -> None:
+    for name in ("postgresql.service", "redis.service"):
+        assert sections(FILES / name)["Service"]["TimeoutStartSec"] == ["infinity"]
+
+
 def test_the_included_settings_come_last_so_that_they_win() -> None:
     for name in ("postgresql.conf", "redis.conf"):
         last = [line for line in (FILES / name).read_text().splitlines() if line and line[0] != "#"][-1]
