@@ -143,6 +143,21 @@ def test_a_run_from_the_future_is_told_of_and_hides_nothing(backup_host: BackupH
     backup_host.backups.succeed()
 
 
+@pytest.mark.incident("dating a run anew, as the page said, left one that could not be restored")
+def test_a_run_that_is_dated_anew_can_be_restored(backup_host: BackupHost, good: str) -> None:
+    run = backup_host.backups.succeed()
+    # As a machine would have left it whose clock was 14 years ahead.
+    for snapshot in json.loads(backup_host.backups.restic(f"snapshots --json --tag run:{run}")):
+        backup_host.backups.restic(f"rewrite --quiet --forget --new-time '2040-01-01 03:00:00' {snapshot['id']}")
+    assert backup_host.backups.complete()[0]["future"]
+    backup_host.run(f"/opt/zmanim/restore.sh --redate {run} --date '2026-11-24 03:00:00'")
+    (listed,) = [each for each in backup_host.backups.complete() if each["run"] == run]
+    assert (listed["time"], listed["future"]) == ("2026-11-24T03:00:00Z", False)
+    report = json.loads(backup_host.run(f"/opt/zmanim/restore.sh --run {run} --json"))
+    assert report["run"] == run
+    assert report["age"] > 0
+
+
 def test_what_is_there_in_the_end_is_what_was_put_there(backup_host: BackupHost) -> None:
     run = backup_host.backups.succeed()
     before = backup_host.run(STATE)

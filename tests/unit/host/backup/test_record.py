@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.backup_parts import RECORD
 from zmanim_host.backup.record import (
     CompletionRecord,
     DatabasePart,
     GlobalsPart,
     RedisPart,
     from_json,
+    located,
     parse,
     to_json,
 )
@@ -89,3 +91,15 @@ def test_a_count_is_a_count(value: object) -> None:
 def test_a_part_can_be_put_down_and_taken_up() -> None:
     part = DatabasePart("zmanim", "ab12", 10, {'public."od|d"': 3}, {"postgis": "3.5"})
     assert parse(DatabasePart, json.loads(json.dumps(asdict(part)))) == part
+
+
+@pytest.mark.incident("dating a run anew changed its snapshots' ids, and its record named what was gone")
+def test_a_run_that_was_dated_anew_is_found_by_its_tags_and_has_its_new_time() -> None:
+    parts = {"database=zmanim": "new1", "globals": "new2", "redis": "new3", "record": "new4"}
+    anew = RECORD.finished - timedelta(days=400)
+    record = located(RECORD, parts, anew)
+    assert [part.snapshot for part in record.databases] == ["new1"]
+    assert (record.globals.snapshot, record.redis.snapshot) == ("new2", "new3")
+    assert (record.started, record.finished) == (RECORD.started - timedelta(days=400), anew)
+    # Stored a moment after it was written: that is its own time.
+    assert located(RECORD, {}, RECORD.finished + timedelta(seconds=20)) == RECORD

@@ -148,6 +148,17 @@ def test_a_run_from_the_future_is_told_of_when_all_else_is_done() -> None:
     assert not [call for call in calls(ours) if "400" in call]
 
 
+def test_a_run_is_dated_anew_its_record_last_and_never_into_the_future(work: Path) -> None:
+    ours = backup(night(-400), night(0), work=work)
+    ours.redate("-400", AT - timedelta(days=1))
+    times = "rewrite --forget --new-time 2026-11-23 03:00:00"
+    assert calls(ours) == [f"{times} db-400", f"{times} rec-400"]
+    for name, at, words in (("-400", AT + timedelta(seconds=1), "is in the future"), ("no", AT, "there is no run no")):
+        with pytest.raises(HostError, match=words):
+            ours.redate(name, at)
+    assert len(calls(ours)) == 2
+
+
 def test_adopting_is_a_mark_in_the_repository_and_not_made_twice(work: Path) -> None:
     ours = backup(night(1, system="88"), work=work)
     ours.adopt()

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
-from datetime import datetime, timezone
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
+from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from zmanim_host.host import HostError
 
 FORMAT = 1
 TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+# A record is stored soon after it says that its run is finished; one that is further away was dated anew.
+REDATED = timedelta(hours=1)
 
 Kind = TypeVar("Kind")
 
@@ -73,6 +76,26 @@ class CompletionRecord:
     redis: RedisPart
     versions: Mapping[str, str]
     volume: str = ""
+
+
+def located(record: CompletionRecord, parts: Mapping[str, str], at: datetime) -> CompletionRecord:
+    """Return a record as its run is in the repository: with the snapshots of its parts, by their tags, and its time.
+
+    Dating a snapshot anew gives it another id: what the record was written with names nothing any longer.
+    """
+    moved = at - record.finished
+    if abs(moved) < REDATED:
+        moved = timedelta()
+    return replace(
+        record,
+        started=record.started + moved,
+        finished=record.finished + moved,
+        databases=tuple(
+            replace(part, snapshot=parts.get(f"database={part.name}", part.snapshot)) for part in record.databases
+        ),
+        globals=replace(record.globals, snapshot=parts.get("globals", record.globals.snapshot)),
+        redis=replace(record.redis, snapshot=parts.get("redis", record.redis.snapshot)),
+    )
 
 
 def to_json(record: CompletionRecord) -> str:

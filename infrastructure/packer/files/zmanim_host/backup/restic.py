@@ -255,6 +255,11 @@ class Repository:
         if snapshots:
             self.restic("forget", *snapshots, timeout=1200)
 
+    def redate(self, snapshot: str, at: datetime) -> None:
+        """Give a snapshot another time; it has another id from then on, and the same tags. Raises HostError."""
+        time = at.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+        self.restic("rewrite", "--forget", "--new-time", time, snapshot, timeout=1200, environment={"TZ": "UTC"})
+
     def unlock(self) -> None:
         """Remove locks by restic's own rule: 30 minutes old, or of this host's dead processes. Never all of them."""
         self.restic("unlock", timeout=600)
@@ -324,6 +329,7 @@ def _run(name: str, parts: list[Mapping[str, Any]]) -> Run:
         id=name,
         time=_time(decisive["time"]),
         snapshots=tuple(part["id"] for part in parts),
+        parts=tuple((_tag(part, "part"), part["id"]) for part in parts),
         record=records[-1]["id"] if records else None,
         adoption=bool(adoptions),
         system=_tag(decisive, "system") if records or adoptions else "",

@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol
 
 from zmanim_host.aws import metrics
 from zmanim_host.backup import loading, retention, sandbox, scratch, steps, turn
 from zmanim_host.backup import replace as in_place
-from zmanim_host.backup.record import TIME, CompletionRecord, from_json
+from zmanim_host.backup.record import TIME, CompletionRecord, from_json, located
 from zmanim_host.backup.restic import Repository, repository
 from zmanim_host.backup.retention import Run
 from zmanim_host.backup.scratch import Scratch
@@ -82,7 +82,7 @@ def choose(repo: Repository, wanted: str, at: datetime) -> CompletionRecord:
         raise HostError(f"there is no {what} in {repo.location}: restore.sh --list shows what there is")
     if chosen.record is None:
         raise HostError(f"the run {chosen.id} was cut short: it has no completion record, and nothing is restored")
-    record = from_json(repo.read(chosen.record, steps.RECORD))
+    record = located(from_json(repo.read(chosen.record, steps.RECORD)), dict(chosen.parts), chosen.time)
     swap.check_run(record.run)
     if record.run != chosen.id:
         raise HostError(f"the record of run {chosen.id} is of run {record.run}")
@@ -251,6 +251,11 @@ def show_runs(runs: Sequence[Run], at: datetime, *, as_json: bool) -> None:
         sys.stdout.write(f"{row['run']:<26} {row['time']} {row['state']:<10} {row['bytes']:>15} bytes{future}\n")
 
 
+def utc(text: str) -> datetime:
+    """Return the time that a person gives; ValueError for another form."""
+    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of restore.sh's words."""
     made = argparse.ArgumentParser(prog="restore.sh", description="Restore a backup; by default beside what is live.")
@@ -259,6 +264,8 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--latest", action="store_true", help="restore the newest complete run")
     what.add_argument("--run", default="", metavar="ID", help="restore this run")
     what.add_argument("--adopt", action="store_true", help="go on with these backups from this machine's cluster")
+    what.add_argument("--redate", default="", metavar="ID", help="give this run another time: its machine's was wrong")
+    made.add_argument("--date", type=utc, metavar="'YYYY-MM-DD HH:MM:SS'", help="with --redate: which time, in UTC")
     where = made.add_mutually_exclusive_group()
     where.add_argument("--into-scratch", type=Path, metavar="DIR", help="leave what is restored in DIR")
     where.add_argument("--replace", action="store_true", help="put it in the place of what is here")
@@ -276,12 +283,18 @@ def command(arguments: Sequence[str], *, uid: int | None = None) -> None:
     repo = as_backup_user(repository(os.environ), os.environ)
     if options.replace and not options.yes:
         raise HostError("--replace takes this machine's data out of service: say --yes as well")
+    if options.redate and options.date is None:
+        raise HostError("--redate: say --date 'YYYY-MM-DD HH:MM:SS' as well, in UTC")
     repo.check_reachable()
     if options.list:
         show_runs(repo.runs(), steps.now(), as_json=options.json)
-    elif options.adopt:
+    elif options.adopt or options.redate:
         # An operator is root, and PostgreSQL lets nobody but the backup's own user be its role.
-        Backup(repo, os.environ["INSTANCE_ID"], replace(steps.LIVE, user=BACKUP_USER)).adopt()
+        backup = Backup(repo, os.environ["INSTANCE_ID"], replace(steps.LIVE, user=BACKUP_USER))
+        if options.adopt:
+            backup.adopt()
+        else:
+            backup.redate(options.redate, options.date)
     else:
         # As Ctrl-C does: what was begun is ended and removed.
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

@@ -46,7 +46,7 @@ class Run:
 
     `time` is UTC: the record's, or that of the newest snapshot. An `adoption` has no data; it says whose the
     repository is from then on. `system` is the cluster that a record or an adoption is of and `volume` where that is,
-    `bytes` the length of all its files.
+    `bytes` the length of all its files; `parts` are the snapshots by the part that each is of.
     """
 
     id: str
@@ -57,6 +57,7 @@ class Run:
     system: str = ""
     bytes: int = 0
     volume: str = ""
+    parts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

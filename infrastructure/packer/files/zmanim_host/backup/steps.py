@@ -263,9 +263,25 @@ class Backup:
             names = ", ".join(f"{future.id} ({future.time:%Y-%m-%d %H:%M})" for future in plan.future)
             raise HostError(
                 f"runs in {self.repository.location} are dated in the future: {names}. This run is complete all the"
-                " same, and they take nobody's place. Was a clock wrong, or is this one? docs/backups.md says how to"
-                " date them anew"
+                " same, and they take nobody's place. Was a clock wrong, or is this one? Dated anew they are by"
+                f" /opt/zmanim/restore.sh --redate {plan.future[0].id} --date '2026-11-24 03:00:00' (UTC)"
             )
+
+    def redate(self, name: str, at: datetime) -> None:
+        """Give a run another time, as one whose machine had a wrong clock; its parts first, for the record decides.
+
+        Cut short, it is done again. Raises HostError.
+        """
+        with turn.taken(self.work):
+            self.repository.check_reachable()
+            known = next((each for each in self.repository.runs() if each.id == name), None)
+            if known is None:
+                raise HostError(f"there is no run {name} in {self.repository.location}: restore.sh --list shows them")
+            if at > self.now():
+                raise HostError(f"{at:%Y-%m-%d %H:%M:%S} is in the future: nothing was changed")
+            for snapshot in sorted(known.snapshots, key=lambda each: each == known.record):
+                self.repository.redate(snapshot, at)
+            log(f"the run {name} is dated {at:%Y-%m-%d %H:%M:%S} now; it was {known.time:%Y-%m-%d %H:%M:%S}")
 
     def adopt(self) -> None:
         """Write down that this machine's cluster is whose backups these are from now on; not beside a run."""
