@@ -1,4 +1,4 @@
-"""What docs/on-aws.md says to type, typed."""
+"""What the pages say to type, typed."""
 
 from __future__ import annotations
 
@@ -27,3 +27,17 @@ def test_the_documented_launch_makes_a_machine_that_serves(images: ImageLab, ser
     (launched,) = made["Instances"]
     images.expect_ready(launched["InstanceId"])
     images.terminate(launched["InstanceId"])
+
+
+def test_the_documented_way_of_what_may_not_run_in_a_transaction(images: ImageLab, served: str) -> None:
+    page = (ROOT / "docs/releases.md").read_text("utf-8")
+    commands = re.findall(r"^sudo -u zmanim psql .*$", page, re.MULTILINE)
+    assert len(commands) == 2
+    # As the session of a person begins, who has a home of their own.
+    create, look = (images.run(served, f"cd /tmp; {command} 2>&1") for command in commands)
+    assert create.strip() == "CREATE INDEX"
+    assert "(0 rows)" in look
+    # And the migration finds it, as the page says.
+    found = "CREATE INDEX IF NOT EXISTS cities_country ON public.cities (country)"
+    images.query(served, found)
+    images.query(served, "DROP INDEX public.cities_country")

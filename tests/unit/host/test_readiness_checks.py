@@ -261,6 +261,7 @@ def test_every_check_is_in_the_report_and_what_the_api_said_of_itself() -> None:
         "units",
         "timers",
         "redis-files",
+        "extensions",
     ]
     assert (result["health"], result["binary_sha256"]) == ({"status": "ok"}, "a" * 64)
     assert 0 < result["seconds"] == round(result["seconds"], 1)
@@ -275,7 +276,7 @@ def test_a_required_check_that_fails_leaves_the_others_in_the_report(name: str) 
         result = readiness.examine(lambda: API, {**REQUIRED, name: refuse}, WANTED)
     assert result["ok"] is False
     assert [check["detail"] for check in result["checks"].values() if not check["ok"]] == ["not today"]
-    assert len(result["checks"]) == 8
+    assert len(result["checks"]) == 9
 
 
 def test_redis_files_that_wait_for_somebody_are_an_alarm_on_a_machine_that_serves() -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from zmanim_host.host import WARNING, log
+from zmanim_host import extensions
+from zmanim_host.host import WARNING, HostError, log
 from zmanim_host.postgres import Server
 
 SQL = Path("/opt/zmanim/database.sql")
@@ -45,9 +46,14 @@ def put_right(server: Server) -> list[str]:
 
 
 def command() -> None:
-    """Make zmanim's roles, database and extensions, where they are missing."""
+    """Make zmanim's roles, database and extensions, where they are missing; let extensions follow the image."""
     put_right(LIVE)  # first: even a superuser can't connect where nobody may
     LIVE.run_file(SQL, timeout=150)
+    try:
+        extensions.follow(LIVE)
+    except (HostError, OSError) as error:
+        # What is there works on: no reason for the API to stay down. zmanim-ready names what lags.
+        log(f"extensions don't follow this image: {error}", WARNING)
 
 
 def access_command() -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from zmanim_host import extensions
 from zmanim_host.aws.imds import connect, instance_tag
 from zmanim_host.host import (
     CLOCK,
@@ -188,6 +189,11 @@ def check_timers(preset: Path = PRESET) -> str:
     return ", ".join(timers)
 
 
+def check_extensions() -> str:
+    """Every extension's catalogue is this image's, or waits until nobody goes back to the image before."""
+    return extensions.check(DATABASE)
+
+
 # ---- The API ----
 
 
@@ -272,7 +278,7 @@ REQUIRED: Mapping[str, Callable[[], str]] = {
     "units": check_units,
     "timers": check_timers,
 }
-WANTED: Mapping[str, Callable[[], str]] = {"redis-files": check_redis_files}
+WANTED: Mapping[str, Callable[[], str]] = {"redis-files": check_redis_files, "extensions": check_extensions}
 
 
 def examine(
