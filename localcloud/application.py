@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from localcloud.api.admission import Admission
 from localcloud.api.application import Api
 from localcloud.api.listener import listen
 from localcloud.api.patches import apply
@@ -32,8 +33,8 @@ def serve(settings: CloudSettings, cloud: Cloud) -> None:
     def source_of(address: str) -> str:
         return "host" if address == cloud.host_address else fleet.by_address(address) or address
 
-    authorizer = Authorizer(Journal(directory / "authorization.jsonl"), cloud.region)
-    api = Api(Journal(directory / "api.jsonl"), source_of, authorizer.refusal)
+    authorizer = Authorizer(Journal(directory / "authorization.jsonl"), cloud.region, cloud.key)
+    api = Api(Journal(directory / "api.jsonl"), source_of, authorizer.refusal, admission=Admission(cloud).refusal)
     listen(api, cloud.link_address, 5000)
     listen(api, cloud.gateway, 443, directory / "server.pem")
     metadata_server.serve(MetadataLookup(fleet))

@@ -33,6 +33,7 @@ from localcloud.settings import (
     check_name,
     cloud_to_json,
     link_name,
+    make_key,
     read_cloud,
     settings_to_json,
 )
@@ -198,15 +199,15 @@ def _lock(name: str, state: Path) -> Iterator[None]:
 
 def _start(settings: CloudSettings) -> Cloud:
     directory = settings.directory
-    directory.mkdir(parents=True)
-    directory.chmod(0o700)
+    settings.state.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700)
     (directory / "settings.json").write_text(settings_to_json(settings))
     issue(ensure_authority(settings.authority), directory)
     own_groups = cgroups.cloud_groups(directory)
     for group in own_groups:
         group.mkdir(exist_ok=True)
     with addresses.reserved_index() as index:
-        cloud = Cloud(settings.name, settings.region, directory, index)
+        cloud = Cloud(settings.name, settings.region, directory, index, make_key(directory))
         (directory / "cloud.json").write_text(cloud_to_json(cloud))
         addresses.make_link(cloud)
     # Each end is closed here once its process has it: when that ends, the other one hears so.

@@ -12,9 +12,10 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from localcloud.settings import ADMINISTRATOR_KEY, Cloud, CloudSettings
+from localcloud.settings import KEY_PREFIX, Cloud, CloudSettings
 
 DEAD_ENDPOINT = "http://127.0.0.1:9"
+DEAD_KEY = f"{KEY_PREFIX}0000000000"
 # Matters of taste that can neither redirect nor authenticate anything.
 _HARMLESS = {"AWS_PAGER", "AWS_DEFAULT_OUTPUT", "AWS_CLI_AUTO_PROMPT"}
 # Unset whether or not they are there now: the text may be evaluated in another shell.
@@ -31,7 +32,7 @@ def _wanted(cloud: Cloud | None) -> dict[str, str]:
         "AWS_ENDPOINT_URL": cloud.endpoint if cloud else DEAD_ENDPOINT,
         "AWS_REGION": cloud.region if cloud else CloudSettings.region,
         "AWS_DEFAULT_REGION": cloud.region if cloud else CloudSettings.region,
-        "AWS_ACCESS_KEY_ID": ADMINISTRATOR_KEY,
+        "AWS_ACCESS_KEY_ID": cloud.key if cloud else DEAD_KEY,
         "AWS_SECRET_ACCESS_KEY": "localcloud",
         "AWS_CONFIG_FILE": "/dev/null",
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",

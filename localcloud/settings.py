@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+import secrets
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from support.errors import BadInput
 
 # moto serves one account under this number whatever keys a client uses.
 ACCOUNT = "123456789012"
-# The key of whoever owns the cloud: it may do everything. The shape is AWS's; the prefix says to whoever finds it that
-# it opens nothing.
-ADMINISTRATOR_KEY = "LOCALCLOUD0000000000"
+# What the key of a cloud's owner begins with: it says to whoever finds one that it opens nothing of AWS's.
+KEY_PREFIX = "LOCALCLOUD"
+_KEY_FILE = "key"
 DEFAULT_STATE = Path("/var/lib/localcloud")
 
 
@@ -62,12 +63,16 @@ class CloudSettings:
 
 @dataclass(frozen=True)
 class Cloud:
-    """A cloud that was started. `index` is the N of its subnets: link 10.212.N.0/30, machines 10.213.N.0/24."""
+    """A cloud that was started. `index` is the N of its subnets: link 10.212.N.0/30, machines 10.213.N.0/24.
+
+    `key` is its owner's: it may do everything, so only the cloud's directory holds it, and nothing prints it by chance.
+    """
 
     name: str
     region: str
     directory: Path
     index: int
+    key: str = field(default="", repr=False)
 
     @property
     def host_address(self) -> str:
@@ -162,8 +167,17 @@ def settings_from_json(text: str) -> CloudSettings:
     )
 
 
+def make_key(directory: Path) -> str:
+    """Make a cloud's key, of 128 random bits, write it into its directory for root alone, and return it."""
+    key = KEY_PREFIX + secrets.token_hex(16).upper()
+    path = directory / _KEY_FILE
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(key)
+    return key
+
+
 def cloud_to_json(cloud: Cloud) -> str:
-    """Write a cloud down for `find` and for the server."""
+    """Write a cloud down for `find` and for the server; its key has a file of its own."""
     return json.dumps({"name": cloud.name, "region": cloud.region, "index": cloud.index})
 
 
@@ -171,6 +185,7 @@ def read_cloud(directory: Path) -> Cloud | None:
     """Return the cloud that a state directory describes, running or not; None when there is none or half of one."""
     try:
         raw = json.loads((directory / "cloud.json").read_text())
-        return Cloud(name=str(raw["name"]), region=str(raw["region"]), directory=directory, index=int(raw["index"]))
+        key = (directory / _KEY_FILE).read_text()
+        return Cloud(str(raw["name"]), str(raw["region"]), directory, int(raw["index"]), key)
     except (OSError, ValueError, KeyError):
         return None

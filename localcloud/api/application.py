@@ -33,7 +33,8 @@ def _create_backend_app(service: Any) -> Any:
 class Api:
     """The WSGI application.
 
-    `refusal` returns what IAM refuses a call with, None when it is allowed; `moto` is the application behind it. The
+    `admission` returns what a call is refused with before anything is made of it, `refusal` what IAM refuses it with,
+    each None when it is let on; `moto` is the application behind them. The
     journal's entries say who called (`source`: "host" or an instance id), what, and how it was answered: `emulated` is
     false for an operation that the cloud lacks or failed at, `error` is AWS's code or "", `attempt` which of its SDK's
     attempts at one call this is, from 1.
@@ -45,10 +46,13 @@ class Api:
         source_of: Callable[[str], str],
         refusal: Callable[[Environ, ApiCall], Response | None],
         moto: Callable[[Environ, Any], Iterable[bytes]] | None = None,
+        *,
+        admission: Callable[[Environ, ApiCall], Response | None] = lambda _environ, _call: None,
     ) -> None:
         self._journal = journal
         self._source_of = source_of
         self._refusal = refusal
+        self._admission = admission
         self._moto = moto or DomainDispatcherApplication(_create_backend_app)
         self._recent = RecentResponses()
 
@@ -78,6 +82,8 @@ class Api:
     def _respond(self, environ: Environ, call: ApiCall) -> tuple[Response, bool]:
         """Return the response to a call, and whether the cloud could do what was asked."""
         name = f"{call.service} {call.operation}"
+        if refused := self._admission(environ, call):
+            return refused, True
         if recent := self._recent.of_earlier_attempt(environ):
             log.warning("%s was answered before, but the response was lost: the same again", name)
             return recent, True

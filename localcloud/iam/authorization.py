@@ -50,9 +50,10 @@ _TIMES = ("aws:currenttime", "aws:epochtime")
 class Authorizer:
     """Decides calls. The journal gets each distinct decision about a role once, with what it was made from."""
 
-    def __init__(self, journal: Journal, region: str) -> None:
+    def __init__(self, journal: Journal, region: str, key: str) -> None:
         self._journal = journal
         self._region = region
+        self._key = key
         self._recorded: dict[str, object] = {}
 
     def refusal(self, environ: Environ, call: ApiCall) -> Response | None:
@@ -60,7 +61,7 @@ class Authorizer:
         service = _PREFIXES.get(call.service, call.service)
         kind = str(environ.get("CONTENT_TYPE", ""))
         try:
-            caller = callers.caller(environ)
+            caller = callers.caller(environ, self._key)
             if caller.administrator or (not caller.anonymous and (service, call.operation) in _FREE):
                 return None
             for required, decision in self._decisions(environ, service, call, caller):
@@ -68,6 +69,8 @@ class Authorizer:
                     return _denied(service, kind, caller, required, decision)
         except CredentialsRefused as refused:
             code, status = _CREDENTIALS.get(_shape(service, kind), _CREDENTIALS["query"])
+            if refused.gone:  # whichever the service: what it means is always the same
+                return error_response(service, kind, "InvalidClientTokenId", str(refused), 403)
             expired = "RequestExpired" if service == "ec2" else "ExpiredToken"
             return error_response(service, kind, expired if refused.expired else code, str(refused), status)
         except PolicyInvalid as invalid:
@@ -82,7 +85,7 @@ class Authorizer:
         if service == "sts" and call.operation in _ASSUME:
             role = str(given.get("RoleArn", ""))
             if call.operation == "AssumeRoleWithWebIdentity":
-                caller = callers.by_web_identity(str(given.get("WebIdentityToken", "")))
+                caller = callers.by_web_identity(str(given.get("WebIdentityToken", "")), self._key)
             keys = {"sts:rolesessionname": "RoleSessionName", "sts:externalid": "ExternalId"}
             context = {key: (str(given[name]),) for key, name in keys.items() if given.get(name)}
             required = RequiredAction(f"sts:{call.operation}", role, context)

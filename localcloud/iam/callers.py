@@ -1,12 +1,13 @@
 """Who makes an API call, and which statements are theirs: from the call's credentials to moto's users and roles.
 
-A signature is not calculated again: whoever can reach this cloud could ask the metadata service for keys as well. That
-a key exists, that its session token fits and has not expired, is checked.
+A signature is not calculated again. That a key exists, that its session token fits and has not expired, is checked; the
+owner's key and those of sessions are random, so to know one is what a signature would show.
 """
 
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import re
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from moto.sts.models import sts_backends
 from localcloud.api.calls import Environ, credential_scope, query
 from localcloud.iam.actions import listed_tags
 from localcloud.iam.policy import Principal, Statement, read_cached
-from localcloud.settings import ACCOUNT, ADMINISTRATOR_KEY
+from localcloud.settings import ACCOUNT, KEY_PREFIX
 
 
 @dataclass(frozen=True)
@@ -40,21 +41,27 @@ class Caller:
 
 
 class CredentialsRefused(Exception):
-    """The credentials are nobody's, or no longer good; `expired` tells which."""
+    """The credentials are nobody's, or no longer good; `expired` tells which, `gone` that they are another cloud's."""
 
-    def __init__(self, expired: bool = False) -> None:
-        super().__init__("The security token included in the request is " + ("expired" if expired else "invalid"))
-        self.expired = expired
+    def __init__(self, expired: bool = False, gone: bool = False) -> None:
+        text = "The security token included in the request is " + ("expired" if expired else "invalid")
+        super().__init__(f'{text}: of a local cloud that is gone. eval "$(./inv cloud.env)" again' if gone else text)
+        self.expired, self.gone = expired, gone
 
 
-def caller(environ: Environ) -> Caller:
-    """Return who makes a call. Raises CredentialsRefused, and policy.PolicyInvalid for a policy that is none."""
+def caller(environ: Environ, key: str) -> Caller:
+    """Return who makes a call to the cloud whose owner's key is `key`.
+
+    Raises CredentialsRefused, and policy.PolicyInvalid for a policy that is none.
+    """
     scope = credential_scope(environ)
     if scope is None:
         return Caller("anonymous", Principal(account="anonymous"), anonymous=True)
-    if scope["key"] == ADMINISTRATOR_KEY:
+    if hmac.compare_digest(scope["key"].encode(), key.encode()):
         root = f"arn:aws:iam::{ACCOUNT}:root"
         return Caller(root, Principal(ACCOUNT, arn=root), administrator=True)
+    if scope["key"].startswith(KEY_PREFIX):
+        raise CredentialsRefused(gone=True)
     session = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(scope["key"])
     if session is not None:
         token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN") or query(environ).get("X-Amz-Security-Token", "")
@@ -120,15 +127,33 @@ def trust(role_arn: str) -> tuple[Statement, ...]:
     return () if role is None else read_cached(_json(role.assume_role_policy_document), "trust policy")
 
 
-def by_web_identity(token: str) -> Caller:
+def web_identity(claims: Mapping[str, object], key: str) -> str:
+    """Return an OpenID Connect token that the cloud with this owner's key believes (HS256, RFC 7515).
+
+    Its owner stands for every issuer: nobody else can make one.
+    """
+    parts: list[Mapping[str, object]] = [{"alg": "HS256", "typ": "JWT"}, claims]
+    content = ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+    return f"{content}.{_signature(content, key)}"
+
+
+def _signature(content: str, key: str) -> str:
+    mac = hmac.digest(key.encode(), content.encode(), "sha256")
+    return base64.urlsafe_b64encode(mac).decode().rstrip("=")
+
+
+def by_web_identity(token: str, key: str) -> Caller:
     """Return whom an OpenID Connect token speaks of, as its issuer's provider in IAM says it.
 
-    Its signature is not checked: the issuer can't be asked from here. Raises CredentialsRefused when it is no token, is
-    expired, or IAM has no such provider with its audience.
+    Raises CredentialsRefused when it is no token, is not signed as `web_identity` does (the issuer can't be asked from
+    here), is expired, or IAM has no such provider with its audience.
     """
+    content, _, signature = token.rpartition(".")
+    if not hmac.compare_digest(signature.encode(), _signature(content, key).encode()):
+        raise CredentialsRefused
     try:
         # Its padding is left off, and more than is needed does no harm.
-        claims: dict[str, Any] = dict(json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "==")))
+        claims: dict[str, Any] = dict(json.loads(base64.urlsafe_b64decode(content.split(".")[1] + "==")))
     except (IndexError, TypeError, ValueError) as error:
         raise CredentialsRefused from error
     host = str(claims.get("iss", "")).removeprefix("https://")

@@ -6,9 +6,9 @@ is this: trust in the cloud's authority, the Ec2 data source, DHCP on ens5. Noth
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from localcloud.machine import tree
 from localcloud.net.network import RESOLVER
 
 _CLOUD_INIT = """\
@@ -63,6 +63,8 @@ _BEGIN, _END = b"# localcloud authority begins\n", b"# localcloud authority ends
 def fit(root: Path, certificate_pem: bytes) -> None:
     """Prepare the tree `root` in place; doing it again, with another certificate too, is harmless.
 
+    Nothing outside of it is written, whatever links and devices it holds.
+
     Raises OSError when the tree can't be written to.
     """
     _trust(root, certificate_pem)
@@ -74,56 +76,42 @@ def fit(root: Path, certificate_pem: bytes) -> None:
 
 def _trust(root: Path, certificate_pem: bytes) -> None:
     for directory in _ANCHORS:
-        if (root / directory).is_dir():
-            (root / directory / _NAME).write_bytes(certificate_pem)
+        if tree.inside(root, directory).is_dir():
+            tree.write(root, f"{directory}/{_NAME}", certificate_pem)
     # Appended by hand as well: nothing of the tree needs to be run for it (it may be another architecture's).
     seen: set[Path] = set()
     for bundle in _BUNDLES:
-        path = _inside(root, bundle)
-        if path is None or path in seen or not path.is_file():
+        content, path = tree.read(root, bundle), tree.inside(root, bundle)
+        if content is None or path in seen:
             continue
         seen.add(path)
-        before, _, rest = path.read_bytes().partition(_BEGIN)
+        before, _, rest = content.partition(_BEGIN)
         after = rest.partition(_END)[2]
         ending = b"" if before.endswith(b"\n") or not before else b"\n"
-        path.write_bytes(before + ending + _BEGIN + certificate_pem.rstrip() + b"\n" + _END + after)
-
-
-def _inside(root: Path, relative: str) -> Path | None:
-    """Follow links as the guest would: an absolute one begins at the tree's root."""
-    path = root / relative
-    for _ in range(10):
-        if not path.is_symlink():
-            return path
-        target = path.readlink()
-        path = root / target.relative_to("/") if target.is_absolute() else Path(os.path.normpath(path.parent / target))
-        if root not in path.parents:
-            return None
-    return None
+        tree.write(root, bundle, before + ending + _BEGIN + certificate_pem.rstrip() + b"\n" + _END + after)
 
 
 def _resolve(root: Path) -> None:
     """Point the tree at EC2's link-local name server."""
-    if (root / "usr/lib/systemd/system/systemd-resolved.service").exists():
+    if tree.inside(root, "usr/lib/systemd/system/systemd-resolved.service").exists():
         _write(root, "etc/systemd/resolved.conf.d/20-localcloud.conf", _RESOLVED)
-    configuration = root / "etc/resolv.conf"
+    configuration = tree.inside(root, "etc") / "resolv.conf"
     if configuration.is_symlink() and "systemd/resolve" in str(configuration.readlink()):
         return  # resolved's own file
     configuration.unlink(missing_ok=True)
-    configuration.write_text(f"nameserver {RESOLVER}\n")
+    _write(root, "etc/resolv.conf", f"nameserver {RESOLVER}\n")
 
 
 def _enable(root: Path, unit: str, target: str) -> None:
     unit_file = f"usr/lib/systemd/system/{unit}"
-    if not (root / unit_file).exists():
+    if not tree.inside(root, unit_file).exists():
         return  # the image configures its interface in its own way
-    link = root / "etc/systemd/system" / f"{target}.wants" / unit
-    link.parent.mkdir(parents=True, exist_ok=True)
+    wants = tree.inside(root, f"etc/systemd/system/{target}.wants")
+    wants.mkdir(parents=True, exist_ok=True)
+    link = wants / unit
     if not link.is_symlink():
         link.symlink_to(f"/{unit_file}")
 
 
 def _write(root: Path, relative: str, text: str) -> None:
-    path = root / relative
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    tree.write(root, relative, text.encode())

@@ -10,11 +10,13 @@ import fcntl
 import ipaddress
 import json
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from localcloud.settings import Cloud
 from support.errors import HostLacks
+from support.host import search_path
 from support.process import run
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -71,9 +73,36 @@ def reserved_index() -> Iterator[int]:
         os.close(handle)
 
 
+# Root in a machine is root of the host, so nobody else on this host gets as far as a machine or the API: neither by a
+# socket of another user nor by a packet that the host forwards (a container's, a neighbour's in its network).
+_RULES = """
+table inet {link} {{
+  chain output {{
+    type filter hook output priority 0; policy accept;
+    oifname "{link}" meta skuid != {{ {users} }} drop
+  }}
+  chain forward {{
+    type filter hook forward priority 0; policy accept;
+    oifname "{link}" drop
+  }}
+}}
+"""
+
+
+def owners(environ: Mapping[str, str]) -> set[int]:
+    """Return the user ids whose processes may reach the cloud: root, and who has become root by sudo."""
+    caller = environ.get("SUDO_UID", "")
+    return {os.geteuid(), *([int(caller)] if caller.isdecimal() else [])}
+
+
 def make_link(cloud: Cloud) -> None:
-    """Make the link with both ends on the host, the host's address on it, and the route to the machines."""
+    """Make the link with both ends on the host, the host's address on it, and the route to the machines.
+
+    It is closed to the host's other users before it is there.
+    """
     link, peer = cloud.link, peer_name(cloud.link)
+    users = ", ".join(map(str, sorted(owners(os.environ))))
+    run(_nft("-f", "-"), input=_RULES.format(link=link, users=users))
     # -batch: one process for five changes. addrgenmode none keeps IPv6 away from the link.
     run(
         ["ip", "-batch", "-"],
@@ -90,12 +119,18 @@ def hand_over_link(link: str, pid: int) -> None:
     run(["ip", "link", "set", peer_name(link), "netns", str(pid), "name", "uplink"])
 
 
+def _nft(*arguments: str) -> list[str]:
+    return [shutil.which("nft", path=search_path()) or "nft", *arguments]
+
+
 def link_exists(link: str) -> bool:
     """Say whether this host has an interface of that name."""
     return run(["ip", "link", "show", "dev", link], check=False).returncode == 0
 
 
 def delete_link(link: str) -> None:
-    """Delete the link if it is there; its other end, address and route go with it."""
+    """Delete the link if it is there; its other end, address and route go with it, and then the rules about it."""
     for name in (link, peer_name(link)):
         run(["ip", "link", "delete", "dev", name], check=False)
+    if shutil.which("nft", path=search_path()):  # without it there never was a cloud
+        run(_nft("delete", "table", "inet", link), check=False)

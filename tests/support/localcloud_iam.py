@@ -27,9 +27,10 @@ from localcloud.api.patches import apply
 from localcloud.iam import resource_policies
 from localcloud.iam.authorization import Authorizer
 from localcloud.journal import Journal
-from localcloud.settings import ACCOUNT, ADMINISTRATOR_KEY
+from localcloud.settings import ACCOUNT, KEY_PREFIX
 
 REGION = "eu-west-1"
+KEY = f"{KEY_PREFIX}00112233445566778899AABBCCDDEEFF"
 INSTANCE_TRUST = {
     "Version": "2012-10-17",
     "Statement": [
@@ -49,7 +50,7 @@ class IamLab:
         """Return a client; without `credentials` the owner's."""
         session = boto3.session.Session(
             botocore_session=_session(),
-            aws_access_key_id=credentials["AccessKeyId"] if credentials else ADMINISTRATOR_KEY,
+            aws_access_key_id=credentials["AccessKeyId"] if credentials else KEY,
             aws_secret_access_key=credentials["SecretAccessKey"] if credentials else "x",
             aws_session_token=credentials["SessionToken"] if credentials else None,
             region_name=REGION,
@@ -152,7 +153,7 @@ def iam_lab(directory: Path) -> Iterator[IamLab]:
     with mock.patch.dict(os.environ, {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}):
         moto_api_backend.reset()
         apply(resource_policies)
-        authorizer = Authorizer(Journal(directory / "authorization.jsonl"), REGION)
+        authorizer = Authorizer(Journal(directory / "authorization.jsonl"), REGION, KEY)
         yield IamLab(Api(Journal(directory / "api.jsonl"), str, authorizer.refusal), directory)
         moto_api_backend.reset()
 

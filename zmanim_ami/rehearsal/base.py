@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import os
 import platform
 import re
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud.machine import base as guest
+from localcloud.machine import tree
 from support.cache import cached_directory
 from support.digest import file_sha256, text_sha256
 from support.errors import BadInput
@@ -75,12 +75,11 @@ def unpack(file: Path, cache: Path, certificate: Path) -> Base:
 def check_repositories(base: Base) -> None:
     """Raise `repositories-outside` when an enabled repository is on the network, where machines don't get."""
     outside = []
-    for path in sorted((base.root / "etc/yum.repos.d").glob("*.repo")):
-        if path.is_symlink() or not path.is_file():
-            continue  # what an absolute link means here is another file
+    for path in sorted(tree.inside(base.root, "etc/yum.repos.d").glob("*.repo")):
+        content = tree.read(base.root, str(path.relative_to(base.root)))
         parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="")
         try:
-            parser.read_string(path.read_text(errors="replace"))
+            parser.read_string((content or b"").decode(errors="replace"))
         except configparser.Error:
             continue  # dnf will say so, and better
         for name, section in parser.items():
@@ -114,15 +113,15 @@ def _unpack(file: Path, root: Path, certificate: Path) -> None:
     _check(file, root)
     # What `docker export` puts in: the sign of a container, and empty files where it had mounted its own.
     (root / ".dockerenv").unlink(missing_ok=True)
-    hosts = root / "etc/hosts"
-    if hosts.is_file() and not hosts.is_symlink() and not hosts.read_text().strip():
-        hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
+    hosts = tree.read(root, "etc/hosts")
+    if hosts is not None and not hosts.strip():
+        tree.write(root, "etc/hosts", b"127.0.0.1 localhost\n::1 localhost\n")
     guest.fit(root, certificate.read_bytes())
 
 
 def _check(file: Path, root: Path) -> None:
-    # A link may be absolute, and then begins at the tree's root: that it exists is enough.
-    missing = [f"/{name}" for name in NEEDED if not os.path.lexists(root / name)]
+    # A link may be absolute, and then begins at the tree's root.
+    missing = [f"/{name}" for name in NEEDED if not tree.inside(root, name).exists()]
     if missing:
         raise BadInput(
             f"{file} can't boot as a machine image",
@@ -132,7 +131,7 @@ def _check(file: Path, root: Path) -> None:
             fix="./inv base-image makes a file that has all of it",
         )
     try:
-        machine = read_elf(root / SYSTEMD).machine
+        machine = read_elf(tree.inside(root, SYSTEMD)).machine
     except NotElf as error:
         machine = str(error)
     if machine != platform.machine():

@@ -1,18 +1,17 @@
 """Taking a release's roles as its workflow does on GitHub: by a token that says which repository and environment asks.
 
-The token's signature is nobody's: the local cloud does not check it, AWS does. All that the role's trust policy asks of
-the claims is decided as on AWS.
+The token is signed by the local cloud's own key, which stands for GitHub's: AWS checks GitHub's. All that the role's
+trust policy asks of the claims is decided as on AWS.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 from collections.abc import Mapping
 
 import boto3
 
+from localcloud.iam.callers import web_identity
 from localcloud.settings import ACCOUNT, Cloud
 from zmanim_ami.pipeline.account import workflow_roles
 from zmanim_ami.pipeline.account.workflow_roles import Workflows
@@ -22,10 +21,10 @@ WORKFLOWS = Workflows("repo:rehearsal/zmanim:environment:{environment}", "/zmani
 _SECONDS = 3600
 
 
-def token(step: str, ref: str, **others: str) -> str:
+def token(step: str, ref: str, key: str, **others: str) -> str:
     """Return the token of a job in the environment of `step` that runs for the branch or tag `ref`.
 
-    `others` are claims that take the place of those that GitHub would make.
+    `key` is the cloud's. `others` are claims that take the place of those that GitHub would make.
     """
     claims = {
         "iss": f"https://{workflow_roles.HOST}",
@@ -35,9 +34,7 @@ def token(step: str, ref: str, **others: str) -> str:
         "exp": int(time.time()) + _SECONDS,
         **others,
     }
-    parts = [{"alg": "none", "typ": "JWT"}, claims]
-    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
-    return ".".join([*encoded, ""])
+    return web_identity(claims, key)
 
 
 def environment_of(step: str, cloud: Cloud, base: Mapping[str, str], ref: str) -> dict[str, str]:
@@ -49,7 +46,7 @@ def environment_of(step: str, cloud: Cloud, base: Mapping[str, str], ref: str) -
     taken = sts.assume_role_with_web_identity(
         RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{workflow_roles.name(step)}",
         RoleSessionName=step,
-        WebIdentityToken=token(step, ref),
+        WebIdentityToken=token(step, ref, cloud.key),
         DurationSeconds=_SECONDS,
     )["Credentials"]
     return {

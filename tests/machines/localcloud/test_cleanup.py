@@ -57,6 +57,7 @@ def host(directory: Path) -> dict[str, set[str]]:
         "mounts": {line for line in Path("/proc/mounts").read_text().splitlines() if "mmdebstrap" not in line},
         "loop devices": {line for line in _lines("losetup", "--all") if str(directory) in line},
         "links": {line for line in _lines("ip", "-oneline", "link") if link[2:] in line},
+        "rules": {line for line in _lines("nft", "list", "tables") if link[2:] in line},
         "routes": {line for line in _lines("ip", "route", "show", "table", "all") if link in line},
         "network namespaces": {str(Path("/run/netns").exists())},
         "control groups": {str(top) for top in tops if (top / group).exists()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 import subprocess
@@ -63,6 +64,54 @@ def test_a_machine_reaches_the_api_and_no_address_of_the_host_or_beyond(
 def test_a_machine_does_not_reach_the_host_s_own_api_port(lab: Lab, instance: str) -> None:
     assert not connects(lab, instance, lab.cloud.link_address, 5000)
     assert not connects(lab, instance, lab.cloud.gateway, 5000)
+
+
+NOBODY = 65534
+
+
+def host_connects(address: str, port: int, user: int = 0) -> bool:
+    """Say whether a process of this user of the host gets a connection."""
+    command = ["timeout", "3", "bash", "-c", f"exec 3<>/dev/tcp/{address}/{port}"]
+    return subprocess.run(command, user=user, group=user, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.incident("any user of the host reached the API, and by it root in a machine, which is root of the host")
+def test_another_user_of_the_host_reaches_neither_the_api_nor_a_machine(lab: Lab, instance: str) -> None:
+    machine = lab.describe(instance)["PrivateIpAddress"]
+    for address, port in ((lab.cloud.link_address, 5000), (machine, 22)):
+        assert host_connects(address, port)
+        assert not host_connects(address, port, NOBODY)
+    # What holds them back is the rule: without it they get there.
+    subprocess.run(["nft", "flush", "chain", "inet", lab.cloud.link, "output"], check=True)
+    try:
+        assert host_connects(lab.cloud.link_address, 5000, NOBODY)
+    finally:
+        rule = f"add rule inet {lab.cloud.link} output oifname {lab.cloud.link} meta skuid != {{ 0 }} drop"
+        subprocess.run(["nft", *rule.split()], check=True)
+    assert not host_connects(lab.cloud.link_address, 5000, NOBODY)
+    read = subprocess.run(
+        ["cat", lab.cloud.directory / "key"], user=NOBODY, group=NOBODY, capture_output=True, check=False
+    )
+    assert read.stdout == b""
+
+
+def test_who_has_no_key_of_this_cloud_gets_nothing_from_it(lab: Lab) -> None:
+    def status(path: str, *options: str) -> str:
+        command = ["curl", "-sS", "--noproxy", "*", "-o", "/dev/null", "-w", "%{http_code}", *options]
+        return subprocess.run([*command, lab.cloud.endpoint + path], capture_output=True, text=True, check=True).stdout
+
+    for path in ("/moto-api/data.json", "/", "/zmanim-backups-prod", "/?Action=DescribeInstances&Version=2016-11-15"):
+        assert status(path) == "403"
+    assert status("/", "-H", "Host: evil.example") == "421"
+    gone = dataclasses.replace(lab.cloud, key="LOCALCLOUD" + "0" * 32)
+    stale = Lab(gone, lab.root, lab.directory)
+    for call in (
+        stale.ec2.describe_instances,
+        stale.client("sts").get_caller_identity,
+        stale.client("s3").list_buckets,
+    ):
+        with pytest.raises(Exception, match="InvalidClientTokenId"):
+            call()
 
 
 def cloud_namespace(lab: Lab) -> list[str]:

@@ -41,7 +41,7 @@ class Lab:
 
     def __post_init__(self) -> None:
         self.environment = environment(self.cloud, os.environ)
-        self.session = boto3.Session("LOCALCLOUD0000000000", "localcloud", region_name=self.cloud.region)
+        self.session = boto3.Session(self.cloud.key, "localcloud", region_name=self.cloud.region)
         self.ec2 = self.client("ec2")
         self.ssm = self.client("ssm")
 

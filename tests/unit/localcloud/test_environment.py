@@ -11,7 +11,7 @@ from localcloud.environment import DEAD_ENDPOINT, environment, exports
 from localcloud.settings import Cloud
 from tests.support.shell import evaluated
 
-CLOUD = Cloud(name="default", region="eu-west-1", directory=Path("/var/lib/localcloud/default"), index=7)
+CLOUD = Cloud(name="default", region="eu-west-1", directory=Path("/var/lib/localcloud/default"), index=7, key="KEY")
 STRAY = {
     "AWS_PROFILE": "production",
     "AWS_SESSION_TOKEN": "token",
@@ -28,6 +28,7 @@ def test_nothing_from_outside_redirects_or_authenticates_a_client() -> None:
     changed = environment(CLOUD, STRAY)
     assert not set(STRAY) & set(changed)
     assert changed["AWS_ENDPOINT_URL"] == "http://10.212.7.2:5000"
+    assert changed["AWS_ACCESS_KEY_ID"] == "KEY"
     assert changed["AWS_REGION"] == changed["AWS_DEFAULT_REGION"] == "eu-west-1"
     assert changed["AWS_CONFIG_FILE"] == changed["AWS_SHARED_CREDENTIALS_FILE"] == "/dev/null"
 

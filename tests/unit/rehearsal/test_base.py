@@ -115,3 +115,68 @@ def test_the_task_hands_the_file_and_the_way_out_on(
     Program(namespace=tasks.namespace).run(["inv", "rehearse", "--version", "v1.0.0", *given, "--json"], exit=False)
     assert [(options.base, options.egress) for options in requested] == [meant]
     assert json.loads(capsys.readouterr().out)["base"] == ({"file": "f", "sha256": "s"} if meant[0] else None)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """A directory of the host whose files an archive would like to write."""
+    host = tmp_path / "host"
+    for name in ("cloud/cloud.cfg.d", "systemd/network", "systemd/system", "pki/tls/certs", "yum.repos.d"):
+        (host / name).mkdir(parents=True)
+    (host / "hosts").write_text("")
+    (host / "pki/tls/certs/ca-bundle.crt").write_text("the host's own\n")
+    (host / "yum.repos.d/x.repo").write_text("[host]\nbaseurl = https://example.org/\n")
+    return host
+
+
+def contents(directory: Path) -> dict[str, str]:
+    return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.incident("--base FILE with etc as a link to an absolute path made root write outside its tree")
+@pytest.mark.parametrize(
+    "linked", ["etc", "etc/cloud", "etc/hosts", "etc/systemd/network", "etc/pki/tls/certs/ca-bundle.crt", "etc/pki"]
+)
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_tree_whose_links_lead_out_of_it_makes_nothing_be_written_there(
+    tmp_path: Path, certificate: Path, host: Path, linked: str, absolute: bool
+) -> None:
+    before = contents(host)
+    target = str(host / linked.removeprefix("etc").lstrip("/"))
+    path = tmp_path / "root.tar"
+    with tarfile.open(path, "w") as tar:
+        link = tarfile.TarInfo(linked)
+        link.type = tarfile.SYMTYPE
+        link.linkname = target if absolute else "../" * 30 + target.lstrip("/")
+        tar.addfile(link)
+        with tarfile.open(archive(tmp_path / "rest.tar")) as rest:
+            for member in rest:
+                if not member.name.startswith("etc/"):
+                    tar.addfile(member, rest.extractfile(member))
+    result = base.unpack(path, tmp_path / "cache", certificate)
+    assert contents(host) == before
+    # Links mean what they mean to the guest: they begin at the tree.
+    written = [each for each in result.root.rglob("99-localcloud.cfg") if each.is_file()]
+    assert len(written) == 1
+    base.check_repositories(result)
+
+
+def test_a_link_that_goes_round_is_refused_and_not_followed_for_ever(tmp_path: Path, certificate: Path) -> None:
+    path = archive(tmp_path / "root.tar", last="usr/last")
+    with tarfile.open(path, "a") as tar:
+        link = tarfile.TarInfo("etc/cloud")
+        link.type, link.linkname = tarfile.SYMTYPE, "cloud"
+        tar.addfile(link)
+    with pytest.raises(OSError, match="go round"):
+        base.unpack(path, tmp_path / "cache", certificate)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
+def test_a_device_in_the_place_of_a_file_is_replaced_and_not_written_to(tmp_path: Path, certificate: Path) -> None:
+    path = archive(tmp_path / "root.tar")
+    with tarfile.open(path, "a") as tar:
+        device = tarfile.TarInfo("etc/cloud/cloud.cfg.d/99-localcloud.cfg")
+        device.type, device.devmajor, device.devminor = tarfile.CHRTYPE, 1, 7  # /dev/full: a write would fail
+        tar.addfile(device)
+    written = base.unpack(path, tmp_path / "cache", certificate).root / "etc/cloud/cloud.cfg.d/99-localcloud.cfg"
+    assert written.is_file()

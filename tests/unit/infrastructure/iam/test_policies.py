@@ -13,7 +13,7 @@ import pytest
 from localcloud.iam.policy import Request, read
 from localcloud.settings import ACCOUNT
 from tests.support import ROOT
-from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
+from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab, refused
 from tests.support.replay import Action, RecordedRequest, unneeded
 from zmanim_ami.pipeline.account import changes, requirements, workflow_roles
 from zmanim_ami.pipeline.aws import Clients
@@ -43,7 +43,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IamLab]:
 
 def take(lab: IamLab, step: str, *, as_step: str = "", ref: str = TAG, **claims: Any) -> dict[str, str]:
     """Take the role of `step` with the token of the job `as_step` (by default its own)."""
-    token = identity.token(as_step or step, ref, **claims)
+    token = identity.token(as_step or step, ref, KEY, **claims)
     taken: dict[str, str] = lab.client("sts").assume_role_with_web_identity(
         RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{workflow_roles.name(step)}",
         RoleSessionName=step,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import os
 from functools import partial
 from pathlib import Path
 
@@ -24,10 +25,12 @@ from localcloud.settings import (
     check,
     cloud_to_json,
     link_name,
+    make_key,
     read_cloud,
     settings_from_json,
     settings_to_json,
 )
+from support.output import show
 from tests.support.errors import raises
 
 
@@ -143,7 +146,26 @@ def test_settings_and_clouds_are_read_as_they_were_written(settings: CloudSettin
     (settings.directory / "cloud.json").write_text(cloud_to_json(cloud)[:10])
     assert read_cloud(settings.directory) is None  # half written: its maker was killed
     (settings.directory / "cloud.json").write_text(cloud_to_json(cloud))
-    assert read_cloud(settings.directory) == cloud
+    assert read_cloud(settings.directory) is None  # without its key nobody could call it
+    key = make_key(settings.directory)
+    assert read_cloud(settings.directory) == dataclasses.replace(cloud, key=key)
+    assert key not in cloud_to_json(dataclasses.replace(cloud, key=key))
+
+
+def test_a_cloud_s_key_is_random_and_root_s_alone_and_is_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = set()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        keys.add(make_key(tmp_path / name))
+        assert (tmp_path / name / "key").stat().st_mode & 0o777 == 0o600
+    assert len(keys) == 2
+    assert all(len(key.removeprefix("LOCALCLOUD")) * 4 == 128 for key in keys)
+    cloud = Cloud(name="default", region="eu-west-1", directory=tmp_path, index=3, key=keys.pop())
+    for as_json in (True, False):
+        show(cloud, as_json)
+    assert cloud.key not in capsys.readouterr().out + repr(cloud)
 
 
 def test_a_machine_that_is_not_there_is_named_with_those_that_are(settings: CloudSettings) -> None:
@@ -184,3 +206,10 @@ def test_an_instance_is_online_while_its_agent_is_or_without_one_when_it_is_up()
     assert is_online(shown(missing, running))
     assert not is_online(shown(missing, dead))
     assert not is_online("")
+
+
+def test_the_link_is_for_root_and_for_who_became_root_by_sudo() -> None:
+    root = os.geteuid()
+    assert addresses.owners({}) == {root}
+    assert addresses.owners({"SUDO_UID": "1000"}) == {root, 1000}
+    assert addresses.owners({"SUDO_UID": "0; drop"}) == {root}

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import base64
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -9,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from localcloud.settings import ACCOUNT
-from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
+from localcloud.iam.callers import web_identity
+from localcloud.settings import ACCOUNT, KEY_PREFIX
+from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab, refused
 
 PARAMETER = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter"
 INSTANCE = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance"
@@ -204,6 +204,21 @@ def test_keys_that_are_nobodys_are_refused_in_the_services_own_words(lab: IamLab
     assert lab.client("iam", role).list_roles()["Roles"]
 
 
+@pytest.mark.incident("the key was one for all clouds: a stale shell of one called another")
+@pytest.mark.parametrize("key", [f"{KEY_PREFIX}0000000000", KEY[:-1], KEY + "0", KEY_PREFIX])
+def test_a_key_of_a_cloud_that_is_gone_is_the_same_error_everywhere(lab: IamLab, key: str) -> None:
+    stale = {"AccessKeyId": key, "SecretAccessKey": "localcloud", "SessionToken": ""}
+    for call in (
+        lab.client("ssm", stale).describe_parameters,
+        lab.client("ec2", stale).describe_instances,
+        lab.client("s3", stale).list_buckets,
+        lab.client("iam", stale).list_roles,
+        lab.client("sts", stale).get_caller_identity,
+        lab.client("cloudwatch", stale).list_metrics,
+    ):
+        assert refused(call) == "InvalidClientTokenId"
+
+
 def test_everybody_who_has_keys_may_ask_who_they_are(lab: IamLab) -> None:
     arn = lab.client("sts", lab.role("r", allow("s3:*"))).get_caller_identity()["Arn"]
     assert arn == f"arn:aws:sts::{ACCOUNT}:assumed-role/r/i-0123456789abcdef0"
@@ -231,9 +246,9 @@ def test_a_token_of_an_identity_provider_is_decided_by_its_claims(lab: IamLab) -
     lab.role("ci", allow("s3:ListAllMyBuckets"), trust=trust)
     sts = lab.client("sts")
 
-    def take(**claims: Any) -> dict[str, str]:
+    def take(key: str = KEY, **claims: Any) -> dict[str, str]:
         good = {"iss": f"https://{host}", "aud": "sts.amazonaws.com", "sub": "repo:o/r:environment:e"}
-        token = _token({**good, "exp": time.time() + 600, **claims})
+        token = web_identity({**good, "exp": time.time() + 600, **claims}, key)
         taken: dict[str, str] = sts.assume_role_with_web_identity(
             RoleArn=f"arn:aws:iam::{ACCOUNT}:role/ci", RoleSessionName="run", WebIdentityToken=token
         )["Credentials"]
@@ -244,6 +259,7 @@ def test_a_token_of_an_identity_provider_is_decided_by_its_claims(lab: IamLab) -
     assert refused(take, aud="other") == "InvalidClientTokenId"
     assert refused(take, iss="https://elsewhere.example") == "InvalidClientTokenId"
     assert refused(take, exp=1.0) == "ExpiredToken"
+    assert refused(take, key="anybody's") == "InvalidClientTokenId"
 
 
 def test_every_distinct_decision_is_written_down_once_with_what_it_was_made_from(lab: IamLab) -> None:
@@ -267,11 +283,6 @@ def _trust(principal: Mapping[str, str], action: str, condition: Mapping[str, An
     extra = {"Condition": condition} if condition else {}
     statement = {"Effect": "Allow", "Principal": principal, "Action": action, **extra}
     return {"Version": "2012-10-17", "Statement": [statement]}
-
-
-def _token(claims: Mapping[str, Any]) -> str:
-    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({}, claims)]
-    return ".".join([*parts, "signature"])
 
 
 def _image(lab: IamLab) -> str:

@@ -1,0 +1,57 @@
+"""What reaches the API at all, before anybody asks what a call means or who makes it.
+
+Whoever has no key of this cloud gets nothing, on no path: moto serves more than AWS does (/moto-api resets everything),
+and answers wherever a page in a browser lets a name of its own lead here. The two exceptions are AWS's own: an object
+that its owner made public, for machines alone, and the call that makes credentials from a token, which the token has to
+earn.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+
+from werkzeug.wrappers import Response
+
+from localcloud.api.calls import ApiCall, Environ, credential_scope, parameters
+from localcloud.api.errors import error_response
+from localcloud.settings import Cloud
+
+# moto's own pages, which it finds by the path alone, whatever the call is signed for.
+_MOTOS_OWN = ("/moto-api", "/favicon.ico", "/latest/meta-data/", "/latest/api/")
+_AWS = re.compile(r"(?:[a-z0-9_.-]+\.)?amazonaws\.com(?::443)?", re.IGNORECASE)
+_PUBLIC = {("s3", "GetObject"), ("s3", "HeadObject")}
+_BY_TOKEN = ("sts", "AssumeRoleWithWebIdentity")
+
+
+class Admission:
+    """Knows by which names a cloud may be called: by AWS's from its machines, by its address from the host."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._host_names = {cloud.link_address, f"{cloud.link_address}:5000"}
+
+    def refusal(self, environ: Environ, call: ApiCall) -> Response | None:
+        """Return what a request is refused with, None when it is let on."""
+        kind = str(environ.get("CONTENT_TYPE", ""))
+        host = str(environ.get("HTTP_HOST", ""))
+        # Machines come by TLS, the host without (application.py).
+        from_machine = environ.get("wsgi.url_scheme") == "https"
+        if not (_AWS.fullmatch(host) if from_machine else host in self._host_names):
+            return error_response(call.service, kind, "InvalidHostHeader", f"this is not {host[:100]!r}", 421)
+        if urllib.parse.unquote(str(environ.get("PATH_INFO", ""))).startswith(_MOTOS_OWN):
+            return error_response(call.service, kind, "AccessDenied", "the local cloud keeps this to itself", 403)
+        if credential_scope(environ) is None and not self._needs_no_key(environ, call, from_machine=from_machine):
+            return error_response(call.service, kind, "MissingAuthenticationToken", "the call is not signed", 403)
+        return None
+
+    @staticmethod
+    def _needs_no_key(environ: Environ, call: ApiCall, *, from_machine: bool) -> bool:
+        # What is signed in a way that is not understood is not unsigned: moto would look at it differently.
+        plain = not environ.get("HTTP_AUTHORIZATION") and not environ.get("HTTP_X_AMZ_TARGET")
+        return plain and ((call.service, call.operation) == _BY_TOKEN or (from_machine and _is_public(environ, call)))
+
+
+def _is_public(environ: Environ, call: ApiCall) -> bool:
+    reads = environ.get("REQUEST_METHOD") in {"GET", "HEAD"} and (call.service, call.operation) in _PUBLIC
+    # A bucket called by its name and nothing more is listed by moto, though the router takes it for an object.
+    return reads and bool(parameters(environ, call.service, call.operation).get("Key"))
