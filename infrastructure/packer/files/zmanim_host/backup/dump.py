@@ -10,7 +10,7 @@ Both are read from the beginning of the stream that is loaded afterwards. What b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from zmanim_host.backup.roles import SUPERUSER
@@ -109,17 +109,33 @@ class Plan:
     grants: list[Order] = field(default_factory=list)
     settings: list[Order] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
-    expected: list[Statement] = field(default_factory=list)
+    expected: list[tuple[Statement, str]] = field(default_factory=list)
 
     def leave_out(self, order: Order, reason: str) -> None:
         """Name what could not be made, and expect it no longer."""
         self.left_out.append(f"{words_of(order.origin)} ({reason})")
-        self.expected.remove(order.origin)
+        self.expected.remove((order.origin, ""))
 
     def keep(self, order: Order) -> None:
         """Leave a superuser's table with the database's owner: that is expected then."""
         self.leave_out(order, "what others wrote would run with the superuser's rights")
-        self.expected.append((*order.origin[:-1], Token(WORD, self.owner)))
+        self.expected.append(((*order.origin[:-1], Token(WORD, self.owner)), ""))
+
+
+def in_order(grants: Sequence[Order]) -> list[Order]:
+    """Return grants so that each finds what it is about: who may not use a schema finds nothing in it.
+
+    Who grants on may do so by a schema's own grant, and an owner may have taken away his own rights to a schema: so
+    what schemas grant comes first, and all that is said of them, in its order, once more at the end.
+    """
+    about = [order for order in grants if _is_about_a_schema(order.origin)]
+    others = [order for order in grants if not _is_about_a_schema(order.origin)]
+    return [*(order for order in about if order.origin[0] == Token(WORD, "grant")), *others, *about]
+
+
+def _is_about_a_schema(statement: Statement) -> bool:
+    on = _places(statement, "on")
+    return bool(on) and statement[on[0] + 1] == Token(WORD, "schema")
 
 
 def words_of(statement: Statement) -> str:
@@ -147,9 +163,8 @@ def plan(schema: Sequence[Statement], database: str, roles: KnownRoles) -> Plan:
     Raises HostError for a database that no restore makes.
     """
     planner = _Planner(database, roles)
-    for statement in schema:
-        if not is_session(statement):
-            planner.take(statement)
+    for statement, grantor in comparable(schema):
+        planner.take(statement, grantor)
     made = planner.made
     if not made.create or not made.owner:
         raise HostError(f"the dump of {database} does not say whose it is")
@@ -161,15 +176,25 @@ def plan(schema: Sequence[Statement], database: str, roles: KnownRoles) -> Plan:
     return made
 
 
-def is_session(statement: Statement) -> bool:
-    """Return whether a statement only prepares a session: SET, and the search path."""
-    words = [token.value for token in statement[:3]]
-    return words[0] == "select" or (words[0] == "set" and words[1:3] != ["session", "authorization"])
+# One of a schema's statements, and the role that has granted it where that is not the owner.
+Said = tuple[Statement, str]
 
 
-def is_comment_on_extension(statement: Statement) -> bool:
-    """Return whether a statement is the comment on an extension, which comes with the image's version of it."""
-    return [token.value for token in statement[:3]] == ["comment", "on", "extension"]
+def comparable(schema: Sequence[Statement]) -> Iterator[Said]:
+    """Yield what a schema says of a database.
+
+    Without what only prepares a session; without the comment on an extension, which comes with the image's version of
+    it; and without the filling of views, which only pg_restore writes.
+    """
+    grantor = ""
+    for statement in schema:
+        words = [token.value for token in statement[:4]]
+        if words[:3] == ["set", "session", "authorization"]:
+            grantor = words[3]
+        elif words[:3] == ["reset", "session", "authorization"]:
+            grantor = ""
+        elif words[0] not in {"set", "select", "refresh"} and words[:3] != ["comment", "on", "extension"]:
+            yield statement, grantor
 
 
 class _Planner:
@@ -181,25 +206,24 @@ class _Planner:
         self._owners: dict[Statement, str] = {}
         self._grantor = ""
 
-    def take(self, statement: Statement) -> None:
+    def take(self, statement: Statement, grantor: str) -> None:
         """Take a statement: make something of it, or expect it to be there when its owner has loaded the dump."""
         words = [token.value for token in statement]
         if words[0] == "alter" and words[1] != "database" and words[-3:-1] == ["owner", "to"]:
-            self.made.expected.append(self._owner(statement))
+            self.made.expected.append((self._owner(statement), ""))
             return
+        self._grantor = self._roles.check(grantor) if grantor else ""
         for start, method in self._methods():
             if words[: len(start)] == start:
                 if not method(statement):
                     return
                 break
-        self.made.expected.append(statement)
+        self.made.expected.append((statement, grantor))
 
     def _methods(self) -> list[tuple[list[str], Callable[[Statement], bool]]]:
         return [
             (["create", "database"], self._create_database),
             (["create", "extension"], self._extension),
-            (["set", "session", "authorization"], self._session),
-            (["reset", "session", "authorization"], self._session),
             (["grant"], self._grant),
             (["revoke"], self._grant),
             (["alter", "default", "privileges"], self._default_grant),
@@ -245,10 +269,6 @@ class _Planner:
             self.made.left_out.append(f"{words_of(statement)} ({self.made.owner} has it)")
             return (*statement[:-1], Token(WORD, self.made.owner))
         return statement
-
-    def _session(self, statement: Statement) -> bool:
-        self._grantor = self._roles.check(statement[3].value) if statement[0].value == "set" else ""
-        return False
 
     def _grant(self, statement: Statement) -> bool:
         on, to = _places(statement, "on"), _places(statement, "to", "from")

@@ -109,7 +109,7 @@ class Loader:
         wanted = self._load_as_owner(part.name, owner, found, head, stream)
         self._give(part.name, plan)
         self._give_back(part.name, plan)
-        for order in plan.grants:
+        for order in dump.in_order(plan.grants):
             self._run_as(part.name, order.role, order.sql)
         if wanted:
             jobs.schedule(self.server, part.name, wanted, known.names)
@@ -208,16 +208,12 @@ class Loader:
         child = Child(
             self.place.sandbox.command("pg_dump", *options), f"pg_dump of {name}", self.server.environment(name)
         )
-        restored, expected = Counter(_comparable(statements(child.finish()))), Counter(_comparable(plan.expected))
+        restored, expected = Counter(dump.comparable(statements(child.finish()))), Counter(plan.expected)
         return [
             f"the schema of {name} {what}: {dump.words_of(statement)}"
             for what, surplus in (("lacks", expected - restored), ("has", restored - expected))
-            for statement in list(surplus)[:3]
+            for statement, _ in list(surplus)[:3]
         ]
-
-
-def _comparable(schema: list[Statement]) -> list[Statement]:
-    return [one for one in schema if not dump.is_session(one) and not dump.is_comment_on_extension(one)]
 
 
 def _tell(left_out: list[str]) -> None:
@@ -232,7 +228,7 @@ def blocks(stream: IO[bytes]) -> Iterator[bytes]:
 
 def read_contents(place: Scratch, stream: IO[bytes], most: int = 64 << 20) -> tuple[bytes, str]:
     """Return the beginning of a dump, as far as was needed, and what pg_restore lists of it. Raises HostError."""
-    child = Child(place.sandbox.command("pg_restore", "--list"), "pg_restore --list")
+    child = Child(place.sandbox.command("pg_restore", "--create", "--list"), "pg_restore --list")
     parts = []
     for block in blocks(stream):
         parts.append(block)

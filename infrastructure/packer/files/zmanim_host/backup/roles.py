@@ -95,6 +95,8 @@ def _alter(result: Roles, statement: Statement, attributes: dict[str, list[Token
         raise HostError(f"the roles hold a statement about {name!r}, which the record does not have: {about}")
     elif verb == "with":
         attributes[name] = list(statement[4:])
+    elif verb == "set" and name == BACKUP:
+        pass  # database.sql's, which runs before the API does
     elif verb == "set":
         result.settings.append((name, f"ALTER ROLE {identifier(name)} {render(statement[3:])}"))
     else:

@@ -1,0 +1,220 @@
+"""Whoever can write a repository can have nothing run as root, as the superuser, or by whoever has the credentials.
+
+What takes a superuser to make is made here by one, in production, and is a part of the next run: a forged dump would
+hold just that. What pg_dump never writes is put into a dump that it has written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.faults.backup.test_hostile_data import CLEAN, EVIL, as_owner
+from tests.support.machines.backup_host import BackupHost
+from tests.support.machines.forged_runs import forge, forget
+
+PROGRAM = "PROGRAM 'touch /var/tmp/forged; echo 1'"
+
+
+def as_superuser(host: BackupHost, sql: str, database: str = "zmanim") -> None:
+    """Run some SQL as the superuser, with no event trigger in its way."""
+    psql = f"runuser -u postgres -- psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 {database}"
+    host.run(f"cd /; export PGOPTIONS='-c event_triggers=off -c search_path=public'; {psql} <<'END'\n{sql}\nEND")
+
+
+def restored(host: BackupHost, run: str) -> tuple[bool, str]:
+    """Restore a run beside what is live; return whether that ended well, and what it said."""
+    done = host.images.try_run(host.machine, f"/opt/zmanim/restore.sh --run '{run}' --json")
+    output = done["StandardErrorContent"] + done["StandardOutputContent"]
+    assert "ran as the superuser" not in output
+    assert host.run("ls /var/tmp/forged /tmp/forged 2>/dev/null || true") == ""
+    return done["Status"] == "Success", output
+
+
+@contextmanager
+def made_by_a_superuser(host: BackupHost, sql: str, clean: str, database: str = "zmanim") -> Iterator[str]:
+    """Have a superuser make something in production; yield the run that has it."""
+    as_owner(host, CLEAN + EVIL + "CREATE TABLE attack (n int); INSERT INTO attack VALUES (1);")
+    as_superuser(host, sql, database)
+    try:
+        yield host.backups.succeed()
+    finally:
+        as_superuser(host, clean, database)
+        as_owner(host, CLEAN)
+
+
+FIRE = "CREATE FUNCTION public.fire() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN PERFORM public.evil(); END$$;"
+UNFIRE = "DROP EVENT TRIGGER forged; DROP FUNCTION public.fire();"
+
+
+@pytest.mark.parametrize("event", ["ddl_command_end", "login"])
+def test_an_event_trigger_is_left_out_and_named(backup_host: BackupHost, event: str) -> None:
+    sql = f"{FIRE} CREATE EVENT TRIGGER forged ON {event} EXECUTE FUNCTION public.fire();"
+    with made_by_a_superuser(backup_host, sql, UNFIRE) as run:
+        good, output = restored(backup_host, run)
+    assert good, output
+    assert "left out, as only a superuser could make it: zmanim: EVENT TRIGGER - forged" in output
+
+
+@pytest.mark.incident("a SECURITY DEFINER function came into production by --replace")
+def test_a_superuser_s_function_is_not_the_superuser_s_any_more(backup_host: BackupHost) -> None:
+    sql = (
+        "CREATE FUNCTION public.definer() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1';"
+        "CREATE VIEW public.looks AS SELECT public.evil(); GRANT UPDATE ON pg_catalog.pg_authid TO zmanim;"
+        "GRANT EXECUTE ON FUNCTION cron.schedule_in_database(text, text, text, text, text, boolean) TO zmanim;"
+        "ALTER DEFAULT PRIVILEGES FOR ROLE postgres GRANT ALL ON TABLES TO zmanim;"
+    )
+    clean = (
+        "DROP FUNCTION public.definer(); DROP VIEW public.looks; REVOKE UPDATE ON pg_catalog.pg_authid FROM zmanim;"
+        "REVOKE EXECUTE ON FUNCTION cron.schedule_in_database(text, text, text, text, text, boolean) FROM zmanim;"
+        "ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON TABLES FROM zmanim;"
+    )
+    with made_by_a_superuser(backup_host, sql, clean) as run:
+        good, output = restored(backup_host, run)
+    assert good, output
+    for words in (
+        "alter function public . definer ( ) owner to postgres (zmanim has it)",
+        "alter view public . looks owner to postgres",
+        "grant update on table pg_catalog . pg_authid to zmanim",
+        "grant all on function cron . schedule_in_database",
+        "alter default privileges for role postgres",
+    ):
+        assert words in output, output
+
+
+def test_a_table_of_the_superuser_s_is_its_own_again_only_where_it_runs_nothing(backup_host: BackupHost) -> None:
+    sql = (
+        "CREATE TABLE public.inert (id serial, n int, at geometry); INSERT INTO inert (n) VALUES (1);"
+        "GRANT SELECT ON inert TO zmanim; CREATE TABLE public.harmful (n int);"
+        "CREATE INDEX ON harmful ((public.evil())); ALTER TABLE attack OWNER TO postgres;"
+    )
+    clean = "DROP TABLE inert, harmful; ALTER TABLE attack OWNER TO zmanim;"
+    with made_by_a_superuser(backup_host, sql, clean) as run:
+        good, output = restored(backup_host, run)
+    assert good, output
+    assert "alter table public . harmful owner to postgres (what others wrote would run" in output
+    assert "public . inert" not in output
+
+
+def test_a_superuser_s_job_is_refused_by_name(backup_host: BackupHost) -> None:
+    sql = "SELECT cron.schedule('forged', '* * * * *', 'SELECT 1')"
+    with made_by_a_superuser(backup_host, sql, "SELECT cron.unschedule('forged')") as run:
+        good, output = restored(backup_host, run)
+    assert not good
+    assert "the job 'forged' is postgres's, and no restore schedules that" in output
+
+
+def test_a_run_in_which_the_database_postgres_holds_anything_is_refused_by_name(backup_host: BackupHost) -> None:
+    sql = "CREATE FUNCTION public.forged() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+    with made_by_a_superuser(backup_host, sql, "DROP FUNCTION public.forged()", "postgres") as run:
+        good, output = restored(backup_host, run)
+    assert not good
+    assert "the database postgres of this run holds FUNCTION public forged()" in output
+
+
+# Texts of a dump, what takes their places, and what the owner is told then.
+EDITS = {
+    "a shadow in pg_catalog": (
+        [("CREATE FUNCTION public.evil()", "CREATE FUNCTION pg_catalog.evil()")],
+        "permission denied for schema pg_catalog",
+    ),
+    "a program in the place of rows": (
+        [("COPY public.attack (n) FROM stdin;", f"COPY public.attack (n) FROM {PROGRAM};")],
+        "permission denied to COPY to or from an external program",
+    ),
+    "a program after a way back to the superuser": (
+        [
+            (
+                "CREATE TABLE public.attack (",
+                f"RESET ROLE; RESET SESSION AUTHORIZATION; COPY (SELECT 1) TO {PROGRAM}; CREATE TABLE public.attack (",
+            )
+        ],
+        "permission denied to COPY to or from an external program",
+    ),
+    "a program as the superuser": (
+        [("CREATE TABLE public.attack (", "SET SESSION AUTHORIZATION postgres; CREATE TABLE public.attack (")],
+        "permission denied to set session authorization",
+    ),
+    "a setting of the server's": (
+        [("CREATE TABLE public.attack (", "ALTER SYSTEM SET jit = on; CREATE TABLE public.attack (")],
+        "permission denied to set parameter",
+    ),
+    "an owner that is none": (
+        [("CREATE TABLE public.attack (\n    n integer\n);", "ALTER TABLE cron.job OWNER TO zmanim;")],
+        "must be owner of table job",
+    ),
+}
+
+
+@pytest.mark.incident("an archive with a changed COPY ran a program, whatever the list selected")
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_forged_dump_gets_no_further_than_its_owner(backup_host: BackupHost, edit: str) -> None:
+    edits, words = EDITS[edit]
+    as_owner(backup_host, CLEAN + EVIL + "CREATE TABLE attack (n int); INSERT INTO attack VALUES (1);")
+    backup_host.backups.succeed()
+    run = forge(backup_host, edits=edits)
+    try:
+        good, output = restored(backup_host, run)
+        assert not good
+        assert words in output, output
+    finally:
+        forget(backup_host, run)
+        as_owner(backup_host, CLEAN)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("ALTER ROLE zmanim WITH SUPERUSER;", "the role 'zmanim' is SUPERUSER"),
+        ("GRANT pg_execute_server_program TO zmanim;", "'zmanim' is a member of 'pg_execute_server_program'"),
+        (f"COPY (SELECT 1) TO {PROGRAM};", "a statement that no restore runs: copy"),
+        ("\\! touch /var/tmp/forged\n", "can't be understood|no end"),
+    ],
+)
+def test_a_forged_script_of_roles_is_refused_by_name(
+    backup_host: BackupHost, good: str, statement: str, words: str
+) -> None:
+    run = forge(backup_host, roles=statement)
+    try:
+        went_well, output = restored(backup_host, run)
+        assert not went_well
+        assert any(word in output for word in words.split("|")), output
+    finally:
+        forget(backup_host, run)
+    assert backup_host.backups.complete()[0]["run"] == good
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ({"databases.1.name": "dbname=zmanim user=postgres"}, "no restore makes that"),
+        ({"globals.snapshot": "--password-command=touch /var/tmp/forged"}, "restic dump: exit code 1"),
+        ({"globals.roles": ["postgres", "zmanim", "pg_forged"]}, "which the record does not have"),
+        ({"redis.sha256": "0"}, "is not the one that the record is about"),
+    ],
+)
+def test_a_forged_record_names_nothing_but_data(
+    backup_host: BackupHost, good: str, record: dict[str, str], words: str
+) -> None:
+    run = forge(backup_host, record=record)
+    try:
+        went_well, output = restored(backup_host, run)
+        assert not went_well
+        assert words in output, output
+    finally:
+        forget(backup_host, run)
+    assert backup_host.backups.complete()[0]["run"] == good
+
+
+def test_a_run_whose_id_is_a_path_is_refused(backup_host: BackupHost, good: str) -> None:
+    run = forge(backup_host, run="../../var/tmp/forged")
+    try:
+        went_well, output = restored(backup_host, run)
+        assert not went_well
+        assert "is no id of a run" in output, output
+    finally:
+        forget(backup_host, run)
+    assert json.loads(backup_host.run("/opt/zmanim/restore.sh --latest --json"))["run"] == good
