@@ -32,8 +32,8 @@ def test_metrics_and_logs_go_where_the_role_may_send_them_and_nowhere_else(prod:
         statement["Sid"]: statement
         for statement in json.loads((ROOT / "infrastructure/iam/instance.json").read_text())["Statement"]
     }
-    allowed = policy["SendMetrics"]["Condition"]["StringLike"]["cloudwatch:namespace"]
-    assert prod["metrics"]["namespace"] == allowed.replace("${environment}*", "prod")
+    allowed = policy["SendMetrics"]["Condition"]["StringEquals"]["cloudwatch:namespace"]
+    assert prod["metrics"]["namespace"] == allowed.replace("${environment}", "prod")
     groups = policy["SendLogs"]["Resource"].rpartition("log-group:")[2].replace("${environment}/*", "prod/")
     entries = prod["logs"]["logs_collected"]["journald"]["collect_list"]
     assert entries
