@@ -16,16 +16,19 @@ check_bundle() {
   check_sha256 "${bundle}/zmanim-api" "$(json_value "${bundle}/manifest.json" sha256)"
 }
 
-# One public key for each environment whose channel an instance of this image may follow; none, and it follows none.
+# One public key for each environment whose channel an instance of this image may follow, with the newest serial that the
+# channel has now; none, and it follows none.
 check_release_keys() {
-  local key
+  local key serial
   if [[ ${RELEASE_KEYS} == none ]]; then
     log "no release key was given: instances of this image follow no release channel"
     return
   fi
   for key in "${STAGING}"/keys/*.pem; do
     openssl pkey -pubin -in "${key}" -noout || die "${key} is not a public key in PEM"
-    log "follows the release channel of $(basename "${key}" .pem)"
+    serial=$(<"${key%.pem}.serial")
+    [[ ${serial} =~ ^[0-9]{1,16}$ ]] || die "${key%.pem}.serial is no serial"
+    log "follows the release channel of $(basename "${key}" .pem) from serial ${serial} on"
   done
 }
 

@@ -20,7 +20,9 @@ from tests.support.replay import read_record, unneeded
 from zmanim_ami.pipeline.account import roles, workflow_roles
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.channel import bucket as channel
 from zmanim_ami.pipeline.verify import verification
+from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import identity
 
 POLICIES = ROOT / "infrastructure" / "iam"
@@ -121,8 +123,13 @@ def _replace(lab: ImageLab, clone: Path) -> None:
     ec2.create_tags(Resources=[old, *snapshots], Tags=tags)
     copy_work_tree(clone)
     subnet = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"][0]["SubnetId"]
+    # With a channel that something was published to: what the newest serial is goes into the image.
+    owner = clouds.connect(lab.environment, lab.cloud.region)
+    payload = channel.Payload(1, "prod", 1, "2099-01-01T00:00:00Z", "v0.0.1", "0" * 64, 1, "aarch64", "v0.0.0", False)
+    assert channel.put(owner, "prod", channel.POINTER, channel.signed(owner, "prod", payload))
     settings = {"ZMANIM_SUBNET_ID": subnet, "ZMANIM_AMI_USERS": "210987654321", "ZMANIM_RUN": RUN}
     lab.task("build-ami", "--version", REPLACED, "--replace", directory=clone, step="build", **settings)
+    owner.s3.delete_object(Bucket=channel.bucket("prod"), Key=channel.POINTER)
     remaining = ec2.describe_images(Filters=[{"Name": "image-id", "Values": [old]}])["Images"]
     assert remaining == []
 

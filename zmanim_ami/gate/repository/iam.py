@@ -175,9 +175,10 @@ def _conditions(statement: Mapping[str, Any], actions: Sequence[str]) -> Iterato
 def _wide(resource: str, condition: str, file: str) -> Iterator[str]:
     service, region, account, name = resource.split(":", 5)[2:]
     narrowed = re.search("kms:(ViaService|RequestAlias)", condition)
+    ours = "aws:ResourceAccount" in condition
     own = "${environment}" in name or file != INSTANCE
     problems = {
-        "other people's buckets": service == "s3" and re.match(r"[^/]*\*", name),
+        "other people's buckets": service == "s3" and re.match(r"[^/]*\*", name) and not ours,
         "another account's or region's": service != "s3" and "*" in {region, account},
         "every environment's parameters": service == "ssm" and re.match(r"parameter/(\*|zmanim/?\*?$|zmanim/\*)", name),
         "every role": service == "iam" and name.startswith("role/") and "*" in name,

@@ -88,8 +88,11 @@ def pem(der: bytes) -> str:
     return f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----\n"
 
 
-def write(root: Path, version: Version, keys: Mapping[str, str]) -> str:
-    """Write the keys to a directory of this build and return it; with none, return nothing."""
+def write(root: Path, version: Version, keys: Mapping[str, str], serials: Mapping[str, int]) -> str:
+    """Write the keys, each with its channel's newest serial, to a directory of this build and return it.
+
+    With none, return nothing.
+    """
     directory = root / "build" / "release-keys" / str(version)
     if directory.exists():
         shutil.rmtree(directory)
@@ -98,6 +101,7 @@ def write(root: Path, version: Version, keys: Mapping[str, str]) -> str:
     directory.mkdir(parents=True)
     for environment, key in keys.items():
         (directory / f"{environment}.pem").write_text(key)
+        (directory / f"{environment}.serial").write_text(f"{serials[environment]}\n")
     return str(directory.absolute())
 
 

@@ -17,6 +17,7 @@ from zmanim_ami.pipeline.account import release_key
 from zmanim_ami.pipeline.ami import image, packer, provenance
 from zmanim_ami.pipeline.ami import package_cache as packages
 from zmanim_ami.pipeline.ami.builder import Builder
+from zmanim_ami.pipeline.channel import bucket as channel
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version
@@ -72,6 +73,8 @@ def build_ami(
         published = image.was_published(clients, settings.parameter_prefix, old.ami_id)
         image.check_replaceable(old, version, published=published, replace=replace)
     rpm_cache = packages.directory(cache, account, provenance.versions_sha256(root, settings))
+    # No part of the image's identity: else each release of the API would make the same image another one.
+    serials = {each: channel.newest_serial(clients, each) for each in keys}
     values = packer.variables(
         root,
         settings,
@@ -79,7 +82,7 @@ def build_ami(
         bundle,
         made,
         package_cache=packages.offered(rpm_cache) if package_cache else "",
-        release_keys=release_key.write(root, version, keys),
+        release_keys=release_key.write(root, version, keys, serials),
     )
     if dry:
         return _plan(settings, version, made, old)

@@ -1,7 +1,7 @@
 """An environment's release channel, as it stands in its bucket and as it is signed.
 
     channel.json              the pointer: a payload and its signature in one object, because two could be read apart
-    releases/VERSION.json     the same form: what was published as VERSION, for a rollback to believe
+    releases/VERSION.json     the same form, but of serial 0: what was published as VERSION, for a rollback to believe
     bundles/SHA256.tar.gz     a bundle, by its content
 
 infrastructure/packer/files/zmanim_host/release/pointer.py is the reader; a test holds the two together.
@@ -25,6 +25,9 @@ from zmanim_ami.pipeline.account import release_key
 POINTER = "channel.json"
 FORMAT = 1
 LARGEST_BUNDLE = 64 * 1024 * 1024
+# No pointer has it, and every image refuses it as one. A record that had a pointer's serial could be put in its place:
+# that of a publisher who lost against another one has the same serial, and other content.
+RECORD_SERIAL = 0
 _CHANGED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 _MISSING = {"NoSuchKey", "404"}
 
@@ -122,7 +125,19 @@ def read(clients: aws.Clients, environment: str, key: str, version_id: str = "")
         if answer is None:
             return None
         content = answer["Body"].read()
-    return Read(_believed(clients, environment, key, content), answer["ETag"])
+    payload = _believed(clients, environment, key, content)
+    if key == POINTER and payload.serial <= RECORD_SERIAL:
+        raise _unreadable(environment, key, "a signed record of a version, which is no pointer")
+    return Read(payload, answer["ETag"])
+
+
+def newest_serial(clients: aws.Clients, environment: str) -> int:
+    """Return the serial of an environment's channel as it is now, 0 where nothing was published yet.
+
+    Raises `channel-missing`, `channel-unreadable`, aws's errors.
+    """
+    now = read(clients, environment, POINTER)
+    return now.payload.serial if now else 0
 
 
 def _believed(clients: aws.Clients, environment: str, key: str, content: bytes) -> Payload:

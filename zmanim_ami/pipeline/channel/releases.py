@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -92,16 +92,16 @@ def publish(
             steps.insert(1, Step("write", f"{channel.bucket(environment)}/{channel.record(str(version))}", "signed"))
         return Plan(tuple(steps))
     # Before the pointer: what it names has to be there. Objects that nothing names hurt nobody.
-    envelope = channel.signed(clients, environment, payload)
+    record = channel.signed(clients, environment, replace(payload, serial=channel.RECORD_SERIAL, rollback=False))
     channel.put(clients, environment, channel.bundle(sha256), content)
-    if published is None and not channel.put(clients, environment, channel.record(str(version)), envelope):
+    if published is None and not channel.put(clients, environment, channel.record(str(version)), record):
         raise BadInput(
             f"{version} is being published by somebody else",
             code="release-differs",
             expected="nobody",
             found=f"{version} appeared meanwhile",
         )
-    return _moved(clients, environment, payload, envelope, before)
+    return _moved(clients, environment, payload, channel.signed(clients, environment, payload), before)
 
 
 def rollback(

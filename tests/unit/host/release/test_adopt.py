@@ -111,6 +111,33 @@ def test_a_replayed_serial_is_refused_and_a_newer_one_is_not(machine: Site) -> N
     assert start(machine).version == "v1.2.4"
 
 
+@pytest.mark.incident("a machine with a new data volume followed an old signed rollback, for it had seen no serial")
+def test_a_new_volume_follows_no_pointer_that_is_older_than_its_image(machine: Site) -> None:
+    (machine.keys / "prod.serial").write_text("9\n")
+    old = packed(files("v0.9.0"))
+    machine.channel(old, version="v0.9.0", rollback=True, serial=8)
+    status = start(machine)
+    assert machine.running == "v1.0.0"
+    assert "serial 8 is a replayed one: this image was built after 9" in status.why
+    # The one that was the newest then is the channel's word still.
+    machine.channel(old, version="v0.9.0", rollback=True, serial=9)
+    assert start(machine).version == "v0.9.0"
+
+
+@pytest.mark.parametrize("text", ["", "-1", "nine", "9" * 17, "9\n9", "0x9"])
+def test_an_image_whose_serial_is_none_follows_nothing(machine: Site, text: str) -> None:
+    (machine.keys / "prod.serial").write_text(text)
+    machine.channel(NEW)
+    assert "the image's serial of prod is none" in start(machine).why
+    assert machine.running == "v1.0.0"
+
+
+def test_a_record_of_a_version_is_no_pointer(machine: Site) -> None:
+    machine.channel(NEW, serial=0)
+    assert "the channel's serial is not a number from 1" in start(machine).why
+    assert machine.running == "v1.0.0"
+
+
 def test_the_serial_outlives_the_root_disk(machine: Site, tmp_path: Path) -> None:
     machine.channel(NEW, serial=9)
     start(machine)

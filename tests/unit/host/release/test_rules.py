@@ -93,11 +93,11 @@ def test_what_failed_here_is_not_tried_again() -> None:
 
 def test_a_replayed_serial_is_refused_and_so_is_another_pointer_of_the_same_serial() -> None:
     state = seen(State(), GOOD)
-    check_serial(GOOD, state)
+    check_serial(GOOD, state, 0)
     with pytest.raises(HostError, match="serial 6 is a replayed one: 7 was seen before"):
-        check_serial(replace(GOOD, serial=6), state)
+        check_serial(replace(GOOD, serial=6), state, 0)
     with pytest.raises(HostError, match="serial 7 was seen before with other content"):
-        check_serial(replace(GOOD, digest="another"), state)
+        check_serial(replace(GOOD, digest="another"), state, 0)
 
 
 @given(POINTERS, STATES, RUNNING)
@@ -121,7 +121,7 @@ def test_the_serial_that_is_remembered_never_falls(pointers: list[Pointer]) -> N
     state, serials = State(), [0]
     for pointer in pointers:
         try:
-            check_serial(pointer, state)
+            check_serial(pointer, state, 0)
         except HostError:
             continue
         state = seen(state, pointer)

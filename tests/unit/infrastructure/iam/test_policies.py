@@ -236,6 +236,22 @@ def test_the_build_role_touches_nothing_that_lacks_the_projects_tag(lab: IamLab,
     assert refused(ec2.delete_key_pair, KeyName="foreign") == DENIED
 
 
+def test_the_build_role_reads_of_the_release_channels_only_their_pointers(lab: IamLab) -> None:
+    owner, s3 = lab.client("s3"), lab.client("s3", take(lab, "build"))
+    bucket = "zmanim-releases-prod"
+    for key in ("channel.json", "releases/v1.0.0.json", "bundles/x.tar.gz"):
+        owner.put_object(Bucket=bucket, Key=key, Body=b"x")
+    assert s3.get_object(Bucket=bucket, Key="channel.json")["Body"].read() == b"x"
+    for key in ("releases/v1.0.0.json", "bundles/x.tar.gz"):
+        assert refused(s3.get_object, Bucket=bucket, Key=key) == "AccessDenied"
+    assert refused(s3.put_object, Bucket=bucket, Key="channel.json", Body=b"y") == "AccessDenied"
+    assert refused(s3.delete_object, Bucket=bucket, Key="channel.json") == "AccessDenied"
+    for other in ("zmanim-backups-prod", "zmanim-mirror"):
+        assert refused(s3.get_object, Bucket=other, Key="channel.json") in {"AccessDenied", "NoSuchBucket"}
+    for key in ("channel.json", "releases/v1.0.0.json", "bundles/x.tar.gz"):
+        owner.delete_object(Bucket=bucket, Key=key)
+
+
 def test_the_build_role_publishes_nothing_and_reads_no_secret(lab: IamLab) -> None:
     ssm = lab.client("ssm", take(lab, "build"))
     write = {"Name": "/zmanim/prod/ami-id", "Value": "x", "Type": "String"}

@@ -21,6 +21,7 @@ from zmanim_ami.pipeline.channel import releases
 from zmanim_ami.pipeline.channel.releases import Moved, publish, rollback
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.version import parse
+from zmanim_host.host import HostError
 from zmanim_host.release import pointer
 
 BUCKET = "zmanim-releases-prod"
@@ -191,7 +192,35 @@ def test_of_two_publishers_at_one_time_one_is_told_and_nothing_is_lost(prod: Cha
     with raises("channel-moved"):
         prod.publish("v1.2.4")
     assert (prod.seen().version, prod.seen().serial) == ("v1.2.9", others[1].serial)
+    # What the one that lost has signed is no pointer, wherever somebody puts it: it has the winner's serial at most.
+    lost = prod.content(channel.record("v1.2.4"))
+    for name in ("v1.2.4", "v1.2.9"):
+        with pytest.raises(HostError, match="serial is not a number from 1"):
+            pointer.read(prod.content(channel.record(name)), "prod", prod.keys())
+    whole = prod.content(channel.POINTER)
+    prod.clients.s3.put_object(Bucket=BUCKET, Key=channel.POINTER, Body=lost)
+    with raises("channel-unreadable"):
+        prod.rollback("v1.2.9")
+    prod.clients.s3.put_object(Bucket=BUCKET, Key=channel.POINTER, Body=whole)
     assert prod.publish("v1.2.10").serial == others[1].serial + 1
+    assert prod.rollback("v1.2.4").version == "v1.2.4"
+
+
+def test_what_an_image_takes_for_the_newest_serial_is_what_was_signed(prod: Channel) -> None:
+    assert channel.newest_serial(prod.clients, "prod") == 0
+    for version in ("v1.2.3", "v1.2.4"):
+        prod.publish(version)
+    assert channel.newest_serial(prod.clients, "prod") == 2
+    prod.clients.s3.put_object(Bucket=BUCKET, Key=channel.POINTER, Body=b"{}")
+    with raises("channel-unreadable"):
+        channel.newest_serial(prod.clients, "prod")
+
+
+def test_a_record_that_was_signed_as_a_pointer_before_can_still_be_gone_back_to(prod: Channel) -> None:
+    prod.publish("v1.2.3")
+    prod.clients.s3.put_object(Bucket=BUCKET, Key=channel.record("v1.2.3"), Body=prod.content(channel.POINTER))
+    prod.publish("v1.2.4")
+    assert prod.rollback("v1.2.3").serial == 3
 
 
 def test_a_plan_changes_nothing(prod: Channel) -> None:
@@ -246,10 +275,12 @@ def test_an_environment_without_a_bucket_or_a_key_is_told_how_to_get_one(prod: C
 def test_only_the_environments_that_have_a_key_are_followed(prod: Channel, tmp_path: Path) -> None:
     keys = release_key.public_keys(prod.clients, ["prod", "verify"])
     assert set(keys) == {"prod"}
-    directory = Path(release_key.write(tmp_path, parse("v1.2.3"), keys))
-    assert [path.name for path in directory.iterdir()] == ["prod.pem"]
+    directory = Path(release_key.write(tmp_path, parse("v1.2.3"), keys, {"prod": 7}))
+    assert {path.name for path in directory.iterdir()} == {"prod.pem", "prod.serial"}
+    assert pointer.floor("prod", directory) == 7
+    assert pointer.floor("verify", directory) == 0
     # What an earlier build left is no key of this one.
-    assert release_key.write(tmp_path, parse("v1.2.3"), {}) == ""
+    assert release_key.write(tmp_path, parse("v1.2.3"), {}, {}) == ""
     assert not directory.exists()
 
 

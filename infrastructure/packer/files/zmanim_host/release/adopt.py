@@ -157,7 +157,7 @@ def _follow(store: Store, state: State, channel: Channel, machine: Machine) -> t
     if content is None:
         return state, f"nothing is known of the channel of {environment}"
     named = pointer.read(content, environment, channel.keys)
-    rules.check_serial(named, state)
+    rules.check_serial(named, state, pointer.floor(environment, channel.keys))
     if rules.seen(state, named) != state:
         state = store.save(rules.seen(state, named))
     wanted = rules.choose(named, state, running=running, baked=own, now=machine.now())

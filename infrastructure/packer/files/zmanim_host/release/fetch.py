@@ -45,19 +45,22 @@ def fetch(get: Get, directory: Path, store: Store, environment: str, *, keys: Pa
         (directory / POINTER).unlink(missing_ok=True)
         return f"the channel of {environment} is empty"
     named = pointer.read(content, environment, keys)
-    if needs_bundle(named, store, now):
+    if needs_bundle(named, store, now, pointer.floor(environment, keys)):
         _fetch_bundle(get, directory, named)
     write_whole(directory / POINTER, content)
     return f"the channel of {environment} names {named.version} (serial {named.serial})"
 
 
-def needs_bundle(named: Pointer, store: Store, now: float) -> bool:
-    """Return whether this machine would adopt what the pointer names, and has it not; HostError when it may not."""
+def needs_bundle(named: Pointer, store: Store, now: float, floor: int) -> bool:
+    """Return whether this machine would adopt what the pointer names, and has it not; HostError when it may not.
+
+    `floor` is as in rules.check_serial.
+    """
     own = store.baked()
     if not pointer.is_release(own.version):
         return False
     state = store.load()
-    rules.check_serial(named, state)
+    rules.check_serial(named, state, floor)
     wanted = rules.choose(named, state, running=store.linked(CURRENT) or own, baked=own, now=now)
     return wanted == Release(named.version, named.sha256) and wanted not in store.installed()
 

@@ -150,6 +150,23 @@ def read(content: bytes, environment: str, keys: Path = KEYS) -> Pointer:
     return pointer
 
 
+def floor(environment: str, keys: Path = KEYS) -> int:
+    """Return the newest serial that the channel had when this image was built, 0 when that is not known.
+
+    A data volume that is new has seen no serial: without this it would take any old pointer that was signed once.
+    Raises HostError when the image says something else.
+    """
+    try:
+        text = (keys / f"{environment}.serial").read_text("ascii").strip()
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError) as error:
+        raise HostError(f"the image's serial of {environment} can't be read: {error}") from None
+    if not re.fullmatch(r"[0-9]{1,16}", text):
+        raise HostError(f"the image's serial of {environment} is none")
+    return int(text)
+
+
 def bundle_name(sha256: str) -> str:
     """Return the key of the object that holds a bundle: it is named by its content."""
     return f"bundles/{sha256}.tar.gz"

@@ -47,8 +47,13 @@ class State:
     rolled_back_to: str = ""
 
 
-def check_serial(pointer: Pointer, state: State) -> None:
-    """Raise HostError for a pointer that is older than one that was seen, or another one of the same serial."""
+def check_serial(pointer: Pointer, state: State, floor: int) -> None:
+    """Raise HostError for a pointer that is older than one that was seen, or another one of the same serial.
+
+    `floor` is the serial that was the newest when the image was built.
+    """
+    if pointer.serial < floor:
+        raise HostError(f"the channel's serial {pointer.serial} is a replayed one: this image was built after {floor}")
     if pointer.serial < state.serial:
         raise HostError(f"the channel's serial {pointer.serial} is a replayed one: {state.serial} was seen before")
     if pointer.serial == state.serial and pointer.digest != state.digest:
