@@ -1,4 +1,4 @@
-"""What a restore gives back though nobody loads it as a superuser: owners, rights, settings, jobs, whatever there was."""
+"""What a restore gives back though nobody loads it as a superuser: every owner, right, setting and job."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ CREATE TABLE parts (n int) PARTITION BY RANGE (n); CREATE TABLE parts_1 PARTITIO
 INSERT INTO parts VALUES (1); ALTER TABLE own ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON own TO reader USING (true);
 CREATE OPERATOR === (FUNCTION = citext_eq, LEFTARG = citext, RIGHTARG = citext);
 """
-SCHEMA = (
-    "runuser -u postgres -- pg_dump --schema-only --create {0}; runuser -u postgres -- pg_dump --data-only --inserts {0}"
+SCHEMA = " ; ".join(
+    f"runuser -u postgres -- pg_dump {kind} {{0}}" for kind in ("--schema-only --create", "--data-only --inserts")
 )
 
 

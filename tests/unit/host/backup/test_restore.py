@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backup_parts import AT, ENVIRON, RECORD, FakeRepository, FakeServer
+from tests.support.backup_parts import AT, ENVIRON, RECORD, FakeRepository
 from zmanim_host.backup import loading, restore
 from zmanim_host.backup.record import to_json
 from zmanim_host.backup.retention import Owner, Run
@@ -73,7 +73,7 @@ def test_a_backup_of_a_newer_major_is_refused(postgresql: int, redis: str, refus
 
 
 def compare(survey: Survey) -> str:
-    return "; ".join(loading.compare(RECORD.databases[0], FakeServer(surveyed=survey)))
+    return "; ".join(loading.compare(RECORD.databases[0], survey, 0))
 
 
 def test_every_difference_in_postgresql_is_told() -> None:

@@ -15,6 +15,7 @@ from zmanim_host.backup.sql_text import literal
 from zmanim_host.host import HostError
 from zmanim_host.postgres import Server
 
+TABLE = "cron.job"
 # What pg_cron wrote down of past runs. It is no work of anybody's, and is not restored.
 DETAILS = "cron.job_run_details"
 _COPY = re.compile(r"^COPY cron\.job \(([a-z_, ]+)\) FROM stdin;$")

@@ -20,7 +20,7 @@ from zmanim_host.backup.sandbox import BLOCK, Child, feed_all
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.backup.sql_text import Statement, identifier, literal, render, statements
 from zmanim_host.host import WARNING, HostError, log
-from zmanim_host.postgres import Server
+from zmanim_host.postgres import Server, Survey
 
 # What a database may be called: anything else could be taken for a connection string, which names a role as well.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", re.ASCII)
@@ -75,7 +75,9 @@ class Loader:
         for part in self.record.databases:
             differences += self.load_database(part)
             log(f"restored the database {part.name}")
-        self.server.query(MAINTENANCE, "\n".join(roles.memberships))
+        # Who owns a database has to connect to load it.
+        closed = [f"ALTER ROLE {identifier(name)} NOLOGIN;" for name in roles.closed]
+        self.server.query(MAINTENANCE, "\n".join([*closed, *roles.memberships]))
         for role, statement in roles.settings:
             try:
                 self._run_as(MAINTENANCE, role, statement)
@@ -107,14 +109,15 @@ class Loader:
         owner = replace(self.server, role=plan.owner)
         self._create(part.name, plan)
         wanted = self._load_as_owner(part.name, owner, found, head, stream)
+        survey = self._survey(part.name, owner)
         self._give(part.name, plan)
         self._give_back(part.name, plan)
         for order in dump.in_order(plan.grants):
             self._run_as(part.name, order.role, order.sql)
         if wanted:
             jobs.schedule(self.server, part.name, wanted, known.names)
-        # Before the settings, which are their owner's and may be about anything.
-        differences = compare(part, self.server)
+        differences = compare(part, survey, len(wanted))
+        # The last thing: they are their owner's and may be about anything.
         for order in plan.settings:
             try:
                 self._run_as(part.name, order.role, order.sql)
@@ -134,7 +137,7 @@ class Loader:
 
     def _create(self, name: str, plan: Plan) -> None:
         owner = identifier(plan.owner)
-        self.server.query(MAINTENANCE, f"{plan.create} OWNER = {owner};", timeout=600)
+        self.server.query(MAINTENANCE, f"ALTER ROLE {owner} LOGIN; {plan.create} OWNER = {owner};", timeout=600)
         script = []
         for extension, schema in plan.extensions:
             if schema not in {"public", "pg_catalog"}:
@@ -160,6 +163,17 @@ class Loader:
             text = children[1].finish() if found.jobs else ""
         self.server.query(name, _TAKE_BACK.format(owner=literal(owner.role)))
         return jobs.parse(text)
+
+    def _survey(self, name: str, owner: Server) -> Survey:
+        """Count what was loaded, as whose all of it still is.
+
+        Planning a query evaluates functions in a table's indexes and statistics, as whoever asks: never the superuser.
+        """
+        role = identifier(owner.role)
+        self.server.query(MAINTENANCE, f"ALTER ROLE {role} BYPASSRLS; GRANT pg_read_all_data TO {role};")
+        survey = owner.survey(name)
+        self.server.query(MAINTENANCE, f"ALTER ROLE {role} NOBYPASSRLS; REVOKE pg_read_all_data FROM {role};")
+        return survey
 
     # ---- What the owner's loading does not bring ----
 
@@ -250,12 +264,12 @@ def check_empty(found: Contents, part: DatabasePart) -> list[str]:
     return []
 
 
-def compare(part: DatabasePart, server: Server) -> list[str]:
-    """Return in what a restored database's rows and extensions differ from the record."""
+def compare(part: DatabasePart, restored: Survey, scheduled: int) -> list[str]:
+    """Return in what a restored database differs from the record; its jobs are `scheduled`, and no rows yet."""
     differences = []
-    restored = server.survey(part.name)
-    for table in sorted((part.rows.keys() | restored.rows.keys()) - {jobs.DETAILS}):
-        rows, expected = restored.rows.get(table), part.rows.get(table)
+    counted = {**restored.rows, jobs.TABLE: scheduled} if jobs.TABLE in part.rows else restored.rows
+    for table in sorted((part.rows.keys() | counted.keys()) - {jobs.DETAILS}):
+        rows, expected = counted.get(table), part.rows.get(table)
         if rows != expected:
             differences.append(f"{part.name}: {table} has {rows} rows, not {expected}")
     # Their versions are the image's.
@@ -263,8 +277,3 @@ def compare(part: DatabasePart, server: Server) -> list[str]:
     if extensions != expected_extensions:
         differences.append(f"{part.name} has the extensions {extensions}, not {expected_extensions}")
     return differences
-
-
-def load(repo: Repository, record: CompletionRecord, place: Scratch, server: Server) -> list[str]:
-    """Load a run, as Loader does."""
-    return Loader(repo, record, place, server).load()

@@ -27,7 +27,7 @@ class DatabasePart:
     """A database's dump: its snapshot, its length, and what was in the database when it was taken.
 
     `rows` counts each table whose rows the dump holds, by its quoted name (schema.table); `extensions` are their
-    versions by name.
+    versions by name. `superusers` is what only a superuser can have made, which no restore brings back.
     """
 
     name: str
@@ -35,6 +35,7 @@ class DatabasePart:
     bytes: int
     rows: Mapping[str, int]
     extensions: Mapping[str, str]
+    superusers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,16 @@ PREDEFINED = frozenset(
 
 @dataclass
 class Roles:
-    """Statements of our own, in their order; `settings` are run as the role that they are about."""
+    """Statements of our own, in their order; `settings` are run as the role that they are about.
+
+    `closed` are the roles that may not connect.
+    """
 
     create: list[str] = field(default_factory=list)
     memberships: list[str] = field(default_factory=list)
     settings: list[tuple[str, str]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
 
 
 def parse_globals(script: str, expected: Collection[str]) -> Roles:
@@ -56,8 +60,8 @@ def parse_globals(script: str, expected: Collection[str]) -> Roles:
             result.create.append(f"COMMENT ON ROLE {identifier(words[3])} IS {literal(words[5])};")
         else:
             raise HostError(f"the roles hold a statement that no restore runs: {' '.join(words[:6])}")
-    made = [_create(name, given) for name, given in attributes.items()]
-    result.create[:0] = made
+    result.create[:0] = [_create(name, given) for name, given in attributes.items()]
+    result.closed += [name for name, given in attributes.items() if Token(WORD, "login") not in given]
     return result
 
 

@@ -13,31 +13,34 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
 
 from zmanim_host.aws import metrics
-from zmanim_host.backup import retention, turn
+from zmanim_host.backup import retention, superusers, turn
 from zmanim_host.backup.record import (
     TIME,
     CompletionRecord,
     DatabasePart,
     GlobalsPart,
     RedisPart,
+    from_json,
     parse,
     to_json,
 )
 from zmanim_host.backup.restic import Repository, repository
 from zmanim_host.backup.retention import Owner, Run
-from zmanim_host.host import HostError, log, run, write_whole
+from zmanim_host.host import WARNING, HostError, log, run, write_whole
 from zmanim_host.postgres import Server, major_version
 from zmanim_host.storage import redis_files
 from zmanim_host.storage.volume import ID_FILE
 
 WORK = Path("/data/backup")
 RECORD = "/record.json"
+# What one step leaves for the last one to tell.
+SUPERUSERS = "superusers"
 GLOBALS = "/globals.sql"
 GLOBALS_END = "-- PostgreSQL database cluster dump complete"
 BAKED = Path("/opt/zmanim/baked")
@@ -159,7 +162,8 @@ class Backup:
             stored = self.repository.store(begun.tags(part), name=name, command=dump, environment=environment)
         # To its end: pg_restore --list would look at its beginning only.
         self.repository.read_into(stored.snapshot, name, lambda dump: pg_restore(dump, "--file=/dev/null"))
-        self._finish(part, DatabasePart(database, stored.snapshot, stored.bytes, survey.rows, survey.extensions))
+        kept = DatabasePart(database, stored.snapshot, stored.bytes, survey.rows, survey.extensions)
+        self._finish(part, replace(kept, superusers=superusers.found(self.server, database)))
         log(f"{database}: {stored.bytes} bytes, {sum(survey.rows.values())} rows in {len(survey.rows)} tables")
 
     def back_up_globals(self, command: Sequence[str]) -> None:
@@ -227,6 +231,7 @@ class Backup:
             volume=ours.volume,
         )
         self.repository.store([*begun.tags("record"), *owner_tags(ours)], name=RECORD, text=to_json(record))
+        self._note_superusers(record)
         shutil.rmtree(self.work / "run")
         size = sum(part.bytes for part in record.databases) + record.globals.bytes + record.redis.bytes
         seconds = (record.finished - record.started).total_seconds()
@@ -240,6 +245,20 @@ class Backup:
                 metrics.Metric("BackupBytes", size, "Bytes"),
             ],
         )
+
+    def _note_superusers(self, record: CompletionRecord) -> None:
+        """Leave for the last step what no restore will bring back, and was not in the run before."""
+        every = superusers.of_record(record)
+        if not every:
+            return
+        for each in every:
+            log(f"only a superuser can have made this, and no restore brings it back: {each}", WARNING)
+        older = [run for run in self.repository.runs() if run.id != record.run]
+        before = retention.newest_complete(older, self.now())
+        known = from_json(self.repository.read(before.record, RECORD)) if before and before.record else None
+        added = sorted(set(every) - set(superusers.of_record(known) if known else ()))
+        if added:
+            write_whole(self.work / SUPERUSERS, "; ".join(added))
 
     def apply_retention(self) -> None:
         """Remove the runs that nobody needs any longer; on Sundays, read a part of the repository."""
@@ -259,6 +278,14 @@ class Backup:
             part = f"{retention.check_part(at.date())}/{retention.CHECK_PARTS}"
             self.repository.restic("check", f"--read-data-subset={part}")
             log(f"checked the repository, and read part {part} of its data")
+        added = self.work / SUPERUSERS
+        if added.exists():
+            text = added.read_text("utf-8")
+            added.unlink()
+            raise HostError(
+                f"this run is complete, but no restore brings this back, as only a superuser can have made it: {text}."
+                " Told once. docs/backups.md says how to bring it back on purpose"
+            )
         if plan.future:
             names = ", ".join(f"{future.id} ({future.time:%Y-%m-%d %H:%M})" for future in plan.future)
             raise HostError(
