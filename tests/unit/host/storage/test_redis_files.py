@@ -237,3 +237,13 @@ def test_kept_files_are_told_of_until_they_are_others(tmp_path: Path, capsys: py
     output = "".join(capsys.readouterr())
     assert output.count("ALARM") == 1
     assert str(tmp_path / "damaged-20260101T000000Z") in output
+
+
+@pytest.mark.incident("snapshots that a killed Redis had not finished stayed, and filled the volume")
+def test_what_a_killed_redis_had_not_finished_goes_and_nothing_else(tmp_path: Path) -> None:
+    data = volume(tmp_path)
+    kept = {path.name for path in data.iterdir()}
+    for name in ("temp-123.rdb", "temp-1764.99.rdb", "temp-rewriteaof-bg-7.aof", "temp-rewriteaof-7.aof"):
+        (data / name).write_text("half")
+    prepare(data, lambda manifest: (0, ""))
+    assert {path.name for path in data.iterdir()} == kept

@@ -66,9 +66,10 @@ def contents(listing: str) -> Contents:
         match = _ENTRY.fullmatch(line)
         if not match:
             continue
-        entry = match[2]
+        # Its last word is the owner, and missing where there is none.
+        entry = f"{match[2]} "
         if entry.startswith(_SUPERUSERS):
-            left_out.append(entry)
+            left_out.append(entry.strip())
             continue
         described.append(line)
         if entry.startswith(JOBS):
@@ -305,7 +306,7 @@ class _Planner:
             self.made.owner = self._roles.check(words[5])
             return True
         owner = self._roles.check(words[2]) if words[1] == "role" and words[2] != "all" else self.made.owner
-        allowed = owner != self._roles.superuser and "is_template" not in words and words[3] != "tablespace"
+        allowed = owner != self._roles.superuser and "is_template" not in words
         return self._order(self.made.settings, owner, statement, allowed=allowed)
 
     def _order(self, orders: list[Order], role: str, statement: Statement, *, allowed: bool) -> bool:

@@ -23,6 +23,8 @@ FOLDER = "appendonlydir"
 MANIFEST = "appendonly.aof.manifest"
 BASE = "appendonly.aof.1.base.rdb"
 SNAPSHOT = "dump.rdb"
+# What Redis writes before a rename puts it in its place (rdb.c, aof.c): a snapshot, a rewritten append-only file.
+UNFINISHED = ("temp-*.rdb", "temp-rewriteaof-*.aof")
 # How many damaged append-only files are kept; the oldest goes when there are more.
 MAX_DAMAGED = 3
 # How often to look whether somebody has removed them, in seconds.
@@ -209,8 +211,17 @@ def fall_back(data: Path, reason: str, check: Check, now: Callable[[], float] = 
         log(f"removed {old}: no more than {MAX_DAMAGED} damaged append-only files are kept", ERROR)
 
 
+def remove_unfinished(data: Path) -> None:
+    """Remove what a killed Redis was writing: it makes such files anew, under other names, and would fill the volume."""
+    for pattern in UNFINISHED:
+        for path in data.glob(pattern):
+            path.unlink()
+            log(f"removed {path}: a killed Redis had not finished it")
+
+
 def prepare(data: Path, check: Check = check_aof) -> None:
     """Leave what Redis can load, or HostError."""
+    remove_unfinished(data)
     manifest = data / FOLDER / MANIFEST
     if manifest.exists():
         reason = damage(manifest, check)

@@ -1,0 +1,183 @@
+"""What is loaded as its owner, what is made by our own statements, and what is left out of a dump, by its contents."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support import ROOT
+from zmanim_host.backup import dump
+from zmanim_host.backup.dump import KnownRoles, Plan
+from zmanim_host.backup.sql_text import statements
+from zmanim_host.host import HostError
+
+LISTING = """;
+; Archive created at 2026-11-29 07:57:36 UTC
+6; 3079 17884 EXTENSION - pg_cron
+7; 3079 17885 EXTENSION - citext
+4715; 0 0 COMMENT - EXTENSION pg_cron
+4716; 0 0 ACL - SCHEMA cron postgres
+4790; 0 0 DATABASE - zmanim zmanim
+4791; 0 0 DATABASE PROPERTIES - zmanim zmanim
+4792; 0 0 COMMENT - DATABASE zmanim zmanim
+238; 1259 17953 TABLE public cities zmanim
+4512; 0 17887 TABLE DATA cron job postgres
+4514; 0 17906 TABLE DATA cron job_run_details postgres
+4722; 0 0 SEQUENCE SET cron jobid_seq postgres
+4511; 0 16710 TABLE DATA public spatial_ref_sys postgres
+4800; 3466 17999 EVENT TRIGGER - forged postgres
+4801; 2616 17999 OPERATOR CLASS public ops postgres
+4802; 826 17999 DEFAULT ACL public DEFAULT PRIVILEGES FOR TABLES zmanim
+"""
+SCHEMA = """
+SET statement_timeout = 0;
+SELECT pg_catalog.set_config('search_path', '', false);
+CREATE DATABASE zmanim WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = builtin LOCALE = 'C.UTF-8';
+ALTER DATABASE zmanim OWNER TO zmanim;
+\\connect zmanim
+COMMENT ON DATABASE zmanim IS 'ours';
+ALTER DATABASE zmanim SET work_mem TO '5MB';
+ALTER ROLE clerk IN DATABASE zmanim SET role TO 'zmanim';
+CREATE EXTENSION IF NOT EXISTS postgis WITH SCHEMA public;
+COMMENT ON EXTENSION postgis IS 'of some version';
+CREATE TABLE public.cities (n integer);
+ALTER TABLE public.cities OWNER TO zmanim;
+CREATE VIEW office."to" AS SELECT 1;
+ALTER VIEW office."to" OWNER TO clerk;
+REFRESH MATERIALIZED VIEW office.seen;
+ALTER TABLE public.theirs OWNER TO postgres;
+GRANT USAGE ON SCHEMA cron TO zmanim;
+GRANT SELECT("from") ON TABLE office."to" TO zmanim WITH GRANT OPTION;
+SET SESSION AUTHORIZATION zmanim;
+GRANT SELECT ON TABLE office."to" TO PUBLIC;
+RESET SESSION AUTHORIZATION;
+GRANT SELECT ON TABLE public.theirs TO zmanim;
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES FOR ROLE clerk IN SCHEMA office GRANT SELECT ON TABLES TO zmanim;
+"""
+ROLES = KnownRoles(("postgres", "zmanim", "clerk"))
+
+
+def planned(schema: str = "") -> Plan:
+    return dump.plan(statements(SCHEMA + schema), "zmanim", ROLES)
+
+
+def test_each_entry_is_loaded_made_or_left_out() -> None:
+    found = dump.contents(LISTING)
+    numbers = [int(line.split(";")[0]) for line in found.loaded]
+    assert numbers == [7, 238, 4511]
+    assert [line.split(" ", 3)[3] for line in found.jobs] == ["TABLE DATA cron job postgres"]
+    assert found.left_out == ("EVENT TRIGGER - forged postgres", "OPERATOR CLASS public ops postgres")
+    assert len(found.described) == 13
+
+
+def test_the_superuser_s_extensions_are_those_of_the_image() -> None:
+    script = (ROOT / "infrastructure/packer/files/database.sql").read_text()
+    assert set(dump.EXTENSIONS) == set(re.findall(r"CREATE EXTENSION IF NOT EXISTS (\w+)", script))
+
+
+def test_what_the_owner_can_not_load_is_planned_with_everything_quoted() -> None:
+    plan = planned()
+    assert plan.owner == "zmanim"
+    options = "encoding = 'UTF8' locale_provider = builtin locale = 'C.UTF-8'"
+    assert plan.create == f'CREATE DATABASE "zmanim" WITH TEMPLATE = template0 {options}'
+    assert plan.extensions == [("postgis", "public")]
+    assert [(order.role, order.sql) for order in plan.owners] == [
+        ("clerk", 'alter view office . "to" owner to "clerk"'),
+    ]
+    assert [order.sql for order in plan.superusers] == ['alter table public . theirs owner to "postgres"']
+    assert [(order.role, order.sql) for order in plan.grants] == [
+        ("postgres", "grant usage on schema cron to zmanim"),
+        ("clerk", 'grant select ( "from" ) on table office . "to" to zmanim with grant option'),
+        ("zmanim", 'grant select on table office . "to" to public'),
+        ("postgres", "grant select on table public . theirs to zmanim"),
+        ("zmanim", "revoke all on schema public from public"),
+        ("clerk", "alter default privileges for role clerk in schema office grant select on tables to zmanim"),
+    ]
+    assert [(order.role, order.sql) for order in plan.settings] == [
+        ("zmanim", "comment on database zmanim is 'ours'"),
+        ("zmanim", "alter database zmanim set work_mem to '5MB'"),
+        ("clerk", "alter role clerk in database zmanim set role to 'zmanim'"),
+    ]
+    assert plan.left_out == []
+
+
+def test_all_that_a_schema_says_is_expected_again_and_no_more() -> None:
+    said = [dump.words_of(statement) for statement, _ in planned().expected]
+    assert len(said) == 17
+    assert not [words for words in said if words.startswith(("set", "select", "refresh", "comment on extension"))]
+    assert [grantor for statement, grantor in planned().expected if grantor] == ["zmanim"]
+
+
+@pytest.mark.incident("a forged dump's rights on the superuser's own tables came into production by --replace")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "GRANT UPDATE ON TABLE pg_catalog.pg_authid TO zmanim;",
+        "GRANT ALL ON TABLE cron.job TO zmanim;",
+        "GRANT ALL ON SCHEMA cron TO zmanim;",
+        "GRANT ALL ON FUNCTION cron.schedule_in_database(text, text) TO zmanim;",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE postgres GRANT ALL ON TABLES TO zmanim;",
+        "ALTER ROLE postgres IN DATABASE zmanim SET search_path TO 'public';",
+        "ALTER DATABASE zmanim IS_TEMPLATE = true;",
+    ],
+)
+def test_what_is_a_superuser_s_to_give_is_left_out_and_no_longer_expected(statement: str) -> None:
+    plan, before = planned(statement), planned()
+    assert len(plan.left_out) == 1
+    assert (plan.grants, plan.settings, plan.expected) == (before.grants, before.settings, before.expected)
+
+
+@pytest.mark.parametrize("what", ["FUNCTION public.f(a integer)", "VIEW public.v", "SCHEMA s", "TYPE public.t"])
+def test_what_would_run_with_the_superuser_s_rights_stays_its_database_s_owner_s(what: str) -> None:
+    plan = planned(f"ALTER {what} OWNER TO postgres;\nGRANT ALL ON {what.replace('VIEW', 'TABLE')} TO clerk;")
+    assert len(plan.left_out) == 1
+    assert plan.grants[-1].role == "zmanim"
+    expected = [dump.words_of(statement) for statement, _ in plan.expected][-2]
+    assert expected.endswith("owner to zmanim")
+
+
+def test_a_table_that_stays_with_the_owner_is_expected_to_be_the_owner_s() -> None:
+    plan = planned()
+    plan.keep(plan.superusers[0])
+    expected = [dump.words_of(statement) for statement, _ in plan.expected]
+    assert "alter table public . theirs owner to zmanim" in expected
+    assert "alter table public . theirs owner to postgres" not in expected
+    assert "would run with the superuser's rights" in plan.left_out[0]
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("ALTER TABLE public.cities OWNER TO stranger;", "the role 'stranger'"),
+        ("GRANT SELECT ON TABLE public.cities TO stranger;", "the role 'stranger'"),
+        ("SET SESSION AUTHORIZATION stranger; GRANT SELECT ON TABLE public.cities TO zmanim;", "the role 'stranger'"),
+        ("GRANT postgres TO zmanim;", "grants what no restore grants"),
+        ("CREATE DATABASE other WITH TEMPLATE = template0;", "is of 'other'"),
+        ("CREATE DATABASE zmanim WITH STRATEGY = file_copy;", "strategy = file_copy"),
+        ("ALTER DATABASE zmanim OWNER TO postgres;", "is postgres's, a superuser's"),
+    ],
+)
+def test_what_no_restore_makes_is_refused_by_name(statement: str, words: str) -> None:
+    with pytest.raises(HostError, match=words):
+        planned(statement)
+
+
+def test_a_dump_that_does_not_say_whose_it_is_is_refused() -> None:
+    with pytest.raises(HostError, match="does not say whose it is"):
+        dump.plan(statements("CREATE TABLE t (n int);"), "zmanim", ROLES)
+
+
+@pytest.mark.incident("the owner of a schema that had taken away his own rights to it could not grant on what is in it")
+def test_what_schemas_grant_comes_first_and_what_they_take_away_last() -> None:
+    schema = """
+    ALTER SCHEMA office OWNER TO clerk;
+    REVOKE ALL ON SCHEMA office FROM clerk;
+    GRANT USAGE ON SCHEMA office TO zmanim;
+    """
+    order = [one.sql for one in dump.in_order(planned(schema).grants)]
+    revoked, granted = "revoke all on schema office from clerk", "grant usage on schema office to zmanim"
+    assert order[:2] == ["grant usage on schema cron to zmanim", granted]
+    assert order[-2:] == [revoked, granted]
+    assert order.index(revoked) == len(order) - 2
