@@ -112,6 +112,9 @@ class FakeServer(Server):
     def version(self) -> str:
         return "170012"
 
+    def schema(self, database: str, snapshot: str) -> str:
+        return f"schema of {database}"
+
     def survey(self, database: str) -> Survey:
         return self.surveyed
 

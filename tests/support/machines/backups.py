@@ -30,7 +30,7 @@ CREATE MATERIALIZED VIEW closed.view AS SELECT 1 AS n;
 CREATE FUNCTION closed.one() RETURNS int LANGUAGE sql AS 'SELECT 1';
 REVOKE ALL ON closed.rows, closed.view FROM PUBLIC, zmanim; REVOKE ALL ON SEQUENCE closed.numbers FROM PUBLIC, zmanim;
 REVOKE ALL ON TYPE closed.word FROM PUBLIC, zmanim;
-REVOKE ALL ON FUNCTION closed.one() FROM PUBLIC, zmanim; REVOKE ALL ON SCHEMA closed FROM PUBLIC, zmanim;
+REVOKE ALL ON FUNCTION closed.one() FROM PUBLIC, zmanim; REVOKE ALL ON SCHEMA closed FROM PUBLIC;
 """
 # Everything that a restore has to bring back, as text: two machines with the same data print the same.
 STATE = r"""cd /

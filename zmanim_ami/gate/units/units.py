@@ -27,6 +27,7 @@ EXPOSURE: Mapping[str, float] = {
     "zmanim-data-volume.service": 3.0,
     "zmanim-ready.service": 3.0,
     "backup-drill.service": 3.0,
+    "backup-proof.service": 3.0,
 }
 # Values that are newer than the directive they are given to: what verify of a newer host would let pass.
 _NEW_VALUES = (

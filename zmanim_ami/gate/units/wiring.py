@@ -45,7 +45,8 @@ ROOTS = {
 # Commands that run with full privileges beside a unit's own user, and why.
 PRIVILEGED = {
     "/opt/zmanim/zmanim-host store-stopped",  # asks systemd to start zmanim-recovery, which no other user may
-    "/usr/bin/systemctl stop backup-drill.service",  # a drill gives way to a backup: asked of systemd, once
+    # A drill gives way to a backup: asked of systemd, once.
+    "/usr/bin/systemctl stop backup-drill.service backup-proof.service",
 }
 _STARTS = ("Wants", "Requires", "BindsTo", "Requisite", "Upholds", "OnFailure", "OnSuccess")
 _NEEDS = ("Requires", "BindsTo", "Requisite")

@@ -48,13 +48,17 @@ class AnswerUnreadable(Error):
 
 @dataclass(frozen=True)
 class BackupRun:
-    """A run in an instance's repository; `state` is complete, incomplete or adoption, `bytes` before compression."""
+    """A run in an instance's repository; `state` is complete, incomplete or adoption, `bytes` before compression.
+
+    `proven` is when it was last restored and came out as recorded; empty for a run that was not.
+    """
 
     run: str
     time: str
     state: str
     bytes: int
     future: bool
+    proven: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,10 @@ def listed(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> list[B
     text = run_script(clients, instance_id, f"{_RESTORE} --list --json\n", _SHORT_SECONDS, poller)
     try:
         rows = json.loads(text)
-        return [BackupRun(row["run"], row["time"], row["state"], int(row["bytes"]), row["future"]) for row in rows]
+        return [
+            BackupRun(row["run"], row["time"], row["state"], int(row["bytes"]), row["future"], row.get("proven", ""))
+            for row in rows
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise _unreadable(text) from error
 

@@ -131,20 +131,22 @@ def _starts(name: str, ours: Mapping[str, unit_files.Unit], enabled: Sequence[st
         starter = name.removesuffix(".service") + suffix
         if starter in ours:
             return f"by {starter}"
-    failing, wanting = (
+    failing, succeeding, wanting = (
         [
             other
             for other, unit in sorted(ours.items())
             if name in (word.replace("%n", "") for word in unit.words(list_))
         ]
-        for list_ in ("OnFailure", "Wants")
+        for list_ in ("OnFailure", "OnSuccess", "Wants")
     )
-    if failing or wanting:
-        return ", ".join([f"when {other} fails" for other in failing] + [f"with {other}" for other in wanting])
+    starters = [f"when {other} fails" for other in failing]
+    starters += [f"after {other} is done" for other in succeeding] + [f"with {other}" for other in wanting]
+    if starters:
+        return ", ".join(starters)
     raise Error(
         f"nothing starts {name}",
         code="contents-unreadable",
-        expected="zmanim.preset, a timer, a path, an OnFailure= or a Wants=",
+        expected="zmanim.preset, a timer, a path, an OnFailure=, OnSuccess= or Wants=",
         found="none of them",
     )
 

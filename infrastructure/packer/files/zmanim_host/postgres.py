@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -165,6 +166,14 @@ class Server:
     def survey(self, database: str) -> Survey:
         """Count what is in a database. Raises HostError."""
         return parse_survey(self.query(database, _TABLES, timeout=3600))
+
+    def schema(self, database: str, snapshot: str) -> str:
+        """Return the SHA-256 of all that a database holds but its rows, in an exported snapshot. Raises HostError."""
+        command = ["pg_dump", "--schema-only", "--no-password", f"--snapshot={snapshot}", *self.connection(database)]
+        dump = run(command, timeout=600, user=self.user, environment=self.environment(database)).stdout
+        # pg_dump guards its text with a word that is another one each time (\\restrict).
+        lines = (line for line in dump.splitlines() if not line.startswith(("\\restrict ", "\\unrestrict ")))
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @contextmanager
     def exported(self, database: str, tables: str = _TABLES) -> Iterator[Survey]:

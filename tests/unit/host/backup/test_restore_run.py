@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pwd
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -233,6 +234,43 @@ def test_half_a_restore_goes_away_whatever_ended_it(
     assert arguments(tmp_path / "programs", "aws") == []
     assert [path.name for path in restored.data.iterdir()] == ["backup"]
     assert not (tmp_path / "here").exists()
+
+
+@pytest.mark.incident("a schema that can't be loaded again was a complete run every night")
+def test_the_newest_run_is_proven_once_and_again_when_something_is_new(restored: DryRestore) -> None:
+    marked: list[str] = []
+    words = options("--latest", "--drill", "--if-due")
+    proving = replace(restored, mark=lambda record: marked.append(record.run))
+    proving.prove(words, 60)
+    assert (marked, restored.done) == (["whole"], ["fill restore"])
+    assert isinstance(restored.repository, StoringRepository)
+    restored.repository.known[0] = replace(restored.repository.known[0], proven=AT)
+    proving.prove(words, 60)
+    assert (marked, restored.done) == (["whole"], ["fill restore"])
+    # One that does not come out as recorded gets no mark, and fails aloud.
+    restored.repository.known[0] = replace(restored.repository.known[0], proven=None)
+    with pytest.raises(HostError, match="function lower_name"):
+        replace(proving, fails=HostError("function lower_name(text) does not exist")).prove(words, 60)
+    assert marked == ["whole"]
+
+
+def test_a_proof_without_room_or_time_is_put_off_and_told(
+    restored: DryRestore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Endless(DryRestore):
+        def fill(self, record: CompletionRecord, place: Scratch, finish: object = None) -> int:
+            time.sleep(60)
+            return 0
+
+    words = options("--latest", "--drill", "--if-due")
+    replace(restored, fails=restore.PutOff("/data has 3 MiB free")).prove(words, 60)
+    Endless(restored.repository, restored.data, restored.user, restored.now).prove(words, 1)
+    output = capsys.readouterr().err
+    assert "that is put off: /data has 3 MiB free" in output
+    assert "that is put off: it is not done after 1 s" in output
+    sent = arguments(tmp_path / "programs", "aws")
+    assert ["ProofPutOff" in " ".join(call) for call in sent] == [True, True]
+    assert [path.name for path in restored.data.iterdir()] == ["backup"]
 
 
 def test_only_what_is_to_be_kept_is_kept(restored: DryRestore, tmp_path: Path) -> None:

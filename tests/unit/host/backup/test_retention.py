@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.backup_parts import AT, RECORD
 from zmanim_host.backup.retention import (
     CHECK_PARTS,
     Owner,
+    Proven,
     Run,
     check_part,
     is_check_day,
@@ -21,9 +24,11 @@ from zmanim_host.backup.retention import (
     owner,
     plan,
     retained,
+    why_due,
 )
 
 START = datetime(2026, 1, 1, 3, 2, tzinfo=UTC)
+DATABASE = replace(RECORD.databases[0], schema="digest")
 OURS, OTHERS = "7000000000000000001", "7000000000000000002"
 
 
@@ -234,6 +239,40 @@ def test_the_repository_is_checked_on_sundays_and_one_part_is_the_week_s() -> No
     assert [is_check_day(day) for day in week] == [False] * 6 + [True]
     assert len({check_part(day) for day in week}) == 1
     assert check_part(monday) != check_part(monday - timedelta(days=1))
+
+
+@pytest.mark.incident("a schema that can't be loaded again was dumped every night, and pushed out the last good run")
+def test_the_newest_proven_run_outlives_any_number_of_unproven_ones() -> None:
+    proven, older = replace(night(2), proven=START), replace(night(1), proven=START)
+    fates = plan([older, proven, *(night(n) for n in range(3, 400))], night(400).time)
+    assert fates.keep[proven] == "the newest that is proven to restore"
+    assert older in fates.forget
+    # One that is cut short, or of tomorrow, speaks for nobody.
+    later = [replace(night(398, complete=False), proven=START), replace(night(500), proven=START)]
+    assert proven in plan([proven, *later, *(night(n) for n in range(3, 400))], night(400).time).keep
+
+
+@pytest.mark.parametrize(
+    ("changes", "days", "expected"),
+    [
+        ({}, 1, ""),
+        ({}, 32, "the last proof is of 2026-11-24"),
+        ({"image_version": "v2"}, 1, "the image was v1.2.3 then, and is v2"),
+        ({"databases": (replace(DATABASE, schema="other"),)}, 1, "the schema of zmanim has changed"),
+        ({"databases": (replace(DATABASE, extensions={}),)}, 1, "the extensions of zmanim have changed"),
+        ({"databases": (DATABASE, replace(DATABASE, name="second"))}, 1, "the database second is new"),
+        # An image that took no digest of the schema has said nothing about it.
+        ({"databases": (replace(DATABASE, schema=""),)}, 1, "the schema of zmanim has changed"),
+    ],
+)
+def test_a_proof_is_due_when_something_is_new_and_in_any_case_monthly(
+    changes: dict[str, Any], days: int, expected: str
+) -> None:
+    proven = replace(RECORD, databases=(DATABASE,))
+    newest = replace(proven, run="newest", **changes)
+    assert why_due(newest, Proven(proven, AT), AT + timedelta(days=days)) == expected
+    assert why_due(proven, Proven(proven, AT), AT + timedelta(days=400)) == ""
+    assert why_due(newest, None, AT) == "no run has been proven yet"
 
 
 def test_each_fate_has_its_reason_in_words() -> None:

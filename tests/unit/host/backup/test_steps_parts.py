@@ -75,7 +75,7 @@ def test_a_dump_that_can_t_be_read_to_its_end_is_no_part(
     output = "echo 'pg_restore: error: unexpected end of file' >&2; exit 1"
     on_path(tmp_path / "programs", monkeypatch, {"pg_restore": output})
     repository.content["/zmanim.pgdump"] = b"du"
-    with pytest.raises(HostError, match=r"in the repository is not whole, .*unexpected end of file"):
+    with pytest.raises(HostError, match=r"in the repository is not whole: .*unexpected end of file"):
         backup.back_up_database("zmanim", ["pg_dump"])
     assert not (backup.work / "run/database=zmanim").exists()
 

@@ -212,7 +212,8 @@ def test_every_start_of_the_api_runs_this_again_and_however_often(name: str) -> 
 def test_only_the_units_that_need_a_secret_are_given_one() -> None:
     secrets = re.compile(r"^(?!InaccessiblePaths=)[^\n]*/run/zmanim/secrets", re.MULTILINE)
     takers = {path.name for path in UNITS if secrets.search(path.read_text())}
-    assert takers == {"redis.service", "restic-backup.service", "backup-drill.service", "zmanim-api.service"}
+    backups = {"restic-backup.service", "backup-drill.service", "backup-proof.service"}
+    assert takers == {"redis.service", "zmanim-api.service", *backups}
 
 
 @pytest.mark.parametrize("name", ["postgresql", "redis", "zmanim-migrate", "zmanim-api", "restic-backup"])

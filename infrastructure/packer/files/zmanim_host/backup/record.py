@@ -27,7 +27,8 @@ class DatabasePart:
     """A database's dump: its snapshot, its length, and what was in the database when it was taken.
 
     `rows` counts each table whose rows the dump holds, by its quoted name (schema.table); `extensions` are their
-    versions by name. `superusers` is what only a superuser can have made, which no restore brings back.
+    versions by name. `superusers` is what only a superuser can have made, which no restore brings back. `schema` is the
+    SHA-256 of all but the rows (empty: of an image that did not take it).
     """
 
     name: str
@@ -36,6 +37,7 @@ class DatabasePart:
     rows: Mapping[str, int]
     extensions: Mapping[str, str]
     superusers: tuple[str, ...] = ()
+    schema: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from zmanim_host.aws.awscli import aws
-from zmanim_host.backup.retention import Run
+from zmanim_host.backup.retention import PROOF, Run
 from zmanim_host.host import CLOCK, WARNING, Clock, HostError, NotYet, StderrReader, log, required_variables, retry, run
 
 # A fixed name: the machine's own changes with every image.
@@ -330,6 +330,7 @@ def _run(name: str, parts: list[Mapping[str, Any]]) -> Run:
         time=_time(decisive["time"]),
         snapshots=tuple(part["id"] for part in parts),
         parts=tuple((_tag(part, "part"), part["id"]) for part in parts),
+        proven=max((_time(part["time"]) for part in parts if _tag(part, "part") == PROOF), default=None),
         record=records[-1]["id"] if records else None,
         adoption=bool(adoptions),
         system=_tag(decisive, "system") if records or adoptions else "",

@@ -10,29 +10,32 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol
 
 from zmanim_host.aws import metrics
-from zmanim_host.backup import loading, retention, sandbox, scratch, steps, turn
+from zmanim_host.backup import loading, retention, sandbox, scratch, steps
 from zmanim_host.backup import replace as in_place
 from zmanim_host.backup.record import TIME, CompletionRecord, from_json, located
 from zmanim_host.backup.restic import Repository, repository
 from zmanim_host.backup.retention import Run
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.backup.steps import Backup
-from zmanim_host.host import HostError, locked, log
+from zmanim_host.host import WARNING, HostError, locked, log
 from zmanim_host.postgres import Server, major_version
-from zmanim_host.storage import redis_files, swap
+from zmanim_host.storage import redis_files, swap, turn
 from zmanim_host.storage.data_layout import DATA
 from zmanim_host.storage.redis_files import Keys
+from zmanim_host.systemd import systemctl
 
 # Who talks to the repository, whoever has asked for it.
 BACKUP_USER = "zmanim-backup"
+# What a backup starts by itself when it is done.
+PROOF = "backup-proof.service"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class Restored:
     age: float
     rows: int
     keys: int
+
+
+class PutOff(HostError):
+    """A proof that can't be made now: there is no room, or no time."""
 
 
 class Usage(Protocol):
@@ -156,6 +163,11 @@ def compare_redis(record: CompletionRecord, keyspace: str, before: Keys, after: 
 # ---- The command ----
 
 
+def mark_nothing(record: CompletionRecord) -> None:
+    """Leave a proven run as it is."""
+    log(f"run {record.run} came out as recorded")
+
+
 @dataclass(frozen=True)
 class Restore:
     """Where a restore comes from, the data volume that it goes to, and the user that what is restored runs as."""
@@ -164,6 +176,36 @@ class Restore:
     data: Path = DATA
     user: str = sandbox.USER
     now: Callable[[], datetime] = steps.now
+    # Writes down that a run is proven.
+    mark: Callable[[CompletionRecord], None] = mark_nothing
+
+    def prove(self, options: argparse.Namespace, seconds: int) -> None:
+        """Restore the newest run if it has to be proven; without room, or after `seconds`, say that it is put off."""
+        reason = self.why_due()
+        if not reason:
+            log("nothing has to be proven: the last proof speaks for the newest run")
+            return
+        log(f"the newest run has to be proven: {reason}")
+        try:
+            with time_limit(seconds):
+                self.run(options)
+        except PutOff as error:
+            log(f"the newest run is not proven, that is put off: {error}", WARNING)
+            self._send(metrics.Metric("ProofPutOff", 1, "Count"))
+
+    def why_due(self) -> str:
+        """Return why the newest run has to be proven, or nothing. Raises HostError."""
+        runs, at = self.repository.runs(), self.now()
+        newest, proven = retention.newest_complete(runs, at), retention.newest_proven(runs)
+        if newest is None:
+            return ""
+        last = None
+        if proven and proven.proven:
+            last = retention.Proven(choose(self.repository, proven.id, at), proven.proven)
+        return retention.why_due(choose(self.repository, newest.id, at), last, at)
+
+    def _send(self, *results: metrics.Metric) -> None:
+        metrics.put(self.repository.environment, self.repository.region, results)
 
     def run(self, options: argparse.Namespace) -> None:
         """Restore the run that the options name to where they say, and report it."""
@@ -173,15 +215,14 @@ class Restore:
             check_versions(record, major_version("postgres"), redis_files.installed_version())
             age = (self.now() - record.started).total_seconds()
             keys = self.restore(record, options)
+            if options.drill:
+                self.mark(record)
         rows = sum(sum(part.rows.values()) for part in record.databases)
         restored = Restored(record.run, round(time.monotonic() - began, 1), age, rows, keys)
         log(f"restored run {record.run} in {restored.seconds} s: {rows} rows, {keys} keys, as recorded")
         if options.drill:
-            results = [
-                metrics.Metric("RestoreDrillSeconds", restored.seconds, "Seconds"),
-                metrics.Metric("RestoreDrillDataAge", age, "Seconds"),
-            ]
-            metrics.put(self.repository.environment, self.repository.region, results)
+            seconds = metrics.Metric("RestoreDrillSeconds", restored.seconds, "Seconds")
+            self._send(seconds, metrics.Metric("RestoreDrillDataAge", age, "Seconds"))
         if options.json:
             sys.stdout.write(json.dumps(vars(restored)) + "\n")
 
@@ -215,15 +256,31 @@ class Restore:
         return fill(self.repository, record, place, finish)
 
 
+@contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Raise PutOff in the body of the `with` when it takes longer; by a signal, so that whatever waits is ended."""
+
+    def end(_number: int, _frame: object) -> None:
+        raise PutOff(f"it is not done after {seconds} s (BACKUP_PROOF_SECONDS in /etc/restic/backup.conf)")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def check_room(record: CompletionRecord, directory: Path, usage: Callable[[Path], Usage] = shutil.disk_usage) -> None:
-    """Raise HostError unless a restore has room, and leaves what the live servers may need in the meantime."""
+    """Raise PutOff unless a restore has room, and leaves what the live servers may need in the meantime."""
     place = next(path for path in (directory, *directory.parents) if path.exists())
     volume = usage(place)
     # A dump is not compressed; its indexes may take as much again.
     needed = 2 * sum(part.bytes for part in record.databases) + record.redis.bytes + ROOM
     margin = max(MARGIN, volume.total // 20)
     if volume.free < needed + margin:
-        raise HostError(
+        raise PutOff(
             f"{place} has {volume.free >> 20} MiB free, and {needed >> 20} MiB may be needed beside what is there, with"
             f" {margin >> 20} MiB left to the servers: grow it, or restore elsewhere (--into-scratch)"
         )
@@ -237,6 +294,7 @@ def show_runs(runs: Sequence[Run], at: datetime, *, as_json: bool) -> None:
             "time": run.time.strftime(TIME),
             "state": "adoption" if run.adoption else "complete" if run.record else "incomplete",
             "future": retention.is_future(run, at),
+            "proven": run.proven.strftime(TIME) if run.proven else "",
             "bytes": run.bytes,
             "system": run.system,
             "volume": run.volume,
@@ -248,7 +306,9 @@ def show_runs(runs: Sequence[Run], at: datetime, *, as_json: bool) -> None:
         return
     for row in rows:
         future = "  DATED IN THE FUTURE" if row["future"] else ""
-        sys.stdout.write(f"{row['run']:<26} {row['time']} {row['state']:<10} {row['bytes']:>15} bytes{future}\n")
+        proven = f"  proven {row['proven']}" if row["proven"] else "  not proven" if row["state"] == "complete" else ""
+        line = f"{row['run']:<26} {row['time']} {row['state']:<10} {row['bytes']:>15} bytes{proven}{future}"
+        sys.stdout.write(f"{line}\n")
 
 
 def utc(text: str) -> datetime:
@@ -271,6 +331,7 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--replace", action="store_true", help="put it in the place of what is here")
     made.add_argument("--yes", action="store_true", help="with --replace: yes, this machine's data gives way")
     made.add_argument("--drill", action="store_true", help="send how long it took and how old the data is as metrics")
+    made.add_argument("--if-due", action="store_true", help="with --drill: only when the newest run has to be proven")
     made.add_argument("--json", action="store_true", help="print the result as JSON")
     return made
 
@@ -289,6 +350,7 @@ def command(arguments: Sequence[str], *, uid: int | None = None) -> None:
     if options.list:
         show_runs(repo.runs(), steps.now(), as_json=options.json)
     elif options.adopt or options.redate:
+        systemctl("stop", PROOF)
         # An operator is root, and PostgreSQL lets nobody but the backup's own user be its role.
         backup = Backup(repo, os.environ["INSTANCE_ID"], replace(steps.LIVE, user=BACKUP_USER))
         if options.adopt:
@@ -298,7 +360,14 @@ def command(arguments: Sequence[str], *, uid: int | None = None) -> None:
     else:
         # As Ctrl-C does: what was begun is ended and removed.
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-        Restore(repo).run(options)
+        if not options.drill:
+            systemctl("stop", PROOF)  # a person is served first
+        backup = Backup(repo, os.environ["INSTANCE_ID"], replace(steps.LIVE, user=BACKUP_USER))
+        restoring = Restore(repo, mark=backup.mark_proven)
+        if options.if_due:
+            restoring.prove(options, int(os.environ["BACKUP_PROOF_SECONDS"]))
+        else:
+            restoring.run(options)
 
 
 def as_backup_user(repo: Repository, environ: Mapping[str, str]) -> Repository:

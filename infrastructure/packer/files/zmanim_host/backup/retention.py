@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from zmanim_host.backup.record import CompletionRecord
+
 DAYS, WEEKS, MONTHS = 7, 4, 3
 # How many of which periods are kept, and what tells one from the next.
 PERIODS: Sequence[tuple[int, str, Callable[[date], object]]] = (
@@ -21,6 +23,11 @@ PERIODS: Sequence[tuple[int, str, Callable[[date], object]]] = (
 INCOMPLETE_DAYS = 2
 # As far as S3 lets a clock be wrong.
 TOLERANCE = timedelta(minutes=15)
+# The part of a run that says that it is proven: restored and compared. PostgreSQL dumps what it can't load again (a
+# generated column that calls a function by an unqualified name), and neither an empty table nor a schema shows that.
+PROOF = "proof"
+# A little less than the drill's month.
+MONTH = timedelta(days=31)
 # The parts in which a Sunday's check reads the repository, one after the other.
 CHECK_PARTS = 4
 
@@ -39,6 +46,22 @@ class Owner:
         """Return whether `other` may go on with these backups: the same cluster on the same volume."""
         return self.system == other.system and self.volume in {"", other.volume}
 
+    def tags(self) -> list[str]:
+        """Return the tags by which a snapshot says whose it is."""
+        return [f"system:{self.system}", *([f"volume:{self.volume}"] if self.volume else [])]
+
+    def refusal(self, other: Owner) -> str:
+        """Return what to tell a machine that may not go on with these backups, up to what it is to do if it shall."""
+        if self.system == other.system:
+            volume = other.volume or "another"
+            whose = f"are of the volume {self.volume}, and this machine has its data on {volume}, a copy"
+            when = "when its volume was made from a snapshot in an emergency"
+        else:
+            whose = f"are of cluster {self.system}, and this machine has cluster {other.system}"
+            when = "after a restore, or with a new database"
+        kept = "nothing was written and nothing removed"
+        return f"{whose}: {kept}. If this machine is to go on with them ({when})"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -46,7 +69,8 @@ class Run:
 
     `time` is UTC: the record's, or that of the newest snapshot. An `adoption` has no data; it says whose the
     repository is from then on. `system` is the cluster that a record or an adoption is of and `volume` where that is,
-    `bytes` the length of all its files; `parts` are the snapshots by the part that each is of.
+    `bytes` the length of all its files; `parts` are the snapshots by the part that each is of. It
+    was `proven` when it was restored and came out as recorded.
     """
 
     id: str
@@ -58,6 +82,7 @@ class Run:
     bytes: int = 0
     volume: str = ""
     parts: tuple[tuple[str, str], ...] = ()
+    proven: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +102,9 @@ def plan(runs: Iterable[Run], now: datetime) -> Plan:
     keep = dict.fromkeys(future, "dated in the future")
     complete = [run for run in past if run.record]
     keep.update(retained(complete))
+    proven = newest_proven(past)
+    if proven and proven not in keep:
+        keep[proven] = "the newest that is proven to restore"
     forget: dict[Run, str] = {}
     for run in past:
         if run in keep:
@@ -125,6 +153,11 @@ def newest_complete(runs: Iterable[Run], now: datetime) -> Run | None:
     return max(complete, key=lambda run: (run.time, run.id), default=None)
 
 
+def newest_proven(runs: Iterable[Run]) -> Run | None:
+    """Return the newest complete run that is proven to restore."""
+    return max((run for run in runs if run.record and run.proven), key=lambda run: (run.time, run.id), default=None)
+
+
 def owner(runs: Iterable[Run], now: datetime) -> Owner | None:
     """Return whose these backups are; None for a repository without any.
 
@@ -146,3 +179,37 @@ def check_part(day: date) -> int:
 def is_check_day(day: date) -> bool:
     """Return whether the repository is checked on that day: on Sundays."""
     return day.weekday() == 6
+
+
+@dataclass(frozen=True)
+class Proven:
+    """The newest run that is proven, and when it was."""
+
+    record: CompletionRecord
+    at: datetime
+
+
+def why_due(newest: CompletionRecord, last: Proven | None, now: datetime) -> str:
+    """Return why the newest run has to be proven; nothing when the last proof speaks for it."""
+    if last is None:
+        return "no run has been proven yet"
+    if last.record.run == newest.run:
+        return ""
+    if now - last.at > MONTH:
+        return f"the last proof is of {last.at:%Y-%m-%d}"
+    if newest.image_version != last.record.image_version:
+        return f"the image was {last.record.image_version} then, and is {newest.image_version}"
+    return _what_is_new(newest, last.record)
+
+
+def _what_is_new(newest: CompletionRecord, proven: CompletionRecord) -> str:
+    before = {part.name: part for part in proven.databases}
+    for part in newest.databases:
+        known = before.get(part.name)
+        if known is None:
+            return f"the database {part.name} is new"
+        if part.schema != known.schema or not part.schema:
+            return f"the schema of {part.name} has changed"
+        if part.extensions != known.extensions:
+            return f"the extensions of {part.name} have changed"
+    return ""

@@ -12,14 +12,14 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
 
 from zmanim_host.aws import metrics
-from zmanim_host.backup import retention, superusers, turn
+from zmanim_host.backup import retention, superusers
 from zmanim_host.backup.record import (
     TIME,
     CompletionRecord,
@@ -34,7 +34,7 @@ from zmanim_host.backup.restic import Repository, repository
 from zmanim_host.backup.retention import Owner, Run
 from zmanim_host.host import WARNING, HostError, log, run, write_whole
 from zmanim_host.postgres import Server, major_version
-from zmanim_host.storage import redis_files
+from zmanim_host.storage import redis_files, turn
 from zmanim_host.storage.volume import ID_FILE
 
 WORK = Path("/data/backup")
@@ -70,9 +70,9 @@ def run_id(at: datetime) -> str:
     return f"{at.strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(3)}"
 
 
-def owner_tags(owner: Owner) -> list[str]:
-    """Return the tags by which a snapshot says whose it is."""
-    return [f"system:{owner.system}", *([f"volume:{owner.volume}"] if owner.volume else [])]
+def image_version() -> str:
+    """Return the version of this machine's image."""
+    return Path(os.path.realpath(BAKED)).name
 
 
 def dump_name(database: str) -> str:
@@ -130,18 +130,9 @@ class Backup:
         owner = retention.owner(runs, self.now())
         if owner is None or owner.lets(ours):
             return
-        if owner.system == ours.system:
-            whose = (
-                f"are of the volume {owner.volume}, and this machine has its data on {ours.volume or 'another'}, a copy"
-            )
-            when = "when its volume was made from a snapshot in an emergency"
-        else:
-            whose = f"are of cluster {owner.system}, and this machine has cluster {ours.system}"
-            when = "after a restore, or with a new database"
         raise HostError(
-            f"the backups in {self.repository.location} {whose}: nothing was written and nothing removed. If this"
-            f" machine is to go on with them ({when}), adopt them: ./inv backup.adopt (on the machine:"
-            " /opt/zmanim/restore.sh --adopt). If not, stop restic-backup.timer here"
+            f"the backups in {self.repository.location} {owner.refusal(ours)}, adopt them: ./inv backup.adopt (on the"
+            " machine: /opt/zmanim/restore.sh --adopt). If not, stop restic-backup.timer here"
         )
 
     def begun(self) -> Begun:
@@ -158,12 +149,12 @@ class Backup:
         begun, part, name = self.begun(), f"database={database}", dump_name(database)
         environment = self.server.environment(database)
         with self.server.exported(database) as survey:
+            schema = self.server.schema(database, survey.snapshot)
             dump = [*command, f"--snapshot={survey.snapshot}"]
             stored = self.repository.store(begun.tags(part), name=name, command=dump, environment=environment)
-        # To its end: pg_restore --list would look at its beginning only.
-        self.repository.read_into(stored.snapshot, name, lambda dump: pg_restore(dump, "--file=/dev/null"))
-        kept = DatabasePart(database, stored.snapshot, stored.bytes, survey.rows, survey.extensions)
-        self._finish(part, replace(kept, superusers=superusers.found(self.server, database)))
+        self.repository.read_into(stored.snapshot, name, read_to_the_end)
+        made = DatabasePart(database, stored.snapshot, stored.bytes, survey.rows, survey.extensions)
+        self._finish(part, replace(made, schema=schema, superusers=superusers.found(self.server, database)))
         log(f"{database}: {stored.bytes} bytes, {sum(survey.rows.values())} rows in {len(survey.rows)} tables")
 
     def back_up_globals(self, command: Sequence[str]) -> None:
@@ -215,7 +206,7 @@ class Backup:
             environment=self.repository.environment,
             started=begun.started,
             finished=self.now(),
-            image_version=Path(os.path.realpath(BAKED)).name,
+            image_version=image_version(),
             instance_id=self.instance,
             system_identifier=begun.system_identifier,
             databases=tuple(
@@ -230,7 +221,7 @@ class Backup:
             },
             volume=ours.volume,
         )
-        self.repository.store([*begun.tags("record"), *owner_tags(ours)], name=RECORD, text=to_json(record))
+        self.repository.store([*begun.tags("record"), *ours.tags()], name=RECORD, text=to_json(record))
         self._note_superusers(record)
         shutil.rmtree(self.work / "run")
         size = sum(part.bytes for part in record.databases) + record.globals.bytes + record.redis.bytes
@@ -294,6 +285,16 @@ class Backup:
                 f" /opt/zmanim/restore.sh --redate {plan.future[0].id} --date '2026-11-24 03:00:00' (UTC)"
             )
 
+    def mark_proven(self, record: CompletionRecord) -> None:
+        """Write down that a run was restored and came out as recorded; not into a repository that is another's."""
+        ours = self.ours(self.server.system_identifier())
+        owner = retention.owner(self.repository.runs(), self.now())
+        if owner is None or not owner.lets(ours):
+            log(f"run {record.run} is proven, and not marked as such: these backups are another cluster's")
+            return
+        text = json.dumps({"run": record.run, "at": self.now().strftime(TIME), "image_version": image_version()})
+        self.repository.store([f"run:{record.run}", f"part:{retention.PROOF}"], name="/proof.json", text=text)
+
     def redate(self, name: str, at: datetime) -> None:
         """Give a run another time, as one whose machine had a wrong clock; its parts first, for the record decides.
 
@@ -323,7 +324,7 @@ class Backup:
             log(f"the backups in {self.repository.location} are of this machine's cluster {ours.system} already")
             return
         text = json.dumps({**asdict(ours), "before": asdict(owner) if owner else None, "at": at.strftime(TIME)})
-        tags = [f"run:{run_id(at)}", "part:adoption", *owner_tags(ours)]
+        tags = [f"run:{run_id(at)}", "part:adoption", *ours.tags()]
         self.repository.store(tags, name="/adoption.json", text=text)
         log(f"adopted: the backups in {self.repository.location} go on with cluster {ours.system} on {ours.volume}")
 
@@ -331,22 +332,12 @@ class Backup:
 # ---- What a restore does in the same way ----
 
 
-def pg_restore(
-    dump: IO[bytes], *arguments: str, user: str | None = None, environment: Mapping[str, str] | None = None
-) -> None:
-    """Have pg_restore read a dump to its end; `environment` is the server's. Raises HostError."""
-    done = subprocess.run(
-        ["pg_restore", *arguments],
-        env={**os.environ, **(environment or {})},
-        stdin=dump,
-        stderr=subprocess.PIPE,
-        user=user,
-        extra_groups=[] if user else None,
-        check=False,
-    )
+def read_to_the_end(dump: IO[bytes]) -> None:
+    """Have pg_restore read a dump: --list would look at its beginning only. Raises HostError."""
+    done = subprocess.run(["pg_restore", "--file=/dev/null"], stdin=dump, stderr=subprocess.PIPE, check=False)
     if done.returncode:
         output = done.stderr.decode("utf-8", "replace").strip()[-1500:]
-        raise HostError(f"the dump in the repository is not whole, or can't be restored: {output}")
+        raise HostError(f"the dump in the repository is not whole: {output}")
 
 
 def read_globals(repo: Repository, snapshot: str) -> str:

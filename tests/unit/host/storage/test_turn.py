@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from support.waiting import wait_for
-from zmanim_host.backup import turn
-from zmanim_host.backup.turn import Holder
 from zmanim_host.host import HostError, locked
+from zmanim_host.storage import turn
+from zmanim_host.storage.turn import Holder
 
 # As backup.sh does it: the program that takes the lock ends, and the lock is the shell's.
 SHELL = 'exec 9<"$1"; flock --nonblock 9 || exit 1; echo held; read -r _ <&0'

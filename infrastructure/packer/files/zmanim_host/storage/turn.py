@@ -18,7 +18,7 @@ from zmanim_host.host import HostError, locked
 
 PROC = Path("/proc")
 # These are ended by systemd; whatever else holds the lock is somebody's command.
-UNITS = ("restic-backup.service", "backup-drill.service")
+UNITS = ("restic-backup.service", "backup-drill.service", "backup-proof.service")
 
 
 @dataclass(frozen=True)
