@@ -18,7 +18,7 @@ from zmanim_ami.pipeline.publish import parameters as publishing
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import summary
 from zmanim_ami.pipeline.verify import verification as verifying
-from zmanim_ami.pipeline.version import Version, parse
+from zmanim_ami.pipeline.version import Version, parse, refuse_test_image
 from zmanim_ami.toolchain.environment import user_cache
 from zmanim_ami.toolchain.go import go
 
@@ -90,7 +90,7 @@ def publish_ssm(
     published one takes --roll-back. --dry shows the plan.
     """
     wanted = version_unless_id(version, ami_id)
-    publishing.refuse_test_image(wanted)  # before anybody is asked who we are
+    refuse_test_image(wanted)  # before anybody is asked who we are
     return publishing.publish(
         connect(settings),
         settings,

@@ -7,9 +7,8 @@ from zmanim_ami.commands.shared import command, connect
 from zmanim_ami.pipeline.account.requirements import check_environment
 from zmanim_ami.pipeline.channel import releases as releasing
 from zmanim_ami.pipeline.plan import Plan
-from zmanim_ami.pipeline.publish.parameters import refuse_test_image
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.version import parse
+from zmanim_ami.pipeline.version import parse, refuse_test_image
 
 _ENVIRONMENT = "prod, verify, …: whose instances are meant"
 _EXPIRES = "days after which no instance adopts it any more; what runs goes on"

@@ -14,7 +14,7 @@ from pathlib import Path
 from support.errors import BadInput
 from support.progress import say
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.account import alarms, buckets, network, release_key, roles, workflow_roles
+from zmanim_ami.pipeline.account import alarms, buckets, github, network, release_key, roles, workflow_roles
 from zmanim_ami.pipeline.account.changes import Change
 
 BUCKETS = ("backups", "releases")
@@ -36,6 +36,7 @@ def plan(
 
     `policies` is infrastructure/iam. The network, and the roles of `workflows` when there are any, are planned with the
     environment `verify`, where instances are launched by this project itself; `subnet_id` is the setting of that name.
+    With those roles it says what has to be set on GitHub.
 
     Raises `environment-invalid`, `bucket-not-ours`, `policies-invalid`, aws's errors.
     """
@@ -54,6 +55,9 @@ def plan(
             changes += network.plan(clients, subnet_id)
         if verifies and workflows is not None:
             changes += workflow_roles.plan(clients, account, policies, workflows)
+            say("on GitHub, where nothing here can look: who may take the workflows' roles hangs on")
+            for rule in github.rules():
+                say(f"  - {rule}")
     return changes
 
 

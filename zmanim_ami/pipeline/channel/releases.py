@@ -17,9 +17,8 @@ from support.version_order import version_key
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.channel import bucket as channel
 from zmanim_ami.pipeline.plan import Plan, Step
-from zmanim_ami.pipeline.publish.parameters import refuse_test_image
 from zmanim_ami.pipeline.shipped import migrations
-from zmanim_ami.pipeline.version import Version
+from zmanim_ami.pipeline.version import Version, refuse_test_image
 
 EXPIRES_DAYS = 90
 _ANY = "v0.0.0"

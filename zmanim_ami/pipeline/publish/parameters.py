@@ -20,7 +20,7 @@ from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.version import Version, parse
+from zmanim_ami.pipeline.version import Version, parse, refuse_test_image
 
 # AWS checks a parameter of type aws:ec2:image after it has accepted it, and shows the old value until then.
 _READ_BACK_SECONDS = 60.0
@@ -90,18 +90,6 @@ def publish(
         parameter_versions={name: parameter.version for name, parameter in after.items()},
         changed=bool(stale),
     )
-
-
-def refuse_test_image(version: Version | None) -> None:
-    """Raise `test-image` when a version is given and is a test image's; asks nobody."""
-    if version and version.test_image:
-        raise BadInput(
-            f"{version} is a test image's and never published",
-            code="test-image",
-            expected="a version vMAJOR.MINOR.PATCH, or that with -rc.N",
-            found=str(version),
-            fix="build and verify the same commit as a release",
-        )
 
 
 def _check(candidate: image.Image) -> None:

@@ -13,6 +13,7 @@ from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from zmanim_ami.pipeline.account import changes, network, release_key, requirements, roles
+from zmanim_ami.pipeline.account.workflow_roles import Workflows
 from zmanim_ami.pipeline.aws import Clients
 
 PROJECTS = ROOT / "infrastructure" / "iam"
@@ -247,6 +248,29 @@ def test_without_a_default_vpc_one_of_our_own_is_made(clients: Clients, policies
     routes = clients.ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [made["VpcId"]]}])["RouteTables"]
     assert any(route.get("GatewayId", "").startswith("igw-") for table in routes for route in table["Routes"])
     assert rows(clients, policies, "verify") == []
+
+
+@pytest.mark.incident(
+    "who could push a tag took the build role with a workflow of their own; the page said they could not"
+)
+def test_with_the_workflows_roles_comes_what_has_to_be_set_on_github(
+    clients: Clients, policies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("build", "verify", "publish", "workflow-trust"):
+        shutil.copyfile(PROJECTS / f"{name}.json", policies / f"{name}.json")
+    workflows = Workflows("repo:o/r:environment:{environment}", "/zmanim/prod")
+    for environment, told in (("prod", False), ("verify", True)):
+        requirements.plan(clients, environment, policies=policies, workflows=workflows)
+        output = capsys.readouterr().err
+        for words in (
+            "tag ruleset for v*-ami",
+            "branch ruleset for main",
+            "ami-build, ami-verify, ami-publish",
+            "reviewers",
+        ):
+            assert (words in output) is told
+    requirements.plan(clients, "verify", policies=policies)
+    assert "ruleset" not in capsys.readouterr().err
 
 
 def test_a_subnet_that_was_chosen_is_used(clients: Clients, policies: Path) -> None:
