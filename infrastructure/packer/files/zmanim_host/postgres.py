@@ -85,7 +85,7 @@ class Server:
         ours = {**sessions.ALWAYS, "search_path": self.search_path}
         if self.role == _SUPERUSER:
             ours.update(sessions.SUPERUSER)
-        if self.role == APPLICATION:
+        if self.role == APPLICATION and not self.inside:
             # It may connect to no other database, and may set what it likes for itself.
             rows = self._settings(APPLICATION, ours, timeout)
             configuration = sessions.read_configuration(self.configuration) if rows else {}

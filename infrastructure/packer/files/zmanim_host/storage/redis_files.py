@@ -212,7 +212,7 @@ def fall_back(data: Path, reason: str, check: Check, now: Callable[[], float] = 
 
 
 def remove_unfinished(data: Path) -> None:
-    """Remove what a killed Redis was writing: it makes such files anew, under other names, and would fill the volume."""
+    """Remove what a killed Redis was writing: the next one writes anew, under other names, until the volume is full."""
     for pattern in UNFINISHED:
         for path in data.glob(pattern):
             path.unlink()
