@@ -100,15 +100,3 @@ def _what_is_wrong(text: str) -> str:
         (bool(re.match(r"v[\d.]+-", text)), "a suffix other than -rc.N"),
     )
     return next((message for wrong, message in rules if wrong), repr(text))
-
-
-def refuse_test_image(version: Version | None) -> None:
-    """Raise `test-image` when a version is given and is a test image's; asks nobody."""
-    if version and version.test_image:
-        raise BadInput(
-            f"{version} is a test image's and never published",
-            code="test-image",
-            expected="a version vMAJOR.MINOR.PATCH, or that with -rc.N",
-            found=str(version),
-            fix="build and verify the same commit as a release",
-        )

@@ -25,6 +25,7 @@ MAY_ASK: Mapping[str, str] = {
     "zmanim-release-fetch.service": "the role, for the release channel",
     "restic-backup.service": "the role, for the backups' bucket",
     "backup-drill.service": "the role, for the backups' bucket",
+    "backup-proof.service": "the role, for the backups' bucket",
     "backup-notify@.service": "the role, for mail by SES",
     "backup-notify-retry.service": "the role, for mail by SES",
     "amazon-ssm-agent.service": "the role, for Session Manager and Run Command",
