@@ -156,12 +156,21 @@ def test_a_table_that_stays_with_the_owner_is_expected_to_be_the_owner_s() -> No
         ("GRANT postgres TO zmanim;", "grants what no restore grants"),
         ("CREATE DATABASE other WITH TEMPLATE = template0;", "is of 'other'"),
         ("CREATE DATABASE zmanim WITH STRATEGY = file_copy;", "strategy = file_copy"),
-        ("ALTER DATABASE zmanim OWNER TO postgres;", "is postgres's, a superuser's"),
+        ("ALTER DATABASE zmanim OWNER TO postgres;", "gives it to two owners"),
     ],
 )
 def test_what_no_restore_makes_is_refused_by_name(statement: str, words: str) -> None:
     with pytest.raises(HostError, match=words):
         planned(statement)
+
+
+def test_a_database_of_the_superuser_s_is_refused() -> None:
+    with pytest.raises(HostError, match="is postgres's, a superuser's"):
+        dump.plan(
+            statements(SCHEMA.replace("DATABASE zmanim OWNER TO zmanim", "DATABASE zmanim OWNER TO postgres")),
+            "zmanim",
+            ROLES,
+        )
 
 
 def test_a_dump_that_does_not_say_whose_it_is_is_refused() -> None:

@@ -303,6 +303,8 @@ class _Planner:
     def _setting(self, statement: Statement) -> bool:
         words = [token.value for token in statement]
         if words[:2] == ["alter", "database"] and words[3:5] == ["owner", "to"]:
+            if self.made.owner not in {"", words[5]}:
+                raise HostError(f"the dump of {self._database} gives it to two owners")
             self.made.owner = self._roles.check(words[5])
             return True
         owner = self._roles.check(words[2]) if words[1] == "role" and words[2] != "all" else self.made.owner
