@@ -150,10 +150,10 @@ def test_a_run_that_is_dated_anew_can_be_restored(backup_host: BackupHost, good:
     for snapshot in json.loads(backup_host.backups.restic(f"snapshots --json --tag run:{run}")):
         backup_host.backups.restic(f"rewrite --quiet --forget --new-time '2040-01-01 03:00:00' {snapshot['id']}")
     assert backup_host.backups.complete()[0]["future"]
-    backup_host.run(f"/opt/zmanim/restore.sh --redate {run} --date '2026-11-24 03:00:00'")
+    backup_host.run_long(f"/opt/zmanim/restore.sh --redate {run} --date '2026-11-24 03:00:00'")
     (listed,) = [each for each in backup_host.backups.complete() if each["run"] == run]
     assert (listed["time"], listed["future"]) == ("2026-11-24T03:00:00Z", False)
-    report = json.loads(backup_host.run(f"/opt/zmanim/restore.sh --run {run} --json"))
+    report = json.loads(backup_host.run_long(f"/opt/zmanim/restore.sh --run {run} --json"))
     assert report["run"] == run
     assert report["age"] > 0
 

@@ -45,9 +45,9 @@ def test_whatever_the_owner_sets_the_machine_boots_migrates_and_restores(backup_
         assert int(backup_host.run(_EVERYTHING)) > 2 * 140
         # The API itself lives with what it has set; what follows is about everybody else.
         run = backup_host.backups.succeed()
-        report = json.loads(backup_host.run(f"/opt/zmanim/restore.sh --run {run} --json"))
+        report = json.loads(backup_host.run_long(f"/opt/zmanim/restore.sh --run {run} --json"))
         assert report["run"] == run
-        backup_host.run("systemctl start backup-drill")
+        backup_host.run_long("systemctl start backup-drill")
         backup_host.run(
             f"echo 'SELECT pg_sleep(2); CREATE TABLE slow (n int);' >{_MIGRATION}; systemctl start zmanim-migrate"
         )

@@ -82,4 +82,4 @@ def test_a_drill_gives_way_to_a_backup(backup_host: BackupHost, good: str) -> No
         assert backup_host.images.active(backup_host.machine, drill)[drill] == "inactive"
     finally:
         backup_host.run("rm -f /usr/local/bin/initdb")
-    backup_host.run(f"systemctl start {drill}")
+    backup_host.run_long(f"systemctl start {drill}")

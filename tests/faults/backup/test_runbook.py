@@ -60,7 +60,7 @@ def test_each_command_for_the_machine_does_what_it_says(backup_host: BackupHost,
     typed = commands(2, "/opt", "systemctl")
     assert len(typed) >= 9
     for command in typed:
-        backup_host.run(f"cd /; {command.replace('ID', good).replace('DIR', '/data/looked-at')}")
+        backup_host.run_long(f"cd /; {command.replace('ID', good).replace('DIR', '/data/looked-at')}")
     assert backup_host.run("ls /data/looked-at/postgres/PG_VERSION")
     backup_host.run("rm -rf /data/looked-at /data/before-*")
     backup_host.backups.succeed()

@@ -44,6 +44,10 @@ class BackupHost:
         """Run a script on it."""
         return self.images.run(self.machine, script)
 
+    def run_long(self, script: str) -> str:
+        """Run a script on it that may take longer than the agent's patience."""
+        return self.images.enter(self.machine, ["bash", "-c", script])
+
     def mails(self) -> list[dict[str, Any]]:
         """Return the mails of its environment, the oldest first."""
         return [mail for mail in mails(self.images) if mail["subject"].startswith(f"zmanim {self.environment}: ")]
