@@ -46,7 +46,7 @@ ROOTS = {
 PRIVILEGED = {
     "/opt/zmanim/zmanim-host store-stopped",  # asks systemd to start zmanim-recovery, which no other user may
     # A drill gives way to a backup: asked of systemd, once.
-    "/usr/bin/systemctl stop backup-drill.service backup-proof.service",
+    "/usr/bin/systemctl --quiet stop backup-drill.service backup-proof.service",
 }
 _STARTS = ("Wants", "Requires", "BindsTo", "Requisite", "Upholds", "OnFailure", "OnSuccess")
 _NEEDS = ("Requires", "BindsTo", "Requisite")
