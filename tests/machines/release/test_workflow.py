@@ -301,8 +301,8 @@ def test_the_next_releases_summary_names_the_packages_that_differ_from_the_publi
         ("if-no-files-found: ignore", "if-no-files-found: error", "fails for want of an artifact"),
         (
             "path: build/packer/*/*.*",
-            "path: tests/support/machines/lab.*",
-            "credentials in tests/support/machines/lab.py",
+            "path: tests/unit/localcloud/test_environment.*",
+            "credentials in tests/unit/localcloud/test_environment.py",
         ),
     ],
 )
