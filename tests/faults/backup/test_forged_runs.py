@@ -95,10 +95,10 @@ def test_a_superuser_s_function_is_not_the_superuser_s_any_more(backup_host: Bac
 def test_a_table_of_the_superuser_s_is_its_own_again_only_where_it_runs_nothing(backup_host: BackupHost) -> None:
     sql = (
         "CREATE TABLE public.inert (id serial, n int, at geometry); INSERT INTO inert (n) VALUES (1);"
-        "GRANT SELECT ON inert TO zmanim; CREATE TABLE public.harmful (n int);"
-        "CREATE INDEX ON harmful ((public.evil())); ALTER TABLE attack OWNER TO postgres;"
+        "GRANT SELECT ON inert TO zmanim; SET ROLE zmanim; CREATE TABLE public.harmful (n int);"
+        "CREATE INDEX ON harmful ((public.evil())); RESET ROLE; ALTER TABLE harmful OWNER TO postgres;"
     )
-    clean = "DROP TABLE inert, harmful; ALTER TABLE attack OWNER TO zmanim;"
+    clean = "DROP TABLE inert, harmful;"
     with made_by_a_superuser(backup_host, sql, clean) as run:
         good, output = restored(backup_host, run)
     assert good, output
