@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace as changed
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,26 @@ def test_what_does_not_start_gives_way_to_what_was_there(machine: Machine) -> No
     assert machine.states() == {b"live"}
     assert {path.name for path in machine.data.iterdir()} == {"postgres", "redis", "restore"}
     assert machine.requested()[-1][0] == "start"
+
+
+@pytest.mark.incident("a restore that was ended while the servers were stopped left them stopped")
+def test_what_is_ended_while_it_changes_places_leaves_the_old_data_and_both_servers_running(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, rename, done = machine.restored(), os.rename, []
+
+    def ended(*words: Any, **options: Any) -> None:
+        done.append(words)
+        if len(done) == 2:
+            raise SystemExit(143)
+        rename(*words, **options)
+
+    monkeypatch.setattr(os, "rename", ended)
+    with pytest.raises(SystemExit):
+        machine.exchange(place)
+    assert machine.states() == {b"live"}
+    assert not (machine.data / ".zmanim-swap.json").exists()
+    assert machine.requested()[-1] == ["start", "postgresql.service", "redis.service"]
 
 
 def test_a_machine_that_lost_its_data_can_be_filled(machine: Machine) -> None:

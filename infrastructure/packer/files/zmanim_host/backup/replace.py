@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,8 +61,7 @@ def exchange(record: CompletionRecord, place: Scratch, data: Path, users: Mappin
     place.sandbox.stop()
     take_over(record, place, users)
     run(["sync", "--file-system", str(place.directory)], timeout=600)
-    run(["systemctl", "stop", *STORES], timeout=600)
-    change_places(record, data, lambda: run(["systemctl", "start", *STORES], timeout=900))
+    change_places(record, data)
     scratch.remove(place.directory)
     log(
         f"run {record.run} is in use. The data before it is kept in {place_of_old(record, data)}; remove that when"
@@ -71,19 +70,23 @@ def exchange(record: CompletionRecord, place: Scratch, data: Path, users: Mappin
     )
 
 
-def change_places(record: CompletionRecord, data: Path, start: Callable[[], object]) -> None:
-    """Exchange the folders of both stores and `start` them; HostError when the old data had to come back."""
+def change_places(record: CompletionRecord, data: Path) -> None:
+    """Exchange the folders of both stores, which are started again whatever happens.
+
+    Raises HostError when the old data had to come back.
+    """
     begun = swap.begin(data, record.run)
     try:
+        run(["systemctl", "stop", *STORES], timeout=600)
         swap.forward(data, begun)
-        start()
+        run(["systemctl", "start", *STORES], timeout=900)
     except BaseException as error:
         systemctl("stop", *STORES)
         swap.back(data, begun)
         systemctl("reset-failed", *STORES)
         run(["systemctl", "start", *STORES], timeout=900)
         if not isinstance(error, (HostError, OSError)):
-            raise
+            raise  # SIGTERM, Ctrl-C
         raise HostError(f"what was restored does not start, and the old data is back: {error}") from error
     swap.end(data)
 

@@ -358,8 +358,7 @@ def command(arguments: Sequence[str], *, uid: int | None = None) -> None:
         else:
             backup.redate(options.redate, options.date)
     else:
-        # As Ctrl-C does: what was begun is ended and removed.
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        signal.signal(signal.SIGTERM, end)
         if not options.drill:
             systemctl("stop", PROOF)  # a person is served first
         backup = Backup(repo, os.environ["INSTANCE_ID"], replace(steps.LIVE, user=BACKUP_USER))
@@ -378,6 +377,12 @@ def as_backup_user(repo: Repository, environ: Mapping[str, str]) -> Repository:
     return replace(
         repo, user=BACKUP_USER, password=Path(environ["RESTIC_PASSWORD_FILE"]).read_text("utf-8").strip("\n")
     )
+
+
+def end(number: int, _: object) -> None:
+    """End as by Ctrl-C: what was begun is undone and removed, and no second signal comes in between."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def clean_command() -> None:
