@@ -146,7 +146,7 @@ EDITS = {
         "permission denied to set session authorization",
     ),
     "a setting of the server's": (
-        [("CREATE TABLE public.attack (", "ALTER SYSTEM SET jit = on; CREATE TABLE public.attack (")],
+        [("CREATE TABLE public.attack (\n    n integer\n);", "ALTER SYSTEM SET jit = on;")],
         "permission denied to set parameter",
     ),
     "an owner that is none": (

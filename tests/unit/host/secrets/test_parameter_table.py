@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support import ROOT
 from zmanim_ami.pipeline.account import requirements
-from zmanim_host.secrets.parameters import API_VARIABLES, BACKUP, DRILL, PARAMETERS, REQUIRED, Need
+from zmanim_host.secrets.parameters import API_VARIABLES, BACKUP, DRILL, PARAMETERS, PROOF, REQUIRED, Need
 from zmanim_host.secrets.secret_files import api_environment, files
 from zmanim_host.systemd import API, REDIS
 
@@ -41,7 +41,7 @@ def test_account_apply_makes_every_parameter_that_is_needed_and_no_other() -> No
 
 def test_the_units_of_the_table_are_those_that_take_a_file_of_secrets() -> None:
     taking = {path.name for path in FILES.glob("*.service") if "=/run/zmanim/secrets/" in taken(path)}
-    assert {unit for known in PARAMETERS for unit in known.units} == taking == {API, REDIS, BACKUP, DRILL}
+    assert {unit for known in PARAMETERS for unit in known.units} == taking == {API, REDIS, BACKUP, DRILL, PROOF}
 
 
 def taken(unit: Path) -> str:

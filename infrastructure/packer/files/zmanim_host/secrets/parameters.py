@@ -18,6 +18,7 @@ from zmanim_host.systemd import API, REDIS
 
 BACKUP = "restic-backup.service"
 DRILL = "backup-drill.service"
+PROOF = "backup-proof.service"
 
 
 class Need(enum.Enum):
@@ -50,7 +51,7 @@ def _of_the_api(name: str, need: Need = Need.NOTHING) -> Parameter:
 PARAMETERS: Sequence[Parameter] = (
     Parameter("redis-password", Need.ALL, (REDIS, API)),
     _of_the_api("jwt-secret", Need.ALL),
-    Parameter("restic-password", Need.BACKUPS, (BACKUP, DRILL)),
+    Parameter("restic-password", Need.BACKUPS, (BACKUP, DRILL, PROOF)),
     *(
         _of_the_api(name)
         for name in (
