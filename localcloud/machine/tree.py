@@ -24,7 +24,7 @@ def inside(root: Path, relative: str) -> Path:
     links = 0
     while waiting:
         part = waiting.pop()
-        if part == "/":
+        if part.startswith("/"):  # or "//", which POSIX lets mean something else
             done = []
         elif part == "..":
             done = done[:-1]
