@@ -148,6 +148,20 @@ def test_a_schema_that_is_not_the_run_s_is_a_difference_with_its_statement(
         restore.fill(repository, stored, place, None)
 
 
+def test_another_version_of_postgresql_may_say_a_schema_in_other_words(
+    repository: StoringRepository,
+    stored: CompletionRecord,
+    place: FakeScratch,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = SCHEMA.replace("n integer", "n int4")
+    on_path(place.directory / "more", monkeypatch, {"pg_dump": f"cat <<'END'\n{other}\nEND"})
+    older = replace(stored, versions={**stored.versions, "postgresql": "170006"})
+    restore.fill(repository, older, place, None)
+    assert "lacks: create table public . cities ( n integer ) (the run is of another version" in capsys.readouterr().err
+
+
 def test_redis_s_file_that_is_another_than_the_record_s_is_not_loaded(
     repository: StoringRepository, stored: CompletionRecord, place: FakeScratch
 ) -> None:
