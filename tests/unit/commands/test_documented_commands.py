@@ -75,9 +75,10 @@ def printed() -> Iterator[tuple[Path, str]]:
             for line in block.replace("\\\n", " ").splitlines():
                 if re.match(PROGRAMS, line.strip()):
                     yield page, " ".join(re.sub(r"\s+#.*", "", line).split())
-        for words in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
-            if re.fullmatch(rf"({PROGRAMS}) \S.*", words):
-                yield page, words
+        for words in re.findall(r"`([^`\n]+(?:\n[^`\n]+)?)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+            command = " ".join(words.split())
+            if re.fullmatch(rf"({PROGRAMS}) \S.*", command):
+                yield page, command
 
 
 COMMANDS = sorted({(page.name, command) for page, command in printed()})
