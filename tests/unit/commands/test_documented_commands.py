@@ -42,6 +42,7 @@ TYPED: Mapping[str, tuple[str, str]] = {
     r"/opt/zmanim/zmanim-host format-data-volume .*": ("tests/machines/image/test_operator.py", "format-data-volume"),
     r"(\./inv|inv) account\.(apply|plan)( .*)?": (RUNBOOK, '"account.plan"'),
     r"\./inv build-ami .*|inv build-ami": ("tests/machines/release/test_release.py", '"build-ami"'),
+    r"\./inv publish-ssm .* --roll-back": ("tests/unit/pipeline/publish/test_parameters.py", "roll_back=True"),
     r"\./inv release\.(publish|rollback) .*": ("tests/support/machines/releases.py", '"release.rollback"'),
     r"\./inv sweep .*": ("tests/machines/release/test_workflow.py", '"sweep"'),
     r"\./inv bump": (".github/workflows/bump.yml", "inv bump"),
