@@ -114,3 +114,22 @@ def test_a_migration_that_fails_is_not_tried_over_and_over(images: ImageLab) -> 
     expected = {"zmanim-migrate": 2, "zmanim-api": 0, "redis": 1}
     assert how_often(images, machine, *expected) == expected
     images.terminate(machine)
+
+
+@pytest.mark.incident("a recovery that took longer than ten minutes was killed, and began again for ever")
+def test_a_store_that_recovers_is_said_to_on_the_console_and_is_not_ended(images: ImageLab) -> None:
+    machine = images.serve()
+    for unit in ("postgresql", "redis"):
+        assert images.run(machine, f"systemctl show --property=TimeoutStartUSec --value {unit}") == "infinity"
+    # It starts for as long as this sleeps.
+    images.run(
+        machine,
+        "mkdir -p /run/systemd/system/redis.service.d; cd /run/systemd/system/redis.service.d;"
+        " printf '[Service]\\nExecStartPre=/usr/bin/sleep 300\\n' >slow.conf; systemctl daemon-reload;"
+        " systemctl restart --no-block redis; sleep 1; systemctl start zmanim-recovering",
+    )
+    wait_for(lambda: "zmanim-ready waits: redis.service has been recovering since" in images.console(machine), 20)
+    # It waits for the API first, longer than the agent's patience.
+    images.enter(machine, ["sh", "-c", "/opt/zmanim/zmanim-host ready || true"])
+    assert "redis.service has been recovering since" in images.ready_reports(machine)[-1]["checks"]["redis"]["detail"]
+    images.terminate(machine)
