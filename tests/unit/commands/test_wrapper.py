@@ -117,7 +117,8 @@ case $2 in
     for requirements; do :; done
     environment=$(dirname "$(dirname "$0")")
     cp "$requirements" "$environment/library" && ! grep broken "$requirements" || exit 1
-    printf '%s\\n' '#!/bin/sh' 'echo started' 'read -r line' 'cat "$(dirname "$0")/../library"' >"$environment/bin/inv"
+    ln -sf /bin/sh "$environment/bin/sh"
+    printf '%s\\n' "#!$environment/bin/sh" 'echo started' 'read -r line' 'cat "$(dirname "$0")/../library"' >"$environment/bin/inv"
     chmod +x "$environment/bin/inv" ;;
 esac
 """
@@ -128,7 +129,9 @@ class Clone:
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.link = directory, directory / ".venv"
-        host = _python(directory / "host", QUICK_PYTHON.format(python=sys.executable))
+        host = directory / "host"
+        if not host.exists():
+            _python(host, QUICK_PYTHON.format(python=sys.executable))
         self.environment = {"PATH": f"{host}:/usr/bin:/bin"}
 
     def require(self, text: str) -> None:
@@ -248,3 +251,24 @@ def test_an_environment_that_a_checkout_links_to_is_used_and_left_alone(made: Cl
     assert made.run() == ("1.0", "")
     assert (checkout / ".venv").is_symlink()
     assert not (checkout / ".venvs").exists()
+
+
+@pytest.mark.incident("a clone that was renamed could run neither ./inv nor ./nox: 'required file not found', exit 127")
+def test_a_clone_that_was_moved_makes_an_environment_of_its_own(tmp_path: Path, made: Clone) -> None:
+    # Elsewhere, not by a link: the programs of an environment name their interpreter by its whole path.
+    moved = tmp_path.rename(tmp_path.with_name(f"{tmp_path.name}-moved"))
+    output, progress = Clone(moved).run()
+    assert output == "1.0"
+    assert "making .venv" in progress
+    assert len(Clone(moved).environments()) == 1
+    assert Clone(moved).run() == ("1.0", "")
+
+
+@pytest.mark.incident("a copied clone ran in the first one's environment, and broke when that was taken away")
+def test_a_clone_that_was_copied_makes_an_environment_of_its_own(tmp_path: Path, made: Clone) -> None:
+    copied = tmp_path.with_name(f"{tmp_path.name}-copied")
+    shutil.copytree(tmp_path, copied, symlinks=True)
+    assert "making .venv" in Clone(copied).run()[1]
+    assert made.run() == ("1.0", "")
+    shutil.rmtree(made.directory / ".venvs")
+    assert Clone(copied).run() == ("1.0", "")
