@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.machines.backup_host import BackupHost
+from tests.support.machines.backup_host import WITHOUT_PROOFS, BackupHost
 from tests.support.machines.lab import wait_for
 
 PROOF = "backup-proof.service"
@@ -30,6 +30,7 @@ def test_a_run_that_can_t_be_loaded_is_kept_and_told_and_the_proven_one_stays(
     backup_host: BackupHost, good: str
 ) -> None:
     images, ours = backup_host.images, backup_host.backups
+    backup_host.run(f"rm -f {WITHOUT_PROOFS}; systemctl daemon-reload")
     ours.succeed()
     proof(backup_host)
     runs = {run["run"]: run for run in ours.complete()}

@@ -8,7 +8,7 @@ import pytest
 
 from localcloud.environment import environment
 from tests.support import ROOT
-from tests.support.machines.backup_host import BackupHost
+from tests.support.machines.backup_host import WITHOUT_PROOFS, BackupHost
 
 PAGE = (ROOT / "docs/backups.md").read_text("utf-8")
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]*) \| ([^|]*) \|$", PAGE[PAGE.index("## The runbook") :], re.MULTILINE)
@@ -57,6 +57,7 @@ def operators_environment(host: BackupHost) -> str:
 
 
 def test_each_command_for_the_machine_does_what_it_says(backup_host: BackupHost, good: str) -> None:
+    backup_host.run(f"rm -f {WITHOUT_PROOFS}; systemctl daemon-reload")
     typed = commands(2, "/opt", "systemctl")
     assert len(typed) >= 9
     for command in typed:
