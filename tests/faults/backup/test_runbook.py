@@ -11,7 +11,7 @@ from tests.support import ROOT
 from tests.support.machines.backup_host import WITHOUT_PROOFS, BackupHost
 
 PAGE = (ROOT / "docs/backups.md").read_text("utf-8")
-ROWS = re.findall(r"^\| ([^|]+) \| ([^|]*) \| ([^|]*) \|$", PAGE[PAGE.index("## The runbook") :], re.MULTILINE)
+ROWS = re.findall(r"^\|([^|]+)\|([^|]*)\|([^|]*)\|$", PAGE[PAGE.index("## The runbook") :], re.MULTILINE)
 
 
 def commands(column: int, *begins: str) -> list[str]:
