@@ -31,7 +31,7 @@ def test_the_documented_launch_makes_a_machine_that_serves(images: ImageLab, ser
 
 def test_the_documented_way_of_what_may_not_run_in_a_transaction(images: ImageLab, served: str) -> None:
     page = (ROOT / "docs/releases.md").read_text("utf-8")
-    commands = re.findall(r"^sudo -u zmanim psql .*$", page, re.MULTILINE)
+    commands = re.findall(r"^sudo systemd-run .*\\\n  psql .*$", page, re.MULTILINE)
     assert len(commands) == 2
     # As the session of a person begins, who has a home of their own.
     create, look = (images.run(served, f"cd /tmp; {command} 2>&1") for command in commands)

@@ -36,7 +36,7 @@ TYPED: Mapping[str, tuple[str, str]] = {
         "docs/secrets.md",
     ),
     r"aws ec2 run-instances .*": ("tests/machines/image/test_documentation.py", "docs/on-aws.md"),
-    r"sudo -u zmanim psql .*": ("tests/machines/image/test_documentation.py", "docs/releases.md"),
+    r"sudo systemd-run .* psql .*": ("tests/machines/image/test_documentation.py", "docs/releases.md"),
     r"(\./inv|inv) (recovery-drill)( .*)?": ("tests/machines/image/test_backups.py", '"recovery-drill"'),
     r"(\./inv|inv) rehearse( .*)?": ("tests/machines/release/test_rehearsal.py", '"rehearse"'),
     r"/opt/zmanim/zmanim-host format-data-volume .*": ("tests/machines/image/test_operator.py", "format-data-volume"),

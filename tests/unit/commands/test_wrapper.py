@@ -118,7 +118,8 @@ case $2 in
     environment=$(dirname "$(dirname "$0")")
     cp "$requirements" "$environment/library" && ! grep broken "$requirements" || exit 1
     ln -sf /bin/sh "$environment/bin/sh"
-    printf '%s\\n' "#!$environment/bin/sh" 'echo started' 'read -r line' 'cat "$(dirname "$0")/../library"' >"$environment/bin/inv"
+    printf '%s\\n' "#!$environment/bin/sh" 'echo started' 'read -r line' >"$environment/bin/inv"
+    printf '%s\\n' 'cat "$(dirname "$0")/../library"' >>"$environment/bin/inv"
     chmod +x "$environment/bin/inv" ;;
 esac
 """

@@ -19,7 +19,6 @@ from zmanim_host.readiness import (
     check_timers,
     check_units,
     console_line,
-    is_to_power_off,
     redis_verdict,
     wait_until_written,
     was_ready,
@@ -126,15 +125,6 @@ def test_every_timer_of_the_preset_has_to_be_armed(monkeypatch: pytest.MonkeyPat
     preset.write_text("enable redis.service\n")
     with pytest.raises(HostError, match="enables no timer"):
         check_timers(preset)
-
-
-def test_the_launch_alone_lets_a_machine_power_itself_off() -> None:
-    def unreadable() -> str | None:
-        raise HostError("no tags in the metadata")
-
-    assert is_to_power_off(lambda: "poweroff")
-    assert [is_to_power_off(lambda tag=tag: tag) for tag in (None, "", "reboot", "Poweroff")] == [False] * 4  # type: ignore[misc]  # a default binds the loop's value
-    assert not is_to_power_off(unreadable)
 
 
 def test_a_machine_that_was_ready_since_its_boot_is_known(tmp_path: Path) -> None:

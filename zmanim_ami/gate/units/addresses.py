@@ -1,14 +1,14 @@
 """Who may ask the metadata service: it gives the instance's role, and with it every secret and all backups, to whoever
 can reach it.
 
-So every service has no way to it, by its own unit or, for one that is not ours, by a drop-in; but for those that stand
-here, each with its reason.
+So every service of ours, and every other one that our preset enables, has no way to it, by its unit or by a drop-in;
+but for those that stand here, each with its reason. What Amazon Linux enables by itself is not looked at.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from zmanim_ami.gate.finding import Finding
@@ -20,7 +20,7 @@ ADDRESSES = ("169.254.169.254", "fd00:ec2::254")
 MAY_ASK: Mapping[str, str] = {
     "zmanim-data-volume.service": "whether the launch consents to formatting a blank volume",
     "zmanim-environment.service": "which environment the launch says",
-    "zmanim-ready.service": "what the launch wants done with a machine that is not ready",
+    "zmanim-power-off.service": "what the launch wants done with a machine that is not ready",
     "zmanim-secrets.service": "the role, for Parameter Store",
     "zmanim-release-fetch.service": "the role, for the release channel",
     "restic-backup.service": "the role, for the backups' bucket",
@@ -31,6 +31,11 @@ MAY_ASK: Mapping[str, str] = {
     "amazon-ssm-agent.service": "the role, for Session Manager and Run Command",
     "amazon-cloudwatch-agent.service": "the role, for logs and metrics",
     "sshd.service": "the keys of EC2 Instance Connect, while somebody logs in",
+}
+# Which user those of them become that root starts and that can become another (CAP_SETUID).
+BECOMES: Mapping[str, str] = {
+    "backup-drill.service": "zmanim-backup",
+    "backup-proof.service": "zmanim-backup",
 }
 # What systemd.resource-control(5) has words for.
 _WORDS = {
@@ -52,8 +57,24 @@ def check(tree: Path) -> list[Finding]:
             findings += _judge(name, dropped.get(name, []))
         else:
             findings.append(Finding(str(PRESET), 0, f"enables {name}, which {_reaches(ADDRESSES)}"))
+    findings += _shared_users(ours.values())
     unknown = sorted(MAY_ASK.keys() - ours.keys() - set(foreign))
     return findings + [Finding("", 0, f"{name} may ask the metadata service, and is no service") for name in unknown]
+
+
+def _shared_users(ours: Iterable[Unit]) -> Iterator[Finding]:
+    """Yield what may ask and shares a user with what may not: a process writes into another one of its own user."""
+    others = {user: unit.name for unit in ours if unit.name not in MAY_ASK and (user := unit.last("User"))}
+    for unit in (unit for unit in ours if unit.name in MAY_ASK):
+        user = unit.last("User") or BECOMES.get(unit.name, "")
+        bounded = any(each.name == "CapabilityBoundingSet" for each in unit.directives)
+        capabilities = unit.words("CapabilityBoundingSet")
+        if user in others:
+            words = f"may ask the metadata service, and runs as {user}, as {others[user]} does, which may not"
+            yield Finding(str(unit.path), unit.line("User"), words)
+        elif not user and (not bounded or any(each == "CAP_SETUID" or each[0] == "~" for each in capabilities)):
+            words = "may ask the metadata service, and become any user (CAP_SETUID): BECOMES in addresses.py says which"
+            yield Finding(str(unit.path), unit.line("CapabilityBoundingSet"), words)
 
 
 def _drop_ins(tree: Path) -> dict[str, list[Unit]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from zmanim_host import database, environment, filters, memory, notices, readiness, recovery
+from zmanim_host import database, environment, filters, memory, notices, power_off, readiness, recovery
 from zmanim_host.aws import cloudwatch
 from zmanim_host.backup import restore, steps
 from zmanim_host.host import ERROR, ErrorNotes, HostError, log
@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
     "migrate": migrations.command,
     "filters": filters.command,
     "ready": readiness.command,
+    "power-off": power_off.command,
     "cloudwatch-agent": cloudwatch.command,
 }
 # For people, with what they name.

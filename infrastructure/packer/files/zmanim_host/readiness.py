@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from zmanim_host import extensions
-from zmanim_host.aws.imds import connect, instance_tag
 from zmanim_host.host import (
     CLOCK,
     RUN,
@@ -41,9 +40,6 @@ PRESET = Path("/usr/lib/systemd/system-preset/00-zmanim.preset")
 REPORT = RUN / "ready.json"
 # As the API itself would.
 DATABASE = Server(user="zmanim")
-# The launch's tag that says what a machine does that is not ready.
-ON_FAILURE_TAG = "zmanim:on-failure"
-POWER_OFF = "poweroff"
 
 
 @dataclass(frozen=True)
@@ -322,15 +318,6 @@ def was_ready(path: Path = REPORT) -> bool:
         return False
 
 
-def is_to_power_off(tag: Callable[[], str | None] = lambda: instance_tag(connect(wait=5), ON_FAILURE_TAG)) -> bool:
-    """Return whether the launch wants a machine off that is not ready; not when nobody can say."""
-    try:
-        return tag() == POWER_OFF
-    except HostError as error:
-        log(f"the machine stays on, as its tag {ON_FAILURE_TAG} could not be read: {error}")
-        return False
-
-
 def console_line(report: Mapping[str, Any]) -> str:
     """Return the one line for the console: it begins on a line of its own, whatever was written there before."""
     return "\nzmanim-ready " + json.dumps(report, separators=(",", ":"), ensure_ascii=True) + "\n"
@@ -341,7 +328,6 @@ def publish(
     file: Path = REPORT,
     *,
     console: Callable[[str], None] = write_console,
-    may_power_off: Callable[[], bool] = is_to_power_off,
 ) -> None:
     """Write a report to its file and the console; HostError for a machine that is not ready."""
     before = was_ready(file)
@@ -351,10 +337,7 @@ def publish(
     log(line.strip())
     if report["ok"]:
         return
-    # A machine that serves and is asked again in a bad moment stays on: this is for one that never came up.
-    if not before and may_power_off():
-        console(f"zmanim is not ready: powering off, as the launch says ({ON_FAILURE_TAG}={POWER_OFF})\n")
-        run(["systemctl", "--no-block", "poweroff"], timeout=30)
+    # The unit that fails with this starts what asks the launch: power_off.py.
     failed = [name for name, check in report["checks"].items() if check["required"] and not check["ok"]]
     raise HostError(f"not ready: {', '.join(failed)}")
 
