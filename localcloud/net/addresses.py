@@ -75,7 +75,11 @@ def reserved_index() -> Iterator[int]:
 
 # Root in a machine is root of the host, so nobody else on this host gets as far as a machine or the API: neither by a
 # socket of another user nor by a packet that the host forwards (a container's, a neighbour's in its network).
+# nft adds to a table that is there: one that was left behind (a kill between the deletions below) would keep its users
+# beside the new ones, and shut both out. So it is made, if need be, to be deleted.
 _RULES = """
+table inet {link}
+delete table inet {link}
 table inet {link} {{
   chain output {{
     type filter hook output priority 0; policy accept;
@@ -95,14 +99,18 @@ def owners(environ: Mapping[str, str]) -> set[int]:
     return {os.geteuid(), *([int(caller)] if caller.isdecimal() else [])}
 
 
+def rules(link: str, users: Iterable[int]) -> str:
+    """Return what nft reads to close a link to all users of this host but these, whatever was left behind of it."""
+    return _RULES.format(link=link, users=", ".join(map(str, sorted(users))))
+
+
 def make_link(cloud: Cloud) -> None:
     """Make the link with both ends on the host, the host's address on it, and the route to the machines.
 
     It is closed to the host's other users before it is there.
     """
     link, peer = cloud.link, peer_name(cloud.link)
-    users = ", ".join(map(str, sorted(owners(os.environ))))
-    run(_nft("-f", "-"), input=_RULES.format(link=link, users=users))
+    run(_nft("-f", "-"), input=rules(link, owners(os.environ)))
     # -batch: one process for five changes. addrgenmode none keeps IPv6 away from the link.
     run(
         ["ip", "-batch", "-"],

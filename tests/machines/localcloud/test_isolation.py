@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from localcloud.environment import environment
+from localcloud.net.addresses import owners, rules
 from tests.support.machines.lab import Lab
 
 
@@ -86,13 +88,26 @@ def test_another_user_of_the_host_reaches_neither_the_api_nor_a_machine(lab: Lab
     try:
         assert host_connects(lab.cloud.link_address, 5000, NOBODY)
     finally:
-        rule = f"add rule inet {lab.cloud.link} output oifname {lab.cloud.link} meta skuid != {{ 0 }} drop"
-        subprocess.run(["nft", *rule.split()], check=True)
+        closed = rules(lab.cloud.link, owners(os.environ))
+        subprocess.run(["nft", "-f", "-"], input=closed, text=True, check=True)
     assert not host_connects(lab.cloud.link_address, 5000, NOBODY)
     read = subprocess.run(
         ["cat", lab.cloud.directory / "key"], user=NOBODY, group=NOBODY, capture_output=True, check=False
     )
     assert read.stdout == b""
+
+
+@pytest.mark.incident("a table that a killed cloud left behind was added to: its owner and the next one were shut out")
+def test_rules_that_were_left_behind_are_replaced() -> None:
+    apart = ["unshare", "--net"]
+    script = 'nft -f - <<< "$1" && nft -f - <<< "$2" && nft list table inet lc9'
+    texts = [rules("lc9", {0, user}) for user in (1001, 1002)]
+    listed = subprocess.run(
+        [*apart, "bash", "-ec", script, "-", *texts], capture_output=True, text=True, check=True
+    ).stdout
+    assert "1002" in listed
+    assert "1001" not in listed
+    assert listed.count("drop") == 2
 
 
 def test_who_has_no_key_of_this_cloud_gets_nothing_from_it(lab: Lab) -> None:
