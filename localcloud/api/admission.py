@@ -13,12 +13,13 @@ import urllib.parse
 
 from werkzeug.wrappers import Response
 
-from localcloud.api.calls import ApiCall, Environ, credential_scope, parameters
+from localcloud.api.calls import ApiCall, parameters
 from localcloud.api.errors import error_response
+from localcloud.api.one_form import Environ
 from localcloud.settings import Cloud
 
-# moto's own pages, which it finds by the path alone, whatever the call is signed for.
-_MOTOS_OWN = ("/moto-api", "/favicon.ico", "/latest/meta-data/", "/latest/api/")
+# moto's own pages, and what it takes for S3's control plane, by the path alone, whatever the call is signed for.
+_MOTOS_OWN = ("/moto-api", "/favicon.ico", "/latest/meta-data/", "/latest/api/", "/v20180820/")
 _AWS = re.compile(r"(?:[a-z0-9_.-]+\.)?amazonaws\.com(?::443)?", re.IGNORECASE)
 _PUBLIC = {("s3", "GetObject"), ("s3", "HeadObject")}
 _BY_TOKEN = ("sts", "AssumeRoleWithWebIdentity")
@@ -40,15 +41,13 @@ class Admission:
             return error_response(call.service, kind, "InvalidHostHeader", f"this is not {host[:100]!r}", 421)
         if urllib.parse.unquote(str(environ.get("PATH_INFO", ""))).startswith(_MOTOS_OWN):
             return error_response(call.service, kind, "AccessDenied", "the local cloud keeps this to itself", 403)
-        if credential_scope(environ) is None and not self._needs_no_key(environ, call, from_machine=from_machine):
+        if not call.key and not self._needs_no_key(environ, call, from_machine=from_machine):
             return error_response(call.service, kind, "MissingAuthenticationToken", "the call is not signed", 403)
         return None
 
     @staticmethod
     def _needs_no_key(environ: Environ, call: ApiCall, *, from_machine: bool) -> bool:
-        # What is signed in a way that is not understood is not unsigned: moto would look at it differently.
-        plain = not environ.get("HTTP_AUTHORIZATION") and not environ.get("HTTP_X_AMZ_TARGET")
-        return plain and ((call.service, call.operation) == _BY_TOKEN or (from_machine and _is_public(environ, call)))
+        return (call.service, call.operation) == _BY_TOKEN or (from_machine and _is_public(environ, call))
 
 
 def _is_public(environ: Environ, call: ApiCall) -> bool:

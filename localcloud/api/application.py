@@ -16,8 +16,11 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import get_input_stream
 
-from localcloud.api.calls import ApiCall, Environ, parse_call
+from localcloud.api import calls
+from localcloud.api.calls import ApiCall, for_moto, parse_call
 from localcloud.api.errors import error_response
+from localcloud.api.one_form import Environ, RequestRefused
+from localcloud.api.patches import apply
 from localcloud.api.retries import RecentResponses, attempt
 from localcloud.journal import Journal
 
@@ -53,15 +56,21 @@ class Api:
         self._source_of = source_of
         self._refusal = refusal
         self._admission = admission
+        apply(calls)
         self._moto = moto or DomainDispatcherApplication(_create_backend_app)
         self._recent = RecentResponses()
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Serve one request: moto's response or an error in its stead, and one entry in the journal."""
         environ["wsgi.input"] = get_input_stream(environ)
-        call = parse_call(environ)
-        response, emulated = self._respond(environ, call)
-        self._recent.remember(environ, response)
+        call = ApiCall("", "")  # what can be read in two ways is no call at all
+        try:
+            call = parse_call(environ)
+            response, emulated = self._respond(environ, call)
+            self._recent.remember(environ, call, response)
+        except RequestRefused as refused:
+            kind, emulated = str(environ.get("CONTENT_TYPE", "")), True
+            response = error_response(call.service or "s3", kind, refused.code, str(refused), refused.status)
         # What nobody has read of the body would be taken for the next request of the connection.
         while environ["wsgi.input"].read(1 << 16):
             pass
@@ -84,14 +93,21 @@ class Api:
         name = f"{call.service} {call.operation}"
         if refused := self._admission(environ, call):
             return refused, True
-        if recent := self._recent.of_earlier_attempt(environ):
-            log.warning("%s was answered before, but the response was lost: the same again", name)
-            return recent, True
         failure = f"The local cloud does not emulate {name}"
         try:
-            response = self._refusal(environ, call) or Response.from_app(self._moto, environ, buffered=True)
+            if refused := self._refusal(environ, call):
+                return refused, True
+            # Whoever asks again is asked for their rights again: the answer is theirs alone while they have them.
+            if recent := self._recent.of_earlier_attempt(environ, call):
+                log.warning("%s was answered before, but the response was lost: the same again", name)
+                return recent, True
+            if " " in call.operation:
+                raise NotImplementedError("it is no operation of AWS's")
+            response = Response.from_app(self._moto, for_moto(environ, call), buffered=True)
             if not _is_werkzeugs_page(response):
                 return response, True
+        except RequestRefused:
+            raise
         except NotImplementedError as error:  # moto's signal for what it lacks
             failure += f": {error}"
         except Exception as error:

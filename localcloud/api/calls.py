@@ -1,6 +1,7 @@
 """API calls: service, region and operation of an HTTP request, and its parameters by the service's own model.
 
-A body that is read for this is put back.
+A body that is read for this is put back. What IAM was asked about is what moto is handed (`for_moto`), and moto's own
+idea of the action is compared with it once more.
 """
 
 from __future__ import annotations
@@ -12,63 +13,98 @@ import xml.etree.ElementTree as Xml
 from dataclasses import dataclass
 from typing import Any
 
+from moto.core.model import OperationModel
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request, determine_request_protocol
+from moto.core.responses import BaseResponse
 from moto.core.routing import get_service_router
 from moto.core.utils import get_service_model
 from moto.moto_server.werkzeug_app import SIGNING_ALIASES
 
-Environ = dict[str, Any]
-# Bodies that may name the operation are short; everything else is streamed through untouched.
-_LONGEST_FORM = 4 << 20
-_FORM = "application/x-www-form-urlencoded"
-_UNSIGNED = {"AssumeRoleWithWebIdentity", "AssumeRoleWithSAML"}
-# KEY/20260930/eu-west-1/ec2/aws4_request
-_SCOPE = re.compile(r"(?P<key>[^/=,\s]+)/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
+from localcloud.api import one_form
+from localcloud.api.one_form import FORM, JSON, Environ, RequestRefused, query
+from localcloud.api.patches import patch
+
+_UNSIGNED = "AssumeRoleWithWebIdentity"
 _BUCKET_HOST = re.compile(r"(.+)\.s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com")
+_TARGET = re.compile(r"\w+\.(\w+)", re.ASCII)
+# Headers that make another operation of a request, each with the parameter of those that take it.
+_SOURCES = {"HTTP_X_AMZ_COPY_SOURCE": "CopySource", "HTTP_X_AMZ_RENAME_SOURCE": "RenameSource"}
+# Where moto finds what was decided, and what it is compared with.
+_DECIDED = "localcloud.call"
 
 
 @dataclass(frozen=True)
 class ApiCall:
-    """A request's service (by its signing name), operation, and the region that it was signed for.
+    """A request's service (by its signing name), operation, region, and the credentials that it was signed with.
 
-    The region is empty for an unsigned request.
+    Region, key and token are empty for an unsigned request. An operation with a space in it is none that AWS has.
     """
 
     service: str
     operation: str
     region: str = ""
-
-
-def credential_scope(environ: Environ) -> re.Match[str] | None:
-    """Return the `key`, `region` and `service` that a signature names, in a header or (presigned) in the query."""
-    return _SCOPE.search(environ.get("HTTP_AUTHORIZATION") or query(environ).get("X-Amz-Credential", ""))
-
-
-def query(environ: Environ) -> dict[str, str]:
-    """Return the parameters of a request's query string, of each the first value."""
-    values = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
-    return {name: listed[0] for name, listed in values.items()}
+    key: str = ""
+    token: str = ""
 
 
 def parse_call(environ: Environ) -> ApiCall:
-    """Return the call that a request makes."""
-    service, region = _service(environ)
-    if target := environ.get("HTTP_X_AMZ_TARGET", ""):
-        return ApiCall(service, target.rpartition(".")[2], region)
-    if action := _action(environ):
+    """Return the call that a request makes, and bring the request to its one form. Raises RequestRefused."""
+    signed = one_form.credential(environ)
+    if signed is None:
+        try:
+            return _unsigned(environ)
+        except RequestRefused as refused:
+            raise RequestRefused("the call is not signed", "MissingAuthenticationToken", 403) from refused
+    service = SIGNING_ALIASES.get(signed.service, signed.service)
+    return ApiCall(service, _operation(environ, service), signed.region, signed.key, signed.token)
+
+
+def _unsigned(environ: Environ) -> ApiCall:
+    if environ.get("HTTP_X_AMZ_TARGET"):
+        raise RequestRefused("only calls that are signed have a target")
+    if _kind(environ) == FORM and environ.get("REQUEST_METHOD") == "POST":
         # Who asks for credentials has none to sign with, and an address without a name does not tell the service.
-        return ApiCall("sts" if action in _UNSIGNED else service, action, region)
-    return ApiCall(service, _routed_operation(service, environ), region)
+        operation = _operation(environ, "sts")
+        if operation != _UNSIGNED:
+            raise RequestRefused("this action has to be signed")
+        return ApiCall("sts", operation)
+    return ApiCall("s3", _operation(environ, "s3"))
 
 
-def _service(environ: Environ) -> tuple[str, str]:
-    if scope := credential_scope(environ):
-        name = scope["service"].lower()
-        return SIGNING_ALIASES.get(name, name), scope["region"]
-    match = re.match(r"([a-z0-9-]+)\.(?:[a-z0-9-]+\.)?amazonaws\.com$", _host(environ))
-    # S3 is moto's own guess for an unsigned request, too.
-    return (match[1] if match and not re.search(r"(?:^|\.)s3[.-]", _host(environ)) else "s3"), ""
+def _operation(environ: Environ, service: str) -> str:
+    raw, named = one_form.raw_path(environ), query(environ)
+    target, method = str(environ.get("HTTP_X_AMZ_TARGET", "")), environ.get("REQUEST_METHOD")
+    if service == "s3":
+        if target:
+            raise RequestRefused("S3 has no targets")
+        return _rest(environ, service)
+    body = one_form.settle_body(environ)
+    if not target and _kind(environ) != FORM:
+        if _json(environ):
+            one_form.settle_json(environ, body)
+        return _rest(environ, service)
+    # All in the body: what is in the address as well would be a second word on it.
+    if method != "POST" or raw != "/" or named:
+        raise RequestRefused("an action is asked for by a POST to / alone")
+    if target:
+        match = _TARGET.fullmatch(target)
+        if match is None or not JSON.fullmatch(_kind(environ)):
+            raise RequestRefused("a target goes with a body in JSON")
+        one_form.settle_json(environ, body)
+        return match[1]
+    action = one_form.settle_form(environ, body).get("Action", "")
+    if not re.fullmatch(r"\w+", action, re.ASCII):
+        raise RequestRefused("no action is named", "MissingAction")
+    return action
+
+
+def _kind(environ: Environ) -> str:
+    return str(environ.get("CONTENT_TYPE", "")).partition(";")[0].strip().lower()
+
+
+def _json(environ: Environ) -> bool:
+    return _kind(environ) == "application/json" or bool(JSON.fullmatch(_kind(environ)))
 
 
 def _host(environ: Environ) -> str:
@@ -82,15 +118,7 @@ def _body(environ: Environ) -> bytes:
 
 
 def _is_form(environ: Environ) -> bool:
-    return str(environ.get("CONTENT_TYPE", "")).startswith(_FORM)
-
-
-def _action(environ: Environ) -> str:
-    if action := query(environ).get("Action"):
-        return action
-    if not _is_form(environ) or int(environ.get("CONTENT_LENGTH") or 0) > _LONGEST_FORM:
-        return ""
-    return urllib.parse.parse_qs(_body(environ).decode(errors="replace")).get("Action", [""])[0]
+    return _kind(environ) == FORM
 
 
 def _bucket_and_key(environ: Environ) -> tuple[str, str]:
@@ -102,16 +130,68 @@ def _bucket_and_key(environ: Environ) -> tuple[str, str]:
     return bucket, key
 
 
-def _routed_operation(service: str, environ: Environ) -> str:
-    """Find a REST operation by method and path, on a copy of the request without its body."""
+def _rest(environ: Environ, service: str) -> str:
+    """Find a REST operation by method and path, on a copy of the request without its body. Raises RequestRefused."""
     bare = {**environ, "wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
     if service == "s3" and (match := _BUCKET_HOST.fullmatch(_host(environ))):
         bare["PATH_INFO"] = f"/{match[1]}{environ.get('PATH_INFO', '/')}"  # the style that the router knows
     try:
-        operation, _ = get_service_router(service).match(Request(bare))
+        operation, _ = get_service_router(_model_name(service, environ)).match(Request(bare))
     except Exception:
         return f"{environ.get('REQUEST_METHOD', '')} {environ.get('PATH_INFO', '')}"[:200]
+    _takes(operation, environ)
     return str(operation.name)
+
+
+def _takes(operation: OperationModel, environ: Environ) -> None:
+    """Refuse what the operation does not take: it would be another operation's, and moto may do that one."""
+    members = operation.input_shape.members if operation.input_shape is not None else {}
+    inside = [shape for shape in members.values() if shape.serialization.get("location") == "querystring"]
+    if any(shape.type_name == "map" for shape in inside):
+        return
+    fixed = urllib.parse.urlsplit(operation.http["requestUri"]).query
+    names = {"x-id", *query({"QUERY_STRING": fixed})}
+    names |= {str(shape.serialization.get("name")) for shape in inside}
+    if foreign := set(query(environ)) - names:
+        raise RequestRefused(f"{operation.name} does not take {sorted(foreign)}")
+    if any(environ.get(header) and member not in members for header, member in _SOURCES.items()):
+        raise RequestRefused(f"{operation.name} takes no source")
+
+
+def for_moto(environ: Environ, call: ApiCall) -> Environ:
+    """Return a request as moto is to see it: with nothing in it that says otherwise than the call that was decided."""
+    handed = {**environ, _DECIDED: call}
+    region = call.region or "us-east-1"
+    scope = f"{call.key or 'NOBODY'}/20260101/{region}/{call.service}/aws4_request"
+    handed["HTTP_AUTHORIZATION"] = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
+    handed["RAW_URI"] = one_form.raw_path(environ)
+    if call.service == "s3":
+        if match := _BUCKET_HOST.fullmatch(_host(environ)):
+            handed["PATH_INFO"] = f"/{match[1]}{environ.get('PATH_INFO', '/')}"
+            handed["RAW_URI"] = f"/{match[1]}{handed['RAW_URI']}"
+        if _kind(environ) in {FORM, "multipart/form-data"}:
+            handed["CONTENT_TYPE"] = "binary/octet-stream"  # an object's type, and no form to be read
+    handed["HTTP_HOST"] = f"{call.service}.{region}.amazonaws.com"
+    for other in ("HTTP_X_MOTO_ACCOUNT_ID", "HTTP_X_AMZ_SECURITY_TOKEN"):
+        handed.pop(other, None)
+    return handed
+
+
+@patch(BaseResponse._get_action, wraps=True)
+def _get_action(original: Any, response: BaseResponse) -> str:
+    """Return the action that moto finds; it has to be the one that was decided. Raises RequestRefused."""
+    action = original(response)
+    call = response.normalized_request.environ.get(_DECIDED)
+    if call is not None and call.service != "s3" and action != call.operation:
+        raise RequestRefused(f"{call.operation} was asked for, and {action} too")
+    return str(action)
+
+
+def _model_name(service: str, environ: Environ) -> str:
+    """Return the name of a service's model: SES has two by one signing name, and CloudWatch signs as monitoring."""
+    if service == "ses" and not _is_form(environ):
+        return "sesv2"
+    return {"monitoring": "cloudwatch", "email": "ses"}.get(service, service)
 
 
 def parameters(environ: Environ, service: str, operation: str) -> dict[str, Any]:
@@ -121,7 +201,7 @@ def parameters(environ: Environ, service: str, operation: str) -> dict[str, Any]
     """
     if service == "s3":
         return _s3_parameters(environ, operation)
-    name = "sesv2" if service == "ses" and not _is_form(environ) else service
+    name = _model_name(service, environ)
     try:
         model = get_service_model(name)
         request = Request({**environ, "wsgi.input": io.BytesIO(_body(environ))})

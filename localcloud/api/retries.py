@@ -14,7 +14,8 @@ from collections import OrderedDict
 
 from werkzeug.wrappers import Response
 
-from localcloud.api.calls import Environ
+from localcloud.api.calls import ApiCall
+from localcloud.api.one_form import Environ
 
 # A retry follows within seconds; larger responses are objects and lists, which can be asked for again.
 _MOST = 512
@@ -28,24 +29,24 @@ def attempt(environ: Environ) -> int:
 
 
 class RecentResponses:
-    """The good responses of late, by the id that all attempts of one call have in common."""
+    """The good responses of late, by the call with its caller, and the id that all attempts at it have in common."""
 
     def __init__(self) -> None:
-        self._responses: OrderedDict[str, Response] = OrderedDict()
+        self._responses: OrderedDict[tuple[ApiCall, str], Response] = OrderedDict()
         self._lock = threading.Lock()
 
-    def remember(self, environ: Environ, response: Response) -> None:
+    def remember(self, environ: Environ, call: ApiCall, response: Response) -> None:
         """Remember a response, if it is a good one: after any other the call may well be made anew."""
-        call = environ.get("HTTP_AMZ_SDK_INVOCATION_ID")
-        if call and response.status_code == 200 and len(response.get_data()) <= _LARGEST_BYTES:
+        invocation = environ.get("HTTP_AMZ_SDK_INVOCATION_ID")
+        if invocation and response.status_code == 200 and len(response.get_data()) <= _LARGEST_BYTES:
             with self._lock:
-                self._responses[call] = response
+                self._responses[call, invocation] = response
                 if len(self._responses) > _MOST:
                     self._responses.popitem(last=False)
 
-    def of_earlier_attempt(self, environ: Environ) -> Response | None:
+    def of_earlier_attempt(self, environ: Environ, call: ApiCall) -> Response | None:
         """Return the response that an earlier attempt of this call was given, or None."""
         if attempt(environ) == 1:
             return None
         with self._lock:
-            return self._responses.get(environ.get("HTTP_AMZ_SDK_INVOCATION_ID", ""))
+            return self._responses.get((call, environ.get("HTTP_AMZ_SDK_INVOCATION_ID", "")))

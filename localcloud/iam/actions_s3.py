@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Iterator
 
 from localcloud.iam.actions import Context, Parameters, RequiredAction
@@ -89,7 +90,8 @@ def s3(operation: str, given: Parameters, lookups: Lookups) -> Iterator[Required
     for each in sorted(extra):
         yield RequiredAction(f"s3:{each}", f"{arn}/{key}", context)
     if source := str(given.get("x-amz-copy-source", "")):
-        path, _, source_version = source.removeprefix("/").partition("?versionId=")
+        encoded, _, source_version = source.removeprefix("/").partition("?versionId=")
+        path = urllib.parse.unquote(encoded)
         read = "s3:GetObjectVersion" if source_version else "s3:GetObject"
         yield RequiredAction(read, f"arn:aws:s3:::{path}", context)
 

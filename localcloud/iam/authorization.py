@@ -16,8 +16,9 @@ from dataclasses import asdict
 from moto.core.utils import utcnow
 from werkzeug.wrappers import Response
 
-from localcloud.api.calls import ApiCall, Environ, parameters
+from localcloud.api.calls import ApiCall, parameters
 from localcloud.api.errors import error_response, protocol_of
+from localcloud.api.one_form import Environ
 from localcloud.iam import actions, callers
 from localcloud.iam.actions import RequiredAction
 from localcloud.iam.actions_ec2 import ec2
@@ -61,7 +62,7 @@ class Authorizer:
         service = _PREFIXES.get(call.service, call.service)
         kind = str(environ.get("CONTENT_TYPE", ""))
         try:
-            caller = callers.caller(environ, self._key)
+            caller = callers.caller(call, self._key)
             if caller.administrator or (not caller.anonymous and (service, call.operation) in _FREE):
                 return None
             for required, decision in self._decisions(environ, service, call, caller):
@@ -94,11 +95,13 @@ class Authorizer:
         actions_of = _BY_SERVICE.get(service)
         unknown = [RequiredAction(f"{service}:{call.operation}")]
         for required in actions_of(call.operation, given, lookups) if actions_of else unknown:
-            if caller.anonymous and required.action == "s3:GetObject":
-                continue  # by the object's ACL, which moto looks at
             policy = resource_policy(required)
             of_key = required.action.startswith("kms:") and bool(policy)
-            yield required, self._decide(caller, required, lookups, policy, resource_decides=of_key)
+            decision = self._decide(caller, required, lookups, policy, resource_decides=of_key)
+            # An ACL gives what nothing denies. It is decided here: moto takes whatever looks signed for allowed.
+            if caller.anonymous and not decision.policy and lookups.public_read(required.action, required.resource):
+                continue
+            yield required, decision
 
     def _decide(
         self,

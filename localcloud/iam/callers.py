@@ -18,7 +18,7 @@ from moto.core.utils import utcnow
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from localcloud.api.calls import Environ, credential_scope, query
+from localcloud.api.calls import ApiCall
 from localcloud.iam.actions import listed_tags
 from localcloud.iam.policy import Principal, Statement, read_cached
 from localcloud.settings import ACCOUNT, KEY_PREFIX
@@ -49,24 +49,22 @@ class CredentialsRefused(Exception):
         self.expired, self.gone = expired, gone
 
 
-def caller(environ: Environ, key: str) -> Caller:
+def caller(call: ApiCall, key: str) -> Caller:
     """Return who makes a call to the cloud whose owner's key is `key`.
 
     Raises CredentialsRefused, and policy.PolicyInvalid for a policy that is none.
     """
-    scope = credential_scope(environ)
-    if scope is None:
+    if not call.key:
         return Caller("anonymous", Principal(account="anonymous"), anonymous=True)
-    if hmac.compare_digest(scope["key"].encode(), key.encode()):
+    if hmac.compare_digest(call.key.encode(), key.encode()):
         root = f"arn:aws:iam::{ACCOUNT}:root"
         return Caller(root, Principal(ACCOUNT, arn=root), administrator=True)
-    if scope["key"].startswith(KEY_PREFIX):
+    if call.key.startswith(KEY_PREFIX):
         raise CredentialsRefused(gone=True)
-    session = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(scope["key"])
+    session = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(call.key)
     if session is not None:
-        token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN") or query(environ).get("X-Amz-Security-Token", "")
-        return _of_session(session, token)
-    user = iam_backends[ACCOUNT]["aws"].get_user_from_access_key_id(scope["key"])
+        return _of_session(session, call.token)
+    user = iam_backends[ACCOUNT]["aws"].get_user_from_access_key_id(call.key)
     if user is None:
         raise CredentialsRefused
     context = {

@@ -48,6 +48,17 @@ class Lookups:
         existing = s3_backends[self.account]["aws"].buckets.get(bucket)
         return existing is not None and isinstance(existing.keys.get(key), FakeKey)
 
+    def public_read(self, action: str, resource: str) -> bool:
+        """Say whether an object's ACL lets everybody do this: read it as it is now, which is all that it can give."""
+        bucket, _, key = resource.removeprefix("arn:aws:s3:::").partition("/")
+        existing = s3_backends[self.account]["aws"].buckets.get(bucket)
+        if action != "s3:GetObject" or existing is None:
+            return False
+        block = existing.public_access_block
+        found = existing.keys.get(key)
+        open_to_all = isinstance(found, FakeKey) and found.acl is not None and bool(found.acl.public_read)
+        return open_to_all and not (block is not None and block.ignore_public_acls)
+
     def parameter_keys(self, names: list[str], path: str) -> tuple[str, ...]:
         """Return the keys of the SecureStrings among the named parameters and below a path (unless that is empty)."""
         parameters = ssm_backends[self.account][self.region]._parameters

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from unittest import mock
 
@@ -22,12 +23,13 @@ from botocore.compat import HTTPHeaders
 from moto.moto_api._internal.models import moto_api_backend
 from moto.sts.models import sts_backends
 
+from localcloud.api.admission import Admission
 from localcloud.api.application import Api
 from localcloud.api.patches import apply
 from localcloud.iam import resource_policies
 from localcloud.iam.authorization import Authorizer
 from localcloud.journal import Journal
-from localcloud.settings import ACCOUNT, KEY_PREFIX
+from localcloud.settings import ACCOUNT, KEY_PREFIX, Cloud
 
 REGION = "eu-west-1"
 KEY = f"{KEY_PREFIX}00112233445566778899AABBCCDDEEFF"
@@ -99,34 +101,40 @@ class IamLab:
         path = self.directory / "authorization.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def _send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-        url = urllib.parse.urlsplit(request.url)
-        source: Any = request.body or b""
-        body = source.read() if hasattr(source, "read") else source
-        body = body.encode() if isinstance(body, str) else body
+    def send(
+        self, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        """Make a request as a machine does, whatever is in it; return status, headers and content of the answer."""
+        parts = urllib.parse.urlsplit(url)
         environ = {
-            "REQUEST_METHOD": request.method,
-            "PATH_INFO": urllib.parse.unquote(url.path, "latin-1"),
-            "RAW_URI": url.path,
-            "QUERY_STRING": url.query,
+            "REQUEST_METHOD": method,
+            "PATH_INFO": urllib.parse.unquote(parts.path, "latin-1"),
+            "RAW_URI": f"{parts.path}?{parts.query}" if parts.query else parts.path,
+            "QUERY_STRING": parts.query,
             "SERVER_NAME": "x",
             "SERVER_PORT": "443",
-            "HTTP_HOST": url.netloc,
+            "HTTP_HOST": parts.netloc,
             "REMOTE_ADDR": "10.0.0.1",
             "wsgi.url_scheme": "https",
             "wsgi.input": io.BytesIO(body),
             "wsgi.input_terminated": True,
             "CONTENT_LENGTH": str(len(body)),
         }
-        for name, value in request.headers.items():
-            raw: Any = value
-            text = raw.decode() if isinstance(raw, bytes) else str(raw)
+        for name, value in headers.items():
             key = name.upper().replace("-", "_")
-            environ[key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"] = text
+            environ[key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"] = value
         started: list[Any] = []
         content = b"".join(self.api(environ, lambda status, headers, *_: started.extend((status, headers))))
-        status, headers = int(started[0].split()[0]), HTTPHeaders.from_dict(dict(started[1]))
-        return AWSResponse(request.url, status, headers, _Raw(content))
+        return int(started[0].split()[0]), HTTPHeaders.from_dict(dict(started[1])), content
+
+    def _send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        source: Any = request.body or b""
+        body = source.read() if hasattr(source, "read") else source
+        body = body.encode() if isinstance(body, str) else body
+        raw: dict[str, Any] = dict(request.headers.items())
+        headers = {name: value.decode() if isinstance(value, bytes) else str(value) for name, value in raw.items()}
+        status, answered, content = self.send(request.method, request.url, body, headers)
+        return AWSResponse(request.url, status, answered, _Raw(content))
 
 
 @cache
@@ -154,7 +162,9 @@ def iam_lab(directory: Path) -> Iterator[IamLab]:
         moto_api_backend.reset()
         apply(resource_policies)
         authorizer = Authorizer(Journal(directory / "authorization.jsonl"), REGION, KEY)
-        yield IamLab(Api(Journal(directory / "api.jsonl"), str, authorizer.refusal), directory)
+        admission = Admission(Cloud("default", REGION, directory, 7, KEY))
+        api = Api(Journal(directory / "api.jsonl"), str, authorizer.refusal, admission=admission.refusal)
+        yield IamLab(api, directory)
         moto_api_backend.reset()
 
 

@@ -18,7 +18,8 @@ from localcloud.journal import Journal
 
 
 def request(service: str, body: str = "", *, method: str = "POST", path: str = "/", **extra: str) -> dict[str, Any]:
-    scope = f"AWS4-HMAC-SHA256 Credential=LOCALCLOUD0000000000/20261124/eu-west-1/{service}/aws4_request, Signature=0"
+    credential = f"LOCALCLOUD0000000000/20261124/eu-west-1/{service}/aws4_request"
+    scope = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=0"
     return {
         "REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": "", "HTTP_AUTHORIZATION": scope,
         "HTTP_HOST": f"{service}.eu-west-1.amazonaws.com", "SERVER_NAME": "x", "SERVER_PORT": "443",
@@ -36,11 +37,14 @@ def json_call(service: str, target: str, kind: str = "application/x-amz-json-1.1
 
 
 def test_service_and_operation_are_told_from_every_kind_of_request() -> None:
-    assert parse_call(request("ec2", form("RunInstances"))) == ApiCall("ec2", "RunInstances", "eu-west-1")
-    assert parse_call(json_call("ssm", "AmazonSSM.GetParameter")) == ApiCall("ssm", "GetParameter", "eu-west-1")
-    assert parse_call(request("s3", method="PUT", path="/bucket/some/key")) == ApiCall("s3", "PutObject", "eu-west-1")
+    def call(service: str, operation: str) -> ApiCall:
+        return ApiCall(service, operation, "eu-west-1", "LOCALCLOUD0000000000")
+
+    assert parse_call(request("ec2", form("RunInstances"))) == call("ec2", "RunInstances")
+    assert parse_call(json_call("ssm", "AmazonSSM.GetParameter")) == call("ssm", "GetParameter")
+    assert parse_call(request("s3", method="PUT", path="/bucket/some/key")) == call("s3", "PutObject")
     virtual = request("s3", method="GET", path="/key", HTTP_HOST="bucket.s3.eu-west-1.amazonaws.com")
-    assert parse_call(virtual) == ApiCall("s3", "GetObject", "eu-west-1")
+    assert parse_call(virtual) == call("s3", "GetObject")
 
 
 def test_looking_at_a_form_leaves_it_to_be_read() -> None:

@@ -13,8 +13,17 @@ from botocore import xform_name
 
 from localcloud.api.patches import REGISTRY, Patch, add, apply, patch
 
-MODULES = ("ec2.amis", "ec2.instances", "ec2.volumes", "iam.resource_policies", "services.ses", "services.ssm")
+MODULES = (
+    "api.calls",
+    "ec2.amis",
+    "ec2.instances",
+    "ec2.volumes",
+    "iam.resource_policies",
+    "services.ses",
+    "services.ssm",
+)
 REPLACED = """
+core.responses.BaseResponse._get_action
 ec2.models.amis.Ami.__init__
 ec2.models.amis.Ami.block_device_mappings
 ec2.models.amis.AmiBackend._load_amis

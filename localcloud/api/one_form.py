@@ -1,0 +1,127 @@
+"""The one form that a request may have, so that IAM and moto can't read it differently.
+
+moto guesses: it looks for the action in form, query, headers and even a JSON body's text, takes any URL that has
+`Signature=` in it for a signed one, and the region from whichever of host, user agent and signature it meets first. So
+a request is brought to one form before anybody reads it, and what could be meant in two ways is refused. Presigned URLs
+and Signature Version 2 are refused too: nothing of ours makes any.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import urllib.parse
+from dataclasses import dataclass
+from typing import Any
+
+from moto.core.request import Request
+
+Environ = dict[str, Any]
+FORM = "application/x-www-form-urlencoded"
+JSON = re.compile(r"application/x-amz-json-1\.[01]")
+# Calls but for S3's, whose bodies are streamed through untouched: a mail with its attachments at most.
+_LONGEST_BODY = 64 << 20
+_SIGNATURE = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/=,\s]+)/\d{8}/(?P<region>[a-z0-9-]+)/(?P<service>[A-Za-z0-9-]+)"
+    r"/aws4_request, ?SignedHeaders=[A-Za-z0-9;._-]+, ?Signature=[0-9a-f]+"
+)
+
+
+class RequestRefused(Exception):
+    """A request has not the one form; AWS's `code` and the HTTP `status` say what it is answered with."""
+
+    def __init__(self, message: str, code: str = "InvalidRequest", status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.status = code, status
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What a signature names: the access key, the session's token ("" for none), region and service (in lower case)."""
+
+    key: str
+    token: str
+    region: str
+    service: str
+
+
+def credential(environ: Environ) -> Credential | None:
+    """Return what a request is signed with, None when it is not signed. Raises RequestRefused."""
+    header = str(environ.get("HTTP_AUTHORIZATION", ""))
+    if not header:
+        return None
+    match = _SIGNATURE.fullmatch(header)
+    if match is None:
+        raise RequestRefused("the signature is not of the one form", "IncompleteSignature", 403)
+    token = str(environ.get("HTTP_X_AMZ_SECURITY_TOKEN", ""))
+    return Credential(match["key"], token, match["region"], match["service"].lower())
+
+
+def raw_path(environ: Environ) -> str:
+    """Return the path as it was sent. Raises RequestRefused when PATH_INFO is not that very path."""
+    raw = str(Request({**environ, "wsgi.input": io.BytesIO()}).raw_path) if "RAW_URI" in environ else ""
+    path = str(environ.get("PATH_INFO", "/"))
+    raw = raw or urllib.parse.quote(path, safe="/~", encoding="latin-1")
+    if urllib.parse.unquote(raw, "latin-1") != path:
+        raise RequestRefused("the path can be read in two ways")
+    return raw
+
+
+def query(environ: Environ) -> dict[str, str]:
+    """Return the parameters of the query string. Raises RequestRefused when one is there twice."""
+    return _once(urllib.parse.parse_qsl(str(environ.get("QUERY_STRING", "")), keep_blank_values=True))
+
+
+def _once(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise RequestRefused("a parameter is there twice")
+    return values
+
+
+def settle_body(environ: Environ) -> bytes:
+    """Read a body, put it back as it is meant (no longer compressed), and return it. Raises RequestRefused."""
+    body: bytes = environ["wsgi.input"].read(_LONGEST_BODY + 1)
+    encoding = str(environ.pop("HTTP_CONTENT_ENCODING", "")).strip().lower()
+    if encoding == "gzip":
+        try:
+            body = gzip.GzipFile(fileobj=io.BytesIO(body)).read(_LONGEST_BODY + 1)
+        except (OSError, EOFError) as error:
+            raise RequestRefused("the body is not what its Content-Encoding says") from error
+    elif encoding not in {"", "identity"}:
+        raise RequestRefused("the body's Content-Encoding is not known")
+    if len(body) > _LONGEST_BODY:
+        raise RequestRefused("the body is too long", "RequestEntityTooLarge", 413)
+    return put_back(environ, body)
+
+
+def put_back(environ: Environ, body: bytes) -> bytes:
+    """Make a request's body this one, and return it."""
+    environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+    return body
+
+
+def settle_json(environ: Environ, body: bytes) -> None:
+    """Put a JSON object back in a spelling that can't be taken for a form. Raises RequestRefused."""
+    try:
+        said = json.loads(body or b"{}", object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise RequestRefused("the body is no JSON", "SerializationException") from error
+    if not isinstance(said, dict):
+        raise RequestRefused("the body is no JSON object", "SerializationException")
+    text = json.dumps(said).replace("&", r"\u0026").replace("=", r"\u003d")
+    put_back(environ, text.encode())
+
+
+def settle_form(environ: Environ, body: bytes) -> dict[str, str]:
+    """Put a form back in its plainest spelling and return what it says. Raises RequestRefused."""
+    try:
+        pairs = urllib.parse.parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
+    except ValueError as error:
+        raise RequestRefused("the body is no form in UTF-8") from error
+    values = _once(pairs)
+    put_back(environ, urllib.parse.urlencode(values).encode())
+    environ["CONTENT_TYPE"] = FORM
+    return values
