@@ -103,6 +103,18 @@ def test_nothing_that_the_api_s_role_has_made_runs_as_the_superuser(backup_host:
     assert report["run"] == backup_host.backups.complete()[0]["run"]
 
 
+@pytest.mark.incident("counting rows ran a function of the API's in a table's index, as the backup's role")
+def test_nothing_that_the_api_s_role_has_made_runs_as_the_role_that_makes_backups(backup_host: BackupHost) -> None:
+    who = "(SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)"
+    spy = EVIL.replace(who, "current_user <> 'zmanim'")
+    as_owner(backup_host, f"{CLEAN} {spy} {ATTACKS['a function in an index']}")
+    try:
+        backup_host.backups.succeed()
+        assert json.loads(backup_host.run(RESTORE))["run"] == backup_host.backups.complete()[0]["run"]
+    finally:
+        as_owner(backup_host, CLEAN)
+
+
 # A program in the place of one that a restore runs as the lesser user, which plants links where root wrote by path.
 _PLANT = """#!/bin/bash
 /usr/bin/initdb "$@"; code=$?

@@ -190,3 +190,34 @@ def test_what_schemas_grant_comes_first_and_what_they_take_away_last() -> None:
     assert order[:2] == ["grant usage on schema cron to zmanim", granted]
     assert order[-2:] == [revoked, granted]
     assert order.index(revoked) == len(order) - 2
+
+
+@pytest.mark.incident("counting rows ran a function of the API's in a table's index, as the backup's role")
+def test_rows_are_counted_in_the_dump_whatever_a_table_is_called_and_holds() -> None:
+    script = b"""
+SET statement_timeout = 0;
+COPY public.cities (id, name) FROM stdin;
+1\ta
+2\tCOPY public.other (id) FROM stdin;
+3\t\\\\.
+\\.
+
+
+COPY "Odd. "" (x) schema"."t
+n" (id) FROM stdin;
+1
+\\.
+COPY public.empty (id) FROM stdin;
+\\.
+COPY public.bare  FROM stdin;
+
+
+\\.
+SELECT pg_catalog.setval('public.s', 1, true);
+"""
+    assert dump.count_rows(script.splitlines(keepends=True)) == {
+        "public.cities": 3,
+        '"Odd. "" (x) schema"."t\nn"': 1,
+        "public.empty": 0,
+        "public.bare": 2,
+    }

@@ -18,6 +18,8 @@ from zmanim_host.host import HostError
 from zmanim_host.postgres import Server
 
 ROLES = f"CREATE ROLE postgres;\nCREATE ROLE zmanim;\n{steps.GLOBALS_END}\n"
+# What pg_restore writes of a table with three rows.
+ROWS = "printf 'COPY public.cities (id, name) FROM stdin;\\n1\\t\\\\\\\\.\\n2\\tb\\n3\\tc\\n\\\\.\\n'"
 # What redis-check-rdb says of four keys that never expire and three that do.
 KEYS = "printf '[info] 7 keys read\\n[info] 3 expires\\n[info] 0 already expired\\n'"
 
@@ -46,7 +48,7 @@ def queries(server: Server) -> list[str]:
 def test_a_database_is_counted_and_dumped_in_one_snapshot_and_read_back(
     repository: StoringRepository, backup: Backup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = on_path(tmp_path / "programs", monkeypatch, {"pg_restore": 'cat >"${HERE}/dump"'})
+    here = on_path(tmp_path / "programs", monkeypatch, {"pg_restore": f'cat >"${{HERE}}/dump"; {ROWS}'})
     repository.content["/zmanim.pgdump"] = b"dump"
     backup.back_up_database("zmanim", ["pg_dump", "zmanim"])
     ((tags, name, source),) = repository.stored
@@ -54,7 +56,7 @@ def test_a_database_is_counted_and_dumped_in_one_snapshot_and_read_back(
     assert source["command"] == ["pg_dump", "zmanim", "--snapshot=0-1-2"]
     assert source["environment"] == {"PGOPTIONS": "-c deaf=zmanim"}
     assert (here / "dump").read_text() == "dump"
-    assert arguments(here, "pg_restore") == [["--file=/dev/null"]]
+    assert arguments(here, "pg_restore") == [["--data-only", "--file=-"]]
     assert part(backup, "database=zmanim")["rows"] == {"public.cities": 3}
 
 

@@ -10,7 +10,7 @@ Both are read from the beginning of the stream that is loaded afterwards. What b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from zmanim_host.backup.roles import SUPERUSER
@@ -83,6 +83,32 @@ def _ours() -> list[str]:
     return [
         f"{kind} - {end}{name} " for name in EXTENSIONS for kind, end in (("EXTENSION", ""), ("COMMENT", "EXTENSION "))
     ]
+
+
+_COPIED = re.compile(rb"""COPY ((?:"(?:[^"]|"")+"|[^" (]+)\.(?:"(?:[^"]|"")+"|[^" (]+)) .*FROM stdin;\n""", re.DOTALL)
+
+
+def count_rows(script: Iterable[bytes]) -> dict[str, int]:
+    """Return how many rows a script of pg_restore's loads into each table, by its quoted name; `script` are its lines.
+
+    Counted where they are, and not by the server: that would run functions in the tables' indexes as the backup's role.
+    """
+    rows: dict[str, int] = {}
+    header, table = b"", ""
+    for line in script:
+        if table:
+            if line == b"\\.\n":
+                table = ""
+            else:
+                rows[table] += 1
+        elif header or line.startswith(b"COPY "):
+            # A name may have a line's end in it.
+            header += line
+            match = _COPIED.fullmatch(header)
+            if match:
+                table, header = match[1].decode("utf-8"), b""
+                rows[table] = 0
+    return rows
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from zmanim_host.aws import metrics
-from zmanim_host.backup import retention, superusers
+from zmanim_host.backup import dump, retention, superusers
 from zmanim_host.backup.record import (
     TIME,
     CompletionRecord,
@@ -145,17 +146,20 @@ class Backup:
     # ---- The parts ----
 
     def back_up_database(self, database: str, command: Sequence[str]) -> None:
-        """Count a database's rows and dump it by `command`, both in one exported snapshot; then read the dump back."""
+        """Dump a database by `command`, in the snapshot in which it was looked at; read the dump back, counting."""
         begun, part, name = self.begun(), f"database={database}", dump_name(database)
         environment = self.server.environment(database)
         with self.server.exported(database) as survey:
             schema = self.server.schema(database, survey.snapshot)
-            dump = [*command, f"--snapshot={survey.snapshot}"]
-            stored = self.repository.store(begun.tags(part), name=name, command=dump, environment=environment)
-        self.repository.read_into(stored.snapshot, name, read_to_the_end)
-        made = DatabasePart(database, stored.snapshot, stored.bytes, survey.rows, survey.extensions)
+            dumping = [*command, f"--snapshot={survey.snapshot}"]
+            stored = self.repository.store(begun.tags(part), name=name, command=dumping, environment=environment)
+        counted: dict[str, int] = {}
+        self.repository.read_into(stored.snapshot, name, lambda archive: counted.update(count_to_the_end(archive)))
+        # What an extension keeps for itself is in the dump too, and not among the names.
+        rows = {table: counted.get(table, 0) for table in survey.rows}
+        made = DatabasePart(database, stored.snapshot, stored.bytes, rows, survey.extensions)
         self._finish(part, replace(made, schema=schema, superusers=superusers.found(self.server, database)))
-        log(f"{database}: {stored.bytes} bytes, {sum(survey.rows.values())} rows in {len(survey.rows)} tables")
+        log(f"{database}: {stored.bytes} bytes, {sum(rows.values())} rows in {len(rows)} tables")
 
     def back_up_globals(self, command: Sequence[str]) -> None:
         """Keep the roles as `command` writes them, and see that they are all there."""
@@ -332,12 +336,18 @@ class Backup:
 # ---- What a restore does in the same way ----
 
 
-def read_to_the_end(dump: IO[bytes]) -> None:
-    """Have pg_restore read a dump: --list would look at its beginning only. Raises HostError."""
-    done = subprocess.run(["pg_restore", "--file=/dev/null"], stdin=dump, stderr=subprocess.PIPE, check=False)
-    if done.returncode:
-        output = done.stderr.decode("utf-8", "replace").strip()[-1500:]
-        raise HostError(f"the dump in the repository is not whole: {output}")
+def count_to_the_end(archive: IO[bytes]) -> dict[str, int]:
+    """Have pg_restore read a dump (--list would look at its beginning only), and count its rows. Raises HostError."""
+    with tempfile.TemporaryFile() as errors:
+        command = ["pg_restore", "--data-only", "--file=-"]
+        with subprocess.Popen(command, stdin=archive, stdout=subprocess.PIPE, stderr=errors) as process:
+            assert process.stdout
+            rows = dump.count_rows(process.stdout)
+        if process.returncode:
+            errors.seek(0)
+            output = errors.read().decode("utf-8", "replace").strip()[-1500:]
+            raise HostError(f"the dump in the repository is not whole: {output}")
+    return rows
 
 
 def read_globals(repo: Repository, snapshot: str) -> str:
