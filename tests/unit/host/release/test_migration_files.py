@@ -102,6 +102,86 @@ def test_psql_s_own_commands_are_refused(command: str) -> None:
     assert "is a command to psql" in problem
 
 
+@pytest.mark.incident("a routine called begin, or a table called stdin, hid a COMMIT: half of the migration stayed")
+@pytest.mark.parametrize(
+    "sql",
+    [
+        # A word BEGIN that opens no body, to the server.
+        "CREATE FUNCTION begin() RETURNS int LANGUAGE sql AS 'select 1'; COMMIT; SELECT 1/0;",
+        "CREATE FUNCTION f(a begin) RETURNS begin LANGUAGE sql AS 'select 1'; COMMIT; SELECT 1/0;",
+        "CREATE FUNCTION begin.atomic() RETURNS int LANGUAGE sql AS 'select 1'; COMMIT; SELECT 1/0;",
+        # Names within a body that psql counts and the server doesn't.
+        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 AS case; END; COMMIT; SELECT 1/0; SELECT 2 AS end;",
+        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 case; END; COPY a FROM STDIN;\nCOMMIT;\n\\.\n",
+        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT a.end FROM a; END; COMMIT;",
+        # Rows that are none.
+        "CREATE TABLE half ();\nCOPY (SELECT a FROM stdin) TO STDOUT;\nCOMMIT;\nSELECT 1/0;",
+        "COPY d.from.stdin TO STDOUT;\nCOMMIT;\n",
+        "COPY a FROM STDIN; COMMIT; SELECT 1/0;\n\\.\n",
+        "COPY a FROM STDIN /*\n*/; /*\n*/ COMMIT;\n\\.\n",
+        "COPY a FROM STDOUT;\n'\n\\.\nCOMMIT; SELECT '1';",
+        # Strings that end elsewhere when a setting says so, or an encoding.
+        "SET standard_conforming_strings = off; SELECT 'a\\''; COMMIT; SELECT 1/0 --'",
+        "SELECT set_config('standard_' || 'conforming_strings', 'off', true);\nSELECT 'a\\''; COMMIT; SELECT 1/0 --'",
+        "SELECT E'a'\n'b\\''; COMMIT; --'",
+        "SET client_encoding = 'SJIS'; SELECT 'a\u0103' x 'y; COMMIT; SELECT 1/0 --';",
+        "SET NAMES 'SJIS';",
+        "SELECT pg_catalog.set_config('client_encoding', 'SJIS', true);",
+        "SET \"client_encoding\" TO 'SJIS'",
+        # Any byte from 0x80 is a letter to psql.
+        "SELECT $\u00ab$ ' $\u00ab$; COMMIT; SELECT 1/0; --'",
+        "SELECT 1 AS \u00abe'\\'; COMMIT; SELECT 1/0; --'",
+        "SELECT 1a$b$ ; COMMIT; SELECT 1/0 $b$",
+        "SELECT 1e'\\'; COMMIT; SELECT 1/0; --'",
+    ],
+)
+def test_what_hides_a_transaction_from_a_reader_but_not_from_the_server_is_refused(sql: str) -> None:
+    assert problems(sql) != []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SET client_encoding = 'UTF8'; SET standard_conforming_strings = on;",
+        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC\nSELECT CASE WHEN true THEN CASE 1 WHEN 1 THEN 2 END END;\nEND;",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC END; SELECT 1;",
+        'COPY public."a b" (c, "d") FROM STDIN WITH (FORMAT csv); -- rows\n1,\'\n\\.\nSELECT 1;',
+        "COPY a FROM STDIN;\r\n1\r\n\\.\r\nSELECT 1;",
+        "COPY a TO STDOUT; SELECT 'C:\\dir', E'it\\'s', 'it''s';",
+        "SELECT $\u00ab$ COMMIT; $\u00ab$, $\u00e9t\u00e9$ ' $\u00e9t\u00e9$;",
+    ],
+)
+def test_what_only_looks_like_it_is_taken(sql: str) -> None:
+    assert problems(sql) == []
+
+
+@pytest.mark.incident("a comment whose last line was just 'down' stopped a release")
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "-- The service is stopped while its table is\n-- down\nSELECT 1;",
+        "CREATE TABLE a ();\n  -- what is counted goes\n  -- up\nSELECT 1;",
+        "-- atlas:nolint destructive\nSELECT 1;",
+        "-- atlas:nolint\nDROP TABLE a;",
+    ],
+)
+def test_words_of_a_comment_and_notes_for_a_linter_are_no_marks(sql: str) -> None:
+    assert problems(sql) == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "-- Makes the table\n-- up\nCREATE TABLE a ();\n-- Takes it away\n-- down\nDROP TABLE a;",
+        "-- ====\n-- DOWN\n-- ====\nDROP TABLE a;",
+        "-- Takes it away\n-- down:\nDROP TABLE a;",
+        "-- Takes it away\n\n-- down\nDROP TABLE a;",
+    ],
+)
+def test_marks_are_marks_below_a_comment_too(sql: str) -> None:
+    assert "is another tool's mark" in problems(sql)[0]
+
+
 @pytest.mark.parametrize(
     "sql",
     [
@@ -144,6 +224,46 @@ def test_nothing_in_a_string_is_taken_for_a_statement(text: str) -> None:
     assert problems(f"SELECT '{text}', $q${text.replace('$', '')}$q$;") == []
     (problem,) = problems(f"SELECT '{text}'; COMMIT;")
     assert "COMMIT" in problem
+
+
+# Statements that are one each to the server, whatever they hold; with all that could hide where one ends.
+_NAMES = st.sampled_from(["a", "begin", "stdin", "atomic", '"end;"', '"b""c"', "\u00ab", "e", "from"])
+_TEXT = st.text(alphabet=st.sampled_from(list("a;'\\\"$\u00ab\u0103() \n-/*")), max_size=12)
+
+
+def _dollars(text: str, tag: str) -> str:
+    return f"${tag}${text.replace('$', '')}${tag}$"
+
+
+_VALUES = st.one_of(
+    st.builds(lambda text: "E'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'", _TEXT),
+    st.builds(lambda text: "'" + text.replace("\\", "").replace("'", "''") + "'", _TEXT),
+    st.builds(_dollars, _TEXT, st.sampled_from(["", "a", "\u00ab", "_1"])),
+    st.builds(lambda text: "/*" + text.replace("*", "").replace("/", "") + "*/ 1", _TEXT),
+    st.builds(lambda text: "1 --" + text.replace("\n", "") + "\n", _TEXT),
+    st.builds(lambda text: '"' + text.replace('"', '""') + '"', _TEXT),
+    st.builds("CASE WHEN {} THEN 1 END".format, st.just("true")),
+)
+_STATEMENTS = st.one_of(
+    st.builds("SELECT {}".format, _VALUES),
+    st.builds("SELECT ({}, {})".format, _VALUES, _VALUES),
+    st.builds("CREATE FUNCTION {}() RETURNS int LANGUAGE sql AS {}".format, _NAMES, _VALUES),
+    st.builds("CREATE FUNCTION f(a {}) RETURNS int BEGIN ATOMIC SELECT {}; SELECT 1; END".format, _NAMES, _VALUES),
+    st.builds("CREATE RULE {} AS ON INSERT TO a DO ALSO (SELECT {}; SELECT 2)".format, _NAMES, _VALUES),
+    st.builds("COPY (SELECT {} FROM {}) TO STDOUT".format, _VALUES, _NAMES),
+    st.builds("COPY a ({}) FROM STDIN;\nx'y;\n\\.\nSELECT 1".format, _NAMES),
+    st.builds("ALTER TABLE a RENAME COLUMN {} TO b".format, _NAMES),
+)
+
+
+@given(st.lists(_STATEMENTS, max_size=4), st.lists(_STATEMENTS, max_size=2))
+def test_wherever_among_honest_statements_a_commit_stands_it_is_refused(before: list[str], after: list[str]) -> None:
+    assert problems(";\n".join([*before, "COMMIT", *after])) != []
+
+
+@given(st.lists(st.builds("SELECT ({}, {})".format, _VALUES, _VALUES), max_size=5))
+def test_whatever_values_hold_honest_statements_are_taken(statements: list[str]) -> None:
+    assert problems(";\n".join(statements)) == []
 
 
 def test_every_file_that_is_refused_is_named() -> None:

@@ -20,13 +20,16 @@ class Database(Server):
 
     applied: list[str] = field(default_factory=list)
     fails: str = ""
+    half: bool = False
     calls: list[tuple[str, ...]] = field(default_factory=list)
 
     def psql(self, *arguments: str, database: str = "", timeout: float, input: str | None = None) -> str:
         self.calls.append(arguments)
+        if input == migrations.REMAINS:
+            return "unfinished 2026\n" if self.half else ""
         if "--single-transaction" not in arguments:
             return "\n".join(self.applied)
-        assert input == migrations.ROW
+        assert input == migrations.STEPS
         if self.fails and any(self.fails in each for each in arguments):
             raise HostError("psql: exit code 3: syntax error")
         self.applied.append(next(each for each in arguments if each.startswith("--set=version=")).rpartition("=")[2])
@@ -45,8 +48,13 @@ def test_what_is_pending_is_applied_in_order_each_with_its_row(release: Path) ->
     assert migrations.migrate(release, database) == [TWO, THREE]
     assert database.applied == ["20260101000000_one", "20260102000000_two", "20260103000000_three"]
     for call, name in zip(database.calls[1:], (TWO, THREE), strict=True):
-        # The file, then the row, in one transaction.
-        assert call[:3] == ("--single-transaction", f"--file={release / name}", "--file=-")
+        # Its own row and all of the file, in one transaction.
+        assert call == (
+            "--single-transaction",
+            "--file=-",
+            f"--set=version={name.removesuffix('.sql')}",
+            f"--set=file={release / name}",
+        )
     assert migrations.migrate(release, database) == []
 
 
@@ -56,6 +64,14 @@ def test_after_a_migration_that_fails_none_is_tried(release: Path) -> None:
         migrations.migrate(release, database)
     assert database.applied == ["20260101000000_one"]
     assert not any(THREE in each for call in database.calls for each in call)
+
+
+@pytest.mark.incident("a migration with its own COMMIT left half of itself, and was said to be rolled back")
+def test_one_that_got_past_the_rule_and_left_half_of_itself_is_not_said_to_be_rolled_back(release: Path) -> None:
+    with pytest.raises(
+        HostError, match=rf"the migration {TWO} failed and had ended its own transaction, so HALF OF IT"
+    ):
+        migrations.migrate(release, Database(fails="two", half=True))
 
 
 @pytest.mark.incident("a migration with its own COMMIT left half of itself, and was said to be rolled back")

@@ -19,7 +19,15 @@ TABLE = (
     "CREATE TABLE IF NOT EXISTS public.schema_migrations"
     " (version text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
 )
-ROW = "INSERT INTO public.schema_migrations (version) VALUES (:'version');"
+# One transaction: psql's -1. The first row says afterwards whether the transaction of one that failed is gone, which
+# psql can't: it is there only where a migration has ended the transaction, which migration_files.py is to refuse.
+STEPS = r"""
+INSERT INTO public.schema_migrations (version) VALUES ('unfinished ' || :'version') ON CONFLICT DO NOTHING;
+\i :file
+DELETE FROM public.schema_migrations WHERE version = 'unfinished ' || :'version';
+INSERT INTO public.schema_migrations (version) VALUES (:'version');
+"""
+REMAINS = "SELECT version FROM public.schema_migrations WHERE version = 'unfinished ' || :'version';\n"
 
 
 def version_of(name: str) -> str:
@@ -41,8 +49,8 @@ def pending(names: Iterable[str], applied: Iterable[str]) -> list[str]:
 def migrate(directory: Path, server: Server, *, may_change: bool = True) -> Sequence[str]:
     """Apply what is pending and return its names; without `may_change` only say what would be.
 
-    Raises HostError that names the failing migration; its transaction leaves the database as it was. Nothing is applied
-    when any pending one could not be that one transaction.
+    Raises HostError that names the failing migration; its transaction leaves the database as it was, or the text says
+    that it did not. Nothing is applied when any pending one could not be that one transaction.
     """
     names = [path.name for path in directory.glob("*.sql")]
     if not names:
@@ -56,19 +64,30 @@ def migrate(directory: Path, server: Server, *, may_change: bool = True) -> Sequ
     migration_files.check({name: (directory / name).read_bytes() for name in todo})
     for name in todo:
         log(f"applying {name}")
-        try:
-            server.psql(
-                "--single-transaction",
-                f"--file={directory / name}",
-                "--file=-",
-                f"--set=version={version_of(name)}",
-                input=ROW,
-                timeout=900,
-            )
-        except HostError as error:
-            raise HostError(f"the migration {name} failed and was rolled back: {error}") from error
+        _apply(directory / name, server)
     log(f"{len(todo)} migrations applied, {len(names) - len(todo)} were applied before")
     return todo
+
+
+def _apply(file: Path, server: Server) -> None:
+    variables = (f"--set=version={version_of(file.name)}", f"--set=file={file}")
+    try:
+        server.psql("--single-transaction", "--file=-", *variables, input=STEPS, timeout=900)
+    except HostError as error:
+        raise HostError(f"the migration {file.name} failed and {_outcome(server, *variables)}: {error}") from error
+
+
+def _outcome(server: Server, *variables: str) -> str:
+    """Return what has become of the transaction of a migration that failed."""
+    try:
+        remains = server.psql("--file=-", *variables, input=REMAINS, timeout=60)
+    except HostError as error:
+        return f"whether it was rolled back can't be asked ({error})"
+    if not remains.strip():
+        return "was rolled back"
+    return (
+        "had ended its own transaction, so HALF OF IT IS THERE: undo that by hand, or publish one that goes on from it"
+    )
 
 
 def command() -> None:
