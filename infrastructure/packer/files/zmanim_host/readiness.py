@@ -33,7 +33,8 @@ from zmanim_host.postgres import Server
 from zmanim_host.recovery import recovering
 from zmanim_host.release.health import HEALTH, get_health
 from zmanim_host.release.running import binary_sha256, check_release
-from zmanim_host.storage import redis_files
+from zmanim_host.storage import redis_files, swap
+from zmanim_host.storage.data_layout import DATA
 from zmanim_host.systemd import API, POSTGRESQL, REDIS, active_state
 
 PRESET = Path("/usr/lib/systemd/system-preset/00-zmanim.preset")
@@ -232,7 +233,8 @@ class RunningApi:
 
 
 def look_at_api() -> RunningApi:
-    """Wait for the API and look at it. Raises HostError."""
+    """Wait for the API and look at it; HostError, without waiting, where a restore that was cut short keeps it away."""
+    swap.check_none(DATA)
     return RunningApi(wait_for_health(), binary_sha256())
 
 

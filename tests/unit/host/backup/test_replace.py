@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from tests.support import ROOT
 from tests.support.backup_parts import RECORD as PARTS
 from tests.support.programs import SANDBOX, arguments, on_path
 from zmanim_host.backup import replace
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.host import HostError
+from zmanim_host.storage import swap
 
 SYSTEMCTL = """
 case "$1 $*" in
@@ -77,6 +79,51 @@ def test_data_is_not_replaced_under_an_api_that_writes(machine: Machine, state: 
     machine.api(state)
     with pytest.raises(HostError, match="systemctl stop zmanim-api"):
         replace.check(RECORD, machine.data)
+
+
+@pytest.mark.incident("an API that was started while a restore loaded for hours lost what it had written")
+def test_an_api_that_was_started_meanwhile_keeps_its_data(machine: Machine) -> None:
+    replace.check(RECORD, machine.data)
+    place = machine.restored()
+    machine.api("active")
+    with pytest.raises(HostError, match="systemctl stop zmanim-api"):
+        machine.exchange(place)
+    assert machine.states() == {b"live"}
+    assert not (machine.data / swap.JOURNAL).exists()
+    assert machine.requested() == []
+
+
+@pytest.mark.incident("a restore whose end was killed lost weeks of customers' writes at the next boot")
+@pytest.mark.parametrize("killed_in", ["decide", "end"])
+def test_a_restore_that_is_killed_at_its_end_loses_nothing_at_the_next_boot(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, killed_in: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    place = machine.restored()
+    with monkeypatch.context() as patched:
+        # What SIGKILL leaves: neither this step nor what would undo it is done.
+        patched.setattr(swap, killed_in, killed)
+        patched.setattr(swap, "back", killed)
+        with pytest.raises(Killed):
+            machine.exchange(place)
+    (machine.data / "postgres/dump.rdb").write_bytes(b"written since")
+    assert (machine.data / swap.JOURNAL).exists(), "the API does not start"
+    swap.recover(machine.data)
+    kept = {path.read_bytes() for path in machine.data.glob("*/postgres/dump.rdb")}
+    kept.add((machine.data / "postgres/dump.rdb").read_bytes())
+    assert kept == {b"written since", b"live"}
+    assert (machine.data / "postgres/dump.rdb").read_bytes() == (b"live" if killed_in == "decide" else b"written since")
+
+
+def test_the_api_does_not_start_beside_a_journal() -> None:
+    files = ROOT / "infrastructure/packer/files"
+    for unit in ("zmanim-api.service", "zmanim-migrate.service"):
+        assert f"AssertPathExists=!/data/{swap.JOURNAL}" in (files / unit).read_text().splitlines(), unit
 
 
 def test_what_was_there_stays_whole(machine: Machine) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from typing import IO
 import pytest
 
 from tests.support.backup_parts import ENVIRON
+from zmanim_host import limits
 from zmanim_host.backup import restic
 from zmanim_host.backup.restic import NoRepository, Stored
 from zmanim_host.host import Clock, HostError
@@ -145,6 +147,29 @@ def test_a_file_is_read_to_its_end_or_it_is_an_error(fake: Fake) -> None:
     fake(dump="echo conte; echo 'pack is damaged' >&2; exit 1")
     with pytest.raises(HostError, match="pack is damaged"):
         REPO.read_into("abc", "/x", whole)
+
+
+@pytest.mark.incident("a proof whose time was up failed, as restic dies of a pipe that nobody reads")
+def test_who_reads_no_further_is_told_why_and_not_how_restic_died_of_that(fake: Fake) -> None:
+    fake(dump="exec cat /dev/zero")
+
+    def gives_up(stream: IO[bytes]) -> None:
+        stream.read(1)
+        raise HostError("a damaged dump")
+
+    def read_one(stream: IO[bytes]) -> None:
+        stream.read(1)
+
+    with pytest.raises(HostError, match=r"^a damaged dump$"):
+        REPO.read_into("abc", "/x", gives_up)
+    with pytest.raises(limits.PutOff), limits.time_limit(1):
+        REPO.read_into("abc", "/x", lambda _: time.sleep(20))
+    # And restic itself, where it waits for S3, is not waited for.
+    fake(dump="exec sleep 60")
+    began = time.monotonic()
+    with pytest.raises(limits.PutOff), limits.time_limit(1):
+        REPO.read_into("abc", "/x", read_one)
+    assert time.monotonic() - began < 10
 
 
 TRYING = 'Save(<data/0a1b>) returned error, retrying after 3.3s: Put "https://bucket.s3/": EOF'

@@ -7,6 +7,9 @@ import hashlib
 import json
 import os
 import pwd
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +21,11 @@ from typing import IO
 
 import pytest
 
+from tests.support import ROOT
 from tests.support.backup_parts import AT, RECORD, VERSIONS, FakeServer, StoringRepository
 from tests.support.programs import SANDBOX, arguments, on_path
 from tests.unit.host.backup.test_restore import run
+from zmanim_host import limits
 from zmanim_host.backup import restore, steps
 from zmanim_host.backup.record import CompletionRecord, to_json
 from zmanim_host.backup.restic import Repository
@@ -28,6 +33,7 @@ from zmanim_host.backup.restore import Restore
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.host import HostError, locked
 from zmanim_host.postgres import Server, Survey
+from zmanim_host.storage import swap
 from zmanim_host.storage.redis_files import Keys
 
 ROLES = f"CREATE ROLE postgres;\nCREATE ROLE zmanim;\nALTER ROLE zmanim WITH LOGIN;\n{steps.GLOBALS_END}\n"
@@ -277,7 +283,7 @@ def test_a_proof_without_room_or_time_is_put_off_and_told(
             return 0
 
     words = options("--latest", "--drill", "--if-due")
-    replace(restored, fails=restore.PutOff("/data has 3 MiB free")).prove(words, 60)
+    replace(restored, fails=limits.PutOff("/data has 3 MiB free")).prove(words, 60)
     Endless(restored.repository, restored.data, restored.user, restored.now).prove(words, 1)
     output = capsys.readouterr().err
     assert "that is put off: /data has 3 MiB free" in output
@@ -303,6 +309,44 @@ def test_only_replace_exchanges(restored: DryRestore, tmp_path: Path, monkeypatc
     assert arguments(here, "initdb") == [["--sync-only", f"--pgdata={restored.data}/restore/postgres"]]
 
 
+@pytest.mark.incident("a drill removed what an exchange that was cut short would have needed to be undone")
+def test_nothing_is_restored_or_removed_beside_an_exchange_that_was_cut_short(
+    restored: DryRestore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (restored.data / "postgres").mkdir()
+    (restored.data / "restore").mkdir()
+    swap.begin(restored.data, "r")
+    with pytest.raises(HostError, match="for run r was cut short"):
+        restored.run(options("--latest", "--drill"))
+    restore.clean(restored.data)
+    assert "for run r was cut short" in capsys.readouterr().err
+    assert (restored.data / "restore").is_dir()
+    assert restored.done == []
+    swap.end(restored.data)
+    restore.clean(restored.data)
+    assert not (restored.data / "restore").exists()
+
+
+@pytest.mark.incident("the end of an ssh session killed a restore with nothing undone")
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM", "SIGINT"])
+def test_a_restore_ends_by_any_signal_as_by_an_error_and_by_no_second_one(tmp_path: Path, name: str) -> None:
+    program = (
+        "import os, signal\n"
+        "from zmanim_host.backup import restore\n"
+        "restore.handle_signals()\n"
+        "try:\n"
+        f"    os.kill(os.getpid(), signal.{name})\n"
+        "finally:\n"
+        "    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):\n"
+        "        os.kill(os.getpid(), number)\n"
+        f"    open({str(tmp_path / 'undone')!r}, 'w').close()\n"
+    )
+    files = ROOT / "infrastructure/packer/files"
+    done = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": str(files)}, check=False)
+    assert done.returncode == 128 + getattr(signal, name)
+    assert (tmp_path / "undone").exists()
+
+
 def test_two_restores_at_once_are_refused(restored: DryRestore) -> None:
     with locked(restored.data / "backup"), pytest.raises(HostError, match="another backup or restore is running"):
         restored.run(options("--latest"))
@@ -312,20 +356,29 @@ def test_two_restores_at_once_are_refused(restored: DryRestore) -> None:
     assert restored.done == ["fill restore"]
 
 
-@pytest.mark.incident("the drill restored beside live data on the same volume without asking for room")
-def test_a_restore_asks_for_room_and_leaves_some_to_the_servers(tmp_path: Path) -> None:
-    def usage(free: int, total: int = 1 << 30) -> Callable[[Path], restore.Usage]:
-        def of(path: Path) -> restore.Usage:
-            assert path == tmp_path, "the folder itself is made later"
-            return SimpleNamespace(free=free, total=total)
+def test_a_restore_may_take_twice_its_dumps_its_redis_and_an_empty_cluster() -> None:
+    assert restore.needed_room(RECORD) == 2 * 10 + 7 + restore.ROOM
 
-        return of
 
-    needed = 2 * 10 + 7 + restore.ROOM
-    restore.check_room(RECORD, tmp_path / "restore", usage(needed + restore.MARGIN))
-    for wrong in (usage(needed + restore.MARGIN - 1), usage(needed + restore.MARGIN, total=1 << 40)):
-        with pytest.raises(HostError, match=r"MiB may be needed beside what is there, with .* left to the servers"):
-            restore.check_room(RECORD, tmp_path / "restore", wrong)
+def test_a_restore_that_takes_more_room_than_its_record_says_is_put_off(restored: DryRestore, tmp_path: Path) -> None:
+    class Slow(DryRestore):
+        def fill(self, record: CompletionRecord, place: Scratch, finish: object = None) -> int:
+            for _ in range(600):
+                time.sleep(0.1)
+                if ["stop", "zmanim-scratch.slice"] in arguments(tmp_path / "programs", "systemctl")[1:]:
+                    raise HostError("loading zmanim: exit code 143")
+            return 0
+
+    volumes = iter([SimpleNamespace(free=1 << 40, total=1 << 40)])
+    slow = Slow(
+        restored.repository,
+        restored.data,
+        restored.user,
+        restored.now,
+        usage=lambda _: next(volumes, SimpleNamespace(free=1, total=1 << 40)),
+    )
+    with pytest.raises(limits.PutOff, match="took more than it should"):
+        slow.run(options("--latest", "--drill"))
 
 
 def test_restic_runs_as_the_backup_s_user_with_the_password_in_its_environment_alone(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import SANDBOX, arguments, on_path
+from zmanim_host import limits
 from zmanim_host.backup import scratch
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.host import Clock, HostError
@@ -152,6 +153,15 @@ def test_a_server_that_never_answers_is_given_up_and_stopped(place: Scratch, mon
     on_path(here / "silent", monkeypatch, {"psql": "exit 2"})
     waited = replace(place, clock=Clock(clock))
     with pytest.raises(HostError, match="postgres does not start"), waited.running_postgresql():
+        pytest.fail("it never answered")
+    assert (here / "stopped").read_text() == "INT\n"
+
+
+@pytest.mark.incident("a proof's limit of time was lost while a scratch server started: it had none any longer")
+def test_the_end_of_the_time_ends_a_server_s_start_as_well(place: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = with_postgresql(place, monkeypatch, SERVER.format(signal="INT", code=0))
+    on_path(here / "silent", monkeypatch, {"psql": "exit 2"})
+    with pytest.raises(limits.PutOff), limits.time_limit(2), place.running_postgresql():
         pytest.fail("it never answered")
     assert (here / "stopped").read_text() == "INT\n"
 

@@ -23,6 +23,7 @@ from tests.support.programs import arguments, on_path
 from zmanim_host.backup.retention import Run
 from zmanim_host.backup.steps import Backup, run_step
 from zmanim_host.host import HostError, locked
+from zmanim_host.storage import swap
 
 SUNDAY = AT - timedelta(days=2)
 
@@ -72,6 +73,13 @@ def test_a_run_does_not_begin_where_a_database_is_missing(work: Path) -> None:
     ours = changed(backup(work=work), server=Without())
     with pytest.raises(HostError, match="zmanim is not there"):
         ours.begin()
+    assert list(work.iterdir()) == []
+
+
+def test_a_run_does_not_begin_beside_an_exchange_that_was_cut_short(work: Path) -> None:
+    swap.begin(work.parent, "r")
+    with pytest.raises(HostError, match="for run r was cut short"):
+        backup(work=work).begin()
     assert list(work.iterdir()) == []
 
 

@@ -7,13 +7,12 @@ or a power cut comes in between.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from zmanim_host.backup import scratch
+from zmanim_host.backup import scratch, steps
 from zmanim_host.backup.record import CompletionRecord
 from zmanim_host.backup.sandbox import give, open_folder, write_new
 from zmanim_host.backup.scratch import Scratch
@@ -33,12 +32,17 @@ NOTE = "# Made by a restore, and empty. What is in force is in /etc/zmanim.\n"
 
 def check(record: CompletionRecord, data: Path) -> None:
     """Raise HostError where nothing may be replaced."""
-    state = active_state(API)
-    if state not in {"inactive", "failed"}:
-        raise HostError(f"{API} is {state}: what it writes would be lost. First: systemctl stop {API}")
+    check_api_is_stopped()
     before = place_of_old(record, data)
     if before.exists():
         raise HostError(f"{before} is there, from an earlier restore of this run: look at it, and remove it")
+
+
+def check_api_is_stopped() -> None:
+    """Raise HostError unless the API is stopped."""
+    state = active_state(API)
+    if state not in {"inactive", "failed"}:
+        raise HostError(f"{API} is {state}: what it writes would be lost. First: systemctl stop {API}")
 
 
 def place_of_old(record: CompletionRecord, data: Path) -> Path:
@@ -73,16 +77,24 @@ def exchange(record: CompletionRecord, place: Scratch, data: Path, users: Mappin
 def change_places(record: CompletionRecord, data: Path) -> None:
     """Exchange the folders of both stores, which are started again whatever happens.
 
-    Raises HostError when the old data had to come back.
+    Raises HostError when the old data had to come back, and when the API was started since the restore began.
     """
     begun = swap.begin(data, record.run)
+    try:
+        # Loading may have taken hours. From here on the journal keeps the API from starting.
+        check_api_is_stopped()
+    except BaseException:
+        swap.end(data)
+        raise
     try:
         run(["systemctl", "stop", *STORES], timeout=600)
         swap.forward(data, begun)
         run(["systemctl", "start", *STORES], timeout=900)
+        swap.decide(data, begun)
     except BaseException as error:
         systemctl("stop", *STORES)
         swap.back(data, begun)
+        swap.end(data)
         systemctl("reset-failed", *STORES)
         run(["systemctl", "start", *STORES], timeout=900)
         if not isinstance(error, (HostError, OSError)):
@@ -114,11 +126,9 @@ def take_over(record: CompletionRecord, place: Scratch, users: Mapping[str, str]
                 f"{place.redis} holds more than {redis_files.SNAPSHOT}: nothing of what is restored is used"
             )
         descriptor = os.open(redis_files.SNAPSHOT, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
-        digest = hashlib.sha256()
         with os.fdopen(descriptor, "rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-        if digest.hexdigest() != record.redis.sha256:
+            digest = steps.sha256(file)
+        if digest != record.redis.sha256:
             raise HostError("Redis's restored file was changed after it was compared: nothing of it is used")
     finally:
         os.close(folder)

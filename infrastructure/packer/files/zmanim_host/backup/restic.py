@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -238,13 +239,18 @@ class Repository:
                         consume(process.stdout)
                     except HostError as error:
                         failures.append(error)
+                    except BaseException:
+                        # The time is up, or somebody ends us: it may be waiting for S3, which is not waited for.
+                        process.terminate()
+                        raise
             finally:
                 stderr = reader.close()
             return subprocess.CompletedProcess(command, process.returncode, "", stderr)
 
         done = self._with_credentials(attempt)
         failure = failures[0] if failures else None
-        if done.returncode and (failure is None or "broken pipe" not in done.stderr.lower()):
+        unread = done.returncode == -signal.SIGPIPE or "broken pipe" in done.stderr.lower()
+        if done.returncode and not (failure and unread):
             reason = self._explain("dump", done.returncode, done.stderr)
             raise HostError(f"{reason} ({failure})" if failure else reason) from failure
         if failure:

@@ -10,13 +10,13 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Protocol
 
+from zmanim_host import limits
 from zmanim_host.aws import metrics
 from zmanim_host.backup import loading, retention, sandbox, scratch, steps
 from zmanim_host.backup import replace as in_place
@@ -49,26 +49,8 @@ class Restored:
     keys: int
 
 
-class PutOff(HostError):
-    """A proof that can't be made now: there is no room, or no time."""
-
-
-class Usage(Protocol):
-    """What is known of a volume's room, in bytes."""
-
-    @property
-    def total(self) -> int:
-        """How much there is."""
-
-    @property
-    def free(self) -> int:
-        """How much of it is free."""
-
-
 # An empty cluster, its write-ahead log, and room to build indexes.
 ROOM = 256 << 20
-# What the live PostgreSQL and Redis keep at least; of a large volume a twentieth.
-MARGIN = 96 << 20
 
 
 # ---- Which run ----
@@ -178,6 +160,7 @@ class Restore:
     now: Callable[[], datetime] = steps.now
     # Writes down that a run is proven.
     mark: Callable[[CompletionRecord], None] = mark_nothing
+    usage: Callable[[Path], limits.Usage] = shutil.disk_usage
 
     def prove(self, options: argparse.Namespace, seconds: int) -> None:
         """Restore the newest run if it has to be proven; without room, or after `seconds`, say that it is put off."""
@@ -187,9 +170,9 @@ class Restore:
             return
         log(f"the newest run has to be proven: {reason}")
         try:
-            with time_limit(seconds):
+            with limits.time_limit(seconds):
                 self.run(options)
-        except PutOff as error:
+        except limits.PutOff as error:
             log(f"the newest run is not proven, that is put off: {error}", WARNING)
             self._send(metrics.Metric("ProofPutOff", 1, "Count"))
 
@@ -211,6 +194,7 @@ class Restore:
         """Restore the run that the options name to where they say, and report it."""
         began = time.monotonic()
         with turn.taken(self.data / "backup"):
+            swap.check_none(self.data)
             record = choose(self.repository, options.run, self.now())
             check_versions(record, major_version("postgres"), redis_files.installed_version())
             age = (self.now() - record.started).total_seconds()
@@ -234,13 +218,14 @@ class Restore:
         directory = options.into_scratch or self.data / swap.RESTORE
         if not options.into_scratch:
             scratch.remove(directory)
-        check_room(record, directory)
+        limits.check_room(needed_room(record), directory, self.usage)
         if options.replace:
             in_place.check(record, self.data)
         place = scratch.prepare(directory, self.user)
         whole = False
         try:
-            keys = self.fill(record, place, in_place.analyze if options.replace else None)
+            with limits.room_kept(directory, place.sandbox.stop, self.usage):
+                keys = self.fill(record, place, in_place.analyze if options.replace else None)
             if options.replace:
                 in_place.exchange(record, place, self.data)
             whole = bool(options.into_scratch)
@@ -256,34 +241,10 @@ class Restore:
         return fill(self.repository, record, place, finish)
 
 
-@contextmanager
-def time_limit(seconds: int) -> Iterator[None]:
-    """Raise PutOff in the body of the `with` when it takes longer; by a signal, so that whatever waits is ended."""
-
-    def end(_number: int, _frame: object) -> None:
-        raise PutOff(f"it is not done after {seconds} s (BACKUP_PROOF_SECONDS in /etc/restic/backup.conf)")
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def check_room(record: CompletionRecord, directory: Path, usage: Callable[[Path], Usage] = shutil.disk_usage) -> None:
-    """Raise PutOff unless a restore has room, and leaves what the live servers may need in the meantime."""
-    place = next(path for path in (directory, *directory.parents) if path.exists())
-    volume = usage(place)
+def needed_room(record: CompletionRecord) -> int:
+    """Return how many bytes a restore of a run may take."""
     # A dump is not compressed; its indexes may take as much again.
-    needed = 2 * sum(part.bytes for part in record.databases) + record.redis.bytes + ROOM
-    margin = max(MARGIN, volume.total // 20)
-    if volume.free < needed + margin:
-        raise PutOff(
-            f"{place} has {volume.free >> 20} MiB free, and {needed >> 20} MiB may be needed beside what is there, with"
-            f" {margin >> 20} MiB left to the servers: grow it, or restore elsewhere (--into-scratch)"
-        )
+    return 2 * sum(part.bytes for part in record.databases) + record.redis.bytes + ROOM
 
 
 def show_runs(runs: Sequence[Run], at: datetime, *, as_json: bool) -> None:
@@ -358,7 +319,7 @@ def command(arguments: Sequence[str], *, uid: int | None = None) -> None:
         else:
             backup.redate(options.redate, options.date)
     else:
-        signal.signal(signal.SIGTERM, end)
+        handle_signals()
         if not options.drill:
             systemctl("stop", PROOF)  # a person is served first
         backup = Backup(repo, os.environ["INSTANCE_ID"], replace(steps.LIVE, user=BACKUP_USER))
@@ -379,13 +340,33 @@ def as_backup_user(repo: Repository, environ: Mapping[str, str]) -> Repository:
     )
 
 
-def end(number: int, _: object) -> None:
-    """End as by Ctrl-C: what was begun is undone and removed, and no second signal comes in between."""
-    signal.signal(number, signal.SIG_IGN)
-    sys.exit(128 + number)
+# systemd's, the end of an ssh session, Ctrl-C.
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+def handle_signals() -> None:
+    """End as by an error when somebody ends this program: what was begun is undone, and no second signal disturbs."""
+
+    def end(number: int, _: object) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for each in SIGNALS:
+        signal.signal(each, end)
+
+
+def clean(data: Path) -> None:
+    """End and remove what a restore has left that was killed; nothing while one is running or may have to be undone."""
+    with suppress(BlockingIOError), locked(data / "backup", wait=False):
+        try:
+            swap.check_none(data)
+        except HostError as error:
+            log(str(error), WARNING)
+            return
+        scratch.remove(data / swap.RESTORE)
 
 
 def clean_command() -> None:
-    """End and remove what a restore has left that was killed; nothing while one is running."""
-    with suppress(BlockingIOError), locked(DATA / "backup", wait=False):
-        scratch.remove(DATA / swap.RESTORE)
+    """Remove what a drill or a proof has left."""
+    clean(DATA)

@@ -35,7 +35,7 @@ from zmanim_host.backup.restic import Repository, repository
 from zmanim_host.backup.retention import Owner, Run
 from zmanim_host.host import WARNING, HostError, log, run, write_whole
 from zmanim_host.postgres import Server, major_version
-from zmanim_host.storage import redis_files, turn
+from zmanim_host.storage import redis_files, swap, turn
 from zmanim_host.storage.volume import ID_FILE
 
 WORK = Path("/data/backup")
@@ -96,6 +96,7 @@ class Backup:
 
     def begin(self) -> None:
         """Refuse or begin: is pg_dump the server's, is S3 there, is the repository ours."""
+        swap.check_none(self.work.parent)
         self.check_version()
         self.server.databases()  # refuses where one is missing, or can't be read
         self.repository.check_reachable()
