@@ -101,8 +101,8 @@ def room_kept(
         watching.join()
     if short.is_set():
         raise PutOff(
-            f"what was restored into {directory} took more than it should: less than {MARGIN >> 20} MiB were left to the"
-            " servers, and it was ended"
+            f"what was restored into {directory} took more than it should, and was ended: less than {MARGIN >> 20} MiB"
+            " were left to the servers"
         ) from failure
     if failure:
         raise failure
