@@ -6,6 +6,8 @@ is this: trust in the cloud's authority, the Ec2 data source, DHCP on ens5. Noth
 
 from __future__ import annotations
 
+import pwd
+from collections.abc import Collection
 from pathlib import Path
 
 from localcloud.machine import tree
@@ -22,7 +24,11 @@ datasource:
     timeout: 5
 # The interface is systemd-networkd's, by DHCP, as the image has it.
 network: {config: disabled}
+# A user of the host with the login user's id could enter its processes, and it may become root.
+system_info: {default_user: {uid: %d}}
 """
+# Ids that useradd gives nobody on a host that hands them out one by one, and that are people's to systemd (to 60000).
+_LOGIN_IDS = range(48000, 60000)
 _NETWORK = """\
 # Made by the local cloud for its base images.
 [Match]
@@ -60,6 +66,11 @@ _NAME = "localcloud-authority.crt"
 _BEGIN, _END = b"# localcloud authority begins\n", b"# localcloud authority ends\n"
 
 
+def login_id(taken: Collection[int]) -> int:
+    """Return an id for machines' login user that no user of this host has (`taken`)."""
+    return next(each for each in _LOGIN_IDS if each not in taken)
+
+
 def fit(root: Path, certificate_pem: bytes) -> None:
     """Prepare the tree `root` in place; doing it again, with another certificate too, is harmless.
 
@@ -68,7 +79,8 @@ def fit(root: Path, certificate_pem: bytes) -> None:
     Raises OSError when the tree can't be written to.
     """
     _trust(root, certificate_pem)
-    _write(root, "etc/cloud/cloud.cfg.d/99-localcloud.cfg", _CLOUD_INIT)
+    login = login_id({user.pw_uid for user in pwd.getpwall()})
+    _write(root, "etc/cloud/cloud.cfg.d/99-localcloud.cfg", _CLOUD_INIT % login)
     _write(root, "etc/systemd/network/20-localcloud-ens5.network", _NETWORK)
     _enable(root, "systemd-networkd.service", "multi-user.target")
     _resolve(root)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import pwd
 import socket
 import subprocess
 import sys
@@ -95,6 +97,31 @@ def test_another_user_of_the_host_reaches_neither_the_api_nor_a_machine(lab: Lab
         ["cat", lab.cloud.directory / "key"], user=NOBODY, group=NOBODY, capture_output=True, check=False
     )
     assert read.stdout == b""
+
+
+def host_process(command: bytes, user: int) -> Path:
+    """Return the directory below /proc of the process of this user whose command line ends so."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it is gone by now
+            if path.joinpath("cmdline").read_bytes().endswith(command) and path.stat().st_uid == user:
+                return path
+    raise AssertionError(f"no process {command!r} of {user}")
+
+
+@pytest.mark.incident("the host's user 1000 entered a process of a machine's ec2-user, who may become root there")
+def test_a_user_of_the_host_does_not_enter_the_processes_of_a_machine_s_login_user(lab: Lab, instance: str) -> None:
+    user = int(lab.run(instance, "id -u ec2-user"))
+    unit = "systemd-run --quiet --unit=entered --uid=ec2-user --property=RuntimeMaxSec=120 sleep 120"
+    lab.run(instance, unit)
+    entered = host_process(b"sleep\x00120\x00", user)
+
+    def enters(one: int) -> bool:
+        listed = ["ls", f"{entered}/root/"]
+        return subprocess.run(listed, user=one, group=one, capture_output=True, check=False).returncode == 0
+
+    people = {each.pw_uid for each in pwd.getpwall() if each.pw_uid != 0} | {1000, 1001}
+    assert enters(user), "what keeps others out is the id"
+    assert [one for one in sorted(people) if enters(one)] == []
 
 
 @pytest.mark.incident("a table that a killed cloud left behind was added to: its owner and the next one were shut out")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import datetime
+import pwd
+import re
 import ssl
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 from cryptography import x509
 
 from localcloud.host.certificates import Authority, ensure_authority, issue, server_names
-from localcloud.machine.base import fit
+from localcloud.machine.base import fit, login_id
 
 
 @pytest.fixture
@@ -67,6 +69,17 @@ def test_the_guest_names_no_endpoint_and_asks_by_dhcp(root: Path, authority: Aut
     assert "DHCP=ipv4" in written
     enabled = root / "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
     assert str(enabled.readlink()) == "/usr/lib/systemd/system/systemd-networkd.service"
+
+
+@pytest.mark.incident("a machine's ec2-user was the host's user 1000, who could enter its processes and become root")
+def test_a_machine_s_login_user_has_the_id_of_nobody_here(root: Path, authority: Authority) -> None:
+    assert login_id(()) == 48000
+    assert login_id({0, 1000, 48000, 48001, 48003}) == 48002
+    fit(root, authority.certificate.read_bytes())
+    written = (root / "etc/cloud/cloud.cfg.d/99-localcloud.cfg").read_text()
+    user = re.search(r"^system_info: {default_user: {uid: (\d+)}}$", written, re.MULTILINE)
+    assert user is not None
+    assert int(user[1]) not in {each.pw_uid for each in pwd.getpwall()}
 
 
 def test_the_authority_is_made_once_and_its_key_is_private(authority: Authority) -> None:
