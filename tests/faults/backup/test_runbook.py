@@ -90,7 +90,9 @@ def test_what_was_deleted_is_had_back_as_the_page_says(backup_host: BackupHost, 
     bucket = backup_host.bucket
     backup_host.run(f"aws s3 rm --recursive --only-show-errors s3://{bucket}/; echo done")
     assert backup_host.backups.complete() == []
-    backup_host.run(f"export {operators_environment(backup_host)}; {result[1].replace('zmanim-backups-prod', bucket)}")
+    backup_host.run_long(
+        f"export {operators_environment(backup_host)}; {result[1].replace('zmanim-backups-prod', bucket)}"
+    )
     assert good in {run["run"] for run in backup_host.backups.complete()}
     # What was locked then is nobody's lock now.
     backup_host.backups.restic("unlock --remove-all")
