@@ -115,7 +115,7 @@ class Backups:
         """Return what the unit has said in its last run."""
         # By its start, not by its invocation: a line that journald gets to when its process has ended lacks that.
         command = f"systemctl show --timestamp=us+utc --property=InactiveExitTimestamp --value {UNIT}"
-        script = f'began=$({command}); journalctl --no-pager --output=cat --unit={UNIT} --since="${began:-today}"'
+        script = f'began=$({command}); journalctl --no-pager --output=cat --unit={UNIT} --since="${{began:-today}}"'
         return self.images.run(self.machine, script)
 
     def succeed(self) -> str:
