@@ -31,7 +31,7 @@ def test_a_power_cut_within_an_exchange_brings_all_of_the_old_data_back(backup_h
     )
     assert host.run("ls -A /data | grep -e before -e swap").split() == [".zmanim-swap.json", f"before-{run}"]
     if store == "redis":
-        # Nothing writes to data that a boot may put away: what asks for PostgreSQL alone is refused, and not kept waiting.
+        # Nothing writes to data that a boot may put away: what asks for PostgreSQL alone is refused, not kept waiting.
         said = host.run("systemctl start zmanim-migrate 2>&1 || true")
         assert "Assertion failed on job for zmanim-migrate.service" in said
         said = host.run("/opt/zmanim/zmanim-host restore-clean 2>&1; ls -A /data")
