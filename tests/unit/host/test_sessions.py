@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import on_path
-from zmanim_host import database, sessions
+from zmanim_host import sessions
 from zmanim_host.postgres import Server
+from zmanim_host.storage import database
 
 # Answers with what is set, and says otherwise which options it was given.
 PSQL = """

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from zmanim_host import database, environment, filters, memory, notices, power_off, readiness, recovery
+from zmanim_host import environment, filters, memory, notices, power_off, readiness, recovery
 from zmanim_host.aws import cloudwatch
 from zmanim_host.backup import restore, steps
 from zmanim_host.host import ERROR, ErrorNotes, HostError, log
 from zmanim_host.release import adopt, fetch, health, migrations
 from zmanim_host.secrets import secret_files
-from zmanim_host.storage import data_layout, redis_files, volume
+from zmanim_host.storage import data_layout, database, redis_files, volume
 
 COMMANDS: Mapping[str, Callable[[], None]] = {
     "data-volume": volume.command,

@@ -134,3 +134,14 @@ def test_a_copy_of_the_volume_is_refused_and_told_how_to_go_on_all_the_same() ->
         backup.check_owner(known, Owner("77", "vol-2"))
     with pytest.raises(HostError, match="on another, a copy"):
         backup.check_owner(known, Owner("77"))
+
+
+def test_an_operator_sees_which_runs_can_be_restored(capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [run("old", 1), run("cut", 2, record=None), run("late", 99), run("ours", 3, record=None, adoption=True)]
+    restore.show_runs(runs, AT + timedelta(days=5), as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["late", "ours", "cut", "old"]
+    assert [line.split()[2] for line in lines] == ["complete", "adoption", "incomplete", "complete"]
+    assert ["FUTURE" in line for line in lines] == [True, False, False, False]
+    restore.show_runs(runs, AT + timedelta(days=5), as_json=True)
+    assert [row["state"] for row in json.loads(capsys.readouterr().out)][2] == "incomplete"

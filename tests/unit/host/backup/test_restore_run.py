@@ -267,7 +267,6 @@ def test_the_newest_run_is_proven_once_and_again_when_something_is_new(restored:
     restored.repository.known[0] = replace(restored.repository.known[0], proven=AT)
     proving.prove(words, 60)
     assert (marked, restored.done) == (["whole"], ["fill restore"])
-    # One that does not come out as recorded gets no mark, and fails aloud.
     restored.repository.known[0] = replace(restored.repository.known[0], proven=None)
     with pytest.raises(HostError, match="function lower_name"):
         replace(proving, fails=HostError("function lower_name(text) does not exist")).prove(words, 60)
@@ -399,14 +398,3 @@ def test_restic_runs_as_the_backup_s_user_with_the_password_in_its_environment_a
     (call,) = arguments(here, "restic")
     assert call == ["dump", "--no-lock", "--", "--option", "/file"], "no record can name an option of restic's"
     assert "secret" not in repr(repo)
-
-
-def test_an_operator_sees_which_runs_can_be_restored(capsys: pytest.CaptureFixture[str]) -> None:
-    runs = [run("old", 1), run("cut", 2, record=None), run("late", 99), run("ours", 3, record=None, adoption=True)]
-    restore.show_runs(runs, AT + timedelta(days=5), as_json=False)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["late", "ours", "cut", "old"]
-    assert [line.split()[2] for line in lines] == ["complete", "adoption", "incomplete", "complete"]
-    assert ["FUTURE" in line for line in lines] == [True, False, False, False]
-    restore.show_runs(runs, AT + timedelta(days=5), as_json=True)
-    assert [row["state"] for row in json.loads(capsys.readouterr().out)][2] == "incomplete"
