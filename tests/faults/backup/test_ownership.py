@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.machines.backup_host import POINTS, BackupHost, go_on, held
+from tests.support.machines.backup_host import BackupHost, go_on, held
 from tests.support.machines.backups import Backups
 from tests.support.machines.image import ZONE
 from tests.support.machines.lab import wait_for
@@ -49,7 +49,7 @@ def test_an_adoption_elsewhere_leaves_a_run_that_is_on_its_way_without_a_record(
 ) -> None:
     images, ours = backup_host.images, backup_host.backups
     machine = images.serve(backup_host.environment)
-    with held(backup_host, next(reversed(POINTS))):
+    with held(backup_host, "between the parts"):
         images.task("backup.adopt", "--instance", machine)
         go_on(backup_host)
         assert not ours.wait()
