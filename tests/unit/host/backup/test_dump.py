@@ -7,7 +7,8 @@ import re
 import pytest
 
 from tests.support import ROOT
-from zmanim_host.backup import dump
+from tests.support.backup_parts import FakeServer
+from zmanim_host.backup import dump, superusers
 from zmanim_host.backup.dump import KnownRoles, Plan
 from zmanim_host.backup.sql_text import statements
 from zmanim_host.host import HostError
@@ -70,6 +71,95 @@ def test_each_entry_is_loaded_made_or_left_out() -> None:
     assert [line.split(" ", 3)[3] for line in found.jobs] == ["TABLE DATA cron job postgres"]
     assert found.left_out == ("EVENT TRIGGER - forged postgres", "OPERATOR CLASS public ops postgres")
     assert len(found.described) == 13
+
+
+# As PostgreSQL 17's own pg_restore lists them.
+SPACES = """
+7; 2615 16388 SCHEMA - cron job zmanim
+222; 1259 16393 TABLE cron job x zmanim
+3447; 0 16393 TABLE DATA cron job x zmanim
+3467; 0 0 SEQUENCE SET cron job s zmanim
+3468; 0 0 SEQUENCE SET cron jobid_seq s zmanim
+9; 1259 16393 TABLE DATA cron job postgres
+1662; 2617 16399 OPERATOR CLASS +* zmanim
+3450; 0 0 COMMENT public TABLE OPERATOR CLASS zmanim
+3446; 0 16390 TABLE DATA cron job postgres
+"""
+
+
+@pytest.mark.incident('a sequence in a schema called "cron x" was left out of a restore in silence')
+def test_names_with_spaces_are_not_taken_for_another_kind() -> None:
+    found = dump.contents(SPACES)
+    assert [line.split(";")[0] for line in found.loaded] == ["7", "222", "3447", "3467", "3468", "9", "1662", "3450"]
+    assert found.left_out == ()
+    assert len(found.jobs) == 1
+
+
+COMMENTED = """
+862; 2612 16411 PROCEDURAL LANGUAGE - plx postgres
+3456; 0 0 COMMENT - LANGUAGE plx postgres
+3295; 3576 16412 TRANSFORM - TRANSFORM FOR integer LANGUAGE plx\x20
+3457; 0 0 COMMENT - TRANSFORM FOR integer LANGUAGE plx\x20
+1670; 2601 16408 ACCESS METHOD - am\x20
+3458; 0 0 COMMENT - ACCESS METHOD am\x20
+1996; 2753 16402 OPERATOR FAMILY my schema fam postgres
+3459; 0 0 COMMENT my schema OPERATOR FAMILY fam USING btree postgres
+1848; 2616 16401 OPERATOR CLASS public o c postgres
+3460; 0 0 COMMENT public OPERATOR CLASS "o c" USING btree postgres
+1998; 3601 16407 TEXT SEARCH PARSER public tp\x20
+3461; 0 0 COMMENT public TEXT SEARCH PARSER tp\x20
+2004; 3764 16406 TEXT SEARCH TEMPLATE public tt\x20
+3462; 0 0 COMMENT public TEXT SEARCH TEMPLATE tt\x20
+2063; 2328 16403 FOREIGN DATA WRAPPER - w postgres
+3463; 0 0 COMMENT - FOREIGN DATA WRAPPER w postgres
+2064; 1417 16404 SERVER - s postgres
+3465; 0 0 COMMENT - SERVER s postgres
+3466; 0 0 USER MAPPING - USER MAPPING zmanim SERVER s postgres
+3445; 6237 16416 PUBLICATION TABLES IN SCHEMA cron job p2 cron job postgres
+3296; 3466 16410 EVENT TRIGGER - e postgres
+3470; 0 0 COMMENT - EVENT TRIGGER e postgres
+"""
+
+
+@pytest.mark.incident("a comment on what is left out ended the restore of a complete run")
+def test_what_is_said_of_something_left_out_is_left_out_with_it() -> None:
+    found = dump.contents(COMMENTED)
+    assert (found.loaded, found.described) == ((), ())
+    assert len(found.left_out) == 22
+
+
+@pytest.mark.incident("a publication of all tables ended the restore of a complete run")
+def test_a_publication_of_all_tables_is_left_out_with_all_that_is_said_of_it() -> None:
+    listing = """
+3442; 6104 16413 PUBLICATION - p 1 postgres
+3469; 0 0 COMMENT - PUBLICATION "p 1" postgres
+3443; 6104 16414 PUBLICATION - p2 zmanim
+3448; 6104 16414 PUBLICATION - p 1 x zmanim
+3444; 6106 16415 PUBLICATION TABLE cron p2 job zmanim
+"""
+    said = """
+CREATE PUBLICATION p2 WITH (publish = 'insert');
+ALTER PUBLICATION p2 OWNER TO zmanim;
+CREATE PUBLICATION "p 1 x" WITH (publish = 'insert');
+"""
+    everything = """
+CREATE PUBLICATION "p 1" FOR ALL TABLES WITH (publish = 'insert');
+ALTER PUBLICATION "p 1" OWNER TO postgres;
+COMMENT ON PUBLICATION "p 1" IS 'x';
+"""
+    found, schema = dump.without_publications(dump.contents(listing), statements(said + everything))
+    assert [line.split(";")[0] for line in found.loaded] == ["3443", "3448", "3444"]
+    assert found.left_out == ("PUBLICATION - p 1",)
+    assert schema == statements(said)
+
+
+@pytest.mark.incident('a database called "my db" was a complete run every night, and no restore took it')
+def test_a_backup_tells_of_databases_and_roles_that_no_restore_makes() -> None:
+    server = FakeServer()
+    assert superusers.found(server, "my db") == ("all of it, as it has a name that no restore makes",)
+    assert superusers.found(server, "zmanim") == ()
+    assert ["rolsuper OR rolcreaterole" in sql for sql in server.queries] == [False, True]
+    assert superusers.GIVER in server.queries[1]
 
 
 def test_the_superuser_s_extensions_are_those_of_the_image() -> None:

@@ -11,38 +11,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from zmanim_host.backup import superusers
 from zmanim_host.backup.roles import SUPERUSER
 from zmanim_host.backup.sql_text import TEXT, WORD, Statement, Token, identifier, render
 from zmanim_host.host import HostError
 
 # What /opt/zmanim/database.sql makes; any other extension is its owner's to make, as in production.
 EXTENSIONS = ("postgis", "vector", "pg_trgm", "unaccent", "pg_cron")
-JOBS = "TABLE DATA cron job "
+# The list's fields stand side by side, and names may hold spaces; these are whole, with pg_cron's owner as last word.
+JOBS = f"TABLE DATA cron job {SUPERUSER}"
 # Rows that pg_cron writes by itself, and its counters: a job that is scheduled anew gets a new number.
-_CRON = (JOBS, "TABLE DATA cron job_run_details ", "SEQUENCE SET cron ")
-_SUPERUSERS = tuple(
-    f"{kind} "
-    for kind in (
-        "EVENT TRIGGER",
-        "OPERATOR CLASS",
-        "OPERATOR FAMILY",
-        "TEXT SEARCH TEMPLATE",
-        "TEXT SEARCH PARSER",
-        "PROCEDURAL LANGUAGE",
-        "ACCESS METHOD",
-        "FOREIGN DATA WRAPPER",
-        "SUBSCRIPTION",
-        "SECURITY LABEL",
-        "TRANSFORM",
-        "COMMENT - EVENT TRIGGER",
-    )
+_CRON = (
+    JOBS,
+    f"TABLE DATA cron job_run_details {SUPERUSER}",
+    f"SEQUENCE SET cron jobid_seq {SUPERUSER}",
+    f"SEQUENCE SET cron runid_seq {SUPERUSER}",
 )
+# What statements of our own make.
+_MADE = (
+    *(f"{what} {name} " for name in EXTENSIONS for what in ("EXTENSION -", "COMMENT - EXTENSION")),
+    *("ACL ", "DEFAULT ACL ", "DATABASE ", "COMMENT - DATABASE "),
+)
+_EVERY = frozenset(Token(WORD, word) for word in ("for", "all", "tables"))
+_ABOUT = (("create", "publication"), ("alter", "publication"), ("comment", "on", "publication"))
 _LOCALE = frozenset(
     ("encoding", "locale_provider", "locale", "builtin_locale", "lc_collate", "lc_ctype", "icu_locale", "icu_rules")
 )
-_ENTRY = re.compile(r"(\d+); \d+ \d+ (.*)")
+# The number, the system catalogue that it is of (0: none, such as rows, comments), its own, and what it is.
+_ENTRY = re.compile(r"\d+; (\d+) \d+ (.*)")
 # The kinds of pg_dump's ALTER … OWNER TO that GRANT calls a table.
 _TABLES = {("table",), ("view",), ("materialized", "view"), ("foreign", "table")}
 
@@ -62,27 +60,53 @@ class Contents:
 def contents(listing: str) -> Contents:
     """Return what `pg_restore --list` says is in a dump."""
     loaded, described, left_out, jobs = [], [], [], []
-    for line in listing.splitlines():
-        match = _ENTRY.fullmatch(line)
-        if not match:
-            continue
+    entries = [(line, match) for line in listing.splitlines() if (match := _ENTRY.fullmatch(line))]
+    are_left_out = superusers.left_out([(int(match[1]), match[2]) for _, match in entries])
+    for line, match in entries:
         # Its last word is the owner, and missing where there is none.
-        entry = f"{match[2]} "
-        if entry.startswith(_SUPERUSERS):
-            left_out.append(entry.strip())
+        catalogue, entry = int(match[1]), match[2].strip()
+        if match[2] in are_left_out:
+            left_out.append(entry)
             continue
         described.append(line)
-        if entry.startswith(JOBS):
+        is_cron = not catalogue and entry in _CRON
+        if is_cron and entry == JOBS:
             jobs.append(line)
-        if not entry.startswith((*_CRON, *_ours(), "ACL ", "DEFAULT ACL ", "DATABASE ", "COMMENT - DATABASE ")):
+        if not is_cron and not f"{entry} ".startswith(_MADE):
             loaded.append(line)
     return Contents(tuple(loaded), tuple(described), tuple(left_out), tuple(jobs))
 
 
-def _ours() -> list[str]:
-    return [
-        f"{kind} - {end}{name} " for name in EXTENSIONS for kind, end in (("EXTENSION", ""), ("COMMENT", "EXTENSION "))
+def without_publications(found: Contents, schema: Sequence[Statement]) -> tuple[Contents, list[Statement]]:
+    """Leave out what publishes all tables, which is a superuser's: the schema says which publication does, no list."""
+    every = [
+        each[2].value for each in schema if words_of(each[:2]) == "create publication" and set(each[3:6]) == _EVERY
     ]
+    texts = [
+        f"{what} {name} "
+        for each in every
+        for what, name in (
+            ("PUBLICATION -", each),
+            ("COMMENT - PUBLICATION", each),
+            ("COMMENT - PUBLICATION", identifier(each)),
+        )
+    ]
+    # After the name comes its owner.
+    gone = {
+        line
+        for line in found.loaded
+        for text in texts
+        if (match := _ENTRY.fullmatch(line)) and match[2].startswith(text) and " " not in match[2][len(text) :]
+    }
+    kept = [
+        each
+        for each in schema
+        if not any(
+            words_of(each[: len(start)]) == " ".join(start) and each[len(start)].value in every for start in _ABOUT
+        )
+    ]
+    loaded = tuple(line for line in found.loaded if line not in gone)
+    return replace(found, loaded=loaded, left_out=(*found.left_out, *(f"PUBLICATION - {each}" for each in every))), kept
 
 
 _COPIED = re.compile(rb"""COPY ((?:"(?:[^"]|"")+"|[^" (]+)\.(?:"(?:[^"]|"")+"|[^" (]+)) .*FROM stdin;\n""", re.DOTALL)

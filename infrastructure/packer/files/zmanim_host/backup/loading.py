@@ -5,7 +5,6 @@ The superuser runs no statement, no list and no row of a run: no pg_restore, no 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,14 +18,11 @@ from zmanim_host.backup.roles import SUPERUSER, parse_globals
 from zmanim_host.backup.sandbox import BLOCK, Child, feed_all
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.backup.sql_text import Statement, identifier, literal, render, statements
+from zmanim_host.backup.superusers import GIVER, NAME
 from zmanim_host.host import WARNING, HostError, log
 from zmanim_host.postgres import Server, Survey
 
-# What a database may be called: anything else could be taken for a connection string, which names a role as well.
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", re.ASCII)
 MAINTENANCE = "postgres"
-# Who may give away what the owner has loaded, while that is done: it has the owner's rights and no others.
-GIVER = "zmanim_restore"
 # As long as it takes, in seconds.
 LONG = 6 * 3600.0
 _TAKE_BACK = """
@@ -104,7 +100,7 @@ class Loader:
             feed_all([], blocks(stream))
             return check_empty(found, part)
         known = KnownRoles(self.record.globals.roles)
-        schema = self._schema(head, found)
+        found, schema = dump.without_publications(found, self._schema(head, found))
         plan = dump.plan(schema, part.name, known)
         owner = replace(self.server, role=plan.owner)
         self._create(part.name, plan)

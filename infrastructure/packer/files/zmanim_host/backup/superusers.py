@@ -1,4 +1,4 @@
-"""What is in a database that only a superuser can have made, found while it is backed up.
+"""What is in a database that only a superuser can have made: found while it is backed up, left out of what is loaded.
 
 A restore makes none of it: nothing of a backup runs with a superuser's rights. So somebody has to know of it before it
 is missed; docs/backups.md says how a person brings it back on purpose.
@@ -7,9 +7,12 @@ is missed; docs/backups.md says how a person brings it back on purpose.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 
+from zmanim_host.backup import roles
 from zmanim_host.backup.record import CompletionRecord
-from zmanim_host.postgres import Server
+from zmanim_host.postgres import APPLICATION, Server
 
 # By the system catalogue, without what belongs to an extension (it is made with that) and what initdb made. A table of
 # the superuser's is given back if it runs nothing (loading.py decides), so only what certainly is not stands here.
@@ -23,6 +26,8 @@ WITH own (class, object) AS (
   UNION ALL SELECT 'pg_ts_template'::regclass, oid FROM pg_ts_template
   UNION ALL SELECT 'pg_ts_parser'::regclass, oid FROM pg_ts_parser
   UNION ALL SELECT 'pg_publication'::regclass, oid FROM pg_publication WHERE puballtables
+  UNION ALL SELECT 'pg_publication_namespace'::regclass, oid FROM pg_publication_namespace
+  UNION ALL SELECT 'pg_foreign_server'::regclass, oid FROM pg_foreign_server
   UNION ALL SELECT 'pg_subscription'::regclass, oid FROM pg_subscription
     WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
   UNION ALL SELECT 'pg_language'::regclass, oid FROM pg_language WHERE lanispl AND lanname <> 'plpgsql'
@@ -45,9 +50,65 @@ WHERE to_regclass('cron.job') IS NOT NULL \\gexec
 """
 
 
+# Roles that no restore makes (roles.py decides); of the whole cluster, so asked in one database.
+_ROLES = """
+SELECT to_json('the role ' || rolname || ', which is a restore''s own or has rights that none gives') FROM pg_roles
+WHERE oid >= 16384 AND (rolsuper OR rolcreaterole OR rolreplication OR rolname = '{giver}'
+  OR rolbypassrls AND rolname <> '{backup}') ORDER BY rolname;
+SELECT to_json('the membership of ' || m.rolname || ' in ' || g.rolname)
+FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
+WHERE m.oid >= 16384 AND (g.rolname IN ('{superuser}', '{backup}')
+  OR g.oid < 16384 AND g.rolname <> ALL (ARRAY[{predefined}])) ORDER BY m.rolname, g.rolname;
+"""
+# What a database may be called: anything else could be taken for a connection string, which names a role as well.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", re.ASCII)
+# Who may give away what the owner has loaded, while that is done: it has the owner's rights and no others.
+GIVER = "zmanim_restore"
+# The kinds of a dump's entries that only a superuser can load, with the catalogue that the list gives (0: none). By the
+# text alone an operator in a schema called CLASS would be an operator class.
+_KINDS = {
+    "EVENT TRIGGER": 3466,
+    "OPERATOR CLASS": 2616,
+    "OPERATOR FAMILY": 2753,
+    "TEXT SEARCH TEMPLATE": 3764,
+    "TEXT SEARCH PARSER": 3601,
+    "PROCEDURAL LANGUAGE": 2612,
+    "ACCESS METHOD": 2601,
+    "FOREIGN DATA WRAPPER": 2328,
+    # No foreign data wrapper is ever there.
+    "SERVER": 1417,
+    "USER MAPPING": 0,
+    "SUBSCRIPTION": 6100,
+    "SECURITY LABEL": 0,
+    "TRANSFORM": 3576,
+    "PUBLICATION TABLES IN SCHEMA": 6237,
+}
+# Those of them that are in no schema, as a comment's entry calls them.
+_IN_NO_SCHEMA = (
+    *("EVENT TRIGGER", "LANGUAGE", "ACCESS METHOD", "FOREIGN DATA WRAPPER", "SERVER", "SUBSCRIPTION", "TRANSFORM"),
+)
+
+
+def left_out(entries: Sequence[tuple[int, str]]) -> set[str]:
+    """Return which of a dump's entries (catalogue, text) only a superuser could load; comments on them are, too."""
+    found, about = set(), {f"COMMENT - {kind} " for kind in _IN_NO_SCHEMA}
+    for catalogue, text in entries:
+        for kind, known in _KINDS.items():
+            if catalogue == known and text.startswith(f"{kind} "):
+                found.add(text)
+                # Schema, name and owner; where the schema's name ends nobody says.
+                words = text[len(kind) + 1 :].split(" ")
+                about |= {f"COMMENT {' '.join(words[:end])} {kind} " for end in range(1, len(words))}
+    return found | {text for catalogue, text in entries if not catalogue and text.startswith(tuple(about))}
+
+
 def found(server: Server, database: str) -> tuple[str, ...]:
-    """Return what there is, in PostgreSQL's words. Raises HostError."""
-    return tuple(str(json.loads(line)) for line in server.query(database, _OBJECTS))
+    """Return what there is that no restore makes, in PostgreSQL's words. Raises HostError."""
+    odd = () if NAME.fullmatch(database) else ("all of it, as it has a name that no restore makes",)
+    predefined = ", ".join(f"'{name}'" for name in sorted(roles.PREDEFINED))
+    names = {"giver": GIVER, "backup": roles.BACKUP, "superuser": roles.SUPERUSER, "predefined": predefined}
+    script = _OBJECTS + (_ROLES.format(**names) if database == APPLICATION else "")
+    return (*odd, *(str(json.loads(line)) for line in server.query(database, script)))
 
 
 def of_record(record: CompletionRecord) -> list[str]:
