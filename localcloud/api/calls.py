@@ -13,6 +13,8 @@ import xml.etree.ElementTree as Xml
 from dataclasses import dataclass
 from typing import Any
 
+from botocore.exceptions import UnknownServiceError
+from botocore.model import OperationNotFoundError
 from moto.core.model import OperationModel
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request, determine_request_protocol
@@ -27,7 +29,7 @@ from localcloud.api.patches import patch
 
 _UNSIGNED = "AssumeRoleWithWebIdentity"
 _BUCKET_HOST = re.compile(r"(.+)\.s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com")
-_TARGET = re.compile(r"\w+\.(\w+)", re.ASCII)
+_TARGET = re.compile(r"[\w.]+\.(\w+)", re.ASCII)
 # Headers that make another operation of a request, each with the parameter of those that take it.
 _SOURCES = {"HTTP_X_AMZ_COPY_SOURCE": "CopySource", "HTTP_X_AMZ_RENAME_SOURCE": "RenameSource"}
 # Where moto finds what was decided, and what it is compared with.
@@ -92,6 +94,7 @@ def _operation(environ: Environ, service: str) -> str:
         if match is None or not JSON.fullmatch(_kind(environ)):
             raise RequestRefused("a target goes with a body in JSON")
         one_form.settle_json(environ, body)
+        environ["CONTENT_TYPE"] = _kind(environ)
         return match[1]
     action = one_form.settle_form(environ, body).get("Action", "")
     if not re.fullmatch(r"\w+", action, re.ASCII):
@@ -197,17 +200,22 @@ def _model_name(service: str, environ: Environ) -> str:
 def parameters(environ: Environ, service: str, operation: str) -> dict[str, Any]:
     """Return an operation's parameters by their names in the API; of S3's only what path, query and headers say.
 
-    {} for a service or an operation that no model describes, and for a protocol that moto can't read.
+    {} for a service or an operation that no model describes: nothing of it can be allowed by a resource's name. Raises
+    RequestRefused when the model can't read them: moto reads more leniently, and would do what IAM has not seen.
     """
     if service == "s3":
         return _s3_parameters(environ, operation)
     name = _model_name(service, environ)
     try:
         model = get_service_model(name)
-        request = Request({**environ, "wsgi.input": io.BytesIO(_body(environ))})
+        described = model.operation_model(operation)
+    except (UnknownServiceError, OperationNotFoundError):
+        return {}
+    request = Request({**environ, "wsgi.input": io.BytesIO(_body(environ))})
+    try:
         protocol = determine_request_protocol(model, environ.get("CONTENT_TYPE"))
         labels = get_service_router(name).match(request)[1] if protocol.startswith("rest-") else {}
-        parsed = PROTOCOL_PARSERS[protocol](model.operation_model(operation)).parse(
+        parsed = PROTOCOL_PARSERS[protocol](described).parse(
             {
                 "method": request.method,
                 "values": request.values,
@@ -217,9 +225,8 @@ def parameters(environ: Environ, service: str, operation: str) -> dict[str, Any]
                 "url_params": labels,
             }
         )
-    except Exception:
-        # Whatever is wrong with the request, the service itself says it better.
-        return {}
+    except Exception as error:
+        raise RequestRefused(f"the parameters of {operation} can't be read", "SerializationException") from error
     return dict(parsed)
 
 
@@ -234,9 +241,19 @@ def _s3_parameters(environ: Environ, operation: str) -> dict[str, Any]:
 
 
 def _objects(body: bytes) -> list[tuple[str, str]]:
-    """Return the keys and version ids that a DeleteObjects names; the client is trusted not to send a bomb."""
+    """Return the keys and version ids that a DeleteObjects names; the client is trusted not to send a bomb.
+
+    Raises RequestRefused when they can't be read, or there are none.
+    """
     try:
         root = Xml.fromstring(body)  # noqa: S314  # our own machines' SDKs
-    except Xml.ParseError:
-        return []
-    return [(each.findtext("{*}Key") or "", each.findtext("{*}VersionId") or "") for each in root.iterfind("{*}Object")]
+    except Xml.ParseError as error:
+        raise RequestRefused("which objects to delete can't be read", "MalformedXML") from error
+    # Without the spaces around them, as moto reads them.
+    named = [
+        ((each.findtext("{*}Key") or "").strip(), (each.findtext("{*}VersionId") or "").strip())
+        for each in root.iterfind("{*}Object")
+    ]
+    if not named:
+        raise RequestRefused("no object is named", "MalformedXML")
+    return named

@@ -94,7 +94,8 @@ class Authorizer:
             return
         actions_of = _BY_SERVICE.get(service)
         unknown = [RequiredAction(f"{service}:{call.operation}")]
-        for required in actions_of(call.operation, given, lookups) if actions_of else unknown:
+        # A call that would need nothing is one that was not understood: no such call is anybody's.
+        for required in list(actions_of(call.operation, given, lookups) if actions_of else ()) or unknown:
             policy = resource_policy(required)
             of_key = required.action.startswith("kms:") and bool(policy)
             decision = self._decide(caller, required, lookups, policy, resource_decides=of_key)

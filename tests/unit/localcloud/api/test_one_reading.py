@@ -174,6 +174,49 @@ def test_a_form_s_lists_are_the_ones_that_were_decided(lab: IamLab, machine: Mac
     assert state == "running"
 
 
+CHUNKED = {"X-Amz-Content-Sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "Content-Encoding": "aws-chunked"}
+DELETE = b"<Delete><Object><Key>secret</Key></Object></Delete>"
+
+
+@pytest.mark.incident("IAM could not read which objects were to be deleted, asked for none, and moto deleted them")
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (DELETE, {}),
+        (b"%x\r\n%s\r\n0\r\n\r\n" % (len(DELETE), DELETE), CHUNKED),
+        (DELETE.replace(b"<Delete>", b"<Delete>&none;"), {}),
+        (b"<Delete></Delete>", {}),
+        (b"<Delete><Object></Object></Delete>", {}),
+        (b"", {}),
+    ],
+)
+def test_objects_are_deleted_only_where_iam_could_read_which(
+    lab: IamLab, machine: Machine, body: bytes, headers: Mapping[str, str]
+) -> None:
+    named = {name.replace("-", "_"): value for name, value in headers.items()}
+    assert refused(machine.ask("s3", f"{BOX}/?delete", body, **named))
+    assert lab.client("s3").get_object(Bucket="box", Key="secret")["Body"].read() == b"the secret"
+
+
+@pytest.mark.parametrize(
+    ("service", "body", "headers"),
+    [
+        ("iam", b'{"RoleName": "prod"}', {"X_Amz_Target": "x.DeleteRole", "Content_Type": JSON}),
+        ("iam", b"Action=DeleteRole&RoleName=prod&Version=2010-05-08", {"Content_Type": FORM}),
+        ("ssm", b"Action=GetParameter&Name=/secret", {"Content_Type": FORM}),
+        ("ssm", b'{"Name": ["/secret"]}', {"X_Amz_Target": "AmazonSSM.GetParameter", "Content_Type": JSON}),
+        ("ssm", b'{"Name": "/secret", "WithDecryption": {}}', {"X_Amz_Target": "a.GetParameter", "Content_Type": JSON}),
+    ],
+)
+def test_parameters_that_iam_can_not_read_are_refused(
+    lab: IamLab, machine: Machine, service: str, body: bytes, headers: Mapping[str, str]
+) -> None:
+    everything_but_one = {"Effect": "Deny", "Action": "*", "Resource": ["arn:aws:iam::*:role/prod", "arn:aws:ssm:*:*:parameter/secret"]}
+    lab.policy("machine", {"Effect": "Allow", "Action": "*", "Resource": "*"}, everything_but_one)
+    assert refused(machine.ask(service, f"https://{service}.eu-west-1.amazonaws.com/", body, **headers))
+    assert lab.client("iam").get_role(RoleName="prod")["Role"]
+
+
 @pytest.mark.incident("two scopes in one header: IAM read the first, moto the second")
 @pytest.mark.parametrize(
     "header",
