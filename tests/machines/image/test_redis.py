@@ -106,14 +106,14 @@ def test_without_a_valid_snapshot_redis_refuses_and_touches_nothing(images: Imag
 def test_a_link_of_redis_s_user_shows_zmanim_ready_nothing(images: ImageLab, machine: str) -> None:
     assert start(images, machine)["ok"]
     links = "ln -s /run/zmanim/secrets/api.env redis-check; mkfifo redis-damage"
-    images.run(machine, f"cd /run/zmanim/errors; runuser -u redis -- sh -c '{links}'")
+    images.run(machine, f"cd /run/zmanim/errors/redis; runuser -u redis -- sh -c '{links}'")
     assert images.try_run(machine, "systemctl restart zmanim-ready.service")["Status"] == "Failed"
     report = images.run(machine, "cat /run/zmanim/ready.json")
-    assert "errors/redis-check is not read: it is no plain file" in report
-    assert "errors/redis-damage is not a plain file" in report
+    assert "errors/redis/redis-check is not read: it is no plain file" in report
+    assert "errors/redis/redis-damage is not a plain file" in report
     secrets = images.run(machine, "cat /run/zmanim/secrets/ready/redis-password /run/zmanim/secrets/backup/*").split()
     said = report + images.console(machine) + images.run(machine, "journalctl --boot --unit=zmanim-ready --output=cat")
     for secret in (*secrets, *images.secrets().values(), "DATABASE_URL"):
         assert secret not in said
-    images.run(machine, "rm /run/zmanim/errors/redis-*; systemctl restart zmanim-ready.service")
+    images.run(machine, "rm /run/zmanim/errors/redis/redis-*; systemctl restart zmanim-ready.service")
     assert json.loads(images.run(machine, "cat /run/zmanim/ready.json"))["ok"]

@@ -236,6 +236,11 @@ def test_a_service_whose_filter_is_not_in_force_makes_the_machine_not_ready(imag
     # After a daemon-reload systemd attaches all filters anew with the next unit that starts: let that be this one.
     images.run(machine, "systemctl start zmanim-filters.service")
     images.enter(machine, ["python3", "-", group], input=TAKE_AWAY)
+    # Not only when somebody asks: a timer starts this every five minutes, and a mail tells.
+    images.run(machine, "systemctl start zmanim-recovering.service")
+    begun = "systemctl show --property=InactiveExitTimestampMonotonic --value"
+    mail = f"{begun} backup-notify@zmanim-filters.service.service"
+    wait_for(lambda: images.run(machine, mail).strip() not in {"", "0"}, 30, "the mail about the filters")
     images.run(machine, "systemctl restart zmanim-ready.service || true")
     report = json.loads(images.run(machine, "cat /run/zmanim/ready.json"))
     assert not report["ok"]

@@ -133,26 +133,6 @@ def test_redis_s_file_is_looked_at_where_redis_has_it_and_nowhere_else(tmp_path:
         readiness.wait_until_written(tmp_path, b"value", IMPATIENT)
 
 
-@pytest.mark.incident("zmanim-ready put any file of this machine on the console")
-def test_a_note_that_is_a_link_is_told_as_one_and_not_read(tmp_path: Path) -> None:
-    (tmp_path / "shadow").write_text("root:hunter2")
-    notes = ErrorNotes(tmp_path / "errors")
-    notes.put("redis-check", "it is damaged")
-    (tmp_path / "errors/redis-damage").symlink_to(tmp_path / "shadow")
-    (tmp_path / "errors/huge").write_bytes(bytes(ErrorNotes.LONGEST + 1))
-    read = notes.all()
-    assert read["redis-check"] == "it is damaged"
-    assert "without links on the way" in read["redis-damage"]
-    assert "more than" in read["huge"]
-    assert "hunter2" not in str(read)
-
-
-def test_a_note_is_cut_to_what_is_read(tmp_path: Path) -> None:
-    notes = ErrorNotes(tmp_path / "errors")
-    notes.put("migrate", "\N{GRINNING FACE}" * ErrorNotes.LONGEST)
-    assert set(notes.all()["migrate"]) == {"\N{GRINNING FACE}"}
-
-
 def test_a_damaged_file_that_was_kept_is_an_alarm_that_names_it(tmp_path: Path) -> None:
     assert readiness.check_redis_files(tmp_path) == ""
     damaged = tmp_path / "damaged-20261124T030000Z"

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
@@ -73,12 +73,12 @@ def write_whole(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def open_plain(folder: Path, name: str, *writers: str) -> IO[bytes]:
+def open_plain(folder: Path, name: str) -> IO[bytes]:
     """Open a file that a lesser user may have made: a regular file of that user, reached without following a link.
 
-    `folder` is what root made for that user, and its owner says who that is; `writers` are users who may write there
-    besides. `name` is a path below it. A link may lead to any file, and root would print or believe it; a pipe would
-    keep us waiting. A file with two names may be another user's (where the kernel does not forbid such links).
+    `folder` is what root made for that user, and its owner says who that is. `name` is a path below it. A link may lead
+    to any file, and root would print or believe it; a pipe would keep us waiting. A file with two names may be another
+    user's (where the kernel does not forbid such links).
 
     Raises HostError for anything else, FileNotFoundError when there is none.
     """
@@ -89,7 +89,7 @@ def open_plain(folder: Path, name: str, *writers: str) -> IO[bytes]:
         try:
             place = os.open(folder, flags)
             opened.callback(os.close, place)
-            owners = {os.fstat(place).st_uid}
+            owner = os.fstat(place).st_uid
             for each in folders:
                 place = os.open(each, flags, dir_fd=place)
                 opened.callback(os.close, place)
@@ -101,24 +101,21 @@ def open_plain(folder: Path, name: str, *writers: str) -> IO[bytes]:
             raise HostError(
                 f"{path} is not read: it is no plain file without links on the way ({error.strerror})"
             ) from error
-    for writer in writers:
-        with suppress(KeyError):
-            owners.add(pwd.getpwnam(writer).pw_uid)
-    if is_plain(os.fstat(descriptor), owners):
+    if is_plain(os.fstat(descriptor), owner):
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
     raise HostError(f"{path} is not a plain file of the user whose folder this is: it is not read")
 
 
-def is_plain(status: os.stat_result, owners: Collection[int]) -> bool:
-    """Return whether this is a regular file of one of these users with no second name."""
-    return stat.S_ISREG(status.st_mode) and status.st_uid in owners and status.st_nlink <= 1
+def is_plain(status: os.stat_result, owner: int) -> bool:
+    """Return whether this is a regular file of this user with no second name."""
+    return stat.S_ISREG(status.st_mode) and status.st_uid == owner and status.st_nlink <= 1
 
 
-def read_plain(folder: Path, name: str, limit: int, *writers: str) -> bytes | None:
+def read_plain(folder: Path, name: str, limit: int) -> bytes | None:
     """Return what is in such a file, None when there is none; HostError when it has more than `limit` bytes, too."""
     try:
-        with open_plain(folder, name, *writers) as file:
+        with open_plain(folder, name) as file:
             content = file.read(limit + 1)
     except FileNotFoundError:
         return None
@@ -256,13 +253,22 @@ def run(
     return done
 
 
+def own_folder(directory: Path, uid: int) -> Path:
+    """Return where a user's notes are: `directory` itself for its owner, for others a folder below it."""
+    try:
+        owner = directory.stat().st_uid
+    except FileNotFoundError:
+        return directory
+    return directory if owner == uid else directory / pwd.getpwuid(uid).pw_name
+
+
 class ErrorNotes:
     """One note for each command that failed, for zmanim-ready to put on the console beside the unit's name.
 
-    A command that runs as Redis's user leaves its note there too: what is in the directory is not root's own.
+    Root's are in the directory. A command that runs as another user leaves its note in that user's folder there: in
+    root's it could keep a note of root's from being written.
     """
 
-    WRITERS = ("redis",)
     LONGEST = 1 << 14  # bytes, of which a character takes up to four
 
     def __init__(self, directory: Path = RUN / "errors") -> None:
@@ -272,28 +278,36 @@ class ErrorNotes:
         """Remember why `command` failed; a directory that can't be written only costs the note."""
         try:
             self._directory.mkdir(mode=0o755, exist_ok=True)
-            write_whole(self._directory / command, text[: self.LONGEST // 4])
+            write_whole(self._own() / command, text[: self.LONGEST // 4])
         except OSError as error:
             log(f"the error can't be written down for zmanim-ready: {error}")
 
     def clear(self, command: str) -> None:
         """Forget an earlier failure of `command`."""
         try:
-            (self._directory / command).unlink(missing_ok=True)
+            (self._own() / command).unlink(missing_ok=True)
         except OSError as error:
             log(f"an earlier error can't be removed from what zmanim-ready reads: {error}")
 
     def all(self) -> dict[str, str]:
-        """Return every note by its command; in the place of one that is none, why it is not read."""
+        """Return every note by its command, root's first; in the place of one that is none, why it is not read."""
         if not self._directory.is_dir():
             return {}
-        notes = {name: self._read(name) for name in sorted(path.name for path in self._directory.iterdir())}
-        return {name: text for name, text in notes.items() if text is not None}
+        others = (path for path in sorted(self._directory.iterdir()) if path.is_dir())
+        read = [self._read(folder) for folder in (*others, self._directory)]
+        return {name: text for notes in read for name, text in notes.items()}
 
-    def _read(self, name: str) -> str | None:
-        try:
-            note = read_plain(self._directory, name, self.LONGEST, *self.WRITERS)
-        except HostError as error:
-            return str(error)
-        # None: its command has just succeeded.
-        return None if note is None else note.decode("utf-8", "replace")
+    def _own(self) -> Path:
+        return own_folder(self._directory, os.geteuid())
+
+    def _read(self, folder: Path) -> dict[str, str]:
+        notes: dict[str, str] = {}
+        for name in sorted(path.name for path in folder.iterdir() if folder != self._directory or not path.is_dir()):
+            try:
+                note = read_plain(folder, name, self.LONGEST)
+            except HostError as error:
+                notes[name] = str(error)
+            else:
+                # None: its command has just succeeded.
+                notes.update({} if note is None else {name: note.decode("utf-8", "replace")})
+        return notes

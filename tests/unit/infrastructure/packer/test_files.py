@@ -282,3 +282,17 @@ def test_what_fails_is_mailed_about_but_for_the_mail() -> None:
         assert sections(FILES / name)["Unit"]["OnFailure"] == ["backup-notify@%n.service"]
     for path in FILES.glob("backup-notify*.service"):
         assert "OnFailure" not in path.read_text().replace("an OnFailure= of", "")
+
+
+@pytest.mark.incident("the API's process could write into zmanim-ready's psql, which might ask for the instance's role")
+def test_no_process_writes_into_another_of_its_own_user() -> None:
+    # "-": a kernel without Yama has no such setting. elfutils' own file (10-default-yama-scope.conf) comes before 60-….
+    assert "-kernel.yama.ptrace_scope = 2" in (FILES / "zmanim-sysctl.conf").read_text().splitlines()
+
+
+@pytest.mark.incident("a filter that was refused after the boot was seen by nobody")
+def test_filters_are_looked_for_again_and_again_and_a_missing_one_is_mailed_about() -> None:
+    by_name = {unit.name: unit for unit in unit_files.units(ROOT)}
+    assert "zmanim-recovering.timer" in unit_files.enabled_units(ROOT)
+    assert "zmanim-filters.service" in by_name["zmanim-recovering.service"].words("Wants")
+    assert by_name["zmanim-filters.service"].words("OnFailure") == ["backup-notify@%n.service"]
