@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import pwd
 import stat
@@ -122,6 +123,14 @@ def read_plain(folder: Path, name: str, limit: int) -> bytes | None:
     if len(content) > limit:
         raise HostError(f"{folder / name} has more than {limit} bytes")
     return content
+
+
+def sha256(stream: IO[bytes]) -> str:
+    """Return the SHA-256 of what is left in a stream."""
+    digest = hashlib.sha256()
+    for block in iter(lambda: stream.read(1 << 20), b""):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def sync_folder(path: Path) -> None:

@@ -179,9 +179,7 @@ class Server:
         """Return the SHA-256 of all that a database holds but its rows, in an exported snapshot. Raises HostError."""
         command = ["pg_dump", "--schema-only", "--no-password", f"--snapshot={snapshot}", *self.connection(database)]
         dump = run(command, timeout=600, user=self.user, environment=self.environment(database)).stdout
-        # pg_dump guards its text with a word that is another one each time (\\restrict).
-        lines = (line for line in dump.splitlines() if not line.startswith(("\\restrict ", "\\unrestrict ")))
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return digest(dump)
 
     @contextmanager
     def exported(self, database: str, tables: str = NAMES) -> Iterator[Survey]:
@@ -219,6 +217,12 @@ class Server:
                 yield parse_survey(lines)
             finally:
                 session.stdin.close()
+
+
+def digest(script: str) -> str:
+    """Return the SHA-256 of what pg_dump or pg_dumpall wrote, but for its guard: a word that is new each time."""
+    lines = (line for line in script.splitlines() if not line.startswith(("\\restrict ", "\\unrestrict ")))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def parse_survey(lines: Sequence[str]) -> Survey:

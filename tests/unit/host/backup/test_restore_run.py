@@ -29,7 +29,7 @@ from zmanim_host import limits
 from zmanim_host.backup import restore, steps
 from zmanim_host.backup.record import CompletionRecord, to_json
 from zmanim_host.backup.restic import Repository
-from zmanim_host.backup.restore import Restore
+from zmanim_host.backup.restore import Filled, Restore
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.host import HostError, locked
 from zmanim_host.postgres import Server, Survey
@@ -114,7 +114,7 @@ def test_a_restore_makes_roles_then_databases_then_redis_and_stops_both(
         assert server.socket == str(tmp_path / "socket")
         place.done.append("loaded")
 
-    assert restore.fill(repository, stored, place, finish) == 7
+    assert restore.fill(repository, stored, place, finish) == Filled(7, schema_compared=True)
     marks = [line for line in place.done if line.endswith((" up", " down", "loaded"))]
     assert marks == ["postgresql up", "loaded", "postgresql down", "redis up", "redis down"]
     made = "\n".join(place.done)
@@ -164,7 +164,7 @@ def test_another_version_of_postgresql_may_say_a_schema_in_other_words(
     other = SCHEMA.replace("n integer", "n int4")
     on_path(place.directory / "more", monkeypatch, {"pg_dump": f"cat <<'END'\n{other}\nEND"})
     older = replace(stored, versions={**stored.versions, "postgresql": "170006"})
-    restore.fill(repository, older, place, None)
+    assert not restore.fill(repository, older, place, None).schema_compared
     assert "lacks: create table public . cities ( n integer ) (the run is of another version" in capsys.readouterr().err
 
 
@@ -204,12 +204,13 @@ class DryRestore(Restore):
 
     done: list[str] = field(default_factory=list)
     fails: BaseException | None = None
+    compares: bool = True
 
-    def fill(self, record: CompletionRecord, place: Scratch, finish: object = None) -> int:
+    def fill(self, record: CompletionRecord, place: Scratch, finish: object = None) -> Filled:
         self.done.append(f"fill {place.directory.name}")
         if self.fails:
             raise self.fails
-        return 7
+        return Filled(7, schema_compared=self.compares)
 
 
 @pytest.fixture
@@ -273,13 +274,54 @@ def test_the_newest_run_is_proven_once_and_again_when_something_is_new(restored:
     assert marked == ["whole"]
 
 
+@pytest.mark.incident("a run whose schema was not compared, as its PostgreSQL is another, was marked as proven")
+def test_a_run_of_another_postgresql_is_restored_and_not_marked(restored: DryRestore) -> None:
+    marked: list[str] = []
+    proving = replace(restored, mark=lambda record: marked.append(record.run), compares=False)
+    proving.run(options("--latest", "--drill"))
+    assert (marked, restored.done) == ([], ["fill restore"])
+
+
+@pytest.mark.incident("after a backup that told of a run from the future nothing was proven any longer")
+@pytest.mark.parametrize(
+    ("result", "complete", "done"),
+    [
+        ("success", False, ["fill restore"]),
+        ("", False, ["fill restore"]),
+        ("exit-code", True, ["fill restore"]),
+        ("exit-code", False, []),
+    ],
+)
+def test_a_backup_that_fails_after_it_is_complete_is_proven_too(
+    restored: DryRestore, result: str, done: list[str], *, complete: bool
+) -> None:
+    if complete:
+        (restored.data / "backup/complete").touch()
+    replace(restored, after=result).prove(options("--latest", "--drill", "--if-due"), 60)
+    assert restored.done == done
+
+
+def test_the_proof_follows_every_backup() -> None:
+    lines = (ROOT / "infrastructure/packer/files/restic-backup.service").read_text().splitlines()
+    assert "OnSuccess=backup-proof.service" in lines
+    assert "OnFailure=backup-notify@%n.service backup-proof.service" in lines
+
+
+@pytest.mark.incident("a forged record ended a restore with a traceback and no word of what was wrong")
+@pytest.mark.parametrize("error", [IndexError("list index out of range"), KeyError("postgresql"), ValueError("x")])
+def test_a_run_that_can_not_be_understood_is_refused_by_name(restored: DryRestore, error: Exception) -> None:
+    with pytest.raises(HostError, match="the run whole can't be understood"):
+        replace(restored, fails=error).run(options("--latest"))
+    assert [path.name for path in restored.data.iterdir()] == ["backup"]
+
+
 def test_a_proof_without_room_or_time_is_put_off_and_told(
     restored: DryRestore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Endless(DryRestore):
-        def fill(self, record: CompletionRecord, place: Scratch, finish: object = None) -> int:
+        def fill(self, record: CompletionRecord, place: Scratch, finish: object = None) -> Filled:
             time.sleep(60)
-            return 0
+            return Filled(0, schema_compared=True)
 
     words = options("--latest", "--drill", "--if-due")
     replace(restored, fails=limits.PutOff("/data has 3 MiB free")).prove(words, 60)
@@ -361,12 +403,12 @@ def test_a_restore_may_take_twice_its_dumps_its_redis_and_an_empty_cluster() -> 
 
 def test_a_restore_that_takes_more_room_than_its_record_says_is_put_off(restored: DryRestore, tmp_path: Path) -> None:
     class Slow(DryRestore):
-        def fill(self, record: CompletionRecord, place: Scratch, finish: object = None) -> int:
+        def fill(self, record: CompletionRecord, place: Scratch, finish: object = None) -> Filled:
             for _ in range(600):
                 time.sleep(0.1)
                 if ["stop", "zmanim-scratch.slice"] in arguments(tmp_path / "programs", "systemctl")[1:]:
                     raise HostError("loading zmanim: exit code 143")
-            return 0
+            return Filled(0, schema_compared=True)
 
     volumes = iter([SimpleNamespace(free=1 << 40, total=1 << 40)])
     slow = Slow(

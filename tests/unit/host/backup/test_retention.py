@@ -261,6 +261,7 @@ def test_the_newest_proven_run_outlives_any_number_of_unproven_ones() -> None:
         ({"databases": (replace(DATABASE, schema="other"),)}, 1, "the schema of zmanim has changed"),
         ({"databases": (replace(DATABASE, extensions={}),)}, 1, "the extensions of zmanim have changed"),
         ({"databases": (DATABASE, replace(DATABASE, name="second"))}, 1, "the database second is new"),
+        ({"globals": replace(RECORD.globals, sha256="other")}, 1, "the roles have changed"),
         # An image that took no digest of the schema has said nothing about it.
         ({"databases": (replace(DATABASE, schema=""),)}, 1, "the schema of zmanim has changed"),
     ],

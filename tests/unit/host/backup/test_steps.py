@@ -116,6 +116,10 @@ def test_the_record_is_the_last_snapshot_and_says_whose_it_is(work: Path, progra
     assert "--tag system:77 --tag volume:vol-1 " in calls(of_a_volume)[0]
     assert sent(programs) == 2 * ["BackupCompleted", "BackupSeconds", "BackupBytes"]
     assert not (work / "run").exists()
+    # For the proof, whatever fails from here on.
+    assert (work / "complete").exists()
+    ours.begin()
+    assert not (work / "complete").exists()
 
 
 def retained(*runs: Run) -> list[str]:

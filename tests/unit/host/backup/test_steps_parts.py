@@ -90,6 +90,16 @@ def test_roles_are_a_part_only_when_their_script_is_whole(repository: StoringRep
     repository.content["/globals.sql"] = ROLES.encode()
     backup.back_up_globals(["pg_dumpall"])
     assert part(backup, "globals")["roles"] == ["postgres", "zmanim"]
+    # A word that is another one each night is nothing new.
+    digests = set()
+    for word in ("aB3", "cD4"):
+        repository.content["/globals.sql"] = f"\\restrict {word}\n{ROLES}\n\\unrestrict {word}\n".encode()
+        backup.back_up_globals(["pg_dumpall"])
+        digests.add(part(backup, "globals")["sha256"])
+    assert len(digests) == 1
+    repository.content["/globals.sql"] = f"{ROLES}GRANT pg_monitor TO zmanim;\n".encode()
+    backup.back_up_globals(["pg_dumpall"])
+    assert part(backup, "globals")["sha256"] not in digests
     assert repository.stored[-1][2]["environment"] == {"PGOPTIONS": "-c deaf=everywhere"}
 
 

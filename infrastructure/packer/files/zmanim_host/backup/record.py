@@ -42,11 +42,15 @@ class DatabasePart:
 
 @dataclass(frozen=True)
 class GlobalsPart:
-    """The roles, by `pg_dumpall --globals-only`; `roles` are their names without PostgreSQL's own."""
+    """The roles, by `pg_dumpall --globals-only`; `roles` are their names without PostgreSQL's own.
+
+    `sha256` is the digest of what it wrote (empty: of an image that did not take it).
+    """
 
     snapshot: str
     bytes: int
     roles: tuple[str, ...]
+    sha256: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from zmanim_host.backup import scratch, steps
+from zmanim_host.backup import scratch
 from zmanim_host.backup.record import CompletionRecord
 from zmanim_host.backup.sandbox import give, open_folder, write_new
 from zmanim_host.backup.scratch import Scratch
-from zmanim_host.host import HostError, log, run
+from zmanim_host.host import HostError, log, run, sha256
 from zmanim_host.postgres import Server
 from zmanim_host.storage import redis_files, swap
 from zmanim_host.systemd import API, POSTGRESQL, REDIS, active_state, systemctl
@@ -127,7 +127,7 @@ def take_over(record: CompletionRecord, place: Scratch, users: Mapping[str, str]
             )
         descriptor = os.open(redis_files.SNAPSHOT, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
         with os.fdopen(descriptor, "rb") as file:
-            digest = steps.sha256(file)
+            digest = sha256(file)
         if digest != record.redis.sha256:
             raise HostError("Redis's restored file was changed after it was compared: nothing of it is used")
     finally:

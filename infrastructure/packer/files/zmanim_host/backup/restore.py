@@ -49,6 +49,14 @@ class Restored:
     keys: int
 
 
+@dataclass(frozen=True)
+class Filled:
+    """What scratch servers were filled with: how many keys Redis has, and whether the schema was compared, too."""
+
+    keys: int
+    schema_compared: bool
+
+
 # An empty cluster, its write-ahead log, and room to build indexes.
 ROOM = 256 << 20
 
@@ -99,13 +107,15 @@ def _major(version: str) -> int:
 
 def fill(
     repo: Repository, record: CompletionRecord, place: Scratch, finish: Callable[[Scratch, Server], None] | None
-) -> int:
-    """Restore a run into `place`, compare it with its record, and stop both servers; return how many keys Redis has.
+) -> Filled:
+    """Restore a run into `place`, compare it with its record, and stop both servers.
 
     `finish` is called with the filled PostgreSQL before that stops. Raises HostError with every difference.
     """
     with place.running_postgresql() as server:
         differences = loading.Loader(repo, record, place, server).load()
+        # Where the run is of another version the loader only names what differs.
+        schema_compared = record.versions["postgresql"] == server.version()
         if finish:
             finish(place, server)
     digests: list[str] = []
@@ -121,7 +131,7 @@ def fill(
     place.sandbox.stop()
     if differences:
         raise HostError(f"the restored run {record.run} is not what its record says: {'; '.join(differences)}")
-    return sum(int(keys) for keys in re.findall(r"keys=(\d+)", keyspace))
+    return Filled(sum(int(keys) for keys in re.findall(r"keys=(\d+)", keyspace)), schema_compared)
 
 
 def compare_redis(record: CompletionRecord, keyspace: str, before: Keys, after: Keys) -> list[str]:
@@ -161,9 +171,14 @@ class Restore:
     # Writes down that a run is proven.
     mark: Callable[[CompletionRecord], None] = mark_nothing
     usage: Callable[[Path], limits.Usage] = shutil.disk_usage
+    # How the backup has ended that a proof follows: systemd's word for it (empty: somebody has started the proof).
+    after: str = ""
 
     def prove(self, options: argparse.Namespace, seconds: int) -> None:
         """Restore the newest run if it has to be proven; without room, or after `seconds`, say that it is put off."""
+        if self.after not in {"", "success"} and not (self.data / "backup" / steps.COMPLETE).exists():
+            log("nothing is proven: the backup has failed before its run was complete")
+            return
         reason = self.why_due()
         if not reason:
             log("nothing has to be proven: the last proof speaks for the newest run")
@@ -196,22 +211,30 @@ class Restore:
         with turn.taken(self.data / "backup"):
             swap.check_none(self.data)
             record = choose(self.repository, options.run, self.now())
-            check_versions(record, major_version("postgres"), redis_files.installed_version())
             age = (self.now() - record.started).total_seconds()
-            keys = self.restore(record, options)
-            if options.drill:
+            try:
+                check_versions(record, major_version("postgres"), redis_files.installed_version())
+                filled = self.restore(record, options)
+            except (LookupError, ValueError, TypeError) as error:
+                # Whoever wrote it could write anything; no restore of a run of ours ends like this.
+                raise HostError(
+                    f"the run {record.run} can't be understood ({error!r}): nothing of it is used"
+                ) from error
+            if options.drill and filled.schema_compared:
                 self.mark(record)
+            elif options.drill:
+                log(f"run {record.run} is of another version of PostgreSQL, and not marked as proven", WARNING)
         rows = sum(sum(part.rows.values()) for part in record.databases)
-        restored = Restored(record.run, round(time.monotonic() - began, 1), age, rows, keys)
-        log(f"restored run {record.run} in {restored.seconds} s: {rows} rows, {keys} keys, as recorded")
+        restored = Restored(record.run, round(time.monotonic() - began, 1), age, rows, filled.keys)
+        log(f"restored run {record.run} in {restored.seconds} s: {rows} rows, {filled.keys} keys, as recorded")
         if options.drill:
             seconds = metrics.Metric("RestoreDrillSeconds", restored.seconds, "Seconds")
             self._send(seconds, metrics.Metric("RestoreDrillDataAge", age, "Seconds"))
         if options.json:
             sys.stdout.write(json.dumps(vars(restored)) + "\n")
 
-    def restore(self, record: CompletionRecord, options: argparse.Namespace) -> int:
-        """Restore a run to where the options say; return how many keys Redis has.
+    def restore(self, record: CompletionRecord, options: argparse.Namespace) -> Filled:
+        """Restore a run to where the options say; return what it was.
 
         Half a restore goes away again, whatever ended it: an error, SIGTERM, Ctrl-C.
         """
@@ -225,7 +248,7 @@ class Restore:
         whole = False
         try:
             with limits.room_kept(directory, place.sandbox.stop, self.usage):
-                keys = self.fill(record, place, in_place.analyze if options.replace else None)
+                filled = self.fill(record, place, in_place.analyze if options.replace else None)
             if options.replace:
                 in_place.exchange(record, place, self.data)
             whole = bool(options.into_scratch)
@@ -234,9 +257,11 @@ class Restore:
                 scratch.remove(directory)
         if whole:
             log(f"in {directory}: PostgreSQL's data directory (postgres) and Redis's (redis); both servers are stopped")
-        return keys
+        return filled
 
-    def fill(self, record: CompletionRecord, place: Scratch, finish: Callable[[Scratch, Server], None] | None) -> int:
+    def fill(
+        self, record: CompletionRecord, place: Scratch, finish: Callable[[Scratch, Server], None] | None
+    ) -> Filled:
         """Restore a run into scratch servers, as `fill` does."""
         return fill(self.repository, record, place, finish)
 
@@ -325,7 +350,8 @@ def command(arguments: Sequence[str], *, uid: int | None = None) -> None:
         backup = Backup(repo, os.environ["INSTANCE_ID"], replace(steps.LIVE, user=BACKUP_USER))
         restoring = Restore(repo, mark=backup.mark_proven)
         if options.if_due:
-            restoring.prove(options, int(os.environ["BACKUP_PROOF_SECONDS"]))
+            ended = os.environ.get("MONITOR_SERVICE_RESULT", "")
+            replace(restoring, after=ended).prove(options, int(os.environ["BACKUP_PROOF_SECONDS"]))
         else:
             restoring.run(options)
 

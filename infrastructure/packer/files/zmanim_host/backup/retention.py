@@ -203,6 +203,8 @@ def why_due(newest: CompletionRecord, last: Proven | None, now: datetime) -> str
 
 
 def _what_is_new(newest: CompletionRecord, proven: CompletionRecord) -> str:
+    if newest.globals.sha256 != proven.globals.sha256:
+        return "the roles have changed"
     before = {part.name: part for part in proven.databases}
     for part in newest.databases:
         known = before.get(part.name)

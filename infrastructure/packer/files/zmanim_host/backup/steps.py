@@ -5,7 +5,6 @@ What one step leaves for the next is in one directory on the data volume, which 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -33,8 +32,8 @@ from zmanim_host.backup.record import (
 )
 from zmanim_host.backup.restic import Repository, repository
 from zmanim_host.backup.retention import Owner, Run
-from zmanim_host.host import WARNING, HostError, log, run, write_whole
-from zmanim_host.postgres import Server, major_version
+from zmanim_host.host import WARNING, HostError, log, run, sha256, write_whole
+from zmanim_host.postgres import Server, digest, major_version
 from zmanim_host.storage import redis_files, swap, turn
 from zmanim_host.storage.volume import ID_FILE
 
@@ -42,6 +41,8 @@ WORK = Path("/data/backup")
 RECORD = "/record.json"
 # What one step leaves for the last one to tell.
 SUPERUSERS = "superusers"
+# Says to the proof that the last backup's run is complete, whatever has failed after that.
+COMPLETE = "complete"
 GLOBALS = "/globals.sql"
 GLOBALS_END = "-- PostgreSQL database cluster dump complete"
 BAKED = Path("/opt/zmanim/baked")
@@ -96,6 +97,7 @@ class Backup:
 
     def begin(self) -> None:
         """Refuse or begin: is pg_dump the server's, is S3 there, is the repository ours."""
+        (self.work / COMPLETE).unlink(missing_ok=True)
         swap.check_none(self.work.parent)
         self.check_version()
         self.server.databases()  # refuses where one is missing, or can't be read
@@ -167,21 +169,21 @@ class Backup:
         begun, roles = self.begun(), self.server.roles()
         environment = self.server.environment()
         stored = self.repository.store(begun.tags("globals"), name=GLOBALS, command=command, environment=environment)
-        read_globals(self.repository, stored.snapshot)
-        self._finish("globals", GlobalsPart(stored.snapshot, stored.bytes, roles))
+        written = digest(read_globals(self.repository, stored.snapshot))
+        self._finish("globals", GlobalsPart(stored.snapshot, stored.bytes, roles, written))
         log(f"globals: {stored.bytes} bytes, {len(roles)} roles")
 
     def back_up_redis(self, file: Path) -> None:
         """Keep an RDB file that Redis has written, if it is whole."""
         begun, keys = self.begun(), redis_files.rdb_keys(file)
         with file.open("rb") as stream:
-            digest = sha256(stream)
+            written = sha256(stream)
         stored = self.repository.store(begun.tags("redis"), name=str(file), file=file)
         digests: list[str] = []
         self.repository.read_into(stored.snapshot, str(file), lambda stream: digests.append(sha256(stream)))
-        if digests[-1] != digest:
+        if digests[-1] != written:
             raise HostError("Redis's file in the repository is not what was written there")
-        self._finish("redis", RedisPart(stored.snapshot, stored.bytes, digest, keys.lasting, keys.expiring))
+        self._finish("redis", RedisPart(stored.snapshot, stored.bytes, written, keys.lasting, keys.expiring))
         log(f"redis: {stored.bytes} bytes, {keys.lasting} keys without expiry, {keys.expiring} with")
 
     def _finish(self, name: str, part: DatabasePart | GlobalsPart | RedisPart) -> None:
@@ -229,6 +231,7 @@ class Backup:
         self.repository.store([*begun.tags("record"), *ours.tags()], name=RECORD, text=to_json(record))
         self._note_superusers(record)
         shutil.rmtree(self.work / "run")
+        (self.work / COMPLETE).touch()
         size = sum(part.bytes for part in record.databases) + record.globals.bytes + record.redis.bytes
         seconds = (record.finished - record.started).total_seconds()
         log(f"run {record.run} is complete: {size} bytes in {seconds:.0f} s")
@@ -357,14 +360,6 @@ def read_globals(repo: Repository, snapshot: str) -> str:
     if GLOBALS_END not in text:
         raise HostError(f"the roles in the repository are not whole: they lack {GLOBALS_END!r}")
     return text
-
-
-def sha256(stream: IO[bytes]) -> str:
-    """Return the SHA-256 of what is left in a stream."""
-    digest = hashlib.sha256()
-    for block in iter(lambda: stream.read(1 << 20), b""):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 # ---- The command ----
