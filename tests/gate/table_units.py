@@ -44,6 +44,7 @@ ROWS = (
     Row("API that can by IPv6", "addresses", sub(_API, r"^(IPAddressDeny=\S+) .*$", r"\1"), "IPAddressDeny=fd00:ec2::254"),
     Row("API whose denial was taken back", "addresses", sub(_API, r"^(IPAddressDeny=.*)$", r"\1\nIPAddressDeny="), "reaches the metadata service"),
     Row("Redis that is allowed what is denied", "addresses", sub(_REDIS, r"^IPAddressAllow=localhost$", "IPAddressAllow=localhost link-local"), "redis.service:49: reaches the metadata service"),
+    Row("Redis whose denial a drop-in takes back", "addresses", each_of(new(f"{_FILES}/redis-open.conf", "[Service]\nIPAddressDeny=\n"), append(f"{_FILES}/install.tsv", "file\tredis-open.conf\t/etc/systemd/system/redis.service.d/open.conf\troot:root\t0644\n")), "redis.service:49: reaches the metadata service"),
     Row("new service that can", "addresses", _new_unit("new.service", "ExecStart=/bin/kill -l"), "new.service:1: reaches the metadata service"),
     Row("another's service that can", "addresses", drop(f"{_FILES}/install.tsv", r"^file\tzmanim-chronyd\.conf"), "enables chronyd.service, which reaches the metadata service"),
     Row("fetcher that may and can't", "addresses", sub(f"{_FILES}/zmanim-secrets.service", r"^PrivateDevices=yes$", "PrivateDevices=yes\nIPAddressDeny=any"), "zmanim-secrets.service may ask the metadata service, and has no way to it"),

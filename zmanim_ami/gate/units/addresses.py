@@ -111,6 +111,8 @@ def _reaches_address(files: Sequence[Unit], address: str) -> bool:
 
 
 def _holds(files: Sequence[Unit], name: str, address: str) -> bool:
-    words = [word for unit in files for word in unit.words(name)]
+    # As one file: an empty value in a drop-in takes back what the unit says.
+    whole = Unit(Path(), tuple(each for unit in files for each in unit.directives))
+    words = whole.words(name)
     networks = [ipaddress.ip_network(each, strict=False) for word in words for each in _WORDS.get(word, (word,))]
     return any(ipaddress.ip_address(address) in network for network in networks)
