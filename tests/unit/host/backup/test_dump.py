@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import pytest
 
 from tests.support import ROOT
 from tests.support.backup_parts import FakeServer
-from zmanim_host.backup import dump, superusers
+from zmanim_host.backup import dump, roles, sql_text, superusers
 from zmanim_host.backup.dump import KnownRoles, Plan
 from zmanim_host.backup.sql_text import statements
 from zmanim_host.host import HostError
@@ -42,6 +43,7 @@ ALTER DATABASE zmanim SET work_mem TO '5MB';
 ALTER ROLE clerk IN DATABASE zmanim SET role TO 'zmanim';
 CREATE EXTENSION IF NOT EXISTS postgis WITH SCHEMA public;
 COMMENT ON EXTENSION postgis IS 'of some version';
+CREATE EXTENSION IF NOT EXISTS pg_cron WITH SCHEMA pg_catalog;
 CREATE TABLE public.cities (n integer);
 ALTER TABLE public.cities OWNER TO zmanim;
 CREATE VIEW office."to" AS SELECT 1;
@@ -159,7 +161,7 @@ def test_a_backup_tells_of_databases_and_roles_that_no_restore_makes() -> None:
     assert superusers.found(server, "my db") == ("all of it, as it has a name that no restore makes",)
     assert superusers.found(server, "zmanim") == ()
     assert ["rolsuper OR rolcreaterole" in sql for sql in server.queries] == [False, True]
-    assert superusers.GIVER in server.queries[1]
+    assert roles.GIVER in server.queries[1]
 
 
 def test_the_superuser_s_extensions_are_those_of_the_image() -> None:
@@ -172,7 +174,7 @@ def test_what_the_owner_can_not_load_is_planned_with_everything_quoted() -> None
     assert plan.owner == "zmanim"
     options = "encoding = 'UTF8' locale_provider = builtin locale = 'C.UTF-8'"
     assert plan.create == f'CREATE DATABASE "zmanim" WITH TEMPLATE = template0 {options}'
-    assert plan.extensions == [("postgis", "public")]
+    assert plan.extensions == [("postgis", "public"), ("pg_cron", "pg_catalog")]
     assert [(order.role, order.sql) for order in plan.owners] == [
         ("clerk", 'alter view office . "to" owner to "clerk"'),
     ]
@@ -195,7 +197,7 @@ def test_what_the_owner_can_not_load_is_planned_with_everything_quoted() -> None
 
 def test_all_that_a_schema_says_is_expected_again_and_no_more() -> None:
     said = [dump.words_of(statement) for statement, _ in planned().expected]
-    assert len(said) == 17
+    assert len(said) == 18
     assert not [words for words in said if words.startswith(("set", "select", "refresh", "comment on extension"))]
     assert [grantor for statement, grantor in planned().expected if grantor] == ["zmanim"]
 
@@ -254,6 +256,53 @@ def test_what_no_restore_makes_is_refused_by_name(statement: str, words: str) ->
         planned(statement)
 
 
+@pytest.mark.incident("a statement that also changed a column's type ran its owner's function as the superuser")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE public.u ALTER COLUMN a TYPE text USING public.evil(a), OWNER TO clerk;",
+        "ALTER TABLE public.u ADD COLUMN b integer DEFAULT public.evil(), OWNER TO zmanim;",
+        "ALTER SYSTEM SET a = b, OWNER TO clerk;",
+        "ALTER TABLE public.u OWNER TO 'clerk';",
+        "GRANT SELECT ON TABLE public.cities TO zmanim, clerk;",
+        "GRANT USAGE ON SCHEMA cron TO clerk, zmanim WITH GRANT OPTION;",
+        "GRANT SELECT ON TABLE public.cities TO zmanim GRANTED BY postgres;",
+        "ALTER DATABASE zmanim SET work_mem TO '5MB', work_mem TO '6MB';",
+        "ALTER DATABASE other SET work_mem TO '5MB';",
+        "ALTER DATABASE zmanim RESET ALL;",
+        "ALTER ROLE clerk IN DATABASE other SET work_mem TO '5MB';",
+        "ALTER ROLE clerk SET work_mem TO '5MB';",
+        "ALTER ROLE clerk RENAME TO other;",
+        "COMMENT ON DATABASE other IS 'x';",
+    ],
+)
+def test_a_statement_of_another_shape_than_pg_dump_s_is_refused(statement: str) -> None:
+    with pytest.raises(HostError, match=r"does more than give|grants what no restore|sets what no restore|the role"):
+        planned(statement)
+
+
+@pytest.mark.parametrize("grant", ["TO PUBLIC", "TO zmanim WITH GRANT OPTION"])
+def test_no_more_of_pg_cron_is_granted_than_the_image_grants(grant: str) -> None:
+    assert f"grant usage on schema cron {grant.lower()}" in planned(f"GRANT USAGE ON SCHEMA cron {grant};").left_out
+
+
+def test_a_schema_called_cron_is_the_superuser_s_only_where_the_extension_is() -> None:
+    own = SCHEMA.replace("CREATE EXTENSION IF NOT EXISTS pg_cron WITH SCHEMA pg_catalog;", "CREATE SCHEMA cron;")
+    assert "grant usage on schema cron to zmanim" in dump.plan(statements(own), "zmanim", ROLES).left_out
+
+
+def test_a_statement_that_ends_too_soon_is_no_error_but_a_refusal() -> None:
+    for statement in statements(SCHEMA):
+        for length in range(1, len(statement)):
+            with suppress(HostError):
+                dump.plan([*statements(SCHEMA), statement[:length]], "zmanim", ROLES)
+
+
+def test_an_operator_is_given_to_its_owner_with_its_signs_together() -> None:
+    order = planned("ALTER OPERATOR office.<%> (integer, integer) OWNER TO clerk;").owners[-1]
+    assert order.sql == 'alter operator office . <%> ( integer , integer ) owner to "clerk"'
+
+
 def test_a_database_of_the_superuser_s_is_refused() -> None:
     with pytest.raises(HostError, match="is postgres's, a superuser's"):
         dump.plan(
@@ -305,7 +354,7 @@ COPY public.bare  FROM stdin;
 \\.
 SELECT pg_catalog.setval('public.s', 1, true);
 """
-    assert dump.count_rows(script.splitlines(keepends=True)) == {
+    assert sql_text.count_rows(script.splitlines(keepends=True)) == {
         "public.cities": 3,
         '"Odd. "" (x) schema"."t\nn"': 1,
         "public.empty": 0,

@@ -17,6 +17,7 @@ COPY cron.job (jobid, schedule, command, nodename, nodeport, database, username,
 2\t* * * * *\tSELECT 1\tlocalhost\t5432\tzmanim\treader\tf\t\\N
 \\.
 """
+ALTER_JOB = "EXECUTE ON FUNCTION cron.alter_job(bigint, text, text, text, text, boolean)"
 YEARLY = Job("yearly", "0 0 1 1 *", "SELECT 'it''s';\n\tSELECT '\\';", "zmanim", "zmanim", True)
 UNNAMED = Job("", "* * * * *", "SELECT 1", "reader", "zmanim", False)
 
@@ -26,8 +27,11 @@ class Cron(FakeServer):
     """One whose queries are written down with who asked; each job gets the number 7."""
 
     asked: list[tuple[str, str]] = field(default_factory=list)
+    extension: str = "pg_cron"
 
     def query(self, database: str, sql: str, timeout: float = 60) -> list[str]:
+        if "pg_extension" in sql:
+            return [self.extension] if self.extension else []
         self.asked.append((self.role, sql))
         return ["7"]
 
@@ -47,8 +51,18 @@ def test_each_role_schedules_its_own_and_what_was_switched_off_stays_so() -> Non
     assert server.asked == [
         ("zmanim", "SELECT cron.schedule('yearly', '0 0 1 1 *',  E'SELECT ''it''''s'';\n\tSELECT ''\\\\'';');"),
         ("reader", "SELECT cron.schedule('* * * * *', 'SELECT 1');"),
-        ("postgres", "SELECT cron.alter_job(7, active => false);"),
+        ("postgres", f'GRANT {ALTER_JOB} TO "reader";'),
+        ("reader", "SELECT cron.alter_job(7, active => false);"),
+        ("postgres", f'REVOKE {ALTER_JOB} FROM "reader";'),
     ]
+
+
+@pytest.mark.incident("a forged dump without pg_cron had the superuser call its own function cron.alter_job")
+def test_no_function_is_called_that_is_not_the_extension_s() -> None:
+    server = Cron(role="postgres", extension="")
+    with pytest.raises(HostError, match="has no such extension of the superuser's"):
+        jobs.schedule(server, "zmanim", [YEARLY], ["postgres", "zmanim"])
+    assert server.asked == []
 
 
 @pytest.mark.incident("a job that a forged dump had scheduled as postgres ran a minute after the restore")

@@ -1,9 +1,8 @@
-"""A restore from its options to its report: the order, what is compared, what is kept, what is refused first."""
+"""The command that restores: what it keeps, proves, puts off, and what is over when it is."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import pwd
@@ -11,191 +10,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO
 
 import pytest
 
 from tests.support import ROOT
-from tests.support.backup_parts import AT, RECORD, VERSIONS, FakeServer, StoringRepository
+from tests.support.backup_parts import AT, RECORD, VERSIONS, StoringRepository
 from tests.support.programs import SANDBOX, arguments, on_path
 from tests.unit.host.backup.test_restore import run
 from zmanim_host import limits
-from zmanim_host.backup import restore, steps
+from zmanim_host.backup import restore
 from zmanim_host.backup.record import CompletionRecord, to_json
 from zmanim_host.backup.restic import Repository
 from zmanim_host.backup.restore import Filled, Restore
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.host import HostError, locked
-from zmanim_host.postgres import Server, Survey
 from zmanim_host.storage import swap
-from zmanim_host.storage.redis_files import Keys
-
-ROLES = f"CREATE ROLE postgres;\nCREATE ROLE zmanim;\nALTER ROLE zmanim WITH LOGIN;\n{steps.GLOBALS_END}\n"
-LIST = "238; 1259 17953 TABLE public cities zmanim\n4512; 0 17887 TABLE DATA public cities zmanim\n"
-SCHEMA = """
-CREATE DATABASE zmanim WITH TEMPLATE = template0 ENCODING = 'UTF8';
-ALTER DATABASE zmanim OWNER TO zmanim;
-CREATE TABLE public.cities (n integer);
-ALTER TABLE public.cities OWNER TO zmanim;
-"""
-# What pg_restore answers: the list, the schema, or nothing when it loads.
-PG_RESTORE = f"""
-case "$*" in
-*--list*) cat >"${{HERE}}/head"; printf '{LIST.encode("unicode_escape").decode()}' ;;
-*--schema-only*) cat >/dev/null; cat <<'END'
-{SCHEMA}
-END
-;;
-*) cat >"${{HERE}}/loaded" ;;
-esac
-"""
-
-
-@dataclass(frozen=True)
-class FakeScratch(Scratch):
-    """Scratch servers that come out as the record says; `done` is what is done to them."""
-
-    fake: FakeServer = field(default_factory=FakeServer)
-
-    @property
-    def done(self) -> list[str]:
-        return self.fake.queries
-
-    @contextmanager
-    def running_postgresql(self) -> Iterator[Server]:
-        self.done.append("postgresql up")
-        yield replace(self.fake, socket=str(self.directory / "socket"))
-        self.done.append("postgresql down")
-
-    @contextmanager
-    def running_redis(self) -> Iterator[Callable[[str], str]]:
-        self.done.append("redis up")
-        yield lambda words: "db0:keys=7,expires=3"
-        self.done.append("redis down")
-
-    def receive(self, stream: IO[bytes]) -> str:
-        return hashlib.sha256(stream.read()).hexdigest()
-
-    def keys(self) -> Keys:
-        return Keys(4, 3, 0)
-
-
-@pytest.fixture
-def repository() -> StoringRepository:
-    return StoringRepository()
-
-
-@pytest.fixture
-def stored(repository: StoringRepository) -> CompletionRecord:
-    """The record of what the repository holds."""
-    files = {"/globals.sql": ROLES.encode(), "/zmanim.pgdump": b"dump", "/data/backup/redis.rdb": b"RDB"}
-    repository.content.update(files)
-    digest = hashlib.sha256(b"RDB").hexdigest()
-    return replace(RECORD, redis=replace(RECORD.redis, sha256=digest))
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeScratch:
-    programs = {**SANDBOX, "pg_restore": PG_RESTORE, "pg_dump": f"cat <<'END'\n{SCHEMA}\nEND"}
-    on_path(tmp_path / "programs", monkeypatch, programs)
-    return FakeScratch(tmp_path)
-
-
-def test_a_restore_makes_roles_then_databases_then_redis_and_stops_both(
-    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch, tmp_path: Path
-) -> None:
-    def finish(_: Scratch, server: Server) -> None:
-        assert server.socket == str(tmp_path / "socket")
-        place.done.append("loaded")
-
-    assert restore.fill(repository, stored, place, finish) == Filled(7, schema_compared=True)
-    marks = [line for line in place.done if line.endswith((" up", " down", "loaded"))]
-    assert marks == ["postgresql up", "loaded", "postgresql down", "redis up", "redis down"]
-    made = "\n".join(place.done)
-    assert made.index('CREATE ROLE "zmanim"') < made.index('CREATE DATABASE "zmanim"')
-    assert "CREATE ROLE postgres" not in made
-    assert 'CREATE ROLE "postgres"' not in made, "the new cluster has its superuser already"
-
-
-@pytest.mark.incident("the superuser loaded dumps: what others wrote into them ran as the superuser")
-def test_a_dump_is_loaded_as_its_owner_from_its_first_byte_to_its_last(
-    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch, tmp_path: Path
-) -> None:
-    repository.content["/zmanim.pgdump"] = dump = os.urandom(3 << 20)
-    restore.fill(repository, stored, place, None)
-    programs = tmp_path / "programs"
-    loading = [call for call in arguments(programs, "pg_restore") if "--no-owner" in call]
-    assert [[word for word in call if word.startswith("--username=")] for call in loading] == [["--username=zmanim"]]
-    assert {"--exit-on-error", "--no-privileges", "--dbname=zmanim"} <= set(loading[0])
-    assert (programs / "loaded").read_bytes() == dump
-
-
-def test_a_restore_that_differs_from_its_record_is_none(
-    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch
-) -> None:
-    differs = replace(place, fake=FakeServer(surveyed=Survey({"public.cities": 2}, {"postgis": "3.5"})))
-    wrong = replace(stored, redis=replace(stored.redis, lasting=5))
-    with pytest.raises(HostError, match=r"cities has 2 rows, not 3; .*Redis has 4 keys without expiry, not 5"):
-        restore.fill(repository, wrong, differs, None)
-
-
-def test_a_schema_that_is_not_the_run_s_is_a_difference_with_its_statement(
-    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = SCHEMA.replace("cities OWNER TO zmanim", "cities OWNER TO postgres")
-    on_path(place.directory / "more", monkeypatch, {"pg_dump": f"cat <<'END'\n{other}\nEND"})
-    with pytest.raises(HostError, match=r"the schema of zmanim lacks: alter table public \. cities owner to zmanim"):
-        restore.fill(repository, stored, place, None)
-
-
-def test_another_version_of_postgresql_may_say_a_schema_in_other_words(
-    repository: StoringRepository,
-    stored: CompletionRecord,
-    place: FakeScratch,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    other = SCHEMA.replace("n integer", "n int4")
-    on_path(place.directory / "more", monkeypatch, {"pg_dump": f"cat <<'END'\n{other}\nEND"})
-    older = replace(stored, versions={**stored.versions, "postgresql": "170006"})
-    assert not restore.fill(repository, older, place, None).schema_compared
-    assert "lacks: create table public . cities ( n integer ) (the run is of another version" in capsys.readouterr().err
-
-
-def test_redis_s_file_that_is_another_than_the_record_s_is_not_loaded(
-    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch
-) -> None:
-    repository.content["/data/backup/redis.rdb"] = b"RDB2"
-    with pytest.raises(HostError, match="is not the one that the record is about"):
-        restore.fill(repository, stored, place, None)
-    assert "redis up" not in place.done
-
-
-def test_a_dump_that_does_not_load_is_an_error_with_pg_restore_s_words(
-    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fails = PG_RESTORE.replace('cat >"${HERE}/loaded"', "echo 'error: relation exists' >&2; exit 1")
-    on_path(place.directory / "more", monkeypatch, {"pg_restore": fails})
-    with pytest.raises(HostError, match="loading zmanim: exit code 1: error: relation exists"):
-        restore.fill(repository, stored, place, None)
-
-
-@pytest.mark.parametrize("name", ["template1", "dbname=zmanim user=postgres", "postgresql://host/x", "-x", "a/b", ""])
-def test_a_database_whose_name_could_be_something_else_is_refused(
-    repository: StoringRepository, stored: CompletionRecord, place: FakeScratch, name: str
-) -> None:
-    forged = replace(stored, databases=(replace(stored.databases[0], name=name),))
-    with pytest.raises(HostError, match="no restore makes that"):
-        restore.fill(repository, forged, place, None)
-
-
-# ---- The command ----
 
 
 @dataclass(frozen=True)

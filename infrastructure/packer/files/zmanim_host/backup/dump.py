@@ -10,12 +10,12 @@ Both are read from the beginning of the stream that is loaded afterwards. What b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from zmanim_host.backup import superusers
+from zmanim_host.backup import sql_text, superusers
 from zmanim_host.backup.roles import SUPERUSER
-from zmanim_host.backup.sql_text import TEXT, WORD, Statement, Token, identifier, render
+from zmanim_host.backup.sql_text import NUMBER, SIGN, TEXT, WORD, Statement, Token, begins, identifier, render
 from zmanim_host.host import HostError
 
 # What /opt/zmanim/database.sql makes; any other extension is its owner's to make, as in production.
@@ -109,32 +109,6 @@ def without_publications(found: Contents, schema: Sequence[Statement]) -> tuple[
     return replace(found, loaded=loaded, left_out=(*found.left_out, *(f"PUBLICATION - {each}" for each in every))), kept
 
 
-_COPIED = re.compile(rb"""COPY ((?:"(?:[^"]|"")+"|[^" (]+)\.(?:"(?:[^"]|"")+"|[^" (]+)) .*FROM stdin;\n""", re.DOTALL)
-
-
-def count_rows(script: Iterable[bytes]) -> dict[str, int]:
-    """Return how many rows a script of pg_restore's loads into each table, by its quoted name; `script` are its lines.
-
-    Counted where they are, and not by the server: that would run functions in the tables' indexes as the backup's role.
-    """
-    rows: dict[str, int] = {}
-    header, table = b"", ""
-    for line in script:
-        if table:
-            if line == b"\\.\n":
-                table = ""
-            else:
-                rows[table] += 1
-        elif header or line.startswith(b"COPY "):
-            # A name may have a line's end in it.
-            header += line
-            match = _COPIED.fullmatch(header)
-            if match:
-                table, header = match[1].decode("utf-8"), b""
-                rows[table] = 0
-    return rows
-
-
 @dataclass(frozen=True)
 class Order:
     """A statement of our own, the role to be while it runs, and the one of the schema that it stands for."""
@@ -179,14 +153,15 @@ def in_order(grants: Sequence[Order]) -> list[Order]:
     Who grants on may do so by a schema's own grant, and an owner may have taken away his own rights to a schema: so
     what schemas grant comes first, and all that is said of them, in its order, once more at the end.
     """
-    about = [order for order in grants if _is_about_a_schema(order.origin)]
-    others = [order for order in grants if not _is_about_a_schema(order.origin)]
+    about = [order for order in grants if is_about(order.origin, "schema")]
+    others = [order for order in grants if not is_about(order.origin, "schema")]
     return [*(order for order in about if order.origin[0] == Token(WORD, "grant")), *others, *about]
 
 
-def _is_about_a_schema(statement: Statement) -> bool:
+def is_about(statement: Statement, kind: str) -> bool:
+    """Return whether a grant is about such an object."""
     on = _places(statement, "on")
-    return bool(on) and statement[on[0] + 1] == Token(WORD, "schema")
+    return bool(on) and begins(statement[on[0] + 1 :], kind)
 
 
 def words_of(statement: Statement) -> str:
@@ -227,6 +202,12 @@ def plan(schema: Sequence[Statement], database: str, roles: KnownRoles) -> Plan:
     return made
 
 
+_PREPARING = {Token(WORD, word) for word in ("set", "select", "refresh")}
+_PUBLIC = Token(WORD, "public")
+_USAGE = (Token(WORD, "grant"), Token(WORD, "usage"))
+_GRANT_OPTION = tuple(Token(WORD, word) for word in ("with", "grant", "option"))
+_RELATIONS = {(Token(WORD, "table"),), (Token(WORD, "sequence"),)}
+_DATABASE = (Token(WORD, "database"),)
 # One of a schema's statements, and the role that has granted it where that is not the owner.
 Said = tuple[Statement, str]
 
@@ -239,12 +220,11 @@ def comparable(schema: Sequence[Statement]) -> Iterator[Said]:
     """
     grantor = ""
     for statement in schema:
-        words = [token.value for token in statement[:4]]
-        if words[:3] == ["set", "session", "authorization"]:
-            grantor = words[3]
-        elif words[:3] == ["reset", "session", "authorization"]:
+        if len(statement) == 4 and begins(statement, "set", "session", "authorization"):
+            grantor = statement[3].value
+        elif begins(statement, "reset", "session", "authorization"):
             grantor = ""
-        elif words[0] not in {"set", "select", "refresh"} and words[:3] != ["comment", "on", "extension"]:
+        elif statement[0] not in _PREPARING and not begins(statement, "comment", "on", "extension"):
             yield statement, grantor
 
 
@@ -255,17 +235,17 @@ class _Planner:
         self.made = Plan()
         self._database, self._roles = database, roles
         self._owners: dict[Statement, str] = {}
+        self._superusers: set[Statement] = set()
         self._grantor = ""
 
     def take(self, statement: Statement, grantor: str) -> None:
         """Take a statement: make something of it, or expect it to be there when its owner has loaded the dump."""
-        words = [token.value for token in statement]
-        if words[0] == "alter" and words[1] != "database" and words[-3:-1] == ["owner", "to"]:
+        if begins(statement, "alter") and statement[1:2] != _DATABASE and begins(statement[-3:-1], "owner", "to"):
             self.made.expected.append((self._owner(statement), ""))
             return
         self._grantor = self._roles.check(grantor) if grantor else ""
         for start, method in self._methods():
-            if words[: len(start)] == start:
+            if begins(statement, *start):
                 if not method(statement):
                     return
                 break
@@ -284,12 +264,13 @@ class _Planner:
         ]
 
     def _create_database(self, statement: Statement) -> bool:
-        name, rest = statement[2].value, list(statement[4:])
+        name = statement[2].value if len(statement) > 2 else ""
         if name != self._database:
             raise HostError(f"the dump of {self._database} is of {name!r}")
+        # CREATE DATABASE name WITH option = value …
         options = []
-        while len(rest) >= 3:
-            option, _, value = (rest.pop(0) for _ in range(3))
+        for at in range(4, len(statement) - 2, 3):
+            option, value = statement[at], statement[at + 2]
             if option.value in _LOCALE and value.kind in {WORD, TEXT}:
                 options.append(render([Token(WORD, option.value), Token("sign", "="), value]))
             elif option.value not in {"template", "is_template", "allow_connections", "connection"}:
@@ -299,6 +280,8 @@ class _Planner:
 
     def _extension(self, statement: Statement) -> bool:
         # CREATE EXTENSION IF NOT EXISTS name WITH SCHEMA schema
+        if len(statement) != 9:
+            raise HostError(f"the extension can't be understood: {words_of(statement)}")
         name, schema = statement[5].value, statement[8].value
         if name in EXTENSIONS:
             self.made.extensions.append((name, schema))
@@ -306,14 +289,17 @@ class _Planner:
 
     def _owner(self, statement: Statement) -> Statement:
         what, owner = statement[1:-3], self._roles.check(statement[-1].value)
+        if not sql_text.names_one_object(what) or not statement[-1].is_name():
+            raise HostError(f"a statement does more than give something to its owner: {words_of(statement)}")
         self._owners[_as_granted(what)] = owner
         if owner == self.made.owner:
             return statement
-        order = Order(owner, f"{render(statement[:-1])} {identifier(owner)}", statement)
+        order = Order(owner, f"alter {sql_text.render_object(what)} owner to {identifier(owner)}", statement)
         if owner != self._roles.superuser:
             self.made.owners.append(order)
         elif what[0].value in {"table", "sequence"}:
             self.made.superusers.append(order)
+            self._superusers.add(what[1:])
         else:
             # A function, a view: whoever uses it would run what others wrote with the superuser's rights.
             self._owners[_as_granted(what)] = self.made.owner
@@ -323,42 +309,62 @@ class _Planner:
 
     def _grant(self, statement: Statement) -> bool:
         on, to = _places(statement, "on"), _places(statement, "to", "from")
-        if not on or not to or on[0] > to[-1]:
+        rest = statement[to[-1] + 2 :] if to else ()
+        if not on or not to or on[0] > to[-1] or to[-1] + 1 == len(statement) or rest not in {(), _GRANT_OPTION}:
             raise HostError(f"the schema grants what no restore grants: {words_of(statement)}")
         # The last TO or FROM: a column of that name is quoted, and so no word.
-        what, grantee = statement[on[0] + 1 : to[-1]], statement[to[-1] + 1].value
-        if grantee != "public":
-            self._roles.check(grantee)
+        what, grantee = statement[on[0] + 1 : to[-1]], statement[to[-1] + 1]
+        if grantee != _PUBLIC:
+            self._roles.check(grantee.value)
         names = [token.value for token in what]
         owner = self._grantor or self._owners.get(what, "")
         if owner == self._roles.superuser:
             # Only what is looked at before it becomes the superuser's.
-            allowed = any(order.origin[2:-3] == what[1:] for order in self.made.superusers)
+            allowed = what[:1] in _RELATIONS and what[1:] in self._superusers
         elif owner:
             allowed = True
         elif names == ["schema", "cron"]:
-            # What database.sql grants.
+            # As database.sql grants it, to one role.
             owner = self._roles.superuser
-            allowed = [token.value for token in statement[: on[0]]] == ["grant", "usage"]
+            allowed = statement[: on[0]] == _USAGE and not rest and grantee != _PUBLIC and self._has_cron()
         else:
             # Nobody of the dump owns it. But for these two it is an extension's or PostgreSQL's own: a superuser's.
-            owner, allowed = self.made.owner, names[0] == "database" or names == ["schema", "public"]
+            owner, allowed = self.made.owner, names[:1] == ["database"] or names == ["schema", "public"]
         return self._order(self.made.grants, owner, statement, allowed=allowed)
+
+    def _has_cron(self) -> bool:
+        return "pg_cron" in dict(self.made.extensions)
 
     def _default_grant(self, statement: Statement) -> bool:
         # ALTER DEFAULT PRIVILEGES FOR ROLE name …
+        if len(statement) < 8 or not begins(statement[3:], "for", "role"):
+            raise HostError(f"the schema grants what no restore grants: {words_of(statement)}")
         owner = self._roles.check(statement[5].value)
         return self._order(self.made.grants, owner, statement, allowed=owner != self._roles.superuser)
 
     def _setting(self, statement: Statement) -> bool:
-        words = [token.value for token in statement]
-        if words[:2] == ["alter", "database"] and words[3:5] == ["owner", "to"]:
-            if self.made.owner not in {"", words[5]}:
-                raise HostError(f"the dump of {self._database} gives it to two owners")
-            self.made.owner = self._roles.check(words[5])
-            return True
-        owner = self._roles.check(words[2]) if words[1] == "role" and words[2] != "all" else self.made.owner
-        allowed = owner != self._roles.superuser and "is_template" not in words
+        # ALTER DATABASE name …, ALTER ROLE name IN DATABASE name …, COMMENT ON DATABASE name IS …
+        owner, rest = self.made.owner, statement[3:]
+        if begins(statement, "alter", "role") and begins(rest, "in", "database"):
+            owner, rest = self._roles.check(statement[2].value), statement[6:]
+            understood = sql_text.is_setting(rest) and statement[5].value == self._database
+        elif begins(statement, "comment"):
+            understood = len(rest) == 3 and rest[0].value == self._database and rest[2].kind == TEXT
+        elif begins(statement, "alter", "database"):
+            understood = statement[2:3] != () and statement[2].value == self._database
+            if understood and len(rest) == 3 and begins(rest, "owner", "to"):
+                if owner not in {"", rest[2].value}:
+                    raise HostError(f"the dump of {self._database} gives it to two owners")
+                self.made.owner = self._roles.check(rest[2].value)
+                return True
+            is_limit = begins(rest, "connection", "limit") and [each.kind for each in rest[2:]] == [SIGN, NUMBER]
+            is_template = begins(rest, "is_template")
+            understood = understood and (sql_text.is_setting(rest) or is_limit or is_template)
+        else:
+            understood = False
+        if not understood or not owner:
+            raise HostError(f"the schema sets what no restore sets: {words_of(statement)}")
+        allowed = owner != self._roles.superuser and not begins(rest, "is_template")
         return self._order(self.made.settings, owner, statement, allowed=allowed)
 
     def _order(self, orders: list[Order], role: str, statement: Statement, *, allowed: bool) -> bool:

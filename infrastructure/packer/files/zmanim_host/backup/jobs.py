@@ -11,13 +11,22 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from zmanim_host.backup.roles import SUPERUSER
-from zmanim_host.backup.sql_text import literal
+from zmanim_host.backup.sql_text import identifier, literal
 from zmanim_host.host import HostError
 from zmanim_host.postgres import Server
 
 TABLE = "cron.job"
 # What pg_cron wrote down of past runs. It is no work of anybody's, and is not restored.
 DETAILS = "cron.job_run_details"
+EXTENSION = "pg_cron"
+# The functions have to be the image's own: a forged dump that lacks the extension may define others by these names.
+_EXTENSION = """
+SELECT e.extname FROM pg_extension e WHERE e.extname = 'pg_cron' AND e.extowner = 10 AND NOT EXISTS (
+  SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'cron' AND NOT EXISTS (
+    SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+    AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid));
+"""
+_ALTER = "EXECUTE ON FUNCTION cron.alter_job(bigint, text, text, text, text, boolean)"
 _COPY = re.compile(r"^COPY cron\.job \(([a-z_, ]+)\) FROM stdin;$")
 _ESCAPE = re.compile(r"\\(?:([bfnrtv\\])|N)", re.DOTALL)
 _LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\"}
@@ -81,9 +90,15 @@ def schedule(server: Server, database: str, jobs: Sequence[Job], roles: Collecti
             raise HostError(f"{what} is {job.role}'s, and no restore schedules that: schedule it by hand")
         if job.database != database:
             raise HostError(f"{what} is for the database {job.database!r}, and only a superuser's may be")
+    if server.query(database, _EXTENSION) != [EXTENSION]:
+        raise HostError(f"the run has jobs of {EXTENSION}, but {database} has no such extension of the superuser's")
     for job in jobs:
+        role = replace(server, role=job.role)
         named = [job.name] if job.name else []
         arguments = ", ".join(literal(text) for text in (*named, job.schedule, job.command))
-        made = replace(server, role=job.role).query(database, f"SELECT cron.schedule({arguments});")
+        made = role.query(database, f"SELECT cron.schedule({arguments});")
         if not job.active:
-            server.query(database, f"SELECT cron.alter_job({int(made[0])}, active => false);")
+            # pg_cron leaves it to the administrator who may call that. It changes nobody's jobs but the caller's own.
+            server.query(database, f"GRANT {_ALTER} TO {identifier(job.role)};")
+            role.query(database, f"SELECT cron.alter_job({int(made[0])}, active => false);")
+            server.query(database, f"REVOKE {_ALTER} FROM {identifier(job.role)};")

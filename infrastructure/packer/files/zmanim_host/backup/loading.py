@@ -1,24 +1,28 @@
 """Loading a run into an empty PostgreSQL: what its owner could make as its owner, the rest by statements of our own.
 
-The superuser runs no statement, no list and no row of a run: no pg_restore, no script of pg_dumpall's, no job.
+The superuser runs no statement, no list and no row of a run: no pg_restore, no script of pg_dumpall's, no job. What is
+run for somebody else is run by a session of his own, whom PostgreSQL let in by that name: SET ROLE in the superuser's
+session would be no boundary, as any function that is called there may say RESET ROLE.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import IO
 
 from zmanim_host.backup import dump, jobs, steps
-from zmanim_host.backup.dump import Contents, KnownRoles, Plan
+from zmanim_host.backup.dump import Contents, KnownRoles, Order, Plan
 from zmanim_host.backup.record import CompletionRecord, DatabasePart
 from zmanim_host.backup.restic import Repository
-from zmanim_host.backup.roles import SUPERUSER, parse_globals
+from zmanim_host.backup.roles import GIVER, SUPERUSER, check_powers, parse_globals
 from zmanim_host.backup.sandbox import BLOCK, Child, feed_all
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.backup.sql_text import Statement, identifier, literal, render, statements
-from zmanim_host.backup.superusers import GIVER, NAME
+from zmanim_host.backup.superusers import NAME
 from zmanim_host.host import WARNING, HostError, log
 from zmanim_host.postgres import Server, Survey
 
@@ -65,22 +69,21 @@ class Loader:
         for part in self.record.databases:
             if not NAME.fullmatch(part.name) or part.name.startswith("template"):
                 raise HostError(f"the run holds a database called {part.name!r}, and no restore makes that")
-        roles = parse_globals(steps.read_globals(self.repo, self.record.globals.snapshot), self.record.globals.roles)
+        known = self.record.globals.roles
+        roles = parse_globals(steps.read_globals(self.repo, self.record.globals.snapshot), known)
         self.server.query(MAINTENANCE, "\n".join(roles.create))
         differences: list[str] = []
         for part in self.record.databases:
             differences += self.load_database(part)
             log(f"restored the database {part.name}")
-        # Who owns a database has to connect to load it.
-        closed = [f"ALTER ROLE {identifier(name)} NOLOGIN;" for name in roles.closed]
-        self.server.query(MAINTENANCE, "\n".join([*closed, *roles.memberships]))
-        for role, statement in roles.settings:
-            try:
-                self._run_as(MAINTENANCE, role, statement)
-            except HostError as error:
-                roles.left_out.append(f"{statement} ({str(error).splitlines()[-1]})")
+        self.server.query(MAINTENANCE, "\n".join(roles.memberships))
+        for role, settings in roles.settings.items():
+            failed = self._try_as(role, settings)
+            roles.left_out += [f"{settings[at]} ({reason})" for at, reason in failed.items()]
+        self.server.query(MAINTENANCE, "\n".join(roles.finish))
         _tell(roles.left_out)
-        missing = sorted(set(self.record.globals.roles) - set(self.server.roles()))
+        check_powers(self.server, roles, known)
+        missing = sorted(set(known) - set(self.server.roles()))
         return differences + ([f"roles are missing: {', '.join(missing)}"] if missing else [])
 
     def load_database(self, part: DatabasePart) -> list[str]:
@@ -108,17 +111,18 @@ class Loader:
         survey = self._survey(part.name, owner)
         self._give(part.name, plan)
         self._give_back(part.name, plan)
-        for order in dump.in_order(plan.grants):
-            self._run_as(part.name, order.role, order.sql)
+        grants = dump.in_order(plan.grants)
+        self._run_each(part.name, [order for order in grants if not dump.is_about(order.origin, "database")])
         if wanted:
             jobs.schedule(self.server, part.name, wanted, known.names)
+        # Last, and from elsewhere: they may say who connects.
+        self._run_each(MAINTENANCE, [order for order in grants if dump.is_about(order.origin, "database")])
         differences = compare(part, survey, len(wanted))
         # The last thing: they are their owner's and may be about anything.
-        for order in plan.settings:
-            try:
-                self._run_as(part.name, order.role, order.sql)
-            except HostError as error:
-                plan.leave_out(order, str(error).splitlines()[-1])
+        for role in sorted({order.role for order in plan.settings}):
+            orders = [order for order in plan.settings if order.role == role]
+            for at, reason in self._try_as(role, [order.sql for order in orders]).items():
+                plan.leave_out(orders[at], reason)
         _tell([f"{part.name}: {each}" for each in (*found.left_out, *plan.left_out)])
         return differences + self._compare_schema(part.name, plan)
 
@@ -133,7 +137,7 @@ class Loader:
 
     def _create(self, name: str, plan: Plan) -> None:
         owner = identifier(plan.owner)
-        self.server.query(MAINTENANCE, f"ALTER ROLE {owner} LOGIN; {plan.create} OWNER = {owner};", timeout=600)
+        self.server.query(MAINTENANCE, f"{plan.create} OWNER = {owner};", timeout=600)
         script = []
         for extension, schema in plan.extensions:
             if schema not in {"public", "pg_catalog"}:
@@ -180,17 +184,15 @@ class Loader:
         owner = identifier(plan.owner)
         others = [identifier(name) for name in sorted({order.role for order in plan.owners})]
         lent = [
-            f"CREATE ROLE {GIVER} INHERIT;",
+            f"CREATE ROLE {GIVER} LOGIN INHERIT;",
             *(f"GRANT {name} TO {GIVER} WITH INHERIT TRUE, SET TRUE;" for name in (owner, *others)),
             # A new owner has to be one who may make such objects there.
             *(f"GRANT {owner} TO {name} WITH INHERIT TRUE;" for name in others),
-            f"SET ROLE {GIVER};",
-            *(f"{order.sql};" for order in plan.owners),
-            "RESET ROLE;",
-            *(f"REVOKE {owner} FROM {name};" for name in others),
-            f"DROP ROLE {GIVER};",
         ]
-        self.server.query(database, "\n".join(lent), timeout=600)
+        self.server.query(MAINTENANCE, "\n".join(lent))
+        self._run_as(database, GIVER, [order.sql for order in plan.owners])
+        taken = [*(f"REVOKE {owner} FROM {name};" for name in others), f"DROP ROLE {GIVER};"]
+        self.server.query(database, "\n".join(taken))
 
     def _give_back(self, database: str, plan: Plan) -> None:
         """Give the superuser the tables that were its own, as far as they can do no harm."""
@@ -209,9 +211,27 @@ class Loader:
                     f"{database}: {name} is not its owner's to give to {SUPERUSER}: this dump is a forged one"
                 )
 
-    def _run_as(self, database: str, role: str, statement: str) -> None:
-        become = "" if role == SUPERUSER else f"SET ROLE {identifier(role)};"
-        self.server.query(database, f"{become} {statement};", timeout=600)
+    def _run_each(self, database: str, orders: Sequence[Order]) -> None:
+        for role, group in groupby(orders, key=lambda order: order.role):
+            self._run_as(database, role, [order.sql for order in group])
+
+    def _run_as(self, database: str, role: str, statements: Sequence[str]) -> None:
+        """Run statements in a session of a role's own: there is nobody else to become in it."""
+        script = "".join(f"{statement};\n" for statement in statements)
+        replace(self.server, role=role).query(database, script, timeout=600)
+
+    def _try_as(self, role: str, statements: Sequence[str]) -> dict[int, str]:
+        """Run statements in one session of a role's own; return why those failed that did, by their places.
+
+        One session, as it is deaf to what is set in it for the next ones; not in the database, which they may be about.
+        """
+        mark = secrets.token_hex(8)
+        script = ["\\set ON_ERROR_STOP off"]
+        for at, statement in enumerate(statements):
+            script += [f"{statement};", "\\if :ERROR", f"\\echo {mark} {at} :LAST_ERROR_MESSAGE", "\\endif"]
+        lines = replace(self.server, role=role).query(MAINTENANCE, "\n".join(script), timeout=600)
+        failed = [line.split(" ", 2) for line in lines if line.startswith(f"{mark} ")]
+        return {int(at): reason for _, at, reason in failed}
 
     def _compare_schema(self, name: str, plan: Plan) -> list[str]:
         options = ["--schema-only", "--create", "--no-password", *self.server.connection(name)]
@@ -224,7 +244,7 @@ class Loader:
             for what, surplus in (("lacks", expected - restored), ("has", restored - expected))
             for statement, _ in list(surplus)[:3]
         ]
-        if self.record.versions["postgresql"] == self.server.version():
+        if self.record.versions.get("postgresql") == self.server.version():
             return differences
         # Another version of pg_dump says the same in other words: no reason to be without one's data.
         for each in differences:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from zmanim_host.aws import metrics
-from zmanim_host.backup import dump, retention, superusers
+from zmanim_host.backup import retention, sql_text, superusers
 from zmanim_host.backup.record import (
     TIME,
     CompletionRecord,
@@ -346,7 +346,7 @@ def count_to_the_end(archive: IO[bytes]) -> dict[str, int]:
         command = ["pg_restore", "--data-only", "--file=-"]
         with subprocess.Popen(command, stdin=archive, stdout=subprocess.PIPE, stderr=errors) as process:
             assert process.stdout
-            rows = dump.count_rows(process.stdout)
+            rows = sql_text.count_rows(process.stdout)
         if process.returncode:
             errors.seek(0)
             output = errors.read().decode("utf-8", "replace").strip()[-1500:]

@@ -57,13 +57,12 @@ WHERE oid >= 16384 AND (rolsuper OR rolcreaterole OR rolreplication OR rolname =
   OR rolbypassrls AND rolname <> '{backup}') ORDER BY rolname;
 SELECT to_json('the membership of ' || m.rolname || ' in ' || g.rolname)
 FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
-WHERE m.oid >= 16384 AND (g.rolname IN ('{superuser}', '{backup}')
-  OR g.oid < 16384 AND g.rolname <> ALL (ARRAY[{predefined}])) ORDER BY m.rolname, g.rolname;
+WHERE m.oid >= 16384 AND (g.oid < 16384 OR g.rolname = '{backup}' OR m.rolname IN ('{application}', '{backup}'))
+  AND NOT (m.rolname = '{backup}' AND g.rolname = 'pg_read_all_data' AND NOT a.admin_option)
+ORDER BY m.rolname, g.rolname;
 """
 # What a database may be called: anything else could be taken for a connection string, which names a role as well.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", re.ASCII)
-# Who may give away what the owner has loaded, while that is done: it has the owner's rights and no others.
-GIVER = "zmanim_restore"
 # The kinds of a dump's entries that only a superuser can load, with the catalogue that the list gives (0: none). By the
 # text alone an operator in a schema called CLASS would be an operator class.
 _KINDS = {
@@ -105,8 +104,7 @@ def left_out(entries: Sequence[tuple[int, str]]) -> set[str]:
 def found(server: Server, database: str) -> tuple[str, ...]:
     """Return what there is that no restore makes, in PostgreSQL's words. Raises HostError."""
     odd = () if NAME.fullmatch(database) else ("all of it, as it has a name that no restore makes",)
-    predefined = ", ".join(f"'{name}'" for name in sorted(roles.PREDEFINED))
-    names = {"giver": GIVER, "backup": roles.BACKUP, "superuser": roles.SUPERUSER, "predefined": predefined}
+    names = {"giver": roles.GIVER, "backup": roles.BACKUP, "application": APPLICATION}
     script = _OBJECTS + (_ROLES.format(**names) if database == APPLICATION else "")
     return (*odd, *(str(json.loads(line)) for line in server.query(database, script)))
 
