@@ -117,6 +117,28 @@ def test_a_power_cut_while_it_is_undone_loses_nothing_either(tmp_path: Path, mon
     assert done
 
 
+def test_a_power_cut_while_a_decision_is_undone_leaves_no_half_of_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def undo(data: Path, begun: swap.Swap) -> None:
+        swap.back(data, begun)
+        swap.end(data)
+
+    endings = []
+    for changes in range(100):
+        data = volume(tmp_path / str(changes))
+        begun = swap.begin(data, RUN)
+        swap.forward(data, begun)
+        swap.decide(data, begun)
+        whole = cut(monkeypatch, changes, partial(undo, data, begun))
+        swap.recover(data)
+        endings.append(content(data))
+        if whole:
+            break
+    assert all(each in (OLD, NEW) for each in endings), endings
+    assert endings[-1] == OLD
+
+
 def test_nothing_is_recovered_where_nothing_was_cut_short(tmp_path: Path) -> None:
     data = volume(tmp_path)
     swap.recover(data)
