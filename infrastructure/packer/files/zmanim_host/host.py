@@ -133,6 +133,11 @@ def sha256(stream: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
+def open_folder(path: Path) -> int:
+    """Return a descriptor of a folder that is no link. Raises OSError."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from zmanim_host.backup import scratch
 from zmanim_host.backup.record import CompletionRecord
-from zmanim_host.backup.sandbox import give, open_folder, write_new
+from zmanim_host.backup.sandbox import give, write_new
 from zmanim_host.backup.scratch import Scratch
-from zmanim_host.host import HostError, log, run, sha256
+from zmanim_host.host import HostError, log, open_folder, run, sha256
 from zmanim_host.postgres import Server
 from zmanim_host.storage import redis_files, swap
 from zmanim_host.systemd import API, POSTGRESQL, REDIS, active_state, systemctl
@@ -47,7 +47,7 @@ def check_api_is_stopped() -> None:
 
 def place_of_old(record: CompletionRecord, data: Path) -> Path:
     """Return where this machine's data stays when it has given way to that run."""
-    return data / f"before-{swap.check_run(record.run)}"
+    return data / swap.before(record.run)
 
 
 def analyze(place: Scratch, server: Server) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from zmanim_host.host import HostError
+from zmanim_host.host import HostError, open_folder
 from zmanim_host.systemd import properties, systemctl
 
 USER = "zmanim-scratch"
@@ -185,11 +185,6 @@ def feed_all(children: Iterable[Child], blocks: Iterable[bytes]) -> None:
 
 
 # ---- What root does in a directory that strangers wrote to ----
-
-
-def open_folder(path: Path) -> int:
-    """Return a descriptor of a folder that is no link. Raises OSError."""
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def write_new(folder: int, name: str, content: str, mode: int = 0o600) -> None:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from zmanim_host.backup.sandbox import BLOCK, TAIL, USER, Child, Reader, Sandbox, open_folder, write_new
-from zmanim_host.host import CLOCK, Clock, HostError, NotYet, retry, run
+from zmanim_host.backup.sandbox import BLOCK, TAIL, USER, Child, Reader, Sandbox, write_new
+from zmanim_host.host import CLOCK, Clock, HostError, NotYet, open_folder, retry, run
 from zmanim_host.postgres import Server
 from zmanim_host.storage import data_layout, redis_files
 from zmanim_host.storage.redis_files import Keys

@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from zmanim_host.host import ERROR, WARNING, HostError, log, sync_folder, write_whole
+from zmanim_host.host import ERROR, WARNING, HostError, log, open_folder, sync_folder, write_whole
 
 JOURNAL = ".zmanim-swap.json"
 # 1 was of images that did not write down that an exchange is decided, and took it back.
@@ -49,7 +49,12 @@ class Swap:
     @property
     def before(self) -> str:
         """The folder that has the old data."""
-        return f"before-{self.run}"
+        return before(self.run)
+
+
+def before(run: str) -> str:
+    """Return the name of the folder that keeps what a restored run has taken the place of."""
+    return f"before-{check_run(run)}"
 
 
 def check_run(run: str) -> str:
@@ -81,12 +86,12 @@ def _write(data: Path, swap: Swap) -> None:
 def forward(data: Path, swap: Swap) -> None:
     """Move the live folders away and the restored ones into their places. Raises OSError."""
     (data / swap.before).mkdir(mode=0o700)
-    with _folders(data, swap.before, RESTORE) as (top, before, new):
+    with _folders(data, swap.before, RESTORE) as (top, old, new):
         for name in FOLDERS:
             if name in swap.had:
-                os.rename(name, name, src_dir_fd=top, dst_dir_fd=before)
+                os.rename(name, name, src_dir_fd=top, dst_dir_fd=old)
             os.rename(name, name, src_dir_fd=new, dst_dir_fd=top)
-        _sync(before, new, top)
+        _sync(old, new, top)
 
 
 def back(data: Path, swap: Swap, aside: str = RESTORE) -> list[str]:
@@ -100,17 +105,17 @@ def back(data: Path, swap: Swap, aside: str = RESTORE) -> list[str]:
         _write(data, swap)  # it was about to be decided, and half of each must not be what stays
     for name in (swap.before, RESTORE, aside):
         (data / name).mkdir(mode=0o700, exist_ok=True)
-    with _folders(data, swap.before, RESTORE, aside) as (top, before, new, put):
+    with _folders(data, swap.before, RESTORE, aside) as (top, old, new, put):
         for name in FOLDERS:
-            moved = _is_folder(name, before)
+            moved = _is_folder(name, old)
             replaced = moved or (name not in swap.had and not _is_folder(name, new))
             if replaced and _is_folder(name, top):
                 os.rename(name, name, src_dir_fd=top, dst_dir_fd=put)
             if moved:
-                os.rename(name, name, src_dir_fd=before, dst_dir_fd=top)
+                os.rename(name, name, src_dir_fd=old, dst_dir_fd=top)
             elif name in swap.had and not _is_folder(name, top):
                 missing.append(name)
-        _sync(put, before, new, top)
+        _sync(put, old, new, top)
     with suppress(OSError):
         # A person may have put something there.
         (data / swap.before).rmdir()
@@ -204,7 +209,7 @@ def check_none(data: Path) -> None:
 
 @contextmanager
 def _folder(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = open_folder(path)
     try:
         yield descriptor
     finally:
