@@ -35,12 +35,14 @@ def restored(host: BackupHost, run: str) -> tuple[bool, str]:
 
 
 @contextmanager
-def made_by_a_superuser(host: BackupHost, sql: str, clean: str, database: str = "zmanim") -> Iterator[str]:
-    """Have a superuser make something in production; yield the run that has it.
+def made_by_a_superuser(
+    host: BackupHost, sql: str, clean: str, database: str = "zmanim", *, owners: str = ""
+) -> Iterator[str]:
+    """Have a superuser make something in production, of what its owner has made before; yield the run that has it.
 
     That run is complete, but its unit may fail: it tells once of what no restore brings back.
     """
-    as_owner(host, CLEAN + EVIL + "CREATE TABLE attack (n int); INSERT INTO attack VALUES (1);")
+    as_owner(host, CLEAN + EVIL + "CREATE TABLE attack (n int); INSERT INTO attack VALUES (1);" + owners)
     as_superuser(host, sql, database)
     try:
         before = host.backups.complete()[0]["run"]
@@ -95,11 +97,11 @@ def test_a_superuser_s_function_is_not_the_superuser_s_any_more(backup_host: Bac
 def test_a_table_of_the_superuser_s_is_its_own_again_only_where_it_runs_nothing(backup_host: BackupHost) -> None:
     sql = (
         "CREATE TABLE public.inert (id serial, n int, at geometry); INSERT INTO inert (n) VALUES (1);"
-        "GRANT SELECT ON inert TO zmanim; SET ROLE zmanim; CREATE TABLE public.harmful (n int);"
-        "CREATE INDEX ON harmful ((public.evil())); RESET ROLE; ALTER TABLE harmful OWNER TO postgres;"
+        "GRANT SELECT ON inert TO zmanim; ALTER TABLE harmful OWNER TO postgres;"
     )
+    owners = "CREATE TABLE public.harmful (n int); CREATE INDEX ON harmful ((public.evil()));"
     clean = "DROP TABLE inert, harmful;"
-    with made_by_a_superuser(backup_host, sql, clean) as run:
+    with made_by_a_superuser(backup_host, sql, clean, owners=owners) as run:
         good, output = restored(backup_host, run)
     assert good, output
     assert "alter table public . harmful owner to postgres (what others wrote would run" in output
@@ -122,6 +124,11 @@ def test_a_run_in_which_the_database_postgres_holds_anything_is_refused_by_name(
     assert "the database postgres of this run holds FUNCTION public forged()" in output
 
 
+_TWO_ACTIONS = "ALTER TABLE public.attack ADD COLUMN b boolean DEFAULT public.evil(), OWNER TO zmanim_backup;"
+_CRON = """CREATE SCHEMA cron;
+CREATE FUNCTION cron.schedule(text, text, text) RETURNS bigint LANGUAGE sql AS 'SELECT public.evil()::int::bigint';
+CREATE FUNCTION cron.alter_job(bigint, active boolean) RETURNS boolean LANGUAGE sql AS 'SELECT public.evil()';
+"""
 # Texts of a dump, what takes their places, and what the owner is told then.
 EDITS = {
     "a shadow in pg_catalog": (
@@ -148,6 +155,22 @@ EDITS = {
     "a setting of the server's": (
         [("CREATE TABLE public.attack (\n    n integer\n);", "ALTER SYSTEM SET jit = on;")],
         "permission denied to set parameter",
+    ),
+    "a statement that does more than give to an owner": (
+        [
+            (
+                "CREATE TABLE public.attack (\n    n integer\n);",
+                f"CREATE TABLE public.attack (n integer); {_TWO_ACTIONS}",
+            )
+        ],
+        "a statement does more than give something to its owner",
+    ),
+    "functions in the place of pg_cron's": (
+        [
+            ("CREATE EXTENSION IF NOT EXISTS pg_cron WITH SCHEMA pg_catalog;", "SELECT 1;"),
+            ("CREATE TABLE public.attack (", f"{_CRON} CREATE TABLE public.attack ("),
+        ],
+        "has no such extension of the superuser's",
     ),
     "an owner that is none": (
         [("CREATE TABLE public.attack (\n    n integer\n);", "ALTER TABLE cron.job OWNER TO zmanim;")],
@@ -211,6 +234,20 @@ def test_a_forged_record_names_nothing_but_data(
         went_well, output = restored(backup_host, run)
         assert not went_well
         assert words in output, output
+    finally:
+        forget(backup_host, run)
+    assert backup_host.backups.complete()[0]["run"] == good
+
+
+def test_a_forged_membership_is_left_out_and_named(backup_host: BackupHost, good: str) -> None:
+    run = forge(
+        backup_host, roles="GRANT pg_signal_backend TO zmanim; GRANT pg_read_all_data TO zmanim WITH ADMIN OPTION;"
+    )
+    try:
+        went_well, output = restored(backup_host, run)
+        assert went_well, output
+        for group in ("pg_signal_backend", "pg_read_all_data"):
+            assert f"the membership of 'zmanim' in '{group}'" in output, output
     finally:
         forget(backup_host, run)
     assert backup_host.backups.complete()[0]["run"] == good

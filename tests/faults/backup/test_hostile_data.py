@@ -15,13 +15,24 @@ import pytest
 from tests.support.machines.backup_host import BackupHost
 
 RESTORE = "/opt/zmanim/restore.sh --latest --json"
-# Tells whoever runs it as a superuser by failing; in production it is the API's own harmless function.
+# Tells whoever runs it in a superuser's session by failing, whatever role that session has become; in production it is
+# the API's own harmless function. What is no IMMUTABLE function's to do is another's.
 EVIL = """
-CREATE FUNCTION public.evil() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+CREATE FUNCTION public.reach() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
+  BEGIN
+    EXECUTE 'RESET ROLE'; EXECUTE 'RESET SESSION AUTHORIZATION'; EXECUTE 'CREATE ROLE reached SUPERUSER';
+  EXCEPTION WHEN OTHERS THEN NULL;
+  END;
+  IF EXISTS (
+    SELECT FROM pg_catalog.pg_roles WHERE rolsuper AND rolname IN (current_user, session_user, 'reached')
+  ) THEN
     RAISE EXCEPTION 'ran as the superuser';
   END IF;
+END $$;
+CREATE FUNCTION public.evil() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  PERFORM public.reach();
   RETURN true;
 END $$;
 """
@@ -54,6 +65,13 @@ ATTACKS = {
     "a materialized view": (
         "CREATE TABLE attack (n int); CREATE MATERIALIZED VIEW attack_view AS SELECT public.evil() AS e;"
     ),
+    "a statement in a comment": (
+        "CREATE TABLE attack (a text); INSERT INTO attack VALUES ('x');"
+        " CREATE FUNCTION public.typed(a text) RETURNS text LANGUAGE plpgsql AS"
+        " $$BEGIN PERFORM public.evil(); RETURN a; END$$; COMMENT ON TABLE attack IS E'text\\n\\\\connect ';"
+        " COMMENT ON COLUMN attack.a IS E'; ALTER TABLE public.attack ALTER COLUMN a TYPE text USING public.typed(a),"
+        " OWNER TO zmanim_backup;\\n\\\\connect ';"
+    ),
     "a shadow of format": (
         "CREATE TABLE attack (n int); CREATE FUNCTION public.format(text, text, name, name) RETURNS text LANGUAGE"
         " plpgsql AS $$BEGIN PERFORM public.evil(); RETURN pg_catalog.format($1, $2, $3, $4); END$$;"
@@ -71,7 +89,8 @@ ALTER DATABASE zmanim RESET search_path;
 DROP TABLE IF EXISTS public.attack CASCADE; DROP MATERIALIZED VIEW IF EXISTS public.attack_view;
 DROP OPERATOR IF EXISTS public.= (name, name); DROP FUNCTION IF EXISTS public.same(name, name);
 DROP FUNCTION IF EXISTS public.format(text, text, name, name);
-DROP FUNCTION IF EXISTS public.fired(); DROP DOMAIN IF EXISTS public.word; DROP FUNCTION IF EXISTS public.evil();
+DROP FUNCTION IF EXISTS public.fired(); DROP DOMAIN IF EXISTS public.word; DROP FUNCTION IF EXISTS public.typed(text);
+DROP FUNCTION IF EXISTS public.evil(); DROP FUNCTION IF EXISTS public.reach();
 """
 
 

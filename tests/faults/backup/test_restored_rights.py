@@ -78,6 +78,9 @@ def test_a_restored_machine_has_every_owner_right_setting_and_job(backup_host: B
     for name, text in before.items():
         assert described(host, name) == text
     assert host.run(STATE) == state
-    assert host.run(f"cd /; {roles}") == globals_
+    # What only a superuser may grant is not granted: a forged run could, too.
+    expected = [line for line in globals_.splitlines() if not line.startswith("GRANT pg_monitor TO keeper ")]
+    assert len(expected) == len(globals_.splitlines()) - 1
+    assert host.run(f"cd /; {roles}").splitlines() == expected
     # The grant that let them be loaded is gone.
     assert host.images.query(host.machine, "SELECT has_table_privilege('spatial_ref_sys', 'INSERT')") == "f"
