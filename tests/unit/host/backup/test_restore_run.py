@@ -28,7 +28,7 @@ from zmanim_host.backup.restic import Repository
 from zmanim_host.backup.restore import Filled, Restore
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.host import HostError, locked
-from zmanim_host.storage import swap
+from zmanim_host.storage import swap, turn
 
 
 @dataclass(frozen=True)
@@ -117,27 +117,24 @@ def test_a_run_of_another_postgresql_is_restored_and_not_marked(restored: DryRes
 
 @pytest.mark.incident("after a backup that told of a run from the future nothing was proven any longer")
 @pytest.mark.parametrize(
-    ("result", "complete", "done"),
-    [
-        ("success", False, ["fill restore"]),
-        ("", False, ["fill restore"]),
-        ("exit-code", True, ["fill restore"]),
-        ("exit-code", False, []),
-    ],
+    ("result", "complete", "wanted"),
+    [("success", True, True), ("exit-code", True, True), ("exit-code", False, False), (None, False, True)],
 )
-def test_a_backup_that_fails_after_it_is_complete_is_proven_too(
-    restored: DryRestore, result: str, done: list[str], *, complete: bool
+def test_a_run_whose_backup_fails_after_it_is_complete_is_proven_too(
+    tmp_path: Path, result: str | None, *, complete: bool, wanted: bool
 ) -> None:
     if complete:
-        (restored.data / "backup/complete").touch()
-    replace(restored, after=result).prove(options("--latest", "--drill", "--if-due"), 60)
-    assert restored.done == done
+        (tmp_path / turn.COMPLETE).touch()
+    assert turn.is_proof_wanted(result, tmp_path) == wanted
+    # A backup that fails before it begins has made no run.
+    assert not turn.is_proof_wanted("exit-code", tmp_path)
 
 
-def test_the_proof_follows_every_backup() -> None:
-    lines = (ROOT / "infrastructure/packer/files/restic-backup.service").read_text().splitlines()
-    assert "OnSuccess=backup-proof.service" in lines
-    assert "OnFailure=backup-notify@%n.service backup-proof.service" in lines
+def test_a_proof_may_follow_every_end_of_a_backup() -> None:
+    files = ROOT / "infrastructure/packer/files"
+    lines = (files / "restic-backup.service").read_text().splitlines()
+    assert {"OnSuccess=backup-proof.service", "OnFailure=backup-notify@%n.service backup-proof.service"} <= set(lines)
+    assert "ExecCondition=/opt/zmanim/zmanim-host proof-wanted" in (files / "backup-proof.service").read_text()
 
 
 @pytest.mark.incident("a forged record ended a restore with a traceback and no word of what was wrong")

@@ -171,14 +171,9 @@ class Restore:
     # Writes down that a run is proven.
     mark: Callable[[CompletionRecord], None] = mark_nothing
     usage: Callable[[Path], limits.Usage] = shutil.disk_usage
-    # How the backup has ended that a proof follows: systemd's word for it (empty: somebody has started the proof).
-    after: str = ""
 
     def prove(self, options: argparse.Namespace, seconds: int) -> None:
         """Restore the newest run if it has to be proven; without room, or after `seconds`, say that it is put off."""
-        if self.after not in {"", "success"} and not (self.data / "backup" / steps.COMPLETE).exists():
-            log("nothing is proven: the backup has failed before its run was complete")
-            return
         reason = self.why_due()
         if not reason:
             log("nothing has to be proven: the last proof speaks for the newest run")
@@ -350,8 +345,7 @@ def command(arguments: Sequence[str], *, uid: int | None = None) -> None:
         backup = Backup(repo, os.environ["INSTANCE_ID"], replace(steps.LIVE, user=BACKUP_USER))
         restoring = Restore(repo, mark=backup.mark_proven)
         if options.if_due:
-            ended = os.environ.get("MONITOR_SERVICE_RESULT", "")
-            replace(restoring, after=ended).prove(options, int(os.environ["BACKUP_PROOF_SECONDS"]))
+            restoring.prove(options, int(os.environ["BACKUP_PROOF_SECONDS"]))
         else:
             restoring.run(options)
 

@@ -37,12 +37,10 @@ from zmanim_host.postgres import Server, digest, major_version
 from zmanim_host.storage import redis_files, swap, turn
 from zmanim_host.storage.volume import ID_FILE
 
-WORK = Path("/data/backup")
+WORK = turn.FOLDER
 RECORD = "/record.json"
 # What one step leaves for the last one to tell.
 SUPERUSERS = "superusers"
-# Says to the proof that the last backup's run is complete, whatever has failed after that.
-COMPLETE = "complete"
 GLOBALS = "/globals.sql"
 GLOBALS_END = "-- PostgreSQL database cluster dump complete"
 BAKED = Path("/opt/zmanim/baked")
@@ -97,7 +95,7 @@ class Backup:
 
     def begin(self) -> None:
         """Refuse or begin: is pg_dump the server's, is S3 there, is the repository ours."""
-        (self.work / COMPLETE).unlink(missing_ok=True)
+        (self.work / turn.COMPLETE).unlink(missing_ok=True)
         swap.check_none(self.work.parent)
         self.check_version()
         self.server.databases()  # refuses where one is missing, or can't be read
@@ -231,7 +229,7 @@ class Backup:
         self.repository.store([*begun.tags("record"), *ours.tags()], name=RECORD, text=to_json(record))
         self._note_superusers(record)
         shutil.rmtree(self.work / "run")
-        (self.work / COMPLETE).touch()
+        (self.work / turn.COMPLETE).touch()
         size = sum(part.bytes for part in record.databases) + record.globals.bytes + record.redis.bytes
         seconds = (record.finished - record.started).total_seconds()
         log(f"run {record.run} is complete: {size} bytes in {seconds:.0f} s")
