@@ -61,3 +61,27 @@ def test_a_run_that_can_t_be_loaded_is_kept_and_told_and_the_proven_one_stays(
     run = ours.succeed()
     assert "nothing has to be proven" in proof(backup_host)
     assert not next(each for each in ours.complete() if each["run"] == run)["proven"]
+
+
+@pytest.mark.incident(
+    "a proof whose time was up failed by restic's own death, was mailed, or went on without any limit"
+)
+def test_a_proof_whose_time_is_up_is_put_off_and_told(backup_host: BackupHost, good: str) -> None:
+    images, ours = backup_host.images, backup_host.backups
+    backup_host.run(f"rm -f {WITHOUT_PROOFS}; systemctl daemon-reload")
+    images.query(backup_host.machine, "CREATE TABLE slow (n int)")
+    configuration = "/etc/restic/backup.conf"
+    seconds = "sed -i s/^BACKUP_PROOF_SECONDS=.*/BACKUP_PROOF_SECONDS=4/"
+    backup_host.run(f"cp -p {configuration} /run/before; {seconds} {configuration}")
+    try:
+        run = ours.succeed()
+        output = proof(backup_host)
+    finally:
+        backup_host.run(f"cp -p /run/before {configuration}")
+    assert "the newest run is not proven, that is put off: it is not done after 4 s" in output
+    assert backup_host.run(f"systemctl show --property=Result --value {PROOF}") == "success"
+    assert not next(each for each in ours.complete() if each["run"] == run)["proven"]
+    assert backup_host.run("ls -A /data").split() == [".zmanim-volume.json", "backup", "postgres", "redis"]
+    # With time enough it is made up for.
+    backup_host.run(f"systemctl start {PROOF}")
+    assert next(each for each in ours.complete() if each["run"] == run)["proven"]

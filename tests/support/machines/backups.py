@@ -145,7 +145,7 @@ def seed(images: ImageLab, machine: str) -> None:
     """Put rows, geometries, vectors, a second database, a role, a job, keys and an expiry on a machine."""
     images.query(machine, _SEED)
     images.query(machine, _CLOSED)
-    images.query(machine, "CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader", role="postgres")
+    images.query(machine, "CREATE ROLE readers; CREATE ROLE reader LOGIN; GRANT readers TO reader", role="postgres")
     images.query(machine, "CREATE DATABASE second OWNER zmanim", role="postgres")
     images.query(
         machine,
