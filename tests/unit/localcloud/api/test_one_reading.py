@@ -211,7 +211,11 @@ def test_objects_are_deleted_only_where_iam_could_read_which(
 def test_parameters_that_iam_can_not_read_are_refused(
     lab: IamLab, machine: Machine, service: str, body: bytes, headers: Mapping[str, str]
 ) -> None:
-    everything_but_one = {"Effect": "Deny", "Action": "*", "Resource": ["arn:aws:iam::*:role/prod", "arn:aws:ssm:*:*:parameter/secret"]}
+    everything_but_one = {
+        "Effect": "Deny",
+        "Action": "*",
+        "Resource": ["arn:aws:iam::*:role/prod", "arn:aws:ssm:*:*:parameter/secret"],
+    }
     lab.policy("machine", {"Effect": "Allow", "Action": "*", "Resource": "*"}, everything_but_one)
     assert refused(machine.ask(service, f"https://{service}.eu-west-1.amazonaws.com/", body, **headers))
     assert lab.client("iam").get_role(RoleName="prod")["Role"]
