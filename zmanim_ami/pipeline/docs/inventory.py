@@ -76,7 +76,7 @@ def normalise(inventory: Any, contents: Contents) -> Extract:
 
 
 def _general(path: str, version: str) -> str:
-    path = re.sub(rf"(^|[/ ])releases/{version}(?=/|$)", r"\1releases/VERSION", path)
+    path = re.sub(rf"((?:^|[/ ])releases/|^-> ){version}(?=/|$)", r"\1VERSION", path)
     return re.sub(r"/migrations/[^/]+\.sql$", "/migrations/*.sql", path)
 
 
