@@ -53,7 +53,7 @@ def test_the_timer_makes_a_backup_whose_record_says_what_is_in_it(images: ImageL
     # The API's own keys are there too; of ours, two never expire and one does.
     assert record["redis"]["lasting"] >= 2
     assert record["redis"]["expiring"] >= 1
-    assert images.run(machine, "ls -A /data/backup") == ""
+    assert images.run(machine, "ls -A /data/backup") == "complete"
     metrics = images.client("cloudwatch").list_metrics(Namespace=f"zmanim/{ENVIRONMENT}")["Metrics"]
     assert "BackupCompleted" in {metric["MetricName"] for metric in metrics}
 
@@ -102,7 +102,7 @@ def test_a_drill_restores_beside_what_is_live_and_tells_how_long_it_took(images:
     assert report["rows"] >= 307
     assert report["age"] > 0
     assert images.run(source.machine, STATE) == before
-    assert images.run(source.machine, "ls -A /data/backup") == ""
+    assert images.run(source.machine, "ls -A /data/backup") == "complete"
     metrics = images.client("cloudwatch").list_metrics(Namespace=f"zmanim/{ENVIRONMENT}")["Metrics"]
     assert {"RestoreDrillSeconds", "RestoreDrillDataAge"} <= {metric["MetricName"] for metric in metrics}
 
