@@ -151,7 +151,11 @@ class ImageLab(Lab):
     def enter(self, instance: str, command: Sequence[str], input: str = "") -> str:
         """Run a command as root in a machine, not by its agent: nothing of it is written down there, nor cut off."""
         shell = [*control.shell_command(self.cloud, instance), "-c", 'exec "$@"', "sh", *command]
-        return subprocess.run(shell, input=input, capture_output=True, text=True, check=True).stdout
+        try:
+            return subprocess.run(shell, input=input, capture_output=True, text=True, check=True).stdout
+        except subprocess.CalledProcessError as error:
+            error.add_note(error.stderr)  # else a failed test would not say why
+            raise
 
     def put(self, instance: str, path: str, content: bytes) -> None:
         """Put a program in a machine, in the place of the one that is there."""
