@@ -296,3 +296,11 @@ def test_filters_are_looked_for_again_and_again_and_a_missing_one_is_mailed_abou
     assert "zmanim-recovering.timer" in unit_files.enabled_units(ROOT)
     assert "zmanim-filters.service" in by_name["zmanim-recovering.service"].words("Wants")
     assert by_name["zmanim-filters.service"].words("OnFailure") == ["backup-notify@%n.service"]
+
+
+@pytest.mark.parametrize("unit", sorted(FILES.glob("*.service")), ids=lambda unit: unit.name)
+def test_a_directory_that_a_unit_makes_says_its_mode(unit: Path) -> None:
+    """The incident: CacheDirectory= made a 0700 directory 0755, and gave a restored server a way in."""
+    lines = unit.read_text().splitlines()
+    made = {line.partition("=")[0] for line in lines if re.match(r"(State|Cache|Runtime|Logs)Directory=", line)}
+    assert {f"{name}Mode" for name in made} <= {line.partition("=")[0] for line in lines}
