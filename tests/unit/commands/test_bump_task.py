@@ -149,6 +149,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delenv("CI", raising=False)  # there no go on PATH is used, this test's neither
     (tmp_path / "packages.json").write_text("{}")
     for each in (str(VERSIONS), str(VERSIONS.with_suffix(".schema.json")), "docs", "tools", *bump.LOCKS):
         (made.clone / each).parent.mkdir(parents=True, exist_ok=True)

@@ -219,7 +219,8 @@ def test_whatever_the_text_it_comes_to_an_end(sql: str) -> None:
     problems(sql)
 
 
-@given(st.text(alphabet=st.characters(exclude_characters="'\0"), max_size=80))
+# A backslash before the quote is refused, whatever the text is.
+@given(st.text(alphabet=st.characters(exclude_characters="'\0\\"), max_size=80))
 def test_nothing_in_a_string_is_taken_for_a_statement(text: str) -> None:
     assert problems(f"SELECT '{text}', $q${text.replace('$', '')}$q$;") == []
     (problem,) = problems(f"SELECT '{text}'; COMMIT;")
