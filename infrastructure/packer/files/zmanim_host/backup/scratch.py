@@ -166,8 +166,11 @@ class Scratch:
                     return
             except HostError:
                 pass  # it does not answer yet
+            ended = process.poll() is not None
+            if ended:
+                output.join(5)  # its last words
             failure = f"{command[0]} does not start: {output.content.decode('utf-8', 'replace')[-1500:]}"
-            raise (NotYet if process.poll() is None else HostError)(failure)
+            raise (HostError if ended else NotYet)(failure)
 
         try:
             retry(attempt, seconds=PATIENCE, pause=0.1, clock=self.clock)
