@@ -22,7 +22,7 @@ PREFIX = "ZMANIM_"
 _TABLE = "[tool.zmanim] in pyproject.toml"
 
 _GRAVITON = r"[a-z]+\d+g[a-z]*\.[a-z0-9]+"
-_REGION = r"[a-z]{2}(-[a-z]+)+-\d"
+REGION = r"[a-z]{2}(-[a-z]+)+-\d"
 
 Value = str | int | bool | tuple[str, ...]
 
@@ -59,7 +59,7 @@ class Settings:
     region: str = _setting(
         "eu-west-1",
         "AWS region that the image is built in and published to",
-        _REGION,
+        REGION,
         "eu-west-1",
         reader=Reader.TEMPLATE,
     )
@@ -100,7 +100,7 @@ class Settings:
         (), "accounts that the image is shared with", r"\d{12}", "123456789012", reader=Reader.TEMPLATE
     )
     ami_regions: tuple[str, ...] = _setting(
-        (), "further regions that the image is copied to", _REGION, "eu-central-1", reader=Reader.TEMPLATE
+        (), "further regions that the image is copied to", REGION, "eu-central-1", reader=Reader.TEMPLATE
     )
     deprecate_days: int = _setting(0, "days after which AWS calls the image deprecated; 0: never", limits=(0, 3650))
     api_dir: str = _setting("api", "source tree of the API, relative to the project's root", r".*\S.*", "api")

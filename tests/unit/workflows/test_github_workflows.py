@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -103,17 +105,34 @@ def test_a_job_takes_the_role_of_its_environment_and_its_access_key_only_without
         assert step["with"] == handed
         assert "if" not in step
         assert job["permissions"]["id-token"] == "write"
-    by_role, by_key = CREDENTIALS["runs"]["steps"]
+    _, by_role, by_key = CREDENTIALS["runs"]["steps"]
     assert by_role["if"] == "inputs.role != ''"
     assert by_key["if"] == "inputs.role == ''"
-    region = {"aws-region": "${{ inputs.region }}"}
-    assert CREDENTIALS["inputs"]["region"]["default"] == settings.load(ROOT, {}, {}).region
+    region = {"aws-region": "${{ steps.settings.outputs.region }}"}
     assert by_role["with"] == {"role-to-assume": "${{ inputs.role }}", **region}
     assert by_key["with"] == {
         "aws-access-key-id": "${{ inputs.access-key-id }}",
         "aws-secret-access-key": "${{ inputs.secret-access-key }}",
         **region,
     }
+
+
+def test_the_region_is_the_settings_own_unless_the_repository_has_the_variable(tmp_path: Path) -> None:
+    for path in WORKFLOWS:
+        if "aws-credentials" in path.read_text():
+            assert read(path)["env"]["ZMANIM_REGION"] == "${{ vars.AWS_REGION }}"
+    first = CREDENTIALS["runs"]["steps"][0]
+    assert first["id"] == "settings"
+    for chosen, region in (("", settings.load(ROOT, {}, {}).region), ("eu-central-1", "eu-central-1")):
+        output = tmp_path / region
+        environ = {**os.environ, "ZMANIM_REGION": chosen, "GITHUB_OUTPUT": str(output)}
+        subprocess.run(["bash", "-eo", "pipefail", "-c", first["run"]], cwd=ROOT, env=environ, check=True)
+        assert output.read_text() == f"region={region}\n"
+
+
+def test_no_workflow_names_a_region() -> None:
+    for path in (*WORKFLOWS, *ACTIONS):
+        assert re.findall(settings.REGION, path.read_text()) == [], path
 
 
 def test_a_merge_is_rehearsed_natively_on_a_genuine_amazon_linux() -> None:
