@@ -7,6 +7,7 @@ from tests.gate.seeds import Row, append, delete, modules, new, sub, without_tes
 _WORKFLOW = ".github/workflows/build-ami.yml"
 _ACTION = ".github/actions/aws-credentials/action.yml"
 _DEPENDABOT = ".github/dependabot.yml"
+_PINNED = ".github/pinned-actions.toml"
 _IAM = "infrastructure/iam"
 _HOST = "infrastructure/packer/files/zmanim_host"
 _INSTANCE = f"{_IAM}/instance.json"
@@ -35,6 +36,8 @@ ROWS = (
     Row("action of ours with a key that GitHub lacks", "workflows", sub(_ACTION, r"^  using:", "  uses:"), f"{_ACTION}::"),
     Row("action of ours that takes one that is not pinned", "workflows", sub(_ACTION, r"@[0-9a-f]{40}", "@v4"), "zizmor unpinned-uses"),
     Row("action of ours that takes an input for a command", "workflows", sub(_ACTION, r"^  steps:$", "  steps:\n    - run: echo ${{ inputs.role }}\n      shell: bash"), "zizmor template-injection"),
+    Row("action that runs on what GitHub has taken away", "workflows", sub(_PINNED, r'(?m)^("actions/checkout@.*) = "node24"', r'\1 = "node20"'), "actions/checkout runs on node20"),
+    Row("action of which nobody knows what it runs on", "workflows", sub(_WORKFLOW, r"actions/upload-artifact@[0-9a-f]{40}", f"actions/upload-artifact@{'0' * 40}"), "runs on nobody knows what"),
     Row("workflow with all permissions", "workflows", sub(_WORKFLOW, r"^permissions: \{\}$", "permissions: write-all"), "zizmor excessive-permissions"),
     Row("workflow that takes a tag for a command", "workflows", sub(_WORKFLOW, r'--version "\$\{\w+%-ami\}"', '--version "${{ github.ref_name }}"'), "zizmor template-injection"),
     Row("published before it is verified", "workflows", sub(_WORKFLOW, r"run: \./inv verify-ami ([\s\S]*?)run: \./inv publish-ssm ", r"run: ./inv publish-ssm \1run: ./inv verify-ami "), "nothing else is published", lesson="old images first"),

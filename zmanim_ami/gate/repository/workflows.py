@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,9 @@ SCHEMAS = {
     "vendor.github-actions": "actions/*/action.yml",
     "vendor.dependabot": "dependabot.yml",
 }
+# What each pinned action runs on, and what GitHub's runners still have of it.
+PINNED = GITHUB / "pinned-actions.toml"
+_RUNS_ON = ("node24", "composite")
 TRIGGER = ["v*-ami"]
 # What the release is made of, in this order: nothing is published that was not verified.
 ORDER = ("build-ami", "verify-ami", "publish-ssm")
@@ -39,7 +43,7 @@ def check(tree: Path) -> list[Finding]:
             findings += complaints([tool("check-jsonschema"), "--builtin-schema", schema, *kind], tree)
         else:
             findings.append(Finding(str(GITHUB / pattern), 0, "is not there"))
-    return [*findings, *_by_zizmor(tree, names), *_build((tree / BUILD).read_text())]
+    return [*findings, *_by_zizmor(tree, names), *_actions(tree, names), *_build((tree / BUILD).read_text())]
 
 
 def _by_zizmor(tree: Path, names: Sequence[str]) -> Iterator[Finding]:
@@ -51,6 +55,27 @@ def _by_zizmor(tree: Path, names: Sequence[str]) -> Iterator[Finding]:
             yield Finding("", 0, line)
     if audited.returncode not in {0, 11, 12, 13, 14}:  # 11 to 14: the findings' highest severity
         yield from located(audited.stderr.splitlines(), tree)
+
+
+def _actions(tree: Path, names: Sequence[str]) -> Iterator[Finding]:
+    try:
+        runs_on = tomllib.loads((tree / PINNED).read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        yield Finding(str(PINNED), 0, f"can't be read: {error}")
+        return
+    unused = set(runs_on)
+    for name in names:
+        for number, line in enumerate((tree / name).read_text().splitlines(), 1):
+            # By a tag it is zizmor's finding; by a path it is one of ours.
+            if match := re.search(r"\buses: *([\w.-]+/[\w./-]+)@([0-9a-f]{40})\b", line):
+                pin = f"{match[1]}@{match[2]}"
+                unused.discard(pin)
+                if runs_on.get(pin) not in _RUNS_ON:
+                    where = f"https://github.com/{match[1]}/blob/{match[2]}/action.yml"
+                    words = f"{match[1]} runs on {runs_on.get(pin, 'nobody knows what')}, and runners have {_RUNS_ON}"
+                    yield Finding(name, number, f"{words}: `runs.using` of {where} belongs into {PINNED}")
+    text = (tree / PINNED).read_text()
+    yield from (Finding(str(PINNED), line_of(text, pin), f"nothing uses {pin}") for pin in sorted(unused))
 
 
 def _build(text: str) -> Iterator[Finding]:
