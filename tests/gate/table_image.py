@@ -83,7 +83,7 @@ ROWS = (
     Row("password with a fallback", "shell", sub(_BACKUP, r"^  take_turn$", '  take_turn\n  export RESTIC_PASSWORD="${RESTIC_PASSWORD:-changeme}"'), "a fallback for a secret", lesson="changeme"),
     Row("repository made whatever happens", "shell", sub(_BACKUP, r"^  take_turn$", "  take_turn\n  restic init || true"), "hides a failure", lesson="init or true"),
     Row("dump through a pipe", "shell", sub(_BACKUP, r"^  take_turn$", "  take_turn\n  pg_dump zmanim | restic backup --stdin"), "restic can't see how pg_dump ended", lesson="truncated snapshots"),
-    Row("prune whose failure is hidden", "shell", sub(_BACKUP, r"^  step apply-retention$", "  step apply-retention || :"), "hides a failure", lesson="no mail"),
+    Row("prune whose failure is hidden", "shell", sub(_BACKUP, r"^  step complete$", "  step complete || :"), "hides a failure", lesson="no mail"),
     Row("mark of a running server removed", "shell", sub(_BACKUP, r"^  take_turn$", "  take_turn\n  rm --force /data/postgres/postmaster.pid"), "takes a running server's own mark away", lesson="postmaster.pid"),
     Row("clone reset at every start", "shell", sub(f"{_FILES}/download-latest.sh", r"^main\(\) \{", "main() {\n  git reset --hard origin/main"), "never a work tree", lesson="code as root"),
     # ---- What ships in Python ----

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,12 @@ from zmanim_host.host import Clock
 from zmanim_host.postgres import Server, Survey
 
 AT = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+# What pg_dumpall writes.
+ROLES = """CREATE ROLE postgres;
+CREATE ROLE zmanim;
+ALTER ROLE zmanim WITH LOGIN;
+-- PostgreSQL database cluster dump complete
+"""
 RECORD = CompletionRecord(
     run="whole",
     environment="prod",
@@ -28,9 +34,9 @@ RECORD = CompletionRecord(
     instance_id="i-1",
     system_identifier="77",
     databases=(DatabasePart("zmanim", "s1", 10, {"public.cities": 3}, {"postgis": "3.5"}),),
-    globals=GlobalsPart("s2", 5, ("postgres", "zmanim")),
+    globals=GlobalsPart(("postgres", "zmanim"), "", ROLES),
     redis=RedisPart("s3", 7, "00", 4, 3),
-    versions={"postgresql": "170012", "redis": "7.0.15", "restic": "0.19.1"},
+    versions={"postgresql": "170012", "redis": "7.0.15"},
 )
 # What restic-backup.service gives to a backup.
 ENVIRON = {
@@ -46,7 +52,6 @@ VERSIONS = {
     "pg_dump": "echo 'pg_dump (PostgreSQL) 17.12'",
     "postgres": "echo 'postgres (PostgreSQL) 17.12'",
     "redis-server": "echo 'Redis server v=7.0.15 sha=0'",
-    "restic": "echo 'restic 0.19.1 compiled'",
 }
 
 
@@ -86,10 +91,11 @@ class FakeRepository(Repository):
 
 @dataclass(frozen=True)
 class FakeServer(Server):
-    """A PostgreSQL server with one table in each database; `queries` are what it was asked."""
+    """A PostgreSQL server with one table in each database; `held` are the schemas, `queries` what it was asked."""
 
     surveyed: Survey = field(default_factory=lambda: Survey({"public.cities": 3}, {"postgis": "3.5"}))
     names: tuple[str, ...] = ("postgres", "zmanim")
+    held: Mapping[str, str] = field(default_factory=dict)
     known_roles: tuple[str, ...] = ("postgres", "zmanim")
     queries: list[str] = field(default_factory=list)
 
@@ -112,8 +118,8 @@ class FakeServer(Server):
     def version(self) -> str:
         return "170012"
 
-    def schema(self, database: str, snapshot: str) -> str:
-        return f"schema of {database}"
+    def schema(self, database: str, snapshot: str = "") -> str:
+        return self.held.get(database, "")
 
     def survey(self, database: str) -> Survey:
         return self.surveyed

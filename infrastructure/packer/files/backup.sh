@@ -60,14 +60,13 @@ step() {
 
 # Each command is run by restic itself, with no shell and no pipe in between: restic sees how it ended and keeps no
 # snapshot of half a dump. Uncompressed (0): restic compresses, and finds what did not change since yesterday. --snapshot
-# is added: the dump and the row counts of the record are of the same moment.
+# is added: the dump is of the moment in which its database was looked at for the record. Which databases comes on stdin.
 back_up_databases() {
-  local databases database
-  databases=$(step databases)
+  local database
   while read -r database; do
     step database "${database}" -- \
       pg_dump --format=custom --compress=0 --no-password --lock-wait-timeout=10min --dbname="${database}"
-  done <<<"${databases}"
+  done
 }
 
 # pg_dump has no roles. Theirs have no passwords, so there is none to leave out.
@@ -85,17 +84,17 @@ back_up_redis() {
 }
 
 main() {
+  local databases
   require_environment ZMANIM_ENVIRONMENT AWS_REGION INSTANCE_ID BACKUP_BUCKET_PREFIX BACKUP_PATH CREDENTIALS_DIRECTORY
   export PGHOST=/run/postgresql PGUSER=zmanim_backup
   check_clock
   use_secrets
   take_turn
-  step begin
-  back_up_databases
+  databases=$(step begin)
+  back_up_databases <<<"${databases}"
   back_up_globals
   back_up_redis
   step complete
-  step apply-retention
 }
 
 main "$@"

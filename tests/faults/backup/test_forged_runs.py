@@ -223,7 +223,12 @@ def test_a_forged_script_of_roles_is_refused_by_name(
     ("record", "words"),
     [
         ({"databases.1.name": "dbname=zmanim user=postgres"}, "no restore makes that"),
-        ({"globals.snapshot": "--password-command=touch /var/tmp/forged"}, "restic dump: exit code 1"),
+        ({"redis.snapshot": "--password-command=touch /var/tmp/forged"}, "restic dump: exit code 1"),
+        # As runs of format 1 have their roles.
+        (
+            {"globals.sql": "", "globals.snapshot": "--password-command=touch /var/tmp/forged"},
+            "restic dump: exit code 1",
+        ),
         ({"globals.roles": ["postgres", "zmanim", "pg_forged"]}, "which the record does not have"),
         ({"redis.sha256": "0"}, "is not the one that the record is about"),
     ],

@@ -56,8 +56,7 @@ for part in record["databases"]:
             archive = changed
         part["snapshot"] = store(f"database={part['name']}", name, archive)
 if spec["roles"]:
-    script = restic("dump", record["globals"]["snapshot"], "/globals.sql") + spec["roles"].encode()
-    record["globals"]["snapshot"] = store("globals", "/globals.sql", script)
+    record["globals"]["sql"] += spec["roles"]
 for path, value in spec["record"].items():
     *way, last = path.split(".")
     place = record

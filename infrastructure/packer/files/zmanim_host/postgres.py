@@ -18,9 +18,9 @@ from zmanim_host.host import HostError, run
 END = "-- end of the survey --"
 # The API's own database: its owner is the role of the same name, and no run of the backup is complete without it.
 APPLICATION = "zmanim"
-# A database that the API's role can't change and may not connect to: what is set there is ours.
-_HOME = "postgres"
-_SUPERUSER = "postgres"
+# PostgreSQL's own database, which the API's role can't change and may not connect to: what is set there is ours.
+HOME = "postgres"
+SUPERUSER = "postgres"
 # initdb's own: the image makes them, and nobody but a superuser may write there.
 _TEMPLATES = ("template0", "template1")
 # What `DROP DATABASE` leaves in datconnlimit when it is cut short (DATCONNLIMIT_INVALID_DB).
@@ -91,16 +91,16 @@ class Server:
         `timeout` seconds at most. Raises HostError.
         """
         ours = {**sessions.ALWAYS, "search_path": self.search_path}
-        if self.role == _SUPERUSER:
+        if self.role == SUPERUSER:
             ours.update(sessions.SUPERUSER)
         if self.role == APPLICATION and not self.inside:
             # It may connect to no other database, and may set what it likes for itself.
             rows = self._settings(APPLICATION, ours, timeout)
             configuration = sessions.read_configuration(self.configuration) if rows else {}
             return {"PGOPTIONS": sessions.pgoptions({**sessions.configured(rows, configuration), **ours})}
-        if database == _HOME:
+        if database == HOME:
             return {"PGOPTIONS": sessions.pgoptions(ours)}
-        return {"PGOPTIONS": sessions.pgoptions({**sessions.here(self._settings(_HOME, ours, timeout)), **ours})}
+        return {"PGOPTIONS": sessions.pgoptions({**sessions.here(self._settings(HOME, ours, timeout)), **ours})}
 
     def _settings(self, database: str, ours: Mapping[str, str], timeout: float) -> list[str]:
         options = {"PGOPTIONS": sessions.pgoptions({**ours, **sessions.PATIENT})}
@@ -129,7 +129,7 @@ class Server:
 
     def run_file(self, file: Path, *, timeout: float) -> None:
         """Run a file of ours, which may connect to other databases than the first. Raises HostError."""
-        self._ask(_HOME, [f"--file={file}"], self.environment(), timeout=timeout)
+        self._ask(HOME, [f"--file={file}"], self.environment(), timeout=timeout)
 
     def query(self, database: str, sql: str, timeout: float = 60) -> list[str]:
         """Return the rows of some SQL as lines; names and values go in by stdin. Raises HostError."""
@@ -142,7 +142,7 @@ class Server:
         be read, for a name that a list of lines can't hold, and when the application's is not there.
         """
         sql = "SELECT json_build_array(datname, datallowconn, datconnlimit) FROM pg_database ORDER BY datname;"
-        rows = [json.loads(line) for line in self.query(_HOME, sql)]
+        rows = [json.loads(line) for line in self.query(HOME, sql)]
         rows = [row for row in rows if row[0] not in _TEMPLATES]
         names = [str(name) for name, _, _ in rows]
         closed = [name for name, may_connect, limit in rows if not may_connect or limit == _INVALID]
@@ -161,25 +161,25 @@ class Server:
     def roles(self) -> tuple[str, ...]:
         """Return the roles' names without PostgreSQL's own."""
         sql = "SELECT to_json(rolname::text) FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY rolname;"
-        return tuple(str(json.loads(line)) for line in self.query(_HOME, sql))
+        return tuple(str(json.loads(line)) for line in self.query(HOME, sql))
 
     def system_identifier(self) -> str:
         """Return the cluster's own name, which initdb made."""
-        return self.query(_HOME, "SELECT system_identifier FROM pg_control_system();")[0]
+        return self.query(HOME, "SELECT system_identifier FROM pg_control_system();")[0]
 
     def version(self) -> str:
         """Return PostgreSQL's version as a number, such as 170012."""
-        return self.query(_HOME, "SHOW server_version_num;")[0]
+        return self.query(HOME, "SHOW server_version_num;")[0]
 
     def survey(self, database: str) -> Survey:
         """Count what is in a database, as a role that may run what its tables' owners wrote. Raises HostError."""
         return parse_survey(self.query(database, _TABLES, timeout=3600))
 
-    def schema(self, database: str, snapshot: str) -> str:
-        """Return the SHA-256 of all that a database holds but its rows, in an exported snapshot. Raises HostError."""
-        command = ["pg_dump", "--schema-only", "--no-password", f"--snapshot={snapshot}", *self.connection(database)]
-        dump = run(command, timeout=600, user=self.user, environment=self.environment(database)).stdout
-        return digest(dump)
+    def schema(self, database: str, snapshot: str = "") -> str:
+        """Return what pg_dump says of a database but its rows, in an exported snapshot if given. Raises HostError."""
+        command = ["pg_dump", "--schema-only", "--no-password", *self.connection(database)]
+        command += [f"--snapshot={snapshot}"] if snapshot else []
+        return run(command, timeout=600, user=self.user, environment=self.environment(database)).stdout
 
     @contextmanager
     def exported(self, database: str, tables: str = NAMES) -> Iterator[Survey]:

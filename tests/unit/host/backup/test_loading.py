@@ -12,9 +12,9 @@ from typing import IO
 
 import pytest
 
-from tests.support.backup_parts import RECORD, FakeServer, StoringRepository
+from tests.support.backup_parts import RECORD, ROLES, FakeServer, StoringRepository
 from tests.support.programs import SANDBOX, arguments, on_path
-from zmanim_host.backup import restore, steps
+from zmanim_host.backup import restore
 from zmanim_host.backup.record import CompletionRecord
 from zmanim_host.backup.restore import Filled
 from zmanim_host.backup.scratch import Scratch
@@ -22,7 +22,6 @@ from zmanim_host.host import HostError
 from zmanim_host.postgres import Server, Survey
 from zmanim_host.storage.redis_files import Keys
 
-ROLES = f"CREATE ROLE postgres;\nCREATE ROLE zmanim;\nALTER ROLE zmanim WITH LOGIN;\n{steps.GLOBALS_END}\n"
 LIST = "238; 1259 17953 TABLE public cities zmanim\n4512; 0 17887 TABLE DATA public cities zmanim\n"
 SCHEMA = """
 CREATE DATABASE zmanim WITH TEMPLATE = template0 ENCODING = 'UTF8';
@@ -80,7 +79,7 @@ def repository() -> StoringRepository:
 @pytest.fixture
 def stored(repository: StoringRepository) -> CompletionRecord:
     """The record of what the repository holds."""
-    files = {"/globals.sql": ROLES.encode(), "/zmanim.pgdump": b"dump", "/data/backup/redis.rdb": b"RDB"}
+    files = {"/zmanim.pgdump": b"dump", "/data/backup/redis.rdb": b"RDB"}
     repository.content.update(files)
     digest = hashlib.sha256(b"RDB").hexdigest()
     return replace(RECORD, redis=replace(RECORD.redis, sha256=digest))
@@ -149,9 +148,9 @@ def test_what_is_run_for_somebody_is_run_in_a_session_of_his_own(
     programs = {"pg_restore": PG_RESTORE.replace(SCHEMA, schema), "pg_dump": f"cat <<'END'\n{schema}\nEND"}
     on_path(place.directory / "more", monkeypatch, programs)
     names = ("clerk", "postgres", "zmanim")
-    repository.content["/globals.sql"] = f"ALTER ROLE clerk SET search_path TO 'a';{ROLES}".encode()
+    sql = f"ALTER ROLE clerk SET search_path TO 'a';{ROLES}"
     server = Sessions(role="postgres", known_roles=names)
-    record = replace(stored, globals=replace(stored.globals, roles=names))
+    record = replace(stored, globals=replace(stored.globals, roles=names, sql=sql))
     restore.fill(repository, record, replace(place, fake=server), None)
     whole = "\n".join(sql for _, sql in server.asked).lower()
     assert not [word for word in ("set role", "reset role", "session authorization") if word in whole]

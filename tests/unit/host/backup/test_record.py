@@ -41,7 +41,7 @@ records = st.builds(
     instance_id=texts,
     system_identifier=texts,
     databases=st.lists(databases, max_size=3).map(tuple),
-    globals=st.builds(GlobalsPart, texts, counts, st.lists(texts, max_size=3).map(tuple)),
+    globals=st.builds(GlobalsPart, st.lists(texts, max_size=3).map(tuple), texts, texts),
     redis=st.builds(RedisPart, texts, counts, texts, counts, counts),
     versions=st.dictionaries(texts, texts, max_size=3),
     volume=texts,
@@ -76,9 +76,15 @@ def test_a_record_of_before_volumes_were_written_down_is_one(record: CompletionR
     assert from_json(json.dumps(values)) == replace(record, volume="")
 
 
+def test_a_record_whose_roles_are_a_part_of_their_own_is_one() -> None:
+    values = json.loads(to_json(RECORD))
+    values |= {"format": 1, "globals": {"snapshot": "s2", "bytes": 5, "roles": ["zmanim"], "sha256": "ab"}}
+    assert from_json(json.dumps(values)).globals == GlobalsPart(("zmanim",), "ab", snapshot="s2")
+
+
 def test_a_newer_image_s_record_is_told_from_a_damaged_one() -> None:
     with pytest.raises(HostError, match="newer image"):
-        from_json('{"format": 2}')
+        from_json('{"format": 3}')
 
 
 @pytest.mark.parametrize("value", ["7", -1, True, None, 1.5])

@@ -26,6 +26,7 @@ from zmanim_host.backup import restore
 from zmanim_host.backup.record import CompletionRecord, to_json
 from zmanim_host.backup.restic import Repository
 from zmanim_host.backup.restore import Filled, Restore
+from zmanim_host.backup.retention import Run
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.host import HostError, locked
 from zmanim_host.storage import swap, turn
@@ -105,6 +106,25 @@ def test_the_newest_run_is_proven_once_and_again_when_something_is_new(restored:
     with pytest.raises(HostError, match="function lower_name"):
         replace(proving, fails=HostError("function lower_name(text) does not exist")).prove(words, 60)
     assert marked == ["whole"]
+
+
+def test_whether_a_run_has_to_be_proven_is_one_listing_of_the_repository(
+    restored: DryRestore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[object] = []
+    known = [replace(run("whole", 0), proven=AT), run("adopted", -1, record=None, adoption=True)]
+
+    def runs(repository: Repository) -> list[Run]:
+        listed.append(repository)
+        return known
+
+    monkeypatch.setattr(StoringRepository, "runs", runs)
+    assert restored.why_due() == ""
+    assert len(listed) == 1
+    # Whoever wrote a record beside an adoption has made no run that could be restored.
+    known[0] = replace(known[0], adoption=True)
+    with pytest.raises(HostError, match="whole is an adoption"):
+        restored.why_due()
 
 
 @pytest.mark.incident("a run whose schema was not compared, as its PostgreSQL is another, was marked as proven")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace as changed
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -94,9 +94,12 @@ def test_a_run_begins_with_what_a_killed_one_left_removed(work: Path) -> None:
     assert ours.begun().system_identifier == "77"
 
 
-@pytest.mark.parametrize("missing", ["globals", "redis", "database=zmanim", "database=postgres"])
+PARTS = ("globals", "redis", "database=zmanim", "database=postgres")
+
+
+@pytest.mark.parametrize("missing", PARTS)
 def test_a_run_that_lacks_a_part_gets_no_record_and_no_metric(work: Path, programs: Path, missing: str) -> None:
-    begun(work, *({"globals", "redis", "database=zmanim", "database=postgres"} - {missing}))
+    begun(work, *(set(PARTS) - {missing}))
     ours = backup(work=work)
     with pytest.raises(HostError, match=f"lacks {missing}"):
         ours.complete()
@@ -104,12 +107,12 @@ def test_a_run_that_lacks_a_part_gets_no_record_and_no_metric(work: Path, progra
 
 
 def test_the_record_is_the_last_snapshot_and_says_whose_it_is(work: Path, programs: Path) -> None:
-    begun(work, "globals", "redis", "database=zmanim", "database=postgres")
+    begun(work, *PARTS)
     ours = backup(work=work)
     ours.complete()
     (call,) = calls(ours)
     assert "--tag run:r1 --tag part:record --tag system:77 --stdin --stdin-filename /record.json" in call
-    begun(work, "globals", "redis", "database=zmanim", "database=postgres")
+    begun(work, *PARTS)
     (work / "volume").write_text("vol-1")
     of_a_volume = changed(backup(work=work), volume_file=work / "volume")
     of_a_volume.complete()
@@ -123,8 +126,8 @@ def test_the_record_is_the_last_snapshot_and_says_whose_it_is(work: Path, progra
 
 
 def retained(*runs: Run) -> list[str]:
-    ours = backup(*runs)
-    ours.apply_retention()
+    ours = backup()
+    ours.apply_retention(runs)
     return calls(ours)
 
 
@@ -145,17 +148,33 @@ def test_where_nothing_goes_nothing_is_locked_or_pruned() -> None:
 
 
 def test_on_sundays_a_part_of_the_data_is_read() -> None:
-    ours = changed(backup(night(3)), now=lambda: SUNDAY)
-    ours.apply_retention()
+    ours = changed(backup(), now=lambda: SUNDAY)
+    ours.apply_retention([night(3)])
     assert calls(ours)[0] == "prune --quiet"
     assert calls(ours)[1].startswith("check --read-data-subset=")
     assert calls(ours)[1].endswith("/4")
 
 
+def test_a_repository_that_is_gone_in_an_hour_is_not_checked_on_sundays() -> None:
+    passing = FakeRepository(environment="verify")
+    ours = changed(backup(), repository=passing, now=lambda: SUNDAY)
+    ours.apply_retention([night(3)])
+    assert calls(ours) == []
+
+
+def test_a_run_that_is_complete_takes_the_place_of_the_one_before_it_that_day(work: Path, programs: Path) -> None:
+    begun(work, *PARTS)
+    # Itself is listed as cut short: its record is stored after that.
+    ours = backup(night(0.05), night(1), Run("r1", AT, ("s",)), work=work)
+    ours.complete()
+    assert calls(ours)[1:] == ["forget rec0.05", "forget db0.05", "prune --quiet"]
+    assert (work / "complete").exists()
+
+
 def test_a_run_from_the_future_is_told_of_when_all_else_is_done() -> None:
-    ours = backup(night(-400), night(0), night(0.05))
+    ours = backup()
     with pytest.raises(HostError, match="are dated in the future: -400"):
-        ours.apply_retention()
+        ours.apply_retention([night(-400), night(0), night(0.05)])
     assert "forget rec0.05" in calls(ours)
     assert not [call for call in calls(ours) if "400" in call]
 
@@ -169,6 +188,16 @@ def test_a_run_is_dated_anew_its_record_last_and_never_into_the_future(work: Pat
         with pytest.raises(HostError, match=words):
             ours.redate(name, at)
     assert len(calls(ours)) == 2
+
+
+@pytest.mark.parametrize(("proven", "stays"), [(AT - timedelta(days=3), True), (AT + timedelta(days=400), False)])
+def test_a_run_that_is_dated_anew_was_proven_when_it_was(work: Path, proven: datetime, *, stays: bool) -> None:
+    parts = (("database=zmanim", "db-400"), ("record", "rec-400"), ("proof", "proof-400"))
+    known = changed(night(-400), snapshots=tuple(part[1] for part in parts), parts=parts, proven=proven)
+    ours = backup(known, work=work)
+    ours.redate("-400", AT - timedelta(days=1))
+    redated = [call.rpartition(" ")[2] for call in calls(ours)]
+    assert redated == ["db-400", *([] if stays else ["proof-400"]), "rec-400"]
 
 
 def test_adopting_is_a_mark_in_the_repository_and_not_made_twice(work: Path) -> None:
@@ -187,7 +216,7 @@ def test_an_adoption_while_a_run_is_on_its_way_leaves_that_run_without_a_record(
     begun_run = ours.begun().run
     assert isinstance(ours.repository, FakeRepository)
     ours.repository.known.append(Run("a", AT - timedelta(minutes=1), ("a",), adoption=True, system="88"))
-    for part in ("globals", "redis", "database=zmanim", "database=postgres"):
+    for part in PARTS:
         (work / "run" / part).write_text(json.dumps(part_values(part)))
     with pytest.raises(HostError, match="are of cluster 88"):
         ours.complete()
@@ -201,7 +230,7 @@ def test_a_run_that_began_with_another_cluster_gets_no_record(work: Path, progra
         def system_identifier(self) -> str:
             return "99"
 
-    begun(work, "globals", "redis", "database=zmanim", "database=postgres")
+    begun(work, *PARTS)
     ours = changed(backup(work=work), server=Replaced())
     with pytest.raises(HostError, match="began with cluster 77, and this machine has cluster 99 now"):
         ours.complete()

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.backup_parts import AT, FakeRepository, FakeServer, StoringRepository, begun
+from tests.support.backup_parts import (
+    AT,
+    ROLES,
+    VERSIONS,
+    FakeRepository,
+    FakeServer,
+    StoringRepository,
+    begun,
+    part_values,
+)
 from tests.support.programs import arguments, on_path
 from zmanim_host.backup import steps
+from zmanim_host.backup.restic import Repository
 from zmanim_host.backup.steps import Backup
-from zmanim_host.host import HostError
+from zmanim_host.host import Clock, HostError
 from zmanim_host.postgres import Server
 
-ROLES = f"CREATE ROLE postgres;\nCREATE ROLE zmanim;\n{steps.GLOBALS_END}\n"
 # What pg_restore writes of a table with three rows.
 ROWS = "printf 'COPY public.cities (id, name) FROM stdin;\\n1\\t\\\\\\\\.\\n2\\tb\\n3\\tc\\n\\\\.\\n'"
 # What redis-check-rdb says of four keys that never expire and three that do.
@@ -82,25 +91,73 @@ def test_a_dump_that_can_t_be_read_to_its_end_is_no_part(
     assert not (backup.work / "run/database=zmanim").exists()
 
 
-def test_roles_are_a_part_only_when_their_script_is_whole(repository: StoringRepository, backup: Backup) -> None:
-    repository.content["/globals.sql"] = ROLES[:30].encode()
+def test_roles_are_kept_for_the_record_only_when_their_script_is_whole(
+    repository: StoringRepository, backup: Backup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = {"pg_dumpall": 'echo "${PGOPTIONS}" >"${HERE}/options"; cat "$1"'}
+    here = on_path(tmp_path / "programs", monkeypatch, programs)
+
+    def digest(script: str) -> str:
+        (tmp_path / "script").write_text(script)
+        backup.back_up_globals(["pg_dumpall", str(tmp_path / "script")])
+        assert part(backup, "globals")["sql"] == script
+        return str(part(backup, "globals")["sha256"])
+
     with pytest.raises(HostError, match="are not whole"):
-        backup.back_up_globals(["pg_dumpall"])
+        digest(ROLES[:30])
     assert not (backup.work / "run/globals").exists()
-    repository.content["/globals.sql"] = ROLES.encode()
-    backup.back_up_globals(["pg_dumpall"])
-    assert part(backup, "globals")["roles"] == ["postgres", "zmanim"]
     # A word that is another one each night is nothing new.
-    digests = set()
-    for word in ("aB3", "cD4"):
-        repository.content["/globals.sql"] = f"\\restrict {word}\n{ROLES}\n\\unrestrict {word}\n".encode()
-        backup.back_up_globals(["pg_dumpall"])
-        digests.add(part(backup, "globals")["sha256"])
+    digests = {digest(f"\\restrict {word}\n{ROLES}\n\\unrestrict {word}\n") for word in ("aB3", "cD4")}
     assert len(digests) == 1
-    repository.content["/globals.sql"] = f"{ROLES}GRANT pg_monitor TO zmanim;\n".encode()
-    backup.back_up_globals(["pg_dumpall"])
-    assert part(backup, "globals")["sha256"] not in digests
-    assert repository.stored[-1][2]["environment"] == {"PGOPTIONS": "-c deaf=everywhere"}
+    assert digest(f"{ROLES}GRANT pg_monitor TO zmanim;\n") not in digests
+    assert part(backup, "globals")["roles"] == ["postgres", "zmanim"]
+    assert (here / "options").read_text() == "-c deaf=everywhere\n"
+    assert repository.stored == []
+
+
+# What pg_dump says of the database postgres while it holds nothing.
+NOTHING = """
+\\restrict aB3
+SET client_encoding = 'UTF8';
+SELECT pg_catalog.set_config('search_path', '', false);
+\\unrestrict aB3
+"""
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        (NOTHING, [], False),
+        (f"{NOTHING}CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS 'SELECT 1';", [], True),
+        (f"{NOTHING}GRANT SELECT ON TABLE pg_catalog.pg_authid TO zmanim;", [], True),
+        # Large objects are in no schema.
+        (NOTHING, ["4711"], True),
+    ],
+)
+def test_postgresql_s_own_database_is_a_part_only_while_it_holds_something(
+    repository: StoringRepository,
+    backup: Backup,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    held: tuple[str, list[str], bool],
+) -> None:
+    schema, objects, stored = held
+
+    class Holding(FakeServer):
+        def query(self, database: str, sql: str, timeout: float = 60) -> list[str]:
+            return objects if "pg_largeobject_metadata" in sql else []
+
+    on_path(tmp_path / "programs", monkeypatch, {**VERSIONS, "pg_restore": "cat >/dev/null", "aws": ""})
+    repository.content["/postgres.pgdump"] = b"dump"
+    ours = replace(backup, server=Holding(held={"postgres": schema}))
+    ours.back_up_database("postgres", ["pg_dump"])
+    assert [name for _, name, _ in repository.stored] == (["/postgres.pgdump"] if stored else [])
+    # Looked at it is in any case: without that the run is not complete.
+    for each in ("globals", "redis", "database=zmanim"):
+        (ours.work / "run" / each).write_text(json.dumps(part_values(each)))
+    ours.complete()
+    record = json.loads(repository.stored[-1][2]["text"])
+    assert len(record["databases"]) == (2 if stored else 1)
 
 
 def test_redis_s_file_is_a_part_only_when_the_repository_gives_back_the_same_bytes(
@@ -141,20 +198,52 @@ def test_a_pg_dump_of_another_major_version_backs_nothing_up(
             backup.check_version()
 
 
+class Reachable(Repository):
+    """A repository whose S3 is there, and restic a program on PATH."""
+
+    def check_reachable(self, *, connect: object = None, clock: Clock | None = None) -> None:
+        pass
+
+
+RESTIC = """
+case $1 in
+snapshots) echo '[]' ;;
+backup) cat >/dev/null; echo '{"message_type": "summary", "snapshot_id": "s", "total_bytes_processed": 9}' ;;
+dump) cat "$5" 2>/dev/null || true ;;
+esac
+"""
+
+
+@pytest.mark.incident("verifying an image took a third of its time to start restic, which is emulated in a rehearsal")
+def test_a_run_starts_restic_no_more_often_than_it_has_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = {**VERSIONS, "restic": RESTIC, "pg_restore": "cat >/dev/null", "pg_dumpall": f"cat <<'END'\n{ROLES}END"}
+    here = on_path(tmp_path / "programs", monkeypatch, {**programs, "redis-check-rdb": KEYS, "aws": ""})
+    (tmp_path / "work").mkdir()
+    repository = Reachable("prod", "eu-west-1", "b", "s3:https://s3/b/restic")
+    ours = Backup(repository, "i-1", FakeServer(), tmp_path / "work", lambda: AT)
+    for database in ours.begin():
+        ours.back_up_database(database, ["pg_dump"])
+    ours.back_up_globals(["pg_dumpall"])
+    (tmp_path / "work/redis.rdb").write_text("REDIS")
+    ours.back_up_redis(tmp_path / "work/redis.rdb")
+    ours.complete()
+    of_a_part = ["backup", "dump"]
+    verbs = ["snapshots", *of_a_part, *of_a_part, "snapshots", "backup"]
+    assert [call[0] for call in arguments(here, "restic")] == verbs, "the list; a database, Redis; the record"
+
+
 @dataclass(frozen=True)
 class Steps(Backup):
     """A backup whose steps are only written down."""
 
     done: list[str] = field(default_factory=list)
 
-    def begin(self) -> None:
+    def begin(self) -> list[str]:
         self.done.append("begin")
+        return ["postgres", "zmanim"]
 
     def complete(self) -> None:
         self.done.append("complete")
-
-    def apply_retention(self) -> None:
-        self.done.append("apply-retention")
 
     def back_up_database(self, database: str, command: Any) -> None:
         self.done.append(" ".join(["database", database, *command]))
@@ -171,7 +260,6 @@ class Steps(Backup):
     [
         (["begin"], "begin"),
         (["complete"], "complete"),
-        (["apply-retention"], "apply-retention"),
         (["database", "zmanim", "--", "pg_dump", "-Fc"], "database zmanim pg_dump -Fc"),
         (["globals", "--", "pg_dumpall"], "globals pg_dumpall"),
         (["redis", "/data/x.rdb"], "redis /data/x.rdb"),
@@ -191,6 +279,6 @@ def test_backup_sh_s_words_are_one_step_or_the_usage(words: list[str], expected:
     assert " ".join(recorded.done) == expected
 
 
-def test_databases_are_listed_line_by_line(backup: Backup, capsys: pytest.CaptureFixture[str]) -> None:
-    steps.run_step(backup, ["databases"])
+def test_databases_are_listed_line_by_line_as_a_run_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    steps.run_step(Steps(FakeRepository(), "i-1"), ["begin"])
     assert capsys.readouterr().out == "postgres\nzmanim\n"

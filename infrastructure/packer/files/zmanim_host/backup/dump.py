@@ -14,9 +14,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from zmanim_host.backup import sql_text, superusers
-from zmanim_host.backup.roles import SUPERUSER
 from zmanim_host.backup.sql_text import NUMBER, SIGN, TEXT, WORD, Statement, Token, begins, identifier, render
 from zmanim_host.host import HostError
+from zmanim_host.postgres import SUPERUSER
 
 # What /opt/zmanim/database.sql makes; any other extension is its owner's to make, as in production.
 EXTENSIONS = ("postgis", "vector", "pg_trgm", "unaccent", "pg_cron")

@@ -10,10 +10,9 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from zmanim_host.backup.roles import SUPERUSER
 from zmanim_host.backup.sql_text import identifier, literal
 from zmanim_host.host import HostError
-from zmanim_host.postgres import Server
+from zmanim_host.postgres import SUPERUSER, Server
 
 TABLE = "cron.job"
 # What pg_cron wrote down of past runs. It is no work of anybody's, and is not restored.

@@ -18,15 +18,14 @@ from zmanim_host.backup import dump, jobs, steps
 from zmanim_host.backup.dump import Contents, KnownRoles, Order, Plan
 from zmanim_host.backup.record import CompletionRecord, DatabasePart
 from zmanim_host.backup.restic import Repository
-from zmanim_host.backup.roles import GIVER, SUPERUSER, check_powers, parse_globals
+from zmanim_host.backup.roles import GIVER, check_powers, parse_globals, read_globals
 from zmanim_host.backup.sandbox import BLOCK, Child, feed_all
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.backup.sql_text import Statement, identifier, literal, render, statements
 from zmanim_host.backup.superusers import NAME
 from zmanim_host.host import WARNING, HostError, log
-from zmanim_host.postgres import Server, Survey
+from zmanim_host.postgres import HOME, SUPERUSER, Server, Survey
 
-MAINTENANCE = "postgres"
 # As long as it takes, in seconds.
 LONG = 6 * 3600.0
 _TAKE_BACK = """
@@ -70,20 +69,19 @@ class Loader:
             if not NAME.fullmatch(part.name) or part.name.startswith("template"):
                 raise HostError(f"the run holds a database called {part.name!r}, and no restore makes that")
         known = self.record.globals.roles
-        roles = parse_globals(steps.read_globals(self.repo, self.record.globals.snapshot), known)
-        self.server.query(MAINTENANCE, "\n".join(roles.create))
+        roles = parse_globals(read_globals(self.repo, self.record.globals), known)
+        self.server.query(HOME, "\n".join(roles.create))
         differences: list[str] = []
         for part in self.record.databases:
             differences += self.load_database(part)
             log(f"restored the database {part.name}")
-        self.server.query(MAINTENANCE, "\n".join(roles.memberships))
+        self.server.query(HOME, "\n".join(roles.memberships))
         for role, settings in roles.settings.items():
             failed = self._try_as(role, settings)
             roles.left_out += [f"{settings[at]} ({reason})" for at, reason in failed.items()]
-        self.server.query(MAINTENANCE, "\n".join(roles.finish))
+        self.server.query(HOME, "\n".join(roles.finish))
         _tell(roles.left_out)
-        check_powers(self.server, roles, known)
-        missing = sorted(set(known) - set(self.server.roles()))
+        missing = check_powers(self.server, roles, known)
         return differences + ([f"roles are missing: {', '.join(missing)}"] if missing else [])
 
     def load_database(self, part: DatabasePart) -> list[str]:
@@ -99,9 +97,10 @@ class Loader:
     def _consume(self, part: DatabasePart, stream: IO[bytes]) -> list[str]:
         head, listing = read_contents(self.place, stream)
         found = dump.contents(listing)
-        if part.name == MAINTENANCE:
+        if part.name == HOME:
             feed_all([], blocks(stream))
-            return check_empty(found, part)
+            check_empty(found, part)
+            return []
         known = KnownRoles(self.record.globals.roles)
         found, schema = dump.without_publications(found, self._schema(head, found))
         plan = dump.plan(schema, part.name, known)
@@ -116,7 +115,7 @@ class Loader:
         if wanted:
             jobs.schedule(self.server, part.name, wanted, known.names)
         # Last, and from elsewhere: they may say who connects.
-        self._run_each(MAINTENANCE, [order for order in grants if dump.is_about(order.origin, "database")])
+        self._run_each(HOME, [order for order in grants if dump.is_about(order.origin, "database")])
         differences = compare(part, survey, len(wanted))
         # The last thing: they are their owner's and may be about anything.
         for role in sorted({order.role for order in plan.settings}):
@@ -137,7 +136,7 @@ class Loader:
 
     def _create(self, name: str, plan: Plan) -> None:
         owner = identifier(plan.owner)
-        self.server.query(MAINTENANCE, f"{plan.create} OWNER = {owner};", timeout=600)
+        self.server.query(HOME, f"{plan.create} OWNER = {owner};", timeout=600)
         script = []
         for extension, schema in plan.extensions:
             if schema not in {"public", "pg_catalog"}:
@@ -170,9 +169,9 @@ class Loader:
         Planning a query evaluates functions in a table's indexes and statistics, as whoever asks: never the superuser.
         """
         role = identifier(owner.role)
-        self.server.query(MAINTENANCE, f"ALTER ROLE {role} BYPASSRLS; GRANT pg_read_all_data TO {role};")
+        self.server.query(HOME, f"ALTER ROLE {role} BYPASSRLS; GRANT pg_read_all_data TO {role};")
         survey = owner.survey(name)
-        self.server.query(MAINTENANCE, f"ALTER ROLE {role} NOBYPASSRLS; REVOKE pg_read_all_data FROM {role};")
+        self.server.query(HOME, f"ALTER ROLE {role} NOBYPASSRLS; REVOKE pg_read_all_data FROM {role};")
         return survey
 
     # ---- What the owner's loading does not bring ----
@@ -189,7 +188,7 @@ class Loader:
             # A new owner has to be one who may make such objects there.
             *(f"GRANT {owner} TO {name} WITH INHERIT TRUE;" for name in others),
         ]
-        self.server.query(MAINTENANCE, "\n".join(lent))
+        self.server.query(HOME, "\n".join(lent))
         self._run_as(database, GIVER, [order.sql for order in plan.owners])
         taken = [*(f"REVOKE {owner} FROM {name};" for name in others), f"DROP ROLE {GIVER};"]
         self.server.query(database, "\n".join(taken))
@@ -229,7 +228,7 @@ class Loader:
         script = ["\\set ON_ERROR_STOP off"]
         for at, statement in enumerate(statements):
             script += [f"{statement};", "\\if :ERROR", f"\\echo {mark} {at} :LAST_ERROR_MESSAGE", "\\endif"]
-        lines = replace(self.server, role=role).query(MAINTENANCE, "\n".join(script), timeout=600)
+        lines = replace(self.server, role=role).query(HOME, "\n".join(script), timeout=600)
         failed = [line.split(" ", 2) for line in lines if line.startswith(f"{mark} ")]
         return {int(at): reason for _, at, reason in failed}
 
@@ -275,15 +274,14 @@ def read_contents(place: Scratch, stream: IO[bytes], most: int = 64 << 20) -> tu
     return b"".join(parts), child.finish()
 
 
-def check_empty(found: Contents, part: DatabasePart) -> list[str]:
-    """Raise HostError when the database `postgres` holds anything: it is the superuser's, and never loaded."""
+def check_empty(found: Contents, part: DatabasePart) -> None:
+    """Raise HostError when PostgreSQL's own database holds anything: it is the superuser's, and never loaded."""
     held = [line.split(" ", 3)[-1] for line in found.loaded] + list(found.left_out)
     if held or part.rows or set(part.extensions) - {"plpgsql"}:
         raise HostError(
-            f"the database {MAINTENANCE} of this run holds {', '.join(held[:5]) or 'something'}: it is not restored, as"
+            f"the database {HOME} of this run holds {', '.join(held[:5]) or 'something'}: it is not restored, as"
             " nothing is loaded as a superuser. docs/backups.md says how to get it back by hand"
         )
-    return []
 
 
 def compare(part: DatabasePart, restored: Survey, scheduled: int) -> list[str]:

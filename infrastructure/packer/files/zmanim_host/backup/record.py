@@ -1,6 +1,7 @@
 """The completion record: what one run of the backup holds, as JSON in a snapshot of its own.
 
-It is the last snapshot of a run. A run without it was cut short, and is never restored.
+It is stored after every part of a run; only a proof may follow it. A run without it was cut short, and is never
+restored.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from zmanim_host.host import HostError
 
-FORMAT = 1
+# The roles were a part of their own in format 1.
+FORMAT, KNOWN = 2, (1, 2)
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 # A record is stored soon after it says that its run is finished; one that is further away was dated anew.
@@ -44,13 +46,14 @@ class DatabasePart:
 class GlobalsPart:
     """The roles, by `pg_dumpall --globals-only`; `roles` are their names without PostgreSQL's own.
 
-    `sha256` is the digest of what it wrote (empty: of an image that did not take it).
+    `sql` is what it wrote, `sha256` the digest of that (empty: of an image that did not take it). In format 1 `sql` is
+    in a snapshot.
     """
 
-    snapshot: str
-    bytes: int
     roles: tuple[str, ...]
     sha256: str = ""
+    sql: str = ""
+    snapshot: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def from_json(text: str) -> CompletionRecord:
     """Return the record; HostError when it is of another format, torn, or no record at all."""
     try:
         values = json.loads(text)
-        if values["format"] != FORMAT:
+        if values["format"] not in KNOWN:
             raise HostError(f"the completion record has format {values['format']!r}: it was made by a newer image")
         return parse(CompletionRecord, values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

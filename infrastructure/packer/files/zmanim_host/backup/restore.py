@@ -70,19 +70,24 @@ def choose(repo: Repository, wanted: str, at: datetime) -> CompletionRecord:
     Raises HostError for a run that is not there, or was cut short.
     """
     runs = repo.runs()
-    if wanted:
-        chosen = next((run for run in runs if run.id == wanted and not run.adoption), None)
-    else:
-        chosen = retention.newest_complete(runs, at)
+    named = next((run for run in runs if run.id == wanted), None)
+    chosen = named if wanted else retention.newest_complete(runs, at)
     if chosen is None:
         what = f"run {wanted}" if wanted else "complete run"
         raise HostError(f"there is no {what} in {repo.location}: restore.sh --list shows what there is")
-    if chosen.record is None:
-        raise HostError(f"the run {chosen.id} was cut short: it has no completion record, and nothing is restored")
-    record = located(from_json(repo.read(chosen.record, steps.RECORD)), dict(chosen.parts), chosen.time)
+    return read_record(repo, chosen)
+
+
+def read_record(repo: Repository, run: Run) -> CompletionRecord:
+    """Return a run's record; HostError for an adoption, for a run that was cut short, and for another one's record."""
+    if run.adoption:
+        raise HostError(f"{run.id} is an adoption: it says whose the backups are, and there is nothing to restore")
+    if run.record is None:
+        raise HostError(f"the run {run.id} was cut short: it has no completion record, and nothing is restored")
+    record = located(from_json(repo.read(run.record, steps.RECORD)), dict(run.parts), run.time)
     swap.check_run(record.run)
-    if record.run != chosen.id:
-        raise HostError(f"the record of run {chosen.id} is of run {record.run}")
+    if record.run != run.id:
+        raise HostError(f"the record of run {run.id} is of run {record.run}")
     return record
 
 
@@ -194,8 +199,8 @@ class Restore:
             return ""
         last = None
         if proven and proven.proven:
-            last = retention.Proven(choose(self.repository, proven.id, at), proven.proven)
-        return retention.why_due(choose(self.repository, newest.id, at), last, at)
+            last = retention.Proven(read_record(self.repository, proven), proven.proven)
+        return retention.why_due(read_record(self.repository, newest), last, at)
 
     def _send(self, *results: metrics.Metric) -> None:
         metrics.put(self.repository.environment, self.repository.region, results)

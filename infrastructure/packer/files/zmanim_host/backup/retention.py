@@ -65,12 +65,12 @@ class Owner:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the backup: its snapshots, the last of which is `record` (None when it was cut short).
+    """One run of the backup: its snapshots, and which of them is its `record` (None when it was cut short).
 
-    `time` is UTC: the record's, or that of the newest snapshot. An `adoption` has no data; it says whose the
-    repository is from then on. `system` is the cluster that a record or an adoption is of and `volume` where that is,
-    `bytes` the length of all its files; `parts` are the snapshots by the part that each is of. It
-    was `proven` when it was restored and came out as recorded.
+    `time` is UTC: the record's, or that of the newest snapshot. An `adoption` has no data; it says whose the repository
+    is from then on. `system` is the cluster that a record or an adoption is of and `volume` where that is, `bytes` the
+    length of all its files; `parts` are the snapshots by the part that each is of. It was `proven` when it was restored
+    and came out as recorded.
     """
 
     id: str

@@ -11,11 +11,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from zmanim_host.backup import sql_text
+from zmanim_host.backup.record import GlobalsPart
+from zmanim_host.backup.restic import Repository
 from zmanim_host.backup.sql_text import NUMBER, TEXT, WORD, Statement, Token, begins, identifier, literal
 from zmanim_host.host import HostError
-from zmanim_host.postgres import APPLICATION, Server
+from zmanim_host.postgres import APPLICATION, HOME, SUPERUSER, Server
 
-SUPERUSER = "postgres"
 BACKUP = "zmanim_backup"
 # Who may give away what a database's owner has loaded, while that is done: it has the owner's rights and no others.
 GIVER = "zmanim_restore"
@@ -44,6 +45,7 @@ UNION ALL SELECT json_build_array('set', CASE setrole WHEN 0 THEN 'everybody' EL
   FROM pg_db_role_setting, unnest(setconfig) AS u (setting) WHERE setrole = 10 OR setrole = 0 AND setdatabase = 0
 UNION ALL SELECT json_build_array('parameter', parname, paracl::text) FROM pg_parameter_acl;
 """
+_END = "-- PostgreSQL database cluster dump complete"
 # What a role has: the kind of row in _POWERS, who has it, and what it is.
 Power = tuple[str, str, str]
 
@@ -62,6 +64,18 @@ class Roles:
     left_out: list[str] = field(default_factory=list)
     finish: list[str] = field(default_factory=list)
     powers: set[Power] = field(default_factory=set)
+
+
+def whole(script: str) -> str:
+    """Return a script of pg_dumpall's; HostError unless it has its end."""
+    if _END not in script:
+        raise HostError(f"the roles are not whole: they lack {_END!r}")
+    return script
+
+
+def read_globals(repo: Repository, part: GlobalsPart) -> str:
+    """Return the script of a run, from where its record has it. Raises HostError."""
+    return whole(part.sql or repo.read(part.snapshot, "/globals.sql"))
 
 
 def parse_globals(script: str, expected: Collection[str]) -> Roles:
@@ -91,22 +105,22 @@ def parse_globals(script: str, expected: Collection[str]) -> Roles:
     return result
 
 
-def check_powers(server: Server, roles: Roles, expected: Collection[str]) -> None:
-    """Raise HostError when a cluster has a role, or one a right, that was not given to it on purpose.
+def check_powers(server: Server, roles: Roles, expected: Collection[str]) -> list[str]:
+    """Return which roles a cluster lacks; HostError when it has a role, or one a right, that nobody gave to it.
 
     It is no proof once a superuser's code ran there: none does, and this is the second look.
     """
-    powers = {
-        (str(kind), str(who), str(what)) for kind, who, what in map(json.loads, server.query("postgres", _POWERS))
-    }
+    powers = {(str(kind), str(who), str(what)) for kind, who, what in map(json.loads, server.query(HOME, _POWERS))}
     more = sorted(powers - roles.powers)
     if more:
         raise HostError(
             f"the restored cluster has what nobody gave to it: {'; '.join(' '.join(one) for one in more[:5])}"
         )
-    extra = sorted(set(server.roles()) - set(expected) - {SUPERUSER})
+    made = set(server.roles())
+    extra = sorted(made - set(expected) - {SUPERUSER})
     if extra:
         raise HostError(f"the restored cluster has the roles {extra}, which the record does not have")
+    return sorted(set(expected) - made)
 
 
 def _never_run(statement: Statement) -> HostError:

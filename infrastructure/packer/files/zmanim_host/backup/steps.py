@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from zmanim_host.aws import metrics
-from zmanim_host.backup import retention, sql_text, superusers
+from zmanim_host.backup import dump, retention, sql_text, superusers
 from zmanim_host.backup.record import (
     TIME,
     CompletionRecord,
@@ -30,10 +30,11 @@ from zmanim_host.backup.record import (
     parse,
     to_json,
 )
-from zmanim_host.backup.restic import Repository, repository
+from zmanim_host.backup.restic import PASSING, Repository, repository
 from zmanim_host.backup.retention import Owner, Run
+from zmanim_host.backup.roles import BACKUP, whole
 from zmanim_host.host import WARNING, HostError, log, run, sha256, write_whole
-from zmanim_host.postgres import Server, digest, major_version
+from zmanim_host.postgres import HOME, Server, digest, major_version
 from zmanim_host.storage import redis_files, swap, turn
 from zmanim_host.storage.volume import ID_FILE
 
@@ -41,10 +42,8 @@ WORK = turn.FOLDER
 RECORD = "/record.json"
 # What one step leaves for the last one to tell.
 SUPERUSERS = "superusers"
-GLOBALS = "/globals.sql"
-GLOBALS_END = "-- PostgreSQL database cluster dump complete"
 BAKED = Path("/opt/zmanim/baked")
-LIVE = Server(role="zmanim_backup")
+LIVE = Server(role=BACKUP)
 
 
 @dataclass(frozen=True)
@@ -93,12 +92,12 @@ class Backup:
 
     # ---- The first step: everything that may refuse ----
 
-    def begin(self) -> None:
-        """Refuse or begin: is pg_dump the server's, is S3 there, is the repository ours."""
+    def begin(self) -> list[str]:
+        """Refuse, or begin and return the databases: is pg_dump the server's, is S3 there, is the repository ours."""
         (self.work / turn.COMPLETE).unlink(missing_ok=True)
         swap.check_none(self.work.parent)
         self.check_version()
-        self.server.databases()  # refuses where one is missing, or can't be read
+        databases = self.server.databases()
         self.repository.check_reachable()
         runs = self.repository.open_or_make()
         started, system = self.now(), self.server.system_identifier()
@@ -114,6 +113,7 @@ class Backup:
         begun = {"run": run_id(started), "started": started.strftime(TIME), "system_identifier": system}
         write_whole(self.work / "run/begun", json.dumps(begun))
         log(f"run {begun['run']} of cluster {system} to {self.repository.location}")
+        return databases
 
     def check_version(self) -> None:
         """Raise HostError unless pg_dump has the server's major version: another may leave things out in silence."""
@@ -147,11 +147,17 @@ class Backup:
     # ---- The parts ----
 
     def back_up_database(self, database: str, command: Sequence[str]) -> None:
-        """Dump a database by `command`, in the snapshot in which it was looked at; read the dump back, counting."""
+        """Dump a database by `command`, in the snapshot in which it was looked at; read the dump back, counting.
+
+        PostgreSQL's own is no part of a run while it holds nothing. When it does, a restore refuses the run by name.
+        """
         begun, part, name = self.begun(), f"database={database}", dump_name(database)
+        if database == HOME and holds_nothing(self.server, database):
+            self._finish(part, None)
+            return
         environment = self.server.environment(database)
         with self.server.exported(database) as survey:
-            schema = self.server.schema(database, survey.snapshot)
+            schema = digest(self.server.schema(database, survey.snapshot))
             dumping = [*command, f"--snapshot={survey.snapshot}"]
             stored = self.repository.store(begun.tags(part), name=name, command=dumping, environment=environment)
         counted: dict[str, int] = {}
@@ -163,13 +169,12 @@ class Backup:
         log(f"{database}: {stored.bytes} bytes, {sum(rows.values())} rows in {len(rows)} tables")
 
     def back_up_globals(self, command: Sequence[str]) -> None:
-        """Keep the roles as `command` writes them, and see that they are all there."""
-        begun, roles = self.begun(), self.server.roles()
-        environment = self.server.environment()
-        stored = self.repository.store(begun.tags("globals"), name=GLOBALS, command=command, environment=environment)
-        written = digest(read_globals(self.repository, stored.snapshot))
-        self._finish("globals", GlobalsPart(stored.snapshot, stored.bytes, roles, written))
-        log(f"globals: {stored.bytes} bytes, {len(roles)} roles")
+        """Keep the roles as `command` writes them, for the record, and see that they are all there."""
+        self.begun()
+        roles = self.server.roles()
+        sql = whole(run(command, timeout=600, environment=self.server.environment()).stdout)
+        self._finish("globals", GlobalsPart(roles, digest(sql), sql))
+        log(f"globals: {len(roles)} roles")
 
     def back_up_redis(self, file: Path) -> None:
         """Keep an RDB file that Redis has written, if it is whole."""
@@ -184,13 +189,13 @@ class Backup:
         self._finish("redis", RedisPart(stored.snapshot, stored.bytes, written, keys.lasting, keys.expiring))
         log(f"redis: {stored.bytes} bytes, {keys.lasting} keys without expiry, {keys.expiring} with")
 
-    def _finish(self, name: str, part: DatabasePart | GlobalsPart | RedisPart) -> None:
-        write_whole(self.work / "run" / name, json.dumps(asdict(part)))
+    def _finish(self, name: str, part: DatabasePart | GlobalsPart | RedisPart | None) -> None:
+        write_whole(self.work / "run" / name, json.dumps(part and asdict(part)))
 
-    # ---- The last steps ----
+    # ---- The last step ----
 
     def complete(self) -> None:
-        """Write the completion record: from here on the run counts."""
+        """Write the completion record: from here on the run counts. Then see to the runs before it."""
         begun = self.begun()
         # A run of hours: somebody may have adopted the backups meanwhile, and has the last word.
         system = self.server.system_identifier()
@@ -199,8 +204,8 @@ class Backup:
                 f"this run began with cluster {begun.system_identifier}, and this machine has cluster {system} now: its"
                 " parts are of two, and it gets no record"
             )
-        ours = self.ours(system)
-        self.check_owner(self.repository.runs(), ours)
+        ours, runs = self.ours(system), self.repository.runs()
+        self.check_owner(runs, ours)
         files = (path for path in (self.work / "run").iterdir() if path.name != "begun")
         parts = {path.name: json.loads(path.read_text("utf-8")) for path in files}
         missing = {"globals", "redis", *(f"database={name}" for name in self.server.databases())} - parts.keys()
@@ -215,22 +220,22 @@ class Backup:
             instance_id=self.instance,
             system_identifier=begun.system_identifier,
             databases=tuple(
-                parse(DatabasePart, part) for name, part in sorted(parts.items()) if name.startswith("database=")
+                parse(DatabasePart, part)
+                for name, part in sorted(parts.items())
+                if part and name.startswith("database=")
             ),
             globals=parse(GlobalsPart, parts["globals"]),
             redis=parse(RedisPart, parts["redis"]),
-            versions={
-                "postgresql": self.server.version(),
-                "redis": redis_files.installed_version(),
-                "restic": run(["restic", "version"], timeout=60).stdout.split()[1],
-            },
+            versions={"postgresql": self.server.version(), "redis": redis_files.installed_version()},
             volume=ours.volume,
         )
-        self.repository.store([*begun.tags("record"), *ours.tags()], name=RECORD, text=to_json(record))
-        self._note_superusers(record)
+        stored = self.repository.store([*begun.tags("record"), *ours.tags()], name=RECORD, text=to_json(record))
+        others = [each for each in runs if each.id != record.run]
+        self._note_superusers(record, others)
         shutil.rmtree(self.work / "run")
         (self.work / turn.COMPLETE).touch()
-        size = sum(part.bytes for part in record.databases) + record.globals.bytes + record.redis.bytes
+        kept: list[DatabasePart | RedisPart] = [*record.databases, record.redis]
+        size = sum(part.bytes for part in kept)
         seconds = (record.finished - record.started).total_seconds()
         log(f"run {record.run} is complete: {size} bytes in {seconds:.0f} s")
         metrics.put(
@@ -242,26 +247,29 @@ class Backup:
                 metrics.Metric("BackupBytes", size, "Bytes"),
             ],
         )
+        snapshots = (*(part.snapshot for part in kept), stored.snapshot)
+        this = Run(record.run, self.now(), snapshots, stored.snapshot, system=ours.system, volume=ours.volume)
+        self.apply_retention([*others, this])
 
-    def _note_superusers(self, record: CompletionRecord) -> None:
-        """Leave for the last step what no restore will bring back, and was not in the run before."""
+    def _note_superusers(self, record: CompletionRecord, others: Sequence[Run]) -> None:
+        """Leave for the end what no restore will bring back, and was not in the run before."""
         every = superusers.of_record(record)
         if not every:
             return
         for each in every:
             log(f"only a superuser can have made this, and no restore brings it back: {each}", WARNING)
-        older = [run for run in self.repository.runs() if run.id != record.run]
-        before = retention.newest_complete(older, self.now())
+        before = retention.newest_complete(others, self.now())
         known = from_json(self.repository.read(before.record, RECORD)) if before and before.record else None
         added = sorted(set(every) - set(superusers.of_record(known) if known else ()))
         if added:
             write_whole(self.work / SUPERUSERS, "; ".join(added))
 
-    def apply_retention(self) -> None:
+    def apply_retention(self, runs: Sequence[Run]) -> None:
         """Remove the runs that nobody needs any longer; on Sundays, read a part of the repository."""
         at = self.now()
-        plan = retention.plan(self.repository.runs(), at)
-        check = retention.is_check_day(at.date())
+        plan = retention.plan(runs, at)
+        # Not one that is gone in an hour.
+        check = retention.is_check_day(at.date()) and self.repository.environment != PASSING
         for expired, reason in plan.forget.items():
             log(f"removing run {expired.id}: {reason}")
         # The records first: cut short after them, these runs are incomplete ones, and never a record without its parts.
@@ -304,7 +312,7 @@ class Backup:
     def redate(self, name: str, at: datetime) -> None:
         """Give a run another time, as one whose machine had a wrong clock; its parts first, for the record decides.
 
-        Cut short, it is done again. Raises HostError.
+        When it was proven stays, unless that is in the future as well. Cut short, it is done again. Raises HostError.
         """
         with turn.taken(self.work):
             self.repository.check_reachable()
@@ -313,7 +321,9 @@ class Backup:
                 raise HostError(f"there is no run {name} in {self.repository.location}: restore.sh --list shows them")
             if at > self.now():
                 raise HostError(f"{at:%Y-%m-%d %H:%M:%S} is in the future: nothing was changed")
-            for snapshot in sorted(known.snapshots, key=lambda each: each == known.record):
+            proofs = {snapshot for part, snapshot in known.parts if part == retention.PROOF}
+            stay = proofs if known.proven and known.proven <= self.now() else set()
+            for snapshot in sorted(set(known.snapshots) - stay, key=lambda each: (each == known.record, each)):
                 self.repository.redate(snapshot, at)
             log(f"the run {name} is dated {at:%Y-%m-%d %H:%M:%S} now; it was {known.time:%Y-%m-%d %H:%M:%S}")
 
@@ -335,7 +345,14 @@ class Backup:
         log(f"adopted: the backups in {self.repository.location} go on with cluster {ours.system} on {ours.volume}")
 
 
-# ---- What a restore does in the same way ----
+# ---- What makes a part whole ----
+
+
+def holds_nothing(server: Server, database: str) -> bool:
+    """Return whether a dump of a database would have nothing to say. Raises HostError."""
+    said = dump.comparable(sql_text.statements(server.schema(database)))
+    # A schema does not have these.
+    return not any(said) and server.query(database, "SELECT oid FROM pg_largeobject_metadata LIMIT 1;") == []
 
 
 def count_to_the_end(archive: IO[bytes]) -> dict[str, int]:
@@ -352,38 +369,26 @@ def count_to_the_end(archive: IO[bytes]) -> dict[str, int]:
     return rows
 
 
-def read_globals(repo: Repository, snapshot: str) -> str:
-    """Return the script that makes the roles; HostError unless it is whole."""
-    text = repo.read(snapshot, GLOBALS)
-    if GLOBALS_END not in text:
-        raise HostError(f"the roles in the repository are not whole: they lack {GLOBALS_END!r}")
-    return text
-
-
 # ---- The command ----
 
 
 def run_step(backup: Backup, words: Sequence[str]) -> None:
     """Do the step of a backup that `words` name; HostError says which there are."""
-    steps = {"begin": backup.begin, "complete": backup.complete, "apply-retention": backup.apply_retention}
     step, *rest = words or [""]
     if step == "refuse-turn" and not rest:
         raise HostError(turn.refusal(backup.work))
-    if step == "databases":
-        sys.stdout.write("".join(f"{name}\n" for name in backup.server.databases()))
+    if step == "begin" and not rest:
+        sys.stdout.write("".join(f"{name}\n" for name in backup.begin()))
     elif step == "database" and len(rest) > 2 and rest[1] == "--":
         backup.back_up_database(rest[0], rest[2:])
     elif step == "globals" and len(rest) > 1 and rest[0] == "--":
         backup.back_up_globals(rest[1:])
     elif step == "redis" and len(rest) == 1:
         backup.back_up_redis(Path(rest[0]))
-    elif step in steps and not rest:
-        steps[step]()
+    elif step == "complete" and not rest:
+        backup.complete()
     else:
-        raise HostError(
-            "zmanim-host backup begin|databases|database NAME -- COMMAND…|globals -- COMMAND…|redis FILE|"
-            "complete|apply-retention"
-        )
+        raise HostError("zmanim-host backup begin|database NAME -- COMMAND…|globals -- COMMAND…|redis FILE|complete")
 
 
 def command(arguments: Sequence[str]) -> None:
