@@ -6,7 +6,7 @@ from localcloud.api.admission import Admission
 from localcloud.api.application import Api
 from localcloud.api.listener import listen
 from localcloud.api.patches import apply
-from localcloud.ec2 import amis, instances
+from localcloud.ec2 import amis, image_attributes, instances, launch_rules
 from localcloud.ec2.fleet import Fleet
 from localcloud.ec2.volumes import Volumes
 from localcloud.iam import resource_policies
@@ -28,6 +28,7 @@ def serve(settings: CloudSettings, cloud: Cloud) -> None:
     for image in settings.images:
         fleet.layers.add_base([amis.base_image_id(image.name, region) for region in regions], image.root)
     apply(amis, amis.Images(fleet, settings.images), instances, instances.Instances(fleet), Volumes(fleet))
+    apply(image_attributes, launch_rules)
     apply(ssm, ssm.Agent(fleet), Mails(Journal(directory / "mails.jsonl")), resource_policies)
 
     def source_of(address: str) -> str:

@@ -11,16 +11,16 @@ import logging
 from typing import Any
 
 from moto.core.parse import default_timestamp_parser
-from moto.core.responses import ActionResult, EmptyResult
+from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami, AmiBackend
-from moto.ec2.responses import EC2Response
 from moto.ec2.responses.amis import AmisResponse
 from moto.ec2.utils import random_ami_id
 
-from localcloud.api.patches import ApiError, add, in_background, patch
+from localcloud.api.patches import ApiError, in_background, patch
 from localcloud.ec2.fleet import Fleet
+from localcloud.ec2.image_attributes import has_key, own_key
 from localcloud.settings import ACCOUNT, BaseImage
 from support.errors import Error
 
@@ -179,7 +179,11 @@ class Images:
 
     @patch(AmisResponse.copy_image)
     def copy_image(self, response: Any) -> ActionResult:
-        """CopyImage: a copy in this region, on the same layers; encryption is recorded."""
+        """CopyImage: a copy in this region, on the same layers; encryption is recorded.
+
+        The keys of another region encrypt nothing here: a copy is encrypted by the key that the call names, else by
+        AWS's own one for EBS. AWS looks at that key when the call has been answered: without it the copy fails.
+        """
         backend = response.ec2_backend
         source_backend = ec2_backends[response.current_account][response._get_param("SourceRegion")]
         source: Any = source_backend.describe_images(ami_ids=[response._get_param("SourceImageId")])[0]
@@ -189,8 +193,17 @@ class Images:
         response.error_on_dryrun()
         if source.state != "available":
             raise ApiError("InvalidAMIID.Unavailable", f"The image ID '{source.id}' is not available")
-        encrypted = bool(response._get_param("Encrypted", False)) or source.root_encrypted
-        kms_key_id = response._get_param("KmsKeyId") or source.root_kms_key_id
+        wanted, key = response._get_param("Encrypted"), response._get_param("KmsKeyId")
+        if key and not wanted:
+            raise ApiError("InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted.")
+        if wanted is False and source.root_encrypted:
+            snapshot = source.ebs_snapshot.id
+            raise ApiError(
+                "InvalidRequest",
+                f"Snapshot {snapshot} is encrypted. Creating an unencrypted copy from an encrypted snapshot is not "
+                "supported.",
+            )
+        encrypted = bool(wanted) or source.root_encrypted
         ami = _NewAmi(
             backend,
             random_ami_id(),
@@ -208,12 +221,15 @@ class Images:
             root_size_gib=source.root_size_gib,
             root_volume_type=source.root_volume_type,
             root_encrypted=encrypted,
-            root_kms_key_id=(kms_key_id or backend._create_default_encryption_key()) if encrypted else None,
+            root_kms_key_id=key or (own_key(backend) if encrypted else None),
             source_image_id=source.id,
             source_image_region=source.ec2_backend.region_name,
         )
         self._fleet.layers.share(source.id, ami.id)
         backend.amis[ami.id] = ami
+        if key and not has_key(backend, key):
+            reason = {"Code": "Client.InvalidKmsKey", "Message": f"there is no key {key} in {backend.region_name}"}
+            ami.state, ami.state_reason = "failed", reason
         if response._get_param("CopyImageTags", False):
             ami.add_tags({tag["key"]: tag["value"] for tag in source.get_tags() if not tag["key"].startswith("aws:")})
         _add_tags(response, ami)
@@ -249,13 +265,6 @@ def _check_name_is_free(backend: Any, name: str | None) -> None:
             raise ApiError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {ami.id}")
 
 
-def _own_image(response: Any) -> Any:
-    image = response.ec2_backend.describe_images(ami_ids=[response._get_param("ImageId")])[0]
-    if image.owner_id != response.ec2_backend.account_id:
-        raise ApiError("AuthFailure", f"Not authorized for image: {image.id}")
-    return image
-
-
 @patch(AmisResponse.deregister_image)
 def deregister_image(response: Any) -> ActionResult:
     """DeregisterImage, with DeleteAssociatedSnapshots."""
@@ -282,68 +291,3 @@ def describe_images(original: Any, response: Any) -> ActionResult:
 
 def _is_deprecated(image: Any) -> bool:
     return bool(image.deprecation_time) and default_timestamp_parser(image.deprecation_time) < utcnow()
-
-
-@patch(AmisResponse.describe_image_attribute, wraps=True)
-def describe_image_attribute(original: Any, response: Any) -> Any:
-    """DescribeImageAttribute of an own image, IMDS support included."""
-    image = _own_image(response)
-    if response._get_param("Attribute") != "imdsSupport":
-        return original(response)
-    support = {"Value": image.imds_support} if image.imds_support else {}
-    return ActionResult({"ImageId": image.id, "ImdsSupport": support})
-
-
-@patch(AmisResponse.modify_image_attribute, wraps=True)
-def modify_image_attribute(original: Any, response: Any) -> Any:
-    """ModifyImageAttribute: description and IMDS support, and moto's launch permissions."""
-    image = _own_image(response)
-    attribute, value = response._get_param("Attribute"), response._get_param("Value")
-    description = (response._get_param("Description") or {}).get("Value")
-    imds_support = (response._get_param("ImdsSupport") or {}).get("Value")
-    response.error_on_dryrun()
-    if attribute == "description" or description is not None:
-        image.description = value if description is None else description
-    if attribute == "imdsSupport" or imds_support is not None:
-        requested = imds_support or value
-        if requested != "v2.0":
-            raise ApiError("InvalidParameterValue", f"Value ({requested}) for parameter imdsSupport is invalid.")
-        image.imds_support = requested
-    if attribute in {None, "launchPermission"} and description is None and imds_support is None:
-        return original(response)
-    return EmptyResult()
-
-
-@add(EC2Response)
-def enable_image_deprecation(response: Any) -> ActionResult:
-    """EnableImageDeprecation, from a date in the future."""
-    image = _own_image(response)
-    moment = response._get_param("DeprecateAt").replace(tzinfo=None)
-    response.error_on_dryrun()
-    if moment < utcnow():
-        raise ApiError("InvalidParameter", "The deprecation date must be in the future.")
-    # EC2 rounds to the minute.
-    image.deprecation_time = moment.strftime("%Y-%m-%dT%H:%M:00.000Z")
-    return ActionResult({"Return": True})
-
-
-@add(EC2Response)
-def disable_image_deprecation(response: Any) -> ActionResult:
-    """DisableImageDeprecation."""
-    _own_image(response).deprecation_time = None
-    return ActionResult({"Return": True})
-
-
-@add(EC2Response)
-def enable_image_deregistration_protection(response: Any) -> ActionResult:
-    """EnableImageDeregistrationProtection."""
-    cooldown = "with" if response._get_param("WithCooldown", False) else "without"
-    _own_image(response).deregistration_protection = f"enabled-{cooldown}-cooldown"
-    return ActionResult({"Return": "true"})
-
-
-@add(EC2Response)
-def disable_image_deregistration_protection(response: Any) -> ActionResult:
-    """DisableImageDeregistrationProtection."""
-    _own_image(response).deregistration_protection = "disabled"
-    return ActionResult({"Return": "true"})

@@ -23,6 +23,7 @@ from moto.ec2.responses.instances import InstanceResponse
 from localcloud.api.patches import ApiError, in_background, patch
 from localcloud.ec2.block_devices import launch_mappings
 from localcloud.ec2.fleet import Attachment, Fleet
+from localcloud.ec2.launch_rules import check_place, credits_of
 from localcloud.settings import ACCOUNT
 from support.errors import Error
 
@@ -63,6 +64,7 @@ class Instances:
         if image.state != "available":
             raise ApiError("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is not available")
         memory = _memory_bytes(given["instance_type"], image)
+        check_place(backend, given)
         given["block_device_mappings"] = launch_mappings(image, given.pop("block_device_mappings", []))
         reservation = original(backend, image_id, *arguments, **given)
         for instance in reservation.instances:
@@ -248,11 +250,18 @@ def block_device_mappings(response: Any) -> Any:
 
 @patch(InstanceResponse.run_instances, wraps=True)
 def run_instances(original: Any, response: Any) -> Any:
-    """Return the launch that a client token stands for, if it was made: a repeated call launches nothing more."""
+    """RunInstances with CPU credits; a call that repeats a client token launches nothing more."""
+    kind = response._get_param("InstanceType") or "m1.small"
+    cpu_credits = credits_of(kind, response._get_param("CreditSpecification"))
     token = response._get_param("ClientToken")
     reservations = list(response.ec2_backend.reservations.values()) if token else []
     existing = next((one for one in reservations if one.instances[0].client_token == token), None)
-    return ActionResult(existing) if existing else original(response)
+    if existing:
+        return ActionResult(existing)
+    launched = original(response)
+    for instance in launched.result.instances:
+        instance.cpu_credits = cpu_credits
+    return launched
 
 
 @patch(InstanceResponse.stop_instances)

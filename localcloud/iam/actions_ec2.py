@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from localcloud.iam.actions import Context, Parameters, RequiredAction, listed_tags, requested_tags, resource_tags
@@ -60,8 +61,10 @@ def ec2(operation: str, given: Parameters, lookups: Lookups) -> Iterator[Require
     direct = requested_tags(listed_tags(given.get("Tags"))) if operation in {"CreateTags", "DeleteTags"} else {}
     named = [text for text in dict.fromkeys(_texts(given)) if text.rpartition("-")[0] in _TYPES]
     for identifier in named:
-        context = {**common, **resource_tags(lookups.tags(identifier), "ec2"), **direct}
-        yield RequiredAction(action, arn(lookups, _TYPES[identifier.rpartition("-")[0]], identifier), context)
+        # What is copied is where it comes from, and all else where the call goes to.
+        where = replace(lookups, region=given["SourceRegion"]) if given.get("SourceRegion") else lookups
+        context = {**common, **resource_tags(where.tags(identifier), "ec2"), **direct}
+        yield RequiredAction(action, arn(where, _TYPES[identifier.rpartition("-")[0]], identifier), context)
     created = _CREATED.get(operation, ())
     for kind in created:
         # The id of a new resource is not known yet; a key pair's ARN ends in its name.

@@ -48,14 +48,14 @@ class IamLab:
     api: Api
     directory: Path
 
-    def client(self, service: str, credentials: Mapping[str, str] | None = None) -> Any:
+    def client(self, service: str, credentials: Mapping[str, str] | None = None, region: str = REGION) -> Any:
         """Return a client; without `credentials` the owner's."""
         session = boto3.session.Session(
             botocore_session=_session(),
             aws_access_key_id=credentials["AccessKeyId"] if credentials else KEY,
             aws_secret_access_key=credentials["SecretAccessKey"] if credentials else "x",
             aws_session_token=credentials["SessionToken"] if credentials else None,
-            region_name=REGION,
+            region_name=region,
         )
         client = session.client(service)  # type: ignore[call-overload]  # its overloads want a literal
         client.meta.events.register("before-send", self._send)

@@ -131,8 +131,9 @@ def test_the_operations_of_an_image_build_are_all_there(lab: Lab) -> None:
     ebs = image(lab, copied)["BlockDeviceMappings"][0]["Ebs"]
     assert ebs["Encrypted"] is True
     assert ebs["KmsKeyId"].startswith("arn:aws:kms:")
+    snapshot = shown["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]  # AWS shares none that its own key encrypts
     lab.ec2.modify_snapshot_attribute(
-        SnapshotId=ebs["SnapshotId"], Attribute="createVolumePermission", OperationType="add", UserIds=["111122223333"]
+        SnapshotId=snapshot, Attribute="createVolumePermission", OperationType="add", UserIds=["111122223333"]
     )
 
     lab.ec2.enable_image_deregistration_protection(ImageId=made)
