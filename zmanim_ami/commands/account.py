@@ -26,5 +26,5 @@ def apply(settings: Settings, dry: bool, environment: str = "prod") -> list[chan
 
 def _plan(clients: Clients, settings: Settings, environment: str) -> list[changes.Change]:
     subject = settings.github_subject
-    workflows = Workflows(subject, settings.parameter_prefix) if subject else None
+    workflows = Workflows(subject, settings.parameter_prefix, settings.ami_regions) if subject else None
     return requirements.plan(clients, environment, policies=POLICIES, subnet_id=settings.subnet_id, workflows=workflows)

@@ -17,7 +17,7 @@ from zmanim_ami.pipeline.account import workflow_roles
 from zmanim_ami.pipeline.account.workflow_roles import Workflows
 
 # A repository of that name is nobody's: it is only compared with itself.
-WORKFLOWS = Workflows("repo:rehearsal/zmanim:environment:{environment}", "/zmanim/prod")
+WORKFLOWS = Workflows("repo:rehearsal/zmanim:environment:{environment}", "/zmanim/prod", ("eu-central-1", "eu-north-1"))
 _SECONDS = 3600
 
 

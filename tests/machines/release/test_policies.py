@@ -49,7 +49,7 @@ def only_aws_asks() -> set[str]:
 
 
 def _read(name: str) -> tuple[Statement, ...]:
-    return read(roles.read(POLICIES / f"{name}.json", VALUES), name)
+    return read(roles.read(POLICIES / f"{name}.json", VALUES, identity.WORKFLOWS.copies), name)
 
 
 def clients_of(lab: ImageLab, step: str) -> Clients:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from support.errors import Error
 from support.progress import say
@@ -21,6 +22,8 @@ from zmanim_ami.pipeline.account.changes import Change
 
 Document = Mapping[str, object]
 
+# One string for each region that images are copied to, where a list has one with this in it.
+_COPIES = "${copy_region}"
 # What safe_substitute left, but for ${aws:…}, which are IAM's own variables.
 _PLACEHOLDER = re.compile(r"\$\w+|\$\{(?!aws:)[^}]*\}")
 
@@ -75,14 +78,18 @@ def policies(directory: Path, *, environment: str, account: str, region: str) ->
     return read(trust, values), inline
 
 
-def read(path: Path, values: Mapping[str, str]) -> Document:
-    """Return the policy in a file with `values` in the place of its placeholders. Raises `policies-invalid`."""
+def read(path: Path, values: Mapping[str, str], copies: Sequence[str] = ()) -> Document:
+    """Return the policy in a file with `values` in the place of its placeholders. Raises `policies-invalid`.
+
+    `copies` are the regions that images are copied to: a statement whose resources are all there needs one.
+    """
     try:
         text = string.Template(path.read_text()).safe_substitute(values)
-        if unresolved := _PLACEHOLDER.search(text):
+        if unresolved := _PLACEHOLDER.search(text.replace(_COPIES, "")):
             raise ValueError(f"unknown placeholder {unresolved[0]}")
-        document: Document = json.loads(text)
-        document["Statement"]
+        document: Document = _with_copies(json.loads(text), copies)
+        statements: Any = document["Statement"]
+        return {**document, "Statement": [each for each in statements if each.get("Resource") != []]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Error(
             f"{path.name} is no policy",
@@ -91,7 +98,20 @@ def read(path: Path, values: Mapping[str, str]) -> Document:
             found=str(error),
             fix=str(path),
         ) from error
-    return document
+
+
+def _with_copies(node: Any, copies: Sequence[str]) -> Any:
+    if isinstance(node, dict):
+        return {name: _with_copies(value, copies) for name, value in node.items()}
+    if not isinstance(node, list):
+        return node
+    spread = [
+        [value.replace(_COPIES, region) for region in copies]
+        if isinstance(value, str) and _COPIES in value
+        else [value]
+        for value in node
+    ]
+    return [_with_copies(value, copies) for values in spread for value in values]
 
 
 def role_changes(

@@ -23,10 +23,14 @@ _TRUST_FILE = "workflow-trust.json"
 
 @dataclass(frozen=True)
 class Workflows:
-    """Whose workflows: `subject` is the setting github_subject, `parameters` the path that is published to."""
+    """Whose workflows: `subject` is the setting github_subject, `parameters` the path that is published to.
+
+    `copies` are the regions that images are copied to.
+    """
 
     subject: str
     parameters: str
+    copies: tuple[str, ...] = ()
 
 
 def name(step: str) -> str:
@@ -58,7 +62,7 @@ def plan(clients: aws.Clients, account: str, directory: Path, workflows: Workflo
             "subject": subject(workflows, step),
         }
         trust = roles.read(directory / _TRUST_FILE, values)
-        inline = {step: roles.read(directory / f"{step}.json", values)}
+        inline = {step: roles.read(directory / f"{step}.json", values, workflows.copies)}
         yield from roles.role_changes(clients, name(step), trust, inline, f"zmanim: the workflow's job {step}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from localcloud.iam.patterns import matches
 from localcloud.iam.policy import Principal, Request, Statement, decide, read
 from tests.support import ROOT
-from zmanim_ami.pipeline.account import alarms
+from zmanim_ami.pipeline.account import alarms, roles
 
 POLICIES = ROOT / "infrastructure" / "iam"
 ACCOUNT, REGION = "123456789012", "eu-west-1"
@@ -26,8 +25,8 @@ MADE_BY = {
     "instance": {"RunInstances"},
     "volume": {"RunInstances"},
     "network-interface": {"RunInstances"},
-    "image": {"CreateImage"},
-    "snapshot": {"CreateImage"},
+    "image": {"CreateImage", "CopyImage"},
+    "snapshot": {"CreateImage", "CopyImage"},
     "key-pair": {"CreateKeyPair"},
     "security-group": {"CreateSecurityGroup"},
 }
@@ -39,7 +38,7 @@ UNTAGGED = {("RunInstances", "image"), ("RunInstances", "subnet"), ("RunInstance
 
 def text(name: str, environment: str = "prod") -> str:
     values = {"environment": environment, "account": ACCOUNT, "region": REGION, "parameters": f"/zmanim/{environment}"}
-    return string.Template((POLICIES / name).read_text()).safe_substitute(values)
+    return json.dumps(roles.read(POLICIES / name, values, ("eu-central-1",)))
 
 
 def statements(name: str, environment: str = "prod") -> tuple[Statement, ...]:

@@ -16,7 +16,9 @@ from localcloud.api.patches import REGISTRY, Patch, add, apply, patch
 MODULES = (
     "api.calls",
     "ec2.amis",
+    "ec2.image_attributes",
     "ec2.instances",
+    "ec2.launch_rules",
     "ec2.volumes",
     "iam.resource_policies",
     "services.ses",
@@ -40,14 +42,18 @@ ec2.models.instances.Instance.stop
 ec2.models.instances.Instance.terminate
 ec2.models.instances.InstanceBackend.modify_instance_metadata_options
 ec2.models.instances.InstanceBackend.run_instances
+ec2.models.security_groups.SecurityGroupBackend.create_security_group
+ec2.models.subnets.SubnetBackend.create_subnet
 ec2.responses.amis.AmisResponse.copy_image
 ec2.responses.amis.AmisResponse.create_image
 ec2.responses.amis.AmisResponse.deregister_image
 ec2.responses.amis.AmisResponse.describe_image_attribute
 ec2.responses.amis.AmisResponse.describe_images
 ec2.responses.amis.AmisResponse.modify_image_attribute
+ec2.responses.elastic_block_store.ElasticBlockStore.modify_snapshot_attribute
 ec2.responses.general.General.get_console_output
 ec2.responses.instances.InstanceResponse._parse_block_device_mapping
+ec2.responses.instances.InstanceResponse.describe_instance_credit_specifications
 ec2.responses.instances.InstanceResponse.run_instances
 ec2.responses.instances.InstanceResponse.stop_instances
 s3.models.FakeBucket.get_permission

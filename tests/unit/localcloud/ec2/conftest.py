@@ -14,6 +14,7 @@ import pytest
 from localcloud.api import patches
 from localcloud.ec2 import amis, image_attributes, instances, launch_rules
 from localcloud.settings import BaseImage
+from support.waiting import wait_for
 from tests.support.localcloud_iam import IamLab, iam_lab
 
 BASE = BaseImage("al2023-ami-2023.12.20260930.0-kernel-6.12-arm64", Path("/nowhere"))
@@ -69,12 +70,12 @@ def made_image(ec2: Any, name: str, **root: Any) -> str:
     launched = ec2.run_instances(
         ImageId=base(ec2), InstanceType="t4g.small", MinCount=1, MaxCount=1, BlockDeviceMappings=mapping
     )["Instances"][0]["InstanceId"]
-    for _ in range(500):
-        state = ec2.describe_instances(InstanceIds=[launched])["Reservations"][0]["Instances"][0]["State"]["Name"]
-        if state == "running":
-            break
+
+    def state() -> str:
+        shown = ec2.describe_instances(InstanceIds=[launched])["Reservations"][0]["Instances"][0]
+        return str(shown["State"]["Name"])
+
+    assert wait_for(lambda: state() == "running", 60)
     made = ec2.create_image(InstanceId=launched, Name=name, NoReboot=True)["ImageId"]
-    for _ in range(500):
-        if ec2.describe_images(ImageIds=[made])["Images"][0]["State"] == "available":
-            break
+    assert wait_for(lambda: ec2.describe_images(ImageIds=[made])["Images"][0]["State"] == "available", 60)
     return str(made)
