@@ -133,9 +133,14 @@ def sha256(stream: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def open_folder(path: Path) -> int:
-    """Return a descriptor of a folder that is no link. Raises OSError."""
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+@contextmanager
+def open_folder(path: Path) -> Iterator[int]:
+    """Yield a descriptor of a folder that is no link. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(path: Path) -> None:

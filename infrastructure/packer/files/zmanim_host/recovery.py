@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from zmanim_host.host import RUN, WARNING, HostError, log, write_console
-from zmanim_host.systemd import API, POSTGRESQL, REDIS, active_state, properties, systemctl
+from zmanim_host.systemd import API, POSTGRESQL, REDIS, STORES, active_state, properties, systemctl
 
-STORES = (POSTGRESQL, REDIS)
 FETCHING = "zmanim-secrets.service"
 READY = "zmanim-ready.service"
 RECOVERY = "zmanim-recovery.service"

@@ -8,6 +8,7 @@ API = "zmanim-api.service"
 MIGRATIONS = "zmanim-migrate.service"
 POSTGRESQL = "postgresql.service"
 REDIS = "redis.service"
+STORES = (POSTGRESQL, REDIS)
 
 
 def properties(unit: str, *names: str) -> dict[str, str]:

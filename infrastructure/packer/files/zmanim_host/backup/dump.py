@@ -48,7 +48,7 @@ _TABLES = {("table",), ("view",), ("materialized", "view"), ("foreign", "table")
 @dataclass(frozen=True)
 class Contents:
     """The entries of a dump: those that its owner loads, and those that say what else there is to make; the names of
-    what is left out, and whether there are jobs of pg_cron.
+    what is left out, and those with the jobs of pg_cron.
     """
 
     loaded: tuple[str, ...]
@@ -79,9 +79,7 @@ def contents(listing: str) -> Contents:
 
 def without_publications(found: Contents, schema: Sequence[Statement]) -> tuple[Contents, list[Statement]]:
     """Leave out what publishes all tables, which is a superuser's: the schema says which publication does, no list."""
-    every = [
-        each[2].value for each in schema if words_of(each[:2]) == "create publication" and set(each[3:6]) == _EVERY
-    ]
+    every = [each[2].value for each in schema if begins(each, "create", "publication") and set(each[3:6]) == _EVERY]
     texts = [
         f"{what} {name} "
         for each in every
@@ -99,11 +97,7 @@ def without_publications(found: Contents, schema: Sequence[Statement]) -> tuple[
         if (match := _ENTRY.fullmatch(line)) and match[2].startswith(text) and " " not in match[2][len(text) :]
     }
     kept = [
-        each
-        for each in schema
-        if not any(
-            words_of(each[: len(start)]) == " ".join(start) and each[len(start)].value in every for start in _ABOUT
-        )
+        each for each in schema if not any(begins(each, *start) and each[len(start)].value in every for start in _ABOUT)
     ]
     loaded = tuple(line for line in found.loaded if line not in gone)
     return replace(found, loaded=loaded, left_out=(*found.left_out, *(f"PUBLICATION - {each}" for each in every))), kept
@@ -155,7 +149,7 @@ def in_order(grants: Sequence[Order]) -> list[Order]:
     """
     about = [order for order in grants if is_about(order.origin, "schema")]
     others = [order for order in grants if not is_about(order.origin, "schema")]
-    return [*(order for order in about if order.origin[0] == Token(WORD, "grant")), *others, *about]
+    return [*(order for order in about if begins(order.origin, "grant")), *others, *about]
 
 
 def is_about(statement: Statement, kind: str) -> bool:
@@ -206,8 +200,6 @@ _PREPARING = {Token(WORD, word) for word in ("set", "select", "refresh")}
 _PUBLIC = Token(WORD, "public")
 _USAGE = (Token(WORD, "grant"), Token(WORD, "usage"))
 _GRANT_OPTION = tuple(Token(WORD, word) for word in ("with", "grant", "option"))
-_RELATIONS = {(Token(WORD, "table"),), (Token(WORD, "sequence"),)}
-_DATABASE = (Token(WORD, "database"),)
 # One of a schema's statements, and the role that has granted it where that is not the owner.
 Said = tuple[Statement, str]
 
@@ -240,7 +232,8 @@ class _Planner:
 
     def take(self, statement: Statement, grantor: str) -> None:
         """Take a statement: make something of it, or expect it to be there when its owner has loaded the dump."""
-        if begins(statement, "alter") and statement[1:2] != _DATABASE and begins(statement[-3:-1], "owner", "to"):
+        is_of_database = begins(statement, "alter", "database")
+        if begins(statement, "alter") and not is_of_database and begins(statement[-3:-1], "owner", "to"):
             self.made.expected.append((self._owner(statement), ""))
             return
         self._grantor = self._roles.check(grantor) if grantor else ""
@@ -272,7 +265,7 @@ class _Planner:
         for at in range(4, len(statement) - 2, 3):
             option, value = statement[at], statement[at + 2]
             if option.value in _LOCALE and value.kind in {WORD, TEXT}:
-                options.append(render([Token(WORD, option.value), Token("sign", "="), value]))
+                options.append(render([Token(WORD, option.value), Token(SIGN, "="), value]))
             elif option.value not in {"template", "is_template", "allow_connections", "connection"}:
                 raise HostError(f"the database {name} has {option.value} = {value.value}, and no restore makes that")
         self.made.create = f"CREATE DATABASE {identifier(name)} WITH TEMPLATE = template0 {' '.join(options)}"
@@ -320,7 +313,8 @@ class _Planner:
         owner = self._grantor or self._owners.get(what, "")
         if owner == self._roles.superuser:
             # Only what is looked at before it becomes the superuser's.
-            allowed = what[:1] in _RELATIONS and what[1:] in self._superusers
+            is_relation = begins(what, "table") or begins(what, "sequence")
+            allowed = is_relation and what[1:] in self._superusers
         elif owner:
             allowed = True
         elif names == ["schema", "cron"]:
@@ -378,7 +372,7 @@ class _Planner:
 def _as_granted(what: Statement) -> Statement:
     """Return an object as GRANT names it, which calls every relation but a sequence a table."""
     for kind in _TABLES:
-        if tuple(token.value for token in what[: len(kind)]) == kind:
+        if begins(what, *kind):
             return (Token(WORD, "table"), *what[len(kind) :])
     return what
 

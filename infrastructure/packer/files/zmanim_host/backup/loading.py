@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import IO
@@ -19,7 +19,7 @@ from zmanim_host.backup.dump import Contents, KnownRoles, Order, Plan
 from zmanim_host.backup.record import CompletionRecord, DatabasePart
 from zmanim_host.backup.restic import Repository
 from zmanim_host.backup.roles import GIVER, check_powers, parse_globals, read_globals
-from zmanim_host.backup.sandbox import BLOCK, Child, feed_all
+from zmanim_host.backup.sandbox import BLOCK, MOST, Child, blocks, feed_all
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.backup.sql_text import Statement, identifier, literal, render, statements
 from zmanim_host.backup.superusers import NAME
@@ -56,12 +56,16 @@ FROM pg_class c, pg_database d WHERE c.oid = to_regclass({name}) AND d.datname =
 
 @dataclass(frozen=True)
 class Loader:
-    """A run, and the scratch cluster that it is loaded into, as its superuser."""
+    """A run, and the scratch cluster that it is loaded into, as its superuser.
+
+    Another version of pg_dump says a schema in other words: without `schema_compared` differences are only named.
+    """
 
     repo: Repository
     record: CompletionRecord
     place: Scratch
     server: Server
+    schema_compared: bool
 
     def load(self) -> list[str]:
         """Load roles and databases; return in what they differ from the record. Raises HostError."""
@@ -243,9 +247,8 @@ class Loader:
             for what, surplus in (("lacks", expected - restored), ("has", restored - expected))
             for statement, _ in list(surplus)[:3]
         ]
-        if self.record.versions.get("postgresql") == self.server.version():
+        if self.schema_compared:
             return differences
-        # Another version of pg_dump says the same in other words: no reason to be without one's data.
         for each in differences:
             log(f"{each} (the run is of another version of PostgreSQL: look at it)", WARNING)
         return []
@@ -256,12 +259,7 @@ def _tell(left_out: list[str]) -> None:
         log(f"left out, as only a superuser could make it: {each}", WARNING)
 
 
-def blocks(stream: IO[bytes]) -> Iterator[bytes]:
-    """Yield what is left in a stream."""
-    return iter(lambda: stream.read(BLOCK), b"")
-
-
-def read_contents(place: Scratch, stream: IO[bytes], most: int = 64 << 20) -> tuple[bytes, str]:
+def read_contents(place: Scratch, stream: IO[bytes]) -> tuple[bytes, str]:
     """Return the beginning of a dump, as far as was needed, and what pg_restore lists of it. Raises HostError."""
     child = Child(place.sandbox.command("pg_restore", "--create", "--list"), "pg_restore --list")
     parts = []
@@ -269,8 +267,8 @@ def read_contents(place: Scratch, stream: IO[bytes], most: int = 64 << 20) -> tu
         parts.append(block)
         if not child.feed(block) or child.ended():
             break
-        if len(parts) * BLOCK > most:
-            raise HostError(f"the contents of the dump are longer than {most >> 20} MiB")
+        if len(parts) * BLOCK > MOST:
+            raise HostError(f"the contents of the dump are longer than {MOST >> 20} MiB")
     return b"".join(parts), child.finish()
 
 

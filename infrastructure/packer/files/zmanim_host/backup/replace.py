@@ -19,9 +19,8 @@ from zmanim_host.backup.scratch import Scratch
 from zmanim_host.host import HostError, log, open_folder, run, sha256
 from zmanim_host.postgres import Server
 from zmanim_host.storage import redis_files, swap
-from zmanim_host.systemd import API, POSTGRESQL, REDIS, active_state, systemctl
+from zmanim_host.systemd import API, STORES, active_state, systemctl
 
-STORES = (POSTGRESQL, REDIS)
 # Whose the folders of the live servers are.
 USERS = {"postgres": "postgres", "redis": "redis"}
 # Nobody reads them: the configuration comes with the image. But the server reads postgresql.auto.conf from wherever its
@@ -106,18 +105,14 @@ def change_places(record: CompletionRecord, data: Path) -> None:
 def take_over(record: CompletionRecord, place: Scratch, users: Mapping[str, str]) -> None:
     """Give what was restored to the users of the live servers. Raises HostError when it holds what it must not."""
     give(place.postgres, users["postgres"])
-    folder = open_folder(place.postgres)
-    try:
+    with open_folder(place.postgres) as folder:
         for name in OURS:
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
             write_new(folder, name, NOTE)
             os.chown(name, *_owner(folder), dir_fd=folder, follow_symlinks=False)
-    finally:
-        os.close(folder)
     give(place.redis, users["redis"])
-    folder = open_folder(place.redis)
-    try:
+    with open_folder(place.redis) as folder:
         # The file that was compared, and nothing that the second Redis could have left beside it.
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries]
@@ -130,8 +125,6 @@ def take_over(record: CompletionRecord, place: Scratch, users: Mapping[str, str]
             digest = sha256(file)
         if digest != record.redis.sha256:
             raise HostError("Redis's restored file was changed after it was compared: nothing of it is used")
-    finally:
-        os.close(folder)
 
 
 def _owner(folder: int) -> tuple[int, int]:

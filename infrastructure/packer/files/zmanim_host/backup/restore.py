@@ -118,9 +118,8 @@ def fill(
     `finish` is called with the filled PostgreSQL before that stops. Raises HostError with every difference.
     """
     with place.running_postgresql() as server:
-        differences = loading.Loader(repo, record, place, server).load()
-        # Where the run is of another version the loader only names what differs.
         schema_compared = record.versions["postgresql"] == server.version()
+        differences = loading.Loader(repo, record, place, server, schema_compared).load()
         if finish:
             finish(place, server)
     digests: list[str] = []
@@ -335,19 +334,17 @@ def command(arguments: Sequence[str], *, uid: int | None = None) -> None:
     repo.check_reachable()
     if options.list:
         show_runs(repo.runs(), steps.now(), as_json=options.json)
-    elif options.adopt or options.redate:
-        systemctl("stop", PROOF)
-        # An operator is root, and PostgreSQL lets nobody but the backup's own user be its role.
-        backup = Backup(repo, os.environ["INSTANCE_ID"], replace(steps.LIVE, user=BACKUP_USER))
-        if options.adopt:
-            backup.adopt()
-        else:
-            backup.redate(options.redate, options.date)
+        return
+    # An operator is root, and PostgreSQL lets nobody but the backup's own user be its role.
+    backup = Backup(repo, os.environ["INSTANCE_ID"], replace(steps.LIVE, user=BACKUP_USER))
+    if not options.drill:
+        systemctl("stop", PROOF)  # a person is served first
+    if options.adopt:
+        backup.adopt()
+    elif options.redate:
+        backup.redate(options.redate, options.date)
     else:
         handle_signals()
-        if not options.drill:
-            systemctl("stop", PROOF)  # a person is served first
-        backup = Backup(repo, os.environ["INSTANCE_ID"], replace(steps.LIVE, user=BACKUP_USER))
         restoring = Restore(repo, mark=backup.mark_proven)
         if options.if_due:
             restoring.prove(options, int(os.environ["BACKUP_PROOF_SECONDS"]))

@@ -12,7 +12,7 @@ import pwd
 import stat
 import subprocess
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -177,6 +177,11 @@ class Child:
         return self._output.content.decode("utf-8", "replace")
 
 
+def blocks(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield what is left in a stream."""
+    return iter(lambda: stream.read(BLOCK), b"")
+
+
 def feed_all(children: Iterable[Child], blocks: Iterable[bytes]) -> None:
     """Give every block to each child that still takes one; read to the end all the same, for how the source ends."""
     taking = list(children)
@@ -204,8 +209,7 @@ def give(path: Path, owner: str) -> None:
     it later, as root or as the new owner.
     """
     account = pwd.getpwnam(owner)
-    top = open_folder(path)
-    try:
+    with open_folder(path) as top:
         for place, folders, files, descriptor in os.fwalk(".", dir_fd=top, follow_symlinks=False):
             os.fchown(descriptor, account.pw_uid, account.pw_gid)
             for name in (*folders, *files):
@@ -214,5 +218,3 @@ def give(path: Path, owner: str) -> None:
                 if not (is_file or stat.S_ISDIR(status.st_mode)):
                     raise HostError(f"{path}/{place}/{name} is no plain file: nothing of what is restored is used")
                 os.chown(name, account.pw_uid, account.pw_gid, dir_fd=descriptor, follow_symlinks=False)
-    finally:
-        os.close(top)

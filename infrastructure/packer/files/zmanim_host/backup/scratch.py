@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from zmanim_host.backup.sandbox import BLOCK, TAIL, USER, Child, Reader, Sandbox, write_new
+from zmanim_host.backup.sandbox import TAIL, USER, Child, Reader, Sandbox, blocks, write_new
 from zmanim_host.host import CLOCK, Clock, HostError, NotYet, open_folder, retry, run
-from zmanim_host.postgres import Server
+from zmanim_host.postgres import HOME, SUPERUSER, Server
 from zmanim_host.storage import data_layout, redis_files
 from zmanim_host.storage.redis_files import Keys
 from zmanim_host.systemd import systemctl
@@ -68,7 +68,7 @@ class Scratch:
     @property
     def server(self) -> Server:
         """The second PostgreSQL, as its superuser."""
-        return Server(socket=str(self.directory / "socket"), role="postgres", inside=self.sandbox.prefix())
+        return Server(socket=str(self.directory / "socket"), role=SUPERUSER, inside=self.sandbox.prefix())
 
     @property
     def postgres(self) -> Path:
@@ -89,13 +89,10 @@ class Scratch:
     def list_file(self, lines: Sequence[str]) -> Iterator[Path]:
         """Keep lines in a file of root's that the sandbox can read, for the body of the `with`."""
         name = f"list-{secrets.token_hex(4)}"
-        folder = open_folder(self.directory)
-        try:
+        with open_folder(self.directory) as folder:
             write_new(folder, name, "".join(f"{line}\n" for line in lines), mode=0o644)
             yield self.directory / name
             os.unlink(name, dir_fd=folder)
-        finally:
-            os.close(folder)
 
     @contextmanager
     def running_postgresql(self) -> Iterator[Server]:
@@ -105,7 +102,7 @@ class Scratch:
         command = ["postgres", "-D", str(self.postgres), *(f"--{name}={value}" for name, value in settings.items())]
 
         def answers() -> bool:
-            return self.server.query("postgres", "SELECT 1;", timeout=10) == ["1"]
+            return self.server.query(HOME, "SELECT 1;", timeout=10) == ["1"]
 
         # SIGINT: a fast shutdown.
         with self._running(command, UNITS[0], "SIGINT", answers):
@@ -119,7 +116,7 @@ class Scratch:
         """Write the second Redis's snapshot, and return the SHA-256 of what was written. Raises HostError."""
         child = Child(self.sandbox.command("dd", f"of={self.snapshot}", "conv=excl", "status=none"), "dd")
         digest = hashlib.sha256()
-        for block in iter(lambda: stream.read(BLOCK), b""):
+        for block in blocks(stream):
             digest.update(block)
             child.feed(block)
         child.finish()
@@ -204,15 +201,12 @@ def prepare(directory: Path, user: str = USER) -> Scratch:
         if path.is_symlink() or path.lstat().st_uid not in {0, os.geteuid()}:
             raise HostError(f"{path} is a link or another user's: nothing is restored below it")
     account = pwd.getpwnam(user)
-    folder = open_folder(directory)
-    try:
+    with open_folder(directory) as folder:
         # Whoever restores may look below it, and only root makes anything there.
         os.fchmod(folder, 0o711)
         for name in FOLDERS:
             os.mkdir(name, mode=0o700, dir_fd=folder)
             os.chown(name, account.pw_uid, account.pw_gid, dir_fd=folder, follow_symlinks=False)
-    finally:
-        os.close(folder)
     return Scratch(directory)
 
 

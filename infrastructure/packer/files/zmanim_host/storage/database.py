@@ -11,10 +11,10 @@ from pathlib import Path
 
 from zmanim_host import extensions
 from zmanim_host.host import WARNING, HostError, log
-from zmanim_host.postgres import Server
+from zmanim_host.postgres import HOME, SUPERUSER, Server
 
 SQL = Path("/opt/zmanim/database.sql")
-LIVE = Server(role="postgres")
+LIVE = Server(role=SUPERUSER)
 # Of databases that are no superuser's own; what a DROP DATABASE has cut short (-2) can't be altered.
 _WRONG = """
 SELECT json_build_array(d.datname, wrong, statement)
@@ -36,9 +36,9 @@ WHERE is_wrong AND NOT o.rolsuper AND d.datconnlimit <> -2 ORDER BY d.datname, w
 def put_right(server: Server) -> list[str]:
     """Undo what keeps the backup, or the owner itself, out of a database; return what was wrong. Raises HostError."""
     done = []
-    for line in server.query("postgres", _WRONG):
+    for line in server.query(HOME, _WRONG):
         database, wrong, statement = json.loads(line)
-        server.query("postgres", statement)
+        server.query(HOME, statement)
         done.append(f"the database {database} {wrong}")
     if done:
         log(f"put right, as nothing could be backed up otherwise: {'; '.join(done)}. Who set that?", WARNING)

@@ -66,7 +66,7 @@ def check_run(run: str) -> str:
 
 def begin(data: Path, run: str) -> Swap:
     """Write down that the live folders give way to those of a restored run. Nothing has moved yet."""
-    with _folder(data) as top:
+    with open_folder(data) as top:
         swap = Swap(check_run(run), tuple(name for name in FOLDERS if _is_folder(name, top)))
     _write(data, swap)
     return swap
@@ -208,18 +208,9 @@ def check_none(data: Path) -> None:
 
 
 @contextmanager
-def _folder(path: Path) -> Iterator[int]:
-    descriptor = open_folder(path)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
 def _folders(data: Path, *names: str) -> Iterator[tuple[int, ...]]:
     with ExitStack() as stack:
-        yield tuple(stack.enter_context(_folder(path)) for path in (data, *(data / name for name in names)))
+        yield tuple(stack.enter_context(open_folder(path)) for path in (data, *(data / name for name in names)))
 
 
 def _is_folder(name: str, folder: int) -> bool:

@@ -43,13 +43,13 @@ class Holder:
 
 
 @contextmanager
-def taken(folder: Path, proc: Path = PROC) -> Iterator[None]:
+def taken(folder: Path) -> Iterator[None]:
     """Hold the lock for the body of the `with`; HostError, at once, that says who holds it."""
     with ExitStack() as lock:
         try:
             lock.enter_context(locked(folder, wait=False))
         except BlockingIOError:
-            raise HostError(refusal(folder, proc)) from None
+            raise HostError(refusal(folder)) from None
         yield
 
 

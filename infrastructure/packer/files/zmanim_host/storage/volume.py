@@ -256,7 +256,7 @@ def check_choice(device: Path, devices: Sequence[Device]) -> Choice:
     """Raise HostError unless an operator may format `device` (a real path), and there is no other data volume.
 
     Either blkid sees nothing on it, or only our own label on what mkfs.xfs never finished. That it is so, and does not
-    only look so, is for format_blank and format_unfinished to find out.
+    only look so, is for format_device to find out.
     """
     chosen = next((each for each in devices if each.path == device), None)
     if chosen is None:
