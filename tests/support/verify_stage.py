@@ -23,6 +23,7 @@ from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify.verification import VerifyResult, verify_ami
 from zmanim_ami.pipeline.version import parse
+from zmanim_host.readiness import console_lines
 
 SHA = cloud.SHA
 HEALTH = {"data": {"status": "ok", "database": "ok", "version": "v1.2.3"}, "meta": {}}
@@ -92,7 +93,7 @@ class Stage:
         self.on_console()
         text = "[    0.0] booting\r\n"
         if self.ready is not None:
-            text += f"zmanim-ready {json.dumps(self.ready)}\r\n"
+            text += console_lines(self.ready)
         return {"Output": base64.b64encode(text.encode()).decode()}
 
     def send(self, request: Mapping[str, Any]) -> Mapping[str, Any] | str:

@@ -23,6 +23,7 @@ from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.ami import image as ami
 from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.instance import Machine
+from zmanim_ami.pipeline.ready_report import ready_reports
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import owner
@@ -115,23 +116,22 @@ def moments(lab: Lab, machine: Machine, boot: int = 1) -> dict[str, float]:
     `boot` counts a machine's boots: each one says that it is ready. Raises `not-ready`.
     """
 
-    def look() -> str | None:
+    def look() -> Mapping[str, object] | None:
         # The console's file, not GetConsoleOutput: asking the API often takes the processors that are timed.
-        console = control.console(lab.cloud, machine.instance_id)
-        return console if len(instance.READY.findall(console)) >= boot else None
+        reports = ready_reports(control.console(lab.cloud, machine.instance_id))
+        return reports[-1] if len(reports) >= boot else None
 
     def not_ready() -> Error:
         lines = instance.tail(control.console(lab.cloud, machine.instance_id))
         return Error(
             f"{machine.instance_id} is not ready",
             code="not-ready",
-            expected=f"a line zmanim-ready {{…}} with ok: true within {TIMEOUT:.0f} s",
+            expected=f"a line zmanim-ready … with ok: true within {TIMEOUT:.0f} s",
             found=f"the console's last lines:\n{lines}",
             fix="./inv rehearse shows what is wrong with the image",
         )
 
-    report = instance.ready_line(lab.poller.wait_for(look, TIMEOUT, not_ready)) or {}
-    if report.get("ok") is not True:
+    if lab.poller.wait_for(look, TIMEOUT, not_ready).get("ok") is not True:
         raise not_ready()
     output = instance.run_script(lab.clients, machine.instance_id, _ASK, 60, lab.poller)
     return {name: at - machine.launched for name, at in active_since(output).items()}

@@ -5,8 +5,6 @@ No port is opened on it and nothing connects to it: the console and Systems Mana
 
 from __future__ import annotations
 
-import json
-import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import network, roles
 from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami.image import PROJECT_TAG, Image
+from zmanim_ami.pipeline.ready_report import ready_reports
 from zmanim_ami.pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm.type_defs import GetCommandInvocationResultTypeDef
 
 TAG, RUN_TAG = "zmanim:verification", "zmanim:verification-run"
-READY = re.compile(r"zmanim-ready (\{.*\})[ \r]*\n")
 _CONSOLE_LINES = 40
 # No verification takes that long: an older instance of another image was left behind, however it happened.
 _LEFT_BEHIND = timedelta(hours=2)
@@ -111,7 +109,7 @@ def launched(
 
 
 def wait_until_ready(clients: aws.Clients, machine: Machine, timeout: float, poller: aws.Poller) -> Ready:
-    """Wait for the console's line `zmanim-ready {json}`, good or bad, at most `timeout` seconds from the launch.
+    """Wait for the console's report `zmanim-ready …`, good or bad, at most `timeout` seconds from the launch.
 
     Raises `instance-died`, `never-ready` (both with the console's last lines), aws's errors.
     """
@@ -131,7 +129,8 @@ def wait_until_ready(clients: aws.Clients, machine: Machine, timeout: float, pol
                 expected="running until it is terminated here",
                 found=f"{reason or 'no reason given'}\n{tail(console(clients, machine.instance_id))}",
             )
-        return ready_line(console(clients, machine.instance_id)) if running else None
+        reports = ready_reports(console(clients, machine.instance_id)) if running else []
+        return reports[-1] if reports else None
 
     with aws.translate_errors(f"waiting for {machine.instance_id}"):
         report = poller.wait_for(
@@ -140,27 +139,12 @@ def wait_until_ready(clients: aws.Clients, machine: Machine, timeout: float, pol
             lambda: Error(
                 f"{machine.instance_id} is not ready after {timeout:.0f} s",
                 code="never-ready",
-                expected="a line zmanim-ready {…} on the console",
+                expected="a line zmanim-ready … on the console, whole",
                 found="the console's last lines:\n" + tail(console(clients, machine.instance_id)),
                 fix="correct what hangs; setting boot_timeout if it is only slow",
             ),
         )
     return Ready(report, round(running[0], 3), round(poller.clock() - machine.launched, 3))
-
-
-def ready_line(text: str) -> Mapping[str, object] | None:
-    """Return the JSON object of the last whole ready line in a console's text, or None.
-
-    A line that is still being written, or was torn by the console's limited size, does not count.
-    """
-    for match in reversed(READY.findall(text)):
-        try:
-            report = json.loads(match)
-        except ValueError:
-            continue
-        if isinstance(report, dict):
-            return report
-    return None
 
 
 def console(clients: aws.Clients, instance_id: str) -> str:
@@ -170,8 +154,9 @@ def console(clients: aws.Clients, instance_id: str) -> str:
 
 
 def tail(text: str) -> str:
-    """Return a console's last lines, indented."""
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    """Return a console's last lines, indented; of what is there several times, the last."""
+    said = [line.rstrip() for line in text.splitlines() if line.strip()]
+    lines = list(dict.fromkeys(reversed(said)))[::-1]
     return "\n".join(f"    {line}" for line in lines[-_CONSOLE_LINES:]) or "    (nothing)"
 
 

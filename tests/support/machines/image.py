@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from localcloud import control
 from support.git import git, own_files
 from tests.support import ROOT
 from tests.support.machines.lab import Lab, wait_for
+from zmanim_ami.pipeline.ready_report import ready_reports
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import identity, owner
 from zmanim_ami.toolchain.environment import user_cache
@@ -46,7 +47,6 @@ NOT_ON_THE_ROOT_DISK = (
 )
 # What writes to /data: none of it may run on a machine without its data volume.
 STORES = ("postgresql.service", "redis.service", "zmanim-api.service")
-_READY = re.compile(r"zmanim-ready (\{.*\})[ \r]*\n")
 
 
 @dataclass
@@ -108,8 +108,8 @@ class ImageLab(Lab):
         return control.console(self.cloud, instance)
 
     def ready_reports(self, instance: str) -> list[dict[str, Any]]:
-        """Return every ready line of a machine, one for each boot."""
-        return [json.loads(line) for line in _READY.findall(self.console(instance))]
+        """Return every ready report of a machine, one for each boot."""
+        return [dict(report) for report in ready_reports(self.console(instance))]
 
     def wait_report(self, instance: str, *, boot: int = 1, seconds: float = 90) -> dict[str, Any]:
         """Wait for the ready line of a machine's boot (counted from 1), good or bad."""
@@ -231,9 +231,10 @@ class ImageLab(Lab):
 
 
 @contextmanager
-def image_cloud() -> Iterator[ImageLab]:
+def image_cloud(*, own_base: bool = False) -> Iterator[ImageLab]:
     """Start a cloud as a rehearsal does, build the image of this work tree in it, and take it down at the end.
 
+    With `own_base` its base is a copy of the cached one, which no other cloud's machines have in memory.
     IMAGE_TEST_STATE names a directory whose cloud is left up with its image, and found there by the next run: for
     working on a test.
     """
@@ -243,6 +244,10 @@ def image_cloud() -> Iterator[ImageLab]:
     prepared = clouds.prepare(ROOT, user_cache())
     with tempfile.TemporaryDirectory(prefix="image-", dir="/var/tmp") as directory:
         try:
+            if own_base:
+                copy = Path(directory) / "base"
+                subprocess.run(["cp", "--archive", "--reflink=auto", str(prepared.root), str(copy)], check=True)
+                prepared = replace(prepared, root=copy)
             cloud = clouds.start(name, prepared, state, ROOT / "infrastructure" / "iam")
             lab = ImageLab(cloud, prepared.root, Path(directory), "")
             lab.image = (_existing(lab) if given else "") or _build(lab, Path(directory) / "clone")

@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import ROOT
 from tests.support.programs import arguments, on_path
 from zmanim_host import readiness
 from zmanim_host.host import Clock, ErrorNotes, HostError
 from zmanim_host.readiness import (
     Check,
     attempt,
+    check_base_units,
     check_timers,
     check_units,
-    console_line,
+    console_lines,
     redis_verdict,
     wait_until_written,
     was_ready,
@@ -59,12 +61,10 @@ def test_a_wanted_check_may_fail() -> None:
 
 
 @given(st.text(max_size=200))
-def test_whatever_a_detail_holds_the_console_gets_one_line_of_ascii(detail: str) -> None:
-    line = console_line({"checks": {"x": {"ok": False, "detail": detail}}})
-    assert line.startswith("\nzmanim-ready {")
-    assert line.isascii()
-    assert line.strip("\n").count("\n") == 0
-    assert json.loads(line.strip().removeprefix("zmanim-ready "))["checks"]["x"]["detail"] == detail
+def test_whatever_a_detail_holds_the_console_gets_short_lines_of_ascii_that_say_what_they_are(detail: str) -> None:
+    before, *lines, after = console_lines({"checks": {"x": {"ok": False, "detail": detail}}}).split("\n")
+    assert (before, after) == ("", "")
+    assert all(line.startswith("zmanim-ready ") and line.isascii() and len(line) < 250 for line in lines)
 
 
 def test_an_error_becomes_a_failed_check_with_its_text() -> None:
@@ -135,6 +135,41 @@ def test_a_machine_that_was_ready_since_its_boot_is_known(tmp_path: Path) -> Non
         assert was_ready(path) is ready
 
 
+PRESET = ROOT / "infrastructure/packer/files/zmanim.preset"
+# systemctl: which units have failed, and from which file each one is.
+FAILED = """case $1 in
+list-units) echo "$FAILED" ;;
+show) [ $3 = backup-notify@x.service ] && at=/etc || at=/usr/lib; echo "FragmentPath=$at/systemd/system/$3" ;;
+esac"""
+
+
+@pytest.mark.incident("a failed update-motd.service kept a good image from being published")
+@pytest.mark.parametrize(
+    ("unit", "ours"),
+    [
+        ("update-motd.service", False),
+        ("policy-routes@ens5.service", False),
+        ("backup-notify@x.service", True),
+        ("zmanim-restore-1.service", True),
+        ("sshd.service", True),
+        ("ssh", False),
+    ],
+)
+def test_only_a_unit_of_ours_decides_and_one_of_the_base_is_told(
+    unit: str, ours: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAILED", f"{unit} loaded failed failed Something")
+    on_path(tmp_path, monkeypatch, {"systemctl": FAILED, "journalctl": "echo it is on fire"})
+    notes = ErrorNotes(tmp_path / "notes")
+    checks: dict[bool, Callable[[], str]] = {
+        True: lambda: check_units(notes, PRESET),
+        False: lambda: check_base_units(PRESET),
+    }
+    with pytest.raises(HostError, match=rf"failed: {unit}; {unit}: it is on fire$"):
+        checks[ours]()
+    assert checks[not ours]() == ""
+
+
 def test_failed_units_come_with_the_reason_that_was_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = 'echo "zmanim-data-volume.service loaded failed failed Find zmanim\'s data volume"'
     here = on_path(tmp_path, monkeypatch, {"systemctl": listed, "journalctl": "echo it is on fire"})
@@ -146,13 +181,13 @@ def test_failed_units_come_with_the_reason_that_was_noted(tmp_path: Path, monkey
     with pytest.raises(
         HostError, match=r"failed: zmanim-data-volume\.service; data-volume: no data volume within 90 s$"
     ):
-        check_units(notes)
+        check_units(notes, PRESET)
     assert arguments(here, "journalctl") == [], "what is known is not looked for"
     notes.clear("data-volume")
     with pytest.raises(
         HostError, match=r"failed: zmanim-data-volume\.service; zmanim-data-volume\.service: it is on fire$"
     ):
-        check_units(notes)
+        check_units(notes, PRESET)
 
 
 def test_an_error_is_noted_until_the_command_succeeds(tmp_path: Path) -> None:

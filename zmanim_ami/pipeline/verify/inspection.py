@@ -89,6 +89,14 @@ def ready_checks(ready: Mapping[str, object], version: Version, environment: str
     yield _equal("ready: ok", "true", json.dumps(ready.get("ok")))
 
 
+def remarks(ready: Mapping[str, object]) -> Iterator[str]:
+    """Yield what the instance says is wrong and yet not required, such as a failed unit of the base."""
+    checks = ready.get("checks")
+    for name, result in sorted(checks.items()) if isinstance(checks, Mapping) else []:
+        if isinstance(result, Mapping) and result.get("ok") is not True and result.get("required") is False:
+            yield f"{name}, which is not required: {result.get('detail')}"
+
+
 def answer_checks(
     answers: Answers, ready: Mapping[str, object], version: Version, bundle_sha256: str | None
 ) -> Iterator[Check]:

@@ -12,13 +12,13 @@ from support.errors import BadInput
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import reports
-from zmanim_ami.pipeline.verify.inspection import Check
+from zmanim_ami.pipeline.verify.inspection import Check, remarks
 from zmanim_ami.pipeline.version import Version
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A verification in short. `failed` are the checks that did not pass.
+    """A verification in short. `failed` are the checks that did not pass, `remarks` what was wrong and is not required.
 
     The seconds count from RunInstances, and are None where the machine did not come so far. `versions` are those of
     the kernel, PostgreSQL and so on; `published` compares the packages with the published image's.
@@ -32,6 +32,7 @@ class Summary:
     healthy_seconds: float | None
     checks: int
     failed: tuple[Check, ...]
+    remarks: tuple[str, ...]
     versions: Mapping[str, str]
     published: reports.Comparison
 
@@ -74,6 +75,8 @@ def markdown(result: Summary) -> str:
     ]
     if result.failed:
         lines += ["", *(line for each in result.failed for line in _failed(each))]
+    if result.remarks:
+        lines += ["", *(f"- {remark}" for remark in result.remarks)]
     lines += ["", "### Packages, against the published image", "", *_packages(result.published)]
     return "\n".join(lines) + "\n"
 
@@ -118,6 +121,7 @@ def _read(report: Mapping[str, Any], published: reports.Comparison) -> Summary:
         healthy_seconds=report["boot"].get("healthy_seconds"),
         checks=len(checks),
         failed=tuple(check for check in checks if not check.ok),
+        remarks=tuple(remarks(report["ready"])),
         versions=report["versions"],
         published=published,
     )

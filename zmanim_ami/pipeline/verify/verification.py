@@ -25,7 +25,15 @@ from zmanim_ami.pipeline.channel import bucket as release_channel
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import reports
-from zmanim_ami.pipeline.verify.inspection import SCRIPT, Answers, Check, answer_checks, read_answers, ready_checks
+from zmanim_ami.pipeline.verify.inspection import (
+    SCRIPT,
+    Answers,
+    Check,
+    answer_checks,
+    read_answers,
+    ready_checks,
+    remarks,
+)
 from zmanim_ami.pipeline.version import Version, parse
 
 _COMMAND_SECONDS = 120.0
@@ -117,6 +125,8 @@ def _verified(
     ready = instance.wait_until_ready(clients, running, settings.boot_timeout, poller)
     word = "ready" if ready.report.get("ok") is True else "not ready"
     say(f"{running.instance_id} says {word} {ready.seconds:.1f} s after its launch")
+    for remark in remarks(ready.report):
+        say(remark)
     checks = list(ready_checks(ready.report, wanted, VERIFY))
     answers: Answers | None = None
     if all(check.ok for check in checks):

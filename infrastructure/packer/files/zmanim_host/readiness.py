@@ -1,4 +1,4 @@
-"""Whether this machine serves, in one JSON object: on the console, and in /run/zmanim/ready.json.
+"""Whether this machine serves, in one JSON object: on the console, in the journal, and in /run/zmanim/ready.json.
 
 Required checks decide; wanted ones (required: false) are only reported.
 """
@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,10 +36,13 @@ from zmanim_host.release.health import HEALTH, get_health
 from zmanim_host.release.running import binary_sha256, check_release
 from zmanim_host.storage import redis_files, swap
 from zmanim_host.storage.data_layout import DATA
-from zmanim_host.systemd import API, POSTGRESQL, REDIS, active_state
+from zmanim_host.systemd import API, POSTGRESQL, REDIS, active_state, properties
 
 PRESET = Path("/usr/lib/systemd/system-preset/00-zmanim.preset")
+SHIPPED_UNITS = Path("/etc/systemd/system")
 REPORT = RUN / "ready.json"
+# Characters of a report on one line of the console, and how often all of it is written there.
+PART, COPIES = 200, 3
 # As the API itself would.
 DATABASE = Server(user="zmanim")
 
@@ -149,12 +153,38 @@ def last_errors(unit: str) -> str:
     return " ".join(run([*command, f"_SYSTEMD_UNIT={unit}"], timeout=15).stdout.split())
 
 
-def check_units(notes: ErrorNotes | None = None) -> str:
-    """No unit has failed; the error that a command of ours noted, or else what the unit logged, is in the message."""
-    # Not what we said ourselves the last time.
-    reasons = {name: text for name, text in (notes or ErrorNotes()).all().items() if name != "ready"}
+def failed_units(preset: Path = PRESET) -> tuple[list[str], list[str]]:
+    """Return the units that have failed: first ours, then the base's.
+
+    Ours are those that we ship or start ourselves, and the packages' that the image's preset enables. What else the
+    base runs (its message of the day, its own timers) does not decide whether this machine serves.
+    """
     command = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"]
     failed = [line.split()[0] for line in run(command, timeout=15).stdout.splitlines() if line.strip()]
+    enabled = set(preset.read_text("utf-8").split())
+
+    def is_ours(unit: str) -> bool:
+        file = properties(unit, "FragmentPath").get("FragmentPath", "")
+        return unit in enabled or unit.startswith("zmanim-") or SHIPPED_UNITS in Path(file).parents
+
+    ours = [unit for unit in failed if is_ours(unit)]
+    return ours, [unit for unit in failed if unit not in ours]
+
+
+def check_base_units(preset: Path = PRESET) -> str:
+    """No unit of the base has failed."""
+    _, failed = failed_units(preset)
+    if failed:
+        details = "".join(f"; {unit}: {text}" for unit in failed if (text := last_errors(unit)))
+        raise HostError(f"failed: {', '.join(failed)}{details}")
+    return ""
+
+
+def check_units(notes: ErrorNotes | None = None, preset: Path = PRESET) -> str:
+    """No unit of ours has failed; the error that a command noted, or else what the unit logged, is in the message."""
+    # Not what we said ourselves the last time.
+    reasons = {name: text for name, text in (notes or ErrorNotes()).all().items() if name != "ready"}
+    failed, _ = failed_units(preset)
     if failed or reasons:
         # By the name of the command of ours that a unit runs its error is noted.
         unnoted = [unit for unit in failed if unit.partition(".")[0].replace("zmanim-", "", 1) not in reasons]
@@ -276,7 +306,11 @@ REQUIRED: Mapping[str, Callable[[], str]] = {
     "units": check_units,
     "timers": check_timers,
 }
-WANTED: Mapping[str, Callable[[], str]] = {"redis-files": check_redis_files, "extensions": check_extensions}
+WANTED: Mapping[str, Callable[[], str]] = {
+    "redis-files": check_redis_files,
+    "extensions": check_extensions,
+    "base-units": check_base_units,
+}
 
 
 def examine(
@@ -320,9 +354,25 @@ def was_ready(path: Path = REPORT) -> bool:
         return False
 
 
-def console_line(report: Mapping[str, Any]) -> str:
-    """Return the one line for the console: it begins on a line of its own, whatever was written there before."""
-    return "\nzmanim-ready " + json.dumps(report, separators=(",", ":"), ensure_ascii=True) + "\n"
+def console_lines(report: Mapping[str, Any]) -> str:
+    """Return a report for the console: its JSON in parts, each on a line with a checksum, and all of it COPIES times.
+
+    The kernel writes to the console when it likes, into the middle of a line too, and a console may keep its last
+    64 KiB only. So each line can be told to be whole by itself, and a reader takes each part from any copy of it:
+
+        zmanim-ready REPORT PART/PARTS TEXT CHECKSUM
+
+    REPORT is the CRC-32 of the JSON, CHECKSUM that of the line's words before it, both in eight hexadecimal digits.
+    """
+    text = json.dumps(report, separators=(",", ":"), ensure_ascii=True)
+    parts = [text[start : start + PART] for start in range(0, len(text), PART)]
+    heads = [f"{_crc32(text)} {number}/{len(parts)} {part}" for number, part in enumerate(parts, 1)]
+    # It begins on a line of its own, whatever was written there before.
+    return "\n" + "".join(f"zmanim-ready {head} {_crc32(head)}\n" for head in heads) * COPIES
+
+
+def _crc32(text: str) -> str:
+    return f"{zlib.crc32(text.encode('ascii')):08x}"
 
 
 def publish(
@@ -334,9 +384,8 @@ def publish(
     """Write a report to its file and the console; HostError for a machine that is not ready."""
     before = was_ready(file)
     write_whole(file, json.dumps({**report, "was_ready": before or report["ok"]}, indent=2) + "\n")
-    line = console_line(report)
-    console(line)
-    log(line.strip())
+    console(console_lines(report))
+    log(f"zmanim-ready {json.dumps(report, separators=(',', ':'))}")
     if report["ok"]:
         return
     # The unit that fails with this starts what asks the launch: power_off.py.

@@ -63,6 +63,21 @@ def test_before_the_first_publication_there_is_nothing_to_compare_with(stage: St
     assert page.endswith("Nothing is published yet.\n")
 
 
+@pytest.mark.incident("a failed update-motd.service kept a good image from being published")
+def test_what_is_wrong_and_not_required_is_told_of_a_verified_image(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stage.ready is not None
+    told = {"ok": False, "required": False, "detail": "failed: update-motd.service"}
+    stage.ready["checks"] = {"base-units": told, "redis": {**told, "ok": True}}
+    stage.verify()
+    words = "base-units, which is not required: failed: update-motd.service"
+    assert words in capsys.readouterr().err.splitlines()
+    result = summarise(stage)
+    assert (result.ok, result.remarks) == (True, (words,))
+    assert f"- {words}" in summary.markdown(result).splitlines()
+
+
 def test_each_package_that_differs_from_the_published_image_is_named_with_both_versions(stage: Stage) -> None:
     other = publish_other(stage, {"bash": PACKAGES["bash"], "redis": "7.2.3-1.aarch64", "telnet": "1-1.aarch64"})
     stage.answers["packages"] = packed({**PACKAGES, "jq": "1.7-1.aarch64"})

@@ -289,24 +289,6 @@ def test_a_security_group_with_an_open_port_is_refused(stage: Stage) -> None:
     assert stage.launches == []
 
 
-@pytest.mark.parametrize(
-    ("text", "version"),
-    [
-        ("", None),
-        ("zmanim-ready {", None),
-        ('zmanim-ready {"version": "v1"}', None),  # no end of line yet: it may go on
-        ('zmanim-ready {"version": "v1"}\n', "v1"),
-        ('\x1b[32mOK\x1b[0m zmanim-ready {"version": "v1"} \r\n', "v1"),
-        ('zmanim-ready {"version": "v1"}\nzmanim-ready {"version": "v2"}\n', "v2"),
-        ('zmanim-ready {"version": "v1"}\nzmanim-ready {"version": torn}\n', "v1"),
-        ("zmanim-ready []\n", None),
-    ],
-)
-def test_only_a_whole_ready_line_counts_and_the_last_one_wins(text: str, version: str | None) -> None:
-    report = instance.ready_line(text)
-    assert (report or {}).get("version") == version
-
-
 @pytest.mark.incident("an image was published whose backups nobody had ever restored")
 @pytest.mark.parametrize(
     ("proof", "status", "found"),
