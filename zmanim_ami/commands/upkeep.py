@@ -25,18 +25,21 @@ from zmanim_ami.toolchain.go import go
     "region",
     run="the run whose leftovers: the value of the tag zmanim:run (setting run)",
     apply="do it; without this only the plan is shown",
+    keep_image="leave a finished image for its verification to be run again",
 )
-def sweep(settings: Settings, dry: bool, run: str = "", apply: bool = False) -> list[Leftover]:
+def sweep(
+    settings: Settings, dry: bool, run: str = "", apply: bool = False, keep_image: bool = False
+) -> list[Leftover]:
     """Show what a run left in the account, and with --apply take it away.
 
     Only what carries the tag zmanim:run with that value: instances, volumes, images that are not verified, snapshots,
-    security groups, key pairs. A verified image stays.
+    security groups, key pairs. A verified image stays; with --keep-image one that is not verified yet, too.
     """
     if not run:
         raise BadInput("no run was named", expected="--run and the id of a run", found="nothing", fix="--run by-hand")
     run = load_settings(run=run).run
     clients = connect(settings)
-    leftovers = sweeping.plan(clients, run)
+    leftovers = sweeping.plan(clients, run, keep_image=keep_image)
     if apply and not dry:
         sweeping.apply(clients, leftovers, aws.poller(os.environ))
         say(f"{len(leftovers)} things taken away")

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -65,14 +64,20 @@ class GitHub:
             [*GIT, *arguments], cwd=self.repository, check=True, capture_output=True, text=True
         ).stdout.strip()
 
-    def run(self, ref: str, run_id: str, *, cancel_when: Any = None, workflow: Path = WORKFLOW, **settings: str) -> Run:
+    def run(
+        self, ref: str, run_id: str, *, watch: Watch | None = None, workflow: Path = WORKFLOW, **settings: str
+    ) -> Run:
         """Run build-ami.yml for a ref; `settings` are environment variables of the runner."""
-        roles = {workflow_roles.environment(step): {"AWS_ROLE_ARN": role_arn(step)} for step in workflow_roles.STEPS}
+        return self._run(Event(ref, run_id), self._roles(), settings, watch, workflow)
 
-        def watch(step: str) -> bool:
-            return step == "build: Build the image" and bool(cancel_when())
+    def run_failed_jobs_again(
+        self, before: Run, ref: str, run_id: str, attempt: int, *, watch: Watch | None = None
+    ) -> Run:
+        """Run what failed in an earlier attempt of a run, and whatever needs it, as that button of GitHub's does."""
+        return self._run(Event(ref, run_id, attempt=attempt, before=before.results), self._roles(), {}, watch)
 
-        return self._run(Event(ref, run_id), roles, settings, watch if cancel_when else None, workflow)
+    def _roles(self) -> Mapping[str, Mapping[str, str]]:
+        return {workflow_roles.environment(step): {"AWS_ROLE_ARN": role_arn(step)} for step in workflow_roles.STEPS}
 
     def run_by_access_key(self, ref: str, run_id: str, keys: Mapping[str, Mapping[str, str]]) -> Run:
         """Run build-ami.yml where no environment has a role, with the secrets `keys` by the environment's name."""
@@ -117,6 +122,14 @@ class GitHub:
         """Return the parameters of a release that are there."""
         result = self.lab.ssm.get_parameters(Names=NAMES)["Parameters"]
         return {parameter["Name"]: parameter["Value"] for parameter in result}
+
+    def runs_a_machine(self, run_id: str) -> bool:
+        """Tell whether an instance of a run is running."""
+        tagged = [
+            {"Name": "tag:zmanim:run", "Values": [run_id]},
+            {"Name": "instance-state-name", "Values": ["running"]},
+        ]
+        return bool(self.lab.ec2.describe_instances(Filters=tagged)["Reservations"])
 
     def leftovers(self, run_id: str) -> list[str]:
         """Return what carries a run's tag and is neither gone nor a verified image."""
@@ -197,43 +210,53 @@ def test_a_build_that_fails_is_swept_and_publishes_nothing(github: GitHub) -> No
 
 
 def test_a_build_that_is_cancelled_in_the_middle_leaves_nothing_after_the_sweep(github: GitHub) -> None:
-    def half_done() -> bool:
-        tagged = [{"Name": "tag:zmanim:run", "Values": ["3"]}, {"Name": "instance-state-name", "Values": ["running"]}]
-        return bool(github.lab.ec2.describe_instances(Filters=tagged)["Reservations"])
-
     # To act a step that was killed has failed: nothing may ask which of the two it was.
     jobs = read(WORKFLOW)["jobs"]
-    conditions = [each.get("if", "") for each in (*jobs.values(), *jobs["build"]["steps"])]
+    conditions = [
+        each.get("if", "") for each in (*jobs.values(), *(each for job in jobs.values() for each in job["steps"]))
+    ]
     assert not [each for each in conditions if "failure()" in each or "cancelled()" in each]
-    run = github.run(TAG, "3", cancel_when=half_done)
+    run = github.run(TAG, "3", watch=lambda step: step == "build: Build the image" and github.runs_a_machine("3"))
     assert run.results == {**BUILD_FAILED, "build": "cancelled"}
     assert re.search(r"taking instance i-[0-9a-f]+ away", run.output), "the build cleaned up: nothing was cut off"
     wait_for(lambda: github.leftovers("3") == [], what="the sweep")
     assert github.published() == {}
 
 
-def test_an_image_that_is_not_verified_is_swept_and_not_published(github: GitHub) -> None:
-    run = github.run(TAG, "4", ZMANIM_BOOT_TIMEOUT="1")
-    assert run.results == {"build": "success", "verify": "failure", "publish": "skipped", "sweep": "success"}, (
-        run.output
-    )
-    assert github.leftovers("4") == []
+def test_a_failed_verification_runs_again_on_the_image_that_was_built(github: GitHub) -> None:
+    failed = github.run(TAG, "4", ZMANIM_BOOT_TIMEOUT="1")
+    verify_failed = {"build": "success", "verify": "failure", "publish": "skipped", "sweep": "success"}
+    assert failed.results == verify_failed, failed.output
+    (image,) = github.leftovers("4")  # the image that the verification is run again for, and nothing else
+    assert re.search(rf"keeping {image} for a verification that is run again", failed.output)
     assert github.published() == {}
     # The run's summary has what is known all the same.
-    assert "## v0.2.0: not verified" in run.summary
-    assert re.search(r"^\| AMI \| `ami-[0-9a-f]+` \|$", run.summary, re.MULTILINE)
-    assert re.search(r"^- i-[0-9a-f]+ is not ready after 1 s: expected a line zmanim-ready", run.summary, re.MULTILINE)
+    assert "## v0.2.0: not verified" in failed.summary
+    assert f"| AMI | `{image}` |" in failed.summary
+    assert re.search(
+        r"^- i-[0-9a-f]+ is not ready after 1 s: expected a line zmanim-ready", failed.summary, re.MULTILINE
+    )
 
+    name = "verify: Verify the image on a fresh instance"
+    cancelled = github.run_failed_jobs_again(
+        failed, TAG, "4", 2, watch=lambda step: step == name and github.runs_a_machine("4")
+    )
+    assert cancelled.results == {**verify_failed, "verify": "cancelled"}, cancelled.output
+    assert "found it was cut off" in cancelled.summary
+    assert f"| AMI | `{image}` |" in cancelled.summary
+    wait_for(lambda: github.leftovers("4") == [image], what="the sweep")
+    assert github.published() == {}
 
-def test_the_same_tag_is_published_when_it_is_run_again(github: GitHub) -> None:
-    run = github.run(TAG, "5")
-    assert set(run.results.values()) == {"success"}, run.output
-    (image,) = github.lab.ec2.describe_images(Owners=["self"])["Images"]
-    assert github.published() == {NAMES[0]: image["ImageId"], NAMES[1]: "v0.2.0"}
-    assert github.leftovers("5") == []
-    assert f"| AMI | `{image['ImageId']}` |" in run.summary
-    assert re.search(r"^\| healthy after \| \d+\.\d s \|$", run.summary, re.MULTILINE)
-    assert "Nothing is published yet." in run.summary
+    again = github.run_failed_jobs_again(cancelled, TAG, "4", 3)
+    assert set(again.results.values()) == {"success"}, again.output
+    assert not [step for step in (*cancelled.steps, *again.steps) if step.startswith("build:")]
+    (shown,) = github.lab.ec2.describe_images(Owners=["self"])["Images"]
+    assert github.published() == {NAMES[0]: image, NAMES[1]: "v0.2.0"}
+    assert shown["ImageId"] == image
+    assert github.leftovers("4") == []
+    assert f"| AMI | `{image}` |" in again.summary
+    assert re.search(r"^\| healthy after \| \d+\.\d s \|$", again.summary, re.MULTILINE)
+    assert "Nothing is published yet." in again.summary
 
 
 def test_without_a_role_each_job_works_with_the_access_key_of_its_own_environment(github: GitHub) -> None:
@@ -323,6 +346,13 @@ def test_a_version_has_one_concurrency_group_whether_by_tag_or_by_hand(tmp_path:
     jobs = {"say": {"runs-on": "ubuntu-24.04", "steps": [step]}}
     (tmp_path / "group.yml").write_text(json.dumps({"on": build["on"], "jobs": jobs}))
     runner = Act(program(user_cache(), "act"), tmp_path / "group.yml", tmp_path, os.environ)
-    for event in (Event("refs/tags/v1.0.0-ami", "7"), Event("refs/heads/main", "7", {"version": "v1.0.0"})):
-        run = runner.run(event, tmp_path / event.ref)
+    by_hand = (
+        Event("refs/heads/main", "7", {"version": "v1.0.0"}),
+        Event("refs/tags/v1.0.0-ami", "7", {"version": ""}),
+    )
+    for number, event in enumerate((Event("refs/tags/v1.0.0-ami", "7"), *by_hand)):
+        run = runner.run(event, tmp_path / str(number))
         assert "build-ami-v1.0.0-ami v1.0.0 7" in run.output.splitlines()
+    # Of two tags that are pushed at once neither waits for the other, nor ends it.
+    run = runner.run(Event("refs/tags/v1.0.1-ami", "8"), tmp_path / "other")
+    assert "build-ami-v1.0.1-ami v1.0.1 8" in run.output.splitlines()

@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from threading import Thread
@@ -32,11 +32,16 @@ _GRACE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Event:
-    """What a workflow runs for. `ref` is the full name (refs/tags/…); with `inputs` it was started by hand."""
+    """What a workflow runs for. `ref` is the full name (refs/tags/…); with `inputs` it was started by hand.
+
+    A run whose failed jobs are run again has its id again, another `attempt`, and what its jobs came to `before`.
+    """
 
     ref: str
     run_id: str
     inputs: Mapping[str, str] = field(default_factory=dict)
+    attempt: int = 1
+    before: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,10 @@ class Act:
         # act has a home of its own, so that nobody's settings are taken; the steps have that of the environment.
         steps_own = {name: self.environment[name] for name in _SETTINGS_OF_ACT if name in self.environment}
         environment = {name: value for name, value in self.environment.items() if name not in steps_own}
-        command = self._command(event, directory, {**steps_own, "GITHUB_RUN_ID": event.run_id})
+        kept = jobs_that_stay(read(self.workflow), event.before)
+        workflow = self._without(kept, directory) if kept else self.workflow
+        attempt = {"GITHUB_RUN_ID": event.run_id, "GITHUB_RUN_ATTEMPT": str(event.attempt)}
+        command = self._command(event, directory, workflow, {**steps_own, **attempt})
         with (
             (directory / "errors").open("w+") as errors,
             subprocess.Popen(
@@ -90,9 +98,20 @@ class Act:
             finally:
                 _kill([process.pid, *_descendants(process.pid)])
             errors.seek(0)
-            return self._result(lines, cancelled, errors.read())
+            run = self._result(lines, cancelled, errors.read())
+        return replace(run, steps=[step for step in run.steps if step.partition(":")[0] not in kept])
 
-    def _command(self, event: Event, directory: Path, environment: Mapping[str, str]) -> list[str]:
+    def _without(self, kept: Collection[str], directory: Path) -> Path:
+        """Return the workflow with jobs that do nothing, and succeed, in the place of those that are kept."""
+        workflow = read(self.workflow)
+        for job in kept:
+            needs = {name: value for name, value in workflow["jobs"][job].items() if name in {"runs-on", "needs"}}
+            workflow["jobs"][job] = {**needs, "steps": [{"run": "true"}]}
+        path = directory / self.workflow.name
+        path.write_text(json.dumps(workflow))
+        return path
+
+    def _command(self, event: Event, directory: Path, workflow: Path, environment: Mapping[str, str]) -> list[str]:
         named = {"env": environment, "var": _as_values(self.variables), "secret": _as_values(self.secrets)}
         named["local-repository"] = {uses: str(_stand_in(uses)) for uses in self._actions()}
         return [
@@ -100,7 +119,7 @@ class Act:
             "workflow_dispatch" if event.inputs else "push",
             *("--strict", "--json", "--no-skip-checkout", "--no-cache-server", "--insecure-secrets"),
             *("--platform", "ubuntu-24.04=-self-hosted", "--concurrent-jobs", "1"),
-            *("--workflows", str(self.workflow), "--eventpath", str(directory / "event.json")),
+            *("--workflows", str(workflow), "--eventpath", str(directory / "event.json")),
             *("--action-cache-path", str(directory / "jobs")),
             *(f"--{flag}={name}={value}" for flag, values in named.items() for name, value in values.items()),
         ]
@@ -122,6 +141,20 @@ class Act:
         messages = [line["msg"] for line in lines if line.get("raw_output") or line["level"] == "error"]
         summary = "".join(line["content"] for line in lines if line.get("command") == "summary")
         return Run(results, _steps(lines), "\n".join([*(each.rstrip("\n") for each in messages), errors]), summary)
+
+
+def jobs_that_stay(workflow: Mapping[str, Any], results: Mapping[str, str]) -> set[str]:
+    """Return the jobs that "Re-run failed jobs" leaves as they are, by what each came to before.
+
+    Run again is what failed or was cancelled, and whatever needs a job that is run again
+    (https://docs.github.com/actions/managing-workflow-runs/re-running-workflows-and-jobs).
+    """
+    stays: set[str] = set()
+    for name, job in workflow["jobs"].items():  # which stand in the order that they need each other in
+        needs = job.get("needs", [])
+        if results.get(name) == "success" and stays.issuperset([needs] if isinstance(needs, str) else needs):
+            stays.add(name)
+    return stays
 
 
 _SETTINGS_OF_ACT = ("HOME", "XDG_CONFIG_HOME")

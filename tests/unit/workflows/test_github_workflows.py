@@ -16,6 +16,7 @@ from invoke.parser import Parser
 import tasks
 from tests.support import ROOT
 from tests.support.errors import raises
+from tests.support.github.act import jobs_that_stay
 from tests.support.github.workflow import read, triggered_by_tag
 from zmanim_ami.pipeline import settings
 from zmanim_ami.pipeline.account import workflow_roles
@@ -27,6 +28,10 @@ VERIFY = read(ROOT / ".github" / "workflows" / "verify.yml")
 ACTIONS = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
 CREDENTIALS = read(ROOT / ".github" / "actions" / "aws-credentials" / "action.yml")
 # What prepares a runner, or keeps what was made; everything else is a task of ours.
+# A role's longest session, unless it was made with a longer one.
+SESSION_SECONDS = 3600
+# What GitHub leaves a job after its limit, for the steps that run always.
+CANCELLING_SECONDS = 300
 SET_UP = {"actions/checkout", "actions/upload-artifact", "./.github/actions/aws-credentials"}
 
 
@@ -78,6 +83,19 @@ def test_every_job_has_a_time_limit_and_no_right_that_it_does_not_name(path: Pat
         assert job["permissions"].get("contents") in {"read", "write"}
 
 
+@pytest.mark.incident("the role's session ended in the middle of a build, and nothing could clean up behind it")
+def test_every_job_that_takes_a_role_ends_before_its_session_with_what_runs_after_its_limit() -> None:
+    with_role = [
+        job
+        for path in WORKFLOWS
+        for job in read(path)["jobs"].values()
+        if any(step.get("uses") == "./.github/actions/aws-credentials" for step in job["steps"])
+    ]
+    assert len(with_role) >= len(BUILD["jobs"])
+    for job in with_role:
+        assert job["timeout-minutes"] * 60 + CANCELLING_SECONDS <= SESSION_SECONDS
+
+
 @pytest.mark.parametrize("path", [*WORKFLOWS, *ACTIONS], ids=lambda path: str(path.relative_to(ROOT / ".github")))
 def test_no_expression_is_put_into_a_script(path: Path) -> None:
     # A branch's or tag's name could hold shell: it reaches scripts by the environment only.
@@ -109,7 +127,8 @@ def test_a_job_takes_the_role_of_its_environment_and_its_access_key_only_without
     assert by_role["if"] == "inputs.role != ''"
     assert by_key["if"] == "inputs.role == ''"
     region = {"aws-region": "${{ steps.settings.outputs.region }}"}
-    assert by_role["with"] == {"role-to-assume": "${{ inputs.role }}", **region}
+    session = {"role-duration-seconds": SESSION_SECONDS}
+    assert by_role["with"] == {"role-to-assume": "${{ inputs.role }}", **session, **region}
     assert by_key["with"] == {
         "aws-access-key-id": "${{ inputs.access-key-id }}",
         "aws-secret-access-key": "${{ inputs.secret-access-key }}",
@@ -169,8 +188,43 @@ def test_each_job_of_a_release_has_the_environment_of_its_role_and_publish_waits
     assert jobs["verify"]["needs"] == "build"
     assert jobs["publish"]["needs"] == "verify"
     assert jobs["sweep"]["if"] == "always()"
-    assert set(jobs["sweep"]["needs"]) == set(workflow_roles.STEPS)
+    # What publish waits for, an approval, may take a month.
+    assert set(jobs["sweep"]["needs"]) == {"build", "verify"}
     assert jobs["sweep"]["environment"] == workflow_roles.environment("build")
+
+
+@pytest.mark.incident("a failed verification was run again, and the sweep had taken its image")
+def test_the_sweep_leaves_the_image_of_a_build_that_ended_well() -> None:
+    swept = [step for step in BUILD["jobs"]["sweep"]["steps"] if "./inv sweep" in step.get("run", "")]
+    assert [(step["if"], "--keep-image" in step["run"]) for step in swept] == [
+        ("needs.build.result == 'success'", True),
+        ("needs.build.result != 'success'", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ended", "stays"),
+    [
+        ({"build": "failure", "verify": "skipped", "publish": "skipped", "sweep": "success"}, set()),
+        ({"build": "success", "verify": "failure", "publish": "skipped", "sweep": "success"}, {"build"}),
+        ({"build": "success", "verify": "cancelled", "publish": "skipped", "sweep": "success"}, {"build"}),
+        (
+            {"build": "success", "verify": "success", "publish": "failure", "sweep": "success"},
+            {"build", "verify", "sweep"},
+        ),
+    ],
+)
+def test_what_failed_is_run_again_with_whatever_needs_it(ended: dict[str, str], stays: set[str]) -> None:
+    assert jobs_that_stay(BUILD, ended) == stays
+
+
+def test_a_publication_takes_its_credentials_when_it_starts_and_nothing_else_of_the_run() -> None:
+    # An approval comes as late as it comes: artifacts may be gone by then, and an earlier job's session is.
+    publish = BUILD["jobs"]["publish"]
+    actions = [step["uses"].partition("@")[0] for step in publish["steps"] if "uses" in step]
+    assert actions == ["actions/checkout", "./.github/actions/aws-credentials"]
+    assert "needs." not in str(publish["steps"])
+    assert "concurrency" not in publish  # a job that waits for its approval holds its group, and the next one's up
 
 
 def test_a_version_is_never_built_twice_at_once_and_a_publication_never_interrupted() -> None:
@@ -183,7 +237,11 @@ def test_a_version_is_never_built_twice_at_once_and_a_publication_never_interrup
 @pytest.mark.incident("a verification failed, and the run's summary was empty")
 def test_the_summary_is_written_after_a_failed_verification_too() -> None:
     (step,) = [step for step in BUILD["jobs"]["verify"]["steps"] if "GITHUB_STEP_SUMMARY" in step.get("run", "")]
-    assert step["if"] == "success() || failure()"  # and not when it was cancelled
+    assert step["if"] == "always()"  # when it was cancelled, too
+
+
+def test_a_merge_does_not_end_the_night_s_campaign() -> None:
+    assert "${{ github.event_name }}" in VERIFY["concurrency"]["group"]
 
 
 def test_dependabot_keeps_github_s_actions_and_the_api_s_modules_and_nothing_else() -> None:

@@ -1,7 +1,8 @@
 """sweep: take away what a run left behind, found by its tag zmanim:run, and nothing else.
 
 A build and a verification clean up behind themselves. What is left here is what was left when even that could not run:
-a cancelled job, a lost runner. A verified image is never taken.
+a cancelled job, a lost runner. A verified image is never taken, and one that a build finished can be kept for the
+verification that is run again.
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ class Leftover:
     take: Callable[[], object] = field(repr=False, compare=False)
 
 
-def plan(clients: aws.Clients, run: str) -> list[Leftover]:
+def plan(clients: aws.Clients, run: str, *, keep_image: bool = False) -> list[Leftover]:
     """Return what carries the tag of `run`, in the order in which it can be taken away; changes nothing.
+
+    With `keep_image` an image that is available stays, verified or not, and its snapshots with it.
 
     Raises `sweep-too-large`, aws's errors.
     """
     with aws.translate_errors(f"looking for what run {run} left"):
-        leftovers = list(_leftovers(clients, run))
+        leftovers = list(_leftovers(clients, run, keep_image=keep_image))
     if len(leftovers) > LIMIT:
         raise BadInput(
             f"run {run} seems to have left {len(leftovers)} things",
@@ -64,7 +67,7 @@ def apply(clients: aws.Clients, leftovers: Sequence[Leftover], poller: aws.Polle
     _take([each for each in leftovers if each.kind != "instance"])
 
 
-def _leftovers(clients: aws.Clients, run: str) -> Iterator[Leftover]:
+def _leftovers(clients: aws.Clients, run: str, *, keep_image: bool) -> Iterator[Leftover]:
     ec2 = clients.ec2
     mine: list[FilterTypeDef] = [{"Name": f"tag:{PROJECT_TAG}", "Values": [run]}]
     for instance in aws.instances(clients, {f"tag:{PROJECT_TAG}": [run], "instance-state-name": aws.ALIVE}):
@@ -78,6 +81,10 @@ def _leftovers(clients: aws.Clients, run: str) -> Iterator[Leftover]:
     for image in map(as_image, ec2.describe_images(Owners=["self"], Filters=mine)["Images"]):
         if VERIFIED_TAG in image.tags:
             needed |= set(image.snapshots)
+        elif keep_image and image.state == "available":
+            needed |= set(image.snapshots)
+            say(f"keeping {image.ami_id} for a verification that is run again: {image.name} is not verified yet")
+            say(f"  without one: ./inv sweep --run {run} --apply takes it away")
         else:
             deregister = partial(ec2.deregister_image, ImageId=image.ami_id)
             yield Leftover("image", image.ami_id, f"{image.name} was not verified", deregister)
@@ -85,7 +92,7 @@ def _leftovers(clients: aws.Clients, run: str) -> Iterator[Leftover]:
     for name in snapshots.search("Snapshots[].SnapshotId"):
         if name not in needed:
             delete = partial(ec2.delete_snapshot, SnapshotId=name)
-            yield Leftover("snapshot", name, "no verified image needs it", delete)
+            yield Leftover("snapshot", name, "no image that stays needs it", delete)
     for group in ec2.describe_security_groups(Filters=mine)["SecurityGroups"]:
         reason, delete_group = f"{group['GroupName']} was a builder's", ec2.delete_security_group
         yield Leftover("security group", group["GroupId"], reason, partial(delete_group, GroupId=group["GroupId"]))

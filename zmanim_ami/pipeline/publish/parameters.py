@@ -3,7 +3,8 @@
 `{prefix}/ami-id` is the pointer that launch templates resolve, `{prefix}/ami-version` its label for people. The label
 is written first and the pointer last, so that whatever fails before the end leaves in use what was in use. If the
 pointer can't be written, the label is put back. An image that is not verified is refused, and nothing overrides that;
-one that is older than the published one is refused unless it is said that production is to go back.
+one that is older than the published one is refused unless it is said that production is to go back. Of two publications
+at one time the newer version stays: Parameter Store has no condition on a write, but it numbers them.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ def publish(
     if dry:
         return Plan(tuple(Step("write", f"{name} = {meant[name]}", _reason(now[name])) for name in stale))
     if stale:
-        _write_all(clients, {name: meant[name] for name in stale}, now, pointer=id_name)
+        written = _write_all(clients, {name: meant[name] for name in stale}, now, pointer=id_name)
+        if not roll_back:
+            _yield_to_newer(clients, candidate, written, now, pointer=id_name)
     else:
         say(f"{id_name} and {version_name} say so already")
     after = {name: _read_back(clients, name, value, poller) for name, value in meant.items()}
@@ -117,21 +120,55 @@ def _refuse_older(
 
     An approval in GitHub can come days late, when a newer release is out: it must not take production back.
     """
-    versions = [label.value if label else ""]
-    if pointer:
-        try:
-            versions.append(image.of_id(clients, pointer.value).version)
-        except (BadInput, image.NoSuchImage):  # no id, or of an image that is gone: the label is all there is
-            pass
+    versions = (label.value if label else "", _version_of_image(clients, pointer.value) if pointer else "")
     newest = max(versions, key=version_key)
     if version_key(candidate.version) < version_key(newest):
-        raise BadInput(
-            f"{candidate.version} is older than what is published",
-            code="older-than-published",
-            expected=f"{newest} or newer",
-            found=f"{candidate.version} ({candidate.ami_id})",
-            fix=f"to take production back on purpose: ./inv publish-ssm --version {candidate.version} --roll-back",
-        )
+        raise _older(candidate, newest)
+
+
+def _version_of_image(clients: aws.Clients, ami_id: str) -> str:
+    try:
+        return image.of_id(clients, ami_id).version
+    except (BadInput, image.NoSuchImage):  # no id, or of an image that is gone: the label is all there is
+        return ""
+
+
+def _older(candidate: image.Image, newest: str) -> BadInput:
+    return BadInput(
+        f"{candidate.version} is older than what is published",
+        code="older-than-published",
+        expected=f"{newest} or newer",
+        found=f"{candidate.version} ({candidate.ami_id})",
+        fix=f"to take production back on purpose: ./inv publish-ssm --version {candidate.version} --roll-back",
+    )
+
+
+def _yield_to_newer(
+    clients: aws.Clients,
+    candidate: image.Image,
+    written: Mapping[str, int],
+    now: Mapping[str, Parameter | None],
+    *,
+    pointer: str,
+) -> None:
+    """Give back what a publication of a newer version wrote between our reading and our writing.
+
+    Raises `older-than-published` then, aws's errors. `written` are the numbers of our own writes, by name.
+    """
+    newest = ""
+    for name, number in written.items():
+        before = now[name]
+        if number == (before.version if before else 0) + 1:
+            continue
+        lost = read_parameter(clients, f"{name}:{number - 1}")  # what our write has replaced
+        version = (_version_of_image(clients, lost.value) if name == pointer else lost.value) if lost else ""
+        if lost and version_key(candidate.version) < version_key(version):
+            newest = version
+            say(f"{name} was {lost.value} for a moment: writing that again")
+            with aws.translate_errors(f"writing {name}"):
+                _write(clients, name, lost.value, lost, is_image=False)
+    if newest:
+        raise _older(candidate, newest)
 
 
 def _reason(now: Parameter | None) -> str:
@@ -149,21 +186,23 @@ def read_parameter(clients: aws.Clients, name: str) -> Parameter | None:
 
 def _write_all(
     clients: aws.Clients, stale: Mapping[str, str], now: Mapping[str, Parameter | None], *, pointer: str
-) -> None:
+) -> Mapping[str, int]:
+    """Write each, the pointer last; return the number that Parameter Store gave to each write."""
     written: list[str] = []
+    numbers: dict[str, int] = {}
     try:
         for name, value in stale.items():
             say(f"writing {name} = {value} ({_reason(now[name])})")
             written.append(name)
             with aws.translate_errors(f"writing {name}"):
-                _write(clients, name, value, now[name], is_image=name == pointer)
+                numbers[name] = _write(clients, name, value, now[name], is_image=name == pointer)
     except BaseException as error:
         # An answer that got lost may hide a write that was done: what the pointer says now decides.
         seen = _try_read(clients, pointer)
         if pointer in stale and (seen is None or seen.value != stale[pointer]):
             for name in written:
                 if name != pointer:
-                    _put_back(clients, name, now[name])
+                    _put_back(clients, name, stale[name], now[name])
         if not isinstance(error, Error):
             raise
         state = "; ".join(f"{name} = {seen.value if (seen := _try_read(clients, name)) else '(none)'}" for name in now)
@@ -174,15 +213,22 @@ def _write_all(
             found=f"{error.summary} ({error.found}); now {state}",
             fix=error.fix or "remove the cause, then publish again: it does only what is missing",
         ) from error
+    return numbers
 
 
-def _write(clients: aws.Clients, name: str, value: str, now: Parameter | None, *, is_image: bool) -> None:
+def _write(clients: aws.Clients, name: str, value: str, now: Parameter | None, *, is_image: bool) -> int:
     # AWS refuses to change the data type of a parameter that exists.
     data_type = now.data_type if now else _IMAGE_TYPE if is_image else "text"
-    clients.ssm.put_parameter(Name=name, Value=value, Type="String", DataType=data_type, Overwrite=now is not None)
+    overwrite = now is not None
+    return clients.ssm.put_parameter(Name=name, Value=value, Type="String", DataType=data_type, Overwrite=overwrite)[
+        "Version"
+    ]
 
 
-def _put_back(clients: aws.Clients, name: str, before: Parameter | None) -> None:
+def _put_back(clients: aws.Clients, name: str, written: str, before: Parameter | None) -> None:
+    seen = _try_read(clients, name)
+    if seen is None or seen.value != written:
+        return  # ours was never there, or is not any more: somebody publishes beside us
     say(f"putting {name} back")
     try:
         if before is None:

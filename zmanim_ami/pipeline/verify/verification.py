@@ -74,7 +74,7 @@ def verify_ami(
     """Verify this account's image of `version`, or the one called `ami_id`, and tag it.
 
     Writes build/verify/AMI.json below `root` whatever comes of it, once there is such an image: of an error before the
-    checks it holds that as the one check, which failed.
+    checks, or a run that is cut off, it holds that as the one check, which failed.
 
     Raises image's errors, `image-not-available`, instance's errors, NotVerified with every check that failed.
     KeyboardInterrupt comes through after the instance has been terminated.
@@ -82,6 +82,8 @@ def verify_ami(
     ami = image.find(clients, version, ami_id)
     if dry:
         return _plan(settings, ami, _leftovers(clients, ami))
+    # What a run that is killed leaves to read; each end of another kind writes over it.
+    _write_report(root, ami, None, [Check("the verification", False, "to come to its end", "it was cut off")], None)
     try:
         leftovers = _leftovers(clients, ami)
         if leftovers:

@@ -75,6 +75,22 @@ def test_what_a_run_left_is_found_taken_away_and_gone(clients: Clients) -> None:
     assert sweep.plan(clients, "7") == []
 
 
+@pytest.mark.incident("a failed verification was run again, and the sweep had taken its image")
+def test_an_image_that_was_finished_can_be_kept_for_its_verification_with_what_it_needs(clients: Clients) -> None:
+    leave(clients, RUN)
+    leftovers = sweep.plan(clients, "7", keep_image=True)
+    assert kinds(leftovers) == ["instance", "volume", "security group", "key pair"]
+    sweep.apply(clients, leftovers, cloud.hurried())
+    assert kinds(sweep.plan(clients, "7")) == ["image", "snapshot"]  # and goes when nobody keeps it
+
+
+def test_an_image_that_is_still_being_made_is_not_kept(clients: Clients) -> None:
+    made = image(clients, "zmanim-v1.2.3", RUN)
+    (shown,) = clients.ec2.describe_images(ImageIds=[made])["Images"]
+    cloud.answer(clients.ec2, "DescribeImages", lambda request: {"Images": [{**shown, "State": "pending"}]})
+    assert "image" in kinds(sweep.plan(clients, "7", keep_image=True))
+
+
 def test_a_plan_takes_nothing_away(clients: Clients) -> None:
     leave(clients, RUN)
     assert sweep.plan(clients, "7") == sweep.plan(clients, "7")

@@ -9,6 +9,7 @@ import pytest
 from support.errors import Error
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
+from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.publish.parameters import Published, publish
@@ -117,6 +118,47 @@ def test_a_candidate_is_older_than_its_release(shop: Shop) -> None:
     shop.image("v1.2.3-rc.2")
     with raises("older-than-published"):
         shop.publish(version=parse("v1.2.3-rc.2"))
+
+
+def beside(shop: Shop, before: str, version: str) -> None:
+    """Let another publication of `version` come to its end just before this one writes the parameter `before`."""
+    other = Shop(aws.connect("eu-west-1"), "")
+    pending = [version]
+
+    def publish_the_other(name: str) -> None:
+        if name == before and pending:
+            other.published(version=parse(pending.pop()))
+
+    shop.writes(publish_the_other)
+
+
+@pytest.mark.incident("two tags were pushed at once, and the older version stayed published")
+@pytest.mark.parametrize("before", [VERSION, ID])
+def test_of_two_publications_at_once_the_newer_one_stays(shop: Shop, before: str) -> None:
+    shop.image("v1.2.2")
+    shop.published(version=parse("v1.2.2"))
+    newer = shop.image("v1.2.4")
+    beside(shop, before, "v1.2.4")
+    with raises("older-than-published") as error:
+        shop.publish()
+    assert error.value.expected == "v1.2.4 or newer"
+    assert shop.parameters() == {ID: newer, VERSION: "v1.2.4"}
+
+
+def test_an_older_publication_beside_a_newer_one_is_written_over(shop: Shop) -> None:
+    shop.image("v1.2.2")
+    shop.published(version=parse("v1.2.2"))
+    newer = shop.image("v1.2.4")
+    beside(shop, VERSION, "v1.2.3")
+    assert shop.published(version=parse("v1.2.4")).values == {ID: newer, VERSION: "v1.2.4"} == shop.parameters()
+
+
+def test_of_two_first_publications_at_once_the_later_one_takes_nothing_of_the_other_away(shop: Shop) -> None:
+    newer = shop.image("v1.2.4")
+    beside(shop, VERSION, "v1.2.4")
+    with raises("not-written"):
+        shop.publish()
+    assert shop.parameters() == {ID: newer, VERSION: "v1.2.4"}
 
 
 def test_a_pointer_that_names_no_image_of_ours_holds_nothing_back(shop: Shop) -> None:

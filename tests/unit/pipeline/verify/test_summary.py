@@ -152,6 +152,20 @@ def test_a_verification_that_never_came_to_its_checks_is_told_with_its_image_and
     assert "      [    0.0] booting" in lines
 
 
+@pytest.mark.incident("a verification was cancelled, and the run's summary was empty")
+def test_a_verification_that_is_killed_is_told_with_its_image(stage: Stage) -> None:
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt  # nothing is written after it either
+
+    stage.on_console = kill
+    with pytest.raises(KeyboardInterrupt):
+        stage.verify()
+    lines = summary.markdown(summarise(stage)).splitlines()
+    assert lines[0] == "## v1.2.3: not verified"
+    assert f"| AMI | `{stage.ami_id}` |" in lines
+    assert "- the verification: expected to come to its end, found it was cut off" in lines
+
+
 def test_a_report_that_could_not_be_kept_is_no_verified_image(stage: Stage) -> None:
     cloud.answer(stage.clients.s3, "PutObject", lambda request: "AccessDenied")
     with raises("not-allowed"):
