@@ -68,6 +68,8 @@ def test_a_drill_restores_beside_what_is_live_and_leaves_nothing(
     (restored.data / "restore/half").write_text("")
     restored.run(options("--latest", "--drill", "--json"))
     assert restored.done == ["fill restore"]
+    limit = ["set-property", "--runtime", "zmanim-scratch.slice", "MemoryMax=40%"]
+    assert limit in arguments(tmp_path / "programs", "systemctl"), "all that touches it together, not each program"
     (sent,) = arguments(tmp_path / "programs", "aws")
     metrics = json.loads(sent[sent.index("--metric-data") + 1])
     assert [metric["MetricName"] for metric in metrics] == ["RestoreDrillSeconds", "RestoreDrillDataAge"]

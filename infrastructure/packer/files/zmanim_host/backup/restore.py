@@ -246,6 +246,7 @@ class Restore:
         place = scratch.prepare(directory, self.user)
         whole = False
         try:
+            place.sandbox.limit()
             with limits.room_kept(directory, place.sandbox.stop, self.usage):
                 filled = self.fill(record, place, in_place.analyze if options.replace else None)
             if options.replace:

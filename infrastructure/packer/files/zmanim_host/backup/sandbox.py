@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from zmanim_host.host import HostError, open_folder
+from zmanim_host.host import HostError, open_folder, run
 from zmanim_host.systemd import properties, systemctl
 
 USER = "zmanim-scratch"
@@ -27,6 +27,8 @@ CGROUPS = Path("/sys/fs/cgroup")
 MOST = 64 << 20
 TAIL = 4000
 BLOCK = 1 << 18
+# What all of them take together, of all there is: the live servers have sized themselves for two thirds of it.
+MEMORY = "MemoryMax=40%"
 # The sandbox of the transient units; a seconds-long stop is a server's last checkpoint.
 PROPERTIES = (
     f"User={USER}",
@@ -60,8 +62,6 @@ PROPERTIES = (
     "Nice=10",
     "IOSchedulingClass=idle",
     "OOMScoreAdjust=500",
-    # Of all there is: the live servers have sized themselves for two thirds of it.
-    "MemoryMax=40%",
     "KillMode=mixed",
     "TimeoutStopSec=600",
 )
@@ -87,6 +87,10 @@ class Sandbox:
     def prefix(self) -> tuple[str, ...]:
         """Return the words that come before a program's own."""
         return tuple(self.command())
+
+    def limit(self) -> None:
+        """Limit what runs in any sandbox from here on, all of it together. Raises HostError."""
+        run(["systemctl", "set-property", "--runtime", SLICE, MEMORY], timeout=60)
 
     def stop(self) -> None:
         """End everything that runs in any sandbox. Raises HostError unless nothing is left of it."""
