@@ -6,6 +6,7 @@ from localcloud.api.admission import Admission
 from localcloud.api.application import Api
 from localcloud.api.listener import listen
 from localcloud.api.patches import apply
+from localcloud.cloudwatch import alarms
 from localcloud.ec2 import amis, image_attributes, instances, launch_rules
 from localcloud.ec2.fleet import Fleet
 from localcloud.ec2.volumes import Volumes
@@ -15,7 +16,8 @@ from localcloud.imds import server as metadata_server
 from localcloud.imds.instance_metadata import MetadataLookup
 from localcloud.journal import Journal
 from localcloud.net.network import Interfaces
-from localcloud.services import ssm
+from localcloud.services import sns, ssm
+from localcloud.services.confirmations import Confirmations
 from localcloud.services.ses import Mails
 from localcloud.settings import Cloud, CloudSettings
 
@@ -29,13 +31,18 @@ def serve(settings: CloudSettings, cloud: Cloud) -> None:
         fleet.layers.add_base([amis.base_image_id(image.name, region) for region in regions], image.root)
     apply(amis, amis.Images(fleet, settings.images), instances, instances.Instances(fleet), Volumes(fleet))
     apply(image_attributes, launch_rules)
+    confirmations = Confirmations(Journal(directory / "confirmations.jsonl"), cloud.endpoint)
+    notifications = sns.Notifications(Journal(directory / "notifications.jsonl"), confirmations)
+    watched = alarms.Alarms(sns.publish)
     apply(ssm, ssm.Agent(fleet), Mails(Journal(directory / "mails.jsonl")), resource_policies)
+    apply(notifications, alarms, watched)
+    watched.watch()
 
     def source_of(address: str) -> str:
         return "host" if address == cloud.host_address else fleet.by_address(address) or address
 
     authorizer = Authorizer(Journal(directory / "authorization.jsonl"), cloud.region, cloud.key)
     api = Api(Journal(directory / "api.jsonl"), source_of, authorizer.refusal, admission=Admission(cloud).refusal)
-    listen(api, cloud.link_address, 5000)
+    listen(confirmations.before(api), cloud.link_address, 5000)
     listen(api, cloud.gateway, 443, directory / "server.pem")
     metadata_server.serve(MetadataLookup(fleet))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import http.client
 import json
 import os
 import shutil
@@ -16,9 +17,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from localcloud.host import binfmt, cgroups, requirements
 from localcloud.host.certificates import ensure_authority, issue
@@ -147,6 +149,16 @@ def console(cloud: Cloud, instance_id: str) -> str:
     if "/" in instance_id or not path.parent.is_dir():
         raise _unknown(cloud, instance_id)
     return path.read_text(errors="replace") if path.exists() else ""
+
+
+def confirm_all(cloud: Cloud) -> None:
+    """Follow every link that the cloud has mailed (services/confirmations.py), as who gets those mails would."""
+    path = cloud.directory / "confirmations.jsonl"
+    for line in path.read_text().splitlines() if path.exists() else ():
+        connection = http.client.HTTPConnection(cloud.link_address, 5000, timeout=10)
+        with closing(connection):
+            connection.request("GET", urlsplit(json.loads(line)["link"]).path)
+            connection.getresponse().read()  # 404: it was followed before
 
 
 def shell_command(cloud: Cloud, instance_id: str) -> list[str]:

@@ -120,6 +120,7 @@ def start(name: str, prepared: Prepared, state: Path, policies: Path) -> Cloud:
         cloud = control.up(settings(name, prepared, state))
     with step("seeding its account"):
         _seed(connect(environment(cloud, prepared.versions_file, os.environ), cloud.region), prepared.mirror, policies)
+        control.confirm_all(cloud)  # the clicks that are left to a person
     return cloud
 
 

@@ -203,8 +203,9 @@ class ImageLab(Lab):
         return {one["Name"]: one["Value"] for one in result if one["Type"] == "SecureString"}
 
     def prepare(self, environment: str) -> None:
-        """Give an environment its account: secrets, buckets, role."""
+        """Give an environment its account: secrets, buckets, role; and click on what it mails."""
         self.task("account.apply", "--environment", environment)
+        control.confirm_all(self.cloud)
 
     def task(self, task: str, *arguments: str, directory: Path = ROOT, step: str = "", **settings: str) -> str:
         """Run a production task against this cloud, under the role of a `step` of the release; return its stdout."""

@@ -15,6 +15,7 @@ from localcloud.api.patches import REGISTRY, Patch, add, apply, patch
 
 MODULES = (
     "api.calls",
+    "cloudwatch.alarms",
     "ec2.amis",
     "ec2.image_attributes",
     "ec2.instances",
@@ -22,9 +23,12 @@ MODULES = (
     "ec2.volumes",
     "iam.resource_policies",
     "services.ses",
+    "services.sns",
     "services.ssm",
 )
 REPLACED = """
+cloudwatch.models.CloudWatchBackend.put_metric_alarm
+cloudwatch.models.CloudWatchBackend.put_metric_data
 core.responses.BaseResponse._get_action
 ec2.models.amis.Ami.__init__
 ec2.models.amis.Ami.block_device_mappings
@@ -58,10 +62,15 @@ ec2.responses.instances.InstanceResponse.run_instances
 ec2.responses.instances.InstanceResponse.stop_instances
 s3.models.FakeBucket.get_permission
 ses.models.SESBackend.send_email
+sns.models.SNSBackend.list_subscriptions_by_topic
+sns.models.SNSBackend.subscribe
+sns.models.Subscription.publish
+sns.responses.SNSResponse.confirm_subscription
 ssm.models.Command._get_instance_ids_from_targets
 ssm.models.SimpleSystemManagerBackend.send_command
 """
 ADDED = {
+    "cloudwatch": "describe_alarm_history",
     "ec2": "disable_image_deprecation disable_image_deregistration_protection enable_image_deprecation "
     "enable_image_deregistration_protection",
     "ssm": "describe_instance_information list_command_invocations",
