@@ -20,6 +20,9 @@ from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.toolchain.environment import user_cache
 from zmanim_ami.toolchain.go import go
 
+# The workflow that a pull request has to pass.
+_CHECKS = "verify.yml"
+
 
 @command(
     "region",
@@ -58,5 +61,6 @@ def bump(settings: Settings, dry: bool, propose: bool = False) -> list[Bump]:
     look, today = LookUps(connect(settings), go(user_cache())), datetime.now(UTC).date()
     bumps = bumping.bump(ROOT, look, today, write_page=page.write, dry=dry)
     if bumps and propose and not dry:
-        proposal.propose(ROOT, "bump", "Take newer pins", bumping.as_markdown(bumps))
+        checks = _CHECKS if os.environ.get("GITHUB_ACTIONS") else ""  # a person's own request starts them by itself
+        proposal.propose(ROOT, "bump", "Take newer pins", bumping.as_markdown(bumps), checks=checks)
     return bumps

@@ -129,8 +129,9 @@ class Settings:
     github_subject: str = _setting(
         "",
         "the `sub` claim of this repository's workflows in an environment of GitHub; empty: no roles for workflows",
-        r"repo:[A-Za-z0-9_.@/-]+:environment:\{environment\}",
-        "repo:owner/name:environment:{environment}",
+        # Two names, or two names with their ids.
+        r"repo:[\w.-]+(/[\w.-]+|@\d+/[\w.-]+@\d+):environment:\{environment\}",
+        "repo:owner@1/name@2:environment:{environment}",
     )
     run: str = _setting(
         "by-hand",

@@ -16,8 +16,10 @@ from localcloud.settings import ACCOUNT, Cloud
 from zmanim_ami.pipeline.account import workflow_roles
 from zmanim_ami.pipeline.account.workflow_roles import Workflows
 
-# A repository of that name is nobody's: it is only compared with itself.
-WORKFLOWS = Workflows("repo:rehearsal/zmanim:environment:{environment}", "/zmanim/prod", ("eu-central-1", "eu-north-1"))
+# A repository of that name is nobody's: it is only compared with itself. With ids, as GitHub has it for a new one.
+WORKFLOWS = Workflows(
+    "repo:rehearsal@1/zmanim@2:environment:{environment}", "/zmanim/prod", ("eu-central-1", "eu-north-1")
+)
 _SECONDS = 3600
 
 

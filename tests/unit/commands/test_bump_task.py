@@ -25,6 +25,7 @@ from invoke.program import Program
 import tasks
 from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
+from tests.support.github.workflow import read
 from tests.support.pins import write_page
 from zmanim_ami.commands import upkeep
 from zmanim_ami.pipeline.docs import page
@@ -71,13 +72,15 @@ GH = """
 import json, pathlib, sys
 from os import environ
 here = pathlib.Path(environ["BUMP_TEST"])
-stdin = "" if sys.argv[2] == "view" else sys.stdin.read()
+stdin = sys.stdin.read() if sys.argv[1:3] in (["pr", "create"], ["pr", "edit"]) else ""
 call = {"arguments": sys.argv[1:], "token": environ.get("GH_TOKEN", ""), "stdin": stdin}
 with (here / "gh.jsonl").open("a") as file:
     file.write(json.dumps(call) + "\\n")
 if sys.argv[2] == "view":
     state = here / "state"
     sys.exit(print(state.read_text()) if state.exists() else 1)
+if sys.argv[1] == "pr" and (here / "forbidden").exists():
+    sys.exit("pull request create failed: GraphQL: GitHub Actions is not permitted to create or approve pull requests")
 """
 
 
@@ -150,6 +153,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("CI", raising=False)  # there no go on PATH is used, this test's neither
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     (tmp_path / "packages.json").write_text("{}")
     for each in (str(VERSIONS), str(VERSIONS.with_suffix(".schema.json")), "docs", "tools", *bump.LOCKS):
         (made.clone / each).parent.mkdir(parents=True, exist_ok=True)
@@ -291,6 +295,41 @@ def test_a_host_that_does_not_answer_ends_the_task_with_nothing_changed(
     assert "https://github.com/pgvector/pgvector can't be looked up" in capsys.readouterr().err
     assert bench.git("status", "--porcelain") == ""
     assert (bench.proposed(), bench.calls_of_gh()) == ("", [])
+
+
+@pytest.mark.incident("the pull request of bump had no checks: what a workflow's own token opens starts none")
+def test_on_github_the_checks_of_the_proposal_are_started_on_its_branch(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    something_newer(bench)
+    bench.bump("--propose")
+    *_, last = bench.calls_of_gh()
+    assert last["arguments"] == ["workflow", "run", "verify.yml", "--ref", "bump"]
+    verify = read(ROOT / ".github/workflows/verify.yml")
+    assert "workflow_dispatch" in verify["on"]
+    (job,) = read(ROOT / ".github/workflows/bump.yml")["jobs"].values()
+    assert job["permissions"]["actions"] == "write"
+
+
+def test_where_github_lets_no_workflow_open_a_pull_request_it_is_said_what_to_switch_on(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    something_newer(bench)
+    (bench.directory / "forbidden").touch()
+    bench.bump("--propose", code=1)
+    output = " ".join(capsys.readouterr().err.split())
+    assert "is not permitted to create or approve pull requests" in output
+    assert "Settings, Actions, General: allow GitHub Actions to create pull requests" in output
+    assert bench.proposed()  # and the branch is there to open it from
+
+
+def test_a_proposal_changes_nothing_that_a_workflow_s_token_may_not_push(bench: Bench) -> None:
+    # GitHub refuses a push of that token which changes a workflow; the pins there are Dependabot's.
+    something_newer(bench)
+    bench.bump("--propose")
+    changed = bench.git("diff", "--name-only", "main", bench.proposed()).splitlines()
+    assert not [name for name in changed if name.startswith(".github/")]
 
 
 def test_a_push_that_is_refused_opens_no_pull_request(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

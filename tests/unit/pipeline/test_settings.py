@@ -57,6 +57,12 @@ def test_postgresql_comes_by_one_of_two_routes(root: Path) -> None:
     assert "amazonlinux or pgdg" in caught.value.expected
 
 
+@pytest.mark.parametrize("repository", ["o/r", "o-1/r.2_x", "o@123456/r@456789"])
+def test_a_repository_s_subject_has_its_names_or_its_names_with_their_ids(root: Path, repository: str) -> None:
+    subject = f"repo:{repository}:environment:{{environment}}"
+    assert load(root, {"ZMANIM_GITHUB_SUBJECT": subject}).github_subject == subject
+
+
 def test_lists_are_toml_lists_or_comma_separated(root: Path) -> None:
     table(root, 'ami_users = ["111111111111"]')
     assert load(root, {}).ami_users == ("111111111111",)
@@ -111,6 +117,10 @@ def test_an_unknown_setting_is_refused_by_its_name_wherever_it_stands(
         'parameter_prefix = "/zmanim/prod/"',
         'parameter_prefix = ""',
         'api_dir = " "',
+        # A repository's name carries both ids or none, and a role is for one repository.
+        'github_subject = "repo:o@1/r:environment:{environment}"',
+        'github_subject = "repo:o/*:environment:{environment}"',
+        'github_subject = "repo:o/r"',
     ],
 )
 def test_an_ill_typed_value_is_refused_and_names_its_key_and_origin(root: Path, text: str) -> None:

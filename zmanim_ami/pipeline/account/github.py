@@ -14,8 +14,8 @@ from zmanim_ami.pipeline.account import workflow_roles
 _PUBLISH = workflow_roles.environment("publish")
 
 
-def rules() -> Iterator[str]:
-    """Yield each thing to set, and what it is there for, as a line."""
+def rules(subject: str) -> Iterator[str]:
+    """Yield each thing to set, and what it is there for, as a line; `subject` is the setting github_subject."""
     environments = ", ".join(map(workflow_roles.environment, workflow_roles.STEPS))
     yield (
         "a tag ruleset for v*-ami: only who releases may create, update or delete one. Who may push such a tag takes "
@@ -30,3 +30,13 @@ def rules() -> Iterator[str]:
         f"environment {_PUBLISH}: required reviewers who are not the one who pushed (prevent self-review), and no "
         "bypass for administrators. They look at the commit, for the checks before it ran as that commit has them"
     )
+    yield (
+        "Actions, General, Workflow permissions: allow GitHub Actions to create pull requests, for the workflow bump "
+        "(an organization's setting goes before the repository's). Nothing else in this repository opens one"
+    )
+    if "@" not in subject:
+        yield (
+            f"the setting github_subject, {subject}: right for a repository that has had its name since before the "
+            "summer of 2026. Tokens of one that was made, renamed or transferred since carry ids, and get no role: "
+            "write repo:OWNER@ID/NAME@ID, as docs/github.md says where to find them"
+        )

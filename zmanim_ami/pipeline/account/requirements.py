@@ -56,7 +56,7 @@ def plan(
         if verifies and workflows is not None:
             changes += workflow_roles.plan(clients, account, policies, workflows)
             say("on GitHub, where nothing here can look: who may take the workflows' roles hangs on")
-            for rule in github.rules():
+            for rule in github.rules(workflows.subject):
                 say(f"  - {rule}")
     return changes
 

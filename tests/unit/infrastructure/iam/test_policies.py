@@ -85,9 +85,12 @@ def test_a_job_takes_the_role_of_its_own_environment_and_no_other(lab: IamLab, s
 @pytest.mark.parametrize(
     "claims",
     [
-        {"sub": "repo:rehearsal/zmanim:pull_request"},
-        {"sub": "repo:somebody/zmanim:environment:ami-build"},
-        {"sub": "repo:rehearsal/zmanim:ref:refs/heads/main"},
+        {"sub": "repo:rehearsal@1/zmanim@2:pull_request"},
+        {"sub": "repo:somebody@3/zmanim@4:environment:ami-build"},
+        # Who took the names after they were given up, in either form.
+        {"sub": "repo:rehearsal@3/zmanim@4:environment:ami-build"},
+        {"sub": "repo:rehearsal/zmanim:environment:ami-build"},
+        {"sub": "repo:rehearsal@1/zmanim@2:ref:refs/heads/main"},
         {"ref": "refs/heads/feature"},
         {"ref": "refs/tags/v1.0.0"},
         {"ref": "refs/pull/1/merge"},

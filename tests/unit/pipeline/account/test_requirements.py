@@ -273,6 +273,27 @@ def test_with_the_workflows_roles_comes_what_has_to_be_set_on_github(
     assert "ruleset" not in capsys.readouterr().err
 
 
+@pytest.mark.incident("the token of a new repository carried ids, and every job was refused its role")
+def test_a_subject_without_ids_is_told_of_and_one_with_them_is_a_row_of_the_next_plan(
+    clients: Clients, policies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("build", "verify", "publish", "workflow-trust"):
+        shutil.copyfile(PROJECTS / f"{name}.json", policies / f"{name}.json")
+
+    def planned(repository: str) -> list[changes.Change]:
+        workflows = Workflows(f"repo:{repository}:environment:{{environment}}", "/zmanim/prod")
+        return requirements.plan(clients, "verify", policies=policies, workflows=workflows)
+
+    changes.apply(planned("o/r"))
+    assert planned("o/r") == []
+    assert "repo:OWNER@ID/NAME@ID" in capsys.readouterr().err
+    renamed = planned("o@1/r@2")
+    assert "OWNER@ID" not in capsys.readouterr().err
+    assert [each.resource for each in renamed] == [f"role zmanim-{step}" for step in ("build", "verify", "publish")]
+    changes.apply(renamed)
+    assert planned("o@1/r@2") == []
+
+
 def test_a_subnet_that_was_chosen_is_used(clients: Clients, policies: Path) -> None:
     vpc = clients.ec2.create_vpc(CidrBlock="10.1.0.0/24")["Vpc"]["VpcId"]
     chosen = clients.ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.0.0/25")["Subnet"]["SubnetId"]
