@@ -160,6 +160,8 @@ def test_a_backup_tells_of_databases_and_roles_that_no_restore_makes() -> None:
     server = FakeServer()
     assert superusers.found(server, "my db") == ("all of it, as it has a name that no restore makes",)
     assert superusers.found(server, "zmanim") == ()
+    # What it holds is told when it is backed up, and not only when the run is refused.
+    assert "all of it, as it is PostgreSQL's own" in superusers.found(FakeServer(), "postgres")[0]
     assert ["rolsuper OR rolcreaterole" in sql for sql in server.queries] == [False, True]
     assert roles.GIVER in server.queries[1]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from zmanim_host.backup import roles
 from zmanim_host.backup.record import CompletionRecord
-from zmanim_host.postgres import APPLICATION, Server
+from zmanim_host.postgres import APPLICATION, HOME, Server
 
 # By the system catalogue, without what belongs to an extension (it is made with that) and what initdb made. A table of
 # the superuser's is given back if it runs nothing (loading.py decides), so only what certainly is not stands here.
@@ -104,6 +104,8 @@ def left_out(entries: Sequence[tuple[int, str]]) -> set[str]:
 def found(server: Server, database: str) -> tuple[str, ...]:
     """Return what there is that no restore makes, in PostgreSQL's words. Raises HostError."""
     odd = () if NAME.fullmatch(database) else ("all of it, as it has a name that no restore makes",)
+    if database == HOME:
+        odd = ("all of it, as it is PostgreSQL's own database, which is a part of a run only while it holds something",)
     names = {"giver": roles.GIVER, "backup": roles.BACKUP, "application": APPLICATION}
     script = _OBJECTS + (_ROLES.format(**names) if database == APPLICATION else "")
     return (*odd, *(str(json.loads(line)) for line in server.query(database, script)))
