@@ -25,6 +25,7 @@ from zmanim_ami.rehearsal.base import NEEDED
 REPOSITORY = "public.ecr.aws/amazonlinux/amazonlinux"
 # A release's images are numbered like its machine images, and the number is not always 0.
 _NUMBERS = range(10)
+_NO_SUCH_PACKAGE = re.compile(r"(?:Unable to find a match|No match for argument): *(.+)")
 _NO_SUCH_IMAGE = re.compile(r"not found|manifest unknown|no such image", re.IGNORECASE)
 # Packages of another release than the image's contradict what is in it: the image has to be the release's own.
 _SCRIPT = r"""
@@ -141,6 +142,8 @@ def _docker(arguments: Sequence[str], fix: str) -> str:
     ended = run(["docker", *arguments], check=False)
     if ended.returncode != 0:
         lines = (ended.stdout + ended.stderr).strip().splitlines()[-15:]
+        if missing := _NO_SUCH_PACKAGE.search(ended.stdout + ended.stderr):
+            fix = f"that release has no {missing[1].strip()}: correct its name in zmanim_ami/rehearsal/base.py (NEEDED)"
         raise Error(
             f"docker {arguments[0]} failed",
             code="docker-failed",

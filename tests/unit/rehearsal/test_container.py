@@ -113,6 +113,13 @@ def test_a_failure_is_told_in_dockers_words_and_leaves_neither_container_nor_fil
     assert remaining(docker) == []
 
 
+def test_a_package_that_the_release_lacks_is_named_with_where_its_name_stands(docker: Path) -> None:
+    (docker / "run-fails").touch()
+    with raises("docker-failed") as error:
+        container.make(docker, docker / "out/base.tar.gz")
+    assert "has no cloud-init: correct its name in zmanim_ami/rehearsal/base.py" in error.value.fix
+
+
 def test_a_base_that_is_there_stays_when_a_new_one_fails(docker: Path) -> None:
     (docker / "out").mkdir()
     (docker / "out/base.tar").write_text("the last one")

@@ -84,6 +84,7 @@ _KNOWN: tuple[tuple[str, str, str, str, str], ...] = (
     ),
 )
 _SCRIPT_FAILED = re.compile(r"Script exited with non-zero|Script disconnected|Error uploading|Upload failed")
+_NO_SUCH_PACKAGE = re.compile(r"Unable to find a match: *(.+)")
 _SUMMARY = re.compile(r"--> |Build '[^']+' errored after|Cleanly cancelled")
 _SCRIPTS_BEGIN = "Provisioning with shell script"
 _SCRIPTS_END = re.compile(r"^==> [\w.-]+: (?:Provisioning step had errors|Terminating the source)", re.MULTILINE)
@@ -139,6 +140,15 @@ def _own_words(output: str) -> str:
 
 def _script_failure(output: str, log: Path) -> Error:
     script_output = _SCRIPTS_END.split(output.partition(_SCRIPTS_BEGIN)[2])[0]
+    if missing := _NO_SUCH_PACKAGE.search(script_output):
+        return Error(
+            "dnf does not find a package on the builder",
+            code="package-missing",
+            expected="every package of versions.json in the repositories of the release that it pins",
+            found=f"no {_plain(missing[1])}",
+            fix="correct versions.json; ./inv resolve-packages inside an Amazon Linux 2023 asks for all of them; "
+            f"all of it: {log}",
+        )
     status = re.search(r"exit status: (\d+)", "\n".join(output.splitlines()[-12:]))
     return Error(
         "a script failed on the builder",

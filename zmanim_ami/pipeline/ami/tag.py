@@ -39,7 +39,7 @@ def check(root: Path, ref: str, version: Version) -> Checked:
                 found=tag,
                 fix="give its version",
             )
-        tagged = git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False).strip()
+        tagged = _commit_of(root, ref)
         if tagged != commit:
             raise BadInput(
                 f"what is checked out is not what {tag} names",
@@ -47,6 +47,18 @@ def check(root: Path, ref: str, version: Version) -> Checked:
                 expected=tagged or "a tag of that name",
                 found=commit,
                 fix="check the tag out, with nothing changed",
+            )
+    else:
+        # Started by hand for a version whose tag is there: that image is of the tagged commit, by whatever way.
+        tag = f"{version}-ami"
+        tagged = _commit_of(root, f"{_TAGS}{tag}")
+        if tagged and tagged != commit:
+            raise BadInput(
+                f"{version} has a tag, and what is checked out is another commit",
+                code="tag-wrong",
+                expected=f"{tagged}, which {tag} names",
+                found=commit,
+                fix=f"start the workflow for the tag: gh workflow run build-ami.yml --ref {tag}",
             )
     if commit.endswith("-dirty") or version.test_image:
         raise BadInput(
@@ -57,7 +69,7 @@ def check(root: Path, ref: str, version: Version) -> Checked:
             fix="commit what differs, and tag that",
         )
     # No answer is an answer here: there is no such branch, or no common ancestor.
-    main = git(root, "rev-parse", "--verify", "--quiet", "refs/remotes/origin/main^{commit}", check=False).strip()
+    main = _commit_of(root, "refs/remotes/origin/main")
     if not main or git(root, "merge-base", commit, main, check=False).strip() != commit:
         raise BadInput(
             f"{commit[:12]} is not on main",
@@ -67,3 +79,7 @@ def check(root: Path, ref: str, version: Version) -> Checked:
             fix="merge it first, then tag the commit that is on main" if main else "fetch main with its whole history",
         )
     return Checked(str(version), commit)
+
+
+def _commit_of(root: Path, ref: str) -> str:
+    return git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False).strip()

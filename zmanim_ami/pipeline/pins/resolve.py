@@ -31,6 +31,7 @@ _CONTAINER = (
     "cd /zmanim && ./inv resolve-packages'"
 )
 _PGDG = "pgdg"
+_SPAL = "amazonlinux-spal"
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,19 @@ def check(rows: Sequence[Row]) -> None:
             code="not-resolved",
             expected="every package of versions.json, at its minimum or newer, in its repository",
             found="; ".join(f"{row.name}: {row.problem}" for row in bad),
-            fix="correct infrastructure/packer/versions.json (release, repository, minimum)",
+            fix="; ".join(dict.fromkeys(_way_out(row) for row in bad)),
         )
+
+
+def _way_out(row: Row) -> str:
+    if not row.found and row.repository.startswith(_PGDG):
+        return (
+            f"{row.name}: PGDG does not publish all that it has for Amazon Linux 2023; the setting "
+            "postgresql_repo=amazonlinux takes PostGIS from Amazon's supplementary packages"
+        )
+    if not row.found and row.repository == _SPAL:
+        return f"{row.name}: is base.release 2023.9 or newer, from which on spal-release brings {_SPAL}?"
+    return f"{row.name}: correct infrastructure/packer/versions.json (release, name, repository, minimum)"
 
 
 def _add_pgdg(artifact: Mapping[str, str], locked: Sequence[str], runner: Runner) -> None:

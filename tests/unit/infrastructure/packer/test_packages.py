@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -87,3 +88,28 @@ def test_only_the_route_that_is_called_unproven_downloads_what_is_not_pinned_yet
     assert unpinned <= {"pgdg_repo"}
     readme = (PACKER / "README.md").read_text()
     assert not unpinned or "unproven" in readme
+
+
+@pytest.mark.incident(
+    "ld: cannot open linker script file /builddir/build/BUILD/…/.package_note…: a flag of Amazon's own build"
+)
+@pytest.mark.parametrize("name", ["pgvector", "pg_cron"])
+@pytest.mark.parametrize("program", ["pg_config", "pg_server_config"])
+def test_a_flag_that_names_a_file_of_the_package_s_own_build_is_left_out(
+    tmp_path: Path, name: str, program: str
+) -> None:
+    hardened = "-Wl,-z,relro -Wl,-z,now -specs=/usr/lib/rpm/redhat/redhat-hardened-ld"
+    note = "-Wl,-dT,/builddir/build/BUILD/postgresql-17.6/.package_note-postgresql17-17.6-1.amzn2023.aarch64.ld"
+    (tmp_path / program).write_text(f"#!/bin/sh\n[ $1 = --ldflags ] && echo '{hardened} {note} -Wl,--as-needed'\n")
+    (tmp_path / program).chmod(0o755)
+    spec = (SCRIPTS / f"specs/{name}.spec").read_text()
+    options = "%{make_options}"
+    while used := re.search(r"%\{(\w+)\}", options):
+        (body,) = re.findall(rf"^%global {used[1]} (.*)$", spec, re.MULTILINE)
+        options = options.replace(used[0], body)
+    script = f"printf '%s\\n' {options}"
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    said = subprocess.run(["bash", "-euc", script], env={"PATH": path}, capture_output=True, text=True, check=True)
+    values = dict(line.split("=", 1) for line in said.stdout.splitlines())
+    assert values["PG_CONFIG"] == str(tmp_path / program)
+    assert values["LDFLAGS"].split() == f"{hardened} -Wl,--as-needed".split()

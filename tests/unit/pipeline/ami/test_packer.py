@@ -73,6 +73,17 @@ def test_what_a_script_prints_never_decides_what_failed() -> None:
     assert failures.build_failure(packer_output("script-failed"), LOG).code == "provisioner-failed"
 
 
+def test_a_package_that_dnf_does_not_find_is_named_with_what_finds_the_others() -> None:
+    output = packer_output("script-failed")
+    line = next(each for each in output.splitlines() if "AccessDenied" in each)
+    said = line.partition(": ")[0] + ": Error: Unable to find a match: postgresql17-postgis postgresql17-nothing"
+    error = failures.build_failure(output.replace(line, said), LOG)
+    assert error.code == "package-missing"
+    assert error.found == "no postgresql17-postgis postgresql17-nothing"
+    assert "versions.json" in error.fix
+    assert "resolve-packages" in error.fix
+
+
 def test_a_refusal_of_aws_after_the_scripts_is_still_seen() -> None:
     output = packer_output("script-failed").replace(
         "Script exited with non-zero exit status: 7. Allowed exit codes are: [0]",

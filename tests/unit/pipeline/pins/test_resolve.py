@@ -118,6 +118,20 @@ def test_what_is_missing_too_old_or_elsewhere_is_named(
         check(list(resolved.values()))
     assert caught.value.exit_code == 1
     assert name in caught.value.found
+    assert f"{name}: correct infrastructure/packer/versions.json" in caught.value.fix
+
+
+def test_a_package_that_spal_or_pgdg_lacks_is_told_with_the_way_out(clone: Path, pgdg: Path) -> None:
+    dnf = Dnf()
+    dnf.offered = "".join(line for line in dnf.offered.splitlines(True) if "postgis" not in line)
+    ways = {}
+    for route in ("amazonlinux", "pgdg"):
+        with raises("not-resolved") as caught:
+            check(resolve.resolve(pgdg, AMAZON, route=route, runner=dnf))
+        ways[route] = caught.value.fix
+    assert "postgresql17-postgis: is base.release 2023.9 or newer" in ways["amazonlinux"]
+    assert "postgis35_17: PGDG does not publish all" in ways["pgdg"]
+    assert "postgresql_repo=amazonlinux" in ways["pgdg"]
 
 
 @pytest.fixture
