@@ -87,6 +87,8 @@ main() {
   local databases
   require_environment ZMANIM_ENVIRONMENT AWS_REGION INSTANCE_ID BACKUP_BUCKET_PREFIX BACKUP_PATH CREDENTIALS_DIRECTORY
   export PGHOST=/run/postgresql PGUSER=zmanim_backup
+  # Whatever ends this one early: no proof follows it.
+  rm --force "${WORK}/complete"
   check_clock
   use_secrets
   take_turn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.machines.backup_host import WITHOUT_PROOFS, BackupHost
+from tests.support.machines.backup_host import WITHOUT_PROOFS, BackupHost, dying_dump
 from tests.support.machines.lab import wait_for
 
 PROOF = "backup-proof.service"
@@ -83,5 +83,18 @@ def test_a_proof_whose_time_is_up_is_put_off_and_told(backup_host: BackupHost, g
     assert not next(each for each in ours.complete() if each["run"] == run)["proven"]
     assert backup_host.run("ls -A /data").split() == [".zmanim-volume.json", "backup", "postgres", "redis"]
     # With time enough it is made up for.
-    backup_host.run(f"systemctl start {PROOF}")
+    backup_host.run_long(f"systemctl start {PROOF}")
     assert next(each for each in ours.complete() if each["run"] == run)["proven"]
+
+
+@pytest.mark.incident(
+    "systemd tells no unit that both ends of a backup start how it ended: a proof ran after each of them"
+)
+def test_no_proof_follows_a_backup_that_has_made_no_whole_run(backup_host: BackupHost, good: str) -> None:
+    backup_host.run(f"rm -f {WITHOUT_PROOFS}; systemctl daemon-reload")
+    looked = f"systemctl show --property=ConditionTimestampMonotonic --value {PROOF}"
+    before = backup_host.run(looked)
+    with dying_dump(backup_host, 0, 1):
+        backup_host.check_refusal("command failed", good=good)
+    wait_for(lambda: backup_host.run(looked) != before, 60, f"systemd's look at {PROOF}")
+    assert backup_host.run(f"systemctl show --property=ConditionResult --value {PROOF}") == "no"

@@ -113,7 +113,8 @@ class Lab:
             answer: dict[str, Any] = self.ssm.get_command_invocation(**which)
             return None if answer["Status"] in {"Pending", "InProgress"} else answer
 
-        result: dict[str, Any] = wait_for(ended, 60, what=script)
+        # A restore takes minutes beside other work; only what hangs is to end here.
+        result: dict[str, Any] = wait_for(ended, 300, what=script)
         return result
 
     def trouble(self) -> str:

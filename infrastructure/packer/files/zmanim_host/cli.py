@@ -11,7 +11,7 @@ from zmanim_host.backup import restore, steps
 from zmanim_host.host import ERROR, ErrorNotes, HostError, log
 from zmanim_host.release import adopt, fetch, health, migrations
 from zmanim_host.secrets import secret_files
-from zmanim_host.storage import data_layout, database, redis_files, turn, volume
+from zmanim_host.storage import data_layout, database, redis_files, volume
 
 COMMANDS: Mapping[str, Callable[[], None]] = {
     "data-volume": volume.command,
@@ -31,7 +31,6 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
     "release-health": health.command,
     "release-migration-failed": adopt.migration_failed_command,
     "restore-clean": restore.clean_command,
-    "proof-wanted": turn.proof_wanted_command,
     "migrate": migrations.command,
     "filters": filters.command,
     "ready": readiness.command,

@@ -22,14 +22,14 @@ from tests.support.backup_parts import AT, RECORD, VERSIONS, StoringRepository
 from tests.support.programs import SANDBOX, arguments, on_path
 from tests.unit.host.backup.test_restore import run
 from zmanim_host import limits
-from zmanim_host.backup import restore
+from zmanim_host.backup import restore, steps
 from zmanim_host.backup.record import CompletionRecord, to_json
 from zmanim_host.backup.restic import Repository
 from zmanim_host.backup.restore import Filled, Restore
 from zmanim_host.backup.retention import Run
 from zmanim_host.backup.scratch import Scratch
 from zmanim_host.host import HostError, locked
-from zmanim_host.storage import swap, turn
+from zmanim_host.storage import swap
 
 
 @dataclass(frozen=True)
@@ -138,25 +138,12 @@ def test_a_run_of_another_postgresql_is_restored_and_not_marked(restored: DryRes
 
 
 @pytest.mark.incident("after a backup that told of a run from the future nothing was proven any longer")
-@pytest.mark.parametrize(
-    ("result", "complete", "wanted"),
-    [("success", True, True), ("exit-code", True, True), ("exit-code", False, False), (None, False, True)],
-)
-def test_a_run_whose_backup_fails_after_it_is_complete_is_proven_too(
-    tmp_path: Path, result: str | None, *, complete: bool, wanted: bool
-) -> None:
-    if complete:
-        (tmp_path / turn.COMPLETE).touch()
-    assert turn.is_proof_wanted(result, tmp_path) == wanted
-    # A backup that fails before it begins has made no run.
-    assert not turn.is_proof_wanted("exit-code", tmp_path)
-
-
 def test_a_proof_may_follow_every_end_of_a_backup() -> None:
     files = ROOT / "infrastructure/packer/files"
     lines = (files / "restic-backup.service").read_text().splitlines()
     assert {"OnSuccess=backup-proof.service", "OnFailure=backup-notify@%n.service backup-proof.service"} <= set(lines)
-    assert "ExecCondition=/opt/zmanim/zmanim-host proof-wanted" in (files / "backup-proof.service").read_text()
+    proof = (files / "backup-proof.service").read_text()
+    assert f"\nConditionPathExists={steps.WORK / steps.COMPLETE}\n" in proof, "but none that has made no whole run"
 
 
 @pytest.mark.incident("a forged record ended a restore with a traceback and no word of what was wrong")

@@ -121,8 +121,13 @@ def test_the_record_is_the_last_snapshot_and_says_whose_it_is(work: Path, progra
     assert not (work / "run").exists()
     # For the proof, whatever fails from here on.
     assert (work / "complete").exists()
-    ours.begin()
-    assert not (work / "complete").exists()
+
+
+def test_no_proof_follows_a_backup_of_a_machine_that_is_gone_in_an_hour(work: Path, programs: Path) -> None:
+    begun(work, *PARTS)
+    ours = changed(backup(work=work), repository=FakeRepository(environment="verify"))
+    ours.complete()
+    assert [path.name for path in work.iterdir()] == []
 
 
 def retained(*runs: Run) -> list[str]:

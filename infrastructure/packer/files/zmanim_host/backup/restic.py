@@ -18,14 +18,13 @@ from urllib.parse import urlsplit
 
 from zmanim_host.aws.awscli import aws
 from zmanim_host.backup.retention import PROOF, Run
+from zmanim_host.environment import PASSING
 from zmanim_host.host import CLOCK, WARNING, Clock, HostError, NotYet, StderrReader, log, required_variables, retry, run
 
 # A fixed name: the machine's own changes with every image.
 HOST = "zmanim"
 # restic's exit codes (its manual, "Scripting").
 INCOMPLETE, NO_REPOSITORY, LOCKED, WRONG_PASSWORD = 3, 10, 11, 12
-# One environment has machines that come and go, each with a cluster of its own: theirs are separate repositories.
-PASSING = "verify"
 # Longer than any upload of ours; the unit's own limit ends the run as a whole.
 LONG = 7200.0
 # What restic says when the metadata service was late or away: it waits for a token for one second, once (minio-go's
@@ -276,7 +275,7 @@ def repository(environ: Mapping[str, str]) -> Repository:
     names = ("ZMANIM_ENVIRONMENT", "AWS_REGION", "INSTANCE_ID", "BACKUP_BUCKET_PREFIX", "BACKUP_PATH")
     environment, region, instance, prefix, path, _ = required_variables(environ, *names, "RESTIC_PASSWORD_FILE")
     bucket = f"{prefix}-{environment}"
-    if environment == PASSING:
+    if environment == PASSING:  # each machine has one of its own
         path = f"{path}/{instance}"
     return Repository(environment, region, bucket, f"s3:https://s3.{region}.amazonaws.com/{bucket}/{path}")
 

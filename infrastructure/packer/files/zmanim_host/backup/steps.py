@@ -30,16 +30,19 @@ from zmanim_host.backup.record import (
     parse,
     to_json,
 )
-from zmanim_host.backup.restic import PASSING, Repository, repository
+from zmanim_host.backup.restic import Repository, repository
 from zmanim_host.backup.retention import Owner, Run
 from zmanim_host.backup.roles import BACKUP, whole
+from zmanim_host.environment import PASSING
 from zmanim_host.host import WARNING, HostError, log, run, sha256, write_whole
 from zmanim_host.postgres import HOME, Server, digest, major_version
 from zmanim_host.storage import redis_files, swap, turn
 from zmanim_host.storage.volume import ID_FILE
 
-WORK = turn.FOLDER
+WORK = Path("/data/backup")
 RECORD = "/record.json"
+# Says that the last backup's run is complete, whatever has failed after that: a proof follows (backup-proof.service).
+COMPLETE = "complete"
 # What one step leaves for the last one to tell.
 SUPERUSERS = "superusers"
 BAKED = Path("/opt/zmanim/baked")
@@ -94,7 +97,6 @@ class Backup:
 
     def begin(self) -> list[str]:
         """Refuse, or begin and return the databases: is pg_dump the server's, is S3 there, is the repository ours."""
-        (self.work / turn.COMPLETE).unlink(missing_ok=True)
         swap.check_none(self.work.parent)
         self.check_version()
         databases = self.server.databases()
@@ -230,10 +232,11 @@ class Backup:
             volume=ours.volume,
         )
         stored = self.repository.store([*begun.tags("record"), *ours.tags()], name=RECORD, text=to_json(record))
+        if record.environment != PASSING:  # verify-ami restores what it has backed up there
+            (self.work / COMPLETE).touch()
         others = [each for each in runs if each.id != record.run]
         self._note_superusers(record, others)
         shutil.rmtree(self.work / "run")
-        (self.work / turn.COMPLETE).touch()
         kept: list[DatabasePart | RedisPart] = [*record.databases, record.redis]
         size = sum(part.bytes for part in kept)
         seconds = (record.finished - record.started).total_seconds()
@@ -268,7 +271,6 @@ class Backup:
         """Remove the runs that nobody needs any longer; on Sundays, read a part of the repository."""
         at = self.now()
         plan = retention.plan(runs, at)
-        # Not one that is gone in an hour.
         check = retention.is_check_day(at.date()) and self.repository.environment != PASSING
         for expired, reason in plan.forget.items():
             log(f"removing run {expired.id}: {reason}")

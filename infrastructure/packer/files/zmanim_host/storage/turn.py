@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_host.host import HostError, locked, log
+from zmanim_host.host import HostError, locked
 
 PROC = Path("/proc")
-# Whose lock it is, and the file there that says that the last backup's run is complete, whatever has failed after that.
-FOLDER = Path("/data/backup")
-COMPLETE = "complete"
 # These are ended by systemd; whatever else holds the lock is somebody's command.
 UNITS = ("restic-backup.service", "backup-drill.service", "backup-proof.service")
 
@@ -113,25 +109,3 @@ def _what(process: Path) -> str:
     except OSError:
         return ""
     return unit if unit in UNITS else " ".join(words).strip()
-
-
-# ---- The proof's turn ----
-
-
-def is_proof_wanted(result: str | None, folder: Path) -> bool:
-    """Return whether a proof follows a backup that has ended with `result` (None: a person has started the proof).
-
-    One that fails after its run is complete, to have somebody look, is followed by a proof as well.
-    """
-    complete = folder / COMPLETE
-    wanted = result is None or complete.exists()
-    if result is not None:
-        complete.unlink(missing_ok=True)  # the next one may fail before it begins
-    return wanted
-
-
-def proof_wanted_command() -> None:
-    """End with 1 after a backup that has made no whole run (ExecCondition=: the proof is skipped, and did not fail)."""
-    if not is_proof_wanted(os.environ.get("MONITOR_SERVICE_RESULT"), FOLDER):
-        log("nothing is proven: the backup has ended before its run was complete")
-        sys.exit(1)
