@@ -1,7 +1,7 @@
 """The tests, by name: `./nox` runs what a merge needs (verify, gate-proof, machines), `./nox --list` shows the rest.
 
-Every session runs in the project's one .venv (made by ./nox from requirements.txt), so installing happens once. What a
-session gets after `--` goes to the gate or to pytest.
+Every session runs in the project's one .venv (made by ./nox from requirements-gate.txt), so installing happens once.
+What a session gets after `--` goes to the gate or to pytest.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ def mutation(session: nox.Session) -> None:
 
 
 def _python(session: nox.Session, *arguments: str) -> None:
-    """Run a module by the project's own Python, which ./inv makes first where Nox is one from elsewhere."""
+    """Run a module by the project's own Python, which ./nox makes first where Nox is one from elsewhere."""
     python = sys.executable
     if Path(sys.prefix).parent != ROOT.resolve() / ".venvs":
-        session.run(str(ROOT / "inv"), "--version", silent=True, external=True)
+        session.run(str(ROOT / "nox"), "--version", silent=True, external=True)
         python = str(ROOT / ".venv/bin/python")
     # What is interrupted cleans up: clouds, machines, images.
     session.run(python, "-m", *arguments, external=True, interrupt_timeout=60)

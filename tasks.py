@@ -22,6 +22,7 @@ namespace = Collection(
     image.show_verification,
     upkeep.sweep,
     upkeep.bump,
+    upkeep.lock,
     host.rehearse,
     host.base_image,
     host.bench,

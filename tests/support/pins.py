@@ -10,8 +10,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any, cast
 
-from zmanim_ami.pipeline.pins import bump
-from zmanim_ami.pipeline.pins.bump import LOCKS, Bump
+from zmanim_ami.pipeline.pins import bump, locks
+from zmanim_ami.pipeline.pins.bump import Bump
+from zmanim_ami.pipeline.pins.locks import LOCKS
 from zmanim_ami.pipeline.pins.look_ups import LookUps
 from zmanim_ami.pipeline.pins.versions import VERSIONS
 from zmanim_ami.toolchain import pins as tools
@@ -60,9 +61,22 @@ class Known:
     def get(self, directory: Path, module: str, version: str) -> None:
         self.got.append((directory.name, module, version))
 
-    def lock(self, root: Path, sources: Sequence[str]) -> str:
+    def lock(self, root: Path, sources: Sequence[str], preferred: str) -> str:
         (name,) = (name for name, each in LOCKS.items() if each == sources)
         return self.resolved((root / name).read_text())
+
+    def wheels(self, root: Path, lock: str) -> str:
+        return pylock({pin.key: [f"{pin.key.replace('==', '-')}-py3-none-any.whl"] for pin in locks.pins(lock)})
+
+
+def pylock(files: Mapping[str, Sequence[str]]) -> str:
+    """Return a pylock.toml of these wheels by NAME==VERSION."""
+    text = 'lock-version = "1.0"\n'
+    for key, wheels in files.items():
+        name, _, version = key.partition("==")
+        listed = ", ".join(f'{{ url = "https://index.example/{wheel}" }}' for wheel in wheels)
+        text += f'[[packages]]\nname = "{name}"\nversion = "{version}"\nwheels = [{listed}]\n'
+    return text
 
 
 def write_page(root: Path) -> None:

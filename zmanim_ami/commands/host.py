@@ -118,7 +118,7 @@ def doctor(install: bool = False, json: bool = False) -> None:
     """
     this = host.Host(cloud.STATE)
     if install:
-        this.install_missing()
+        this.install_missing(*gate.missing_packages(ROOT))
     requirements = this.requirements()
     show([*requirements, *gate.requirements(ROOT)], json)
     host.check(requirements)

@@ -15,7 +15,7 @@ from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins import bump as bumping
 from zmanim_ami.pipeline.pins import proposal
 from zmanim_ami.pipeline.pins.bump import Bump
-from zmanim_ami.pipeline.pins.look_ups import LookUps
+from zmanim_ami.pipeline.pins.look_ups import Index, LookUps
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.toolchain.environment import user_cache
 from zmanim_ami.toolchain.go import go
@@ -64,3 +64,12 @@ def bump(settings: Settings, dry: bool, propose: bool = False) -> list[Bump]:
         checks = _CHECKS if os.environ.get("GITHUB_ACTIONS") else ""  # a person's own request starts them by itself
         proposal.propose(ROOT, "bump", "Take newer pins", bumping.as_markdown(bumps), checks=checks)
     return bumps
+
+
+@command()
+def lock() -> list[Bump]:
+    """Lock the Python packages that pyproject.toml asks for, in the versions that are locked already where they fit.
+
+    Changes the locks of this clone, and what wheels they have. Asks PyPI.
+    """
+    return bumping.lock(ROOT, Index())

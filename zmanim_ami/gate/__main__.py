@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from support.errors import HostLacks
 from support.parallel import side_by_side
 from support.process import interrupt_on_termination, run
 from zmanim_ami.gate import changes
@@ -60,9 +61,16 @@ def _digests(check: Check, tree: Path) -> dict[str, str]:
 
 
 def run_check(check: Check, tree: Path, changed: Sequence[str] | None) -> int:
-    """Run one check, print its findings, and return the exit code."""
+    """Run one check, print its findings, and return the exit code; what it can't do without is told, with exit code 3.
+
+    What it can do without is a finding, by `skipped`.
+    """
     digests = _digests(check, tree)
-    findings = check.run(tree, changed)
+    try:
+        findings = check.run(tree, changed)
+    except HostLacks as lacks:
+        print(f"{check.name}: {lacks}")
+        return lacks.exit_code
     if changed is None:
         changes.save(tree, check.name, {} if findings else digests)
     return report(check.name, findings)

@@ -11,7 +11,7 @@ from pathlib import Path
 from zmanim_ami.gate.finding import Finding
 
 # What every check stands on: a change here may change any of them.
-_GATE = r"zmanim_ami/gate/|support/|noxfile\.py|requirements\.txt|pyproject\.toml"
+_GATE = r"zmanim_ami/gate/|support/|noxfile\.py|requirements|pyproject\.toml"
 _ALL = r".*"
 _PYTHON = r".*\.py$"
 _FILES = r"infrastructure/packer/(files/|versions)|zmanim_ami/pipeline/(docs|pins|shipped)/"
@@ -22,6 +22,7 @@ _TEMPLATE = rf"infrastructure/packer/|zmanim_ami/pipeline/|{_TOOLS}"
 _API = rf"api/|{_TOOLS}"
 _SET_UP = rf"{_FILES}|api/"
 _POLICIES = r"infrastructure/iam/"
+_LOCKS = r"zmanim_ami/(pipeline/pins|toolchain)/"
 _WORKFLOWS = r".*\.ya?ml$|\.github/"
 
 
@@ -79,6 +80,7 @@ CHECKS: Mapping[str, Check] = {
         Check("units.wiring", "units together: started, ordered, with programs that exist", _FILES, (4,)),
         Check("code.imports", "import-linter: directions between the packages; tools know them all", _PYTHON),
         Check("code.python", "ruff check, ruff format; sizes of folders and modules", _PYTHON),
+        Check("code.wheels", "locks: a wheel of each pin for every promised host and Python", _LOCKS),
         Check("image.configuration", "effective postgresql.conf, pg_hba.conf and redis.conf", _SET_UP, (6, 7)),
         Check("image.versions", "versions.json: schema, checksums, review dates", _FILES),
         Check("repository.iam", "IAM policies: actions that AWS has, nothing wider than needed", _POLICIES),

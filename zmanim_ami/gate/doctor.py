@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 from pathlib import Path
 
 from support.errors import HostLacks
 from support.host import Requirement, search_path
-from zmanim_ami.gate.image import configuration
+from zmanim_ami.gate.image import configuration, shell
 from zmanim_ami.pipeline.pins import versions
 
+SHELLCHECK = ("shellcheck", "shellcheck", "gate: every script, by shellcheck")
 # Program, Debian packages, what the gate asks it for.
 PROGRAMS = (
     ("systemd-analyze", "systemd", "gate: the units by systemd's own word"),
@@ -18,18 +20,18 @@ PROGRAMS = (
 )
 
 
-def requirements(root: Path, path: str | None = None) -> list[Requirement]:
-    """Return what the gate of the clone at `root` finds on `path`, as in PATH, and what not.
+def requirements(root: Path, path: str | None = None, machine: str = "") -> list[Requirement]:
+    """Return what the gate of the clone at `root` finds on `path`, as in PATH, and what not; `machine` is uname's word.
 
-    Without it `nox -s verify` looks at less, and says so (in CI it fails).
+    Without it `nox -s verify` looks at less, and says so (in CI it fails); without shellcheck it fails.
     """
+    needs_shellcheck = (machine or platform.machine()) != shell.WHEEL_OF_SHELLCHECK
     looked_for = []
-    for name, packages, purpose in PROGRAMS:
+    for name, packages, purpose in (*PROGRAMS, *([SHELLCHECK] if needs_shellcheck else [])):
         program = shutil.which(name, path=path or search_path())
         fix = "" if program else f"apt-get install {packages}"
-        looked_for.append(
-            Requirement(name, purpose, not fix, program or "missing: a gate run leaves that out", fix, False)
-        )
+        found = program or f"missing: a gate run {'fails' if name == 'shellcheck' else 'leaves that out'}"
+        looked_for.append(Requirement(name, purpose, not fix, found, fix, False, packages))
     major = versions.read(root)["servers"]["postgresql"]["major"]
     purpose = "gate: postgresql.conf by its own reader"
     try:
@@ -37,3 +39,9 @@ def requirements(root: Path, path: str | None = None) -> list[Requirement]:
     except HostLacks as lacks:
         text, fix = "missing: the gate reads postgresql.conf alone", lacks.fix
     return [*looked_for, Requirement(f"PostgreSQL {major}", purpose, not fix, text, fix, False)]
+
+
+def missing_packages(root: Path, path: str | None = None, machine: str = "") -> list[str]:
+    """Return the Debian packages without which a gate run fails: what it only leaves out is nobody's to install."""
+    lacking = [each for each in requirements(root, path, machine) if not each.ok]
+    return [each.package for each in lacking if each.name == SHELLCHECK[0]]

@@ -92,9 +92,9 @@ class Host:
             self.install_missing()
         check(self.requirements())
 
-    def install_missing(self) -> None:
-        """Install the Debian packages that are missing, if any. Raises HostLacks with apt-get's words."""
-        packages = self.missing_packages()
+    def install_missing(self, *others: str) -> None:
+        """Install the Debian packages that are missing, if any, and `others`. Raises HostLacks with apt-get's words."""
+        packages = [*self.missing_packages(), *others]
         if not packages:
             return
         self._require_root()

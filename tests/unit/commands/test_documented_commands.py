@@ -46,6 +46,7 @@ TYPED: Mapping[str, tuple[str, str]] = {
     r"\./inv release\.(publish|rollback) .*": ("tests/support/machines/releases.py", '"release.rollback"'),
     r"\./inv sweep .*": ("tests/machines/release/test_workflow.py", '"sweep"'),
     r"\./inv bump": (".github/workflows/bump.yml", "inv bump"),
+    r"\./inv lock": ("tests/unit/commands/test_bump_task.py", '"lock"'),
     r"(\./inv|inv) (resolve-packages|base-image.*)": (".github/workflows/verify.yml", "resolve-packages"),
     r"\./inv cloud\.(up|down).*|eval \"\$\(\./inv (cloud|tools)\.env\)\"": (
         "tests/machines/release/test_rehearsal.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,9 @@ NO_VENV = '#!/bin/sh\necho asked >>"$(dirname "$0")/asked"\ncase $2 in *ensurepi
 def clone(tmp_path: Path) -> Path:
     (tmp_path / "inv").write_bytes((ROOT / "inv").read_bytes())
     (tmp_path / "inv").chmod(0o755)
+    (tmp_path / "nox").symlink_to("inv")
     (tmp_path / "requirements.txt").write_text("invoke==0\n")
+    (tmp_path / "requirements-gate.txt").write_text("invoke==0\nnox==0\n")
     return tmp_path
 
 
@@ -41,6 +44,51 @@ def _inv(clone: Path, *path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(clone / "inv"), "--list"], env={"PATH": search}, capture_output=True, text=True, check=False
     )
+
+
+# What a host has beside the programs that ./inv names: those that run a script.
+ANY_HOST = ("bash", "env", "sh")
+NAMED = dict(
+    re.findall(r"(?<= )([a-z0-9]+):([a-z-]+)", (ROOT / "inv").read_text().partition("PROGRAMS=(")[2].partition(")")[0])
+)
+
+
+def _only(directory: Path, *names: str) -> Path:
+    """Return a folder for PATH that has these of this host's programs and no other."""
+    directory.mkdir()
+    for name in names:
+        found = shutil.which(name)
+        assert found, name
+        (directory / name).symlink_to(found)
+    return directory
+
+
+@pytest.mark.incident(
+    "in Amazon Linux's container, which has no util-linux, ./inv ended with 127: flock: command not found"
+)
+@pytest.mark.parametrize(("program", "package"), NAMED.items())
+def test_a_path_without_a_program_that_it_calls_is_a_message(clone: Path, program: str, package: str) -> None:
+    path = _only(clone / "path", *ANY_HOST, *(NAMED.keys() - {program}))
+    command, environment = [str(clone / "inv"), "--list"], {"PATH": str(path)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert ended.stderr == (
+        f"not on PATH: {program}\n  fix:      apt-get install --yes {package} (Debian, Ubuntu), "
+        f"or dnf --assumeyes install {package} (Amazon Linux)\n"
+    )
+
+
+def test_a_path_without_several_programs_names_each_and_each_package_once(clone: Path) -> None:
+    ended = subprocess.run(
+        [str(clone / "nox")],
+        env={"PATH": str(_only(clone / "path", *ANY_HOST, "cat"))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 3
+    assert "not on PATH: dirname ln mv " in ended.stderr
+    assert "install coreutils util-linux grep sed (Amazon Linux)" in ended.stderr
 
 
 def test_without_a_new_enough_python_it_says_which_package_to_install(clone: Path) -> None:
@@ -120,7 +168,8 @@ case $2 in
     ln -sf /bin/sh "$environment/bin/sh"
     printf '%s\\n' "#!$environment/bin/sh" 'echo started' 'read -r line' >"$environment/bin/inv"
     printf '%s\\n' 'cat "$(dirname "$0")/../library"' >>"$environment/bin/inv"
-    chmod +x "$environment/bin/inv" ;;
+    chmod +x "$environment/bin/inv"
+    case $requirements in *gate*) cp "$environment/bin/inv" "$environment/bin/nox" ;; esac ;;
 esac
 """
 
@@ -133,15 +182,19 @@ class Clone:
         host = directory / "host"
         if not host.exists():
             _python(host, QUICK_PYTHON.format(python=sys.executable))
-        self.environment = {"PATH": f"{host}:/usr/bin:/bin"}
+        # Of this host's programs those that ./inv names, and no other: what it calls besides fails a test.
+        only = directory / "only"
+        if not only.exists():
+            _only(only, *ANY_HOST, *NAMED, "cp", "mkdir", "chmod", "printf")
+        self.environment = {"PATH": f"{host}:{only}"}
 
-    def require(self, text: str) -> None:
-        """Let requirements.txt say this."""
-        (self.directory / "requirements.txt").write_text(f"{text}\n")
+    def require(self, text: str, lock: str = "requirements.txt") -> None:
+        """Let a lock say this."""
+        (self.directory / lock).write_text(f"{text}\n")
 
-    def start(self) -> subprocess.Popen[str]:
-        """Start ./inv; return when its program has started."""
-        command, pipe = [str(self.directory / "inv")], subprocess.PIPE
+    def start(self, name: str = "inv") -> subprocess.Popen[str]:
+        """Start ./inv or ./nox; return when its program has started."""
+        command, pipe = [str(self.directory / name)], subprocess.PIPE
         process = subprocess.Popen(command, env=self.environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         assert process.stdout is not None
         first = process.stdout.readline()
@@ -155,9 +208,9 @@ class Clone:
         assert process.returncode == 0, progress
         return output.strip(), progress
 
-    def run(self) -> tuple[str, str]:
-        """Run ./inv and return what `finish` does."""
-        return self.finish(self.start())
+    def run(self, name: str = "inv") -> tuple[str, str]:
+        """Run ./inv or ./nox, and return what `finish` does."""
+        return self.finish(self.start(name))
 
     def environments(self) -> list[Path]:
         """Return the environments that are there."""
@@ -211,6 +264,37 @@ def test_an_environment_that_nothing_runs_in_goes_when_the_next_is_made(made: Cl
     assert made.environments() == [made.link.resolve()]
 
 
+@pytest.mark.incident("on ARM64 no task could run: a tool of the gate had no wheel there")
+def test_a_task_needs_nothing_of_the_gates(made: Clone) -> None:
+    made.require("broken", "requirements-gate.txt")
+    made.require("1.1")
+    assert made.run()[0] == "1.1"
+    ended = subprocess.run(
+        [str(made.directory / "nox")], env=made.environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 3
+    assert "pip could not install requirements-gate.txt" in ended.stderr
+    assert made.run() == ("1.1", "")
+
+
+def test_noxs_environment_takes_the_place_of_the_tasks_own_and_they_run_in_it(made: Clone) -> None:
+    made.require("gate", "requirements-gate.txt")
+    output, progress = made.run("nox")
+    assert output == "gate"
+    assert "making .venv from requirements-gate.txt" in progress
+    assert made.environments() == [made.link.resolve()]
+    assert made.run() == ("gate", "")
+    assert made.run("nox") == ("gate", "")
+
+
+def test_a_task_makes_its_own_environment_where_noxs_is_out_of_date(made: Clone) -> None:
+    made.require("gate", "requirements-gate.txt")
+    made.run("nox")
+    made.require("newer", "requirements-gate.txt")
+    assert made.run()[0] == "1.0"
+    assert made.run("nox")[0] == "newer"
+
+
 def test_an_environment_that_can_not_be_made_leaves_the_one_before_in_its_place(made: Clone) -> None:
     before = made.link.resolve()
     made.require("broken")
@@ -245,7 +329,7 @@ def test_an_environment_as_they_were_made_before_is_replaced_when_nothing_runs_i
 def test_an_environment_that_a_checkout_links_to_is_used_and_left_alone(made: Clone) -> None:
     checkout = made.directory / "checkout"
     checkout.mkdir()
-    for name in ("inv", "requirements.txt"):
+    for name in ("inv", "requirements.txt", "requirements-gate.txt"):
         shutil.copy2(made.directory / name, checkout / name)
     (checkout / ".venv").symlink_to(made.link)
     made.directory = checkout

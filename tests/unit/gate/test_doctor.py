@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import platform
+import shutil
+import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.support import ROOT
+from zmanim_ami.gate import __main__ as gate
 from zmanim_ami.gate import doctor
+from zmanim_ami.gate.checks import CHECKS
 from zmanim_ami.rehearsal import host
 
 
@@ -14,3 +21,26 @@ def test_what_a_gate_run_would_leave_out_is_told_and_needed_by_no_rehearsal(tmp_
     assert {"systemd-analyze", "gcc"} <= {requirement.name for requirement in lacking}
     assert all(requirement.fix and not requirement.needed for requirement in lacking)
     host.check(lacking)
+
+
+def test_shellcheck_is_asked_of_hosts_that_it_has_no_wheel_for_and_doctor_installs_it_there(tmp_path: Path) -> None:
+    assert doctor.missing_packages(ROOT, str(tmp_path), "x86_64") == []
+    assert doctor.missing_packages(ROOT, str(tmp_path), "aarch64") == ["shellcheck"]
+    (tmp_path / "shellcheck").touch(mode=0o755)
+    assert doctor.missing_packages(ROOT, str(tmp_path), "aarch64") == []
+
+
+def test_without_shellcheck_the_check_says_how_to_get_it_and_does_not_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree, path = tmp_path / "tree", tmp_path / "bin"
+    path.mkdir()
+    for name in ("bash", "git"):
+        (path / name).symlink_to(shutil.which(name) or "")
+    subprocess.run(["git", "init", "--quiet", str(tree)], check=True)
+    (tree / "any.sh").write_text("#!/bin/bash\n")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setenv("PATH", str(path))
+    assert gate.run_check(CHECKS["shell"], tree, None) == 3
+    assert "no shellcheck on this host" in (words := capsys.readouterr().out)
+    assert "apt-get install shellcheck" in words

@@ -30,7 +30,7 @@ LEAST: Mapping[str, float] = {
 }
 # What the tests in a folder, and in those below it, read beside what they import and their own folder's files.
 READS: Mapping[str, str] = {
-    "": r"pyproject\.toml|requirements\.txt|tests/(unit/)?(__init__|conftest)\.py|zmanim_ami/gate/code/unit\.py",
+    "": r"pyproject\.toml|requirements[^/]*|tests/(unit/)?(__init__|conftest)\.py|zmanim_ami/gate/code/unit\.py",
     "bench": r"infrastructure/packer/([^/]*$|files/[^/]*\.preset)",
     "commands": r"(\.github|docs|tests|tools|zmanim_ami)/|.*README|infrastructure/packer/versions|(inv|nox)$|require",
     "gate": r"infrastructure/packer/versions",

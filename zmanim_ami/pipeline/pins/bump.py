@@ -18,18 +18,13 @@ from typing import Any
 
 from support.errors import Error
 from support.version_order import version_key
+from zmanim_ami.pipeline.pins import locks
 from zmanim_ami.pipeline.pins.look_ups import LookUps
 from zmanim_ami.pipeline.pins.versions import VERSIONS
 from zmanim_ami.toolchain import pins as tools
 
 TOOLS = Path("tools")
 PLUGINS = Path("infrastructure/packer/plugins.pkr.hcl")
-# Each lock, and what uv resolves it from; all other options stand in pyproject.toml ([tool.uv.pip]).
-LOCKS: Mapping[str, Sequence[str]] = {
-    "requirements.txt": ("pyproject.toml", "--group", "all"),
-    "requirements-mutation.txt": ("pyproject.toml", "--group", "mutation"),
-    "zmanim_ami/toolchain/requirements-go.txt": ("--group", "go"),
-}
 # When to look again at what has just been looked at.
 REVIEW_AGAIN = timedelta(days=120)
 _IMAGE = re.compile(r"al2023-ami-(2023\.\d+\.\d{8})\.\d+-kernel-([\d.]+)-arm64")
@@ -56,8 +51,8 @@ def bump(
     pins = json.loads((root / VERSIONS).read_text())
     pinned = [*_base(pins["base"], look, today), *_artifacts(pins["artifacts"], look, today)]
     modules = list(_modules(root, look))
-    locks = {name: look.lock(root, sources) for name, sources in LOCKS.items()}
-    locked = [each for name, text in locks.items() for each in _packages((root / name).read_text(), text, name)]
+    locked_anew = locks.resolve(root, look, newest=True)
+    locked = packages(root, locked_anew)
     bumps = [*pinned, *(each for _, each in modules), *locked]
     if bumps and not dry:
         (root / VERSIONS).write_text(json.dumps(pins, indent=2, ensure_ascii=False) + "\n")
@@ -66,10 +61,38 @@ def bump(
             if tool.name == "packer-plugin-amazon":
                 plugins = (root / PLUGINS).read_text()
                 (root / PLUGINS).write_text(plugins.replace(f'"= {each.old}"', f'"= {each.new}"'))
-        for name, text in locks.items():
+        for name, text in locked_anew.items():
             (root / name).write_text(text)
         write_page(root)
     return bumps
+
+
+def lock(root: Path, look: locks.Resolver) -> list[Bump]:
+    """Lock what pyproject.toml of the clone at `root` asks for, in the versions that are locked where they fit.
+
+    Writes the locks and what wheels they have, and returns what has changed. Raises `look-up-failed`; nothing is
+    written then.
+    """
+    texts = locks.resolve(root, look, newest=False)
+    changed = packages(root, texts)
+    for name, text in texts.items():
+        (root / name).write_text(text)
+    return changed
+
+
+def packages(root: Path, texts: Mapping[str, str]) -> list[Bump]:
+    """Return how the versions of these texts of locks, by name, differ from those that the clone at `root` has."""
+    found = []
+    for lock in locks.LOCKS:
+        before, after = (_versions(text) for text in ((root / lock).read_text(), texts[lock]))
+        differing = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+        found += [Bump(name, before.get(name, "none"), after.get(name, "none"), lock) for name in differing]
+    return found
+
+
+def _versions(lock: str) -> dict[str, str]:
+    keys = (pin.key.partition("==") for pin in locks.pins(lock))
+    return {name: version for name, _, version in keys}
 
 
 def as_markdown(bumps: Sequence[Bump]) -> str:
@@ -108,13 +131,6 @@ def _modules(root: Path, look: LookUps) -> Iterator[tuple[tools.Pin, Bump]]:
         new = _newest(tool.name, tool.version, versions)
         if new != tool.version:
             yield tool, Bump(tool.name, tool.version, new, f"{TOOLS}/{tool.name}/go.mod")
-
-
-def _packages(old: str, new: str, lock: str) -> Iterator[Bump]:
-    before, after = (dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)) for text in (old, new))
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            yield Bump(name, before.get(name, "none"), after.get(name, "none"), lock)
 
 
 def _newest(what: str, current: str, versions: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tempfile
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,30 @@ from zmanim_ami.toolchain.go import Go
 _SECONDS = 120
 
 
+class Index:
+    """Look-ups of Python packages, by uv. Each raises `look-up-failed`."""
+
+    def lock(self, root: Path, sources: Sequence[str], preferred: str) -> str:
+        """Return the lock that uv resolves from these sources of the clone at `root`.
+
+        In the versions that the lock's text `preferred` has, where they fit; all else as new as it can be.
+        """
+        say(f"resolving Python packages: {' '.join(sources)}")
+        with tempfile.TemporaryDirectory() as directory:
+            # What uv would write anew tells it what to keep.
+            path = Path(directory, "requirements.txt")
+            path.write_text(preferred)
+            _run("PyPI", ["uv", "pip", "compile", "--no-cache", "--quiet", *sources, "-o", str(path)], None, root)
+            return path.read_text()
+
+    def wheels(self, root: Path, lock: str) -> str:
+        """Return the pylock.toml (PEP 751) of what a lock's text pins: with each file's address, so never kept."""
+        command = ["uv", "pip", "compile", "--no-cache", "--quiet", "--no-deps", "--format", "pylock.toml", "-"]
+        return _run("PyPI", command, None, root, lock)
+
+
 @dataclass(frozen=True)
-class LookUps:
+class LookUps(Index):
     """Look-ups by git, by this Go, by uv and with these clients. Each raises `look-up-failed`."""
 
     clients: Clients
@@ -61,15 +84,16 @@ class LookUps:
         for arguments in (["get", f"{module}@{version}"], ["mod", "tidy"]):
             _run(f"{module} {version}", [str(self.go.program), *arguments], self.go.environment, directory)
 
-    def lock(self, root: Path, sources: Sequence[str]) -> str:
-        """Return the lock that uv resolves from these sources of the clone at `root`, all of it as new as it can be."""
-        say(f"resolving Python packages: {' '.join(sources)}")
-        return _run("PyPI", ["uv", "pip", "compile", "--no-cache", "--quiet", "--upgrade", *sources], None, root)
 
-
-def _run(what: str, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path = Path("/")) -> str:
+def _run(
+    what: str,
+    command: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    cwd: Path = Path("/"),
+    input: str | None = None,
+) -> str:
     try:
-        return run(command, cwd=cwd, env=env, timeout=_SECONDS).stdout
+        return run(command, cwd=cwd, env=env, input=input, timeout=_SECONDS).stdout
     except CommandFailed as error:
         raise _failed(what, error.output) from error
 

