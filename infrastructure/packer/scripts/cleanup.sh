@@ -8,9 +8,11 @@ set -o errexit -o nounset -o pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# A writer that holds its file would write on after this.
+# A writer that holds its file would write on after this, and a service may do it once more when the builder stops.
 stop_writers() {
-  systemctl stop amazon-ssm-agent.service
+  local -a writers
+  mapfile -t writers < <(last_writers)
+  systemctl stop amazon-ssm-agent.service "${writers[@]}"
   # Its unit refuses to be stopped, but not to be killed.
   if systemctl is-active --quiet auditd.service; then
     systemctl kill auditd.service

@@ -124,6 +124,17 @@ install_files() {
 # enabled_units prints what the preset enables.
 enabled_units() { sed --quiet 's/^enable //p' "${PRESET}"; }
 
+# last_writers prints each unit that runs and would write to the disk after cleanup.sh, up to the builder's end: the base's
+# timers with what they start (sysstat, update-motd, dnf-makecache), and what has a last word when it is stopped: the seed
+# of random numbers, the shutdown's record in wtmp, a login prompt's in the same, chrony's drift. cleanup.sh stops them,
+# validate.sh asserts that none runs.
+last_writers() {
+  local -a triggered
+  mapfile -t triggered < <(systemctl show --property=Triggers --value '*.timer' | tr ' ' '\n' | sed '/^$/d')
+  systemctl list-units --plain --no-legend --no-pager --state=active,activating '*.timer' "${triggered[@]}" \
+    'systemd-random-seed*' 'systemd-update-utmp*' '*getty@*' chronyd.service | cut -d ' ' -f 1
+}
+
 # leftovers prints each path that is of the build or of the builder, and must not be in the image. cleanup.sh removes
 # them, validate.sh asserts that there is none.
 leftovers() (
@@ -132,7 +143,7 @@ leftovers() (
   for path in \
     /var/lib/dbus/machine-id /etc/hostname /etc/ssh/ssh_host_* \
     /var/lib/systemd/{random-seed,credential.secret,timers,coredump} \
-    /var/lib/cloud/{data,instance,instances,sem} /var/lib/{dhclient,dhcpcd} /var/lib/amazon/ssm \
+    /var/lib/cloud/{data,instance,instances,sem} /var/lib/{dhclient,dhcpcd} /var/lib/amazon/ssm /var/lib/chrony/* \
     /var/cache/{dnf,yum} /var/lib/dnf/history.sqlite* \
     {/root,/home/*}/{.*_history,.lesshst,.viminfo,.cache,.aws,.config} /var/log/journal/*; do
     [[ ! -e ${path} && ! -L ${path} ]] || echo "${path}"

@@ -27,6 +27,7 @@ each_wrong() {
 
 check_clean() {
   [[ -f /etc/machine-id && ! -s /etc/machine-id ]] || wrong "/etc/machine-id is not an empty file"
+  each_wrong " still runs, and would write to the image" < <(last_writers)
   each_wrong " is still there" < <(leftovers)
   each_wrong " is not empty" < <(find /root /home /var/log -type f \( -path '/var/log/*' -o -path '*/.ssh/authorized_keys' \) -size +0)
   [[ $(passwd --status root) =~ ^root\ L ]] || wrong "root's password is not locked"

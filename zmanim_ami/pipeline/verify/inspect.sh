@@ -44,6 +44,20 @@ inventory='import json; print(json.dumps(json.load(open("/usr/share/zmanim/inven
 packages=$(python3 -c "${inventory}" | gzip --best --no-name | base64 -w0)
 echo "packages ${packages}"
 
+# What tells machines apart has to be this one's own: made since it booted, not by the builder. The image's machine-id is
+# an empty file, so what counts is when it was written. Of wtmp it is the first record, for the file is the image's too.
+echo "booted $(systemctl show --property=UserspaceTimestamp --value --timestamp=unix | tr -d @)"
+echo "made:/etc/machine-id $(stat --format=%Y /etc/machine-id)"
+for path in /etc/ssh/ssh_host_*_key /var/lib/systemd/random-seed; do
+  if [ -e "${path}" ]; then
+    echo "made:${path} $(stat --format=%W "${path}")"
+  fi
+done
+record=$(utmpdump /var/log/wtmp 2>/dev/null | sed -n '1s/.*\[\([^]]*\)\] *$/\1/p')
+if [ -n "${record}" ]; then
+  echo "made:/var/log/wtmp $(date --date="${record}" +%s)"
+fi
+
 echo "kernel $(uname -r)"
 echo "os $(sed -n 's/^PRETTY_NAME="\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' /etc/os-release)"
 echo "systemd $(version_of systemctl --version)"

@@ -14,7 +14,10 @@ from pathlib import Path
 from support.errors import Error
 from zmanim_ami.pipeline.version import Version
 
+_MADE = "made:"
 SCRIPT = Path(__file__).with_name("inspect.sh")
+# How the paths begin of what every instance has: its identity to systemd, and to whoever connects by SSH.
+_OWN = ("/etc/machine-id", "/etc/ssh/ssh_host_")
 _VERSIONS = ("kernel", "os", "systemd", "postgresql", "redis", "restic")
 
 
@@ -24,7 +27,8 @@ class Answers:
 
     `mapped` are the SHA-256 of the files in the API's main process, `manifest` is that of the release in the image,
     `health_status` an HTTP status as text ("000": no answer), `health` the JSON of /health ({} when it is none),
-    `packages` the image's inventory of them: version-release.architecture by name.
+    `packages` the image's inventory of them: version-release.architecture by name, `booted` when this boot began and
+    `made` when each file that tells machines apart was made, by its path (seconds since 1970).
     """
 
     main_pid: int
@@ -36,6 +40,8 @@ class Answers:
     health: Mapping[str, object]
     versions: Mapping[str, str]
     packages: Mapping[str, str]
+    booted: int
+    made: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,8 @@ def read_answers(text: str) -> Answers:
             health=_object(values["health"]),
             versions={name: values[name] for name in _VERSIONS if values.get(name)},
             packages=_packages(values["packages"]),
+            booted=int(values["booted"]),
+            made={name.removeprefix(_MADE): int(value) for name, value in pairs if name.startswith(_MADE)},
         )
     except (KeyError, ValueError) as error:
         raise Error(
@@ -122,6 +130,18 @@ def answer_checks(
     yield _equal("GET /health", "200", answers.health_status)
     yield _equal("/health: status", "ok", health.get("status"))
     yield _equal("/health: database", "ok", health.get("database"))
+    yield from _own_checks(answers)
+
+
+def _own_checks(answers: Answers) -> Iterator[Check]:
+    """Yield that the instance has made itself what tells it from others: no image may bring its builder's."""
+    # A file's time is that of the kernel's last tick, and so may be the second before.
+    oldest = answers.booted - 1
+    for path, made in sorted(answers.made.items()):
+        found = f"made {made}, booted {answers.booted} (seconds since 1970)"
+        yield Check(f"its own {path}", made >= oldest, "made since this instance booted", found)
+    missing = [needed for needed in _OWN if not any(path.startswith(needed) for path in answers.made)]
+    yield _equal("its own identity", "all of it", f"no {', '.join(missing)}" if missing else "all of it")
 
 
 def _equal(name: str, expected: str, found: object) -> Check:

@@ -102,6 +102,17 @@ def answers(**changes: str) -> Callable[[Stage], None]:
     return lambda stage: stage.answers.update({name.replace("_", "-"): value for name, value in changes.items()})
 
 
+def made(path: str, seconds: str = "") -> Callable[[Stage], None]:
+    """Return what lets the instance say when it made a file, or not name it."""
+
+    def change(stage: Stage) -> None:
+        del stage.answers[f"made:{path}"]
+        if seconds:
+            stage.answers[f"made:{path}"] = seconds
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("defect", "names"),
     [
@@ -120,6 +131,11 @@ def answers(**changes: str) -> Callable[[Stage], None]:
         (answers(health_status="503"), "GET /health"),
         (answers(health=encoded({"data": {"status": "ok", "database": "down"}})), "/health: database"),
         (answers(health=""), "/health: status"),
+        (made("/etc/machine-id", "1764399998"), "its own /etc/machine-id"),
+        (made("/etc/ssh/ssh_host_ed25519_key", "1764300000"), "its own /etc/ssh/ssh_host_ed25519_key"),
+        (made("/var/lib/systemd/random-seed", "0"), "its own /var/lib/systemd/random-seed"),
+        (made("/etc/machine-id"), "no /etc/machine-id"),
+        (made("/etc/ssh/ssh_host_ed25519_key"), "no /etc/ssh/ssh_host_"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
