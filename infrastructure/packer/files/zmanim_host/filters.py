@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_host.host import HostError, log, run
+from zmanim_host.host import ANSWER_SECONDS, HostError, log, run
 
 CGROUPS = Path("/sys/fs/cgroup")
 # Where our units and our drop-ins to others' are.
@@ -105,7 +105,7 @@ def check(shown: str, journal: str, count: Count = attached, groups: Path = CGRO
 
 def command() -> None:
     """See that the filters of addresses and devices that our services ask for are in force."""
-    shown = run(["systemctl", "show", f"--property={_PROPERTIES}", "*.service"], timeout=15).stdout
+    shown = run(["systemctl", "show", f"--property={_PROPERTIES}", "*.service"], timeout=ANSWER_SECONDS).stdout
     warnings = ["journalctl", "--boot", "--priority=warning", "--output=cat", "--no-pager", "--quiet", "_PID=1"]
-    names = check(shown, run(warnings, timeout=30).stdout)
+    names = check(shown, run(warnings, timeout=ANSWER_SECONDS).stdout)
     log(f"filters are in force for {', '.join(names)}")

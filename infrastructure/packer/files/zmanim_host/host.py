@@ -23,6 +23,10 @@ ERROR = 3
 WARNING = 4
 NOTICE = 5
 
+# What a program that answers at once may take, in seconds: it is there to end one that hangs. A first boot reads every
+# program from a disk where nothing was read yet; on AWS that is a volume whose blocks come one by one from a snapshot.
+ANSWER_SECONDS = 30.0
+
 Result = TypeVar("Result")
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zmanim_host import sessions
-from zmanim_host.host import HostError, run
+from zmanim_host.host import ANSWER_SECONDS, HostError, run
 
 END = "-- end of the survey --"
 # The API's own database: its owner is the role of the same name, and no run of the backup is complete without it.
@@ -237,7 +237,7 @@ def parse_survey(lines: Sequence[str]) -> Survey:
 
 def major_version(program: str) -> int:
     """Return the major version of PostgreSQL that an installed program of it (postgres, pg_dump) is of."""
-    output = run([program, "--version"], timeout=20).stdout
+    output = run([program, "--version"], timeout=ANSWER_SECONDS).stdout
     match = re.search(r"\(PostgreSQL\) (\d+)", output)
     if not match:
         raise HostError(f"{program} --version says {output.strip()!r}")

@@ -17,6 +17,7 @@ from typing import Any
 
 from zmanim_host import extensions
 from zmanim_host.host import (
+    ANSWER_SECONDS,
     CLOCK,
     RUN,
     Clock,
@@ -69,7 +70,7 @@ def attempt(check: Callable[[], str], *, required: bool = True) -> Check:
 
 def _query(server: Server, sql: str, begins: str, what: str) -> str:
     """Return the rest of an answer that begins as it has to."""
-    answer = server.psql(f"--command={sql}", timeout=15).strip()
+    answer = server.psql(f"--command={sql}", timeout=ANSWER_SECONDS).strip()
     if not answer.startswith(begins):
         raise HostError(f"{what} came back as {answer!r} ({begins.strip()} expected)")
     return answer[len(begins) :]
@@ -102,7 +103,7 @@ def check_redis(data: Path = redis_files.DATA, run_directory: Path = RUN, clock:
     command = ["redis-cli", "-s", "/run/redis/redis.sock", "--user", "ready", "--no-auth-warning"]
     value = "ready-" + secrets.token_hex(8)
     words = f"SET zmanim-ready {value} EX 60\nGET zmanim-ready\nINFO persistence\nINFO server\n"
-    done = run(command, timeout=15, environment={"REDISCLI_AUTH": password}, input=words)
+    done = run(command, timeout=ANSWER_SECONDS, environment={"REDISCLI_AUTH": password}, input=words)
     # It ends with 0 even when it can't connect, and says so on stderr.
     version = redis_verdict(done.stdout + done.stderr, value)
     wait_until_written(data, value.encode(), clock)
@@ -150,7 +151,7 @@ def redis_verdict(answers: str, value: str) -> str:
 def last_errors(unit: str) -> str:
     """Return the last errors that a unit's own processes logged in this boot; nothing when they logged none."""
     command = ["journalctl", "--boot", "--priority=err", "--lines=3", "--output=cat", "--no-pager", "--quiet"]
-    return " ".join(run([*command, f"_SYSTEMD_UNIT={unit}"], timeout=15).stdout.split())
+    return " ".join(run([*command, f"_SYSTEMD_UNIT={unit}"], timeout=ANSWER_SECONDS).stdout.split())
 
 
 def failed_units(preset: Path = PRESET) -> tuple[list[str], list[str]]:
@@ -160,7 +161,7 @@ def failed_units(preset: Path = PRESET) -> tuple[list[str], list[str]]:
     base runs (its message of the day, its own timers) does not decide whether this machine serves.
     """
     command = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"]
-    failed = [line.split()[0] for line in run(command, timeout=15).stdout.splitlines() if line.strip()]
+    failed = [line.split()[0] for line in run(command, timeout=ANSWER_SECONDS).stdout.splitlines() if line.strip()]
     enabled = set(preset.read_text("utf-8").split())
 
     def is_ours(unit: str) -> bool:

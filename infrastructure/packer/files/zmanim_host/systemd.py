@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zmanim_host.host import run
+from zmanim_host.host import ANSWER_SECONDS, run
 
 API = "zmanim-api.service"
 MIGRATIONS = "zmanim-migrate.service"
@@ -13,7 +13,7 @@ STORES = (POSTGRESQL, REDIS)
 
 def properties(unit: str, *names: str) -> dict[str, str]:
     """Return properties of a unit, such as ActiveState, as systemd says them."""
-    output = run(["systemctl", "show", f"--property={','.join(names)}", unit], timeout=15).stdout
+    output = run(["systemctl", "show", f"--property={','.join(names)}", unit], timeout=ANSWER_SECONDS).stdout
     return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
 

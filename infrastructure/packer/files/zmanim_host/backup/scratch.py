@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from zmanim_host.backup.sandbox import TAIL, USER, Child, Reader, Sandbox, blocks, write_new
-from zmanim_host.host import CLOCK, Clock, HostError, NotYet, open_folder, retry, run
+from zmanim_host.host import ANSWER_SECONDS, CLOCK, Clock, HostError, NotYet, open_folder, retry, run
 from zmanim_host.postgres import HOME, SUPERUSER, Server
 from zmanim_host.storage import data_layout, redis_files
 from zmanim_host.storage.redis_files import Keys
@@ -102,7 +102,7 @@ class Scratch:
         command = ["postgres", "-D", str(self.postgres), *(f"--{name}={value}" for name, value in settings.items())]
 
         def answers() -> bool:
-            return self.server.query(HOME, "SELECT 1;", timeout=10) == ["1"]
+            return self.server.query(HOME, "SELECT 1;", timeout=ANSWER_SECONDS) == ["1"]
 
         # SIGINT: a fast shutdown.
         with self._running(command, UNITS[0], "SIGINT", answers):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zmanim_host import notices, systemd
-from zmanim_host.host import ERROR, WARNING, HostError, locked, log, read_plain, run
+from zmanim_host.host import ANSWER_SECONDS, ERROR, WARNING, HostError, locked, log, read_plain, run
 from zmanim_host.postgres import Server
 from zmanim_host.release import bundle, pointer, rules
 from zmanim_host.release.fetch import BUNDLE, POINTER
@@ -190,7 +190,7 @@ def restarts_of_the_api() -> int:
 def database_answers() -> bool:
     """Return whether PostgreSQL answers the API's own user: if not, no release is to blame for anything."""
     try:
-        return Server(user="zmanim").psql("--command=SELECT 1", timeout=5).strip() == "1"
+        return Server(user="zmanim").psql("--command=SELECT 1", timeout=ANSWER_SECONDS).strip() == "1"
     except HostError:
         return False
 
@@ -200,7 +200,7 @@ def mail(store: Store) -> None:
     if not notices.pending(store.notices):
         return
     try:
-        run(["systemctl", "start", "--no-block", MAIL], timeout=10)
+        run(["systemctl", "start", "--no-block", MAIL], timeout=ANSWER_SECONDS)
     except HostError as error:
         log(f"{MAIL} could not be started, its timer starts it later: {error}", WARNING)
 
@@ -231,8 +231,8 @@ def migration_failed_command() -> None:
             log("the database does not answer: that is not held against the release")
             return
         roll_back(store, state, f"its migration failed, see {systemd.MIGRATIONS}")
-    run(["systemctl", "reset-failed", systemd.MIGRATIONS], timeout=10)
-    run(["systemctl", "start", "--no-block", systemd.API], timeout=10)
+    run(["systemctl", "reset-failed", systemd.MIGRATIONS], timeout=ANSWER_SECONDS)
+    run(["systemctl", "start", "--no-block", systemd.API], timeout=ANSWER_SECONDS)
     mail(store)
 
 

@@ -24,7 +24,7 @@ from zmanim_host.release.pointer import KEYS, Pointer
 from zmanim_host.release.rules import Release
 from zmanim_host.release.store import CURRENT, Store
 
-# Of the 20 s that following a channel may cost a boot, with the adopter's 8 and what starting a process takes.
+# What a channel that does not answer may cost a boot.
 SECONDS = 10.0
 POINTER = "pointer.json"
 BUNDLE = "bundle"

@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from zmanim_host import systemd
-from zmanim_host.host import ERROR, NOTICE, RUN, WARNING, HostError, locked, log, run, write_whole
+from zmanim_host.host import ANSWER_SECONDS, ERROR, NOTICE, RUN, WARNING, HostError, locked, log, run, write_whole
 from zmanim_host.release import adopt
 from zmanim_host.release.store import CURRENT, LAST_GOOD, Status, Store
 
 HEALTH = "http://127.0.0.1:8080/health"
-ANSWER_SECONDS = 3.0
+HEALTH_SECONDS = 3.0
 # The API may take this long from its start until it answers: it waits up to 10 s for PostgreSQL.
 START_SECONDS = 10.0
 NOTES = RUN / "health.json"
@@ -65,7 +65,7 @@ def after_failure(notes: Notes, api: Api) -> Notes:
     return Notes(api.run, (notes.failures if notes.run == api.run else 0) + 1, 0.0)
 
 
-def get_health(url: str = HEALTH, seconds: float = ANSWER_SECONDS) -> str:
+def get_health(url: str = HEALTH, seconds: float = HEALTH_SECONDS) -> str:
     """Return what /health answers; HostError unless that is 200 and whole within `seconds`."""
     options = [
         "--silent",
@@ -77,7 +77,7 @@ def get_health(url: str = HEALTH, seconds: float = ANSWER_SECONDS) -> str:
         "--write-out",
         "\n%{http_code}",
     ]
-    done = run(["curl", *options, url], timeout=seconds + 5, may_exit=range(256))
+    done = run(["curl", *options, url], timeout=seconds + ANSWER_SECONDS, may_exit=range(256))
     body, _, status = done.stdout.rpartition("\n")
     if done.returncode:
         raise HostError(f"/health does not answer ({done.stderr.strip()})")
@@ -172,7 +172,7 @@ def unit() -> Api:
 
 def restart_api() -> None:
     """Restart the API without waiting: its start comes back to our own lock."""
-    run(["systemctl", "restart", "--no-block", systemd.API], timeout=10)
+    run(["systemctl", "restart", "--no-block", systemd.API], timeout=ANSWER_SECONDS)
 
 
 def command() -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zmanim_host.host import HostError, run
+from zmanim_host.host import ANSWER_SECONDS, HostError, run
 
 # One object with both the payload and its signature: two objects could be read from two different moments.
 NAME = "channel.json"
@@ -95,7 +95,7 @@ def open_envelope(content: bytes, key: Path) -> bytes:
         signature = Path(directory, "signature")
         signature.write_bytes(_decoded(values["signature"], "signature"))
         command = ["openssl", "dgst", "-sha256", "-verify", str(key), "-signature", str(signature)]
-        done = run(command, timeout=5, input=payload.decode("ascii"), may_exit=(0, 1))
+        done = run(command, timeout=ANSWER_SECONDS, input=payload.decode("ascii"), may_exit=(0, 1))
     if done.returncode != 0 or done.stdout.strip() != "Verified OK":
         raise HostError(f"the channel's signature is not that of {key.name}")
     return payload

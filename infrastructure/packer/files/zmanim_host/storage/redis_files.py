@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zmanim_host.host import ERROR, HostError, log, run, sync_folder, write_whole
+from zmanim_host.host import ANSWER_SECONDS, ERROR, HostError, log, run, sync_folder, write_whole
 
 DATA = Path("/data/redis")
 FOLDER = "appendonlydir"
@@ -65,7 +65,7 @@ def rdb_keys(file: Path, *, inside: Sequence[str] = ()) -> Keys:
 
 def installed_version() -> str:
     """Return the installed Redis's version."""
-    match = re.search(r"v=(\S+)", run(["redis-server", "--version"], timeout=20).stdout)
+    match = re.search(r"v=(\S+)", run(["redis-server", "--version"], timeout=ANSWER_SECONDS).stdout)
     return match[1] if match else ""
 
 
