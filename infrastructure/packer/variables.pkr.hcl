@@ -219,7 +219,7 @@ variable "tool_versions" {
 variable "output_dir" {
   description = "Directory on this machine for manifest.json, inventory.json and rpms/ (what had to be compiled)."
   type        = string
-  default     = "build"
+  default     = "../../build/packer/test-local"
 
   validation {
     condition     = length(var.output_dir) > 0

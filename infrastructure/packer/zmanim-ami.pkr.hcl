@@ -9,9 +9,6 @@ locals {
   # On tmpfs: it vanishes when the builder stops, so nothing of it can get into the snapshot.
   staging = "/run/zmanim-build"
 
-  # Directories of staging, and what they are made from: the bundle, and what may be empty.
-  generated = { bundle = var.bundle_dir, package-cache = var.package_cache, keys = var.release_keys }
-
   tags = {
     "Name"                   = "zmanim-${var.version}"
     "zmanim:version"         = var.version
@@ -28,6 +25,16 @@ locals {
     "zmanim:builder" = "true"
     "zmanim:run"     = var.run
   }
+}
+
+# A build without the API's bundle ends here, before it launches anything. `packer validate` goes on: it knows no result
+# of a data source, so that it can't ask for the file, and a fresh clone validates with nothing built.
+data "null" "manifest" {
+  input = "manifest.json"
+}
+
+data "null" "bundle" {
+  input = fileexists("${var.bundle_dir}/${data.null.manifest.output}") ? "is there" : file("${var.bundle_dir} (the API's bundle: ./inv build-binary --version ${var.version} makes it)")
 }
 
 source "amazon-ebs" "al2023" {
@@ -114,10 +121,11 @@ build {
     destination = "${local.staging}/versions.json"
   }
 
+  # Directories of staging, and what they are made from: the bundle, and what may be empty.
   # `generated`: the pipeline makes them, so that a fresh clone validates with nothing built.
   dynamic "provisioner" {
     labels   = ["file"]
-    for_each = { for name, directory in local.generated : name => directory if directory != "" }
+    for_each = { for name, directory in { bundle = var.bundle_dir, package-cache = var.package_cache, keys = var.release_keys } : name => directory if directory != "" }
     content {
       generated   = true
       source      = "${provisioner.value}/"

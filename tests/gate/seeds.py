@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from support.git import git
-from zmanim_ami.gate.repository import rehearsed
 from zmanim_ami.pipeline.ami import provenance
 
 Seed = Callable[[Path], None]
@@ -123,12 +122,12 @@ def without_tests_but(*names: str) -> Seed:
     return seed
 
 
-def rehearsal(**result: Any) -> Seed:
-    """Leave the result of a rehearsal of exactly this tree."""
+def rehearsal(name: Path, **result: Any) -> Seed:
+    """Leave the result of a rehearsal of exactly this tree in the file of that name."""
 
     def seed(tree: Path) -> None:
         git(tree, "add", "-A")
-        path = tree / rehearsed.RESULT
+        path = tree / name
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({"sources": provenance.sources(tree), **result}))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.gate.seeds import Row, append, delete, drop, new, rehearsal, sub
+from zmanim_ami.gate.repository import rehearsed
 
 _PACKER = "infrastructure/packer"
 _TEMPLATE = f"{_PACKER}/zmanim-ami.pkr.hcl"
@@ -59,9 +60,10 @@ ROWS = (
     Row("mode that is not octal", "install", sub(_TABLE, r"^(file\tbackup\.sh\t.*\t)0755$", r"\1u=rwx"), "four octal digits"),
     Row("mode of three digits", "install", sub(_TABLE, r"^(file\tbackup\.sh\t.*\t)0755$", r"\g<1>755"), "four octal digits"),
     # ---- The build (DoD 2) ----
-    Row("rehearsal of this tree that failed", "rehearsed", rehearsal(ok=False, ami_id="", error="the run stopped at verify-ami"), "the rehearsal of this very tree failed", dod=2, lesson="never built"),
-    Row("rehearsal without an image", "rehearsed", rehearsal(**{**_BUILT, "ami_id": ""}), "has no image", dod=2),
-    Row("rehearsal that published another image", "rehearsed", rehearsal(**{**_BUILT, "published": {"/zmanim/prod/ami-id": "ami-00000000"}}), "and published", dod=2),
+    Row("rehearsal of this tree that failed", "rehearsed", rehearsal(rehearsed.RESULT, ok=False, ami_id="", error="the run stopped at verify-ami"), "the rehearsal of this very tree failed", dod=2, lesson="never built"),
+    Row("packer build by hand that made no image", "rehearsed", rehearsal(rehearsed.BY_HAND, ami_id=""), "made no image", dod=2),
+    Row("rehearsal without an image", "rehearsed", rehearsal(rehearsed.RESULT, **{**_BUILT, "ami_id": ""}), "has no image", dod=2),
+    Row("rehearsal that published another image", "rehearsed", rehearsal(rehearsed.RESULT, **{**_BUILT, "published": {"/zmanim/prod/ami-id": "ami-00000000"}}), "and published", dod=2),
     # ---- Scripts (DoD 3 and 8) ----
     Row("script that does not parse", "shell", sub(_INSTALL, r"^main\(\) \{", "main() {\n  if true; then"), "syntax error", dod=3),
     Row("shipped script that does not parse", "shell", append(f"{_FILES}/notify-failure.sh", "fi\n"), "syntax error", dod=3),

@@ -7,27 +7,21 @@ import sys
 
 from localcloud import control
 from localcloud.settings import Cloud
-from zmanim_ami.commands.image import bundle
 from zmanim_ami.commands.shared import POLICIES, ROOT, command
-from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.version import parse
 from zmanim_ami.rehearsal import cloud
 from zmanim_ami.toolchain.environment import user_cache
 
 _NAME = "which cloud, when there are several (default: `default`, or the only one)"
-# What the template builds when nobody names a version: the default of its variables.
-BY_HAND = parse("test-local")
 _INSTANCE = "the instance's id (default: the only one that runs)"
 
 
 @command(name=_NAME)
-def up(settings: Settings, name: str = "default") -> Cloud:
+def up(name: str = "default") -> Cloud:
     """Start a local cloud: an EC2 on this machine whose instances are real booted machines. Needs root.
 
     Up already is a success. Its base image, mirror and account are those of a rehearsal. With cloud.env and tools.env,
-    `packer build .` in infrastructure/packer works by hand too: the API's bundle it wants is built here.
+    `packer build .` in infrastructure/packer works by hand too.
     """
-    bundle(settings, BY_HAND)
     return cloud.start(name, cloud.prepare(ROOT, user_cache()), cloud.STATE, POLICIES)
 
 

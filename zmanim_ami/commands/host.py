@@ -12,6 +12,7 @@ from support.output import show
 from zmanim_ami import toolchain
 from zmanim_ami.bench import run as benching
 from zmanim_ami.bench.figures import Row as Figure
+from zmanim_ami.commands.image import bundle
 from zmanim_ami.commands.shared import ROOT, command
 from zmanim_ami.gate import doctor as gate
 from zmanim_ami.pipeline import settings as all_settings
@@ -21,6 +22,9 @@ from zmanim_ami.pipeline.version import parse
 from zmanim_ami.rehearsal import cloud, container, host, report
 from zmanim_ami.rehearsal import run as rehearsing
 from zmanim_ami.toolchain.environment import user_cache
+
+# What the template builds when nobody names a version: the default of its variables.
+BY_HAND = parse("test-local")
 
 
 @command(
@@ -125,11 +129,13 @@ def doctor(install: bool = False, json: bool = False) -> None:
 
 
 @command()
-def tools_env() -> None:
+def tools_env(settings: all_settings.Settings) -> None:
     """Print shell lines that put the pinned Packer and its plugin on PATH: eval "$(./inv tools.env)".
 
-    Builds them into the user's cache first when they are not there; changes nothing else.
+    Builds them into the user's cache first when they are not there, and the API's bundle that a `packer build .` by
+    hand wants into build/bundle; changes nothing else.
     """
+    bundle(settings, BY_HAND)
     sys.stdout.write(toolchain.exports(toolchain.tools(user_cache())))
 
 

@@ -82,15 +82,19 @@ def prepare(
         if unpacked:
             check_repositories(unpacked)
         # Side by side: compiling keeps the processors busy while the base waits for the network and the disk.
-        side_by_side([lambda: build_tools(cache), lambda: standin.build_tree(cache)])
+        side_by_side([lambda: (build_tools(cache), _restic(cache)), lambda: standin.build_tree(cache)])
         # Both from the cache by now.
-        stand_in = standin.build(cache, authority.certificate, build_tools(cache).restic_arm64)
+        stand_in = standin.build(cache, authority.certificate, _restic(cache))
         mirror, rehearsed = stand_in / "mirror", rehearsed_versions(production, stand_in / "mirror")
         tree = unpacked.root if unpacked else stand_in / "root"
     versions_file = root / VERSIONS_FILE
     write_atomically(versions_file, json.dumps(rehearsed, indent=2) + "\n")
     changed = tuple(differences(production, rehearsed))
     return Prepared(tree, mirror, cache / "authority", versions_file, changed, unpacked)
+
+
+def _restic(cache: Path) -> Path:
+    return toolchain.program(cache, "restic", shipped=True)
 
 
 def check_egress(base: Path | None, *, egress: bool) -> None:

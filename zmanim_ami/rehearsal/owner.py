@@ -53,8 +53,9 @@ def owner_of(name: str) -> ProcessRef | None:
 def stop_leftovers(grace: float = 2.0) -> list[int]:
     """End every process whose owner is dead; return their ids.
 
-    Each gets one SIGTERM and `grace` seconds, then SIGKILL. Processes of a living rehearsal are left alone. Waits until
-    process 1 has reaped those that have ended, which in a container may take it seconds: until then they are listed.
+    Each gets one SIGTERM and `grace` seconds, then SIGKILL. Processes of a living rehearsal are left alone, and those
+    in another namespace of process ids: who owns them can't be told from here. Waits until process 1 has reaped those
+    that have ended, which in a container may take it seconds: until then they are listed.
     """
     leftovers = [pid for pid in _processes() if _is_leftover(pid)]
     for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, _REAPING_SECONDS)):
@@ -84,7 +85,18 @@ def _is_leftover(pid: int) -> bool:
         return False  # it has just ended, or is not ours to see
     match = _IN_ENVIRONMENT.search(environment)
     owner = owner_of(match[1]) if match else None
-    return owner is not None and not owner.is_alive() and pid != os.getpid()
+    if owner is None or pid == os.getpid() or owner.is_alive():
+        return False
+    # A rehearsal in a container names its own process by an id that means another one here, or none.
+    return _namespace(str(pid)) == _namespace("self")
+
+
+def _namespace(pid: str) -> str:
+    """Return the namespace of process ids that a process is in, or nothing when it has just ended."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def _stat(pid: int) -> list[str]:

@@ -40,7 +40,7 @@ class _Plan:
 
 
 def tools(cache: Path, needed_bytes: int = _NEEDED_BYTES) -> Tools:
-    """Return the tools, building what is not in `cache` yet (about 4 minutes on 2 cores, most of it Go compiling).
+    """Return Packer and its plugin, building what is not in `cache` yet (minutes on 2 cores, most of it Go compiling).
 
     A `packer` on PATH of exactly the pinned version is used instead of building one, but never in CI. What one build
     compiles is kept in Go's build cache for the next, so an interrupted run goes on where it was. `needed_bytes` is
@@ -52,9 +52,8 @@ def tools(cache: Path, needed_bytes: int = _NEEDED_BYTES) -> Tools:
     made_by = go(cache)
     packer = _plan(cache, made_by, pin("packer"))
     plugin = _plan(cache, made_by, pin("packer-plugin-amazon"), packer.pin.version)
-    restic = _plan(cache, made_by, pin("restic"), shipped=True)
     theirs = None if packer.entry.is_dir() else packer_on_path(packer.pin.version)
-    packages = _download([plugin, restic] if theirs else [packer, plugin, restic], cache, needed_bytes)
+    packages = _download([plugin] if theirs else [packer, plugin], cache, needed_bytes)
 
     packer_program = theirs or _built(packer, made_by, packages) / "packer"
     config = cache / "packer-config"
@@ -62,19 +61,18 @@ def tools(cache: Path, needed_bytes: int = _NEEDED_BYTES) -> Tools:
 
     def install(directory: Path) -> None:
         with step(f"installing {plugin.source.what} into Packer"):
-            _install_plugin(Tools(packer_program, directory, config, Path()), directory / plugin.pin.name)
+            _install_plugin(Tools(packer_program, directory, config), directory / plugin.pin.name)
 
-    plugin_directory = _built(plugin, made_by, packages, install)
-    return Tools(packer_program, plugin_directory, config, _built(restic, made_by, packages) / "restic")
+    return Tools(packer_program, _built(plugin, made_by, packages, install), config)
 
 
-def program(cache: Path, name: str) -> Path:
-    """Return a pinned tool's program for this host, built into `cache` when it is not there yet.
+def program(cache: Path, name: str, *, shipped: bool = False) -> Path:
+    """Return a pinned tool's program, built into `cache` when it is not there yet.
 
-    Raises what `tools` raises.
+    It is for this host; or, `shipped`, for linux/arm64 and static. Raises what `tools` raises.
     """
     made_by = go(cache)
-    plan = _plan(cache, made_by, pin(name))
+    plan = _plan(cache, made_by, pin(name), shipped=shipped)
     return _built(plan, made_by, _download([plan], cache, _NEEDED_BYTES)) / name
 
 

@@ -35,7 +35,6 @@ class Tools:
     packer: Path
     plugin_directory: Path  # holds the installed Amazon plugin
     config_directory: Path  # Packer's, with nothing of a person's own in it
-    restic_arm64: Path  # for linux/arm64, static
 
 
 def environment(tools: Tools, base: Mapping[str, str]) -> dict[str, str]:

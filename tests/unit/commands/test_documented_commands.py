@@ -48,6 +48,7 @@ TYPED: Mapping[str, tuple[str, str]] = {
     r"\./inv bump": (".github/workflows/bump.yml", "inv bump"),
     r"\./inv lock": ("tests/unit/commands/test_bump_task.py", '"lock"'),
     r"(\./inv|inv) (resolve-packages|base-image.*)": (".github/workflows/verify.yml", "resolve-packages"),
+    r"eval .*packer build .*": ("tests/machines/release/test_by_hand.py", '"packer build"'),
     r"\./inv cloud\.(up|down).*|eval \"\$\(\./inv (cloud|tools)\.env\)\"": (
         "tests/machines/release/test_rehearsal.py",
         '"cloud.down"',

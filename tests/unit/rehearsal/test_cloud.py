@@ -10,7 +10,7 @@ import pytest
 from localcloud.settings import Cloud
 from tests.support import ROOT
 from tests.support.shell import evaluated
-from zmanim_ami.commands.cloud import BY_HAND
+from zmanim_ami.commands.host import BY_HAND
 from zmanim_ami.gate.image.packer import declared
 from zmanim_ami.pipeline import settings
 from zmanim_ami.rehearsal.cloud import environment, exports_of

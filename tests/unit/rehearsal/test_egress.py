@@ -40,7 +40,7 @@ enabled=0
 """
 
 
-TOOLS = Tools(Path("packer"), Path("plugin"), Path("config"), Path("restic"))
+TOOLS = Tools(Path("packer"), Path("plugin"), Path("config"))
 
 
 @pytest.fixture

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from zmanim_ami.rehearsal import owner
 from zmanim_ami.rehearsal.owner import VARIABLE, ProcessRef, owner_of, stop_leftovers, this_process
 
 DEAD = ProcessRef(pid=os.getpid(), started=1)  # this process's id, but not its start time: a reused id
@@ -40,6 +43,14 @@ def test_an_orphan_of_a_dead_rehearsal_is_not_even_listed_any_more() -> None:
 
 def test_a_process_of_a_living_rehearsal_is_left_alone() -> None:
     with _sleeper(this_process().name()) as process:
+        assert process.pid not in stop_leftovers()
+        assert process.poll() is None
+
+
+@pytest.mark.incident("cloud.down on a host ended the compilers of a rehearsal that ran in a container there")
+def test_a_process_of_a_rehearsal_in_a_container_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with _sleeper(DEAD.name()) as process:
+        monkeypatch.setattr(owner, "_namespace", lambda pid: "a container's" if pid == str(process.pid) else "ours")
         assert process.pid not in stop_leftovers()
         assert process.poll() is None
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.errors import raises
-from zmanim_ami.toolchain.build import packer_on_path, tools
+from zmanim_ami.toolchain.build import packer_on_path, program, tools
 from zmanim_ami.toolchain.go import go
 from zmanim_ami.toolchain.gobuild import Source, compile_and_link, download, go_failure
 from zmanim_ami.toolchain.pins import pin, versions
@@ -129,24 +129,30 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 def test_the_tools_are_built_once_and_then_found(site: Site) -> None:
     first = tools(site.cache)
-    assert site.builds() == ["packer", "packer-plugin-amazon", "restic"]
+    assert site.builds() == ["packer", "packer-plugin-amazon"]
     assert tools(site.cache) == first
-    assert len(site.builds()) == 3
+    assert len(site.builds()) == 2
     assert first.packer.read_text().startswith("#!/bin/sh")
-    assert "GOARCH=arm64" in first.restic_arm64.read_text()
     assert first.config_directory.is_dir()
     assert list(first.config_directory.iterdir()) == []
     assert list(first.plugin_directory.iterdir()) == []  # Packer's own copy is all that stays, and this one makes none
+
+
+def test_what_ships_is_built_for_the_image_and_only_when_it_is_asked_for(site: Site) -> None:
+    tools(site.cache)
+    shipped = program(site.cache, "restic", shipped=True)
+    assert site.builds() == ["packer", "packer-plugin-amazon", "restic"]
+    assert "GOARCH=arm64" in shipped.read_text()
+    assert program(site.cache, "restic", shipped=True) == shipped
+    assert len(site.builds()) == 3
 
 
 def test_another_go_builds_anew(site: Site) -> None:
     first = tools(site.cache)
     (site.state / "go").write_text("go1.99.1")
     second = tools(site.cache)
-    assert len(site.builds()) == 6
-    assert {first.packer, first.plugin_directory, first.restic_arm64}.isdisjoint(
-        {second.packer, second.plugin_directory, second.restic_arm64}
-    )
+    assert len(site.builds()) == 4
+    assert {first.packer, first.plugin_directory}.isdisjoint({second.packer, second.plugin_directory})
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
@@ -160,16 +166,16 @@ def test_an_interrupted_build_is_never_taken_for_a_finished_one(site: Site, numb
 
     (site.state / "hang").unlink()
     assert "half a program" not in tools(site.cache).packer.read_text()
-    assert site.builds() == ["packer", "packer", "packer-plugin-amazon", "restic"]
+    assert site.builds() == ["packer", "packer", "packer-plugin-amazon"]
     assert list((site.cache / "tools").glob(".*unfinished")) == []
 
 
 def test_a_tool_of_another_version_is_refused_and_not_kept(site: Site) -> None:
     (site.state / "version-restic").write_text("v0.18.0")
     with raises("tool-is-not-the-one-pinned", match="restic") as caught:
-        tools(site.cache)
+        program(site.cache, "restic", shipped=True)
     assert caught.value.found == "v0.18.0 linux arm64"
-    assert site.finished() == {"packer", "packer-plugin-amazon"}
+    assert site.finished() == set()
 
 
 def test_a_plugin_that_packer_refuses_is_not_kept(site: Site) -> None:
@@ -221,7 +227,7 @@ def test_a_packer_on_path_of_the_pinned_version_is_used_instead_of_building_one(
     directory = packer(tmp_path / "theirs", f'test "$1" = plugins || echo "Packer v{versions()["packer"]}"')
     monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
     assert tools(site.cache).packer == tmp_path / "theirs" / "packer"
-    assert site.builds() == ["packer-plugin-amazon", "restic"]
+    assert site.builds() == ["packer-plugin-amazon"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def tools(tmp_path: Path) -> Tools:
     packer = home / "packer"
     packer.write_text("#!/bin/sh\n")
     packer.chmod(0o755)
-    return Tools(packer, home / "plugins", home / "config", home / "restic")
+    return Tools(packer, home / "plugins", home / "config")
 
 
 def test_a_shell_that_evaluates_the_exports_has_the_environment(tools: Tools) -> None:

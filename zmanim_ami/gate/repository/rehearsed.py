@@ -1,4 +1,4 @@
-"""The build (DoD 2): whether a rehearsal on this machine has proven exactly this tree; nothing is built here."""
+"""The build (DoD 2): whether a rehearsal, and Packer by hand, have built exactly this tree here. Builds nothing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,32 @@ from zmanim_ami.gate.finding import Finding, Level
 from zmanim_ami.pipeline.ami import provenance
 
 RESULT = Path("build/rehearsal/result.json")
+# What the test of the documented line leaves: `sources` as in a rehearsal's result, `ami_id` ("" without an image).
+BY_HAND = Path("build/by-hand.json")
+_TEST = "./nox -s machines -- tests/machines/release/test_by_hand.py"
 _AMI = r"ami-[0-9a-f]{8,17}"
 
 
 def check(tree: Path) -> list[Finding]:
-    """Return what the last rehearsal says of this tree; a note when it says nothing.
+    """Return what the last rehearsal says of this tree, and the last `packer build` by hand; notes when they don't."""
+    return [*_rehearsal(tree), *_by_hand(tree)]
+
+
+def _by_hand(tree: Path) -> list[Finding]:
+    try:
+        result = json.loads((tree / BY_HAND).read_text())
+        is_this_tree = result.get("sources") == provenance.sources(tree)
+    except (FileNotFoundError, ValueError, Error):
+        is_this_tree = False
+    if not is_this_tree:
+        return [Finding("", 0, f"DoD 2 by hand not proven here for this tree: {_TEST}", Level.NOTE)]
+    if not re.fullmatch(_AMI, str(result.get("ami_id"))):
+        return [Finding(str(BY_HAND), 0, "the documented packer build of this very tree made no image")]
+    return [Finding("", 0, f"DoD 2 by hand proven for this tree: {result['ami_id']}", Level.NOTE)]
+
+
+def _rehearsal(tree: Path) -> list[Finding]:
+    """Return what the last rehearsal says.
 
     A rehearsal of this very tree that failed is an error: nothing else says so plainly that an image can't be built.
     """
