@@ -29,6 +29,11 @@ def needed(architectures: set[str]) -> bool:
     return "arm64" in architectures and platform.machine() not in {"aarch64", "arm64"}
 
 
+def rule(name: str) -> str:
+    """Return what registers arm64 under `name` when it is written to a table's `register`."""
+    return f":{name}:M::{_MAGIC}:{_MASK}:{INTERPRETER}:F"
+
+
 def register(mount_point: Path, name: str) -> bool:
     """Register arm64 under `name`, unless the host has an entry of its own; say whether it was done.
 
@@ -42,7 +47,7 @@ def register(mount_point: Path, name: str) -> bool:
             return False
     if (mount_point / name).exists():
         (mount_point / name).write_text("-1")
-    (mount_point / "register").write_text(f":{name}:M::{_MAGIC}:{_MASK}:{INTERPRETER}:F")
+    (mount_point / "register").write_text(rule(name))
     return True
 
 

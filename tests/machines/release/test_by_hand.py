@@ -13,6 +13,7 @@ import pytest
 
 from localcloud import control
 from support.files import write_atomically
+from support.git import own_files
 from tests.support import ROOT
 from tests.support.machines.image import copy_work_tree
 from tests.support.machines.lab import Lab
@@ -61,6 +62,7 @@ def test_the_documented_line_builds_an_image_from_a_fresh_clone_and_needs_nothin
     assert cloud is not None
     lab = Lab(cloud, Path(), clone.parent)
     assert not (clone / "build/bundle").exists()
+    before = own_files(clone)
 
     # Refused before anything is launched: the same line where tools.env had not made the bundle.
     refused = _bash(clone, LINE.replace("&& packer init", "&& rm -r ../../build/bundle && packer init"))
@@ -77,8 +79,7 @@ def test_the_documented_line_builds_an_image_from_a_fresh_clone_and_needs_nothin
     (image,) = lab.ec2.describe_images(Owners=["self"])["Images"]
     assert (image["Name"], image["State"]) == ("zmanim-test-local", "available")
     assert image["ImageId"] in "\n".join(built.stdout.splitlines()[-4:]), "the id is not what it ends with"
-    untracked = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True)
-    assert "build" not in untracked.stdout, "what a build by hand leaves is no part of the tree"
+    assert own_files(clone) == before, "what a build by hand leaves is no part of the tree"
     write_atomically(
         ROOT / rehearsed.BY_HAND, json.dumps({"sources": provenance.sources(ROOT), "ami_id": image["ImageId"]})
     )

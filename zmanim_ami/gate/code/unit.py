@@ -32,7 +32,8 @@ LEAST: Mapping[str, float] = {
 READS: Mapping[str, str] = {
     "": r"pyproject\.toml|requirements[^/]*|tests/(unit/)?(__init__|conftest)\.py|zmanim_ami/gate/code/unit\.py",
     "bench": r"infrastructure/packer/([^/]*$|files/[^/]*\.preset)",
-    "commands": r"(\.github|docs|tests|tools|zmanim_ami)/|.*README|infrastructure/packer/versions|(inv|nox)$|require",
+    "commands": r"(\.github|docs|localcloud|support|tests|tools|zmanim_ami)/|.*README|"
+    r"infrastructure/packer/versions|(inv|nox)$|require",
     "gate": r"infrastructure/packer/versions",
     "host": r"docs/on-aws\.md",
     "host/aws": r"infrastructure/(iam/|packer/versions|packer/files/cloudwatch)",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import re
 import tomllib
@@ -10,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import grimp
 import pytest
 
 from tests.support import ROOT
@@ -46,24 +44,6 @@ def _versions(lock: str) -> dict[str, str]:
 def test_what_the_tasks_run_with_is_what_the_gate_looks_at() -> None:
     gate = _versions(locks.GATE)
     assert {name: gate.get(name) for name in _versions(locks.TASKS)} == _versions(locks.TASKS)
-
-
-def test_no_task_imports_what_only_the_gate_has() -> None:
-    graph = grimp.build_graph(
-        *("zmanim_ami", "localcloud", "support"),
-        include_external_packages=True,
-        exclude_type_checking_imports=True,
-        cache_dir=None,
-    )
-    commands = {module for module in graph.modules if module.startswith("zmanim_ami.commands")}
-    reached = commands.union(*(graph.find_upstream_modules(module) for module in commands))
-    # `import zmanim_ami.gate.doctor` runs zmanim_ami.gate as well.
-    reached |= {".".join(module.split(".")[:end]) for module in reached for end in range(1, module.count(".") + 1)}
-    external = {module for module in reached.union(*map(graph.find_upstream_modules, reached)) if "." not in module}
-    brought = importlib.metadata.packages_distributions()
-    names = {re.sub(r"[-_.]+", "-", each).lower() for module in external for each in brought.get(module, ())}
-    assert {"boto3", "invoke", "moto", "rich", "jinja2"} <= names, "the graph of imports shows nothing"
-    assert names & (_versions(locks.GATE).keys() - _versions(locks.TASKS).keys()) == set()
 
 
 LOCK = """\
