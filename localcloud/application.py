@@ -19,7 +19,7 @@ from localcloud.net.network import Interfaces
 from localcloud.services import sns, ssm
 from localcloud.services.confirmations import Confirmations
 from localcloud.services.ses import Mails
-from localcloud.settings import Cloud, CloudSettings
+from localcloud.settings import Cloud, CloudSettings, ended_sessions
 
 
 def serve(settings: CloudSettings, cloud: Cloud) -> None:
@@ -41,7 +41,9 @@ def serve(settings: CloudSettings, cloud: Cloud) -> None:
     def source_of(address: str) -> str:
         return "host" if address == cloud.host_address else fleet.by_address(address) or address
 
-    authorizer = Authorizer(Journal(directory / "authorization.jsonl"), cloud.region, cloud.key)
+    authorizer = Authorizer(
+        Journal(directory / "authorization.jsonl"), cloud.region, cloud.key, ended_sessions(directory)
+    )
     api = Api(Journal(directory / "api.jsonl"), source_of, authorizer.refusal, admission=Admission(cloud).refusal)
     listen(confirmations.before(api), cloud.link_address, 5000)
     listen(api, cloud.gateway, 443, directory / "server.pem")

@@ -34,6 +34,7 @@ from localcloud.settings import (
     check,
     check_name,
     cloud_to_json,
+    ended_sessions,
     link_name,
     make_key,
     read_cloud,
@@ -159,6 +160,12 @@ def confirm_all(cloud: Cloud) -> None:
         with closing(connection):
             connection.request("GET", urlsplit(json.loads(line)["link"]).path)
             connection.getresponse().read()  # 404: it was followed before
+
+
+def end_session(cloud: Cloud, key: str) -> None:
+    """Have a session's credentials expire now: the cloud answers as AWS does when their time is over."""
+    with ended_sessions(cloud.directory).open("a") as file:
+        file.write(f"{key}\n")
 
 
 def shell_command(cloud: Cloud, instance_id: str) -> list[str]:

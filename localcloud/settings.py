@@ -17,6 +17,8 @@ ACCOUNT = "123456789012"
 # What the key of a cloud's owner begins with: it says to whoever finds one that it opens nothing of AWS's.
 KEY_PREFIX = "LOCALCLOUD"
 _KEY_FILE = "key"
+# Where the API answers with its caller's address, as https://checkip.amazonaws.com does; no bucket's name begins so.
+ADDRESS_PATH = "/.checkip"
 DEFAULT_STATE = Path("/var/lib/localcloud")
 
 
@@ -61,6 +63,11 @@ class CloudSettings:
         return self.state / self.name
 
 
+def ended_sessions(directory: Path) -> Path:
+    """Return the file of the keys whose sessions a cloud takes for ended: `control.end_session` writes it."""
+    return directory / "ended-sessions"
+
+
 @dataclass(frozen=True)
 class Cloud:
     """A cloud that was started. `index` is the N of its subnets: link 10.212.N.0/30, machines 10.213.N.0/24.
@@ -98,6 +105,11 @@ class Cloud:
     def subnet(self) -> str:
         """The machines' subnet."""
         return f"10.213.{self.index}.0/24"
+
+    @property
+    def address_url(self) -> str:
+        """Where a client on the host learns the address that machines see of it."""
+        return f"{self.endpoint}{ADDRESS_PATH}"
 
     @property
     def endpoint(self) -> str:

@@ -84,7 +84,7 @@ variable "region" {
 }
 
 variable "instance_type" {
-  description = "Type of the builder: ARM64 (Graviton). A burstable one is fine, nothing is compiled for its own CPU."
+  description = "Type of the builder: ARM64 (Graviton). A burstable one gets the CPU credits that it takes."
   type        = string
   default     = "t4g.small"
 
@@ -113,6 +113,17 @@ variable "subnet_id" {
   validation {
     condition     = can(regex("^(subnet-[0-9a-f]{8,17})?$", var.subnet_id))
     error_message = "The subnet_id is written like subnet-0123456789abcdef0, or empty."
+  }
+}
+
+variable "ssh_source_cidr" {
+  description = "The addresses that may reach the builder's SSH; empty: the one that the plugin finds this machine to have."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = can(regex("^(|([0-9]{1,3}\\.){3}[0-9]{1,3}/(1[6-9]|2[0-9]|3[0-2]))$", var.ssh_source_cidr))
+    error_message = "The ssh_source_cidr is written like 192.0.2.7/32, /16 at the widest: nobody else is to reach a builder."
   }
 }
 
@@ -154,17 +165,6 @@ variable "ami_users" {
   validation {
     condition     = alltrue([for account in var.ami_users : can(regex("^[0-9]{12}$", account))])
     error_message = "The ami_users are account ids of 12 digits each."
-  }
-}
-
-variable "ami_regions" {
-  description = "Further regions to copy the image to."
-  type        = list(string)
-  default     = []
-
-  validation {
-    condition     = alltrue([for region in var.ami_regions : can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", region))])
-    error_message = "The ami_regions are written like eu-central-1."
   }
 }
 

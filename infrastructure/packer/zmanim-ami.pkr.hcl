@@ -79,6 +79,14 @@ source "amazon-ebs" "al2023" {
     delete_on_termination = true
   }
 
+  # Else the plugin asks for `standard` credits, of which a new T instance has none: it would run at a fifth of its
+  # processors. For other types the plugin refuses this.
+  enable_unlimited_credits = can(regex("^t[0-9]", var.instance_type))
+
+  # Never the plugin's default, which is everybody.
+  temporary_security_group_source_cidrs     = var.ssh_source_cidr == "" ? [] : [var.ssh_source_cidr]
+  temporary_security_group_source_public_ip = var.ssh_source_cidr == ""
+
   communicator              = "ssh"
   ssh_username              = "ec2-user"
   ssh_timeout               = "5m"
@@ -94,7 +102,6 @@ source "amazon-ebs" "al2023" {
   ami_description = "zmanim ${var.version}: Amazon Linux 2023 (ARM64), PostgreSQL ${local.postgresql} + PostGIS, Redis ${local.redis}, the zmanim API"
   imds_support    = "v2.0"
   ami_users       = var.ami_users
-  ami_regions     = var.ami_regions
   deprecate_at    = var.deprecate_at
   tags            = local.tags
   snapshot_tags   = local.tags

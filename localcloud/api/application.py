@@ -23,6 +23,7 @@ from localcloud.api.one_form import Environ, RequestRefused
 from localcloud.api.patches import apply
 from localcloud.api.retries import RecentResponses, attempt
 from localcloud.journal import Journal
+from localcloud.settings import ADDRESS_PATH
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ class Api:
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Serve one request: moto's response or an error in its stead, and one entry in the journal."""
+        if environ.get("PATH_INFO") == ADDRESS_PATH and environ.get("REQUEST_METHOD") == "GET":
+            return Response(f"{environ.get('REMOTE_ADDR', '')}\n", mimetype="text/plain")(environ, start_response)
         environ["wsgi.input"] = get_input_stream(environ)
         call = ApiCall("", "")  # what can be read in two ways is no call at all
         try:

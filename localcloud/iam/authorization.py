@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 from moto.core.utils import utcnow
 from werkzeug.wrappers import Response
@@ -49,12 +50,16 @@ _TIMES = ("aws:currenttime", "aws:epochtime")
 
 
 class Authorizer:
-    """Decides calls. The journal gets each distinct decision about a role once, with what it was made from."""
+    """Decides calls. The journal gets each distinct decision about a role once, with what it was made from.
 
-    def __init__(self, journal: Journal, region: str, key: str) -> None:
+    `ended` is a file of the keys whose sessions are to count as ended, a line each; it need not be there.
+    """
+
+    def __init__(self, journal: Journal, region: str, key: str, ended: Path | None = None) -> None:
         self._journal = journal
         self._region = region
         self._key = key
+        self._ended = ended
         self._recorded: dict[str, object] = {}
 
     def refusal(self, environ: Environ, call: ApiCall) -> Response | None:
@@ -62,6 +67,8 @@ class Authorizer:
         service = _PREFIXES.get(call.service, call.service)
         kind = str(environ.get("CONTENT_TYPE", ""))
         try:
+            if self._ended is not None and self._ended.exists() and call.key in self._ended.read_text().split():
+                raise CredentialsRefused(expired=True)
             caller = callers.caller(call, self._key)
             if caller.administrator or (not caller.anonymous and (service, call.operation) in _FREE):
                 return None
@@ -69,11 +76,12 @@ class Authorizer:
                 if not decision.allowed:
                     return _denied(service, kind, caller, required, decision)
         except CredentialsRefused as refused:
-            code, status = _CREDENTIALS.get(_shape(service, kind), _CREDENTIALS["query"])
+            table = _EXPIRED if refused.expired else _CREDENTIALS
+            code, status = table.get(_shape(service, kind), table["query"])
             if refused.gone:  # whichever the service: what it means is always the same
-                return error_response(service, kind, "InvalidClientTokenId", str(refused), 403)
-            expired = "RequestExpired" if service == "ec2" else "ExpiredToken"
-            return error_response(service, kind, expired if refused.expired else code, str(refused), status)
+                code, status = _CREDENTIALS["query"]
+            text = "Request has expired." if code == "RequestExpired" else str(refused)
+            return error_response(service, kind, code, text, status)
         except PolicyInvalid as invalid:
             return error_response(service, kind, "MalformedPolicyDocument", str(invalid))
         return None
@@ -165,6 +173,12 @@ _DENIED = {
     "rest-json": ("AccessDeniedException", 403),
     "query": ("AccessDenied", 403),
     "rest-xml": ("AccessDenied", 403),
+}
+_EXPIRED = {
+    "ec2": ("RequestExpired", 400),
+    "json": ("ExpiredTokenException", 400),
+    "query": ("ExpiredToken", 403),
+    "rest-xml": ("ExpiredToken", 400),
 }
 _CREDENTIALS = {
     "ec2": ("AuthFailure", 401),

@@ -29,7 +29,7 @@ from localcloud.api.patches import apply
 from localcloud.iam import resource_policies
 from localcloud.iam.authorization import Authorizer
 from localcloud.journal import Journal
-from localcloud.settings import ACCOUNT, KEY_PREFIX, Cloud
+from localcloud.settings import ACCOUNT, KEY_PREFIX, Cloud, ended_sessions
 
 REGION = "eu-west-1"
 KEY = f"{KEY_PREFIX}00112233445566778899AABBCCDDEEFF"
@@ -161,7 +161,7 @@ def iam_lab(directory: Path) -> Iterator[IamLab]:
     with mock.patch.dict(os.environ, {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}):
         moto_api_backend.reset()
         apply(resource_policies)
-        authorizer = Authorizer(Journal(directory / "authorization.jsonl"), REGION, KEY)
+        authorizer = Authorizer(Journal(directory / "authorization.jsonl"), REGION, KEY, ended_sessions(directory))
         admission = Admission(Cloud("default", REGION, directory, 7, KEY))
         api = Api(Journal(directory / "api.jsonl"), str, authorizer.refusal, admission=admission.refusal)
         yield IamLab(api, directory)

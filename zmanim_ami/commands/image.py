@@ -49,7 +49,8 @@ def build_ami(
 ) -> building.BuildResult | Plan:
     """Build the image zmanim-VERSION with Packer, or reuse the equal one that exists.
 
-    In the account: a builder, key pair and security group that go away again; the image and its snapshot, which stay.
+    In the account: a builder, key pair and security group that go away again; the image, its snapshot and its copies in
+    ami_regions, which stay.
     Builds the API's binary and validates the template first. --dry shows the plan.
     """
     wanted = parse(version)
@@ -59,6 +60,7 @@ def build_ami(
         wanted,
         root=ROOT,
         cache=user_cache(),
+        poller=aws.poller(os.environ),
         builder=BuildTools(ROOT, user_cache(), os.environ, lambda each: bundle(settings, each).directory),
         replace=replace,
         package_cache=package_cache,

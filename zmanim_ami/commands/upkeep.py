@@ -9,6 +9,7 @@ from support.errors import BadInput
 from support.progress import say
 from zmanim_ami.commands.shared import ROOT, command, connect, load_settings
 from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.ami import distribution
 from zmanim_ami.pipeline.ami import sweep as sweeping
 from zmanim_ami.pipeline.ami.sweep import Leftover
 from zmanim_ami.pipeline.docs import page
@@ -36,13 +37,15 @@ def sweep(
     """Show what a run left in the account, and with --apply take it away.
 
     Only what carries the tag zmanim:run with that value: instances, volumes, images that are not verified, snapshots,
-    security groups, key pairs. A verified image stays; with --keep-image one that is not verified yet, too.
+    security groups, key pairs; in ami_regions, copies. A verified image stays with its copies; with --keep-image one
+    that is not verified yet does, too.
     """
     if not run:
         raise BadInput("no run was named", expected="--run and the id of a run", found="nothing", fix="--run by-hand")
     run = load_settings(run=run).run
     clients = connect(settings)
-    leftovers = sweeping.plan(clients, run, keep_image=keep_image)
+    elsewhere = [aws.connect(region) for region in distribution.regions(settings)]
+    leftovers = sweeping.plan(clients, run, elsewhere, keep_image=keep_image)
     if apply and not dry:
         sweeping.apply(clients, leftovers, aws.poller(os.environ))
         say(f"{len(leftovers)} things taken away")

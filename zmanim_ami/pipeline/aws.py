@@ -190,18 +190,18 @@ def target(clients: Clients, environ: Mapping[str, str]) -> str:
     return f"AWS account {account(clients)}, {clients.region}"
 
 
-def check_region(clients: Clients) -> None:
-    """Raise `region-unknown` unless the clients' region exists and is enabled in this account."""
-    region = clients.region
+def check_region(clients: Clients, *others: str) -> None:
+    """Raise `region-unknown` unless the clients' region, and these others, exist and are enabled in this account."""
     with _in_region(clients, "listing the regions"):
         regions = {
             item.get("RegionName", ""): item.get("OptInStatus", "")
             for item in clients.ec2.describe_regions(AllRegions=True)["Regions"]
         }
-    if region not in regions:
-        raise _no_region(region, f"not among {', '.join(sorted(regions))}")
-    if regions[region] == "not-opted-in":
-        raise _no_region(region, "it is not enabled in this account")
+    for region in (clients.region, *others):
+        if region not in regions:
+            raise _no_region(region, f"not among {', '.join(sorted(regions))}")
+        if regions[region] == "not-opted-in":
+            raise _no_region(region, "it is not enabled in this account")
 
 
 @contextmanager
@@ -225,7 +225,7 @@ def _no_region(region: str, found: str) -> BadInput:
         code="region-unknown",
         expected="a region of AWS, such as eu-west-1",
         found=found,
-        fix="set region in pyproject.toml, ZMANIM_REGION or --region",
+        fix="set region (and ami_regions) in pyproject.toml, ZMANIM_REGION or --region",
     )
 
 

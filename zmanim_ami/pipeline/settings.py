@@ -63,6 +63,7 @@ class Settings:
         "eu-west-1",
         reader=Reader.TEMPLATE,
     )
+    # A T type has CPU credits of its own only after hours; the template lets it have as many as it takes (some cents).
     instance_type: str = _setting(
         "t4g.small", "instance type of the builder (Graviton)", _GRAVITON, "t4g.small", reader=Reader.TEMPLATE
     )
@@ -85,22 +86,30 @@ class Settings:
         "subnet-0a1b",
         reader=Reader.TEMPLATE,
     )
+    ssh_source: str = _setting(
+        "https://checkip.amazonaws.com",
+        "who may reach a builder by SSH: a URL that answers with this machine's address, or a range (192.0.2.7/32)",
+        r"https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._/-]*)?|(\d{1,3}\.){3}\d{1,3}/(1[6-9]|2\d|3[0-2])",
+        "192.0.2.7/32 (/16 at the widest)",
+    )
     kms_key_id: str = _setting(
         "",
-        "KMS key that encrypts the image; empty: AWS's choice",
+        "KMS key that encrypts the image, in each region; empty: AWS's own, and then the image can't be shared",
         r"[A-Za-z0-9:/_-]+",
         "alias/x",
         reader=Reader.IMAGE_CONTENT,
     )
-    root_encrypted: bool = _setting(
-        True, "whether the image is encrypted; on AWS's own key it can't be shared", reader=Reader.IMAGE_CONTENT
-    )
+    root_encrypted: bool = _setting(True, "whether the image is encrypted", reader=Reader.IMAGE_CONTENT)
     root_volume_gib: int = _setting(10, "size of the root volume in GiB", limits=(8, 100), reader=Reader.IMAGE_CONTENT)
     ami_users: tuple[str, ...] = _setting(
-        (), "accounts that the image is shared with", r"\d{12}", "123456789012", reader=Reader.TEMPLATE
+        (),
+        "accounts that the image is shared with; an encrypted one takes kms_key_id",
+        r"\d{12}",
+        "123456789012",
+        reader=Reader.TEMPLATE,
     )
     ami_regions: tuple[str, ...] = _setting(
-        (), "further regions that the image is copied to", REGION, "eu-central-1", reader=Reader.TEMPLATE
+        (), "further regions that the image is copied to, shared and deprecated like it", REGION, "eu-central-1"
     )
     deprecate_days: int = _setting(0, "days after which AWS calls the image deprecated; 0: never", limits=(0, 3650))
     api_dir: str = _setting("api", "source tree of the API, relative to the project's root", r".*\S.*", "api")
@@ -159,6 +168,7 @@ class BuildInputs:
     versions_file: str
     package_cache: str
     release_keys: str
+    ssh_source_cidr: str
     deprecate_at: str
     commit: str
     tree_digest: str

@@ -211,11 +211,15 @@ def environment(cloud: Cloud, versions_file: Path, base: Mapping[str, str]) -> d
 def _chosen(cloud: Cloud, versions_file: Path) -> dict[str, str]:
     """Return what names the rehearsed versions and the cloud's region to the tasks, and to a `packer build .` by hand.
 
-    The tasks' own -var-file goes before Packer's variable of the environment.
+    Also who may reach a builder: the tasks are told where to ask, Packer by hand gets the answer. The tasks' own
+    -var-file goes before Packer's variable of the environment.
     """
     values = {"region": cloud.region, "versions_file": str(versions_file)}
-    by_hand = {f"PKR_VAR_{name}": value for name, value in values.items()}
-    return {f"ZMANIM_{name.upper()}": value for name, value in values.items()} | by_hand
+    by_hand = {**values, "ssh_source_cidr": f"{cloud.host_address}/32"}
+    for_tasks = {**values, "ssh_source": cloud.address_url}
+    return {f"ZMANIM_{name.upper()}": value for name, value in for_tasks.items()} | {
+        f"PKR_VAR_{name}": value for name, value in by_hand.items()
+    }
 
 
 def exports(name: str, state: Path, root: Path) -> str:

@@ -30,6 +30,13 @@ def test_packer_by_hand_reads_the_rehearsed_versions(tmp_path: Path) -> None:
     assert changed["PKR_VAR_versions_file"] == changed["ZMANIM_VERSIONS_FILE"] == str(tmp_path / "versions.json")
 
 
+def test_who_may_reach_a_builder_is_asked_of_the_cloud_and_told_to_packer_by_hand(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("")
+    changed = environment(CLOUD, tmp_path / "versions.json", {"ZMANIM_SSH_SOURCE": "https://elsewhere.example"})
+    assert settings.load(tmp_path, changed).ssh_source == f"{CLOUD.endpoint}/.checkip"
+    assert changed["PKR_VAR_ssh_source_cidr"] == "10.212.7.1/32"
+
+
 def test_cloud_up_builds_the_bundle_that_packer_by_hand_wants() -> None:
     defaults = {name: block["default"] for name, block in declared(ROOT).items() if "default" in block}
     assert defaults["version"] == str(BY_HAND)

@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,31 @@ TEMPLATE = PACKER / "zmanim-ami.pkr.hcl"
 VARIABLES = PACKER / "variables.pkr.hcl"
 PLUGINS = PACKER / "plugins.pkr.hcl"
 FIRST = "wait-for-cloud-init"
+# How the source filter reads the versions file's base.
+_BASE = "source_ami_filter.value"
 LAST = ("remove-build-tools", "configure-systemd", "cleanup", "validate", "inventory")
+_EVERYBODY = "everybody may reach the builder"
+# Options with the one value that they may have, as it is written there, and what another one means.
+_OPTIONS_OF_SOURCE: Mapping[str, tuple[object, str, str]] = {
+    "imds_support": ("v2.0", '"v2.0"', "instances of the image take IMDSv1 too"),
+    "ssh_clear_authorized_keys": (True, "true", "the builder's key stays in the image"),
+    **{
+        option: (f"${{{expression}}}", expression, words)
+        for option, expression, words in (
+            (
+                "enable_unlimited_credits",
+                'can(regex("^t[0-9]", var.instance_type))',
+                "a builder of a T type runs at a fraction of its processors",
+            ),
+            (
+                "temporary_security_group_source_cidrs",
+                'var.ssh_source_cidr == "" ? [] : [var.ssh_source_cidr]',
+                _EVERYBODY,
+            ),
+            ("temporary_security_group_source_public_ip", 'var.ssh_source_cidr == ""', _EVERYBODY),
+        )
+    },
+}
 _READ_BY_PACKER = re.compile(r"infrastructure/packer/[^/]*$|(zmanim_ami|support|tools)/|requirements|pyproject")
 # A provisioner of its own, or a word of the list that run-steps.sh gets.
 _STEP = re.compile(r'script\s*=\s*"\$\{path\.root\}/scripts/([\w-]+)\.sh"|"([a-z]+(?:-[a-z]+)*)"(?=,)')
@@ -96,8 +120,20 @@ def passed(tree: Path, bundle: Path, now: datetime | None = None) -> list[dict[s
     """Return every set of variables that the pipeline passes to Packer in CI: a release, by either route."""
     made_by = Provenance("0" * 40, "0" * 64, "packer 1.15.0")
     return [
-        packer.variables(tree, settings, parse("v1.2.3"), bundle, made_by, package_cache=str(bundle), now=now)
-        for settings in (Settings(), Settings(postgresql_repo="pgdg", deprecate_days=1, ami_users=("123456789012",)))
+        packer.variables(
+            tree,
+            settings,
+            parse("v1.2.3"),
+            bundle,
+            made_by,
+            package_cache=str(bundle),
+            ssh_source_cidr="192.0.2.7/32",
+            deprecate_at=packer.deprecation(settings, now or datetime.now(UTC)),
+        )
+        for settings in (
+            Settings(),
+            Settings(postgresql_repo="pgdg", deprecate_days=1, instance_type="c7g.large", ami_users=("123456789012",)),
+        )
     ]
 
 
@@ -157,20 +193,21 @@ def _source(tree: Path, source: Block, variables: Mapping[str, Block]) -> Iterat
     name = str(content.get("filters", {}).get("name", ""))
     if content.get("owners") != ["amazon"]:
         yield at("owners", 'the source image is whoever\'s has that name: owners = ["amazon"]')
-    if "value.release}." not in name or "value.kernel}" not in name or not name.startswith("al2023-ami-"):
-        yield at(
-            "al2023-ami", f"the source image's name {name!r} does not come from the release that versions.json pins"
-        )
-    if content.get("filters", {}).get("architecture") != "arm64":
+    architecture = str(content.get("filters", {}).get("architecture"))
+    if architecture != "arm64":
         yield at("architecture", "the source image is not an arm64 one")
+    # Of the minimal and the ECS images only the middle of the name is another one, and a filter whose parts contradict
+    # each other finds nothing, or something else.
+    expected = f"al2023-ami-${{{_BASE}.release}}.*-kernel-${{{_BASE}.kernel}}-{architecture}"
+    if name != expected:
+        words = f"{name!r} does not come from the release that versions.json pins: {expected!r}"
+        yield at("al2023-ami", f"the source image's name {words}")
     for_each = str(filters[0].get("for_each", "")) if filters else ""
     if "local.versions.base" not in for_each:
         yield at("for_each", "the source filter does not read the versions file's base")
     options = source.get("metadata_options", [{}])[0]
     if options.get("http_tokens") != "required" or options.get("http_endpoint") != "enabled":
         yield at("metadata_options", 'the builder takes IMDSv1 too: http_tokens = "required"')
-    if source.get("imds_support") != "v2.0":
-        yield at("imds_support", 'instances of the image take IMDSv1 too: imds_support = "v2.0"')
     for block in source.get("launch_block_device_mappings", [{}]):
         if (
             "var.root_encrypted" not in str(block.get("encrypted"))
@@ -179,8 +216,9 @@ def _source(tree: Path, source: Block, variables: Mapping[str, Block]) -> Iterat
             yield at("encrypted", "the root volume is not encrypted: encrypted = var.root_encrypted, by default true")
         if block.get("delete_on_termination") is not True:
             yield at("delete_on_termination", "the builder's volume stays behind: delete_on_termination = true")
-    if source.get("ssh_clear_authorized_keys") is not True:
-        yield at("ssh_clear_authorized_keys", "the builder's key stays in the image: ssh_clear_authorized_keys = true")
+    for option, (value, written, words) in _OPTIONS_OF_SOURCE.items():
+        if source.get(option) != value:
+            yield at(option, f"{words}: {option} = {written}")
     if "${var.version}" not in str(source.get("ami_name")):
         yield at("ami_name", "the image is not called zmanim-{version}")
 

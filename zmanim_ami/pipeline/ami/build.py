@@ -1,20 +1,23 @@
 """build-ami: from a clone to an image of this account, or to the one that is there already.
 
 In the account it makes what Packer makes (a builder, a key pair and a security group that go away again, the image and
-its snapshot); with `replace` it also takes an unverified image of the same name away, after the new one exists.
+its snapshot), and the image's copies in other regions; with `replace` it also takes an unverified image of that name
+away, after the new one exists.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from support.errors import Error
 from support.progress import say, step
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import release_key
-from zmanim_ami.pipeline.ami import image, packer, provenance
+from zmanim_ami.pipeline.ami import distribution, image, packer, packer_errors, provenance
 from zmanim_ami.pipeline.ami import package_cache as packages
 from zmanim_ami.pipeline.ami.builder import Builder
 from zmanim_ami.pipeline.channel import bucket as channel
@@ -25,7 +28,10 @@ from zmanim_ami.pipeline.version import Version
 
 @dataclass(frozen=True)
 class BuildResult:
-    """The image of a version; `seconds` is how long this call took, `reused` that nothing was built."""
+    """The image of a version; `seconds` is how long this call took, `reused` that nothing was built.
+
+    `copies` are the ids of its copies by their regions.
+    """
 
     ami_id: str
     version: str
@@ -35,6 +41,7 @@ class BuildResult:
     source_ami: str
     commit: str
     tree_digest: str
+    copies: Mapping[str, str]
 
 
 def build_ami(
@@ -45,36 +52,52 @@ def build_ami(
     root: Path,
     cache: Path,
     builder: Builder,
+    poller: aws.Poller,
     replace: bool = False,
     package_cache: bool = True,
     dry: bool = False,
+    connect: Callable[[str], aws.Clients] = aws.connect,
 ) -> BuildResult | Plan:
     """Return the image of `version` made from the clone at `root`: an equal one that exists, or a new one.
 
     `cache` is the user's cache directory, where compiled packages are kept; without `package_cache` none is offered, so
     that all are compiled anew. With `dry` nothing in the account or the cache changes (the API's binary is built: only
-    its digest tells whether an image is equal).
+    its digest tells whether an image is equal). `connect` gives the clients of the regions to copy to.
 
-    Raises aws's errors, image's on an image that is in the way, packer_errors', `image-not-as-built`.
+    Raises aws's errors, image's on an image that is in the way, packer_errors', `image-not-as-built`, distribution's,
+    `address-unknown`.
     """
     start = time.monotonic()
-    aws.check_region(clients)
+    distribution.check(settings)
+    aws.check_region(clients, *distribution.regions(settings))
     account = aws.account(clients)
     bundle = builder.bundle(version)
     keys = release_key.public_keys(clients, settings.release_environments)
     made = provenance.describe(root, bundle, settings, builder.versions(), keys)
     if made.commit.endswith("-dirty"):
         say("the work tree differs from its commit: the image will be tagged so")
+    copies = distribution.Copies(
+        tuple(map(connect, distribution.regions(settings))),
+        settings,
+        version,
+        made,
+        packer.deprecation(settings, datetime.now(UTC)),
+    )
     old = image.of_name(clients, version.image_name)
+    distribution.check_free(copies, replace=replace)
     if old and old.state == "available" and old.made_from(version, made):
         say(f"{version} exists already, made from this commit and tree: {old.ami_id}")
-        return Plan(()) if dry else _result(clients, old, start, reused=True)
+        if dry:
+            return Plan(_copy_steps(settings))
+        return _result(clients, old, start, distribution.copy(clients, copies, old, poller), reused=True)
     if old:
         published = image.was_published(clients, settings.parameter_prefix, old.ami_id)
         image.check_replaceable(old, version, published=published, replace=replace)
     rpm_cache = packages.directory(cache, account, provenance.versions_sha256(root, settings))
     # No part of the image's identity: else each release of the API would make the same image another one.
     serials = {each: channel.newest_serial(clients, each) for each in keys}
+    if dry:
+        return _plan(settings, version, made, old)
     values = packer.variables(
         root,
         settings,
@@ -82,20 +105,24 @@ def build_ami(
         bundle,
         made,
         package_cache=packages.offered(rpm_cache) if package_cache else "",
+        ssh_source_cidr=builder.ssh_source(settings.ssh_source),
+        deprecate_at=copies.deprecate_at,
         release_keys=release_key.write(root, version, keys, serials),
     )
-    if dry:
-        return _plan(settings, version, made, old)
     with step("packer validate"):
         builder.validate(values)
     with step(f"packer build {version}"):
-        built = builder.build(version, values, force=old is not None)
+        try:
+            built = builder.build(version, values, force=old is not None)
+        except Error:
+            _check_session(clients, settings.run)
+            raise
     new = _checked(clients, account, version, made, built)
     if old:
         _delete_snapshots(clients, old)
     if added := packages.store(rpm_cache, built.output):
         say(f"kept {added} compiled packages for the next build in {rpm_cache}")
-    return _result(clients, new, start, reused=False)
+    return _result(clients, new, start, distribution.copy(clients, copies, new, poller), reused=False)
 
 
 def _plan(settings: Settings, version: Version, made: provenance.Provenance, old: image.Image | None) -> Plan:
@@ -109,11 +136,25 @@ def _plan(settings: Settings, version: Version, made: provenance.Provenance, old
             Step("launch", where, "the builder; Packer terminates it, and deletes its key pair and security group"),
             *before,
             Step("create", version.image_name, f"commit {made.commit}, tree {made.tree_digest[:16]}"),
-            *(Step("copy", region, "setting ami_regions") for region in settings.ami_regions),
+            *_copy_steps(settings),
             *(Step("share", user, "setting ami_users") for user in settings.ami_users),
             *after,
         )
     )
+
+
+def _check_session(clients: aws.Clients, run: str) -> None:
+    """Raise `session-ended` when our credentials have ended: Packer tries each call ten times, and may not say so."""
+    try:
+        aws.account(clients)
+    except Error as error:
+        if error.code == "credentials-expired":
+            raise packer_errors.session_ended(error.found, run) from error
+
+
+def _copy_steps(settings: Settings) -> tuple[Step, ...]:
+    key = f"encrypted by {settings.kms_key_id or 'AWS’s own key'} there" if settings.root_encrypted else "not encrypted"
+    return tuple(Step("copy", region, f"setting ami_regions; {key}") for region in distribution.regions(settings))
 
 
 def _checked(
@@ -150,7 +191,9 @@ def _delete_snapshots(clients: aws.Clients, old: image.Image) -> None:
             clients.ec2.delete_snapshot(SnapshotId=snapshot)
 
 
-def _result(clients: aws.Clients, ami: image.Image, start: float, *, reused: bool) -> BuildResult:
+def _result(
+    clients: aws.Clients, ami: image.Image, start: float, copies: Mapping[str, str], *, reused: bool
+) -> BuildResult:
     return BuildResult(
         ami_id=ami.ami_id,
         version=ami.version,
@@ -160,4 +203,5 @@ def _result(clients: aws.Clients, ami: image.Image, start: float, *, reused: boo
         source_ami=ami.tags.get("zmanim:source-ami", ""),
         commit=ami.tags.get("zmanim:commit", ""),
         tree_digest=ami.tags.get("zmanim:tree-digest", ""),
+        copies=copies,
     )

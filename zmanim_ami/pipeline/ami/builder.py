@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from zmanim_ami import toolchain
-from zmanim_ami.pipeline.ami import packer
+from zmanim_ami.pipeline.ami import packer, ssh_source
 from zmanim_ami.pipeline.settings import Value
 from zmanim_ami.pipeline.version import Version
 
@@ -22,6 +22,9 @@ class Builder(Protocol):
 
     def bundle(self, version: Version) -> Path:
         """Return the directory of the API's release bundle of a version, made now where it is not there."""
+
+    def ssh_source(self, source: str) -> str:
+        """Return the range that may reach a builder's SSH, by the setting ssh_source."""
 
     def validate(self, values: Mapping[str, Value]) -> None:
         """Check the template with these variables."""
@@ -51,6 +54,10 @@ class BuildTools:
     def bundle(self, version: Version) -> Path:
         """Return the directory of the API's release bundle of a version."""
         return self.make_bundle(version)
+
+    def ssh_source(self, source: str) -> str:
+        """Return the range that may reach a builder. Raises as ssh_source.cidr does."""
+        return ssh_source.cidr(source)
 
     def validate(self, values: Mapping[str, Value]) -> None:
         """Check the template. Raises as packer.validate does."""

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from support.cache import locked
@@ -49,28 +49,34 @@ def variables(
     provenance: Provenance,
     *,
     package_cache: str,
+    ssh_source_cidr: str,
+    deprecate_at: str = "",
     release_keys: str = "",
-    now: datetime | None = None,
 ) -> dict[str, Value]:
     """Return every variable of the template by name.
 
     All of them, always: the template's own defaults are for a bare `packer validate .`. `package_cache` and
-    `release_keys` are directories or empty; `now` (UTC) is what deprecate_days counts from.
+    `release_keys` are directories or empty.
     """
-    deprecate = (now or datetime.now(UTC)) + timedelta(days=settings.deprecate_days)
     inputs = BuildInputs(
         version=str(version),
         bundle_dir=str(bundle.absolute()),
         versions_file=str((root / settings.versions_file).absolute()),
         package_cache=package_cache,
         release_keys=release_keys,
-        deprecate_at=deprecate.strftime("%Y-%m-%dT%H:%M:%SZ") if settings.deprecate_days else "",
+        ssh_source_cidr=ssh_source_cidr,
+        deprecate_at=deprecate_at,
         commit=provenance.commit,
         tree_digest=provenance.tree_digest,
         tool_versions=provenance.tool_versions,
         output_dir=str(output_directory(root, version).absolute()),
     )
     return {**settings.read_by(Reader.TEMPLATE, Reader.IMAGE_CONTENT), **asdict(inputs)}
+
+
+def deprecation(settings: Settings, now: datetime) -> str:
+    """Return when an image that is made at `now` (UTC) is to be deprecated, empty for never."""
+    return f"{now + timedelta(days=settings.deprecate_days):%Y-%m-%dT%H:%M:%SZ}" if settings.deprecate_days else ""
 
 
 def output_directory(root: Path, version: Version) -> Path:
@@ -134,7 +140,7 @@ def build(root: Path, env: Mapping[str, str], version: Version, values: Mapping[
             try:
                 run(command, cwd=root / PACKER_DIRECTORY, env=env, on_line=on_line)
             except CommandFailed as error:
-                raise build_failure(error.output, log) from error
+                raise build_failure(error.output, log, str(values["run"])) from error
         return Built(image_id(output / "manifest.json", str(values["region"]), log), output, log)
 
 

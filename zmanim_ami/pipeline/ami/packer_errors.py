@@ -10,6 +10,15 @@ from support.errors import Error, HostLacks
 _TAIL_LINES = 20
 
 
+_SESSION_ENDED = (
+    "the session's credentials ended before the build did",
+    "credentials that last for the whole build (a role's session: an hour)",
+    (
+        "log in again (aws sso login, or new session keys); Packer could take nothing away any more: "
+        "./inv sweep --run {run} shows what it left, with --apply it goes; then build again"
+    ),
+)
+
 # (what Packer says, the code, what happened, what was expected, what to do). The first that matches wins, so what has
 # a cause comes before what is only where it happened.
 _KNOWN: tuple[tuple[str, str, str, str, str], ...] = (
@@ -27,10 +36,11 @@ _KNOWN: tuple[tuple[str, str, str, str, str], ...] = (
         "an Amazon Linux image of the release and kernel that versions.json pins",
         "correct base.release and base.kernel in versions.json, or name an image with --source-ami-id",
     ),
+    (r"RequestExpired|ExpiredToken", "session-ended", *_SESSION_ENDED),
     (
         (
             r"No valid credential sources found|failed to refresh cached credentials|no EC2 IMDS role found|"
-            r"InvalidClientTokenId|SignatureDoesNotMatch|AuthFailure|ExpiredToken|RequestExpired|InvalidAccessKeyId"
+            r"InvalidClientTokenId|SignatureDoesNotMatch|AuthFailure|InvalidAccessKeyId"
         ),
         "builder-credentials",
         "AWS does not accept Packer's credentials",
@@ -66,9 +76,33 @@ _KNOWN: tuple[tuple[str, str, str, str, str], ...] = (
         "check the subnet's route to this machine (setting subnet_id) and the source image",
     ),
     (
+        r"VPCIdNotSpecified|No default VPC|No subnets found for the default VPC",
+        "no-default-vpc",
+        "this account has no default VPC for the builder",
+        "the setting subnet_id, or a default VPC with its subnets",
         (
-            r"InsufficientInstanceCapacity|VcpuLimitExceeded|InstanceLimitExceeded|VPCIdNotSpecified|No default VPC|"
-            r"InvalidSubnetID|Error launching source instance|Unsupported: Your requested instance type"
+            "set subnet_id (ZMANIM_SUBNET_ID) to a subnet whose instances get a public address; "
+            "./inv account.apply --environment verify makes one, called zmanim-verification"
+        ),
+    ),
+    (
+        r"Unsupported: Your requested instance type",
+        "zone-without-type",
+        "the builder's zone does not have its instance type",
+        "a subnet (setting subnet_id) in a zone that has the type of the setting instance_type",
+        "set subnet_id to a subnet of a zone that AWS names there, or choose another instance_type",
+    ),
+    (
+        r"Snapshots encrypted with the AWS Managed CMK|Encrypted snapshots with EBS default key",
+        "image-not-shareable",
+        "AWS's own key encrypts the image, so it can't be shared (setting ami_users)",
+        "a key of your own (setting kms_key_id)",
+        "set kms_key_id = alias/NAME; with root_encrypted = false, see whether the account encrypts every volume",
+    ),
+    (
+        (
+            r"InsufficientInstanceCapacity|VcpuLimitExceeded|InstanceLimitExceeded|"
+            r"InvalidSubnetID|Error launching source instance|Unsupported:"
         ),
         "builder-not-launched",
         "AWS does not launch the builder",
@@ -91,13 +125,14 @@ _SCRIPTS_END = re.compile(r"^==> [\w.-]+: (?:Provisioning step had errors|Termin
 _PREFIX = re.compile(r"^(?:==>|-->) (?:[\w-]+(?:\.[\w-]+)+: )?")
 
 
-def build_failure(output: str, log: Path) -> Error:
-    """Return the error that Packer's output tells of; `log` is where all of it can be read."""
+def build_failure(output: str, log: Path, run: str) -> Error:
+    """Return the error that Packer's output tells of; `log` is where all of it can be read, `run` the setting."""
     words = _own_words(output)
     for pattern, code, summary, expected, fix in _KNOWN:
         if match := re.search(rf"^.*(?:{pattern}).*$", words, re.MULTILINE):
             kind = HostLacks if code == "plugin-missing" else Error
-            return kind(summary, code=code, expected=expected, found=_plain(match[0]), fix=f"{fix}; all of it: {log}")
+            way = f"{fix.replace('{run}', run)}; all of it: {log}"
+            return kind(summary, code=code, expected=expected, found=_plain(match[0]), fix=way)
     if _SCRIPT_FAILED.search(words):
         return _script_failure(output, log)
     if re.search(r"^Error: ", output, re.MULTILINE):
@@ -111,6 +146,12 @@ def build_failure(output: str, log: Path) -> Error:
     return Error(
         "Packer failed", code="packer-failed", expected="exit code 0", found=_tail(output), fix=f"all of it: {log}"
     )
+
+
+def session_ended(found: str, run: str) -> Error:
+    """Return the error of a build whose credentials have ended, as AWS says it (`found`); `run` is the setting."""
+    summary, expected, fix = _SESSION_ENDED
+    return Error(summary, code="session-ended", expected=expected, found=found, fix=fix.replace("{run}", run))
 
 
 def template_failure(output: str) -> Error:

@@ -2,7 +2,7 @@
 
 A build and a verification clean up behind themselves. What is left here is what was left when even that could not run:
 a cancelled job, a lost runner. A verified image is never taken, and one that a build finished can be kept for the
-verification that is run again.
+verification that is run again; what stays keeps its copies in other regions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from support.errors import BadInput, Error
 from support.progress import say
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.ami.image import PROJECT_TAG, VERIFIED_TAG, as_image
+from zmanim_ami.pipeline.ami.distribution import COPY_OF_TAG
+from zmanim_ami.pipeline.ami.image import PROJECT_TAG, VERIFIED_TAG, Image, as_image
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef
@@ -35,15 +36,18 @@ class Leftover:
     take: Callable[[], object] = field(repr=False, compare=False)
 
 
-def plan(clients: aws.Clients, run: str, *, keep_image: bool = False) -> list[Leftover]:
+def plan(
+    clients: aws.Clients, run: str, elsewhere: Sequence[aws.Clients] = (), *, keep_image: bool = False
+) -> list[Leftover]:
     """Return what carries the tag of `run`, in the order in which it can be taken away; changes nothing.
 
-    With `keep_image` an image that is available stays, verified or not, and its snapshots with it.
+    `elsewhere` are the clients of the regions that images are copied to. With `keep_image` an image that is available
+    stays, verified or not, and its snapshots and copies with it.
 
     Raises `sweep-too-large`, aws's errors.
     """
     with aws.translate_errors(f"looking for what run {run} left"):
-        leftovers = list(_leftovers(clients, run, keep_image=keep_image))
+        leftovers = list(_leftovers(clients, run, elsewhere, keep_image=keep_image))
     if len(leftovers) > LIMIT:
         raise BadInput(
             f"run {run} seems to have left {len(leftovers)} things",
@@ -67,7 +71,9 @@ def apply(clients: aws.Clients, leftovers: Sequence[Leftover], poller: aws.Polle
     _take([each for each in leftovers if each.kind != "instance"])
 
 
-def _leftovers(clients: aws.Clients, run: str, *, keep_image: bool) -> Iterator[Leftover]:
+def _leftovers(
+    clients: aws.Clients, run: str, elsewhere: Sequence[aws.Clients], *, keep_image: bool
+) -> Iterator[Leftover]:
     ec2 = clients.ec2
     mine: list[FilterTypeDef] = [{"Name": f"tag:{PROJECT_TAG}", "Values": [run]}]
     for instance in aws.instances(clients, {f"tag:{PROJECT_TAG}": [run], "instance-state-name": aws.ALIVE}):
@@ -77,28 +83,46 @@ def _leftovers(clients: aws.Clients, run: str, *, keep_image: bool) -> Iterator[
     for volume in ec2.get_paginator("describe_volumes").paginate(Filters=mine).search("Volumes[]"):
         name, state = volume["VolumeId"], volume["State"]
         yield Leftover("volume", name, f"it is {state}", partial(ec2.delete_volume, VolumeId=name))
-    needed: set[str] = set()
-    for image in map(as_image, ec2.describe_images(Owners=["self"], Filters=mine)["Images"]):
+    kept: set[str] = set()
+
+    def stays(image: Image) -> bool:
         if VERIFIED_TAG in image.tags:
-            needed |= set(image.snapshots)
-        elif keep_image and image.state == "available":
-            needed |= set(image.snapshots)
+            return True
+        if keep_image and image.state == "available":
+            kept.add(image.ami_id)
             say(f"keeping {image.ami_id} for a verification that is run again: {image.name} is not verified yet")
             say(f"  without one: ./inv sweep --run {run} --apply takes it away")
-        else:
-            deregister = partial(ec2.deregister_image, ImageId=image.ami_id)
-            yield Leftover("image", image.ami_id, f"{image.name} was not verified", deregister)
-    snapshots = ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=mine)
-    for name in snapshots.search("Snapshots[].SnapshotId"):
-        if name not in needed:
-            delete = partial(ec2.delete_snapshot, SnapshotId=name)
-            yield Leftover("snapshot", name, "no image that stays needs it", delete)
+            return True
+        return False
+
+    yield from _images(clients, mine, stays)
+    verified: list[FilterTypeDef] = [{"Name": "tag-key", "Values": [VERIFIED_TAG]}]
+    if elsewhere:
+        kept |= {one.get("ImageId", "") for one in ec2.describe_images(Owners=["self"], Filters=verified)["Images"]}
+    for region in elsewhere:
+        yield from _images(region, mine, lambda image: image.tags.get(COPY_OF_TAG) in kept)
     for group in ec2.describe_security_groups(Filters=mine)["SecurityGroups"]:
         reason, delete_group = f"{group['GroupName']} was a builder's", ec2.delete_security_group
         yield Leftover("security group", group["GroupId"], reason, partial(delete_group, GroupId=group["GroupId"]))
     for pair in ec2.describe_key_pairs(Filters=mine)["KeyPairs"]:
         name = pair.get("KeyName", "")
         yield Leftover("key pair", name, "it was a builder's", partial(ec2.delete_key_pair, KeyName=name))
+
+
+def _images(clients: aws.Clients, mine: Sequence[FilterTypeDef], stays: Callable[[Image], bool]) -> Iterator[Leftover]:
+    """Yield the images that do not stay, and the snapshots that none of the others has."""
+    ec2, kept = clients.ec2, set[str]()
+    for image in map(as_image, ec2.describe_images(Owners=["self"], Filters=mine)["Images"]):
+        if stays(image):
+            kept |= set(image.snapshots)
+        else:
+            deregister = partial(ec2.deregister_image, ImageId=image.ami_id)
+            yield Leftover("image", image.ami_id, f"{image.name} in {clients.region} was not verified", deregister)
+    snapshots = ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=mine)
+    for name in snapshots.search("Snapshots[].SnapshotId"):
+        if name not in kept:
+            delete = partial(ec2.delete_snapshot, SnapshotId=name)
+            yield Leftover("snapshot", name, "no image that stays needs it", delete)
 
 
 def _take(leftovers: Sequence[Leftover]) -> None:

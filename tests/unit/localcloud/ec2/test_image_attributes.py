@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.localcloud_iam import IamLab, refused
-from tests.unit.localcloud.ec2.conftest import made_image
+from tests.unit.localcloud.ec2.account import made_image
 
 ELSEWHERE = "eu-central-1"
 SHARED = {"LaunchPermission": {"Add": [{"UserId": "111122223333"}]}}

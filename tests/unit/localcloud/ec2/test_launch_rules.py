@@ -8,19 +8,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.localcloud_iam import IamLab, refused
-from tests.unit.localcloud.ec2.conftest import base
+from tests.unit.localcloud.ec2.account import base, delete_default_vpc
 
 
 def launch(ec2: Any, instance_type: str = "t4g.small", **given: Any) -> str:
     launched = ec2.run_instances(ImageId=base(ec2), InstanceType=instance_type, MinCount=1, MaxCount=1, **given)
     return str(launched["Instances"][0]["InstanceId"])
-
-
-def delete_default_vpc(ec2: Any) -> None:
-    for subnet in ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]:
-        ec2.delete_subnet(SubnetId=subnet["SubnetId"])
-    (vpc,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
-    ec2.delete_vpc(VpcId=vpc["VpcId"])
 
 
 @pytest.mark.parametrize("wanted", ["standard", "unlimited"])

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from localcloud import control
 from localcloud.iam.callers import web_identity
-from localcloud.settings import ACCOUNT, KEY_PREFIX
+from localcloud.settings import ACCOUNT, KEY_PREFIX, Cloud
 from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab, refused
 
 PARAMETER = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter"
@@ -191,6 +192,17 @@ def test_mail_is_decided_by_its_sender(lab: IamLab) -> None:
     ses = lab.client("ses", role)
     assert ses.send_email(Source="Backup <a@example.org>", **mail)["MessageId"]
     assert refused(ses.send_email, Source="b@example.org", **mail) == "AccessDenied"
+
+
+def test_a_session_that_has_ended_is_refused_in_the_services_own_words(lab: IamLab) -> None:
+    role, other = lab.role("r", allow("ec2:DescribeInstances")), lab.role("other", allow("ec2:DescribeInstances"))
+    assert lab.client("ec2", role).describe_instances()["Reservations"] == []
+    control.end_session(Cloud("default", REGION, lab.directory, 7), role["AccessKeyId"])
+    assert refused(lab.client("ec2", role).describe_instances) == "RequestExpired"
+    assert refused(lab.client("ssm", role).describe_parameters) == "ExpiredTokenException"
+    assert refused(lab.client("sts", role).get_caller_identity) == "ExpiredToken"
+    assert refused(lab.client("s3", role).list_buckets) == "ExpiredToken"
+    assert lab.client("ec2", other).describe_instances()["Reservations"] == []
 
 
 def test_keys_that_are_nobodys_are_refused_in_the_services_own_words(lab: IamLab) -> None:

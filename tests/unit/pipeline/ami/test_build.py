@@ -48,6 +48,7 @@ class Site:
             root=self.root,
             cache=self.cache,
             builder=self,
+            poller=cloud.hurried(),
             replace=replace,
             dry=dry,
             package_cache=package_cache,
@@ -67,6 +68,9 @@ class Site:
     def bundle(self, version: Version) -> Path:
         self.done.append("bundle")
         return self.root / "build/bundle"
+
+    def ssh_source(self, source: str) -> str:
+        return "192.0.2.7/32"
 
     def validate(self, values: Mapping[str, Value]) -> None:
         self.done.append("validate")
@@ -226,7 +230,8 @@ def test_an_image_that_packer_names_and_aws_does_not_know_is_an_error(site: Site
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(site: Site) -> None:
-    plan = site.made(dry=True, settings=Settings(ami_users=("111111111111",), ami_regions=("eu-central-1",)))
+    shared = {"ami_users": ("111111111111",), "kms_key_id": "alias/mine"}
+    plan = site.made(dry=True, settings=Settings(**shared, ami_regions=("eu-central-1",)))  # type: ignore[arg-type]
     assert isinstance(plan, Plan)
     assert [step.action for step in plan.steps] == ["launch", "create", "copy", "share"]
     assert site.done == ["bundle"]
@@ -290,3 +295,27 @@ def test_a_package_is_kept_whole_or_not_at_all_and_only_once(tmp_path: Path) -> 
     assert packages.offered(rpm_cache) == str(rpm_cache)
     (rpm_cache / "a.rpm").unlink()
     assert packages.offered(rpm_cache) == ""
+
+
+def test_a_build_that_fails_as_its_session_has_ended_says_so_and_what_takes_away_what_is_left(site: Site) -> None:
+    """Packer then says only that a request was cancelled, after ten tries of each."""
+
+    def fail(request: Mapping[str, object]) -> str | None:
+        return "ExpiredToken" if "build" in site.done else None
+
+    site.fails = True
+    cloud.answer(site.clients.sts, "GetCallerIdentity", fail)
+    with raises("session-ended") as error:
+        site.made(settings=Settings(run="4711"))
+    assert "./inv sweep --run 4711" in error.value.fix
+    assert "ExpiredToken" in error.value.found
+
+
+def test_settings_that_aws_would_refuse_at_the_end_are_refused_before_anything_is_built(site: Site) -> None:
+    with raises("image-not-shareable"):
+        site.made(settings=Settings(ami_users=("111111111111",)))
+    with raises("image-not-shareable"):
+        site.made(settings=Settings(ami_users=("111111111111",)), dry=True)
+    with raises("region-unknown"):
+        site.made(settings=Settings(ami_regions=("xx-nowhere-1",)))
+    assert site.done == []

@@ -28,8 +28,9 @@ def packer_output(name: str) -> str:
 
 
 def values(settings: Settings) -> dict[str, Value]:
-    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
-    return packer.variables(ROOT, settings, parse("v1.2.3"), Path("bundle"), MADE, package_cache="", now=now)
+    when = packer.deprecation(settings, datetime(2026, 11, 24, 12, tzinfo=UTC))
+    given = {"package_cache": "", "ssh_source_cidr": "192.0.2.7/32", "deprecate_at": when}
+    return packer.variables(ROOT, settings, parse("v1.2.3"), Path("bundle"), MADE, **given)
 
 
 @pytest.mark.parametrize(
@@ -44,14 +45,30 @@ def values(settings: Settings) -> dict[str, Value]:
         ("name-taken", "name-taken", "ami-90fddf6daf1716bb7"),
         ("cancelled", "build-cancelled", "Cleanly cancelled"),
         ("script-failed", "provisioner-failed", "exit code 7"),
+        ("no-default-vpc", "no-default-vpc", "VPCIdNotSpecified"),
+        ("zone-without-type", "zone-without-type", "choosing eu-west-1b"),
     ],
 )
 def test_each_failure_of_packer_is_an_error_of_its_own(output: str, code: str, found: str) -> None:
-    error = failures.build_failure(packer_output(output), LOG)
+    error = failures.build_failure(packer_output(output), LOG, "7")
     assert error.code == code
     assert found in error.found
     assert error.expected
     assert str(LOG) in error.fix
+
+
+def test_a_build_whose_session_ended_says_what_takes_its_builder_away() -> None:
+    refused = packer_output("no-default-vpc").replace("VPCIdNotSpecified: No default VPC for this user", "{}")
+    error = failures.build_failure(refused.replace("{}", "RequestExpired: Request has expired."), LOG, "4711")
+    assert error.code == "session-ended"
+    assert "./inv sweep --run 4711" in error.fix
+
+
+@pytest.mark.parametrize("output", ["no-default-vpc", "zone-without-type"])
+def test_a_builder_that_has_no_place_names_the_setting_for_one(output: str) -> None:
+    error = failures.build_failure(packer_output(output), LOG, "7")
+    assert "setting subnet_id" in error.expected
+    assert "set subnet_id" in error.fix
 
 
 def test_a_missing_plugin_is_a_lack_of_this_host_in_a_validation_too() -> None:
@@ -61,7 +78,7 @@ def test_a_missing_plugin_is_a_lack_of_this_host_in_a_validation_too() -> None:
 
 
 def test_a_failing_script_is_shown_by_its_last_words() -> None:
-    error = failures.build_failure(packer_output("script-failed"), LOG)
+    error = failures.build_failure(packer_output("script-failed"), LOG, "7")
     assert "cc -o server.o line 30" in error.found
     assert "cc -o server.o line 3\n" not in error.found  # only the end
     assert "Terminating the source" not in error.found
@@ -70,14 +87,14 @@ def test_a_failing_script_is_shown_by_its_last_words() -> None:
 def test_what_a_script_prints_never_decides_what_failed() -> None:
     """The script's output names an AccessDenied package, and that is no refusal of AWS."""
     assert "AccessDenied" in packer_output("script-failed")
-    assert failures.build_failure(packer_output("script-failed"), LOG).code == "provisioner-failed"
+    assert failures.build_failure(packer_output("script-failed"), LOG, "7").code == "provisioner-failed"
 
 
 def test_a_package_that_dnf_does_not_find_is_named_with_what_finds_the_others() -> None:
     output = packer_output("script-failed")
     line = next(each for each in output.splitlines() if "AccessDenied" in each)
     said = line.partition(": ")[0] + ": Error: Unable to find a match: postgresql17-postgis postgresql17-nothing"
-    error = failures.build_failure(output.replace(line, said), LOG)
+    error = failures.build_failure(output.replace(line, said), LOG, "7")
     assert error.code == "package-missing"
     assert error.found == "no postgresql17-postgis postgresql17-nothing"
     assert "versions.json" in error.fix
@@ -89,11 +106,11 @@ def test_a_refusal_of_aws_after_the_scripts_is_still_seen() -> None:
         "Script exited with non-zero exit status: 7. Allowed exit codes are: [0]",
         "Error creating AMI: api error UnauthorizedOperation: You are not authorized",
     )
-    assert failures.build_failure(output, LOG).code == "builder-credentials"
+    assert failures.build_failure(output, LOG, "7").code == "builder-credentials"
 
 
 def test_an_unknown_failure_is_told_in_packers_own_last_words() -> None:
-    error = failures.build_failure("==> zmanim.amazon-ebs.al2023: Something new\n", LOG)
+    error = failures.build_failure("==> zmanim.amazon-ebs.al2023: Something new\n", LOG, "7")
     assert error.code == "packer-failed"
     assert "Something new" in error.found
 
@@ -159,7 +176,7 @@ def test_every_variable_of_the_template_is_passed_and_no_other() -> None:
 def test_variables_are_of_the_templates_types() -> None:
     given = values(Settings(ami_users=("111111111111", "222222222222"), deprecate_days=90, root_encrypted=False))
     assert given["ami_users"] == ("111111111111", "222222222222")
-    assert given["ami_regions"] == ()
+    assert given["ssh_source_cidr"] == "192.0.2.7/32"
     assert given["deprecate_at"] == "2027-02-22T12:00:00Z"
     assert given["root_encrypted"] is False
     assert values(Settings())["deprecate_at"] == ""
@@ -197,7 +214,7 @@ def test_a_build_keeps_the_whole_log_and_reads_the_manifest(tmp_path: Path) -> N
     assert built.log.read_text() == packer_output("no-ssh")
     written = output / "variables.pkrvars.json"
     assert (output / "args").read_text() == f"build -color=false -var-file={written} .\n"
-    assert json.loads(written.read_text()) == {**given, "ami_users": ["111111111111"], "ami_regions": []}
+    assert json.loads(written.read_text()) == {**given, "ami_users": ["111111111111"]}
     assert (written.parent, written.stat().st_mode & 0o777) == (built.log.parent, 0o600)
     assert "null" not in written.read_text()
 
@@ -221,7 +238,7 @@ def test_only_a_replacement_forces_packer(tmp_path: Path) -> None:
 def test_a_failing_build_is_its_own_error_and_its_log_stays(tmp_path: Path) -> None:
     root, env = stand_in(tmp_path, f"cat {OUTPUTS}/script-failed.txt; exit 1")
     with raises("provisioner-failed") as error:
-        packer.build(root, env, parse("v1.2.3"), {"region": "eu-west-1"}, force=False)
+        packer.build(root, env, parse("v1.2.3"), {"region": "eu-west-1", "run": "7"}, force=False)
     log = packer.output_directory(tmp_path, parse("v1.2.3")) / "packer.log"
     assert str(log) in error.value.fix
     assert log.read_text() == packer_output("script-failed")
