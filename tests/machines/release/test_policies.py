@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,15 @@ from zmanim_ami.rehearsal import identity
 POLICIES = ROOT / "infrastructure" / "iam"
 RUN = "7"
 REPLACED = "v9.1.0"
+COPIES = identity.WORKFLOWS.copies
+KEY = "alias/zmanim-images"
+SETTINGS = {
+    "ZMANIM_AMI_USERS": "210987654321",
+    "ZMANIM_AMI_REGIONS": ",".join(COPIES),
+    "ZMANIM_KMS_KEY_ID": KEY,
+    "ZMANIM_DEPRECATE_DAYS": "90",
+    "ZMANIM_RUN": RUN,
+}
 VALUES = {
     "account": ACCOUNT,
     "region": "eu-west-1",
@@ -114,8 +124,9 @@ def _release(lab: ImageLab) -> None:
 
 
 def _replace(lab: ImageLab, clone: Path) -> None:
-    """Build over an image of the same name that was made from something else, shared and in a chosen subnet."""
+    """Build over an image of the same name that was made from something else, with every setting of a build set."""
     ec2 = lab.ec2
+    _encrypt_with(lab, KEY)
     old = ec2.copy_image(SourceImageId=lab.image, SourceRegion=lab.cloud.region, Name=f"zmanim-{REPLACED}")["ImageId"]
     tags = [{"Key": "zmanim:version", "Value": REPLACED}, {"Key": "zmanim:run", "Value": "by-hand"}]
     (shown,) = ec2.describe_images(ImageIds=[old])["Images"]
@@ -127,11 +138,51 @@ def _replace(lab: ImageLab, clone: Path) -> None:
     owner = clouds.connect(lab.environment, lab.cloud.region)
     payload = channel.Payload(1, "prod", 1, "2099-01-01T00:00:00Z", "v0.0.1", "0" * 64, 1, "aarch64", "v0.0.0", False)
     assert channel.put(owner, "prod", channel.POINTER, channel.signed(owner, "prod", payload))
-    settings = {"ZMANIM_SUBNET_ID": subnet, "ZMANIM_AMI_USERS": "210987654321", "ZMANIM_RUN": RUN}
-    lab.task("build-ami", "--version", REPLACED, "--replace", directory=clone, step="build", **settings)
+    there: Any = lab.session.client("ec2", region_name=COPIES[0], endpoint_url=lab.cloud.endpoint)
+    stale = there.copy_image(SourceImageId=old, SourceRegion=lab.cloud.region, Name=f"zmanim-{REPLACED}")["ImageId"]
+    (in_the_way,) = there.describe_images(ImageIds=[stale])["Images"]
+    stale_ones = [stale, *(mapping["Ebs"]["SnapshotId"] for mapping in in_the_way["BlockDeviceMappings"])]
+    there.create_tags(Resources=stale_ones, Tags=tags)
+    settings = {**SETTINGS, "ZMANIM_SUBNET_ID": subnet}
+    built = lab.task(
+        "build-ami", "--version", REPLACED, "--replace", "--json", directory=clone, step="build", **settings
+    )
+    _check_distribution(lab, json.loads(built))
     owner.s3.delete_object(Bucket=channel.bucket("prod"), Key=channel.POINTER)
     remaining = ec2.describe_images(Filters=[{"Name": "image-id", "Values": [old]}])["Images"]
     assert remaining == []
+
+
+def _encrypt_with(lab: ImageLab, alias: str) -> None:
+    """Give the account a key of that alias wherever images are."""
+    for region in (lab.cloud.region, *COPIES):
+        kms = lab.session.client("kms", region_name=region, endpoint_url=lab.cloud.endpoint)
+        kms.create_alias(AliasName=alias, TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
+
+
+def _check_distribution(lab: ImageLab, built: Mapping[str, Any]) -> None:
+    """See that the image and each of its copies is what the settings say, and the builder had its credits."""
+    assert set(built["copies"]) == set(COPIES)
+    for region, ami_id in {lab.cloud.region: built["ami_id"], **built["copies"]}.items():
+        ec2 = lab.session.client("ec2", region_name=region, endpoint_url=lab.cloud.endpoint)
+        (shown,) = ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [f"zmanim-{REPLACED}"]}])[
+            "Images"
+        ]
+        assert (shown["ImageId"], shown["State"], shown["ImdsSupport"]) == (ami_id, "available", "v2.0")
+        assert shown["DeprecationTime"]
+        assert shown["BlockDeviceMappings"][0]["Ebs"]["KmsKeyId"] == KEY
+        shared = ec2.describe_image_attribute(ImageId=ami_id, Attribute="launchPermission")["LaunchPermissions"]
+        assert shared == [{"UserId": SETTINGS["ZMANIM_AMI_USERS"]}]
+        (snapshot,) = ec2.describe_snapshots(SnapshotIds=[shown["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]])[
+            "Snapshots"
+        ]
+        for tagged in (shown, snapshot):
+            assert {"Key": "zmanim:run", "Value": RUN} in tagged["Tags"]
+    mine = lab.ec2.describe_instances(Filters=[{"Name": "tag:zmanim:builder", "Values": ["true"]}])["Reservations"]
+    paid = lab.ec2.describe_instance_credit_specifications(
+        InstanceIds=[instance["InstanceId"] for one in mine for instance in one["Instances"]]
+    )["InstanceCreditSpecifications"]
+    assert {each["CpuCredits"] for each in paid} == {"unlimited"}
 
 
 def _sweep(lab: ImageLab) -> None:
@@ -147,10 +198,11 @@ def _sweep(lab: ImageLab) -> None:
     )["GroupId"]
     lab.ec2.create_volume(Size=1, AvailabilityZone="eu-west-1a", TagSpecifications=tagged("volume"))
     lab.launch(SecurityGroupIds=[group], TagSpecifications=tagged("instance"))
-    result = json.loads(lab.task("sweep", "--run", RUN, "--apply", "--json", step="build"))
+    result = json.loads(lab.task("sweep", "--run", RUN, "--apply", "--json", directory=ROOT, step="build", **SETTINGS))
     kinds = {"instance", "volume", "image", "snapshot", "security group", "key pair"}
     assert {each["kind"] for each in result} == kinds
-    assert json.loads(lab.task("sweep", "--run", RUN, "--json", step="build")) == []
+    assert len([each for each in result if each["kind"] == "image"]) == 1 + len(COPIES)
+    assert json.loads(lab.task("sweep", "--run", RUN, "--json", directory=ROOT, step="build", **SETTINGS)) == []
     assert lab.ec2.describe_images(ImageIds=[lab.image])["Images"]
 
 
