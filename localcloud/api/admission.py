@@ -1,7 +1,8 @@
 """What reaches the API at all, before anybody asks what a call means or who makes it.
 
 Whoever has no key of this cloud gets nothing, on no path: moto serves more than AWS does (/moto-api resets everything),
-and answers wherever a page in a browser lets a name of its own lead here. The two exceptions are AWS's own: an object
+and answers wherever a page in a browser lets a name of its own lead here. (That a caller is told its own address, as
+checkip.amazonaws.com does, is not even a call: application.py.) The two exceptions are AWS's own: an object
 that its owner made public, for machines alone, and the call that makes credentials from a token, which the token has to
 earn.
 """

@@ -53,6 +53,13 @@ def served(tmp_path: Path) -> Served:
     return Served(tmp_path)
 
 
+def test_a_caller_s_own_address_is_all_that_is_told_without_a_key(served: Served) -> None:
+    assert served.status("/.checkip") == 200
+    assert served.status("/.checkip", method="POST") == 403
+    assert served.status("/.checkip/more") == 403
+    assert served.came == []
+
+
 @pytest.mark.incident("any user of the host could reset, read and change every cloud by /moto-api, without a key")
 @pytest.mark.parametrize("signature", ["", SIGNED])
 @pytest.mark.parametrize(
