@@ -34,7 +34,7 @@ def serve(settings: CloudSettings, cloud: Cloud) -> None:
     confirmations = Confirmations(Journal(directory / "confirmations.jsonl"), cloud.endpoint)
     notifications = sns.Notifications(Journal(directory / "notifications.jsonl"), confirmations)
     watched = alarms.Alarms(sns.publish)
-    apply(ssm, ssm.Agent(fleet), Mails(Journal(directory / "mails.jsonl")), resource_policies)
+    apply(ssm, ssm.Agent(fleet), Mails(Journal(directory / "mails.jsonl"), confirmations), resource_policies)
     apply(notifications, alarms, watched)
     watched.watch()
 

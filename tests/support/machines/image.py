@@ -39,7 +39,7 @@ UNITS = (
     "zmanim-environment.service", "zmanim-secrets.service", "postgresql.service", "redis.service",
     "zmanim-database.service", "zmanim-api.service", "zmanim-release-health.timer", "zmanim-ready.service",
     "restic-backup.timer", "sshd.service", "amazon-ssm-agent.service", "amazon-cloudwatch-agent.service",
-    "zmanim-redis-damage.path",
+    "zmanim-redis-damage.path", "zmanim-metrics.timer",
 )  # fmt: skip
 # Prints what of the stores' data lies on the root disk: nothing, as it should be.
 NOT_ON_THE_ROOT_DISK = (

@@ -196,3 +196,79 @@ def test_the_journal_is_asked_by_the_unit_s_name_from_the_failed_start_on(
     assert not any(word.startswith("--since") for word in notices.last_lines(unknown).split())
     fake.write_text("#!/bin/sh\necho broken >&2; exit 1\n")
     assert notices.last_lines(FAILED).startswith("(the journal can't be read: ")
+
+
+# What the AWS CLI says, with its exit code, for a recipient that nobody verified while the account is in the sandbox.
+REJECTED = (
+    "An error occurred (MessageRejected) when calling the SendEmail operation: Email address is not verified. The"
+    " following identities failed the check in region EU-WEST-1: to@x"
+)
+AWAY = 'Could not connect to the endpoint URL: "https://email.eu-west-1.amazonaws.com/"'
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        (REJECTED, True),
+        ("An error occurred (AccessDenied) when calling the SendEmail operation: User: x is not authorized", True),
+        (AWAY, False),
+        ("An error occurred (Throttling) when calling the SendEmail operation: Maximum sending rate exceeded.", False),
+        ("An error occurred (ServiceUnavailable) when calling the SendEmail operation (reached max retries: 1)", False),
+    ],
+)
+def test_ses_that_says_no_is_told_apart_from_ses_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, refused: bool
+) -> None:
+    (tmp_path / "words").write_text(words)
+    on_path(tmp_path / "programs", monkeypatch, {"aws": f"cat {tmp_path}/words >&2; exit 254"})
+    with pytest.raises(HostError) as error:
+        notices.send_by_ses(WHO, Mail("a.service", "subject", "text", 1.0), tmp_path)
+    assert isinstance(error.value, notices.Refused) is refused
+    assert not (tmp_path / "sending").exists()
+
+
+@pytest.mark.incident("mail to an address that nobody had verified was tried every quarter of an hour, for a week")
+def test_refused_mail_is_told_where_it_is_seen_and_asked_about_once_a_day(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(mail: Mail) -> None:
+        raise notices.Refused("(MessageRejected) Email address is not verified: to@x")
+
+    assert notices.check_mail(tmp_path) == ""
+    enqueue(tmp_path, Mail("a.service", "first", "", 100.0))
+    enqueue(tmp_path, Mail("b.service", "second", "", 200.0))
+    assert send_pending(tmp_path, refuse, 300.0) == 2
+    assert "SES refuses mail, and nobody hears of failures: (MessageRejected)" in capsys.readouterr().err
+    with pytest.raises(HostError, match=r"SES refused mail at 1970-01-01T00:05:00Z: .*to@x; 2 wait"):
+        notices.check_mail(tmp_path)
+    assert notices.may_ask(tmp_path, 300.0 + notices.PAUSE - 1) is False
+    assert notices.may_ask(tmp_path, 300.0 + notices.PAUSE) is True
+    # A clock that was set back silences nothing.
+    assert notices.may_ask(tmp_path, 200.0) is True
+    sent: list[str] = []
+    assert send_pending(tmp_path, lambda mail: sent.append(mail.subject), 400.0) == 0
+    assert sent == ["first", "second"]
+    assert (notices.refused(tmp_path), notices.check_mail(tmp_path)) == (None, "")
+
+
+def test_the_timer_leaves_ses_alone_that_has_said_no_and_a_new_mail_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, words = tmp_path / "spool", tmp_path / "words"
+    spool.mkdir()
+    words.write_text(REJECTED)
+    here = on_path(tmp_path / "programs", monkeypatch, {"journalctl": "true", "aws": f"cat {words} >&2; exit 254"})
+    settings = {"ZMANIM_ENVIRONMENT": "prod", "AWS_REGION": "eu-west-1", "INSTANCE_ID": "i-1"}
+    for name, value in {**settings, "MAIL_FROM": "a@x", "MAIL_TO": "b@x", "STATE_DIRECTORY": str(spool)}.items():
+        monkeypatch.setenv(name, value)
+    notices.command(["restic-backup.service"])
+    for _ in range(5):
+        notices.command([])
+    assert len(arguments(here, "aws")) == 1
+    notices.command(["backup-drill.service"])
+    assert len(arguments(here, "aws")) == 2
+    # A release that was rolled back is a new mail as well.
+    enqueue(spool, RolledBack("v1.2.4", "v1.2.3", "it ended by itself 3 times", time.time()))
+    notices.command([])
+    assert len(arguments(here, "aws")) == 3
+    assert len(pending(spool, Mail)) == 3

@@ -21,11 +21,10 @@ from zmanim_host.readiness import (
     check_timers,
     check_units,
     console_lines,
-    redis_verdict,
-    wait_until_written,
     was_ready,
 )
 from zmanim_host.release.running import mapped
+from zmanim_host.storage.redis_checks import redis_verdict, wait_until_written
 
 GOOD_REDIS = (
     "OK\nready-1\n# Persistence\nloading:0\naof_enabled:1\nrdb_last_bgsave_status:ok\naof_last_write_status:ok\n"

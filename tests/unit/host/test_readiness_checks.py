@@ -21,7 +21,7 @@ from tests.support.programs import arguments, on_path
 from zmanim_host import cli, readiness, systemd
 from zmanim_host.host import Clock, ErrorNotes, HostError
 from zmanim_host.postgres import Server
-from zmanim_host.storage import redis_files
+from zmanim_host.storage import redis_checks, redis_files
 
 # A clock on which every time limit is over at the second look.
 IMPATIENT = Clock(itertools.count(0, 1000).__next__, lambda _: None)
@@ -68,8 +68,9 @@ def test_another_answer_is_no_good_one(answer: str) -> None:
 # Answers as Redis does; {keeps}: whether what is written reaches its append-only file.
 REDIS = """
 test "${{REDISCLI_AUTH}}" = hunter2 || {{ echo 'WRONGPASS' >&2; exit 0; }}
-read -r set key value rest
-cat >/dev/null
+cat >"${{HERE}}/words"
+read -r command key value rest <"${{HERE}}/words"
+test "${{command}}" = PING && value=PONG
 printf 'OK\\n%s\\nloading:0\\naof_enabled:1\\nrdb_last_bgsave_status:ok\\naof_last_write_status:ok\\n' "${{value}}"
 echo redis_version:7.2.16
 {keeps} && echo "${{value}}" >>"${{HERE}}/data/appendonlydir/appendonly.aof.1.incr.aof"
@@ -87,7 +88,7 @@ def with_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, keeps: bool, 
 
 def test_redis_serves_when_what_it_was_given_is_in_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = with_redis(tmp_path, monkeypatch, keeps=True)
-    assert readiness.check_redis(here / "data", here) == "7.2.16"
+    assert redis_checks.check_redis(here / "data", here) == "7.2.16"
     assert all("hunter2" not in word for call in arguments(here, "redis-cli") for word in call)
 
 
@@ -97,24 +98,33 @@ def test_redis_that_keeps_nothing_is_told_even_when_it_says_that_it_does(
     here = with_redis(tmp_path, monkeypatch, keeps=False)
     (here / "data" / redis_files.FOLDER / "appendonly.aof.1.incr.aof").write_bytes(b"something else")
     with pytest.raises(HostError, match="is in no append-only file"):
-        readiness.check_redis(here / "data", here, IMPATIENT)
+        redis_checks.check_redis(here / "data", here, IMPATIENT)
 
 
 def test_redis_that_takes_no_password_of_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = with_redis(tmp_path, monkeypatch, keeps=True, password="another")
     with pytest.raises(HostError, match="does not give back what was written: 'WRONGPASS'"):
-        readiness.check_redis(here / "data", here)
+        redis_checks.check_redis(here / "data", here)
+
+
+def test_redis_is_asked_every_minute_without_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = with_redis(tmp_path, monkeypatch, keeps=False)
+    assert redis_checks.check_alive(here) == "7.2.16"
+    assert "SET" not in (here / "words").read_text()
+    (here / "secrets/ready/redis-password").write_text("another")
+    with pytest.raises(HostError, match="WRONGPASS"):
+        redis_checks.check_alive(here)
 
 
 def test_without_the_secrets_redis_can_t_be_asked(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"see zmanim-secrets\.service"):
-        readiness.check_redis(tmp_path, tmp_path)
+        redis_checks.check_redis(tmp_path, tmp_path)
 
 
 def test_an_append_only_file_that_a_rewrite_has_just_removed_holds_nothing(tmp_path: Path) -> None:
-    assert readiness.read_tail(tmp_path, f"{redis_files.FOLDER}/gone.incr.aof") == b""
+    assert redis_checks.read_tail(tmp_path, f"{redis_files.FOLDER}/gone.incr.aof") == b""
     with pytest.raises(HostError, match="is in no append-only file"):
-        readiness.wait_until_written(tmp_path, b"value", IMPATIENT)
+        redis_checks.wait_until_written(tmp_path, b"value", IMPATIENT)
 
 
 @pytest.mark.incident("root followed links that a lesser user had made, and printed what they led to")
@@ -124,13 +134,13 @@ def test_redis_s_file_is_looked_at_where_redis_has_it_and_nowhere_else(tmp_path:
     folder = tmp_path / redis_files.FOLDER
     folder.symlink_to("elsewhere")
     with pytest.raises(HostError, match="without links on the way"):
-        readiness.wait_until_written(tmp_path, b"value", IMPATIENT)
+        redis_checks.wait_until_written(tmp_path, b"value", IMPATIENT)
     folder.unlink()
     folder.mkdir()
     # A pipe would have kept zmanim-ready waiting until systemd ended it.
     os.mkfifo(folder / "b.incr.aof")
     with pytest.raises(HostError, match="is not a plain file"):
-        readiness.wait_until_written(tmp_path, b"value", IMPATIENT)
+        redis_checks.wait_until_written(tmp_path, b"value", IMPATIENT)
 
 
 def test_a_damaged_file_that_was_kept_is_an_alarm_that_names_it(tmp_path: Path) -> None:
@@ -243,6 +253,7 @@ def test_every_check_is_in_the_report_and_what_the_api_said_of_itself() -> None:
         "redis-files",
         "extensions",
         "base-units",
+        "mail",
     ]
     assert (result["health"], result["binary_sha256"]) == ({"status": "ok"}, "a" * 64)
     assert 0 < result["seconds"] == round(result["seconds"], 1)
@@ -257,7 +268,7 @@ def test_a_required_check_that_fails_leaves_the_others_in_the_report(name: str) 
         result = readiness.examine(lambda: API, {**REQUIRED, name: refuse}, WANTED)
     assert result["ok"] is False
     assert [check["detail"] for check in result["checks"].values() if not check["ok"]] == ["not today"]
-    assert len(result["checks"]) == 10
+    assert len(result["checks"]) == 1 + len(REQUIRED) + len(WANTED)
 
 
 def test_redis_files_that_wait_for_somebody_are_an_alarm_on_a_machine_that_serves() -> None:

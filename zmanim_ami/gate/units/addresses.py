@@ -28,6 +28,7 @@ MAY_ASK: Mapping[str, str] = {
     "backup-proof.service": "the role, for the backups' bucket",
     "backup-notify@.service": "the role, for mail by SES",
     "backup-notify-retry.service": "the role, for mail by SES",
+    "zmanim-metrics.service": "the role, for metrics",
     "amazon-ssm-agent.service": "the role, for Session Manager and Run Command",
     "amazon-cloudwatch-agent.service": "the role, for logs and metrics",
     "sshd.service": "the keys of EC2 Instance Connect, while somebody logs in",

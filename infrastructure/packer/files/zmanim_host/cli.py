@@ -9,6 +9,7 @@ from zmanim_host import environment, filters, memory, notices, power_off, readin
 from zmanim_host.aws import cloudwatch
 from zmanim_host.backup import restore, steps
 from zmanim_host.host import ERROR, ErrorNotes, HostError, log
+from zmanim_host.monitoring import serving, vitals
 from zmanim_host.release import adopt, fetch, health, migrations
 from zmanim_host.secrets import secret_files
 from zmanim_host.storage import data_layout, database, redis_files, volume
@@ -34,6 +35,8 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
     "migrate": migrations.command,
     "filters": filters.command,
     "ready": readiness.command,
+    "serving": serving.command,
+    "metrics": vitals.command,
     "power-off": power_off.command,
     "cloudwatch-agent": cloudwatch.command,
 }

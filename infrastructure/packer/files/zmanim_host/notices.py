@@ -2,6 +2,10 @@
 
 It is put on disk first, sent by SES when that answers, and never twice an hour for one unit or one release. What goes
 into it from the journal is cleared of secrets (secrets/redaction.py).
+
+SES may be away, and then it is asked again soon; or it says no, mostly because an address is not verified: that takes
+somebody, who can't be mailed to. So it is noted for zmanim-ready and for an alarm (monitoring/vitals.py), and asked
+again once a day, and with each new mail.
 """
 
 from __future__ import annotations
@@ -18,11 +22,12 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from zmanim_host.aws.awscli import aws
-from zmanim_host.host import RUN, HostError, locked, log, required_variables, run, write_whole
+from zmanim_host.host import ERROR, RUN, HostError, locked, log, required_variables, run, write_whole
 from zmanim_host.secrets.redaction import redact, secret_values
 from zmanim_host.systemd import API, MIGRATIONS
 
 SPOOL = Path("/var/lib/zmanim-notices")
+REFUSAL = "refused.json"
 BAKED = Path("/opt/zmanim/baked")
 RECENT = ("--all", "--lines=50", "--output=short-iso", "--utc")
 # Seconds in which a unit is written about once.
@@ -30,6 +35,16 @@ QUIET = 3600.0
 # A mail of a week ago helps nobody; and a spool has to end somewhere.
 STALE = 7 * 86400.0
 MOST = 50
+# Seconds after which SES is asked again that has said no.
+PAUSE = 86400.0
+# Its words for that ("SendEmail", Amazon SES API reference) and IAM's; any other word means that it is away.
+NO = re.compile(
+    r"\((MessageRejected|MailFromDomainNotVerified\w*|AccountSendingPaused\w*|AccessDenied\w*)\) when calling .*"
+)
+
+
+class Refused(HostError):
+    """SES has answered that it does not take this mail, and will say so again until somebody changes something."""
 
 
 @dataclass(frozen=True)
@@ -252,6 +267,35 @@ def drain(spool: Path, who: Sender, journal: Callable[[], str]) -> None:
             remember(spool, release.about, release.at, written=written)
 
 
+def note_refusal(spool: Path, why: str, at: float) -> None:
+    """Note that SES refuses mail, and say so where it is seen without mail."""
+    write_whole(spool / REFUSAL, json.dumps({"why": why, "at": at}), mode=0o600)
+    log(f"SES refuses mail, and nobody hears of failures: {why}. docs/on-aws.md says what to do", ERROR)
+
+
+def refused(spool: Path = SPOOL) -> tuple[str, float] | None:
+    """Return in which words SES refused the last mail, and when (seconds since 1970); None when it took it."""
+    try:
+        note = json.loads((spool / REFUSAL).read_text("utf-8"))
+        return str(note["why"]), float(note["at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def check_mail(spool: Path = SPOOL) -> str:
+    """SES takes this machine's mail, as far as it was tried."""
+    found = refused(spool)
+    if found:
+        raise HostError(f"SES refused mail at {_utc(found[1])}: {found[0]}; {len(pending(spool, Mail))} wait")
+    return ""
+
+
+def may_ask(spool: Path, at: float) -> bool:
+    """Return whether SES may be asked without a new mail: not for a day after it said no."""
+    found = refused(spool)
+    return found is None or not 0 <= at - found[1] < PAUSE
+
+
 def send_pending(spool: Path, send: Callable[[Mail], None], at: float) -> int:
     """Send what waits, oldest first, and return how many mails still do; the first that can't be sent ends it."""
     for path in pending(spool, Mail):
@@ -264,16 +308,23 @@ def send_pending(spool: Path, send: Callable[[Mail], None], at: float) -> int:
             continue
         try:
             send(mail)
+        except Refused as error:
+            note_refusal(spool, str(error), at)
+            break
         except HostError as error:
             log(f"{len(pending(spool, Mail))} mails wait in {spool}, and are tried again every 15 minutes: {error}")
             break
         path.unlink()
+        (spool / REFUSAL).unlink(missing_ok=True)
         log(f"sent: {mail.subject}")
     return len(pending(spool, Mail))
 
 
 def send_by_ses(who: Sender, mail: Mail, place: Path) -> None:
-    """Send one mail, which the AWS CLI reads from a file in `place`; HostError when SES does not take it."""
+    """Send one mail, which the AWS CLI reads from a file in `place`.
+
+    Raises Refused when SES says no, HostError when it is away.
+    """
     values = {
         "Source": who.mail_from,
         "Destination": {"ToAddresses": [who.mail_to]},
@@ -287,6 +338,11 @@ def send_by_ses(who: Sender, mail: Mail, place: Path) -> None:
     write_whole(file, json.dumps(values), mode=0o600)
     try:
         aws("ses", "send-email", "--cli-input-json", f"file://{file}", region=who.region)
+    except HostError as error:
+        no = NO.search(str(error))
+        if no is None:
+            raise
+        raise Refused(no[0].replace("when calling the SendEmail operation: ", "")) from error
     finally:
         file.unlink()
 
@@ -296,6 +352,9 @@ def command(arguments: Sequence[str]) -> None:
     spool = Path(os.environ.get("STATE_DIRECTORY", str(SPOOL)))
     who = sender(os.environ, RUN / "secrets")
     at = time.time()
+    # A new mail is tried whatever SES said of the last one: somebody may have seen to it.
+    if not arguments and not pending(spool) and not may_ask(spool, at):
+        return
     if not arguments:
         drain(spool, who, last_lines_of_the_api)
     for unit in arguments[:1]:

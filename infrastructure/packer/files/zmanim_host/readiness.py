@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from zmanim_host import extensions
+from zmanim_host import extensions, notices
 from zmanim_host.host import (
     ANSWER_SECONDS,
     CLOCK,
@@ -25,7 +24,6 @@ from zmanim_host.host import (
     HostError,
     NotYet,
     log,
-    open_plain,
     retry,
     run,
     write_console,
@@ -35,7 +33,7 @@ from zmanim_host.postgres import Server
 from zmanim_host.recovery import recovering
 from zmanim_host.release.health import HEALTH, get_health
 from zmanim_host.release.running import binary_sha256, check_release
-from zmanim_host.storage import redis_files, swap
+from zmanim_host.storage import redis_checks, redis_files, swap
 from zmanim_host.storage.data_layout import DATA
 from zmanim_host.systemd import API, POSTGRESQL, REDIS, active_state, properties
 
@@ -92,60 +90,6 @@ def check_postgis(server: Server = DATABASE) -> str:
         " 'POINT(34.7818 32.0853)'::public.geography) / 1000) || ' ' || public.postgis_lib_version()"
     )
     return _query(server, sql, "54 ", "the distance in km from Jerusalem to Tel Aviv")
-
-
-def check_redis(data: Path = redis_files.DATA, run_directory: Path = RUN, clock: Clock = CLOCK) -> str:
-    """Write, read, ask whether both kinds of persistence work, and look for what was written on the data volume."""
-    try:
-        password = (run_directory / "secrets/ready/redis-password").read_text("ascii")
-    except OSError as error:
-        raise HostError("there is no password for Redis: see zmanim-secrets.service") from error
-    command = ["redis-cli", "-s", "/run/redis/redis.sock", "--user", "ready", "--no-auth-warning"]
-    value = "ready-" + secrets.token_hex(8)
-    words = f"SET zmanim-ready {value} EX 60\nGET zmanim-ready\nINFO persistence\nINFO server\n"
-    done = run(command, timeout=ANSWER_SECONDS, environment={"REDISCLI_AUTH": password}, input=words)
-    # It ends with 0 even when it can't connect, and says so on stderr.
-    version = redis_verdict(done.stdout + done.stderr, value)
-    wait_until_written(data, value.encode(), clock)
-    return version
-
-
-def wait_until_written(data: Path, value: bytes, clock: Clock = CLOCK) -> None:
-    """Wait until the end of an append-only file of Redis holds `value`; HostError when it does not within 5 s.
-
-    Redis writes there before it answers, or up to two seconds later while the disk is busy with a sync.
-    """
-    folder = data / redis_files.FOLDER
-
-    def look() -> None:
-        names = (str(path.relative_to(data)) for path in folder.glob("*.incr.aof"))
-        if not any(value in read_tail(data, name) for name in names):
-            raise NotYet(f"Redis says that it persists, and what was written is in no append-only file of {folder}")
-
-    retry(look, seconds=5, pause=0.05, clock=clock)
-
-
-def read_tail(data: Path, name: str, size: int = 1 << 20) -> bytes:
-    """Return the last bytes of a file of Redis's user; none when a rewrite has just removed it. Raises HostError."""
-    try:
-        with open_plain(data, name) as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
-            return file.read(size)
-    except FileNotFoundError:
-        return b""
-
-
-def redis_verdict(answers: str, value: str) -> str:
-    """Return Redis's version from its answers; HostError when it does not keep `value`, which it was given."""
-    lines = answers.splitlines()
-    info = dict(line.split(":", 1) for line in lines if ":" in line)
-    if value not in lines:
-        raise HostError(f"Redis does not give back what was written: {answers.strip()[:200]!r}")
-    expected = {"aof_enabled": "1", "aof_last_write_status": "ok", "rdb_last_bgsave_status": "ok", "loading": "0"}
-    wrong = {name: info.get(name) for name, value in expected.items() if info.get(name) != value}
-    if wrong:
-        raise HostError(f"Redis does not persist: {wrong}")
-    return info.get("redis_version", "")
 
 
 def last_errors(unit: str) -> str:
@@ -302,7 +246,7 @@ def or_recovering(check: Callable[[], str], unit: str, state: Callable[[str], st
 REQUIRED: Mapping[str, Callable[[], str]] = {
     "postgresql": or_recovering(check_postgresql, POSTGRESQL),
     "postgis": check_postgis,
-    "redis": or_recovering(check_redis, REDIS),
+    "redis": or_recovering(redis_checks.check_redis, REDIS),
     "release": check_release,
     "units": check_units,
     "timers": check_timers,
@@ -311,6 +255,7 @@ WANTED: Mapping[str, Callable[[], str]] = {
     "redis-files": check_redis_files,
     "extensions": check_extensions,
     "base-units": check_base_units,
+    "mail": notices.check_mail,
 }
 
 

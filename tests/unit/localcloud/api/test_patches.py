@@ -61,7 +61,13 @@ ec2.responses.instances.InstanceResponse.describe_instance_credit_specifications
 ec2.responses.instances.InstanceResponse.run_instances
 ec2.responses.instances.InstanceResponse.stop_instances
 s3.models.FakeBucket.get_permission
+ses.models.SESBackend._is_verified_address
+ses.models.SESBackend.create_email_identity_v2
+ses.models.SESBackend.delete_identity
+ses.models.SESBackend.get_identity_verification_attributes
 ses.models.SESBackend.send_email
+ses.models.SESBackend.send_raw_email
+ses.models.SESBackend.verify_email_identity
 sns.models.SNSBackend.list_subscriptions_by_topic
 sns.models.SNSBackend.subscribe
 sns.models.Subscription.publish
@@ -73,6 +79,7 @@ ADDED = {
     "cloudwatch": "describe_alarm_history",
     "ec2": "disable_image_deprecation disable_image_deregistration_protection enable_image_deprecation "
     "enable_image_deregistration_protection",
+    "sesv2": "get_account put_account_details",
     "ssm": "describe_instance_information list_command_invocations",
 }
 

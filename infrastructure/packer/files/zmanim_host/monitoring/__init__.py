@@ -1,0 +1,1 @@
+"""What this machine says of itself while it runs: metrics whose absence is an alarm."""
