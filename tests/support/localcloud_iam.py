@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -39,6 +39,8 @@ INSTANCE_TRUST = {
         {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
     ],
 }
+# As botocore takes an answer from a handler: the HTTP response, and what it was parsed to.
+_OUT_OF_THE_SANDBOX = SimpleNamespace(status_code=200), {"ResponseMetadata": {}, "ProductionAccessEnabled": True}
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ class IamLab:
         )
         client = session.client(service)  # type: ignore[call-overload]  # its overloads want a literal
         client.meta.events.register("before-send", self._send)
+        if service == "sesv2":
+            # The cloud's SES is not part of this lab, and moto lacks the operation.
+            client.meta.events.register("before-call.sesv2.GetAccount", lambda **_: _OUT_OF_THE_SANDBOX)
         return client
 
     def role(self, name: str, *statements: Mapping[str, Any], trust: Mapping[str, Any] | None = None) -> dict[str, str]:

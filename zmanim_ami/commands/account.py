@@ -11,7 +11,7 @@ from zmanim_ami.pipeline.settings import Settings
 
 @command("region")
 def plan(settings: Settings, environment: str = "prod") -> list[changes.Change]:
-    """Show what an account still needs for an environment: buckets, secrets, roles, network. Changes nothing."""
+    """Show what an account still needs for an environment: buckets, secrets, roles, alarms. Changes nothing."""
     return _plan(connect(settings), settings, environment)
 
 
@@ -27,4 +27,11 @@ def apply(settings: Settings, dry: bool, environment: str = "prod") -> list[chan
 def _plan(clients: Clients, settings: Settings, environment: str) -> list[changes.Change]:
     subject = settings.github_subject
     workflows = Workflows(subject, settings.parameter_prefix, settings.ami_regions) if subject else None
-    return requirements.plan(clients, environment, policies=POLICIES, subnet_id=settings.subnet_id, workflows=workflows)
+    return requirements.plan(
+        clients,
+        environment,
+        policies=POLICIES,
+        subnet_id=settings.subnet_id,
+        workflows=workflows,
+        settings=settings,
+    )

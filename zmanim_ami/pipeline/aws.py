@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_ses import SESClient
+    from mypy_boto3_sesv2 import SESV2Client
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_sts import STSClient
 
@@ -141,6 +143,8 @@ class Clients:
     kms: KMSClient
     s3: S3Client
     ses: SESClient
+    sesv2: SESV2Client
+    sns: SNSClient
     ssm: SSMClient
     sts: STSClient
     region: str
@@ -167,6 +171,8 @@ def connect(region: str) -> Clients:
             kms=session.client("kms", config=config),
             s3=session.client("s3", config=config),
             ses=session.client("ses", config=config),
+            sesv2=session.client("sesv2", config=config),
+            sns=session.client("sns", config=config),
             ssm=session.client("ssm", config=config),
             sts=session.client("sts", config=config),
             region=region,

@@ -23,6 +23,7 @@ _TABLE = "[tool.zmanim] in pyproject.toml"
 
 _GRAVITON = r"[a-z]+\d+g[a-z]*\.[a-z0-9]+"
 REGION = r"[a-z]{2}(-[a-z]+)+-\d"
+_ADDRESS = r"[A-Za-z0-9._+-]+@[a-z0-9-]+(\.[a-z0-9-]+)+"
 
 Value = str | int | bool | tuple[str, ...]
 
@@ -134,6 +135,22 @@ class Settings:
     )
     parameter_prefix: str = _setting(
         "/zmanim/prod", "path of the SSM parameters ami-id and ami-version", r"(/[A-Za-z0-9_.-]+)+", "/zmanim/prod"
+    )
+    mail_from: str = _setting(
+        "backup@zmanim.shtetl.io", "address that mail about failures comes from", _ADDRESS, "backup@example.org"
+    )
+    mail_to: str = _setting("admin@shtetl.io", "address that hears of failures", _ADDRESS, "admin@example.org")
+    alarms_topic: str = _setting(
+        "zmanim-{environment}-alarms",
+        "SNS topic that an environment's alarms tell",
+        r"[A-Za-z0-9_-]*\{environment\}[A-Za-z0-9_-]*",
+        "zmanim-{environment}-alarms",
+    )
+    alarm_prefix: str = _setting(
+        "zmanim-{environment}-",
+        "what the names of an environment's alarms begin with",
+        r"[A-Za-z0-9_-]*\{environment\}[A-Za-z0-9_-]*",
+        "zmanim-{environment}-",
     )
     github_subject: str = _setting(
         "",

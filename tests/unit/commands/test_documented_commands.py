@@ -29,7 +29,7 @@ TYPED: Mapping[str, tuple[str, str]] = {
         RUNBOOK,
         "elsewhere(machine",
     ),
-    r"aws (sns create-topic|ssm put-parameter) .*": (RUNBOOK, "elsewhere(*account)"),
+    r"aws ssm put-parameter .*": (RUNBOOK, 'elsewhere("aws ssm put-parameter'),
     r"restore\.sh --latest": ("tests/faults/backup/test_backups.py", "restore.sh --latest"),
     r"restic key .*|rm /run/zmanim/new-password|systemctl restart zmanim-secrets": (
         "tests/faults/backup/test_rotation.py",
@@ -64,7 +64,6 @@ UNTYPED: Mapping[str, str] = {
     r"(\./inv|inv) bench( .*)?": "takes an hour; its figures are in docs/benchmarks.md, which is made from them",
     r"\./nox -s (mutation|shell)": "takes hours; for a person",
     r"\./inv write-contents --inventory FILE": "for what verify-ami has left",
-    r"aws sns subscribe .*": "only AWS answers: a person confirms it in a mail",
     r"aws ec2 describe-images --owners amazon .*": "only AWS has Amazon's images",
     r"packer build": "a name for the step, not a command to type",
 }

@@ -11,12 +11,12 @@ from zmanim_ami.pipeline import aws
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that `apply` would do, and why; `do` does it."""
+    """One thing that `apply` would do, and why; `do` does it. Without `do` it is left to a person: a click, mostly."""
 
     action: str
     resource: str
     reason: str
-    do: Callable[[], object] = field(repr=False, compare=False)
+    do: Callable[[], object] | None = field(default=None, repr=False, compare=False)
 
 
 def apply(changes: Sequence[Change]) -> None:
@@ -25,6 +25,9 @@ def apply(changes: Sequence[Change]) -> None:
     Raises aws's errors.
     """
     for change in changes:
+        if change.do is None:
+            say(f"left to you: {change.action} {change.resource} ({change.reason})")
+            continue
         say(f"{change.action} {change.resource} ({change.reason})")
         with aws.translate_errors(f"doing: {change.action} {change.resource}"):
             change.do()

@@ -14,9 +14,19 @@ from pathlib import Path
 from support.errors import BadInput
 from support.progress import say
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.account import alarms, buckets, github, network, release_key, roles, workflow_roles
+from zmanim_ami.pipeline.account import (
+    alarms,
+    buckets,
+    github,
+    network,
+    release_key,
+    roles,
+    workflow_roles,
+)
 from zmanim_ami.pipeline.account.changes import Change
+from zmanim_ami.pipeline.settings import Settings
 
+DEFAULTS = Settings()
 BUCKETS = ("backups", "releases")
 # Made here because nobody has to know them: the instance reads them by its role. restic's also opens the backups, so
 # it has to be kept outside of the account as well (README.md).
@@ -31,6 +41,7 @@ def plan(
     policies: Path,
     subnet_id: str = "",
     workflows: workflow_roles.Workflows | None = None,
+    settings: Settings = DEFAULTS,
 ) -> list[Change]:
     """Return what is missing for `environment`, in the order in which it has to be made; changes nothing.
 
@@ -50,7 +61,7 @@ def plan(
         changes += _secrets(clients, environment)
         changes += release_key.plan(clients, environment)
         changes += roles.plan(clients, environment, account, policies)
-        changes += alarms.plan(clients, environment, account, watched=not verifies)
+        changes += alarms.plan(clients, settings, environment, account, watched=not verifies)
         if verifies:
             changes += network.plan(clients, subnet_id)
         if verifies and workflows is not None:

@@ -8,6 +8,8 @@ import re
 from tests.support import ROOT
 from zmanim_ami.pipeline.account import alarms, requirements, roles
 from zmanim_ami.pipeline.channel.bucket import bucket
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_host.aws import metrics
 from zmanim_host.aws.cloudwatch import configuration
 
 FILES = ROOT / "infrastructure/packer/files"
@@ -26,6 +28,7 @@ def test_an_environment_s_buckets() -> None:
 def test_an_environment_s_metrics() -> None:
     template = (FILES / "cloudwatch-agent.json.template").read_text()
     agent = json.loads(configuration(template, {"ZMANIM_ENVIRONMENT": "prod"}))
-    alarm = alarms.definition("prod", "1" * 12, "eu-west-1")
-    assert alarm["Namespace"] == agent["metrics"]["namespace"]
-    assert f'"cloudwatch:namespace": "{alarm["Namespace"]}' in POLICY
+    for watch in alarms.WATCHES:
+        alarm = alarms.definition(watch, Settings(), "prod", "1" * 12, "eu-west-1")
+        assert alarm["Namespace"] == agent["metrics"]["namespace"] == metrics.namespace("prod")
+        assert f'"cloudwatch:namespace": "{alarm["Namespace"]}' in POLICY

@@ -11,7 +11,8 @@ import pytest
 from localcloud.iam.patterns import matches
 from localcloud.iam.policy import Principal, Request, Statement, decide, read
 from tests.support import ROOT
-from zmanim_ami.pipeline.account import alarms, roles
+from zmanim_ami.pipeline.account import roles
+from zmanim_ami.pipeline.settings import Settings
 
 POLICIES = ROOT / "infrastructure" / "iam"
 ACCOUNT, REGION = "123456789012", "eu-west-1"
@@ -89,7 +90,7 @@ def test_mail_goes_to_nobody_but_whom_the_image_tells_of_failures() -> None:
     )
 
     def send(*to: str) -> bool:
-        context = {"ses:fromaddress": (alarms.MAIL_FROM,), "ses:recipients": to}
+        context = {"ses:fromaddress": (Settings().mail_from,), "ses:recipients": to}
         return allowed("instance.json", "ses:SendEmail", f"arn:aws:ses:{REGION}:{ACCOUNT}:identity/x", context)
 
     assert send(settings["MAIL_TO"])

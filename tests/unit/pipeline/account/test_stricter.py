@@ -12,9 +12,11 @@ from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
 from zmanim_ami.pipeline.account import alarms, bucket_rules, changes, requirements
 from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.settings import Settings
 
 POLICIES = ROOT / "infrastructure" / "iam"
 BACKUPS = "zmanim-backups-prod"
+(NO_BACKUP,) = (watch for watch in alarms.WATCHES if watch.name == "no-backup")
 WHOLE = {"Status": "Enabled", "Filter": {"Prefix": ""}}
 KEEP = {
     "Sid": "NobodyDestroysAVersion",
@@ -145,23 +147,23 @@ def test_a_default_of_object_lock_is_left_alone() -> None:
 
 
 def test_an_alarm_that_goes_off_sooner_and_tells_more_people_stays_so(clients: Clients) -> None:
-    wanted = alarms.definition("prod", cloud.ACCOUNT, "eu-west-1")
+    wanted = alarms.definition(NO_BACKUP, Settings(), "prod", cloud.ACCOUNT, "eu-west-1")
     other = f"arn:aws:sns:eu-west-1:{cloud.ACCOUNT}:pager"
     stricter: Any = {
         **wanted,
         "EvaluationPeriods": 13,
         "DatapointsToAlarm": 13,
         "AlarmActions": [other, *wanted.get("AlarmActions", [])],
-        "OKActions": [other],
+        "OKActions": [other, *wanted.get("OKActions", [])],
     }
     clients.cloudwatch.put_metric_alarm(**stricter)
     assert plan(clients) == []
     clients.cloudwatch.put_metric_alarm(**{**stricter, "TreatMissingData": "ignore", "AlarmActions": [other]})
     apply(clients)
-    (alarm,) = clients.cloudwatch.describe_alarms()["MetricAlarms"]
+    (alarm,) = clients.cloudwatch.describe_alarms(AlarmNames=["zmanim-prod-no-backup"])["MetricAlarms"]
     assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (13, "breaching")
     assert alarm["AlarmActions"] == [other, *wanted.get("AlarmActions", [])]
-    assert alarm["OKActions"] == [other]
+    assert alarm["OKActions"] == [other, *wanted.get("OKActions", [])]
 
 
 def test_a_policy_of_a_role_that_only_denies_is_kept(clients: Clients) -> None:

@@ -208,6 +208,9 @@ def test_a_lifecycle_or_policy_that_has_drifted_is_put_right(instance: Instance)
     prepare(instance.clients, "prod")
 
 
+(NO_BACKUP,) = (watch for watch in alarms.WATCHES if watch.name == "no-backup")
+
+
 @pytest.mark.incident("backups had silently stopped, and the failure mails were rejected themselves")
 def test_silence_alarms_after_26_hours_and_is_not_taken_for_good_news(instance: Instance) -> None:
     prepare(instance.clients, "prod")
@@ -218,15 +221,17 @@ def test_silence_alarms_after_26_hours_and_is_not_taken_for_good_news(instance: 
     assert alarm["AlarmActions"] == [f"arn:aws:sns:eu-west-1:{cloud.ACCOUNT}:zmanim-prod-alarms"]
     # The name that the image sends under.
     assert f'"{alarm["MetricName"]}"' in (ROOT / "infrastructure/packer/files/zmanim_host/backup/steps.py").read_text()
-    drifted = alarms.definition("prod", cloud.ACCOUNT, "eu-west-1") | {"TreatMissingData": "notBreaching"}
+    drifted = alarms.definition(NO_BACKUP, Settings(), "prod", cloud.ACCOUNT, "eu-west-1") | {
+        "TreatMissingData": "notBreaching"
+    }
     instance.clients.cloudwatch.put_metric_alarm(**drifted)
     (change,) = requirements.plan(instance.clients, "prod", policies=ROOT / "infrastructure/iam")
     assert (change.action, change.resource) == ("update", "alarm zmanim-prod-no-backup")
 
 
 def test_the_address_that_mails_come_from_is_one_everywhere(instance: Instance) -> None:
-    assert f"MAIL_FROM={alarms.MAIL_FROM}\n" in (ROOT / "infrastructure/packer/files/backup.conf").read_text()
-    assert f'"ses:FromAddress": "{alarms.MAIL_FROM}"' in (ROOT / "infrastructure/iam/instance.json").read_text()
+    assert f"MAIL_FROM={Settings().mail_from}\n" in (ROOT / "infrastructure/packer/files/backup.conf").read_text()
+    assert f'"ses:FromAddress": "{Settings().mail_from}"' in (ROOT / "infrastructure/iam/instance.json").read_text()
 
 
 @pytest.mark.parametrize("identity", ["backup@zmanim.shtetl.io", "zmanim.shtetl.io", "shtetl.io"])
