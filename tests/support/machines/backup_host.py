@@ -109,7 +109,7 @@ def good(backup_host: BackupHost) -> str:
 def dying_dump(backup_host: BackupHost, percent: int, code: int) -> Iterator[None]:
     """Put a pg_dump in the way that writes a part of zmanim's dump and ends with `code`."""
     script = f"""#!/bin/bash
-case "$*" in *--dbname=zmanim*) ;; *) exec /usr/bin/pg_dump "$@" ;; esac
+case "$*" in *--format=custom*--dbname=zmanim*) ;; *) exec /usr/bin/pg_dump "$@" ;; esac
 whole=$(mktemp); /usr/bin/pg_dump "$@" | cat >"$whole"; size=$(stat --format=%s "$whole")
 head --bytes=$((size * {percent} / 100)) "$whole"; rm "$whole"; exit {code}
 """
@@ -124,7 +124,7 @@ head --bytes=$((size * {percent} / 100)) "$whole"; rm "$whole"; exit {code}
 POINTS = {
     "in the middle of a dump": (
         "pg_dump",
-        """case "$*" in *--dbname=zmanim*) ;; *) exec /usr/bin/pg_dump "$@" ;; esac
+        """case "$*" in *--format=custom*--dbname=zmanim*) ;; *) exec /usr/bin/pg_dump "$@" ;; esac
 whole=$(mktemp); /usr/bin/pg_dump "$@" | cat >"$whole"; half=$(($(stat --format=%s "$whole") / 2))
 head --bytes=$half "$whole"; cat /run/held >/dev/null; exec tail --bytes=+$((half + 1)) "$whole"
 """,
