@@ -44,7 +44,7 @@ READS: Mapping[str, str] = {
     "infrastructure/packer": r"infrastructure/packer/",
     "localcloud/api": r"(localcloud|support)/",
     "pipeline/account": r"infrastructure/iam/",
-    "pipeline/ami": r"tools/|zmanim_ami/toolchain/|infrastructure/packer/[^/]*$",
+    "pipeline/ami": r"tools/|zmanim_ami/toolchain/|infrastructure/(packer/[^/]*$|iam/)",
     "pipeline/backup": r"infrastructure/iam/|infrastructure/packer/files/(backup|zmanim_host/backup/)",
     "pipeline/docs": r"docs/|infrastructure/packer/|tools/|requirements|zmanim_ami/toolchain/",
     "pipeline/pins": r"\.github/|tools/|requirements|infrastructure/packer/[^/]*$|zmanim_ami/toolchain/",

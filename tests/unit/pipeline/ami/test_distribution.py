@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from localcloud.settings import ACCOUNT
+from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.localcloud_iam import REGION, IamLab
 from tests.unit.localcloud.ec2.account import clients, ec2_lab, made_image
+from zmanim_ami.pipeline.account import roles
 from zmanim_ami.pipeline.ami import distribution, image, sweep
 from zmanim_ami.pipeline.ami.provenance import Provenance
 from zmanim_ami.pipeline.aws import Clients
@@ -146,6 +149,32 @@ def test_a_key_of_one_region_is_refused_for_copies_in_others(key: str, good: boo
         with raises("key-of-one-region"):
             distribution.check(settings)
         distribution.check(Settings(ami_regions=("eu-west-1",), kms_key_id=key))
+
+
+def test_the_build_role_may_do_all_of_it_and_in_no_other_region(lab: IamLab, home: Clients) -> None:
+    own_key(lab, REGION, *REGIONS, "us-east-1")
+    ami = built(home, Encrypted=True, KmsKeyId=KEY)
+    values = {"account": ACCOUNT, "region": REGION, "parameters": "/zmanim/prod"}
+    policy: Any = roles.read(ROOT / "infrastructure/iam/build.json", values, REGIONS)
+    role = lab.role("zmanim-build", *policy["Statement"])
+    here = clients(lab, REGION, role)
+    # What Packer does to the image itself, then what is done for the copies.
+    here.ec2.modify_image_attribute(ImageId=ami.ami_id, LaunchPermission={"Add": [{"UserId": USERS[0]}]})
+    here.ec2.enable_image_deprecation(ImageId=ami.ami_id, DeprecateAt=LATER)
+    settings = Settings(ami_regions=REGIONS, ami_users=USERS, kms_key_id=KEY, run="7")
+    elsewhere = tuple(clients(lab, region, role) for region in REGIONS)
+    promised = distribution.Copies(elsewhere, settings, VERSION, MADE, LATER)
+    made = distribution.copy(here, promised, ami, cloud.hurried())
+    stale = [{"Key": "zmanim:commit", "Value": "0" * 40}]
+    elsewhere[0].ec2.create_tags(Resources=[made[REGIONS[0]]], Tags=stale)  # type: ignore[arg-type]
+    assert distribution.copy(here, promised, ami, cloud.hurried())[REGIONS[0]] != made[REGIONS[0]]
+    leftovers = sweep.plan(here, "7", elsewhere)
+    sweep.apply(here, leftovers, cloud.hurried())
+    assert {each.kind for each in leftovers} == {"image", "snapshot"}
+    assert sweep.plan(here, "7", elsewhere) == []
+    beyond = distribution.Copies((clients(lab, "us-east-1", role),), settings, VERSION, MADE, LATER)
+    with raises("not-allowed"):
+        distribution.copy(here, beyond, ami, cloud.hurried())
 
 
 def test_a_sweep_takes_the_copies_of_what_was_not_verified(lab: IamLab, home: Clients) -> None:
