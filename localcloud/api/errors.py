@@ -25,7 +25,8 @@ def protocol_of(service: str, content_type: str) -> str:
     if content_type.startswith("application/x-www-form-urlencoded"):
         return "ec2" if service == "ec2" else "query"
     try:
-        return str(get_service_model(service).metadata["protocol"])
+        # SES has two versions by one signing name, and the form was the first one's.
+        return str(get_service_model("sesv2" if service == "ses" else service).metadata["protocol"])
     except UnknownServiceError:
         return "ec2"
 

@@ -80,6 +80,16 @@ def test_an_error_is_understood_by_the_service_s_own_client(service: str, operat
     assert parsed["Error"]["Message"] == "a <b> & c"
 
 
+@pytest.mark.parametrize(("version", "content_type"), [("ses", "application/x-www-form-urlencoded"), ("sesv2", "")])
+def test_both_versions_of_ses_sign_alike_and_each_reads_its_own_errors(version: str, content_type: str) -> None:
+    made = error_response("ses", content_type, "AccessDeniedException", "no", 403)
+    answer = {"status_code": made.status_code, "headers": HeadersDict(made.headers), "body": made.get_data()}
+    parsed = create_parser(get_session().get_service_model(version).resolved_protocol).parse(answer, None)
+    assert parsed["Error"] == {"Code": "AccessDeniedException", "Message": "no"} | (
+        {"Type": "Sender"} if version == "ses" else {}
+    )
+
+
 def test_a_service_that_no_sdk_knows_still_gets_an_error_and_no_traceback() -> None:
     made = error_response("nonsense", "", "UnsupportedOperation", "no <such> thing")
     assert made.status_code == 400
