@@ -10,6 +10,7 @@ from localcloud.cloudwatch import alarms
 from localcloud.ec2 import amis, image_attributes, instances, launch_rules
 from localcloud.ec2.fleet import Fleet
 from localcloud.ec2.volumes import Volumes
+from localcloud.faults.injection import Faults
 from localcloud.iam import resource_policies
 from localcloud.iam.authorization import Authorizer
 from localcloud.imds import server as metadata_server
@@ -26,15 +27,17 @@ def serve(settings: CloudSettings, cloud: Cloud) -> None:
     """Start serving, in threads. Raises `layer-failed` or `cloud-failed`."""
     directory = cloud.directory
     fleet = Fleet(directory, Interfaces(cloud))
+    faults = Faults(directory)
     regions = amis.regions()
     for image in settings.images:
         fleet.layers.add_base([amis.base_image_id(image.name, region) for region in regions], image.root)
-    apply(amis, amis.Images(fleet, settings.images), instances, instances.Instances(fleet), Volumes(fleet))
+    apply(amis, amis.Images(fleet, settings.images), instances, instances.Instances(fleet, faults), Volumes(fleet))
     apply(image_attributes, launch_rules)
     confirmations = Confirmations(Journal(directory / "confirmations.jsonl"), cloud.endpoint)
     notifications = sns.Notifications(Journal(directory / "notifications.jsonl"), confirmations)
     watched = alarms.Alarms(sns.publish)
-    apply(ssm, ssm.Agent(fleet), Mails(Journal(directory / "mails.jsonl"), confirmations), resource_policies)
+    apply(ssm, ssm.Agent(fleet, faults), faults.late, resource_policies)
+    apply(Mails(Journal(directory / "mails.jsonl"), confirmations))
     apply(notifications, alarms, watched)
     watched.watch()
 
@@ -44,7 +47,13 @@ def serve(settings: CloudSettings, cloud: Cloud) -> None:
     authorizer = Authorizer(
         Journal(directory / "authorization.jsonl"), cloud.region, cloud.key, ended_sessions(directory)
     )
-    api = Api(Journal(directory / "api.jsonl"), source_of, authorizer.refusal, admission=Admission(cloud).refusal)
+    api = Api(
+        Journal(directory / "api.jsonl"),
+        source_of,
+        authorizer.refusal,
+        admission=Admission(cloud).refusal,
+        faults=faults,
+    )
     listen(confirmations.before(api), cloud.link_address, 5000)
     listen(api, cloud.gateway, 443, directory / "server.pem")
     metadata_server.serve(MetadataLookup(fleet))

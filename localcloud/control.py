@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from localcloud import bad_day
+from localcloud.bad_day import BadDay
 from localcloud.host import binfmt, cgroups, requirements
 from localcloud.host.certificates import ensure_authority, issue
 from localcloud.machine import volumes
@@ -119,6 +121,11 @@ def find(name: str = "default", state: Path = DEFAULT_STATE) -> Cloud | None:
     group = cgroups.cloud_groups(directory)[0]
     alive = cgroups.members(group / "keeper") and cgroups.members(group / "server")
     return cloud if alive else None
+
+
+def set_bad_day(cloud: Cloud, day: BadDay | None) -> None:
+    """Switch faults of a running cloud on, each as `day` says, or with None all off; from the next call on."""
+    bad_day.write(cloud.directory, day)
 
 
 def machines(cloud: Cloud) -> list[MachineInfo]:
@@ -221,6 +228,7 @@ def _start(settings: CloudSettings) -> Cloud:
     settings.state.mkdir(parents=True, exist_ok=True)
     directory.mkdir(mode=0o700)
     (directory / "settings.json").write_text(settings_to_json(settings))
+    bad_day.write(directory, settings.bad_day)
     issue(ensure_authority(settings.authority), directory)
     own_groups = cgroups.cloud_groups(directory)
     for group in own_groups:

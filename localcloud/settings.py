@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from localcloud.bad_day import BadDay
 from support.errors import BadInput
 
 # moto serves one account under this number whatever keys a client uses.
@@ -46,7 +47,8 @@ class CloudSettings:
     """One cloud: its name, its images, the directory of its certificate authority, and where its state lives.
 
     With `egress`, machines reach ports 80 and 443 of the internet by name, else nothing but the cloud. `egress_hosts`
-    is for tests: a file like /etc/hosts whose names lead to the addresses there, which need not be public.
+    is for tests: a file like /etc/hosts whose names lead to the addresses there, which need not be public. `bad_day` is
+    the day that it begins with; control.set_bad_day gives it another one.
     """
 
     images: tuple[BaseImage, ...]
@@ -56,6 +58,7 @@ class CloudSettings:
     state: Path = DEFAULT_STATE
     egress: bool = False
     egress_hosts: Path | None = None
+    bad_day: BadDay | None = None
 
     @property
     def directory(self) -> Path:
@@ -176,6 +179,7 @@ def settings_from_json(text: str) -> CloudSettings:
         state=Path(raw["state"]),
         egress=raw["egress"],
         egress_hosts=Path(raw["egress_hosts"]) if raw["egress_hosts"] else None,
+        bad_day=BadDay(**raw["bad_day"]) if raw["bad_day"] else None,
     )
 
 

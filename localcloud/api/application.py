@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Response
@@ -34,14 +35,27 @@ def _create_backend_app(service: Any) -> Any:
     return create_backend_app(service)
 
 
+class Faults(Protocol):
+    """What goes wrong though nobody has done wrong (localcloud.faults)."""
+
+    def refusal(self, environ: Environ, call: ApiCall) -> Response | None:
+        """Return what a call is refused with, None when it is let on."""
+
+    def carry_out(self, environ: Environ, call: ApiCall, work: Callable[[], Response]) -> Response:
+        """Return what `work`, moto's part of a call, answers."""
+
+    def loses(self, environ: Environ, call: ApiCall, response: Response) -> bool:
+        """Say whether this answer is not to arrive."""
+
+
 class Api:
     """The WSGI application.
 
     `admission` returns what a call is refused with before anything is made of it, `refusal` what IAM refuses it with,
-    each None when it is let on; `moto` is the application behind them. The
+    each None when it is let on; `moto` is the application behind them, `faults` what goes wrong with it. The
     journal's entries say who called (`source`: "host" or an instance id), what, and how it was answered: `emulated` is
     false for an operation that the cloud lacks or failed at, `error` is AWS's code or "", `attempt` which of its SDK's
-    attempts at one call this is, from 1.
+    attempts at one call this is, from 1; `lost` that the answer was not sent.
     """
 
     def __init__(
@@ -52,6 +66,7 @@ class Api:
         moto: Callable[[Environ, Any], Iterable[bytes]] | None = None,
         *,
         admission: Callable[[Environ, ApiCall], Response | None] = lambda _environ, _call: None,
+        faults: Faults | None = None,
     ) -> None:
         self._journal = journal
         self._source_of = source_of
@@ -60,6 +75,7 @@ class Api:
         apply(calls)
         self._moto = moto or DomainDispatcherApplication(_create_backend_app)
         self._recent = RecentResponses()
+        self._faults = faults
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Serve one request: moto's response or an error in its stead, and one entry in the journal."""
@@ -67,10 +83,13 @@ class Api:
             return Response(f"{environ.get('REMOTE_ADDR', '')}\n", mimetype="text/plain")(environ, start_response)
         environ["wsgi.input"] = get_input_stream(environ)
         call = ApiCall("", "")  # what can be read in two ways is no call at all
+        lost = False
         try:
             call = parse_call(environ)
             response, emulated = self._respond(environ, call)
-            self._recent.remember(environ, call, response)
+            lost = self._faults is not None and self._faults.loses(environ, call, response)
+            if not lost:
+                self._recent.remember(environ, call, response)
         except RequestRefused as refused:
             kind, emulated = str(environ.get("CONTENT_TYPE", "")), True
             response = error_response(call.service or "s3", kind, refused.code, str(refused), refused.status)
@@ -87,8 +106,11 @@ class Api:
                 "emulated": emulated,
                 "error": _error_code(response) if response.status_code >= 400 else "",
                 "attempt": attempt(environ),
+                **({"lost": True} if lost else {}),
             }
         )
+        if lost:
+            _hang_up(environ)
         return response(environ, start_response)
 
     def _respond(self, environ: Environ, call: ApiCall) -> tuple[Response, bool]:
@@ -98,6 +120,8 @@ class Api:
             return refused, True
         failure = f"The local cloud does not emulate {name}"
         try:
+            if self._faults and (hit := self._faults.refusal(environ, call)):
+                return hit, True
             if refused := self._refusal(environ, call):
                 return refused, True
             # Whoever asks again is asked for their rights again: the answer is theirs alone while they have them.
@@ -106,7 +130,7 @@ class Api:
                 return recent, True
             if " " in call.operation:
                 raise NotImplementedError("it is no operation of AWS's")
-            response = Response.from_app(self._moto, for_moto(environ, call), buffered=True)
+            response = self._carried_out(environ, call)
             if not _is_werkzeugs_page(response):
                 return response, True
         except RequestRefused:
@@ -117,6 +141,12 @@ class Api:
             log.exception("%s", name)
             failure = f"The local cloud failed at {name}: {error!r} (see its server.log)"
         return error_response(call.service, environ.get("CONTENT_TYPE", ""), "UnsupportedOperation", failure), False
+
+    def _carried_out(self, environ: Environ, call: ApiCall) -> Response:
+        def work() -> Response:
+            return Response.from_app(self._moto, for_moto(environ, call), buffered=True)
+
+        return self._faults.carry_out(environ, call, work) if self._faults else work()
 
 
 def _is_werkzeugs_page(response: Response) -> bool:
@@ -137,3 +167,14 @@ def _error_code(response: Response) -> str:
         r'"(?:__type|code)"\s*:\s*"(?:[^"#]*#)?([^"]+)"', text
     )
     return match[1] if match else ""
+
+
+def _hang_up(environ: Environ) -> None:
+    """End a request's connection without an answer. Raises ConnectionResetError, which the listener knows."""
+    connection = environ.get("werkzeug.socket")
+    if connection is not None:
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the client has gone
+    raise ConnectionResetError("the answer is lost on its way")

@@ -27,7 +27,6 @@ from support.files import write_atomically
 from support.waiting import wait_for
 
 log = logging.getLogger(__name__)
-CONSOLE_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -183,8 +182,8 @@ class Fleet:
             del instance.devices[volume_id]
 
     def console(self, instance_id: str) -> bytes:
-        """Return the last 64 KiB of an instance's console, ended ones' too."""
-        return self.instance(instance_id).machine.console()[-CONSOLE_BYTES:]
+        """Return all that an instance has written to its console, ended ones' too."""
+        return self.instance(instance_id).machine.console()
 
     def _plug(self, instance: Instance, attachment: Attachment) -> Device:
         major, minor = self.volumes.attach(attachment.volume_id, attachment.size_gib)

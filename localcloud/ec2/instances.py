@@ -24,10 +24,12 @@ from localcloud.api.patches import ApiError, in_background, patch
 from localcloud.ec2.block_devices import launch_mappings
 from localcloud.ec2.fleet import Attachment, Fleet
 from localcloud.ec2.launch_rules import check_place, credits_of
+from localcloud.faults.injection import Faults
 from localcloud.settings import ACCOUNT
 from support.errors import Error
 
 log = logging.getLogger(__name__)
+CONSOLE_BYTES = 64 << 10
 _SSH_SECONDS = 4.0
 CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 _USER = StateReason("Client.UserInitiatedShutdown: User initiated shutdown", "Client.UserInitiatedShutdown")
@@ -54,8 +56,9 @@ def attachments(instance: Any) -> list[Attachment]:
 class Instances:
     """moto's instances as the fleet's machines: their states, and what happens to their machines meanwhile."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, faults: Faults) -> None:
         self._fleet = fleet
+        self._faults = faults
 
     @patch(InstanceBackend.run_instances, wraps=True)
     def run_instances(self, original: Any, backend: Any, image_id: str, *arguments: Any, **given: Any) -> Any:
@@ -146,9 +149,12 @@ class Instances:
 
     @patch(General.get_console_output)
     def get_console_output(self, response: Any) -> ActionResult:
-        """GetConsoleOutput: what the machine has written to its console."""
+        """GetConsoleOutput: the newest 64 KiB of what the machine has written; with Latest on Nitro only."""
         instance = response.ec2_backend.get_instance(response._get_param("InstanceId"))
+        if response._get_param("Latest", False) and INSTANCE_TYPES[instance.instance_type].get("Hypervisor") == "xen":
+            raise ApiError("UnsupportedOperation", "This instance type does not support retrieving the latest output.")
         output = self._fleet.console(instance.id) if self._fleet.known(instance.id) else b""
+        output = self._faults.console(instance.id, output)[-CONSOLE_BYTES:]
         text = base64.b64encode(output).decode()
         return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(), "Output": text})
 

@@ -18,6 +18,7 @@ from moto.ssm.responses import SimpleSystemManagerResponse
 
 from localcloud.api.patches import ApiError, add, in_background, patch
 from localcloud.ec2.fleet import Fleet
+from localcloud.faults.injection import Faults
 from localcloud.machine.interface import Ran
 from support.errors import Error
 
@@ -45,8 +46,9 @@ def is_online(unit_properties: str) -> bool:
 class Agent:
     """moto's commands, which really run in the fleet's machines."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, faults: Faults) -> None:
         self._fleet = fleet
+        self._faults = faults
 
     def online(self, instance_id: str) -> bool:
         """Say whether a command could run there now."""
@@ -77,6 +79,8 @@ class Agent:
         for instance_id in command.instance_ids + ids:
             if not self.online(instance_id):
                 raise ApiError("InvalidInstanceId", f"Instances [[{instance_id}]] not in a valid state for account")
+            if code := self._faults.unregistered(instance_id):
+                raise ApiError(code, f"{instance_id} has not registered yet")
         return ids
 
     @patch(SimpleSystemManagerBackend.send_command, wraps=True)

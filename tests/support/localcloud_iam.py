@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,7 @@ from moto.sts.models import sts_backends
 from localcloud.api.admission import Admission
 from localcloud.api.application import Api
 from localcloud.api.patches import apply
+from localcloud.faults.injection import Faults
 from localcloud.iam import resource_policies
 from localcloud.iam.authorization import Authorizer
 from localcloud.journal import Journal
@@ -138,7 +140,10 @@ class IamLab:
         body = body.encode() if isinstance(body, str) else body
         raw: dict[str, Any] = dict(request.headers.items())
         headers = {name: value.decode() if isinstance(value, bytes) else str(value) for name, value in raw.items()}
-        status, answered, content = self.send(request.method, request.url, body, headers)
+        try:
+            status, answered, content = self.send(request.method, request.url, body, headers)
+        except ConnectionResetError as error:
+            raise botocore.exceptions.ConnectionClosedError(endpoint_url=request.url) from error
         return AWSResponse(request.url, status, answered, _Raw(content))
 
 
@@ -160,15 +165,17 @@ class _Raw(io.BytesIO):
 
 
 @contextmanager
-def iam_lab(directory: Path) -> Iterator[IamLab]:
-    """Start with an empty account."""
+def iam_lab(directory: Path, clock: Callable[[], float] = time.monotonic) -> Iterator[IamLab]:
+    """Start with an empty account, and the day that bad_day.write(directory, …) gives it."""
     # Not moto's hundreds of images, which no test is about.
     with mock.patch.dict(os.environ, {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}):
         moto_api_backend.reset()
-        apply(resource_policies)
+        faults = Faults(directory, clock)
+        apply(resource_policies, faults.late)
         authorizer = Authorizer(Journal(directory / "authorization.jsonl"), REGION, KEY, ended_sessions(directory))
         admission = Admission(Cloud("default", REGION, directory, 7, KEY))
-        api = Api(Journal(directory / "api.jsonl"), str, authorizer.refusal, admission=admission.refusal)
+        journal = Journal(directory / "api.jsonl")
+        api = Api(journal, str, authorizer.refusal, admission=admission.refusal, faults=faults)
         yield IamLab(api, directory)
         moto_api_backend.reset()
 

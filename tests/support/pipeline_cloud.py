@@ -18,6 +18,7 @@ from moto import mock_aws
 
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.aws import Clients, Poller
+from zmanim_ami.pipeline.visibility import Written
 
 ACCOUNT = "123456789012"  # moto's
 SHA = "ab" * 32
@@ -31,7 +32,8 @@ _withdraw: dict[tuple[int, str], Callable[[], None]] = {}
 @cache
 def _clients(region: str) -> Clients:
     # Made once: parsing botocore's model of EC2 for every test would take most of the tests' time.
-    return aws.connect(region)
+    poller = hurried()
+    return aws.connect(region, Written(poller.sleep, poller.clock))
 
 
 @contextmanager
@@ -60,6 +62,7 @@ def account(region: str = "eu-west-1") -> Iterator[Clients]:
         try:
             yield clients
         finally:
+            _clients(region).written.forget()
             while _withdraw:
                 _withdraw.popitem()[1]()
 

@@ -6,7 +6,7 @@ import base64
 import gzip
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,9 +118,8 @@ class Stage:
         return {"Status": self.status, "StandardOutputContent": text, "StandardErrorContent": "curl: (7)"}
 
     def verify(self, **options: Any) -> VerifyResult | Plan:
-        return verify_ami(
-            self.clients, Settings(), root=self.root, poller=cloud.hurried(), **{"version": parse("v1.2.3"), **options}
-        )
+        given = {"version": parse("v1.2.3"), "poller": cloud.hurried(), **options}
+        return verify_ami(self.clients, Settings(), root=self.root, **given)
 
     def tag(self) -> str | None:
         return cloud.image_tags(self.clients, self.ami_id).get(VERIFIED_TAG)
@@ -131,8 +130,8 @@ class Stage:
 
 
 @contextmanager
-def staged(directory: Path) -> Iterator[Stage]:
-    with cloud.account() as clients:
+def staged(directory: Path, account: Callable[[], AbstractContextManager[Clients]] = cloud.account) -> Iterator[Stage]:
+    with account() as clients:
         changes.apply(requirements.plan(clients, "verify", policies=ROOT / "infrastructure/iam"))
         # moto takes what is refused without TLS for refused always.
         clients.s3.delete_bucket_policy(Bucket="zmanim-releases-verify")

@@ -18,9 +18,11 @@ def plan(settings: Settings, environment: str = "prod") -> list[changes.Change]:
 @command("region")
 def apply(settings: Settings, dry: bool, environment: str = "prod") -> list[changes.Change]:
     """Make what account.plan shows, and nothing else. Safe to run twice; --dry is account.plan."""
-    planned = _plan(connect(settings), settings, environment)
+    clients = connect(settings)
+    planned = _plan(clients, settings, environment)
     if not dry:
         changes.apply(planned)
+        changes.settle(clients, planned, lambda: _plan(clients, settings, environment))
     return planned
 
 

@@ -15,14 +15,19 @@ _NAME = "which cloud, when there are several (default: `default`, or the only on
 _INSTANCE = "the instance's id (default: the only one that runs)"
 
 
-@command(name=_NAME)
-def up(name: str = "default") -> Cloud:
+@command(
+    name=_NAME,
+    bad_day="reads lag, calls are throttled, answers get lost, as on AWS now and then",
+    seed="with --bad-day: which calls are hit (default: by chance, and said)",
+)
+def up(name: str = "default", bad_day: bool = False, seed: int = 0) -> Cloud:
     """Start a local cloud: an EC2 on this machine whose instances are real booted machines. Needs root.
 
     Up already is a success. Its base image, mirror and account are those of a rehearsal. With cloud.env and tools.env,
     `packer build .` in infrastructure/packer works by hand too.
     """
-    return cloud.start(name, cloud.prepare(ROOT, user_cache()), cloud.STATE, POLICIES)
+    day = cloud.bad_day_of(seed) if bad_day else None
+    return cloud.start(name, cloud.prepare(ROOT, user_cache()), cloud.STATE, POLICIES, day)
 
 
 @command(name=_NAME)

@@ -31,6 +31,8 @@ BY_HAND = parse("test-local")
     keep="leave the cloud running at the end",
     install="--no-install refuses to install missing Debian packages",
     base="a tar archive of a root file system to start machines from, instead of the stand-in",
+    bad_day="on a bad day of AWS's: reads lag, calls are throttled, answers get lost",
+    seed="with --bad-day: which calls are hit (default: by chance, and said)",
     egress="with --base: let machines reach package repositories and sources outside, by name on ports 80 and 443",
 )
 def rehearse(
@@ -39,6 +41,8 @@ def rehearse(
     install: bool = True,
     base: str = "",
     egress: bool = False,
+    bad_day: bool = False,
+    seed: int = 0,
     json: bool = False,
 ) -> None:
     """Go from this clone to a published, booted image on this machine: the production tasks against a cloud of our own.
@@ -56,6 +60,7 @@ def rehearse(
         confirm=sys.stdin.isatty() and not os.environ.get("CI"),
         base=Path(base) if base else None,
         egress=egress,
+        bad_day=cloud.bad_day_of(seed) if bad_day else None,
     )
     result = rehearsing.rehearse(options)
     if json:

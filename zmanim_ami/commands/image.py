@@ -96,7 +96,6 @@ def publish_ssm(
     return publishing.publish(
         connect(settings),
         settings,
-        poller=aws.poller(os.environ),
         version=wanted,
         ami_id=ami_id,
         roll_back=roll_back,

@@ -19,6 +19,7 @@ from botocore.config import Config
 from tenacity import RetryCallState, Retrying, retry_if_result, wait_exponential
 
 from support.errors import BadInput, Error
+from zmanim_ami.pipeline.visibility import Written
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -148,10 +149,13 @@ class Clients:
     ssm: SSMClient
     sts: STSClient
     region: str
+    written: Written
 
 
-def connect(region: str) -> Clients:
+def connect(region: str, written: Written | None = None) -> Clients:
     """Return clients for `region`, with credentials and endpoint as the environment says; makes no call.
+
+    What they write is remembered in `written`, by default from nothing.
 
     Raises `credentials-wrong` when a profile that is asked for does not exist, `region-unknown` for an impossible name.
     """
@@ -164,7 +168,7 @@ def connect(region: str) -> Clients:
             read_timeout=60,
             user_agent_extra="zmanim-ami",
         )
-        return Clients(
+        clients = Clients(
             cloudwatch=session.client("cloudwatch", config=config),
             ec2=session.client("ec2", config=config),
             iam=session.client("iam", config=config),
@@ -176,7 +180,11 @@ def connect(region: str) -> Clients:
             ssm=session.client("ssm", config=config),
             sts=session.client("sts", config=config),
             region=region,
+            written=written or Written(),
         )
+        for each in (clients.ec2, clients.iam, clients.kms, clients.s3, clients.ssm):
+            clients.written.watch(each)
+        return clients
 
 
 def account(clients: Clients) -> str:

@@ -22,6 +22,7 @@ from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami.image import PROJECT_TAG, Image
 from zmanim_ami.pipeline.ready_report import ready_reports
 from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.visibility import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import InstanceTypeType
@@ -31,8 +32,6 @@ TAG, RUN_TAG = "zmanim:verification", "zmanim:verification-run"
 _CONSOLE_LINES = 40
 # No verification takes that long: an older instance of another image was left behind, however it happened.
 _LEFT_BEHIND = timedelta(hours=2)
-# A new instance profile is known to IAM some seconds before it is known to EC2.
-_PROFILE_SECONDS = 30
 # How the codes begin by which EC2 says that it can't launch what the settings ask for.
 _NOT_LAUNCHED = (
     *("Insufficient", "VcpuLimit", "InstanceLimit", "MaxSpot", "Unsupported", "InvalidParameter", "InvalidSubnet"),
@@ -94,18 +93,31 @@ def launched(
     """
     place = network.find(clients, settings.subnet_id)
     run = uuid.uuid4().hex
+    known: list[str] = []
+    unanswered = False
     try:
         start = poller.clock()
         instance_id = _run_instance(
             clients, settings, image, place=place, run=run, poller=poller, environment=environment, user_data=user_data
         )
+        known.append(instance_id)
         say(f"launched {instance_id} ({settings.verify_instance_type})")
         yield Machine(instance_id, start)
+    except (KeyboardInterrupt, aws.Unreachable):
+        unanswered = not known
+        raise
     finally:
-        # Found by the run's tag and not only by the id: an interrupt may have come between AWS's launch and its answer.
+        # By the run's tag as well as by the id: an interrupt may have come between AWS's launch and its answer. By the
+        # id as well as by the tag: it is no search that could come too early.
+        def mine() -> list[str]:
+            found = aws.instances(clients, {f"tag:{RUN_TAG}": [run], "instance-state-name": aws.ALIVE})
+            return [item["InstanceId"] for item in found]
+
         with aws.translate_errors("looking for this run's instance"):
-            mine = aws.instances(clients, {f"tag:{RUN_TAG}": [run], "instance-state-name": aws.ALIVE})
-        terminate(clients, [item["InstanceId"] for item in mine])
+            if unanswered:
+                clients.written.settled("an instance that may have been launched", lambda: bool(mine()))
+            known += [each for each in mine() if each not in known]
+        terminate(clients, known)
 
 
 def wait_until_ready(clients: aws.Clients, machine: Machine, timeout: float, poller: aws.Poller) -> Ready:
@@ -234,6 +246,8 @@ def _run_instance(
         PROJECT_TAG: settings.run,
     }
 
+    refused: list[str] = []
+
     def launch() -> str | None:
         try:
             instances = clients.ec2.run_instances(
@@ -274,27 +288,38 @@ def _run_instance(
             )
         except botocore.exceptions.ClientError as error:
             if "instance profile" in str(error).lower():
-                return None
-            if not aws.error_code(error).startswith(_NOT_LAUNCHED):
+                # account.apply may have made it seconds ago: it is known to IAM some time before it is known to EC2.
+                refused.append(f"waiting for {profile} to be visible (eventual consistency: EC2 does not know it)")
+            elif aws.error_code(error) == "InsufficientInstanceCapacity":
+                refused.append(f"waiting for capacity: {error}")
+            elif aws.error_code(error).startswith(_NOT_LAUNCHED):
+                raise not_launched(str(error)) from error
+            else:
                 raise
-            raise Error(
-                "AWS does not launch the verification instance",
-                code="not-launched",
-                expected="one instance of the type verify_instance_type",
-                found=str(error),
-                fix="choose another verify_instance_type or subnet_id, or have the limit raised",
-            ) from error
+            if refused[-1] not in refused[:-1]:
+                say(refused[-1])
+            return None
         return instances["Instances"][0]["InstanceId"]
 
-    with aws.translate_errors("launching the verification instance"):
-        return poller.wait_for(
-            launch,
-            _PROFILE_SECONDS,
-            lambda: Error(
-                f"EC2 knows no instance profile {profile}",
-                code="account-not-prepared",
-                expected=f"the instance profile {profile} with its role",
-                found="none",
-                fix=f"./inv account.apply --environment {environment}",
-            ),
+    def not_launched(found: str) -> Error:
+        return Error(
+            "AWS does not launch the verification instance",
+            code="not-launched",
+            expected="one instance of the type verify_instance_type",
+            found=found,
+            fix="choose another verify_instance_type or subnet_id, or have the limit raised",
         )
+
+    def late() -> Error:
+        if "capacity" in refused[-1]:
+            return not_launched(refused[-1])
+        return Error(
+            f"EC2 knows no instance profile {profile}",
+            code="account-not-prepared",
+            expected=f"the instance profile {profile} with its role",
+            found="none",
+            fix=f"./inv account.apply --environment {environment}",
+        )
+
+    with aws.translate_errors("launching the verification instance"):
+        return poller.wait_for(launch, PATIENCE_SECONDS, late)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from localcloud import control
+from localcloud import bad_day, control
 from localcloud import environment as cloud_environment
+from localcloud.bad_day import BadDay
 from localcloud.host.certificates import ensure_authority
 from localcloud.settings import DEFAULT_STATE, BaseImage, Cloud, CloudSettings
 from support.errors import BadInput
@@ -110,18 +113,27 @@ def check_egress(base: Path | None, *, egress: bool) -> None:
         )
 
 
-def start(name: str, prepared: Prepared, state: Path, policies: Path) -> Cloud:
+def bad_day_of(seed: int) -> BadDay:
+    """Return the bad day of a seed, of one by chance for 0, and say how to have the same one again."""
+    seed = seed or secrets.randbelow(999_999) + 1
+    say(f"a bad day: reads lag, calls are throttled, answers get lost; the same again: --bad-day --seed {seed}")
+    return bad_day.usual(seed)
+
+
+def start(name: str, prepared: Prepared, state: Path, policies: Path, day: BadDay | None = None) -> Cloud:
     """Start the cloud `name`, or find it up, and give it what AWS and the account's owner would have there.
 
-    That is the base image, the mirror's files, and all that `account.apply` makes for prod and verify. Raises what
-    control.up and zmanim_ami.pipeline.account.requirements raise.
+    That is the base image, the mirror's files, and all that `account.apply` makes for prod and verify: on a bad `day`
+    too, as its owner would. Raises what control.up and zmanim_ami.pipeline.account.requirements raise.
     """
     running = control.find(name, state)
     if running is not None:
         say(f"the local cloud {name} is up already")
+        if day:
+            control.set_bad_day(running, day)
         return running
     with step(f"starting the local cloud {name}"):
-        cloud = control.up(settings(name, prepared, state))
+        cloud = control.up(replace(settings(name, prepared, state), bad_day=day))
     with step("seeding its account"):
         _seed(connect(environment(cloud, prepared.versions_file, os.environ), cloud.region), prepared.mirror, policies)
         control.confirm_all(cloud)  # the clicks that are left to a person
@@ -135,7 +147,10 @@ def _seed(clients: Clients, mirror: Path | None, policies: Path) -> None:
             # As open as the sites that it stands for: curl asks without credentials.
             clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name, ExtraArgs={"ACL": "public-read"})
     for each in ENVIRONMENTS:
-        changes.apply(requirements.plan(clients, each, policies=policies, workflows=identity.WORKFLOWS))
+        plan = partial(requirements.plan, clients, each, policies=policies, workflows=identity.WORKFLOWS)
+        planned = plan()
+        changes.apply(planned)
+        changes.settle(clients, planned, plan)
 
 
 def down(name: str, state: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -43,7 +45,7 @@ class Result:
     that it is ready. `tree_digest` names what the image was made from; `sources` all that it was made by, so that a
     tree can be told from the one that was rehearsed without building anything. `base` is the archive that machines
     started from, {"file", "sha256"}; None for the stand-in. `fetched` is what machines asked for outside; None where
-    they had no route out.
+    they had no route out. `bad_day` is the seed of the bad day it was, and how often what went wrong; None on others.
     """
 
     version: str
@@ -60,11 +62,19 @@ class Result:
     steps: tuple[Step, ...] = ()
     differences: tuple[Difference, ...] = ()
     fetched: tuple[Fetched, ...] | None = None
+    bad_day: Mapping[str, int] | None = None
     error: str = ""
 
     def as_json(self) -> str:
         """Return the text of `result.json`."""
         return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def faults(seed: int, journal: Path) -> Mapping[str, int]:
+    """Return the seed of a bad day, and of the journal's calls how many were refused by each code, and lost."""
+    calls = [json.loads(line) for line in journal.read_text().splitlines()]
+    counts = Counter("lost answers" if call.get("lost") else call["error"] for call in calls)
+    return {"seed": seed, **{code: number for code, number in sorted(counts.items()) if code}}
 
 
 def by_name(connections: Iterable[Connection]) -> tuple[Fetched, ...]:
@@ -100,6 +110,8 @@ def show(result: Result, console: Console) -> None:
     console.print(_table("result", ("", ""), facts.items()))
     if result.differences:
         console.print(_table("differences", ("", "production", "rehearsed"), map(astuple, result.differences)))
+    if result.bad_day is not None:
+        console.print(_table("the bad day", ("", "times"), [(name, str(n)) for name, n in result.bad_day.items()]))
     if result.fetched is not None:
         fetched = [
             (each.name or "(none)", str(each.connections), f"{each.received / 1e6:.1f}", "; ".join(each.problems))

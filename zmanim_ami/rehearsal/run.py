@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from localcloud import control
+from localcloud.bad_day import BadDay
 from localcloud.net.egress import connections
 from localcloud.settings import Cloud
 from support.errors import Error
@@ -40,7 +41,8 @@ class Options:
     """What was asked for. `root` is the clone; with `keep` the cloud is left running at the end.
 
     `base` is an archive of the root file system that machines start from; None: the stand-in. With `egress`, those
-    machines reach the internet by name, and what the image is made of comes from there.
+    machines reach the internet by name, and what the image is made of comes from there. With `bad_day` the cloud has
+    those faults from its start.
     """
 
     version: str
@@ -52,6 +54,7 @@ class Options:
     confirm: bool
     base: Path | None = None
     egress: bool = False
+    bad_day: BadDay | None = None
 
 
 class Rehearsal:
@@ -111,18 +114,20 @@ def started_cloud(
     options: Options,
     prepared: Prepared,
     *,
-    start: Callable[[str, Prepared, Path, Path], Cloud] = clouds.start,
+    start: Callable[[str, Prepared, Path, Path, BadDay | None], Cloud] = clouds.start,
     stop: Callable[[str, Path], None] = control.down,
 ) -> Iterator[Cloud]:
     """Start a cloud of this process's own for the body of a `with`, and take it down at the end unless it is kept."""
     name = owner.this_process().name()
     try:
         with rehearsal.step("cloud.up"):
-            cloud = start(name, prepared, options.state, options.root / POLICIES)
+            cloud = start(name, prepared, options.state, options.root / POLICIES, options.bad_day)
         try:
             yield cloud
         finally:
             # Also, and most of all, when it failed: that a name was refused may be why.
+            if options.bad_day:
+                rehearsal.save(bad_day=report.faults(options.bad_day.seed, cloud.directory / "api.jsonl"))
             if options.egress:
                 rehearsal.save(fetched=report.by_name(connections(cloud.directory)))
     finally:

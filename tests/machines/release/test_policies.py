@@ -23,6 +23,7 @@ from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.channel import bucket as channel
 from zmanim_ami.pipeline.verify import verification
+from zmanim_ami.pipeline.visibility import Written
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import identity
 
@@ -71,9 +72,9 @@ def clients_of(lab: ImageLab, step: str) -> Clients:
         taken["AWS_SESSION_TOKEN"],
         region_name=lab.cloud.region,
     )
-    services: Any = [field.name for field in fields(Clients) if field.name != "region"]
+    services: Any = [field.name for field in fields(Clients) if field.name not in {"region", "written"}]
     made = {service: session.client(service, endpoint_url=lab.cloud.endpoint) for service in services}
-    return Clients(**made, region=lab.cloud.region)
+    return Clients(**made, region=lab.cloud.region, written=Written())
 
 
 def decisions(lab: ImageLab) -> list[Any]:

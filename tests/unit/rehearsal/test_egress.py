@@ -157,7 +157,7 @@ def test_what_was_fetched_is_written_down_before_the_cloud_goes_even_when_the_bu
     directory.mkdir()
     (directory / LOG).write_text(json.dumps({"source": "10.213.0.10", "port": 443, "name": "a.test"}) + "\n")
 
-    def start(name: str, prepared: Prepared, state: Path, policies: Path) -> Cloud:
+    def start(name: str, prepared: Prepared, state: Path, policies: Path, _day: object) -> Cloud:
         assert clouds.settings(name, prepared, state).egress
         return Cloud(name, "eu-west-1", directory, 0)
 

@@ -130,8 +130,9 @@ def _exists(clients: aws.Clients, name: str, account: str) -> bool:
 
 def create(clients: aws.Clients, name: str) -> None:
     """Create a bucket in the region of `clients`."""
-    if clients.region == "us-east-1":  # the one region that may not be named
-        clients.s3.create_bucket(Bucket=name)
-    else:
-        where: BucketLocationConstraintType = clients.region  # type: ignore[assignment]  # any region's name
-        clients.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": where})
+    with aws.ignoring("BucketAlreadyOwnedByYou"):  # the answer to an earlier attempt of this call was lost
+        if clients.region == "us-east-1":  # the one region that may not be named
+            clients.s3.create_bucket(Bucket=name)
+        else:
+            where: BucketLocationConstraintType = clients.region  # type: ignore[assignment]  # any region's name
+            clients.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": where})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 
 from support.progress import say
@@ -31,3 +33,21 @@ def apply(changes: Sequence[Change]) -> None:
         say(f"{change.action} {change.resource} ({change.reason})")
         with aws.translate_errors(f"doing: {change.action} {change.resource}"):
             change.do()
+
+
+def settle(clients: aws.Clients, changes: Sequence[Change], plan: Callable[[], Sequence[Change]]) -> None:
+    """Wait until `plan`, which gave the changes that were made, asks for none of them any more; say when it still does.
+
+    Raises as `plan` does.
+    """
+    # What waits for somebody's answer (an address to be confirmed) may stay as long as that takes.
+    done = {(change.action, change.resource) for change in changes if change.action != "verify"}
+    still: list[str] = []
+
+    def look() -> bool:
+        with redirect_stderr(io.StringIO()):  # it has said before what it leaves alone
+            still[:] = [f"{each.action} {each.resource}" for each in plan() if (each.action, each.resource) in done]
+        return not still
+
+    if done and not clients.written.settled("what was made", look):
+        say(f"a plan still asks for: {'; '.join(still)}")

@@ -63,7 +63,8 @@ def create(clients: aws.Clients, environment: str) -> None:
         Description=f"zmanim: signs the API's releases of {environment}",
         Tags=[{"TagKey": "zmanim:environment", "TagValue": environment}],
     )
-    clients.kms.create_alias(AliasName=alias(environment), TargetKeyId=made["KeyMetadata"]["KeyId"])
+    with aws.ignoring("AlreadyExistsException"):  # the answer to an earlier attempt of this call was lost
+        clients.kms.create_alias(AliasName=alias(environment), TargetKeyId=made["KeyMetadata"]["KeyId"])
 
 
 def public_keys(clients: aws.Clients, environments: Sequence[str]) -> dict[str, str]:

@@ -52,7 +52,7 @@ def plan(clients: aws.Clients, environment: str, account: str, directory: Path) 
     if profile is None:
         yield Change("create", f"instance profile {role}", "there is none", partial(_create_profile, clients, role))
     if profile is None or role not in [item["RoleName"] for item in profile["Roles"]]:
-        fill = partial(iam.add_role_to_instance_profile, InstanceProfileName=role, RoleName=role)
+        fill = partial(_fill_profile, clients, role)
         yield Change("add", f"role {role} to its instance profile", "not in it", fill)
     values = {"environment": environment, "account": account, "region": clients.region}
     trust, policy = (read(directory / f"{file}.json", values) for file in ("release-trust", "release"))
@@ -164,10 +164,18 @@ def _document(value: object) -> Document:
 
 
 def _create_role(clients: aws.Clients, role: str, trust: Document, description: str) -> None:
-    clients.iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(trust), Description=description)
+    # There already: the answer to an earlier attempt of this call was lost. Were it another's, the next plan says so.
+    with aws.ignoring("EntityAlreadyExists"):
+        clients.iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(trust), Description=description)
     clients.iam.get_waiter("role_exists").wait(RoleName=role)
 
 
 def _create_profile(clients: aws.Clients, role: str) -> None:
-    clients.iam.create_instance_profile(InstanceProfileName=role)
+    with aws.ignoring("EntityAlreadyExists"):
+        clients.iam.create_instance_profile(InstanceProfileName=role)
     clients.iam.get_waiter("instance_profile_exists").wait(InstanceProfileName=role)
+
+
+def _fill_profile(clients: aws.Clients, role: str) -> None:
+    with aws.ignoring("LimitExceeded"):  # it holds one role: this one, when the answer to an earlier attempt was lost
+        clients.iam.add_role_to_instance_profile(InstanceProfileName=role, RoleName=role)

@@ -161,17 +161,20 @@ def _checked(
     clients: aws.Clients, account: str, version: Version, made: provenance.Provenance, built: packer.Built
 ) -> image.Image:
     """Return the image as AWS tells of it: what Packer says and what is there are compared, not believed."""
-    new = image.of_id(clients, built.ami_id)
-    wrong = [
-        f"{what}: {is_}, not {wanted}"
-        for what, is_, wanted in (
+
+    def look() -> tuple[image.Image, list[str]]:
+        new = image.of_id(clients, built.ami_id)
+        compared = (
             ("owner", new.owner, account),
             ("name", new.name, version.image_name),
             ("state", new.state, "available"),
             *((f"tag {name}", new.tags.get(name, "(none)"), value) for name, value in made.tags(version).items()),
         )
-        if is_ != wanted
-    ]
+        return new, [f"{what}: {is_}, not {wanted}" for what, is_, wanted in compared if is_ != wanted]
+
+    clients.written.note(built.ami_id)
+    clients.written.settled(f"{built.ami_id} as it was built", lambda: not look()[1])
+    new, wrong = look()
     if wrong:
         raise Error(
             f"{built.ami_id} is not what was to be built",

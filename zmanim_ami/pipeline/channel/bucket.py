@@ -185,10 +185,19 @@ def signed(clients: aws.Clients, environment: str, payload: Payload) -> bytes:
 
 
 def put(clients: aws.Clients, environment: str, key: str, content: bytes) -> bool:
-    """Write an object that never changes; return False when it is there already. Raises aws's errors."""
+    """Write an object that never changes; return False when another one is there already. Raises aws's errors."""
     with aws.translate_errors(f"writing {bucket(environment)}/{key}"):
         put = partial(clients.s3.put_object, Bucket=bucket(environment), Key=key, Body=content, IfNoneMatch="*")
-        return aws.unless_refused(put, *_CHANGED) is not None
+        return aws.unless_refused(put, *_CHANGED) is not None or _is_there(clients, environment, key, content)
+
+
+def _is_there(clients: aws.Clients, environment: str, key: str, content: bytes) -> bool:
+    """Whether an object is just this one.
+
+    Then it was written by an earlier attempt whose answer was lost: S3 refuses its repetition as it refuses another's.
+    """
+    answer = aws.unless_refused(lambda: clients.s3.get_object(Bucket=bucket(environment), Key=key), *_MISSING)
+    return answer is not None and answer["Body"].read() == content
 
 
 def move(clients: aws.Clients, environment: str, content: bytes, now: Read | None) -> None:
@@ -206,7 +215,8 @@ def move(clients: aws.Clients, environment: str, content: bytes, now: Read | Non
             ),
             *_CHANGED,
         )
-    if moved is None:
+        ours = moved is not None or _is_there(clients, environment, POINTER, content)
+    if not ours:
         raise Error(
             f"the channel of {environment} was moved by somebody else meanwhile: nothing of yours is in force",
             code="channel-moved",

@@ -23,8 +23,6 @@ from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version, parse, refuse_test_image
 
-# AWS checks a parameter of type aws:ec2:image after it has accepted it, and shows the old value until then.
-_READ_BACK_SECONDS = 60.0
 _IMAGE_TYPE = "aws:ec2:image"
 
 
@@ -55,7 +53,6 @@ def publish(
     clients: aws.Clients,
     settings: Settings,
     *,
-    poller: aws.Poller,
     version: Version | None = None,
     ami_id: str = "",
     roll_back: bool = False,
@@ -85,7 +82,7 @@ def publish(
             _yield_to_newer(clients, candidate, written, now, pointer=id_name)
     else:
         say(f"{id_name} and {version_name} say so already")
-    after = {name: _read_back(clients, name, value, poller) for name, value in meant.items()}
+    after = {name: _read_back(clients, name, value) for name, value in meant.items()}
     return Published(
         ami_id=candidate.ami_id,
         version=candidate.version,
@@ -249,19 +246,24 @@ def _try_read(clients: aws.Clients, name: str) -> Parameter | None:
         return Parameter(f"(unreadable: {error.summary})", 0, "text")
 
 
-def _read_back(clients: aws.Clients, name: str, value: str, poller: aws.Poller) -> Parameter:
-    def look() -> Parameter | None:
-        seen = read_parameter(clients, name)
-        return seen if seen and seen.value == value else None
+def _read_back(clients: aws.Clients, name: str, value: str) -> Parameter:
+    """Wait until a parameter says what was written.
 
-    return poller.wait_for(
-        look,
-        _READ_BACK_SECONDS,
-        lambda: Error(
+    AWS checks one of type aws:ec2:image after it has accepted it, and shows the old value until then.
+    """
+    seen: list[Parameter | None] = []
+
+    def look() -> bool:
+        seen.append(read_parameter(clients, name))
+        return seen[-1] is not None and seen[-1].value == value
+
+    settled, last = clients.written.settled(name, look), seen[-1]
+    if last is None or not settled:
+        raise Error(
             f"{name} does not say what was written",
             code="not-read-back",
             expected=value,
-            found=_reason(read_parameter(clients, name)),
+            found=_reason(last),
             fix=f"AWS takes a parameter of type {_IMAGE_TYPE} only when the image exists in this region; publish again",
-        ),
-    )
+        )
+    return last

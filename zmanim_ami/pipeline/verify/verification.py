@@ -145,6 +145,7 @@ def _verified(
     reports.keep(clients, ami.ami_id, report)
     with aws.translate_errors(f"tagging {ami.ami_id}"):
         clients.ec2.create_tags(Resources=[ami.ami_id], Tags=[{"Key": image.VERIFIED_TAG, "Value": digest}])
+    _settle(clients, ami.ami_id, digest)
     say(f"{ami.ami_id} is verified: {len(checks)} checks, {image.VERIFIED_TAG}={digest[:16]}…")
     return VerifyResult(
         ami_id=ami.ami_id,
@@ -188,6 +189,15 @@ def withdraw(clients: aws.Clients, ami: image.Image) -> None:
         say(f"{ami.ami_id} was verified once: taking {image.VERIFIED_TAG} away")
         with aws.translate_errors(f"taking {image.VERIFIED_TAG} from {ami.ami_id}"):
             clients.ec2.delete_tags(Resources=[ami.ami_id], Tags=[{"Key": image.VERIFIED_TAG}])
+        _settle(clients, ami.ami_id, None)
+
+
+def _settle(clients: aws.Clients, ami_id: str, digest: str | None) -> None:
+    """Wait until the tag is seen as it was written: publish-ssm believes what it sees."""
+    clients.written.settled(
+        f"{image.VERIFIED_TAG} on {ami_id}",
+        lambda: image.of_id(clients, ami_id).tags.get(image.VERIFIED_TAG) == digest,
+    )
 
 
 def _plan(settings: Settings, ami: image.Image, leftovers: list[str]) -> Plan:

@@ -22,7 +22,7 @@ from zmanim_ami.rehearsal import identity
 POLICIES = ROOT / "infrastructure" / "iam"
 WORKFLOWS = identity.WORKFLOWS
 TAG = "refs/tags/v1.0.0-ami"
-SERVICES = [field.name for field in fields(Clients) if field.name != "region"]
+SERVICES = [field.name for field in fields(Clients) if field.name not in {"region", "written"}]
 RUN = [{"Key": "zmanim:run", "Value": "7"}]
 DENIED = "UnauthorizedOperation"
 

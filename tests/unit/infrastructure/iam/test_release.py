@@ -35,7 +35,7 @@ BUCKET = "zmanim-releases-prod"
 
 def clients(lab: IamLab, credentials: Mapping[str, str] | None = None) -> Clients:
     """Return clients of somebody; without `credentials` of the account's owner."""
-    services = [field.name for field in fields(Clients) if field.name != "region"]
+    services = [field.name for field in fields(Clients) if field.name not in {"region", "written"}]
     made = {name: lab.client(name, credentials) for name in services}
     return cast(Clients, SimpleNamespace(**made, region=REGION))
 

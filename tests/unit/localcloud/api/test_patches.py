@@ -21,6 +21,7 @@ MODULES = (
     "ec2.instances",
     "ec2.launch_rules",
     "ec2.volumes",
+    "faults.late",
     "iam.resource_policies",
     "services.ses",
     "services.sns",
@@ -44,6 +45,7 @@ ec2.models.instances.Instance.reboot
 ec2.models.instances.Instance.start
 ec2.models.instances.Instance.stop
 ec2.models.instances.Instance.terminate
+ec2.models.instances.InstanceBackend.all_reservations
 ec2.models.instances.InstanceBackend.modify_instance_metadata_options
 ec2.models.instances.InstanceBackend.run_instances
 ec2.models.security_groups.SecurityGroupBackend.create_security_group

@@ -15,6 +15,7 @@ from moto.ec2.models import ec2_backends
 
 from localcloud.api import patches
 from localcloud.ec2 import amis, image_attributes, instances, launch_rules
+from localcloud.faults.injection import Faults
 from localcloud.settings import ACCOUNT, BaseImage
 from support.waiting import wait_for
 from tests.support.localcloud_iam import REGION, IamLab, iam_lab
@@ -46,7 +47,8 @@ class Fleet:
 def ec2_lab(directory: Path) -> Iterator[IamLab]:
     """An account with a base image; moto is as it was when this ends."""
     fleet: Any = Fleet()
-    holders = (amis, amis.Images(fleet, (BASE,)), image_attributes, instances, instances.Instances(fleet), launch_rules)
+    fleet_of = instances.Instances(fleet, Faults(directory))
+    holders = (amis, amis.Images(fleet, (BASE,)), image_attributes, instances, fleet_of, launch_rules)
     with iam_lab(directory) as made, pytest.MonkeyPatch.context() as monkey:
         for change in patches.REGISTRY:
             monkey.setattr(change.owner, change.name, getattr(change.owner, change.name, None), raising=False)

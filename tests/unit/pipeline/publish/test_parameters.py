@@ -27,7 +27,7 @@ class Shop:
     ami_id: str
 
     def publish(self, **options: Any) -> Published | Plan:
-        return publish(self.clients, Settings(), poller=cloud.hurried(), **{"version": parse("v1.2.3"), **options})
+        return publish(self.clients, Settings(), **{"version": parse("v1.2.3"), **options})
 
     def published(self, **options: Any) -> Published:
         result = self.publish(**options)
