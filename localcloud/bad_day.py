@@ -28,6 +28,8 @@ class BadDay:
     check_seconds: float = 0.0
     agent_seconds: float = 0.0
     console_seconds: float = 0.0
+    # How many new images lag, the first ones; None: all. Packer survives none: its build has to be made again.
+    late_images: int | None = None
     # The chance that a call is throttled, whoever makes it.
     throttled: float = 0.0
     # The chance that the answer to a call that was carried out never arrives.
@@ -50,6 +52,7 @@ def usual(seed: int) -> BadDay:
         console_seconds=4.0,
         throttled=0.05,
         lost=0.03,
+        late_images=1,
         no_capacity=1,
         torn_console=True,
     )

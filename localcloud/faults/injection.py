@@ -14,7 +14,7 @@ from localcloud.api.errors import error_response
 from localcloud.api.one_form import Environ
 from localcloud.api.retries import attempt
 from localcloud.bad_day import Weather
-from localcloud.faults.late import Late
+from localcloud.faults.late import IMAGE_TYPE, Late
 
 # How each service says that it was asked too often (their "Common errors"); the others say it as SSM does.
 _THROTTLED = {
@@ -63,8 +63,14 @@ class Faults:
     def carry_out(self, environ: Environ, call: ApiCall, work: Callable[[], Response]) -> Response:
         """Return what `work` (moto's part of a call) answers, its writes to be seen as late as the day has it."""
         day = self._weather.today
-        given = parameters(environ, call.service, call.operation) if day.lag_seconds or day.check_seconds else {}
-        return self.late.carry_out(day, call, given, work)
+        if not (day.lag_seconds or day.check_seconds):
+            return self.late.carry_out(0, call, {}, work)
+        given, seconds = parameters(environ, call.service, call.operation), day.lag_seconds
+        if given.get("DataType") == IMAGE_TYPE:
+            seconds = day.check_seconds
+        elif call.operation in {"CreateImage", "CopyImage"} and day.late_images is not None:
+            seconds = seconds if self._weather.count("image") < day.late_images else 0
+        return self.late.carry_out(seconds, call, given, work)
 
     def loses(self, environ: Environ, call: ApiCall, response: Response) -> bool:
         """Say whether the answer to a call that was carried out is not to arrive."""

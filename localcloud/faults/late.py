@@ -26,11 +26,10 @@ from werkzeug.wrappers import Response
 
 from localcloud.api.calls import ApiCall
 from localcloud.api.patches import patch
-from localcloud.bad_day import BadDay
 from localcloud.settings import ACCOUNT
 
 _ABSENT: Any = object()
-_IMAGE_TYPE = "aws:ec2:image"
+IMAGE_TYPE = "aws:ec2:image"
 _in_call: ContextVar[bool] = ContextVar("in_call", default=False)
 
 # Part of moto's state: a mapping, and those of its keys that a call may change (None: any).
@@ -57,10 +56,11 @@ class Late:
         self._changes: list[_Change] = []
         self._hidden: dict[str, float] = {}
 
-    def carry_out(self, day: BadDay, call: ApiCall, given: Mapping[str, Any], work: Callable[[], Response]) -> Response:
-        """Return what `work` (moto's part of a call) answers; what it has written is seen later."""
+    def carry_out(
+        self, seconds: float, call: ApiCall, given: Mapping[str, Any], work: Callable[[], Response]
+    ) -> Response:
+        """Return what `work` (moto's part of a call) answers; what it has written is seen `seconds` later."""
         parts_of = _PARTS.get((call.service, call.operation))
-        seconds = day.check_seconds if given.get("DataType") == _IMAGE_TYPE else day.lag_seconds
         launches = call.operation == "RunInstances"
         token = _in_call.set(True)
         try:
@@ -143,7 +143,7 @@ def _put(mapping: Any, key: str, value: Any) -> None:
 
 def _check(call: ApiCall, given: Mapping[str, Any]) -> Callable[[], bool]:
     """Return what decides in the end: of a parameter that names an image, whether there is such an image."""
-    if given.get("DataType") != _IMAGE_TYPE:
+    if given.get("DataType") != IMAGE_TYPE:
         return lambda: True
     return lambda: given.get("Value") in ec2_backends[ACCOUNT][call.region].amis
 

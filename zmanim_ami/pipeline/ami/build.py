@@ -22,7 +22,7 @@ from zmanim_ami.pipeline.ami import package_cache as packages
 from zmanim_ami.pipeline.ami.builder import Builder
 from zmanim_ami.pipeline.channel import bucket as channel
 from zmanim_ami.pipeline.plan import Plan, Step
-from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.settings import Settings, Value
 from zmanim_ami.pipeline.version import Version
 
 
@@ -113,13 +113,13 @@ def build_ami(
         builder.validate(values)
     with step(f"packer build {version}"):
         try:
-            built = builder.build(version, values, force=old is not None)
+            built, replaced = _built(clients, builder, version, values, old)
         except Error:
             _check_session(clients, settings.run)
             raise
     new = _checked(clients, account, version, made, built)
-    if old:
-        _delete_snapshots(clients, old)
+    if replaced:
+        _delete_snapshots(clients, replaced)
     if added := packages.store(rpm_cache, built.output):
         say(f"kept {added} compiled packages for the next build in {rpm_cache}")
     return _result(clients, new, start, distribution.copy(clients, copies, new, poller), reused=False)
@@ -155,6 +155,32 @@ def _check_session(clients: aws.Clients, run: str) -> None:
 def _copy_steps(settings: Settings) -> tuple[Step, ...]:
     key = f"encrypted by {settings.kms_key_id or 'AWS’s own key'} there" if settings.root_encrypted else "not encrypted"
     return tuple(Step("copy", region, f"setting ami_regions; {key}") for region in distribution.regions(settings))
+
+
+def _built(
+    clients: aws.Clients, builder: Builder, version: Version, values: Mapping[str, Value], old: image.Image | None
+) -> tuple[packer.Built, image.Image | None]:
+    """Return what Packer built, and the image in whose place: its snapshots are nobody's any more."""
+    try:
+        return builder.build(version, values, force=old is not None), old
+    except packer_errors.ImageNotSeen:
+        say("Packer did not see the image that it had made (eventual consistency): building it once more")
+        if old:
+            _delete_snapshots(clients, old)  # this build has deregistered it
+        half_made = _half_made(clients, version)
+        return builder.build(version, values, force=True), half_made
+
+
+def _half_made(clients: aws.Clients, version: Version) -> image.Image | None:
+    """Return the image without its tags that Packer left, once it is seen: Packer takes it away by its name."""
+    found: list[image.Image | None] = []
+
+    def look() -> bool:
+        found.append(image.of_name(clients, version.image_name))
+        return found[-1] is not None
+
+    clients.written.settled(f"the image {version.image_name}", look)
+    return found[-1]
 
 
 def _checked(

@@ -19,6 +19,14 @@ _SESSION_ENDED = (
     ),
 )
 
+
+class ImageNotSeen(Error):
+    """Packer has made an image, did not find it in its first look, and gave up; the image stays, without its tags.
+
+    Its plugin's waiter takes InvalidAMIID.NotFound for the end (common/state.go, WaitUntilAMIAvailable of 1.8.2).
+    """
+
+
 # (what Packer says, the code, what happened, what was expected, what to do). The first that matches wins, so what has
 # a cause comes before what is only where it happened.
 _KNOWN: tuple[tuple[str, str, str, str, str], ...] = (
@@ -110,6 +118,13 @@ _KNOWN: tuple[tuple[str, str, str, str, str], ...] = (
         "choose another instance_type or subnet_id, or have the limit raised",
     ),
     (
+        r"Unknown error waiting for AMI.*InvalidAMIID\.NotFound",
+        "image-not-seen",
+        "Packer does not find the image that it has just made",
+        "the image to be visible at once: EC2 is eventually consistent",
+        "build again with --replace",
+    ),
+    (
         r"Missing plugins|no plugin installed for|Did you run packer init|plugin.*not found",
         "plugin-missing",
         "Packer does not find its Amazon plugin",
@@ -130,7 +145,7 @@ def build_failure(output: str, log: Path, run: str) -> Error:
     words = _own_words(output)
     for pattern, code, summary, expected, fix in _KNOWN:
         if match := re.search(rf"^.*(?:{pattern}).*$", words, re.MULTILINE):
-            kind = HostLacks if code == "plugin-missing" else Error
+            kind = {"plugin-missing": HostLacks, "image-not-seen": ImageNotSeen}.get(code, Error)
             way = f"{fix.replace('{run}', run)}; all of it: {log}"
             return kind(summary, code=code, expected=expected, found=_plain(match[0]), fix=way)
     if _SCRIPT_FAILED.search(words):

@@ -60,7 +60,7 @@ def ec2_lab(directory: Path) -> Iterator[IamLab]:
 
 def clients(lab: IamLab, region: str = REGION, credentials: Any = None) -> Clients:
     """Return the pipeline's clients of a region."""
-    services = [each.name for each in fields(Clients) if each.name != "region"]
+    services = [each.name for each in fields(Clients) if each.name not in {"region", "written"}]
     made = {name: lab.client(name, credentials, region) for name in services}
     return cast(Clients, SimpleNamespace(**made, region=region))
 

@@ -101,6 +101,15 @@ def test_a_new_image_is_not_found_and_its_name_is_taken(day: Day) -> None:
     assert ec2.describe_images(ImageIds=[image])["Images"][0]["Name"] == "made"
 
 
+def test_only_the_first_images_lag_when_that_is_said(day: Day) -> None:
+    ec2 = day.lab.client("ec2")
+    instance = ec2.run_instances(ImageId=AMI, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    day.has(BadDay(lag_seconds=6, late_images=1))
+    first, second = (ec2.create_image(InstanceId=instance, Name=name)["ImageId"] for name in ("one", "two"))
+    assert refused(ec2.describe_images, ImageIds=[first]) == "InvalidAMIID.NotFound"
+    assert ec2.describe_images(ImageIds=[second])["Images"][0]["Name"] == "two"
+
+
 def test_a_new_instance_is_not_found_by_its_id_nor_by_its_tags(day: Day) -> None:
     ec2 = day.lab.client("ec2")
     day.has(LAG)

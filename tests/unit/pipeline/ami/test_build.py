@@ -18,6 +18,7 @@ from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.ami import package_cache as packages
 from zmanim_ami.pipeline.ami.build import BuildResult, build_ami
 from zmanim_ami.pipeline.ami.packer import Built
+from zmanim_ami.pipeline.ami.packer_errors import ImageNotSeen
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.settings import Settings, Value
@@ -35,6 +36,7 @@ class Site:
     cache: Path
     done: list[str] = field(default_factory=list)
     fails: bool = False
+    unseen: int = 0
     tamper: Callable[[str], None] = lambda ami_id: None
     values: Mapping[str, Value] = field(default_factory=dict)
 
@@ -83,6 +85,10 @@ class Site:
         if force:  # as Packer: the old image goes when the new one is provisioned, and its snapshots stay
             for old in self.clients.ec2.describe_images(Owners=["self"])["Images"]:
                 self.clients.ec2.deregister_image(ImageId=old["ImageId"])
+        if self.unseen:  # made, and Packer's first look does not find it
+            self.unseen -= 1
+            cloud.make_image(self.clients, f"zmanim-{version}", run="7")
+            raise ImageNotSeen("Packer does not find it", code="image-not-seen")
         tags = {name: str(values[name]) for name in ("version", "commit", "tree_digest")}
         ami_id = cloud.make_image(self.clients, f"zmanim-{version}", **tags, source_ami="ami-0000000000000000b")
         self.tamper(ami_id)
@@ -143,6 +149,27 @@ def test_the_release_channels_keys_go_into_the_image_and_another_key_is_another_
     assert (keys / "prod.serial").read_text() == "0\n"
     der = site.clients.kms.get_public_key(KeyId="alias/zmanim-release-prod")["PublicKey"]
     assert (keys / "prod.pem").read_text() == release_key.pem(der)
+
+
+def snapshots(site: Site) -> set[str]:
+    return {item["SnapshotId"] for item in site.clients.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+
+
+def test_an_image_that_packer_did_not_see_is_made_once_more_in_its_place(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.unseen = 1
+    result = site.built()
+    assert site.done == ["bundle", "validate", "build", "build, forced"]
+    assert images(site) == [result.ami_id]
+    assert len(snapshots(site)) == 1
+    assert "eventual consistency" in capsys.readouterr().err
+
+
+def test_an_image_that_packer_does_not_see_twice_is_an_error(site: Site) -> None:
+    site.unseen = 2
+    with raises("image-not-seen"):
+        site.built()
 
 
 def test_an_equal_image_that_can_not_be_launched_is_not_reused(site: Site) -> None:

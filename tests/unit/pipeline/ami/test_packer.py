@@ -43,6 +43,7 @@ def values(settings: Settings) -> dict[str, Value]:
         ("no-plugin", "plugin-missing", "Missing plugins"),
         ("no-ssh", "builder-unreachable", "Timeout waiting for SSH"),
         ("name-taken", "name-taken", "ami-90fddf6daf1716bb7"),
+        ("image-not-seen", "image-not-seen", "InvalidAMIID.NotFound"),
         ("cancelled", "build-cancelled", "Cleanly cancelled"),
         ("script-failed", "provisioner-failed", "exit code 7"),
         ("no-default-vpc", "no-default-vpc", "VPCIdNotSpecified"),
