@@ -19,6 +19,8 @@ from typing import Any
 from support.progress import say
 
 PATIENCE_SECONDS = 30.0
+# How each line about a wait begins.
+WAITING = "waiting for"
 _PAUSE_SECONDS = 1.0
 _WRITES = re.compile(r"(?:Create|Put|Run|Add|Register|Copy|Import|Update|Modify)[A-Z]")
 _DELETES = re.compile(r"(?:Delete|Deregister|Remove)[A-Z]")
@@ -117,7 +119,7 @@ class Written:
 
 
 def _say(what: str, why: str) -> None:
-    say(f"waiting for {what} to be visible (eventual consistency: {why})")
+    say(f"{WAITING} {what} to be visible (eventual consistency: {why})")
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from support.progress import say
 from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.visibility import WAITING
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,12 @@ def settle(clients: aws.Clients, changes: Sequence[Change], plan: Callable[[], S
     still: list[str] = []
 
     def look() -> bool:
-        with redirect_stderr(io.StringIO()):  # it has said before what it leaves alone
+        # It has said before what it leaves alone; what it waits for is said.
+        with redirect_stderr(io.StringIO()) as repeated:
             still[:] = [f"{each.action} {each.resource}" for each in plan() if (each.action, each.resource) in done]
+        for line in repeated.getvalue().splitlines():
+            if line.startswith(WAITING):
+                say(line)
         return not still
 
     if done and not clients.written.settled("what was made", look):
