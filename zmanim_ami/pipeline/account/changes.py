@@ -41,8 +41,7 @@ def settle(clients: aws.Clients, changes: Sequence[Change], plan: Callable[[], S
 
     Raises as `plan` does.
     """
-    # What waits for somebody's answer (an address to be confirmed) may stay as long as that takes.
-    done = {(change.action, change.resource) for change in changes if change.action != "verify"}
+    done = {(change.action, change.resource) for change in changes if change.do}
     still: list[str] = []
 
     def look() -> bool:
