@@ -84,7 +84,8 @@ def test_an_error_is_understood_by_the_service_s_own_client(service: str, operat
 def test_both_versions_of_ses_sign_alike_and_each_reads_its_own_errors(version: str, content_type: str) -> None:
     made = error_response("ses", content_type, "AccessDeniedException", "no", 403)
     answer = {"status_code": made.status_code, "headers": HeadersDict(made.headers), "body": made.get_data()}
-    parsed = create_parser(get_session().get_service_model(version).resolved_protocol).parse(answer, None)
+    service = get_session().get_service_model(version)
+    parsed = create_parser(service.resolved_protocol).parse(answer, service.shape_for("SendEmailResponse"))
     assert parsed["Error"] == {"Code": "AccessDeniedException", "Message": "no"} | (
         {"Type": "Sender"} if version == "ses" else {}
     )
