@@ -17,6 +17,7 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.ses.models import SESBackend
 from moto.sesv2.responses import SESV2Response
+from moto.sesv2.urls import url_paths
 
 from localcloud.api.patches import ApiError, add, patch
 from localcloud.journal import Journal
@@ -24,6 +25,9 @@ from localcloud.services.confirmations import Confirmations, Question
 
 PENDING, SUCCESS, FAILED = "Pending", "Success", "Failed"
 _SIMULATOR = "simulator.amazonses.com"
+# Flask has no route for moto's own `/v2/.*`: without these it never comes to what is added below.
+for _path in ("account", "account/details"):
+    url_paths.setdefault(f"{{0}}/v2/email/{_path}$", SESV2Response.dispatch)
 
 
 class Mails:

@@ -11,6 +11,7 @@ from wsgiref.util import setup_testing_defaults
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from moto.moto_server.werkzeug_app import create_backend_app
 
 from localcloud.journal import Journal
 from localcloud.services.confirmations import Confirmations
@@ -120,3 +121,10 @@ def test_an_identity_is_pending_until_somebody_clicks_and_failed_when_nobody_doe
     assert len(ses.lines("confirmations")) == before
     ses.client.delete_identity(Identity="a@example.org")
     assert refusal(ses, "a@example.org")
+
+
+@pytest.mark.parametrize(("path", "method"), [("/v2/email/account", "GET"), ("/v2/email/account/details", "POST")])
+def test_the_server_has_a_route_for_what_moto_lacks(path: str, method: str) -> None:
+    """The incident: no rehearsal could plan its account, and tests without a server did not see it."""
+    routes = create_backend_app("sesv2").url_map.bind("email.eu-west-1.amazonaws.com")
+    assert routes.match(path, method=method)
