@@ -88,6 +88,8 @@ ASKS: Mapping[str, list[Ask]] = {
 }  # fmt: skip
 # What these say, no role of a release asks AWS for.
 ASK_NOTHING = {"region", "api_dir", "versions_file", "postgresql_repo", "github_subject", "boot_timeout"}
+# Whoever runs account.apply is asked for these, and mail from an instance is tried in test_statements.py.
+ASK_NOTHING |= {"mail_from", "mail_to", "alarms_topic", "alarm_prefix"}
 
 
 def test_of_every_setting_it_is_known_what_it_asks_of_aws() -> None:
