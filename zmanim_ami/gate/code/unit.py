@@ -35,7 +35,7 @@ READS: Mapping[str, str] = {
     "commands": r"(\.github|docs|localcloud|support|tests|tools|zmanim_ami)/|.*README|"
     r"infrastructure/packer/versions|(inv|nox)$|require",
     "gate": r"infrastructure/packer/versions",
-    "host": r"docs/on-aws\.md",
+    "host": r"docs/on-aws\.md|infrastructure/packer/files/zmanim\.preset",
     "host/aws": r"infrastructure/(iam/|packer/versions|packer/files/cloudwatch)",
     "host/backup": r"infrastructure/packer/files/([^/]*\.service|database\.sql)",
     "host/release": r"docs/releases\.md|tools/|zmanim_ami/toolchain/|infrastructure/packer/files/[^/]*\.sh",
