@@ -356,3 +356,24 @@ def test_a_version_has_one_concurrency_group_whether_by_tag_or_by_hand(tmp_path:
     # Of two tags that are pushed at once neither waits for the other, nor ends it.
     run = runner.run(Event("refs/tags/v1.0.1-ami", "8"), tmp_path / "other")
     assert "build-ami-v1.0.1-ami v1.0.1 8" in run.output.splitlines()
+
+
+def test_of_a_run_whose_failed_jobs_are_run_again_nothing_that_succeeded_runs(tmp_path: Path) -> None:
+    def job(script: str, *needs: str, **more: str) -> dict[str, object]:
+        steps = [{"name": "do", "run": script}]
+        return {"runs-on": "ubuntu-24.04", "needs": list(needs), "steps": steps, **more}
+
+    jobs = {
+        "build": job("true"),
+        "verify": job('test "$GITHUB_RUN_ATTEMPT" != 1', "build"),
+        "publish": job("true", "verify"),
+        "sweep": job("echo ${{ needs.build.result }}", "build", "verify", **{"if": "always()"}),
+    }
+    (tmp_path / "again.yml").write_text(json.dumps({"on": {"push": {}}, "jobs": jobs}))
+    runner = Act(program(user_cache(), "act"), tmp_path / "again.yml", tmp_path, os.environ)
+    first = runner.run(Event(TAG, "7"), tmp_path / "1")
+    assert first.results == {"build": "success", "verify": "failure", "publish": "skipped", "sweep": "success"}
+    again = runner.run(Event(TAG, "7", attempt=2, before=first.results), tmp_path / "2")
+    assert set(again.results.values()) == {"success"}
+    assert again.steps == ["verify: do", "publish: do", "sweep: do"]
+    assert "success" in again.output.split()  # what build came to is still known
