@@ -17,7 +17,7 @@ from localcloud.imds import server as metadata_server
 from localcloud.imds.instance_metadata import MetadataLookup
 from localcloud.journal import Journal
 from localcloud.net.network import Interfaces
-from localcloud.services import sns, ssm
+from localcloud.services import s3, sns, ssm
 from localcloud.services.confirmations import Confirmations
 from localcloud.services.ses import Mails
 from localcloud.settings import Cloud, CloudSettings, ended_sessions
@@ -36,7 +36,7 @@ def serve(settings: CloudSettings, cloud: Cloud) -> None:
     confirmations = Confirmations(Journal(directory / "confirmations.jsonl"), cloud.endpoint)
     notifications = sns.Notifications(Journal(directory / "notifications.jsonl"), confirmations)
     watched = alarms.Alarms(sns.publish)
-    apply(ssm, ssm.Agent(fleet, faults), faults.late, resource_policies)
+    apply(s3, ssm, ssm.Agent(fleet, faults), faults.late, resource_policies)
     apply(Mails(Journal(directory / "mails.jsonl"), confirmations))
     apply(notifications, alarms, watched)
     watched.watch()

@@ -79,7 +79,7 @@ variable "region" {
 
   validation {
     condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
-    error_message = "The region is written like eu-west-1."
+    error_message = "The region is written like eu-central-1."
   }
 }
 

@@ -65,9 +65,11 @@ def ssm(operation: str, given: Parameters, lookups: Lookups) -> Iterator[Require
     resources = names if about_parameters and operation != "DescribeParameters" else []
     if operation == "GetParametersByPath":
         resources = [str(given.get("Path", ""))]
-    tags = requested_tags(listed_tags(given.get("Tags")))
+    context = requested_tags(listed_tags(given.get("Tags")))
+    if "Overwrite" in given:  # a call that does not say it has not the key
+        context["ssm:overwrite"] = (str(given["Overwrite"]).lower(),)
     for name in resources:
-        yield RequiredAction(action, lookups.arn("ssm", f"parameter/{name.split(':')[0].removeprefix('/')}"), tags)
+        yield RequiredAction(action, lookups.arn("ssm", f"parameter/{name.split(':')[0].removeprefix('/')}"), context)
     if not resources:
         yield RequiredAction(action)
     yield from _parameter_keys(operation, given, lookups, names)

@@ -43,7 +43,7 @@ ENVIRON = {
     "ZMANIM_ENVIRONMENT": "prod",
     "AWS_REGION": "eu-west-1",
     "INSTANCE_ID": "i-1",
-    "BACKUP_BUCKET_PREFIX": "zmanim-backups",
+    "BACKUPS_BUCKET": "backups-of-prod",
     "BACKUP_PATH": "restic",
     "RESTIC_PASSWORD_FILE": "/nowhere",
 }

@@ -31,6 +31,7 @@ from localcloud.faults.injection import Faults
 from localcloud.iam import resource_policies
 from localcloud.iam.authorization import Authorizer
 from localcloud.journal import Journal
+from localcloud.services import s3
 from localcloud.settings import ACCOUNT, KEY_PREFIX, Cloud, ended_sessions
 
 REGION = "eu-west-1"
@@ -171,7 +172,7 @@ def iam_lab(directory: Path, clock: Callable[[], float] = time.monotonic) -> Ite
     with mock.patch.dict(os.environ, {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}):
         moto_api_backend.reset()
         faults = Faults(directory, clock)
-        apply(resource_policies, faults.late)
+        apply(resource_policies, s3, faults.late)
         authorizer = Authorizer(Journal(directory / "authorization.jsonl"), REGION, KEY, ended_sessions(directory))
         admission = Admission(Cloud("default", REGION, directory, 7, KEY))
         journal = Journal(directory / "api.jsonl")

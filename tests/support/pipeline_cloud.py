@@ -16,6 +16,7 @@ from unittest import mock
 
 from moto import mock_aws
 
+from tests.support import bucket_name
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.visibility import Written
@@ -34,6 +35,14 @@ def _clients(region: str) -> Clients:
     # Made once: parsing botocore's model of EC2 for every test would take most of the tests' time.
     poller = hurried()
     return aws.connect(region, Written(poller.sleep, poller.clock))
+
+
+def clients(region: str) -> Clients:
+    """Clients of a region of that account."""
+    made = _clients(region)
+    # moto has no such operation; out of SES's sandbox, unless a test says something else.
+    answer(made.sesv2, "GetAccount", lambda request: {"ProductionAccessEnabled": True})
+    return made
 
 
 @contextmanager
@@ -56,11 +65,9 @@ def environment() -> Iterator[None]:
 def account(region: str = "eu-west-1") -> Iterator[Clients]:
     """Clients of an empty account."""
     with environment(), mock_aws():
-        clients = _clients(region)
-        # moto has no such operation; out of SES's sandbox, unless a test says something else.
-        answer(clients.sesv2, "GetAccount", lambda request: {"ProductionAccessEnabled": True})
+        made = clients(region)
         try:
-            yield clients
+            yield made
         finally:
             _clients(region).written.forget()
             while _withdraw:
@@ -103,6 +110,14 @@ def make_image(clients: Clients, name: str = "zmanim-v1.2.3", **tags: str) -> st
     given = [{"Key": f"zmanim:{tag.replace('_', '-')}", "Value": value} for tag, value in tags.items() if value]
     clients.ec2.create_tags(Resources=[ami_id], Tags=[{"Key": "Name", "Value": name}, *given])  # type: ignore[list-item]
     return ami_id
+
+
+def make_bucket(clients: Clients, kind: str, environment: str) -> None:
+    """Make a bucket and the parameter that names it, as account.apply does."""
+    name = bucket_name(kind, environment)
+    here: Any = {"CreateBucketConfiguration": {"LocationConstraint": clients.region}}
+    clients.s3.create_bucket(Bucket=name, BucketNamespace="account-regional", **here)
+    clients.ssm.put_parameter(Name=f"/zmanim/{environment}/{kind}-bucket", Value=name, Type="String", Overwrite=True)
 
 
 def image_tags(clients: Clients, ami_id: str) -> dict[str, str]:

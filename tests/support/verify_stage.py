@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, bucket_name
 from tests.support import pipeline_cloud as cloud
 from zmanim_ami.pipeline.account import changes, requirements
 from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
@@ -134,7 +134,7 @@ def staged(directory: Path, account: Callable[[], AbstractContextManager[Clients
     with account() as clients:
         changes.apply(requirements.plan(clients, "verify", policies=ROOT / "infrastructure/iam"))
         # moto takes what is refused without TLS for refused always.
-        clients.s3.delete_bucket_policy(Bucket="zmanim-releases-verify")
+        clients.s3.delete_bucket_policy(Bucket=bucket_name("releases", "verify"))
         ami_id = cloud.make_image(clients, version="v1.2.3", commit=cloud.COMMIT, tree_digest=cloud.TREE)
         made = Stage(clients, directory, ami_id)
         cloud.answer(clients.ec2, "GetConsoleOutput", made.console)

@@ -21,6 +21,7 @@ from zmanim_ami.bench import peaks
 from zmanim_ami.bench.figures import Ratio, Series, ratio, repeat
 from zmanim_ami.bench.lab import Lab, built_image
 from zmanim_ami.pipeline import instance
+from zmanim_ami.pipeline.account import public_parameters
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.backup import drill
 
@@ -238,8 +239,10 @@ def _drilled(lab: Lab, image_id: str) -> dict[str, float]:
 
 
 def _clear(lab: Lab) -> None:
-    """Remove the repository: the next backup stores everything again."""
-    bucket = f"zmanim-backups-{ENVIRONMENT}"
+    """Remove the repository, and that there was one: the next backup stores everything again."""
+    bucket = public_parameters.bucket(lab.clients, ENVIRONMENT, "backups")
+    marker = public_parameters.parameter(ENVIRONMENT, public_parameters.MARKER)
+    lab.clients.ssm.delete_parameters(Names=[marker])
     for page in lab.clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         for item in (*page.get("Versions", []), *page.get("DeleteMarkers", [])):
             lab.clients.s3.delete_object(Bucket=bucket, Key=item["Key"], VersionId=item["VersionId"])

@@ -30,7 +30,7 @@ def publish(
 ) -> releasing.Moved | Plan:
     """Publish a release of the API to an environment's channel: its instances run it from their API's next start.
 
-    In the account: the bundle and its signed record in the bucket zmanim-releases-ENVIRONMENT, then the channel's
+    In the account: the bundle and its signed record in the environment's bucket for releases, then the channel's
     signed pointer; the KMS key alias/zmanim-release-ENVIRONMENT signs. Builds the bundle first. --dry shows the plan.
     """
     wanted, oldest = parse(version), parse(oldest_allowed) if oldest_allowed else None

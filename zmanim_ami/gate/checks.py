@@ -23,6 +23,7 @@ _API = rf"api/|{_TOOLS}"
 _SET_UP = rf"{_FILES}|api/"
 _POLICIES = r"infrastructure/iam/"
 _LOCKS = r"zmanim_ami/(pipeline/pins|toolchain)/"
+_CHOSEN = r"zmanim_ami/|infrastructure/|localcloud/|\.github/"
 _WORKFLOWS = r".*\.ya?ml$|\.github/"
 
 
@@ -83,6 +84,7 @@ CHECKS: Mapping[str, Check] = {
         Check("code.wheels", "locks: a wheel of each pin for every promised host and Python", _LOCKS),
         Check("image.configuration", "effective postgresql.conf, pg_hba.conf and redis.conf", _SET_UP, (6, 7)),
         Check("image.versions", "versions.json: schema, checksums, review dates", _FILES),
+        Check("repository.settings", "what a setting chooses stands in the settings alone", _CHOSEN),
         Check("repository.iam", "IAM policies: actions that AWS has, nothing wider than needed", _POLICIES),
         Check("repository.rehearsed", "whether a rehearsal here has built an image of this tree", _ALL, (2,)),
     )

@@ -84,7 +84,7 @@ _KNOWN: tuple[tuple[set[type[Exception] | str], type[Error], str, str, str, str]
         BadInput,
         "region-unknown",
         "that is no name of a region",
-        "such as eu-west-1",
+        "one that `aws ec2 describe-regions` lists",
         "set ZMANIM_REGION",
     ),
     (
@@ -237,7 +237,7 @@ def _no_region(region: str, found: str) -> BadInput:
     return BadInput(
         f"there is no region {region} for this account",
         code="region-unknown",
-        expected="a region of AWS, such as eu-west-1",
+        expected="a region of AWS, as `aws ec2 describe-regions` lists them",
         found=found,
         fix="set region (and ami_regions) in pyproject.toml, ZMANIM_REGION or --region",
     )

@@ -23,6 +23,7 @@ _TABLE = "[tool.zmanim] in pyproject.toml"
 
 _GRAVITON = r"[a-z]+\d+g[a-z]*\.[a-z0-9]+"
 REGION = r"[a-z]{2}(-[a-z]+)+-\d"
+_BUCKET = r"[a-z0-9][a-z0-9-]*-\{environment\}(-[a-z0-9]+)*"
 _ADDRESS = r"[A-Za-z0-9._+-]+@[a-z0-9-]+(\.[a-z0-9-]+)+"
 
 Value = str | int | bool | tuple[str, ...]
@@ -135,6 +136,18 @@ class Settings:
     )
     parameter_prefix: str = _setting(
         "/zmanim/prod", "path of the SSM parameters ami-id and ami-version", r"(/[A-Za-z0-9_.-]+)+", "/zmanim/prod"
+    )
+    backups_bucket: str = _setting(
+        "zmanim-backups-{environment}",
+        "name of an environment's bucket for backups; a new one ends in the account and the region",
+        _BUCKET,
+        "zmanim-backups-{environment}",
+    )
+    releases_bucket: str = _setting(
+        "zmanim-releases-{environment}",
+        "name of an environment's bucket for the API's releases; a new one ends in the account and the region",
+        _BUCKET,
+        "zmanim-releases-{environment}",
     )
     mail_from: str = _setting(
         "backup@zmanim.shtetl.io", "address that mail about failures comes from", _ADDRESS, "backup@example.org"

@@ -25,8 +25,10 @@ from support.parallel import side_by_side
 from support.progress import say, step
 from zmanim_ami import toolchain
 from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.account import buckets, changes, requirements
 from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.rehearsal import identity, standin
 from zmanim_ami.rehearsal.base import Base, check_repositories, unpack
 from zmanim_ami.rehearsal.owner import owner_of, stop_leftovers
@@ -120,11 +122,14 @@ def bad_day_of(seed: int) -> BadDay:
     return bad_day.usual(seed)
 
 
-def start(name: str, prepared: Prepared, state: Path, policies: Path, day: BadDay | None = None) -> Cloud:
+def start(
+    name: str, prepared: Prepared, state: Path, policies: Path, day: BadDay | None = None, *, empty: bool = False
+) -> Cloud:
     """Start the cloud `name`, or find it up, and give it what AWS and the account's owner would have there.
 
-    That is the base image, the mirror's files, and all that `account.apply` makes for prod and verify: on a bad `day`
-    too, as its owner would. Raises what control.up and zmanim_ami.pipeline.account.requirements raise.
+    That is the base image, the mirror's files, and, unless the account is to be `empty`, all that `account.apply` makes
+    for prod and verify: on a bad `day` too, as its owner would. Raises what control.up and
+    zmanim_ami.pipeline.account.requirements raise.
     """
     running = control.find(name, state)
     if running is not None:
@@ -135,19 +140,28 @@ def start(name: str, prepared: Prepared, state: Path, policies: Path, day: BadDa
     with step(f"starting the local cloud {name}"):
         cloud = control.up(replace(settings(name, prepared, state), bad_day=day))
     with step("seeding its account"):
-        _seed(connect(environment(cloud, prepared.versions_file, os.environ), cloud.region), prepared.mirror, policies)
+        known = environment(cloud, prepared.versions_file, os.environ)
+        chosen = all_settings.load(policies.parents[1], known)
+        _fill_mirror(connect(known, cloud.region), prepared.mirror)
+        if not empty:
+            _apply(partial(connect, known), policies, replace(chosen, github_subject=identity.SUBJECT))
         control.confirm_all(cloud)  # the clicks that are left to a person
     return cloud
 
 
-def _seed(clients: Clients, mirror: Path | None, policies: Path) -> None:
+def _fill_mirror(clients: Clients, mirror: Path | None) -> None:
     if mirror:
         buckets.create(clients, MIRROR_BUCKET)
         for file in sorted(mirror.iterdir()):
             # As open as the sites that it stands for: curl asks without credentials.
             clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name, ExtraArgs={"ACL": "public-read"})
+
+
+def _apply(connect: Callable[[str], Clients], policies: Path, settings: Settings) -> None:
+    clients = connect(settings.region)
     for each in ENVIRONMENTS:
-        plan = partial(requirements.plan, clients, each, policies=policies, workflows=identity.WORKFLOWS)
+        chosen = replace(settings, ami_regions=identity.COPIES) if each == requirements.VERIFY else settings
+        plan = partial(requirements.plan, clients, each, policies=policies, settings=chosen, connect=connect)
         planned = plan()
         changes.apply(planned)
         changes.settle(clients, planned, plan)

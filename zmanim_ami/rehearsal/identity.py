@@ -14,12 +14,11 @@ import boto3
 from localcloud.iam.callers import web_identity
 from localcloud.settings import ACCOUNT, Cloud
 from zmanim_ami.pipeline.account import workflow_roles
-from zmanim_ami.pipeline.account.workflow_roles import Workflows
 
 # A repository of that name is nobody's: it is only compared with itself. With ids, as GitHub has it for a new one.
-WORKFLOWS = Workflows(
-    "repo:rehearsal@1/zmanim@2:environment:{environment}", "/zmanim/prod", ("eu-central-1", "eu-north-1")
-)
+SUBJECT = "repo:rehearsal@1/zmanim@2:environment:{environment}"
+# Where the roles of a cloud's releases may copy images to.
+COPIES = ("eu-central-1", "eu-north-1")
 _SECONDS = 3600
 
 
@@ -31,7 +30,7 @@ def token(step: str, ref: str, key: str, **others: str) -> str:
     claims = {
         "iss": f"https://{workflow_roles.HOST}",
         "aud": workflow_roles.AUDIENCE,
-        "sub": workflow_roles.subject(WORKFLOWS, step),
+        "sub": workflow_roles.subject(SUBJECT, step),
         "ref": ref,
         "exp": int(time.time()) + _SECONDS,
         **others,

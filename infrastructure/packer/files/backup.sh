@@ -3,9 +3,9 @@
 #
 # restic-backup.service runs it as zmanim-backup. pg_dump is streamed: nothing of the databases touches the disk. What has
 # rules (refusals, counting, reading back, the record, retention) is `zmanim-host backup`.
-# Input:      ZMANIM_ENVIRONMENT, AWS_REGION, INSTANCE_ID (/run/zmanim/environment); BACKUP_BUCKET_PREFIX, BACKUP_PATH
-#             (/etc/restic/backup.conf); $CREDENTIALS_DIRECTORY/backup_restic-password and backup_redis-password.
-# Output:     snapshots in s3:…/BACKUP_BUCKET_PREFIX-ENVIRONMENT/BACKUP_PATH; exit code 0 only when the run is complete.
+# Input:      ZMANIM_ENVIRONMENT, AWS_REGION, INSTANCE_ID (/run/zmanim/environment); BACKUPS_BUCKET (/run/zmanim/account);
+#             BACKUP_PATH (/etc/restic/backup.conf); $CREDENTIALS_DIRECTORY/backup_restic-password and backup_redis-password.
+# Output:     snapshots in s3:…/BACKUPS_BUCKET/BACKUP_PATH; exit code 0 only when the run is complete.
 # Idempotent: one after the other, each is a run of its own; at the same time the second one refuses.
 set -o errexit -o nounset -o pipefail
 
@@ -85,7 +85,7 @@ back_up_redis() {
 
 main() {
   local databases
-  require_environment ZMANIM_ENVIRONMENT AWS_REGION INSTANCE_ID BACKUP_BUCKET_PREFIX BACKUP_PATH CREDENTIALS_DIRECTORY
+  require_environment ZMANIM_ENVIRONMENT AWS_REGION INSTANCE_ID BACKUP_PATH CREDENTIALS_DIRECTORY
   export PGHOST=/run/postgresql PGUSER=zmanim_backup
   # Whatever ends this one early: no proof follows it.
   rm --force "${WORK}/complete"

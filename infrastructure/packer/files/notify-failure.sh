@@ -4,7 +4,7 @@
 # backup-notify@.service runs it; backup-notify-retry.service without a unit, to send what SES would not take before.
 # What has rules (clearing, the spool, one mail an hour) is `zmanim-host notify`.
 # Input:      $1, the unit (or nothing); ZMANIM_ENVIRONMENT, AWS_REGION, INSTANCE_ID (/run/zmanim/environment); MAIL_FROM,
-#             MAIL_TO (/etc/restic/backup.conf); MONITOR_* and STATE_DIRECTORY (systemd).
+#             MAIL_TO (/run/zmanim/account; without them mail waits); MONITOR_* and STATE_DIRECTORY (systemd).
 # Output:     one mail, now or when SES answers again.
 # Idempotent: yes; within the hour the second failure is counted in the next mail.
 set -o errexit -o nounset -o pipefail

@@ -3,7 +3,7 @@
 #
 # Without --replace it touches nothing that is live: a second PostgreSQL and Redis in a directory, on sockets of their own,
 # are filled and compared with the run's completion record. What has rules is `zmanim-host restore`.
-# Input:      the words above; /run/zmanim/environment, /etc/restic/backup.conf; restic's password from
+# Input:      the words above; /run/zmanim/environment and account, /etc/restic/backup.conf; restic's password from
 #             $CREDENTIALS_DIRECTORY/backup_restic-password (a unit) or /run/zmanim/secrets (root).
 # Output:     exit code 0 when everything is as the record says; with --json the result on stdout.
 # Idempotent: yes, one after the other; beside another one or a backup it refuses, and says who that is.
@@ -17,6 +17,8 @@ main() {
   set -o allexport
   # shellcheck source=/dev/null
   source /run/zmanim/environment
+  # shellcheck source=/dev/null
+  [[ ! -e /run/zmanim/account ]] || source /run/zmanim/account
   # shellcheck source=infrastructure/packer/files/backup.conf
   source /etc/restic/backup.conf
   RESTIC_PASSWORD_FILE=/run/zmanim/secrets/backup/restic-password

@@ -41,8 +41,9 @@ def test_what_other_pages_print_for_a_machine_works_there(backup_host: BackupHos
 def test_what_the_pages_print_for_an_account_works_there(backup_host: BackupHost, good: str) -> None:
     name, operator = backup_host.environment, operators_environment(backup_host)
     backup_host.run("umask 077; echo secret >/run/new-value")
-    typed = elsewhere("aws ssm put-parameter")
-    assert len(typed) == 1
+    account = ("aws ssm put-parameter", "aws ssm delete-parameter")
+    typed = elsewhere(*account)
+    assert [len(elsewhere(each)) for each in account] == [1, 1]
     for command in typed:
         ours = command.replace("zmanim-prod", f"zmanim-{name}").replace("/prod/", f"/{name}/")
         backup_host.run(f"export {operator}; {ours.replace('file://…', 'file:///run/new-value')}")
@@ -89,14 +90,13 @@ def test_a_run_from_the_future_is_dated_anew_as_the_page_says(backup_host: Backu
 
 @pytest.mark.incident("a stolen instance role could have removed every backup for good")
 def test_what_was_deleted_is_had_back_as_the_page_says(backup_host: BackupHost, good: str) -> None:
-    result = re.search(r"```sh\n(aws s3api list-object-versions .*?)```", PAGE, re.DOTALL)
+    result = re.search(r"```sh\n(bucket=.*?aws s3api list-object-versions .*?)```", PAGE, re.DOTALL)
     assert result
     bucket = backup_host.bucket
     backup_host.run(f"aws s3 rm --recursive --only-show-errors s3://{bucket}/; echo done")
     assert backup_host.backups.complete() == []
-    backup_host.run_long(
-        f"export {operators_environment(backup_host)}; {result[1].replace('zmanim-backups-prod', bucket)}"
-    )
+    typed = result[1].replace("/prod/", f"/{backup_host.environment}/")
+    backup_host.run_long(f"export {operators_environment(backup_host)}; {typed}")
     assert good in {run["run"] for run in backup_host.backups.complete()}
     # What was locked then is nobody's lock now.
     backup_host.backups.restic("unlock --remove-all")

@@ -180,7 +180,11 @@ def test_a_bucket_that_is_gone_is_not_made(backup_host: BackupHost, good: str) -
     s3.delete_bucket(Bucket=backup_host.bucket)
     backup_host.check_refusal(f"the bucket {backup_host.bucket} is not there", good="")
     assert backup_host.bucket not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
-    # An empty bucket is no repository: now one is made.
+    # An empty bucket is no repository. This environment has had one, so none is begun in it before a person says so.
     backup_host.images.prepare(backup_host.environment)
+    backup_host.forget_mails()
+    backup_host.check_refusal("were begun at s3:", "nothing was made", "aws ssm delete-parameter", good="")
+    assert s3.list_objects_v2(Bucket=backup_host.bucket)["KeyCount"] == 0
+    backup_host.images.ssm.delete_parameter(Name=f"/zmanim/{backup_host.environment}/backup/repository")
     assert backup_host.backups.succeed() != good
     assert len(backup_host.backups.complete()) == 1

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import bucket_name
 from tests.support.machines.backups import STATE, Backups, seed
 from tests.support.machines.image import VERSION, ImageLab
 from tests.support.machines.lab import wait_for
@@ -140,7 +141,7 @@ def test_what_an_instance_s_rights_can_delete_can_be_had_back(images: ImageLab, 
     if not source.complete():
         source.succeed()
     run = source.complete()[0]["run"]
-    bucket, s3 = f"zmanim-backups-{ENVIRONMENT}", images.client("s3")
+    bucket, s3 = bucket_name("backups", ENVIRONMENT), images.client("s3")
     # With the machine's own role: no version, and nothing that keeps versions.
     version = s3.list_object_versions(Bucket=bucket, MaxKeys=1)["Versions"][0]
     for tried in (

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import bucket_name
 from tests.support.machines.image import ENVIRONMENT, ImageLab, files_with
 
 # Runs every command with the instance's role and prints, by the command, its exit code and what it wrote.
@@ -22,19 +23,20 @@ commands = COMMANDS
 with concurrent.futures.ThreadPoolExecutor(4) as pool:
     print(json.dumps(dict(zip(commands, pool.map(ask, commands)))))
 """
+BACKUPS, RELEASES = bucket_name("backups", "ENV"), bucket_name("releases", "ENV")
 # What an instance of ENV may do with what is its own; the same of another environment it may not.
 OWN = (
     "ssm get-parameters-by-path --path /zmanim/ENV/ --with-decryption",
-    "s3api list-objects-v2 --bucket zmanim-backups-ENV",
-    "s3api put-object --bucket zmanim-backups-ENV --key restic/probe --body /etc/os-release",
-    "s3api get-object --bucket zmanim-backups-ENV --key restic/kept /dev/null",
-    "s3api delete-object --bucket zmanim-backups-ENV --key restic/kept",
-    "s3api list-objects-v2 --bucket zmanim-releases-ENV",
-    "s3api get-object --bucket zmanim-releases-ENV --key kept /dev/null",
+    f"s3api list-objects-v2 --bucket {BACKUPS}",
+    f"s3api put-object --bucket {BACKUPS} --key restic/probe --body /etc/os-release",
+    f"s3api get-object --bucket {BACKUPS} --key restic/kept /dev/null",
+    f"s3api delete-object --bucket {BACKUPS} --key restic/kept",
+    f"s3api list-objects-v2 --bucket {RELEASES}",
+    f"s3api get-object --bucket {RELEASES} --key kept /dev/null",
 )
 # What it may do with nobody's: publish a release, write a parameter, take another role, look at what is above.
 NEVER = (
-    "s3api put-object --bucket zmanim-releases-ENV --key kept --body /etc/os-release",
+    f"s3api put-object --bucket {RELEASES} --key kept --body /etc/os-release",
     "ssm put-parameter --overwrite --type SecureString --name /zmanim/ENV/jwt-secret --value guessed",
     "sts assume-role --role-session-name probe --role-arn arn:aws:iam::123456789012:role/zmanim-ENV-instance",
     "ssm get-parameters-by-path --path /zmanim/ --recursive",
@@ -50,8 +52,8 @@ def answers(images: ImageLab, served: str) -> dict[str, Any]:
     images.prepare(OTHER)
     s3 = images.client("s3")
     for environment in (ENVIRONMENT, OTHER):
-        s3.put_object(Bucket=f"zmanim-backups-{environment}", Key="restic/kept", Body=b"precious")
-        s3.put_object(Bucket=f"zmanim-releases-{environment}", Key="kept", Body=b"precious")
+        s3.put_object(Bucket=bucket_name("backups", environment), Key="restic/kept", Body=b"precious")
+        s3.put_object(Bucket=bucket_name("releases", environment), Key="kept", Body=b"precious")
     commands = [command.replace("ENV", name) for name in (ENVIRONMENT, OTHER) for command in (*OWN, *NEVER)]
     script = ASK.replace("COMMANDS", json.dumps(commands))
     result: dict[str, Any] = json.loads(images.enter(served, ["python3", "-"], script))

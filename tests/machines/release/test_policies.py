@@ -14,14 +14,15 @@ import pytest
 
 from localcloud.iam.policy import Statement, read
 from localcloud.settings import ACCOUNT
-from tests.support import ROOT
+from tests.support import ROOT, bucket_name
 from tests.support.machines.image import ENVIRONMENT, VERSION, ImageLab, copy_work_tree
 from tests.support.machines.lab import wait_for
 from tests.support.replay import read_record, unneeded
-from zmanim_ami.pipeline.account import roles, workflow_roles
+from zmanim_ami.pipeline.account import public_parameters, roles, workflow_roles
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.channel import bucket as channel
+from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import verification
 from zmanim_ami.pipeline.visibility import Written
 from zmanim_ami.rehearsal import cloud as clouds
@@ -30,7 +31,7 @@ from zmanim_ami.rehearsal import identity
 POLICIES = ROOT / "infrastructure" / "iam"
 RUN = "7"
 REPLACED = "v9.1.0"
-COPIES = identity.WORKFLOWS.copies
+COPIES = identity.COPIES
 KEY = "alias/zmanim-images"
 SETTINGS = {
     "ZMANIM_AMI_USERS": "210987654321",
@@ -39,11 +40,17 @@ SETTINGS = {
     "ZMANIM_DEPRECATE_DAYS": "90",
     "ZMANIM_RUN": RUN,
 }
+DEFAULTS = Settings()
 VALUES = {
     "account": ACCOUNT,
     "region": "eu-west-1",
     "environment": ENVIRONMENT,
-    "parameters": identity.WORKFLOWS.parameters,
+    "parameters": DEFAULTS.parameter_prefix,
+    "mail_from": DEFAULTS.mail_from,
+    "mail_to": DEFAULTS.mail_to,
+    "backups_bucket": bucket_name("backups", ENVIRONMENT),
+    "releases_bucket": bucket_name("releases", ENVIRONMENT),
+    "every_releases_bucket": public_parameters.pattern(DEFAULTS.releases_bucket),
 }
 
 
@@ -60,7 +67,7 @@ def only_aws_asks() -> set[str]:
 
 
 def _read(name: str) -> tuple[Statement, ...]:
-    return read(roles.read(POLICIES / f"{name}.json", VALUES, identity.WORKFLOWS.copies), name)
+    return read(roles.read(POLICIES / f"{name}.json", [VALUES], identity.COPIES), name)
 
 
 def clients_of(lab: ImageLab, step: str) -> Clients:
@@ -121,7 +128,7 @@ def _release(lab: ImageLab) -> None:
         report = json.loads(lab.task("show-verification", "--version", VERSION, "--json", step="verify"))
         assert report["published"]["unknown"] == unknown
         assert report["published"]["ami_id"] == lab.image
-        lab.client("s3").delete_object(Bucket="zmanim-releases-verify", Key=f"reports/{lab.image}.json")
+        lab.client("s3").delete_object(Bucket=bucket_name("releases", "verify"), Key=f"reports/{lab.image}.json")
 
 
 def _replace(lab: ImageLab, clone: Path) -> None:
@@ -149,7 +156,7 @@ def _replace(lab: ImageLab, clone: Path) -> None:
         "build-ami", "--version", REPLACED, "--replace", "--json", directory=clone, step="build", **settings
     )
     _check_distribution(lab, json.loads(built))
-    owner.s3.delete_object(Bucket=channel.bucket("prod"), Key=channel.POINTER)
+    owner.s3.delete_object(Bucket=channel.bucket(owner, "prod"), Key=channel.POINTER)
     remaining = ec2.describe_images(Filters=[{"Name": "image-id", "Values": [old]}])["Images"]
     assert remaining == []
 
@@ -216,6 +223,11 @@ def _withdraw(lab: ImageLab) -> None:
 def _live(lab: ImageLab, machine: str) -> None:
     """Have a machine do what it does in a year: back up, apply the retention, fail and say so."""
     lab.run(machine, "systemctl start restic-backup.service")
+    # What a backup does where machines do not come and go: it says once that there is a repository.
+    name = public_parameters.parameter(ENVIRONMENT, public_parameters.MARKER)
+    note = f"aws ssm put-parameter --name {name} --type String --value s3:here --no-overwrite"
+    lab.run(machine, f". /run/zmanim/environment; AWS_REGION=$AWS_REGION {note}")
+    lab.ssm.delete_parameter(Name=name)
     lab.run(machine, "systemctl start backup-notify@a-test.service")
     calls = lab.cloud.directory / "api.jsonl"
     wait_for(lambda: '"SendEmail"' in calls.read_text(), what="a mail")

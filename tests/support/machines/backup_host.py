@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import bucket_name
 from tests.support.machines.backups import UNIT, Backups, mails, seed
 from tests.support.machines.image import ImageLab
 from tests.support.machines.lab import wait_for
@@ -36,7 +37,7 @@ class BackupHost:
     @property
     def bucket(self) -> str:
         """Return the name of the bucket that has its backups."""
-        return f"zmanim-backups-{self.environment}"
+        return bucket_name("backups", self.environment)
 
     @property
     def machine(self) -> str:

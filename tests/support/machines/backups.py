@@ -133,10 +133,10 @@ class Backups:
 def restic_script(words: str) -> str:
     """Return a script that runs restic with the machine's own settings."""
     return (
-        "set -o allexport; . /run/zmanim/environment; . /etc/restic/backup.conf;"
+        "set -o allexport; . /run/zmanim/environment; . /run/zmanim/account; . /etc/restic/backup.conf;"
         " RESTIC_PASSWORD_FILE=/run/zmanim/secrets/backup/restic-password RESTIC_CACHE_DIR=/var/cache/restic-restore;"
         " path=$BACKUP_PATH; [ $ZMANIM_ENVIRONMENT != verify ] || path=$path/$INSTANCE_ID;"
-        " RESTIC_REPOSITORY=s3:https://s3.$AWS_REGION.amazonaws.com/$BACKUP_BUCKET_PREFIX-$ZMANIM_ENVIRONMENT/$path;"
+        " RESTIC_REPOSITORY=s3:https://s3.$AWS_REGION.amazonaws.com/$BACKUPS_BUCKET/$path;"
         f" restic {words}"
     )
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support import bucket_name
 from tests.support.machines.backups import mails
 from tests.support.machines.image import VERSION, ImageLab, copy_work_tree
 from tests.support.machines.lab import wait_for
 
 ENVIRONMENT = "prod"
-BUCKET = f"zmanim-releases-{ENVIRONMENT}"
+BUCKET = bucket_name("releases", ENVIRONMENT)
 HEALTH = "curl --silent --max-time 2 http://127.0.0.1:8080/health || true"
 # What a release's program does that is bad, in Go.
 CRASHES = "os.Exit(3)"

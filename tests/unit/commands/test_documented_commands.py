@@ -29,13 +29,16 @@ TYPED: Mapping[str, tuple[str, str]] = {
         RUNBOOK,
         "elsewhere(machine",
     ),
-    r"aws ssm put-parameter .*": (RUNBOOK, 'elsewhere("aws ssm put-parameter'),
+    r"aws ssm (put|delete)-parameter .*": (RUNBOOK, "elsewhere(*account)"),
     r"restore\.sh --latest": ("tests/faults/backup/test_backups.py", "restore.sh --latest"),
     r"restic key .*|rm /run/zmanim/new-password|systemctl restart zmanim-secrets": (
         "tests/faults/backup/test_rotation.py",
         "docs/secrets.md",
     ),
-    r"aws ec2 run-instances .*": ("tests/machines/image/test_documentation.py", "docs/on-aws.md"),
+    r"aws ec2 (run|terminate)-instances .*|aws ec2 (wait|attach-volume) .*": (
+        "tests/faults/release/test_on_aws_page.py",
+        "docs/on-aws.md",
+    ),
     r"sudo systemd-run .* psql .*": ("tests/machines/image/test_documentation.py", "docs/releases.md"),
     r"(\./inv|inv) (recovery-drill)( .*)?": ("tests/machines/image/test_backups.py", '"recovery-drill"'),
     r"(\./inv|inv) rehearse( .*)?": ("tests/machines/release/test_rehearsal.py", '"rehearse"'),

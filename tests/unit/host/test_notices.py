@@ -178,6 +178,24 @@ def test_what_is_pending_is_sent_and_by_one_sender_at_a_time(tmp_path: Path, mon
     assert not (tmp_path / "programs/not-alone").exists()
 
 
+def test_a_mail_waits_as_long_as_nobody_has_said_to_whom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    on_path(tmp_path / "programs", monkeypatch, {"journalctl": "echo its last words", "aws": "true"})
+    settings = {"ZMANIM_ENVIRONMENT": "prod", "AWS_REGION": "eu-west-1", "INSTANCE_ID": "i-1"}
+    for name, value in {**settings, "STATE_DIRECTORY": str(spool)}.items():
+        monkeypatch.setenv(name, value)
+    notices.command(["restic-backup.service"])
+    assert len(pending(spool, Mail)) == 1
+    assert "mail-from, mail-to" in capsys.readouterr().err
+    monkeypatch.setenv("MAIL_FROM", "a@x")
+    monkeypatch.setenv("MAIL_TO", "b@x")
+    notices.command([])
+    assert pending(spool, Mail) == []
+
+
 @pytest.mark.incident("journald did not know any more whose last words they were, and the mail lacked the reason")
 def test_the_journal_is_asked_by_the_unit_s_name_from_the_failed_start_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

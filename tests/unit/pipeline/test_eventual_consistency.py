@@ -26,7 +26,6 @@ from tests.support.localcloud_iam import REGION, IamLab, iam_lab
 from tests.support.verify_stage import Stage, good_answers, staged
 from zmanim_ami.pipeline import instance
 from zmanim_ami.pipeline.account import changes, release_key, requirements
-from zmanim_ami.pipeline.account.workflow_roles import Workflows
 from zmanim_ami.pipeline.ami import build, image, packer, provenance, sweep
 from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.backup import remote
@@ -107,8 +106,8 @@ def test_account_apply_makes_an_account_and_ends_when_the_next_plan_is_empty(
     world: World, environment: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def plan() -> list[changes.Change]:
-        workflows = Workflows("repo:a/b:environment:{environment}", "/zmanim/prod")
-        return requirements.plan(clients, environment, policies=POLICIES, workflows=workflows)
+        settings = Settings(github_subject="repo:a/b:environment:{environment}")
+        return requirements.plan(clients, environment, policies=POLICIES, settings=settings)
 
     world.has(LAG)
     clients = world.clients()
@@ -235,9 +234,7 @@ def test_publish_ssm_fails_when_aws_drops_the_image_s_id_after_all(world: World,
 def test_a_release_is_published_though_each_answer_is_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The incident: S3 refuses the repetition of a conditional write, and our own release was taken for another's."""
     clients = world.clients()
-    clients.s3.create_bucket(
-        Bucket=channel.bucket("prod"), CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
-    )
+    cloud.make_bucket(clients, "releases", "prod")
     release_key.create(clients, "prod")
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     world.has(BadDay(lost=1))
@@ -329,11 +326,11 @@ def test_a_denial_of_a_command_for_any_other_instance_is_told_at_once(world: Wor
 # ---- A denial of anything else ----
 
 DENIED: Mapping[str, tuple[str, Callable[[Clients], object]]] = {
-    "account.apply": ("GetRole", lambda clients: requirements.plan(clients, "prod", policies=POLICIES)),
+    "account.apply": ("ListRolePolicies", lambda clients: requirements.plan(clients, "prod", policies=POLICIES)),
     "build-ami": ("DescribeImages", lambda clients: image.of_name(clients, "zmanim-v1.2.3")),
     "verify-ami": ("DescribeInstances", lambda clients: instance.leftovers(clients, "ami-1", None)),  # type: ignore[arg-type]  # it does not come to the comparison
     "publish-ssm": ("GetParameter", lambda clients: parameters.read_parameter(clients, "/zmanim/prod/ami-id")),
-    "release.publish": ("GetObject", lambda clients: channel.read(clients, "prod", channel.POINTER)),
+    "release.publish": ("GetParameter", lambda clients: channel.read(clients, "prod", channel.POINTER)),
     "sweep": ("DescribeInstances", lambda clients: sweep.plan(clients, "7")),
 }
 

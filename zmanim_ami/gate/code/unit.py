@@ -39,8 +39,8 @@ READS: Mapping[str, str] = {
     "host/aws": r"infrastructure/(iam/|packer/versions|packer/files/cloudwatch)",
     "host/backup": r"infrastructure/packer/files/([^/]*\.service|database\.sql)",
     "host/release": r"docs/releases\.md|tools/|zmanim_ami/toolchain/|infrastructure/packer/files/[^/]*\.sh",
-    "host/secrets": r"docs/secrets\.md|infrastructure/packer/files/[^/]*\.(service|template)",
-    "infrastructure/iam": r"infrastructure/(iam/|packer/files/(backup\.conf|cloudwatch))",
+    "host/secrets": r"docs/secrets\.md|infrastructure/packer/files/",
+    "infrastructure/iam": r"infrastructure/(iam/|packer/files/cloudwatch)",
     "infrastructure/packer": r"infrastructure/packer/",
     "localcloud": r"tests/unit/localcloud/conftest\.py",
     "localcloud/api": r"(localcloud|support)/",
@@ -53,7 +53,7 @@ READS: Mapping[str, str] = {
     "rehearsal": r"infrastructure/packer/(versions|variables\.pkr\.hcl)",
     "rehearsal/standin": r"zmanim_ami/rehearsal/standin/",
     "toolchain": r"tools/|zmanim_ami/toolchain/|(api|tools)/.*go\.(mod|sum)",
-    "workflows": r"\.github/",
+    "workflows": r"\.github/|(inv|tasks\.py)$",
 }
 _PACKAGES = ("support", "localcloud", "zmanim_ami", "tests")
 _SHIPPED = Path("infrastructure/packer/files")

@@ -176,11 +176,13 @@ def _wide(resource: str, condition: str, file: str) -> Iterator[str]:
     service, region, account, name = resource.split(":", 5)[2:]
     narrowed = re.search("kms:(ViaService|RequestAlias)", condition)
     ours = "aws:ResourceAccount" in condition
-    own = "${environment}" in name or file != INSTANCE
+    own = re.search(r"\$\{(environment|backups_bucket|releases_bucket)\}", name) or file != INSTANCE
     problems = {
-        "other people's buckets": service == "s3" and re.match(r"[^/]*\*", name) and not ours,
+        "other people's buckets": service == "s3" and re.match(r"[^/]*(\*|\$\{every_)", name) and not ours,
         "another account's or region's": service != "s3" and "*" in {region, account},
-        "every environment's parameters": service == "ssm" and re.match(r"parameter/(\*|zmanim/?\*?$|zmanim/\*)", name),
+        # Buckets' names are no secret: who builds asks for those of every environment's channel.
+        "every environment's parameters": service == "ssm"
+        and re.match(r"parameter/(\*|zmanim/?\*?$|zmanim/\*(?!/releases-bucket$))", name),
         "every role": service == "iam" and name.startswith("role/") and "*" in name,
         "every key (kms:ViaService or kms:RequestAlias says which)": service == "kms"
         and name[-1:] == "*"

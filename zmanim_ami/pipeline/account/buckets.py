@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +14,7 @@ from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import bucket_rules
 from zmanim_ami.pipeline.account.changes import Change
+from zmanim_ami.pipeline.account.public_parameters import regional_suffix
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.literals import BucketLocationConstraintType
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
         PublicAccessBlockConfigurationTypeDef,
         ServerSideEncryptionConfigurationTypeDef,
     )
+
+Plan = Generator[Change, None, bool]
 
 _BLOCKED: PublicAccessBlockConfigurationTypeDef = {
     "BlockPublicAcls": True,
@@ -35,10 +38,11 @@ _ENCRYPTED: ServerSideEncryptionConfigurationTypeDef = {
 }
 
 
-def plan(clients: aws.Clients, name: str, account: str, *, backups: bool, passing: bool) -> Iterator[Change]:
-    """Yield what the bucket lacks. `backups` says that it holds them, `passing` that they are of passing machines.
+def plan(clients: aws.Clients, name: str, account: str, *, backups: bool, passing: bool) -> Plan:
+    """Yield what the bucket lacks, and return whether it is missing.
 
-    What its owner made stricter is left so, and said.
+    `backups` says that it holds them, `passing` that they are of passing machines. What its owner made stricter is left
+    so, and said.
 
     Raises `bucket-not-ours`, botocore's errors.
     """
@@ -49,7 +53,7 @@ def plan(clients: aws.Clients, name: str, account: str, *, backups: bool, passin
         return aws.unless_refused(read, *absent) if exists else None
 
     if not exists:
-        yield Change("create", resource, "there is none", partial(create, clients, name))
+        yield Change("create", resource, "there is none", partial(create, clients, name, account))
     if not existing(lambda: s3.get_bucket_encryption(Bucket=name), "ServerSideEncryptionConfigurationNotFoundError"):
         encrypt = partial(s3.put_bucket_encryption, Bucket=name, ServerSideEncryptionConfiguration=_ENCRYPTED)
         yield Change("encrypt", resource, "objects would be stored in the clear", encrypt)
@@ -73,6 +77,7 @@ def plan(clients: aws.Clients, name: str, account: str, *, backups: bool, passin
         )
     if kept:
         say(f"{resource}: left as its owner made it: {'; '.join(kept)}")
+    return not exists
 
 
 def _restrict(clients: aws.Clients, name: str, found: dict[str, object] | None, kept: list[str]) -> Iterator[Change]:
@@ -116,7 +121,7 @@ def _exists(clients: aws.Clients, name: str, account: str) -> bool:
         if code in {"404", "NoSuchBucket"}:
             return False
         if code in {"403", "301", "AccessDenied", "PermanentRedirect"}:
-            # Bucket names are one for the whole world: 403 is also what another account's bucket answers.
+            # A plain name is one for the whole world: 403 is also what another account's bucket answers.
             raise Error(
                 f"the bucket {name} exists and can't be used",
                 code="bucket-not-ours",
@@ -128,11 +133,14 @@ def _exists(clients: aws.Clients, name: str, account: str) -> bool:
     return True
 
 
-def create(clients: aws.Clients, name: str) -> None:
-    """Create a bucket in the region of `clients`."""
+def create(clients: aws.Clients, name: str, account: str = "") -> None:
+    """Create a bucket in the region of `clients`; in the regional namespace of `account` where its name says so."""
+    # us-east-1 is the one region that may not be named.
+    where: BucketLocationConstraintType = clients.region  # type: ignore[assignment]  # any region's name
+    create = partial(clients.s3.create_bucket, Bucket=name)
+    if clients.region != "us-east-1":
+        create = partial(create, CreateBucketConfiguration={"LocationConstraint": where})
+    if account and name.endswith(regional_suffix(account, clients.region)):
+        create = partial(create, BucketNamespace="account-regional")
     with aws.ignoring("BucketAlreadyOwnedByYou"):  # the answer to an earlier attempt of this call was lost
-        if clients.region == "us-east-1":  # the one region that may not be named
-            clients.s3.create_bucket(Bucket=name)
-        else:
-            where: BucketLocationConstraintType = clients.region  # type: ignore[assignment]  # any region's name
-            clients.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": where})
+        create()

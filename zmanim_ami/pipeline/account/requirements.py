@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from zmanim_ami.pipeline.account import (
     buckets,
     github,
     network,
+    public_parameters,
     release_key,
     roles,
     workflow_roles,
@@ -26,8 +28,8 @@ from zmanim_ami.pipeline.account import (
 from zmanim_ami.pipeline.account.changes import Change
 from zmanim_ami.pipeline.settings import Settings
 
+BUCKETS = public_parameters.KINDS
 DEFAULTS = Settings()
-BUCKETS = ("backups", "releases")
 # Made here because nobody has to know them: the instance reads them by its role. restic's also opens the backups, so
 # it has to be kept outside of the account as well (README.md).
 SECRETS = ("redis-password", "jwt-secret", "restic-password")
@@ -39,37 +41,92 @@ def plan(
     environment: str,
     *,
     policies: Path,
-    subnet_id: str = "",
-    workflows: workflow_roles.Workflows | None = None,
     settings: Settings = DEFAULTS,
+    connect: Callable[[str], aws.Clients] = aws.connect,
 ) -> list[Change]:
     """Return what is missing for `environment`, in the order in which it has to be made; changes nothing.
 
-    `policies` is infrastructure/iam. The network, and the roles of `workflows` when there are any, are planned with the
-    environment `verify`, where instances are launched by this project itself; `subnet_id` is the setting of that name.
+    `policies` is infrastructure/iam, `connect` makes the clients of the regions that images are copied to: instances
+    run there as well. Roles are one for all regions. A region that they have already they keep, whatever the settings
+    say now, for instances may run there. The network, and the workflows' roles where github_subject is there, are
+    planned with the environment `verify`, where instances are launched by this project itself, in one region.
     With those roles it says what has to be set on GitHub.
 
-    Raises `environment-invalid`, `bucket-not-ours`, `policies-invalid`, aws's errors.
+    Raises `environment-invalid`, `bucket-not-ours`, `bucket-name-too-long`, `policies-invalid`, `policies-too-large`,
+    aws's errors.
     """
     check_environment(environment)
-    account, verifies = aws.account(clients), environment == VERIFY
+    account, verifies, home = aws.account(clients), environment == VERIFY, clients.region
+    steps = workflow_roles.STEPS if verifies and settings.github_subject else ()
     with aws.translate_errors(f"looking at what {environment} has"):
+        names = [roles.name(environment), roles.release_name(environment), *map(workflow_roles.name, steps)]
+        chosen = [*dict.fromkeys([home, *settings.ami_regions])]
+        if verifies:  # verification and what builds are in one region, whatever is copied elsewhere
+            chosen = chosen[:1]
+        kept = sorted(roles.regions(clients, names) - {*chosen})
+        if kept:
+            say(f"the roles of {environment} have rights in {', '.join(kept)} as well: they stay (docs/on-aws.md)")
         changes: list[Change] = []
-        for kind in BUCKETS:
-            name = f"zmanim-{kind}-{environment}"
-            changes += buckets.plan(clients, name, account, backups=kind == "backups", passing=verifies)
-        changes += _secrets(clients, environment)
+        every: list[roles.Values] = []
+        for region in (*chosen, *kept):
+            there = clients if region == home else connect(region)
+            used = [public_parameters.choose(there, settings, environment, account, kind) for kind in BUCKETS]
+            every.append(_values(settings, environment, account, region, used))
+            if region == home:
+                changes += _in_region(there, settings, environment, account, used, watched=not verifies)
+            elif region in chosen:
+                # Nobody says that a machine serves there: alarms would go off at once.
+                there_too = _in_region(there, settings, environment, account, used, watched=False)
+                changes += [replace(each, resource=f"{each.resource} in {region}") for each in there_too]
+        every.sort(key=lambda values: values["region"])  # the same from whichever region it is planned
         changes += release_key.plan(clients, environment)
-        changes += roles.plan(clients, environment, account, policies)
-        changes += alarms.plan(clients, settings, environment, account, watched=not verifies)
+        changes += roles.plan(clients, environment, policies, every)
         if verifies:
-            changes += network.plan(clients, subnet_id)
-        if verifies and workflows is not None:
-            changes += workflow_roles.plan(clients, account, policies, workflows)
+            changes += network.plan(clients, settings.subnet_id)
+        if steps:
+            changes += workflow_roles.plan(
+                clients, account, policies, settings.github_subject, every, copies=settings.ami_regions
+            )
             say("on GitHub, where nothing here can look: who may take the workflows' roles hangs on")
-            for rule in github.rules(workflows.subject):
+            for rule in github.rules(settings.github_subject):
                 say(f"  - {rule}")
     return changes
+
+
+def _values(
+    settings: Settings, environment: str, account: str, region: str, used: Sequence[public_parameters.Bucket]
+) -> roles.Values:
+    return {
+        "environment": environment,
+        "account": account,
+        "region": region,
+        "parameters": settings.parameter_prefix,
+        "mail_from": settings.mail_from,
+        "mail_to": settings.mail_to,
+        "every_releases_bucket": public_parameters.pattern(settings.releases_bucket),
+        **{f"{each.kind}_bucket": each.name for each in used},
+    }
+
+
+def _in_region(
+    clients: aws.Clients,
+    settings: Settings,
+    environment: str,
+    account: str,
+    used: Sequence[public_parameters.Bucket],
+    *,
+    watched: bool,
+) -> Iterator[Change]:
+    verifies = environment == VERIFY
+    for each in used:
+        backups = each.kind == "backups"
+        missing = yield from buckets.plan(clients, each.name, account, backups=backups, passing=verifies)
+        # There, each machine has a repository of its own.
+        if backups and not missing and not verifies:
+            yield from public_parameters.plan_marker(clients, environment, each.name)
+    yield from public_parameters.plan(clients, settings, environment, used)
+    yield from _secrets(clients, environment)
+    yield from alarms.plan(clients, settings, environment, account, watched=watched)
 
 
 def check_environment(environment: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,18 @@ from support.errors import Error
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account.changes import Change
+from zmanim_ami.pipeline.settings import REGION
 
 Document = Mapping[str, object]
+# What takes the place of a policy's placeholders in one region.
+Values = Mapping[str, str]
 
-# One string for each region that images are copied to, where a list has one with this in it.
-_COPIES = "${copy_region}"
+# The placeholder of each region that images are copied to.
+_COPY = "copy_region"
+# Parameters are what every role of ours is given in each of its regions.
+_REGIONAL = re.compile(rf"arn:aws[a-z-]*:ssm:({REGION}):")
+# IAM's quotas: a role's inline policies, without white space.
+_LARGEST = 10240
 # What safe_substitute left, but for ${aws:…}, which are IAM's own variables.
 _PLACEHOLDER = re.compile(r"\$\w+|\$\{(?!aws:)[^}]*\}")
 
@@ -38,13 +45,13 @@ def release_name(environment: str) -> str:
     return f"zmanim-release-{environment}"
 
 
-def plan(clients: aws.Clients, environment: str, account: str, directory: Path) -> Iterator[Change]:
-    """Yield what the roles of `environment` and its instances' profile lack or have too much.
+def plan(clients: aws.Clients, environment: str, directory: Path, every: Sequence[Values]) -> Iterator[Change]:
+    """Yield what the roles of `environment` and its instances' profile lack or have too much in `every` region.
 
-    Raises `policies-invalid`, and botocore's errors.
+    Raises `policies-invalid`, `policies-too-large`, and botocore's errors.
     """
     iam, role = clients.iam, name(environment)
-    trust, inline = policies(directory, environment=environment, account=account, region=clients.region)
+    trust, inline = policies(directory, every)
     yield from role_changes(clients, role, trust, inline, "zmanim: what an instance may do")
     profile = aws.unless_refused(
         lambda: iam.get_instance_profile(InstanceProfileName=role)["InstanceProfile"], "NoSuchEntity"
@@ -54,20 +61,18 @@ def plan(clients: aws.Clients, environment: str, account: str, directory: Path) 
     if profile is None or role not in [item["RoleName"] for item in profile["Roles"]]:
         fill = partial(_fill_profile, clients, role)
         yield Change("add", f"role {role} to its instance profile", "not in it", fill)
-    values = {"environment": environment, "account": account, "region": clients.region}
-    trust, policy = (read(directory / f"{file}.json", values) for file in ("release-trust", "release"))
+    trust, policy = (read(directory / f"{file}.json", every) for file in ("release-trust", "release"))
     description = "zmanim: publishes the API's releases"
     yield from role_changes(clients, release_name(environment), trust, {"release": policy}, description)
 
 
-def policies(directory: Path, *, environment: str, account: str, region: str) -> tuple[Document, dict[str, Document]]:
+def policies(directory: Path, every: Sequence[Values]) -> tuple[Document, dict[str, Document]]:
     """Return the trust policy and the inline policies by name of an instance's role, as the files in `directory` say.
 
     Raises `policies-invalid` when either is missing, or a file is no JSON or holds an unknown placeholder.
     """
-    values = {"environment": environment, "account": account, "region": region}
     trust = directory / "instance-trust.json"
-    inline = {path.stem: read(path, values) for path in sorted(directory.glob("instance*.json")) if path != trust}
+    inline = {path.stem: read(path, every) for path in sorted(directory.glob("instance*.json")) if path != trust}
     if not inline:
         raise Error(
             "there is no policy for instances",
@@ -75,20 +80,21 @@ def policies(directory: Path, *, environment: str, account: str, region: str) ->
             expected=f"instance*.json in {directory}",
             found="none",
         )
-    return read(trust, values), inline
+    return read(trust, every), inline
 
 
-def read(path: Path, values: Mapping[str, str], copies: Sequence[str] = ()) -> Document:
-    """Return the policy in a file with `values` in the place of its placeholders. Raises `policies-invalid`.
+def read(path: Path, every: Sequence[Values], copies: Sequence[str] = ()) -> Document:
+    """Return the policy in a file with `every` region's values in the place of its placeholders.
 
-    `copies` are the regions that images are copied to: a statement whose resources are all there needs one.
+    A text that they make different becomes the list of what they make of it: a role is one for all regions, and what it
+    may do in one is never more than the file says. `copies` are the regions that images are copied to: a statement
+    whose resources are all there needs one. Raises `policies-invalid`.
     """
     try:
-        text = string.Template(path.read_text()).safe_substitute(values)
-        if unresolved := _PLACEHOLDER.search(text.replace(_COPIES, "")):
-            raise ValueError(f"unknown placeholder {unresolved[0]}")
-        document: Document = _with_copies(json.loads(text), copies)
+        document: Any = _filled(json.loads(path.read_text()), every, copies)
         statements: Any = document["Statement"]
+        if unresolved := _PLACEHOLDER.search(json.dumps(document)):
+            raise ValueError(f"unknown placeholder {unresolved[0]}")
         return {**document, "Statement": [each for each in statements if each.get("Resource") != []]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Error(
@@ -100,25 +106,42 @@ def read(path: Path, values: Mapping[str, str], copies: Sequence[str] = ()) -> D
         ) from error
 
 
-def _with_copies(node: Any, copies: Sequence[str]) -> Any:
+def _filled(node: Any, every: Sequence[Values], copies: Sequence[str]) -> Any:
+    if isinstance(node, str):
+        several = [{**values, _COPY: region} for values in every for region in copies] if _COPY in node else every
+        texts = [*dict.fromkeys(string.Template(node).safe_substitute(values) for values in several)]
+        return texts[0] if len(texts) == 1 else texts
+    if isinstance(node, list):
+        filled = [_filled(each, every, copies) for each in node]
+        spread = [text for each in filled for text in (each if isinstance(each, list) else [each])]
+        return [text for number, text in enumerate(spread) if text not in spread[:number]]
     if isinstance(node, dict):
-        return {name: _with_copies(value, copies) for name, value in node.items()}
-    if not isinstance(node, list):
-        return node
-    spread = [
-        [value.replace(_COPIES, region) for region in copies]
-        if isinstance(value, str) and _COPIES in value
-        else [value]
-        for value in node
-    ]
-    return [_with_copies(value, copies) for values in spread for value in values]
+        return {key: _filled(value, every, copies) for key, value in node.items()}
+    return node
+
+
+def regions(clients: aws.Clients, names: Iterable[str]) -> set[str]:
+    """Return the regions whose parameters the inline policies of roles name, of those roles that are there."""
+    found: set[str] = set()
+    for role in names:
+        inline = aws.unless_refused(partial(_inline, clients, role), "NoSuchEntity")
+        found |= {match[1] for match in _REGIONAL.finditer(json.dumps(inline or {}))}
+    return found
 
 
 def role_changes(
     clients: aws.Clients, role: str, trust: Document, inline: Mapping[str, Document], description: str
 ) -> Iterator[Change]:
-    """Yield what a role lacks or has too much of its trust policy and inline policies."""
-    iam = clients.iam
+    """Yield what a role lacks or has too much of its trust policy and inline policies. Raises `policies-too-large`."""
+    iam, size = clients.iam, sum(len(json.dumps(each, separators=(",", ":"))) for each in inline.values())
+    if size > _LARGEST:
+        raise Error(
+            f"the policies of {role} are too large",
+            code="policies-too-large",
+            expected=f"at most {_LARGEST} characters, which is IAM's limit",
+            found=f"{size}: each region adds to them",
+            fix="fewer regions (the setting ami_regions)",
+        )
     existing = aws.unless_refused(lambda: iam.get_role(RoleName=role)["Role"], "NoSuchEntity")
     present: dict[str, Document] = {}
     if existing is None:

@@ -6,8 +6,7 @@ step that was taken over can't do what another one may. No role of an instance i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,18 +20,6 @@ STEPS = ("build", "verify", "publish")
 _TRUST_FILE = "workflow-trust.json"
 
 
-@dataclass(frozen=True)
-class Workflows:
-    """Whose workflows: `subject` is the setting github_subject, `parameters` the path that is published to.
-
-    `copies` are the regions that images are copied to.
-    """
-
-    subject: str
-    parameters: str
-    copies: tuple[str, ...] = ()
-
-
 def name(step: str) -> str:
     """Return the name of the role of a step of a release."""
     return f"zmanim-{step}"
@@ -43,26 +30,31 @@ def environment(step: str) -> str:
     return f"ami-{step}"
 
 
-def subject(workflows: Workflows, step: str) -> str:
-    """Return the `sub` claim of a step's token."""
-    return workflows.subject.replace("{environment}", environment(step))
+def subject(form: str, step: str) -> str:
+    """Return the `sub` claim of a step's token; `form` is the setting github_subject."""
+    return form.replace("{environment}", environment(step))
 
 
-def plan(clients: aws.Clients, account: str, directory: Path, workflows: Workflows) -> Iterator[Change]:
-    """Yield what is missing for the workflows; the policies are `{step}.json` in `directory`.
+def plan(
+    clients: aws.Clients,
+    account: str,
+    directory: Path,
+    form: str,
+    every: Sequence[roles.Values],
+    *,
+    copies: Sequence[str],
+) -> Iterator[Change]:
+    """Yield what is missing for the workflows in `every` region of theirs; they copy images to the regions `copies`.
 
-    Raises `policies-invalid`, and botocore's errors.
+    The policies are `{step}.json` in `directory`, `form` is the setting github_subject.
+
+    Raises `policies-invalid`, `policies-too-large`, and botocore's errors.
     """
     yield from _provider(clients, f"arn:aws:iam::{account}:oidc-provider/{HOST}")
     for step in STEPS:
-        values = {
-            "account": account,
-            "region": clients.region,
-            "parameters": workflows.parameters,
-            "subject": subject(workflows, step),
-        }
+        values = [{**each, "subject": subject(form, step)} for each in every]
         trust = roles.read(directory / _TRUST_FILE, values)
-        inline = {step: roles.read(directory / f"{step}.json", values, workflows.copies)}
+        inline = {step: roles.read(directory / f"{step}.json", values, copies)}
         yield from roles.role_changes(clients, name(step), trust, inline, f"zmanim: the workflow's job {step}")
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from support.errors import Error
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.account import release_key
+from zmanim_ami.pipeline.account import public_parameters, release_key
 
 POINTER = "channel.json"
 FORMAT = 1
@@ -60,9 +60,9 @@ class Read:
     etag: str
 
 
-def bucket(environment: str) -> str:
-    """Return the name of an environment's bucket."""
-    return f"zmanim-releases-{environment}"
+def bucket(clients: aws.Clients, environment: str) -> str:
+    """Return the name of an environment's bucket. Raises `bucket-unknown`, aws's errors."""
+    return public_parameters.bucket(clients, environment, "releases")
 
 
 def record(version: str) -> str:
@@ -105,20 +105,21 @@ def archive(directory: Path, largest: int = LARGEST_BUNDLE) -> bytes:
 def read(clients: aws.Clients, environment: str, key: str, version_id: str = "") -> Read | None:
     """Return a signed object of the channel, its signature verified; None where there is none.
 
-    Raises `channel-missing`, `channel-unreadable`, aws's errors.
+    Raises `bucket-unknown`, `channel-missing`, `channel-unreadable`, aws's errors.
     """
-    with aws.translate_errors(f"reading {bucket(environment)}/{key}"):
+    place = bucket(clients, environment)
+    with aws.translate_errors(f"reading {place}/{key}"):
         which = {"VersionId": version_id} if version_id else {}
         try:
             answer = aws.unless_refused(
-                lambda: clients.s3.get_object(Bucket=bucket(environment), Key=key, **which),  # type: ignore[arg-type]  # VersionId is text
+                lambda: clients.s3.get_object(Bucket=place, Key=key, **which),  # type: ignore[arg-type]  # VersionId is text
                 *_MISSING,
             )
         except clients.s3.exceptions.NoSuchBucket as error:
             raise Error(
                 f"{environment} has no release channel",
                 code="channel-missing",
-                expected=f"the bucket {bucket(environment)}",
+                expected=f"the bucket {place}",
                 found="none",
                 fix=f"./inv account.apply --environment {environment}",
             ) from error
@@ -134,7 +135,7 @@ def read(clients: aws.Clients, environment: str, key: str, version_id: str = "")
 def newest_serial(clients: aws.Clients, environment: str) -> int:
     """Return the serial of an environment's channel as it is now, 0 where nothing was published yet.
 
-    Raises `channel-missing`, `channel-unreadable`, aws's errors.
+    Raises `bucket-unknown`, `channel-missing`, `channel-unreadable`, aws's errors.
     """
     now = read(clients, environment, POINTER)
     return now.payload.serial if now else 0
@@ -154,7 +155,7 @@ def _believed(clients: aws.Clients, environment: str, key: str, content: bytes) 
 
 def _unreadable(environment: str, key: str, found: str) -> Error:
     return Error(
-        f"{bucket(environment)}/{key} is not what was published",
+        f"{key} in the channel of {environment} is not what was published",
         code="channel-unreadable",
         expected=f"a payload of format {FORMAT} signed by {release_key.alias(environment)}",
         found=found,
@@ -169,8 +170,9 @@ def last_serial(clients: aws.Clients, environment: str, now: Read | None) -> int
     """
     if now is not None:
         return now.payload.serial
+    place = bucket(clients, environment)
     with aws.translate_errors(f"looking for earlier pointers of {environment}"):
-        pages = clients.s3.get_paginator("list_object_versions").paginate(Bucket=bucket(environment), Prefix=POINTER)
+        pages = clients.s3.get_paginator("list_object_versions").paginate(Bucket=place, Prefix=POINTER)
         earlier = [item["VersionId"] for page in pages for item in page.get("Versions", []) if item["Key"] == POINTER]
     pointers = (read(clients, environment, POINTER, version_id) for version_id in earlier)
     return max((each.payload.serial for each in pointers if each), default=0)
@@ -186,27 +188,28 @@ def signed(clients: aws.Clients, environment: str, payload: Payload) -> bytes:
 
 def put(clients: aws.Clients, environment: str, key: str, content: bytes) -> bool:
     """Write an object that never changes; return False when another one is there already. Raises aws's errors."""
-    with aws.translate_errors(f"writing {bucket(environment)}/{key}"):
-        put = partial(clients.s3.put_object, Bucket=bucket(environment), Key=key, Body=content, IfNoneMatch="*")
-        return aws.unless_refused(put, *_CHANGED) is not None or _is_there(clients, environment, key, content)
+    place = bucket(clients, environment)
+    with aws.translate_errors(f"writing {place}/{key}"):
+        put = partial(clients.s3.put_object, Bucket=place, Key=key, Body=content, IfNoneMatch="*")
+        return aws.unless_refused(put, *_CHANGED) is not None or _is_there(clients, place, key, content)
 
 
-def _is_there(clients: aws.Clients, environment: str, key: str, content: bytes) -> bool:
+def _is_there(clients: aws.Clients, place: str, key: str, content: bytes) -> bool:
     """Whether an object is just this one.
 
     Then it was written by an earlier attempt whose answer was lost: S3 refuses its repetition as it refuses another's.
     """
-    answer = aws.unless_refused(lambda: clients.s3.get_object(Bucket=bucket(environment), Key=key), *_MISSING)
+    answer = aws.unless_refused(lambda: clients.s3.get_object(Bucket=place, Key=key), *_MISSING)
     return answer is not None and answer["Body"].read() == content
 
 
 def move(clients: aws.Clients, environment: str, content: bytes, now: Read | None) -> None:
     """Write the pointer, if it still is the one that was read. Raises `channel-moved`, aws's errors."""
-    condition = {"IfMatch": now.etag} if now else {"IfNoneMatch": "*"}
+    condition, place = {"IfMatch": now.etag} if now else {"IfNoneMatch": "*"}, bucket(clients, environment)
     with aws.translate_errors(f"moving the channel of {environment}"):
         moved = aws.unless_refused(
             lambda: clients.s3.put_object(
-                Bucket=bucket(environment),
+                Bucket=place,
                 Key=POINTER,
                 Body=content,
                 ContentType="application/json",
@@ -215,7 +218,7 @@ def move(clients: aws.Clients, environment: str, content: bytes, now: Read | Non
             ),
             *_CHANGED,
         )
-        ours = moved is not None or _is_there(clients, environment, POINTER, content)
+        ours = moved is not None or _is_there(clients, place, POINTER, content)
     if not ours:
         raise Error(
             f"the channel of {environment} was moved by somebody else meanwhile: nothing of yours is in force",

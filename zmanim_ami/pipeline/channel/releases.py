@@ -87,8 +87,9 @@ def publish(
         steps = [_move(payload, before)]
         if published is None:
             about = f"{len(content)} bytes, commit {json.loads((bundle / 'manifest.json').read_text())['commit']}"
-            steps.insert(0, Step("upload", f"{channel.bucket(environment)}/{channel.bundle(sha256)}", about))
-            steps.insert(1, Step("write", f"{channel.bucket(environment)}/{channel.record(str(version))}", "signed"))
+            place = channel.bucket(clients, environment)
+            steps.insert(0, Step("upload", f"{place}/{channel.bundle(sha256)}", about))
+            steps.insert(1, Step("write", f"{place}/{channel.record(str(version))}", "signed"))
         return Plan(tuple(steps))
     # Before the pointer: what it names has to be there. Objects that nothing names hurt nobody.
     record = channel.signed(clients, environment, replace(payload, serial=channel.RECORD_SERIAL, rollback=False))
@@ -128,7 +129,7 @@ def rollback(
         raise BadInput(
             f"{to} was never published to {environment}",
             code="release-unknown",
-            expected=f"a signed {channel.bucket(environment)}/{channel.record(str(to))}",
+            expected=f"a signed {channel.record(str(to))} in its bucket",
             found="none" if published is None else f"one of {published.payload.version}",
             fix=f"publish it, or launch its image: ./inv release.publish --version {to} --environment {environment}",
         )
@@ -188,7 +189,7 @@ def _payload(
 def _move(payload: channel.Payload, before: channel.Read | None) -> Step:
     was = f"serial {before.payload.serial} names {before.payload.version}" if before else "the channel is empty"
     verb = "roll back" if payload.rollback else "point"
-    return Step(verb, f"{channel.bucket(payload.environment)} to {payload.version}, serial {payload.serial}", was)
+    return Step(verb, f"the channel of {payload.environment} to {payload.version}, serial {payload.serial}", was)
 
 
 def _moved(

@@ -1,8 +1,9 @@
 """Reports of passed verifications, kept in the account, and the packages of an image against the published one's.
 
-A report lies in the bucket zmanim-releases-verify as reports/AMI.json. Whoever can write there can't forge one: the
-image's tag zmanim:verified holds the SHA-256 of the report, and the tag is what is believed. An SSM parameter would be
-too small, an artifact of the workflow is gone after 90 days, and the builder's inventory is only where it was built.
+A report lies in the bucket for releases of the environment verify, as reports/AMI.json. Whoever can write there can't
+forge one: the image's tag zmanim:verified holds the SHA-256 of the report, and the tag is what is believed. An SSM
+parameter would be too small, an artifact of the workflow is gone after 90 days, and the builder's inventory is only
+where it was built.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Comparison:
 
 def keep(clients: aws.Clients, ami_id: str, report: Path) -> None:
     """Put a report where `compare` finds it. Raises aws's errors."""
-    bucket = release_channel.bucket(VERIFY)
+    bucket = release_channel.bucket(clients, VERIFY)
     with aws.translate_errors(f"keeping the report in {bucket}"):
         clients.s3.put_object(Bucket=bucket, Key=_key(ami_id), Body=report.read_bytes())
 
@@ -84,7 +85,7 @@ def _key(ami_id: str) -> str:
 
 
 def _report(clients: aws.Clients, ami_id: str) -> bytes | None:
-    bucket = release_channel.bucket(VERIFY)
+    bucket = release_channel.bucket(clients, VERIFY)
     with aws.translate_errors(f"reading {bucket}/{_key(ami_id)}"):
         answer = aws.unless_refused(lambda: clients.s3.get_object(Bucket=bucket, Key=_key(ami_id)), *_MISSING)
         return answer["Body"].read() if answer else None

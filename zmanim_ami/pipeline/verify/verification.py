@@ -21,7 +21,6 @@ from zmanim_ami.pipeline import aws, instance
 from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.backup import remote
-from zmanim_ami.pipeline.channel import bucket as release_channel
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import reports
@@ -211,7 +210,7 @@ def _plan(settings: Settings, ami: image.Image, leftovers: list[str]) -> Plan:
             ),
             Step("run", "a script by Systems Manager", "which program runs, what /health says"),
             Step("back up", "the instance, and restore that beside it", "compared with the backup's own record"),
-            Step("keep", "the report", f"in {release_channel.bucket(VERIFY)}, when every check passes"),
+            Step("keep", "the report", f"in the bucket for releases of {VERIFY}, when every check passes"),
             Step("tag", ami.ami_id, f"{image.VERIFIED_TAG}, when every check passes"),
         )
     )

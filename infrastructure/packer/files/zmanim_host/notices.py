@@ -89,7 +89,7 @@ Item = TypeVar("Item", Mail, RolledBack)
 
 @dataclass(frozen=True)
 class Sender:
-    """Who mails to whom, and about which machine; `secrets` are what no mail may hold."""
+    """Who mails to whom (empty: not known yet), and about which machine; `secrets` are what no mail may hold."""
 
     environment: str
     region: str
@@ -102,8 +102,9 @@ class Sender:
 
 def sender(environ: Mapping[str, str], secrets: Path) -> Sender:
     """Return who sends; HostError names what is missing."""
-    names = ("ZMANIM_ENVIRONMENT", "AWS_REGION", "INSTANCE_ID", "MAIL_FROM", "MAIL_TO")
-    environment, region, instance, mail_from, mail_to = required_variables(environ, *names)
+    environment, region, instance = required_variables(environ, "ZMANIM_ENVIRONMENT", "AWS_REGION", "INSTANCE_ID")
+    # A mail is written without them, and waits: Parameter Store may be what is away.
+    mail_from, mail_to = environ.get("MAIL_FROM", ""), environ.get("MAIL_TO", "")
     image = Path(os.path.realpath(BAKED)).name
     return Sender(environment, region, instance, image, mail_from, mail_to, frozenset(secret_values(secrets)))
 
@@ -323,8 +324,10 @@ def send_pending(spool: Path, send: Callable[[Mail], None], at: float) -> int:
 def send_by_ses(who: Sender, mail: Mail, place: Path) -> None:
     """Send one mail, which the AWS CLI reads from a file in `place`.
 
-    Raises Refused when SES says no, HostError when it is away.
+    Raises Refused when SES says no, HostError when it is away, or nobody has said to whom.
     """
+    if not who.mail_from or not who.mail_to:
+        raise HostError("Parameter Store has not said from whom and to whom (mail-from, mail-to): ./inv account.apply")
     values = {
         "Source": who.mail_from,
         "Destination": {"ToAddresses": [who.mail_to]},

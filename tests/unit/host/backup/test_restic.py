@@ -50,15 +50,16 @@ def verbs(calls: Path) -> list[str]:
     return [" ".join(line.split()[:2]) for line in calls.read_text().splitlines()]
 
 
-def test_each_environment_has_its_own_bucket_and_each_passing_machine_its_own_repository() -> None:
-    assert REPO.location == "s3:https://s3.eu-west-1.amazonaws.com/zmanim-backups-prod/restic"
+def test_a_repository_is_in_the_bucket_that_the_account_names_and_each_passing_machine_has_its_own() -> None:
+    assert REPO.location == "s3:https://s3.eu-west-1.amazonaws.com/backups-of-prod/restic"
     passing = restic.repository({**ENVIRON, "ZMANIM_ENVIRONMENT": "verify"})
-    assert passing.location.endswith("/zmanim-backups-verify/restic/i-1")
+    assert passing.location.endswith("/backups-of-prod/restic/i-1")
 
 
 @pytest.mark.parametrize("name", ENVIRON)
 def test_what_is_missing_is_named_and_nothing_is_guessed(name: str) -> None:
-    with pytest.raises(HostError, match=name):
+    words = "/zmanim/prod/backups-bucket .*account.apply --environment prod" if name == "BACKUPS_BUCKET" else name
+    with pytest.raises(HostError, match=words):
         restic.repository({**ENVIRON, name: ""})
 
 
@@ -89,13 +90,50 @@ def test_exit_code_10_makes_one_in_a_bucket_that_is_there(fake: Fake) -> None:
     fake("aws")
     calls = fake(snapshots="exit 10")
     assert REPO.open_or_make() == []
+    assert verbs(calls) == ["restic snapshots", "aws s3api", "aws ssm", "restic init", "aws ssm"]
+    marked = "put-parameter --region eu-west-1 --name /zmanim/prod/backup/repository"
+    assert f"{marked} --type String --value {REPO.location} --no-overwrite" in calls.read_text()
+
+
+@pytest.mark.incident("an image began a repository in an empty bucket while production's backups were in another one")
+def test_none_is_begun_where_the_environment_has_had_backups_and_the_way_out_is_said(fake: Fake) -> None:
+    fake("aws", ssm="echo s3:https://s3.eu-west-1.amazonaws.com/another/restic")
+    calls = fake(snapshots="exit 10")
+    with pytest.raises(HostError, match=r"begun at s3:https://\S+/another/restic .*nothing was made.*delete-parameter"):
+        REPO.open_or_make()
+    assert verbs(calls) == ["restic snapshots", "aws s3api", "aws ssm"]
+
+
+def test_none_is_begun_where_nobody_can_say_whether_there_were_backups(fake: Fake) -> None:
+    fake("aws", ssm="echo AccessDenied >&2; exit 254")
+    calls = fake(snapshots="exit 10")
+    with pytest.raises(HostError, match="AccessDenied"):
+        REPO.open_or_make()
+    assert "restic init" not in verbs(calls)
+
+
+def test_a_repository_of_before_there_were_markers_gets_one_and_one_that_has_it_is_no_trouble(
+    fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = fake(snapshots="echo '[]'")
+    for answer, told in (("exit 0", False), ("echo ParameterAlreadyExists >&2; exit 254", False), ("exit 254", True)):
+        fake("aws", ssm=answer)
+        assert REPO.open_or_make() == []
+        assert ("can't be written" in capsys.readouterr().err) is told
+    assert verbs(calls) == ["restic snapshots", "aws ssm"] * 3
+
+
+def test_a_passing_machine_begins_its_own_without_asking(fake: Fake) -> None:
+    fake("aws")
+    calls = fake(snapshots="exit 10")
+    assert replace(REPO, environment="verify").open_or_make() == []
     assert verbs(calls) == ["restic snapshots", "aws s3api", "restic init"]
 
 
 def test_exit_code_10_makes_nothing_where_there_is_no_bucket(fake: Fake) -> None:
     fake("aws", s3api="echo 'Not Found' >&2; exit 254")
     calls = fake(snapshots="exit 10")
-    with pytest.raises(HostError, match="the bucket zmanim-backups-prod is not there"):
+    with pytest.raises(HostError, match="the bucket backups-of-prod is not there"):
         REPO.open_or_make()
     assert "restic init" not in verbs(calls)
 

@@ -52,7 +52,7 @@ def calls(of: Backup) -> list[str]:
 
 def sent(programs: Path) -> list[str]:
     """The names of the metrics that were sent."""
-    words = arguments(programs, "aws")
+    words = [call for call in arguments(programs, "aws") if "--metric-data" in call]
     return [each["MetricName"] for call in words for each in json.loads(call[call.index("--metric-data") + 1])]
 
 

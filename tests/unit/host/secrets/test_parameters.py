@@ -55,6 +55,15 @@ def test_patience_ends_with_the_reason_that_aws_gave() -> None:
     assert sleeper.now <= 120
 
 
+def test_what_is_there_is_known_though_a_secret_is_missing() -> None:
+    """Whoever mails that a secret is missing has to know to whom."""
+    sleeper, known = Sleeper(), {"mail-to": "a@example.org"}
+    seen: list[object] = []
+    with pytest.raises(HostError, match="redis-password"):
+        fetch_required("/p/", fetch=answers(known), patience=1, clock=sleeper.clock, seen=seen.append)
+    assert seen == [known]
+
+
 @pytest.mark.parametrize("value", [None, ""])
 def test_a_missing_or_empty_required_parameter_is_named_with_its_path(value: str | None) -> None:
     sleeper = Sleeper()

@@ -12,15 +12,16 @@ import pytest
 
 from localcloud.iam.policy import Request, read
 from localcloud.settings import ACCOUNT
-from tests.support import ROOT
+from tests.support import ROOT, bucket_name
 from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab, refused
 from tests.support.replay import Action, RecordedRequest, unneeded
 from zmanim_ami.pipeline.account import changes, requirements, workflow_roles
 from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.rehearsal import identity
 
 POLICIES = ROOT / "infrastructure" / "iam"
-WORKFLOWS = identity.WORKFLOWS
+SETTINGS = Settings(github_subject=identity.SUBJECT)
 TAG = "refs/tags/v1.0.0-ami"
 SERVICES = [field.name for field in fields(Clients) if field.name not in {"region", "written"}]
 RUN = [{"Key": "zmanim:run", "Value": "7"}]
@@ -35,9 +36,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IamLab]:
             SimpleNamespace(**{name: made.client(name) for name in SERVICES}, region=REGION),
         )
         for environment in ("prod", "verify"):
-            changes.apply(requirements.plan(clients, environment, policies=POLICIES, workflows=WORKFLOWS))
+            changes.apply(requirements.plan(clients, environment, policies=POLICIES, settings=SETTINGS))
         for environment in ("prod", "verify"):
-            assert requirements.plan(clients, environment, policies=POLICIES, workflows=WORKFLOWS) == []
+            assert requirements.plan(clients, environment, policies=POLICIES, settings=SETTINGS) == []
         yield made
 
 
@@ -166,16 +167,18 @@ def test_the_verify_role_launches_for_verification_only_and_ends_only_that(
 def test_the_verify_role_keeps_reports_and_reads_of_the_published_image_only_its_id(lab: IamLab) -> None:
     credentials = take(lab, "verify")
     ssm, s3 = lab.client("ssm", credentials), lab.client("s3", credentials)
-    bucket, denied = "zmanim-releases-verify", "AccessDeniedException"
+    bucket, denied = bucket_name("releases", "verify"), "AccessDeniedException"
     s3.put_object(Bucket=bucket, Key="reports/ami-1.json", Body=b"x")
     assert s3.get_object(Bucket=bucket, Key="reports/ami-1.json")["Body"].read() == b"x"
     assert refused(s3.get_object, Bucket=bucket, Key="reports/ami-2.json") == "NoSuchKey"
     assert refused(s3.delete_object, Bucket=bucket, Key="reports/ami-1.json") == "AccessDenied"
     for key in ("channel.json", "releases/v1.0.0.json", "bundles/x.tar.gz"):
         assert refused(s3.put_object, Bucket=bucket, Key=key, Body=b"x") == "AccessDenied"
-        assert refused(s3.put_object, Bucket="zmanim-releases-prod", Key=key, Body=b"x") == "AccessDenied"
-    assert refused(s3.put_object, Bucket="zmanim-releases-prod", Key="reports/x", Body=b"x") == "AccessDenied"
+        assert refused(s3.put_object, Bucket=bucket_name("releases"), Key=key, Body=b"x") == "AccessDenied"
+    assert refused(s3.put_object, Bucket=bucket_name("releases"), Key="reports/x", Body=b"x") == "AccessDenied"
     assert refused(ssm.get_parameter, Name="/zmanim/prod/ami-id") == "ParameterNotFound"
+    assert ssm.get_parameter(Name="/zmanim/verify/releases-bucket")["Parameter"]["Value"] == bucket
+    assert refused(ssm.get_parameter, Name="/zmanim/prod/releases-bucket") == denied
     for name in ("/zmanim/prod/jwt-secret", "/zmanim/verify/jwt-secret", "/zmanim/prod/ami-version"):
         assert refused(ssm.get_parameter, Name=name) == denied
     assert refused(ssm.put_parameter, Name="/zmanim/prod/ami-id", Value="x", Type="String") == denied
@@ -197,7 +200,7 @@ def test_the_publish_role_writes_the_two_parameters_and_nothing_else(lab: IamLab
     assert refused(ec2.create_tags, Resources=[foreign["image"]], Tags=RUN) == DENIED
     assert refused(ec2.deregister_image, ImageId=foreign["image"]) == DENIED
     assert refused(ec2.run_instances, ImageId=foreign["image"], MinCount=1, MaxCount=1) == DENIED
-    assert refused(lab.client("s3", credentials).list_objects_v2, Bucket="zmanim-releases-prod") == "AccessDenied"
+    assert refused(lab.client("s3", credentials).list_objects_v2, Bucket=bucket_name("releases")) == "AccessDenied"
     ssm.delete_parameter(Name="/zmanim/prod/ami-version")
 
 
@@ -241,7 +244,7 @@ def test_the_build_role_touches_nothing_that_lacks_the_projects_tag(lab: IamLab,
 
 def test_the_build_role_reads_of_the_release_channels_only_their_pointers(lab: IamLab) -> None:
     owner, s3 = lab.client("s3"), lab.client("s3", take(lab, "build"))
-    bucket = "zmanim-releases-prod"
+    bucket = bucket_name("releases")
     for key in ("channel.json", "releases/v1.0.0.json", "bundles/x.tar.gz"):
         owner.put_object(Bucket=bucket, Key=key, Body=b"x")
     assert s3.get_object(Bucket=bucket, Key="channel.json")["Body"].read() == b"x"
@@ -249,7 +252,7 @@ def test_the_build_role_reads_of_the_release_channels_only_their_pointers(lab: I
         assert refused(s3.get_object, Bucket=bucket, Key=key) == "AccessDenied"
     assert refused(s3.put_object, Bucket=bucket, Key="channel.json", Body=b"y") == "AccessDenied"
     assert refused(s3.delete_object, Bucket=bucket, Key="channel.json") == "AccessDenied"
-    for other in ("zmanim-backups-prod", "zmanim-mirror"):
+    for other in (bucket_name("backups"), "zmanim-mirror"):
         assert refused(s3.get_object, Bucket=other, Key="channel.json") in {"AccessDenied", "NoSuchBucket"}
     for key in ("channel.json", "releases/v1.0.0.json", "bundles/x.tar.gz"):
         owner.delete_object(Bucket=bucket, Key=key)
@@ -261,6 +264,10 @@ def test_the_build_role_publishes_nothing_and_reads_no_secret(lab: IamLab) -> No
     assert refused(ssm.put_parameter, **write) == "AccessDeniedException"
     assert refused(ssm.get_parameter, Name="/zmanim/prod/jwt-secret", WithDecryption=True) == "AccessDeniedException"
     assert refused(ssm.get_parameters_by_path, Path="/zmanim/prod") == "AccessDeniedException"
+    for environment in ("prod", "verify"):  # no secret, and the only one
+        found = ssm.get_parameter(Name=f"/zmanim/{environment}/releases-bucket")["Parameter"]
+        assert found["Value"] == bucket_name("releases", environment)
+        assert refused(ssm.get_parameter, Name=f"/zmanim/{environment}/mail-to") == "AccessDeniedException"
 
 
 # ---- an instance ----
@@ -278,7 +285,7 @@ def test_an_instance_reads_its_own_environment_and_no_other(lab: IamLab, mine: s
     assert refused(ssm.get_parameters_by_path, Path="/") == denied
     assert refused(ssm.get_parameter, Name=f"/zmanim/{mine}x/jwt-secret") == denied
     s3 = lab.client("s3", credentials)
-    for bucket in (f"zmanim-backups-{other}", f"zmanim-releases-{other}"):
+    for bucket in (bucket_name("backups", other), bucket_name("releases", other)):
         assert refused(s3.list_objects_v2, Bucket=bucket) == "AccessDenied"
         assert refused(s3.get_object, Bucket=bucket, Key="restic/config") == "AccessDenied"
         assert refused(s3.put_object, Bucket=bucket, Key="restic/config", Body=b"") == "AccessDenied"
@@ -298,8 +305,22 @@ def test_an_instance_writes_no_parameter_and_runs_no_call_of_ec2(lab: IamLab, fo
     assert refused(ec2.run_instances, ImageId=foreign["image"], MinCount=1, MaxCount=1) == DENIED
 
 
+def test_an_instance_says_once_that_backups_were_begun_and_can_not_take_it_back(lab: IamLab) -> None:
+    ssm, denied = lab.client("ssm", lab.session_of_instance("zmanim-prod-instance")), "AccessDeniedException"
+    put = {"Name": "/zmanim/prod/backup/repository", "Value": "x", "Type": "String"}
+    assert refused(ssm.put_parameter, **put, Overwrite=True) == denied
+    ssm.put_parameter(**put, Overwrite=False)
+    assert refused(ssm.put_parameter, **put, Overwrite=False) == "ParameterAlreadyExists"
+    assert refused(ssm.delete_parameter, Name=put["Name"]) == denied
+    (marker,) = ssm.get_parameters_by_path(Path="/zmanim/prod/backup")["Parameters"]
+    assert marker["Value"] == "x"
+    others = {"Name": "/zmanim/verify/backup/repository", "Value": "x", "Type": "String", "Overwrite": False}
+    assert refused(ssm.put_parameter, **others) == denied
+    lab.client("ssm").delete_parameter(Name=put["Name"])
+
+
 def test_an_instance_writes_its_backups_and_destroys_no_version_of_them(lab: IamLab) -> None:
-    bucket = "zmanim-backups-prod"
+    bucket = bucket_name("backups")
     s3 = lab.client("s3", lab.session_of_instance("zmanim-prod-instance"))
     version = s3.put_object(Bucket=bucket, Key="restic/locks/a", Body=b"1")["VersionId"]
     gone = {"Bucket": bucket, "Key": "restic/locks/a", "VersionId": version}
@@ -313,7 +334,7 @@ def test_an_instance_writes_its_backups_and_destroys_no_version_of_them(lab: Iam
     rule = {"Rules": [{"ID": "x", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}]}
     assert refused(s3.put_bucket_lifecycle_configuration, Bucket=bucket, LifecycleConfiguration=rule) == "AccessDenied"
     assert refused(s3.delete_bucket, Bucket=bucket) == "AccessDenied"
-    assert refused(s3.put_object, Bucket="zmanim-releases-prod", Key="x", Body=b"") == "AccessDenied"
+    assert refused(s3.put_object, Bucket=bucket_name("releases"), Key="x", Body=b"") == "AccessDenied"
 
 
 # ---- the record and the policies ----

@@ -14,7 +14,7 @@ import pytest
 
 from localcloud.iam.policy import Statement, read
 from localcloud.settings import ACCOUNT
-from tests.support import ROOT
+from tests.support import ROOT, bucket_name
 from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
 from tests.support.replay import read_record, unneeded
 from zmanim_ami.pipeline.account import changes, requirements, roles
@@ -28,9 +28,9 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ROLE = roles.release_name("prod")
 DOCUMENT = roles.read(
     POLICIES / "release.json",
-    {"environment": "prod", "account": ACCOUNT, "region": REGION, "parameters": "/zmanim/prod"},
+    [{"environment": "prod", "account": ACCOUNT, "region": REGION, "releases_bucket": bucket_name("releases")}],
 )
-BUCKET = "zmanim-releases-prod"
+BUCKET = bucket_name("releases")
 
 
 def clients(lab: IamLab, credentials: Mapping[str, str] | None = None) -> Clients:
@@ -93,7 +93,7 @@ def test_the_release_role_destroys_nothing_and_reaches_no_other_environment(rele
     gone = {"Bucket": BUCKET, "Key": POINTER}
     assert refused(mine.s3.delete_object, **gone) == "AccessDenied"
     assert refused(mine.s3.delete_object, **gone, VersionId=version["VersionId"]) == "AccessDenied"
-    for bucket in ("zmanim-releases-verify", "zmanim-backups-prod"):
+    for bucket in (bucket_name("releases", "verify"), bucket_name("backups")):
         assert refused(mine.s3.put_object, Bucket=bucket, Key=POINTER, Body=b"") == "AccessDenied"
         assert refused(mine.s3.get_object, Bucket=bucket, Key=POINTER) == "AccessDenied"
         assert refused(mine.s3.list_objects_v2, Bucket=bucket) == "AccessDenied"

@@ -11,13 +11,14 @@ import pytest
 from localcloud.iam.patterns import matches
 from localcloud.iam.policy import Principal, Request, Statement, decide, read
 from tests.support import ROOT
-from zmanim_ami.pipeline.account import roles
+from zmanim_ami.pipeline.account import public_parameters, roles
 from zmanim_ami.pipeline.settings import Settings
 
 POLICIES = ROOT / "infrastructure" / "iam"
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 ROLE = Principal(ACCOUNT, f"arn:aws:iam::{ACCOUNT}:role/mine")
 FILES = sorted(path.name for path in POLICIES.glob("*.json") if "trust" not in path.name)
+SETTINGS = Settings()
 # Names of other environments that begin with "prod": none may be taken for it.
 SIBLINGS = ("prod-eu", "prod2", "production", "prod_", "prod.old")
 RUN = {"aws:requesttag/zmanim:run": ("7",), "aws:tagkeys": ("zmanim:run",)}
@@ -38,8 +39,17 @@ UNTAGGED = {("RunInstances", "image"), ("RunInstances", "subnet"), ("RunInstance
 
 
 def text(name: str, environment: str = "prod") -> str:
-    values = {"environment": environment, "account": ACCOUNT, "region": REGION, "parameters": f"/zmanim/{environment}"}
-    return json.dumps(roles.read(POLICIES / name, values, ("eu-central-1",)))
+    values = {
+        "environment": environment,
+        "account": ACCOUNT,
+        "region": REGION,
+        "parameters": f"/zmanim/{environment}",
+        "mail_from": SETTINGS.mail_from,
+        "mail_to": SETTINGS.mail_to,
+        **{f"{kind}_bucket": f"zmanim-{kind}-{environment}" for kind in public_parameters.KINDS},
+        "every_releases_bucket": public_parameters.pattern(SETTINGS.releases_bucket),
+    }
+    return json.dumps(roles.read(POLICIES / name, [values], ("eu-central-1",)))
 
 
 def statements(name: str, environment: str = "prod") -> tuple[Statement, ...]:
@@ -83,19 +93,13 @@ def test_metrics_of_an_environment_whose_name_begins_the_same_can_not_be_written
 
 
 def test_mail_goes_to_nobody_but_whom_the_image_tells_of_failures() -> None:
-    settings = dict(
-        line.split("=", 1)
-        for line in (ROOT / "infrastructure/packer/files/backup.conf").read_text().splitlines()
-        if "=" in line and not line.startswith("#")
-    )
-
     def send(*to: str) -> bool:
-        context = {"ses:fromaddress": (Settings().mail_from,), "ses:recipients": to}
+        context = {"ses:fromaddress": (SETTINGS.mail_from,), "ses:recipients": to}
         return allowed("instance.json", "ses:SendEmail", f"arn:aws:ses:{REGION}:{ACCOUNT}:identity/x", context)
 
-    assert send(settings["MAIL_TO"])
+    assert send(SETTINGS.mail_to)
     assert not send("somebody@example.org")
-    assert not send(settings["MAIL_TO"], "somebody@example.org")
+    assert not send(SETTINGS.mail_to, "somebody@example.org")
     assert not send()
 
 

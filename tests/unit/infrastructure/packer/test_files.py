@@ -235,7 +235,7 @@ def test_what_stamps_times_starts_after_the_clock_is_looked_after_and_does_not_n
 def test_nothing_is_backed_up_by_a_clock_that_is_known_to_be_wrong(tmp_path: Path, chronyc: str, refuses: bool) -> None:
     (tmp_path / "chronyc").write_text(f"#!/bin/sh\n{chronyc}\n")
     (tmp_path / "chronyc").chmod(0o755)
-    names = ("ZMANIM_ENVIRONMENT", "AWS_REGION", "INSTANCE_ID", "BACKUP_BUCKET_PREFIX", "BACKUP_PATH")
+    names = ("ZMANIM_ENVIRONMENT", "AWS_REGION", "INSTANCE_ID", "BACKUP_PATH")
     environment = dict.fromkeys(names, "x") | {"CREDENTIALS_DIRECTORY": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin"}
     done = subprocess.run([FILES / "backup.sh"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -23,6 +23,7 @@ MODULES = (
     "ec2.volumes",
     "faults.late",
     "iam.resource_policies",
+    "services.s3",
     "services.ses",
     "services.sns",
     "services.ssm",
@@ -63,6 +64,7 @@ ec2.responses.instances.InstanceResponse.describe_instance_credit_specifications
 ec2.responses.instances.InstanceResponse.run_instances
 ec2.responses.instances.InstanceResponse.stop_instances
 s3.models.FakeBucket.get_permission
+s3.models.S3Backend.create_bucket
 ses.models.SESBackend._is_verified_address
 ses.models.SESBackend.create_email_identity_v2
 ses.models.SESBackend.delete_identity

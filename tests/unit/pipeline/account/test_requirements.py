@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.errors import BadInput
-from tests.support import ROOT
+from tests.support import ROOT, bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from zmanim_ami.pipeline.account import changes, network, release_key, requirements, roles
-from zmanim_ami.pipeline.account.workflow_roles import Workflows
 from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.settings import Settings
 
 PROJECTS = ROOT / "infrastructure" / "iam"
 POLICY = {
@@ -83,7 +83,7 @@ def test_a_plan_changes_nothing_and_each_row_has_its_reason(clients: Clients, po
 
 def test_buckets_are_encrypted_closed_and_versioned(clients: Clients, policies: Path) -> None:
     apply(clients, policies)
-    for name in ("zmanim-backups-prod", "zmanim-releases-prod"):
+    for name in (bucket_name("backups"), bucket_name("releases")):
         assert clients.s3.get_bucket_location(Bucket=name)["LocationConstraint"] == "eu-west-1"
         assert clients.s3.get_bucket_versioning(Bucket=name)["Status"] == "Enabled"
         assert all(clients.s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"].values())
@@ -93,11 +93,11 @@ def test_buckets_are_encrypted_closed_and_versioned(clients: Clients, policies: 
 
 def test_a_bucket_that_has_drifted_is_put_right(clients: Clients, policies: Path) -> None:
     apply(clients, policies)
-    clients.s3.put_bucket_versioning(Bucket="zmanim-backups-prod", VersioningConfiguration={"Status": "Suspended"})
-    clients.s3.delete_public_access_block(Bucket="zmanim-releases-prod")
+    clients.s3.put_bucket_versioning(Bucket=bucket_name("backups"), VersioningConfiguration={"Status": "Suspended"})
+    clients.s3.delete_public_access_block(Bucket=bucket_name("releases"))
     assert rows(clients, policies) == [
-        ("version", "bucket zmanim-backups-prod"),
-        ("close", "bucket zmanim-releases-prod"),
+        ("version", f"bucket {bucket_name('backups')}"),
+        ("close", f"bucket {bucket_name('releases')}"),
     ]
 
 
@@ -135,8 +135,15 @@ def test_a_secret_that_exists_is_never_overwritten_even_when_it_appears_after_th
 
 def test_a_plan_reads_no_secret(clients: Clients, policies: Path) -> None:
     apply(clients, policies)
-    for operation in ("GetParameter", "GetParameters", "GetParametersByPath"):
+    secret = {f"/zmanim/prod/{name}" for name in requirements.SECRETS}
+    for operation in ("GetParameters", "GetParametersByPath"):
         cloud.answer(clients.ssm, operation, lambda request: "AccessDeniedException")
+
+    def refuse_secrets(request: Mapping[str, Any]) -> str | None:
+        asked = cloud.json_body(request)
+        return "AccessDeniedException" if asked["Name"] in secret or asked.get("WithDecryption") else None
+
+    cloud.answer(clients.ssm, "GetParameter", refuse_secrets)
     assert rows(clients, policies) == []
 
 
@@ -189,7 +196,7 @@ def test_each_environment_has_a_role_of_its_own_that_publishes_the_api_s_release
         apply(clients, policies, environment)
         role = f"zmanim-release-{environment}"
         document: Any = clients.iam.get_role_policy(RoleName=role, PolicyName="release")["PolicyDocument"]
-        assert f"arn:aws:s3:::zmanim-releases-{environment}/*" in json.dumps(document)
+        assert f"arn:aws:s3:::{bucket_name('releases', environment)}/*" in json.dumps(document)
     trust: Any = clients.iam.get_role(RoleName="zmanim-release-prod")["Role"]["AssumeRolePolicyDocument"]
     assert [each["Principal"] for each in trust["Statement"]] == [{"AWS": f"arn:aws:iam::{cloud.ACCOUNT}:root"}]
     # It is put right like the others, and then there is nothing to do.
@@ -214,7 +221,8 @@ def test_a_policy_that_is_not_there_is_an_error(clients: Clients, policies: Path
 
 
 def test_the_projects_own_policies_can_be_used() -> None:
-    trust, inline = roles.policies(PROJECTS, environment="prod", account="1" * 12, region="eu-west-1")
+    names = ["environment", "account", "region", "mail_from", "mail_to", "backups_bucket", "releases_bucket"]
+    trust, inline = roles.policies(PROJECTS, [dict.fromkeys(names, "x")])
     assert "ec2.amazonaws.com" in json.dumps(trust)
     assert list(inline) == ["instance"]
 
@@ -258,9 +266,9 @@ def test_with_the_workflows_roles_comes_what_has_to_be_set_on_github(
 ) -> None:
     for name in ("build", "verify", "publish", "workflow-trust"):
         shutil.copyfile(PROJECTS / f"{name}.json", policies / f"{name}.json")
-    workflows = Workflows("repo:o/r:environment:{environment}", "/zmanim/prod")
+    settings = Settings(github_subject="repo:o/r:environment:{environment}")
     for environment, told in (("prod", False), ("verify", True)):
-        requirements.plan(clients, environment, policies=policies, workflows=workflows)
+        requirements.plan(clients, environment, policies=policies, settings=settings)
         output = capsys.readouterr().err
         for words in (
             "tag ruleset for v*-ami",
@@ -281,8 +289,8 @@ def test_a_subject_without_ids_is_told_of_and_one_with_them_is_a_row_of_the_next
         shutil.copyfile(PROJECTS / f"{name}.json", policies / f"{name}.json")
 
     def planned(repository: str) -> list[changes.Change]:
-        workflows = Workflows(f"repo:{repository}:environment:{{environment}}", "/zmanim/prod")
-        return requirements.plan(clients, "verify", policies=policies, workflows=workflows)
+        settings = Settings(github_subject=f"repo:{repository}:environment:{{environment}}")
+        return requirements.plan(clients, "verify", policies=policies, settings=settings)
 
     changes.apply(planned("o/r"))
     assert planned("o/r") == []
@@ -297,7 +305,7 @@ def test_a_subject_without_ids_is_told_of_and_one_with_them_is_a_row_of_the_next
 def test_a_subnet_that_was_chosen_is_used(clients: Clients, policies: Path) -> None:
     vpc = clients.ec2.create_vpc(CidrBlock="10.1.0.0/24")["Vpc"]["VpcId"]
     chosen = clients.ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.0.0/25")["Subnet"]["SubnetId"]
-    changes.apply(requirements.plan(clients, "verify", policies=policies, subnet_id=chosen))
+    changes.apply(requirements.plan(clients, "verify", policies=policies, settings=Settings(subnet_id=chosen)))
     place = network.find(clients, chosen)
     assert place.subnet_id == chosen
     (group,) = clients.ec2.describe_security_groups(GroupIds=[place.security_group_id])["SecurityGroups"]

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, bucket_name
 from tests.support import pipeline_cloud as cloud
 from zmanim_ami.pipeline.account import alarms, bucket_rules, changes, requirements
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
 
 POLICIES = ROOT / "infrastructure" / "iam"
-BACKUPS = "zmanim-backups-prod"
+BACKUPS = bucket_name("backups")
 (NO_BACKUP,) = (watch for watch in alarms.WATCHES if watch.name == "no-backup")
 WHOLE = {"Status": "Enabled", "Filter": {"Prefix": ""}}
 KEEP = {
@@ -136,6 +136,7 @@ def test_a_default_of_object_lock_is_left_alone() -> None:
         clients.s3.create_bucket(
             Bucket=BACKUPS,
             CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
+            BucketNamespace="account-regional",
             ObjectLockEnabledForBucket=True,
         )
         retention: Any = {"Mode": "COMPLIANCE", "Days": 90}

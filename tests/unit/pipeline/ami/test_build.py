@@ -140,9 +140,7 @@ def test_the_release_channels_keys_go_into_the_image_and_another_key_is_another_
     site.built()
     assert site.values["release_keys"] == ""
     release_key.create(site.clients, "prod")
-    site.clients.s3.create_bucket(
-        Bucket="zmanim-releases-prod", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
-    )
+    cloud.make_bucket(site.clients, "releases", "prod")
     assert not site.built(replace=True).reused
     keys = Path(str(site.values["release_keys"]))
     assert {path.name for path in keys.iterdir()} == {"prod.pem", "prod.serial"}

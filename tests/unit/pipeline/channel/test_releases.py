@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from zmanim_ami.pipeline.account import release_key
@@ -24,7 +25,7 @@ from zmanim_ami.pipeline.version import parse
 from zmanim_host.host import HostError
 from zmanim_host.release import pointer
 
-BUCKET = "zmanim-releases-prod"
+BUCKET = bucket_name("releases")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
@@ -75,7 +76,7 @@ class Channel:
 @pytest.fixture
 def prod(tmp_path: Path) -> Iterator[Channel]:
     with cloud.account() as clients:
-        clients.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        cloud.make_bucket(clients, "releases", "prod")
         clients.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         release_key.create(clients, "prod")
         yield Channel(clients, tmp_path)
@@ -260,11 +261,15 @@ def test_a_release_expires_after_a_sensible_time(prod: Channel, days: int) -> No
 
 
 def test_an_environment_without_a_bucket_or_a_key_is_told_how_to_get_one(prod: Channel) -> None:
-    with raises("channel-missing") as missing:
+    with raises("bucket-unknown") as missing:
         publish(prod.clients, "other", parse("v1.2.3"), prod.bundle("v1.2.3"))
     assert "account.apply --environment other" in missing.value.fix
-    name = "zmanim-releases-other"
-    prod.clients.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    cloud.make_bucket(prod.clients, "releases", "other")
+    prod.clients.s3.delete_bucket(Bucket=bucket_name("releases", "other"))
+    with raises("channel-missing") as gone:
+        publish(prod.clients, "other", parse("v1.2.3"), prod.bundle("v1.2.3"))
+    assert "account.apply --environment other" in gone.value.fix
+    cloud.make_bucket(prod.clients, "releases", "other")
     with raises("release-key-missing") as keyless:
         publish(prod.clients, "other", parse("v1.2.3"), prod.bundle("v1.2.3"))
     assert "account.apply --environment other" in keyless.value.fix

@@ -12,6 +12,7 @@ from invoke.program import Program
 
 import tasks
 from support.digest import file_sha256
+from tests.support import bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.verify_stage import PACKAGES, Stage, packed, staged
@@ -23,7 +24,7 @@ from zmanim_ami.pipeline.verify.reports import PackageChange
 from zmanim_ami.pipeline.verify.verification import NotVerified
 from zmanim_ami.pipeline.version import parse
 
-BUCKET = "zmanim-releases-verify"
+BUCKET = bucket_name("releases", "verify")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from support.digest import file_sha256
+from tests.support import bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.verify_stage import HEALTH, PROOF, SHA, Stage, encoded, packed, staged
@@ -33,8 +34,8 @@ def test_a_good_image_is_tagged_with_the_digest_of_its_report(stage: Stage) -> N
     assert result.health == HEALTH
     assert 0 <= result.boot["running_seconds"] <= result.boot["healthy_seconds"]
     assert stage.report()["ok"] is True
-    stored = stage.clients.s3.get_object(Bucket="zmanim-releases-verify", Key=f"reports/{stage.ami_id}.json")["Body"]
-    assert stored.read() == result.report.read_bytes()
+    bucket, key = bucket_name("releases", "verify"), f"reports/{stage.ami_id}.json"
+    assert stage.clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read() == result.report.read_bytes()
     assert all(check["ok"] for check in stage.report()["checks"])
     assert result.versions == {"kernel": "6.12.9", "os": "Amazon Linux 2023"}
     assert cloud.alive(stage.clients) == []

@@ -5,10 +5,10 @@ from __future__ import annotations
 from zmanim_host.host import run
 
 
-def aws(service: str, operation: str, *arguments: str, region: str, attempts: int = 2) -> None:
-    """Run one operation of an AWS service; HostError when it does not succeed."""
+def aws(service: str, operation: str, *arguments: str, region: str, attempts: int = 2) -> str:
+    """Run one operation of an AWS service and return what it prints; HostError when it does not succeed."""
     command = ["aws", service, operation, "--region", region, *arguments, "--no-cli-pager", "--output", "text"]
     command += ["--cli-connect-timeout", "5", "--cli-read-timeout", "15"]
     # No file of settings that anybody left.
     environment = {"HOME": "/nonexistent", "AWS_MAX_ATTEMPTS": str(attempts)}
-    run(command, timeout=30 * attempts, environment=environment)
+    return run(command, timeout=30 * attempts, environment=environment).stdout

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from zmanim_host.aws import marker
 from zmanim_host.aws.awscli import aws
 from zmanim_host.backup.retention import PROOF, Run
 from zmanim_host.environment import PASSING
@@ -151,10 +152,12 @@ class Repository:
     def open_or_make(self) -> list[Run]:
         """Return every run in the repository; make one only where restic is sure that there is none.
 
-        To restic a missing bucket looks like a new one: so that has to be there. Raises HostError.
+        To restic a missing bucket looks like a new one: so that has to be there. Nor is one made where the environment
+        has had backups, unless its machines have each their own. Raises HostError.
         """
+        passing = self.environment == PASSING
         try:
-            return self.runs()
+            runs = self.runs()
         except NoRepository:
             try:
                 aws("s3api", "head-bucket", "--bucket", self.bucket, region=self.region)
@@ -163,9 +166,25 @@ class Repository:
                     f"the bucket {self.bucket} is not there, or this instance's role may not use it; nothing was made"
                     f" ({error})"
                 ) from error
-        log(f"no repository at {self.location} yet: making it")
-        self.restic("init", timeout=300)
-        return []
+            self._check_never_begun(passing=passing)
+            log(f"no repository at {self.location} yet: making it")
+            self.restic("init", timeout=300)
+            runs = []
+        if not passing:
+            marker.note(self.environment, self.region, self.location)
+        return runs
+
+    def _check_never_begun(self, *, passing: bool) -> None:
+        """Raise HostError where this environment has had backups: they are somewhere, or were deleted."""
+        where = "" if passing else marker.begun(self.environment, self.region)
+        if where:
+            name = marker.parameter(self.environment)
+            raise HostError(
+                f"there is no repository at {self.location}, and backups of {self.environment} were begun at {where}"
+                f" (the parameter {name}): nothing was made. Is {self.bucket} the right bucket (the parameter"
+                f" /zmanim/{self.environment}/backups-bucket)? If it was emptied: docs/backups.md says how what was"
+                f" deleted is had back. To begin anew on purpose: aws ssm delete-parameter --name {name}"
+            )
 
     def runs(self) -> list[Run]:
         """Return every run in the repository. Raises NoRepository, HostError."""
@@ -272,9 +291,14 @@ class Repository:
 
 def repository(environ: Mapping[str, str]) -> Repository:
     """Return the repository that the unit's environment names; HostError names what is missing."""
-    names = ("ZMANIM_ENVIRONMENT", "AWS_REGION", "INSTANCE_ID", "BACKUP_BUCKET_PREFIX", "BACKUP_PATH")
-    environment, region, instance, prefix, path, _ = required_variables(environ, *names, "RESTIC_PASSWORD_FILE")
-    bucket = f"{prefix}-{environment}"
+    names = ("ZMANIM_ENVIRONMENT", "AWS_REGION", "INSTANCE_ID", "BACKUP_PATH", "RESTIC_PASSWORD_FILE")
+    environment, region, instance, path, _ = required_variables(environ, *names)
+    bucket = environ.get("BACKUPS_BUCKET", "")
+    if not bucket:
+        raise HostError(
+            f"the parameter /zmanim/{environment}/backups-bucket has not said where backups are: ./inv account.apply"
+            f" --environment {environment}, then: systemctl restart zmanim-secrets"
+        )
     if environment == PASSING:  # each machine has one of its own
         path = f"{path}/{instance}"
     return Repository(environment, region, bucket, f"s3:https://s3.{region}.amazonaws.com/{bucket}/{path}")

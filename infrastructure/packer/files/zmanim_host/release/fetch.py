@@ -131,8 +131,14 @@ def command() -> None:
     if not (KEYS / f"{environment}.pem").is_file():
         log(f"this image has no key for the release channel of {environment}: it follows none")
         return
-    directory = Path(os.environ["STATE_DIRECTORY"])
-    get = from_s3(f"zmanim-releases-{environment}", lambda: Session(region, instance_credentials(connect(wait=3))))
+    directory, bucket = Path(os.environ["STATE_DIRECTORY"]), os.environ.get("RELEASES_BUCKET", "")
+    if not bucket:
+        log(
+            f"the release channel is not followed: /zmanim/{environment}/releases-bucket has not said where it is",
+            WARNING,
+        )
+        return
+    get = from_s3(bucket, lambda: Session(region, instance_credentials(connect(wait=3))))
     try:
         log(within(SECONDS, lambda: fetch(get, directory, Store(), environment, now=time.time())))
     except (HostError, OSError) as error:

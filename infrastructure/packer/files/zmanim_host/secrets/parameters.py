@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from zmanim_host.aws import client, imds
@@ -97,17 +97,20 @@ def fetch_required(
     fetch: Fetch = fetch_by_path,
     patience: float,
     clock: Clock = CLOCK,
+    seen: Callable[[Mapping[str, str]], None] = lambda _values: None,
 ) -> dict[str, str]:
     """Return the parameters below `path`, trying again, more and more slowly, for `patience` seconds.
 
     Denied and missing are tried again like an outage: a role's new policy, or a parameter that is just being made,
-    takes a while to arrive. Raises HostError that names the last reason and no value.
+    takes a while to arrive. `seen` is given what each try has found. Raises HostError that names the last reason and no
+    value.
     """
     deadline = clock.now() + patience
     pause = 1.0
     while True:
         try:
             values = fetch(path)
+            seen(values)
             missing = [path + name for name in REQUIRED if not values.get(name)]
             if not missing:
                 return values

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zmanim_host.host import RUN, log, write_whole
+from zmanim_host.secrets import public
 from zmanim_host.secrets.escaping import environment_line, redis_password_hash, url_part
 from zmanim_host.secrets.parameters import API_VARIABLES, fetch_required
 
@@ -76,7 +77,8 @@ def put(directory: Path, made: Mapping[str, str]) -> None:
 def command() -> None:
     """Fetch the environment's parameters and write each unit's own."""
     path = f"/zmanim/{os.environ['ZMANIM_ENVIRONMENT']}/"
-    values = fetch_required(path, patience=float(os.environ["ZMANIM_SECRETS_PATIENCE"]))
+    # Without a secret too: whoever mails that it is missing has to know to whom.
+    values = fetch_required(path, patience=float(os.environ["ZMANIM_SECRETS_PATIENCE"]), seen=public.write)
     made = files(values, backup=secrets.token_urlsafe(32), ready=secrets.token_urlsafe(32))
     put(RUN / "secrets", made)
     # Names only.

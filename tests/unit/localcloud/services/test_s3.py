@@ -1,0 +1,42 @@
+"""What S3 refuses of a bucket's name, by boto3 against the cloud's own API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from moto.s3.models import s3_backends
+
+from localcloud.settings import ACCOUNT
+from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
+
+HERE = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
+REGIONAL = {**HERE, "BucketNamespace": "account-regional"}
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[IamLab]:
+    with iam_lab(tmp_path) as made:
+        yield made
+
+
+def test_a_name_that_another_account_has_is_not_to_be_had(lab: IamLab) -> None:
+    s3_backends["210987654321"]["aws"].create_bucket("precious", REGION)
+    assert refused(lab.client("s3").create_bucket, Bucket="precious", **HERE) == "BucketAlreadyExists"
+
+
+def test_a_name_of_this_accounts_namespace_in_this_region_is_to_be_had(lab: IamLab) -> None:
+    s3, name = lab.client("s3"), f"mine-{ACCOUNT}-{REGION}-an"
+    s3.create_bucket(Bucket=name, **REGIONAL)
+    assert refused(s3.create_bucket, Bucket=name, **REGIONAL) == "BucketAlreadyOwnedByYou"
+
+
+@pytest.mark.parametrize("name", ["mine", f"mine-210987654321-{REGION}-an", f"mine-{ACCOUNT}-eu-central-1-an"])
+def test_a_name_of_another_namespace_is_refused(lab: IamLab, name: str) -> None:
+    assert refused(lab.client("s3").create_bucket, Bucket=name, **REGIONAL) == "InvalidNamespaceHeader"
+
+
+def test_a_name_of_a_namespace_is_refused_unless_the_call_says_so(lab: IamLab) -> None:
+    name = f"mine-{ACCOUNT}-{REGION}-an"
+    assert refused(lab.client("s3").create_bucket, Bucket=name, **HERE) == "MissingNamespaceHeader"
