@@ -77,6 +77,10 @@ ASKS: Mapping[str, list[Ask]] = {
         ("build.json", "kms:GetPublicKey", RELEASE_KEY, {"kms:requestalias": ("alias/zmanim-release-prod",)}),
         ("build.json", "s3:GetObject", POINTER, {"aws:resourceaccount": (ACCOUNT,)}),
     ],
+    "releases_bucket": [
+        parameter("build.json", "GetParameter", "releases-bucket"),
+        ("build.json", "s3:GetObject", POINTER, {"aws:resourceaccount": (ACCOUNT,)}),
+    ],
     "data_volume_gib": [("verify.json", "ec2:RunInstances", arn("volume"), {})],
     "parameter_prefix": [
         parameter("build.json", "GetParameterHistory", "ami-id"),
@@ -88,8 +92,8 @@ ASKS: Mapping[str, list[Ask]] = {
 }  # fmt: skip
 # What these say, no role of a release asks AWS for.
 ASK_NOTHING = {"region", "api_dir", "versions_file", "postgresql_repo", "github_subject", "boot_timeout"}
-# Whoever runs account.apply is asked for these, and mail from an instance is tried in test_statements.py.
-ASK_NOTHING |= {"mail_from", "mail_to", "alarms_topic", "alarm_prefix"}
+# Whoever runs account.apply is asked for these, and what an instance does with them is tried in test_statements.py.
+ASK_NOTHING |= {"backups_bucket", "mail_from", "mail_to", "alarms_topic", "alarm_prefix"}
 
 
 def test_of_every_setting_it_is_known_what_it_asks_of_aws() -> None:
