@@ -77,7 +77,7 @@ def test_of_another_environment_it_reaches_nothing(images: ImageLab, served: str
     }
     assert reached == {}
     s3 = images.client("s3")
-    existing = {name: [item["Key"] for item in s3.list_objects_v2(Bucket=f"zmanim-{name}-{OTHER}")["Contents"]]
+    existing = {name: [item["Key"] for item in s3.list_objects_v2(Bucket=bucket_name(name, OTHER))["Contents"]]
              for name in ("backups", "releases")}  # fmt: skip
     assert existing == {"backups": ["restic/kept"], "releases": ["kept"]}
 
