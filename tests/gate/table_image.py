@@ -84,7 +84,7 @@ ROWS = (
     Row("backup that does not parse", "shell", sub(_BACKUP, r"^take_turn\(\) \{", "take_turn() {\n  ("), "syntax error", dod=8),
     Row("backup without pg_dump", "shell", sub(_BACKUP, r"^(\s+)pg_dump --", r"\1pg_restore --"), "does not back PostgreSQL up", dod=8),
     Row("backup that never comes to Redis", "shell", drop(_BACKUP, r"^  back_up_redis$"), "does not fetch Redis's snapshot", dod=8),
-    Row("backup that only speaks of pg_dump", "shell", drop(_BACKUP, r"^  back_up_databases$"), "does not back PostgreSQL up", dod=8),
+    Row("backup that only speaks of pg_dump", "shell", drop(_BACKUP, r"^  back_up_databases <<<.*$"), "does not back PostgreSQL up", dod=8),
     Row("secret in argv", "shell", sub(_BACKUP, r"redis-cli -s", 'redis-cli --pass "${REDISCLI_AUTH}" -s'), "a secret in argv"),
     Row("secret in a log", "shell", sub(_BACKUP, r"^  take_turn$", '  take_turn\n  log "${RESTIC_PASSWORD}"'), "a secret in an output"),
     Row("secret that is only said to be found", "shell", sub(_BACKUP, r"^  take_turn$", '  take_turn\n  log "key: ${JWT_KEY:+found}${JWT_KEY:-NOT SET}"'), "prints the value itself", lesson="secrets in logs"),

@@ -16,7 +16,7 @@ from tests.support import ROOT
 ALL = {"host/storage/test_two", "pipeline/test_one", "infrastructure/iam/test_three"}
 _ONE = "zmanim_ami/pipeline/one.py"
 _HOST = "infrastructure/packer/files/zmanim_host"
-_DATA = "infrastructure/iam/three.json"
+_DATA = "infrastructure/packer/files/cloudwatch-three.json"
 _FILES = {
     "pyproject.toml": f"""[tool.pytest.ini_options]
 pythonpath = [".", "{_HOST}/.."]
