@@ -142,9 +142,11 @@ def _after(desk: Desk, command: str, output: str) -> None:
         desk.known["new" if again else "instance"] = made["InstanceId"]
         if not again:
             lab.expect_ready(made["InstanceId"])
+            lab.wait_online(made["InstanceId"])
             desk.known["volume"] = lab.volume_of(made["InstanceId"])
     elif command.startswith("aws ec2 attach-volume"):
         lab.expect_ready(desk.known["new"])
+        lab.wait_online(desk.known["new"])
         assert lab.query(desk.known["new"], "SELECT n FROM kept").strip() == "7"
 
 
