@@ -220,10 +220,14 @@ def _cancel(act: int) -> None:
 
 
 def _kill(processes: Collection[int]) -> None:
-    """Kill processes, whatever sessions they are in by now; the youngest first, so that none sees another end."""
-    for each in sorted(processes, reverse=True):
-        with suppress(ProcessLookupError):
-            os.kill(each, signal.SIGKILL)
+    """Kill processes, whatever sessions they are in by now, so that none sees another end.
+
+    All of them stop first: Packer, were its provisioner killed some milliseconds before it, ends its builder itself.
+    """
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for each in processes:
+            with suppress(ProcessLookupError):
+                os.kill(each, number)
 
 
 def _descendants(process: int) -> list[int]:
