@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from localcloud.api.admission import Admission
 from localcloud.api.application import Api
 from localcloud.api.listener import listen
@@ -20,18 +22,36 @@ from localcloud.net.network import Interfaces
 from localcloud.services import s3, sns, ssm
 from localcloud.services.confirmations import Confirmations
 from localcloud.services.ses import Mails
-from localcloud.settings import Cloud, CloudSettings, ended_sessions
+from localcloud.settings import BaseImage, Cloud, CloudSettings, ended_sessions
+
+
+@dataclass(frozen=True)
+class Emulation:
+    """The API of one cloud, with what is mailed and watched behind it."""
+
+    api: Api
+    confirmations: Confirmations
+    alarms: alarms.Alarms
 
 
 def serve(settings: CloudSettings, cloud: Cloud) -> None:
     """Start serving, in threads. Raises `layer-failed` or `cloud-failed`."""
-    directory = cloud.directory
-    fleet = Fleet(directory, Interfaces(cloud))
-    faults = Faults(directory)
+    fleet = Fleet(cloud.directory, Interfaces(cloud))
     regions = amis.regions()
     for image in settings.images:
         fleet.layers.add_base([amis.base_image_id(image.name, region) for region in regions], image.root)
-    apply(amis, amis.Images(fleet, settings.images), instances, instances.Instances(fleet, faults), Volumes(fleet))
+    emulation = emulate(settings.images, cloud, fleet)
+    emulation.alarms.watch()
+    listen(emulation.confirmations.before(emulation.api), cloud.link_address, 5000)
+    listen(emulation.api, cloud.gateway, 443, cloud.directory / "server.pem")
+    metadata_server.serve(MetadataLookup(fleet))
+
+
+def emulate(images: tuple[BaseImage, ...], cloud: Cloud, fleet: Fleet) -> Emulation:
+    """Change moto to be a cloud over a fleet that has the layers of `images`, and return what serves that."""
+    directory = cloud.directory
+    faults = Faults(directory)
+    apply(amis, amis.Images(fleet, images), instances, instances.Instances(fleet, faults), Volumes(fleet))
     apply(image_attributes, launch_rules)
     confirmations = Confirmations(Journal(directory / "confirmations.jsonl"), cloud.endpoint)
     notifications = sns.Notifications(Journal(directory / "notifications.jsonl"), confirmations)
@@ -39,7 +59,6 @@ def serve(settings: CloudSettings, cloud: Cloud) -> None:
     apply(s3, ssm, ssm.Agent(fleet, faults), faults.late, resource_policies)
     apply(Mails(Journal(directory / "mails.jsonl"), confirmations))
     apply(notifications, alarms, watched)
-    watched.watch()
 
     def source_of(address: str) -> str:
         return "host" if address == cloud.host_address else fleet.by_address(address) or address
@@ -54,6 +73,4 @@ def serve(settings: CloudSettings, cloud: Cloud) -> None:
         admission=Admission(cloud).refusal,
         faults=faults,
     )
-    listen(confirmations.before(api), cloud.link_address, 5000)
-    listen(api, cloud.gateway, 443, directory / "server.pem")
-    metadata_server.serve(MetadataLookup(fleet))
+    return Emulation(api, confirmations, watched)
