@@ -144,6 +144,7 @@ def start(
         chosen = all_settings.load(policies.parents[1], known)
         _fill_mirror(connect(known, cloud.region), prepared.mirror)
         if not empty:
+            _make_keys(partial(connect, known), chosen)
             _apply(partial(connect, known), policies, replace(chosen, github_subject=identity.SUBJECT))
         control.confirm_all(cloud)  # the clicks that are left to a person
     return cloud
@@ -157,10 +158,19 @@ def _fill_mirror(clients: Clients, mirror: Path | None) -> None:
             clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name, ExtraArgs={"ACL": "public-read"})
 
 
+def _make_keys(connect: Callable[[str], Clients], settings: Settings) -> None:
+    """Make the key whose alias the settings name, wherever images are: account.apply leaves it to the account's owner."""
+    if settings.kms_key_id.startswith("alias/"):
+        for region in (settings.region, *settings.ami_regions):
+            kms = connect(region).kms
+            kms.create_alias(AliasName=settings.kms_key_id, TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
+
+
 def _apply(connect: Callable[[str], Clients], policies: Path, settings: Settings) -> None:
     clients = connect(settings.region)
     for each in ENVIRONMENTS:
-        chosen = replace(settings, ami_regions=identity.COPIES) if each == requirements.VERIFY else settings
+        copies = tuple(dict.fromkeys((*identity.COPIES, *settings.ami_regions)))
+        chosen = replace(settings, ami_regions=copies) if each == requirements.VERIFY else settings
         plan = partial(requirements.plan, clients, each, policies=policies, settings=chosen, connect=connect)
         planned = plan()
         changes.apply(planned)

@@ -152,9 +152,9 @@ def _release(rehearsal: Rehearsal, options: Options, prepared: Prepared, cloud: 
     rehearsal.save(ami_id=built["ami_id"], source_ami=built["source_ami"], tree_digest=built["tree_digest"])
     verified = task("verify", "verify-ami")
     rehearsal.save(health=verified["health"], boot=verified["boot"])
-    task("publish", "publish-ssm")
+    said = task("publish", "publish-ssm")
     ssm = clouds.connect(environment, cloud.region).ssm
-    parameters = ssm.get_parameters(Names=["/zmanim/prod/ami-id", "/zmanim/prod/ami-version"])["Parameters"]
+    parameters = ssm.get_parameters(Names=list(said["values"]))["Parameters"]
     rehearsal.save(
         published={parameter["Name"]: parameter["Value"] for parameter in parameters},
         parameter_versions={parameter["Name"]: parameter["Version"] for parameter in parameters},
