@@ -21,6 +21,7 @@ import botocore.exceptions
 import botocore.session
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
+from botocore.config import Config
 from moto.moto_api._internal.models import moto_api_backend
 from moto.sts.models import sts_backends
 
@@ -48,23 +49,30 @@ _OUT_OF_THE_SANDBOX = SimpleNamespace(status_code=200), {"ResponseMetadata": {},
 
 @dataclass(frozen=True)
 class IamLab:
-    """The API, the clients of whoever owns the cloud, and those of roles."""
+    """The API, the clients of whoever owns the cloud, and those of roles; `whole` when the API is that of a cloud."""
 
     api: Api
     directory: Path
+    whole: bool = False
 
-    def client(self, service: str, credentials: Mapping[str, str] | None = None, region: str = REGION) -> Any:
+    def client(
+        self,
+        service: str,
+        credentials: Mapping[str, str] | None = None,
+        region: str = REGION,
+        config: Config | None = None,
+    ) -> Any:
         """Return a client; without `credentials` the owner's."""
         session = boto3.session.Session(
             botocore_session=_session(),
             aws_access_key_id=credentials["AccessKeyId"] if credentials else KEY,
             aws_secret_access_key=credentials["SecretAccessKey"] if credentials else "x",
-            aws_session_token=credentials["SessionToken"] if credentials else None,
+            aws_session_token=credentials.get("SessionToken") if credentials else None,
             region_name=region,
         )
-        client = session.client(service)  # type: ignore[call-overload]  # its overloads want a literal
+        client = session.client(service, config=config)  # type: ignore[call-overload]  # its overloads want a literal
         client.meta.events.register("before-send", self._send)
-        if service == "sesv2":
+        if service == "sesv2" and not self.whole:
             # The cloud's SES is not part of this lab, and moto lacks the operation.
             client.meta.events.register("before-call.sesv2.GetAccount", lambda **_: _OUT_OF_THE_SANDBOX)
         return client
