@@ -33,7 +33,7 @@ _REFERENCES = {
 
 @dataclass(frozen=True)
 class Refused:
-    """A refusal: AWS's code, and a pattern that is somewhere in its message."""
+    """A refusal: AWS's code, with `|` where its pages have two; a pattern that is somewhere in its message."""
 
     code: str
     message: str = ""

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import jmespath
+import jmespath  # type: ignore[import-untyped]
 import pytest
 from botocore import xform_name
 from botocore.config import Config
@@ -114,7 +114,11 @@ class Stage:
             answers.append(dict(error.response))
             code, message = (str(error.response.get("Error", {}).get(each, "")) for each in ("Code", "Message"))
             expected = step.expected
-            if isinstance(expected, Refused) and code == expected.code and re.search(expected.message, message):
+            if (
+                isinstance(expected, Refused)
+                and re.fullmatch(expected.code, code)
+                and re.search(expected.message, message)
+            ):
                 return ""
             wanted = f"{expected.code} {expected.message}" if isinstance(expected, Refused) else "an answer"
             return f"refused with {code}: {message}, instead of {wanted}"
@@ -123,8 +127,8 @@ class Stage:
         return self._differing(step.expected, answers[-1])
 
     def _differing(self, expected: Answer, answer: Mapping[str, Any]) -> str:
-        for path, wanted in expected.items():
-            found, wanted = jmespath.search(path, answer), self._filled(wanted)
+        for path, value in expected.items():
+            found, wanted = jmespath.search(path, answer), self._filled(value)
             if not matches(found, wanted):
                 return f"{path} is {found!r}, instead of {wanted!r} in {dict(answer)}"[:600]
         return ""

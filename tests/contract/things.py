@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from localcloud.settings import ACCOUNT
+from localcloud.settings import ACCOUNT, KEY_PREFIX
 
 ZONE = "eu-west-1a"
 
@@ -133,6 +133,21 @@ def _group(on: Maker) -> str:
     return str(made["GroupId"])
 
 
+def _instance_subnet(on: Maker) -> str:
+    shown = on.call("ec2:DescribeInstances", InstanceIds=[on.thing("instance")])
+    return str(shown["Reservations"][0]["Instances"][0]["SubnetId"])
+
+
+def _gateway(on: Maker) -> str:
+    return str(on.call("ec2:CreateInternetGateway")["InternetGateway"]["InternetGatewayId"])
+
+
+def _routes(on: Maker) -> str:
+    filters = [{"Name": "vpc-id", "Values": [on.thing("vpc")]}]
+    on.call("ec2:AttachInternetGateway", InternetGatewayId=on.thing("gateway"), VpcId=on.thing("vpc"))
+    return str(on.call("ec2:DescribeRouteTables", Filters=filters)["RouteTables"][0]["RouteTableId"])
+
+
 def _key(on: Maker) -> str:
     return str(on.call("ec2:CreateKeyPair", KeyName="own", KeyType="ed25519")["KeyName"])
 
@@ -160,6 +175,23 @@ def _bucket(on: Maker) -> str:
 def _object(on: Maker) -> str:
     on.call("s3:PutObject", Bucket=on.thing("bucket"), Key="thing", Body=b"content")
     return "thing"
+
+
+def _closed(on: Maker) -> str:
+    """A bucket that denies the reading of its objects to everybody."""
+    on.thing("object")
+    statement = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": "arn:aws:s3:::contract/*",
+    }  # fmt: skip
+    on.call("s3:PutBucketPolicy", Bucket=on.thing("bucket"), Policy=_policy(statement))
+    return on.thing("bucket")
+
+
+def _upload(on: Maker) -> str:
+    return str(on.call("s3:CreateMultipartUpload", Bucket=on.thing("bucket"), Key="k")["UploadId"])
 
 
 def trust(service: str) -> str:
@@ -195,6 +227,24 @@ def _nobody(on: Maker) -> str:
 def _stranger(on: Maker) -> str:
     """Credentials that no account has."""
     return on.know("stranger", {"AccessKeyId": "AKIAIOSFODNN7EXAMPLE", "SecretAccessKey": "x"})
+
+
+def _inactive(on: Maker) -> str:
+    """Credentials of a user's key that was made inactive."""
+    made = on.call("iam:CreateAccessKey", UserName=on.thing("user"))["AccessKey"]
+    on.call("iam:UpdateAccessKey", UserName="own", AccessKeyId=made["AccessKeyId"], Status="Inactive")
+    return on.know("inactive", {"AccessKeyId": made["AccessKeyId"], "SecretAccessKey": made["SecretAccessKey"]})
+
+
+def _gone(on: Maker) -> str:
+    """Credentials of a cloud that was taken down."""
+    return on.know("gone", {"AccessKeyId": f"{KEY_PREFIX}{'0' * 32}", "SecretAccessKey": "localcloud"})
+
+
+def _session(on: Maker) -> str:
+    """Credentials of a session of the role."""
+    arn = f"arn:aws:iam::{ACCOUNT}:role/{on.thing('role')}"
+    return on.know("session", on.call("sts:AssumeRole", RoleArn=arn, RoleSessionName="test")["Credentials"])
 
 
 def _signing(on: Maker) -> str:
@@ -245,15 +295,20 @@ THINGS: Mapping[str, Callable[[Any], str]] = {
     "base": _base,
     "base_snapshot": _base_snapshot,
     "bucket": _bucket,
+    "closed": _closed,
     "command": _command,
     "default_group": _default_group,
     "deregistered": _deregistered,
     "encrypting": _encrypting,
     "eni": _eni,
+    "gateway": _gateway,
+    "gone": _gone,
     "group": _group,
     "image": _image,
     "image_snapshot": _image_snapshot,
+    "inactive": _inactive,
     "instance": _instance,
+    "instance_subnet": _instance_subnet,
     "key": _key,
     "nobody": _nobody,
     "object": _object,
@@ -261,7 +316,9 @@ THINGS: Mapping[str, Callable[[Any], str]] = {
     "profile": _profile,
     "role": _role,
     "root": _root,
+    "routes": _routes,
     "sender": _sender,
+    "session": _session,
     "signing": _signing,
     "snapshot": _snapshot,
     "stopped": _stopped,
@@ -270,6 +327,7 @@ THINGS: Mapping[str, Callable[[Any], str]] = {
     "template": _template,
     "terminated": _terminated,
     "topic": _topic,
+    "upload": _upload,
     "user": _user,
     "volume": _volume,
     "vpc": _vpc,

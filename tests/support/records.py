@@ -10,6 +10,7 @@ from unittest import mock
 
 from localcloud.ec2 import fleet as fleets
 from localcloud.ec2.fleet import Fleet
+from localcloud.machine import nspawn
 from localcloud.machine.devices import Device
 from localcloud.machine.interface import MachineSpec, Ran
 from localcloud.net.network import Interfaces
@@ -69,7 +70,7 @@ class _Records:
 @contextmanager
 def record_fleet(cloud: Cloud) -> Iterator[Fleet]:
     """A cloud's fleet, as it is but for what it is made of."""
-    with mock.patch.object(fleets, "NspawnMachine", RecordedMachine), mock.patch.object(fleets.nspawn, "remove"):
+    with mock.patch.object(fleets, "NspawnMachine", RecordedMachine), mock.patch.object(nspawn, "remove"):
         fleet: Any = Fleet(cloud.directory, Interfaces(cloud))
         fleet.layers = fleet.volumes = _Records()
         fleet.wait_for_ssh = lambda *_: None

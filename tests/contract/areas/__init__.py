@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from tests.contract.areas import images, instances, launch, volumes
+from tests.contract.areas import (
+    identities,
+    images,
+    instances,
+    keys,
+    launch,
+    network,
+    objects,
+    parameters,
+    templates,
+    volumes,
+    watching,
+)
 from tests.contract.rows import Row
 
-ROWS: tuple[Row, ...] = (*launch.ROWS, *instances.ROWS, *volumes.ROWS, *images.ROWS)
+_AREAS = (launch, instances, volumes, images, network, templates, parameters, keys, identities, objects, watching)
+ROWS: tuple[Row, ...] = tuple(row for area in _AREAS for row in area.ROWS)

@@ -16,7 +16,7 @@ def state(name: str) -> tuple[Step, ...]:
 
 def of_unknown(operation: str, **request: object) -> Row:
     """An operation on an instance that does not exist."""
-    given = {"InstanceIds": [NONE]} if not request else request
+    given = request or {"InstanceIds": [NONE]}
     return row(f"ec2:{operation}", "an instance that does not exist", given, "InvalidInstanceID.NotFound", page=ERRORS)
 
 

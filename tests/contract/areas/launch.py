@@ -26,7 +26,12 @@ def launched(says: str, changes: dict[str, Any], expected: Answer, then: Answer 
     """A launch, and what is shown of it once it runs."""
     running = {"Reservations[0].Instances[0].State.Name": "running", **(then or {})}
     return row(
-        "ec2:RunInstances", says, {**LAUNCH, **changes}, expected, then=(Step("ec2:DescribeInstances", {}, running),), **given
+        "ec2:RunInstances",
+        says,
+        {**LAUNCH, **changes},
+        expected,
+        then=(Step("ec2:DescribeInstances", {}, running),),
+        **given,
     )
 
 
