@@ -29,8 +29,7 @@ def test_a_copy_of_the_volume_is_refused_and_mailed_and_one_adoption_away(backup
     assert f"are of the volume {volume}, and this machine has its data on {copy}, a copy" in refused
     assert "./inv backup.adopt" in refused
     assert other.listed() == listed
-    wait_for(lambda: len(backup_host.mails()) > backup_host.mails_before, 60, "a mail")
-    assert copy in backup_host.mails()[-1]["body"]
+    assert copy in backup_host.mail_about()["body"]
     # In an emergency the copy is what there is.
     images.task("backup.adopt", "--instance", machine)
     other.succeed()
