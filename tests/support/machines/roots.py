@@ -35,6 +35,7 @@ _ENTER = """
 set -eu
 root=$1 emulate=$2
 shift 2
+mount --bind "$root" "$root"  # as on a host, / is a mount: unshare makes it private
 if [ -n "$emulate" ]; then
   mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
   printf '%s' "$emulate" >/proc/sys/fs/binfmt_misc/register
