@@ -9,8 +9,9 @@ from localcloud.api.application import Api
 from localcloud.api.listener import listen
 from localcloud.api.patches import apply
 from localcloud.cloudwatch import alarms
-from localcloud.ec2 import amis, image_attributes, instances, launch_rules
+from localcloud.ec2 import account_settings, amis, image_attributes, instances, launch_rules, snapshots
 from localcloud.ec2.fleet import Fleet
+from localcloud.ec2.images import describing, references
 from localcloud.ec2.volumes import Volumes
 from localcloud.faults.injection import Faults
 from localcloud.iam import resource_policies
@@ -19,7 +20,7 @@ from localcloud.imds import server as metadata_server
 from localcloud.imds.instance_metadata import MetadataLookup
 from localcloud.journal import Journal
 from localcloud.net.network import Interfaces
-from localcloud.services import s3, sns, ssm
+from localcloud.services import pretended, public_parameters, s3, sns, ssm
 from localcloud.services.confirmations import Confirmations
 from localcloud.services.ses import Mails
 from localcloud.settings import BaseImage, Cloud, CloudSettings, ended_sessions
@@ -52,7 +53,8 @@ def emulate(images: tuple[BaseImage, ...], cloud: Cloud, fleet: Fleet) -> Emulat
     directory = cloud.directory
     faults = Faults(directory)
     apply(amis, amis.Images(fleet, images), instances, instances.Instances(fleet, faults), Volumes(fleet))
-    apply(image_attributes, launch_rules)
+    apply(snapshots, snapshots.Snapshots(fleet), account_settings, describing, references)
+    apply(image_attributes, launch_rules, public_parameters, pretended)
     confirmations = Confirmations(Journal(directory / "confirmations.jsonl"), cloud.endpoint)
     notifications = sns.Notifications(Journal(directory / "notifications.jsonl"), confirmations)
     watched = alarms.Alarms(sns.publish)

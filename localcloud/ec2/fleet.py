@@ -51,6 +51,7 @@ class Instance:
     state: str = "pending"
     since: float = field(default_factory=time.time)
     terminated: bool = False
+    on_exit: Callable[[], None] = lambda: None
     devices: dict[str, Device] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -114,6 +115,7 @@ class Fleet:
     def boot(self, instance_id: str, attachments: list[Attachment], on_exit: Callable[[], None]) -> None:
         """Start an instance's machine with its volumes. Raises `machine-failed`, `layer-failed` or `volume-failed`."""
         with self.in_turn(instance_id) as instance:
+            instance.on_exit = on_exit
             try:
                 for attachment in attachments:
                     self._plug(instance, attachment)
@@ -122,6 +124,15 @@ class Fleet:
             except BaseException:
                 self._release(instance)
                 raise
+
+    def resume(self, instance_id: str, attachments: list[Attachment]) -> None:
+        """Start a machine that was halted and whose instance is to run on: off, as it is by itself, when it can't."""
+        with self.in_turn(instance_id) as instance:
+            try:
+                self.boot(instance_id, attachments, instance.on_exit)
+            except Error:
+                log.exception("%s can't start again", instance_id)
+                instance.on_exit()
 
     def wait_for_ssh(self, instance_id: str, seconds: float) -> None:
         """Wait until an instance's SSH port answers, `seconds` at most: an image need not have a server."""

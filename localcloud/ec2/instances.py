@@ -22,7 +22,9 @@ from moto.ec2.responses.instances import InstanceResponse
 
 from localcloud.api.patches import ApiError, in_background, patch
 from localcloud.ec2.block_devices import launch_mappings
+from localcloud.ec2.ended import note_end
 from localcloud.ec2.fleet import Attachment, Fleet
+from localcloud.ec2.image_attributes import note_launch
 from localcloud.ec2.launch_rules import check_place, credits_of
 from localcloud.faults.injection import Faults
 from localcloud.settings import ACCOUNT
@@ -70,6 +72,7 @@ class Instances:
         check_place(backend, given)
         given["block_device_mappings"] = launch_mappings(image, given.pop("block_device_mappings", []))
         reservation = original(backend, image_id, *arguments, **given)
+        note_launch(image)
         for instance in reservation.instances:
             if image.imds_support == "v2.0":
                 defaults = {"HttpTokens": "required", "HttpPutResponseHopLimit": 2}
@@ -193,6 +196,8 @@ class Instances:
 
     def _enter(self, instance: Any, state: str, reason: StateReason | None = None) -> None:
         instance._state = InstanceState(state, CODES[state])
+        if state == "terminated":
+            note_end(instance)
         if reason is not None:
             instance.state_reason = reason
             stamp = utcnow().strftime("%Y-%m-%d %H:%M:%S UTC")

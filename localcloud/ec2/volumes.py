@@ -80,13 +80,6 @@ class Volumes:
         self._fleet.volumes.snapshot(volume_id, snapshot.id)
         return snapshot
 
-    @patch(EBSBackend.delete_snapshot, wraps=True)
-    def delete_snapshot(self, original: Any, backend: Any, snapshot_id: str) -> Any:
-        """Delete a snapshot with its data."""
-        snapshot = original(backend, snapshot_id)
-        self._fleet.volumes.delete_snapshot(snapshot_id)
-        return snapshot
-
 
 def _check_attachable(volume: Any, instance: Any, device_path: str) -> None:
     if volume.attachment is not None:

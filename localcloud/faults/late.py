@@ -26,6 +26,7 @@ from werkzeug.wrappers import Response
 
 from localcloud.api.calls import ApiCall
 from localcloud.api.patches import patch
+from localcloud.ec2 import ended
 from localcloud.settings import ACCOUNT
 
 _ABSENT: Any = object()
@@ -120,9 +121,9 @@ class Late:
 
     @patch(InstanceBackend.all_reservations, wraps=True)
     def all_reservations(self, original: Any, backend: Any, filters: Any = None) -> Any:
-        """Return the reservations that there are; calls don't see the newest ones."""
+        """Return the reservations that are shown: none that ended long ago; calls don't see the newest ones."""
         hidden = self._hidden if _in_call.get() else {}
-        return [each for each in original(backend, filters) if each.id not in hidden]
+        return [each for each in ended.shown(original(backend, filters)) if each.id not in hidden]
 
 
 def _copy(mapping: Any, keys: list[str] | None) -> dict[str, Any]:
@@ -188,6 +189,7 @@ _PARTS: dict[tuple[str, str], Callable[[Mapping[str, Any], str], list[Part]]] = 
     ("ec2", "DeleteTags"): _tags,
     ("ec2", "CreateImage"): _images,
     ("ec2", "CopyImage"): _images,
+    ("ec2", "RegisterImage"): _images,
     ("ssm", "PutParameter"): _parameters,
     ("iam", "CreateRole"): _roles,
     ("iam", "PutRolePolicy"): _of_role("policies"),

@@ -105,9 +105,14 @@ class Layers:
             self.images[image_id] = (image_id, *self.instances[instance_id])
 
     def share(self, image_id: str, copy_id: str) -> None:
-        """Let another image stand on the same layers (a copied image)."""
+        """Let another image, or a snapshot, stand on the same layers, if the first one has any (no data volume has)."""
         with self._lock:
-            self.images[copy_id] = self.images[image_id]
+            if image_id in self.images:
+                self.images[copy_id] = self.images[image_id]
+
+    def holds(self, image_id: str) -> bool:
+        """Say whether an image or a snapshot has layers, and so could boot."""
+        return image_id in self.images
 
     def forget_image(self, image_id: str) -> None:
         """Drop an image, and the layers that nothing else stands on."""

@@ -73,6 +73,11 @@ class Volumes:
             _copy(self._snapshot_path(snapshot_id), self._path(volume_id))
             os.truncate(self._path(volume_id), size_gib * _GIB)
 
+    def copy_snapshot(self, snapshot_id: str, copy_id: str) -> None:
+        """Make another snapshot that holds the same."""
+        if self._snapshot_path(snapshot_id).exists():
+            _copy(self._snapshot_path(snapshot_id), self._snapshot_path(copy_id))
+
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Delete a snapshot's data."""
         self._snapshot_path(snapshot_id).unlink(missing_ok=True)

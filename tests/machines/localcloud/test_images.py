@@ -62,10 +62,12 @@ def test_an_image_of_a_running_instance_stops_and_starts_it_unless_told_not_to(l
     wait_for(lambda: image(lab, live)["State"] == "available", what="the image")
     assert lab.run(builder, "cat /proc/sys/kernel/random/boot_id") == boot
     lab.run(builder, "touch /root/two")
+    since = lab.describe(builder)["LaunchTime"]
     still = lab.ec2.create_image(InstanceId=builder, Name="still")["ImageId"]
     wait_for(lambda: image(lab, still)["State"] == "available", what="the image")
     lab.wait_online(builder)
     assert lab.run(builder, "cat /proc/sys/kernel/random/boot_id") != boot
+    assert lab.describe(builder)["LaunchTime"] == since
     first, second = lab.launch_and_wait(live), lab.launch_and_wait(still)
     assert lab.run(first, "ls /root") == "one"
     assert lab.run(second, "ls /root").split() == ["one", "two"]
@@ -74,7 +76,7 @@ def test_an_image_of_a_running_instance_stops_and_starts_it_unless_told_not_to(l
         lab.ec2.deregister_image(ImageId=made)
 
 
-def test_layers_go_with_the_last_image_or_instance_that_stands_on_them(lab: Lab) -> None:
+def test_layers_go_with_the_last_image_snapshot_or_instance_that_stands_on_them(lab: Lab) -> None:
     layers = lab.cloud.directory / "layers"
     builder = lab.launch()
     lab.wait_state(builder, "running")
@@ -82,11 +84,14 @@ def test_layers_go_with_the_last_image_or_instance_that_stands_on_them(lab: Lab)
     lab.wait_state(builder, "stopped")
     made = lab.ec2.create_image(InstanceId=builder, Name="layered")["ImageId"]
     lab.terminate(builder)
+    snapshot = image(lab, made)["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
     user = lab.launch(made)
     lab.wait_state(user, "running")
     lab.ec2.deregister_image(ImageId=made)
     assert (layers / made).is_dir()  # an instance still runs on it
     lab.terminate(user)
+    assert (layers / made).is_dir()  # and so does its snapshot, of which it could be registered again
+    lab.ec2.delete_snapshot(SnapshotId=snapshot)
     wait_for(lambda: not [path for path in layers.iterdir() if made in path.name], what="the layer's end")
 
 

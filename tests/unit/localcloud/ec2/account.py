@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +15,10 @@ import pytest
 from moto.ec2.models import ec2_backends
 
 from localcloud.api import patches
-from localcloud.ec2 import amis, image_attributes, instances, launch_rules
+from localcloud.ec2 import account_settings, amis, image_attributes, instances, launch_rules, snapshots
+from localcloud.ec2.images import describing, references
 from localcloud.faults.injection import Faults
+from localcloud.services import pretended, public_parameters
 from localcloud.settings import ACCOUNT, BaseImage
 from support.waiting import wait_for
 from tests.support.localcloud_iam import REGION, IamLab, iam_lab
@@ -24,12 +27,48 @@ from zmanim_ami.pipeline.aws import Clients
 BASE = BaseImage("al2023-ami-2023.12.20260930.0-kernel-6.12-arm64", Path("/nowhere"))
 
 
+class Layers:
+    """Which images and snapshots have layers."""
+
+    def __init__(self) -> None:
+        self.images: set[str] = set()
+
+    def share(self, image: str, copy: str) -> None:
+        if image in self.images or not image.startswith("snap-"):
+            self.images |= {image, copy}
+
+    def holds(self, image: str) -> bool:
+        return image in self.images
+
+    def forget_image(self, image: str) -> None:
+        self.images.discard(image)
+
+
+class Volumes:
+    """What was copied where."""
+
+    def __init__(self) -> None:
+        self.copied: list[tuple[str, str]] = []
+
+    def snapshot(self, volume: str, snapshot: str) -> None:
+        self.copied.append((volume, snapshot))
+
+    def copy_snapshot(self, snapshot: str, copy: str) -> None:
+        self.copied.append((snapshot, copy))
+
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_, **__: None
+
+
 class Fleet:
     """Machines by their addresses alone."""
 
     def __init__(self) -> None:
         self._numbers = count(10)
-        self.layers: Any = SimpleNamespace(share=lambda *_: None, forget_image=lambda *_: None)
+        self.calls: list[str] = []
+        self._held, self._reached, self._released = "", threading.Event(), threading.Event()
+        self.layers: Any = Layers()
+        self.volumes: Any = Volumes()
 
     def create(self, *_: Any) -> Any:
         interface = SimpleNamespace(address=f"10.213.0.{next(self._numbers)}", mac="06:ec:00:00:00:01")
@@ -39,23 +78,53 @@ class Fleet:
     def in_turn(self, _instance_id: str) -> Iterator[None]:
         yield
 
-    def __getattr__(self, _name: str) -> Any:
-        return lambda *_, **__: None
+    def hold(self, name: str) -> threading.Event:
+        """Let the next call of that name wait for `release`; return what is set once it waits."""
+        self._held = name
+        self._reached.clear()
+        self._released.clear()
+        return self._reached
+
+    def release(self) -> None:
+        self._released.set()
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*_: Any, **__: Any) -> None:
+            self.calls.append(name)
+            if name == self._held:
+                self._held = ""
+                self._reached.set()
+                self._released.wait(20)
+
+        return call
+
+
+@dataclass(frozen=True)
+class Ec2Lab(IamLab):
+    """The account, and the fleet that never boots behind it."""
+
+    fleet: Any = None
+
+    def image(self, name: str) -> Any:
+        """Return moto's image of that id."""
+        return ec2_backends[ACCOUNT][REGION].amis[name]
 
 
 @contextmanager
-def ec2_lab(directory: Path) -> Iterator[IamLab]:
+def ec2_lab(directory: Path) -> Iterator[Ec2Lab]:
     """An account with a base image; moto is as it was when this ends."""
     fleet: Any = Fleet()
     fleet_of = instances.Instances(fleet, Faults(directory))
-    holders = (amis, amis.Images(fleet, (BASE,)), image_attributes, instances, fleet_of, launch_rules)
+    images = (amis, amis.Images(fleet, (BASE,)), image_attributes, describing, references)
+    of_account = (snapshots, snapshots.Snapshots(fleet), account_settings, public_parameters, pretended)
+    holders = (*images, *of_account, instances, fleet_of, launch_rules)
     with iam_lab(directory) as made, pytest.MonkeyPatch.context() as monkey:
         for change in patches.REGISTRY:
             monkey.setattr(change.owner, change.name, getattr(change.owner, change.name, None), raising=False)
         patches.apply(*holders)
         monkey.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "true")  # load_base_images stands for them
         ec2_backends[ACCOUNT].reset()  # moto keeps what other tests have made: now it has the base images
-        yield made
+        yield Ec2Lab(made.api, made.directory, fleet)
 
 
 def clients(lab: IamLab, region: str = REGION, credentials: Any = None) -> Clients:

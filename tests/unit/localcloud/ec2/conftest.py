@@ -5,17 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.localcloud_iam import IamLab
-from tests.unit.localcloud.ec2.account import ec2_lab, made_image
+from tests.unit.localcloud.ec2.account import Ec2Lab, ec2_lab, made_image
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[IamLab]:
+def lab(tmp_path: Path) -> Iterator[Ec2Lab]:
     with ec2_lab(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-def image(lab: IamLab) -> str:
+def image(lab: Ec2Lab) -> str:
     """An image of the account's own, unencrypted."""
     return made_image(lab.client("ec2"), "own")
