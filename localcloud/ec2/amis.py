@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,6 +58,8 @@ _FIELDS: dict[str, Any] = {
     "platform_details": "Linux/UNIX",
     "usage_operation": "RunInstances",
 }
+# API_CreateImage; the message that AWS gives is shorter than that.
+_NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}", re.ASCII)
 # What RegisterImage may be told that nothing here could do.
 _NOT_HERE = ("ImageLocation", "BillingProducts", "KernelId", "RamdiskId", "UefiData", "TpmSupport", "BootMode")
 
@@ -161,11 +164,12 @@ class Images:
         """
         backend, name = response.ec2_backend, response._get_param("Name")
         instance = backend.get_instance(response._get_param("InstanceId"))
-        _check_name_is_free(backend, name)
+        _check_name(backend, name)
         tags = requested_tags(response, "image", "snapshot")
         if instance._state.name not in {"running", "stopped"}:
             state = instance._state.name
-            raise ApiError("IncorrectState", f"The instance {instance.id} is {state}: it must be running or stopped.")
+            reason = f"The instance '{instance.id}' is {state}: it has to be running or stopped."
+            raise ApiError("IncorrectInstanceState", reason)
         response.error_on_dryrun()
         ami_id = random_ami_id()
         described = f"Created by CreateImage({instance.id}) for {ami_id}"
@@ -235,7 +239,7 @@ class Images:
         if token and (copied := next((one for one in list(backend.amis.values()) if one.client_token == token), None)):
             return ActionResult({"ImageId": copied.id})  # the answer to an earlier attempt was lost
         if there is not backend or name != source.name:
-            _check_name_is_free(backend, name)
+            _check_name(backend, name)
         tags = requested_tags(response, "image", "snapshot")
         if source.state != "available":
             raise ApiError("InvalidAMIID.Unavailable", f"The image ID '{source.id}' is not available")
@@ -294,7 +298,7 @@ class Images:
         No other snapshot holds a root file system here: it can't be registered.
         """
         backend, name = response.ec2_backend, response._get_param("Name")
-        _check_name_is_free(backend, name)
+        _check_name(backend, name)
         tags = requested_tags(response, "image")
         for each in _NOT_HERE:
             if response._get_param(each) is not None:
@@ -356,9 +360,15 @@ def _add_tags(ami: Any, tags: dict[str, dict[str, str]]) -> None:
         ami.ec2_backend.snapshots[snapshot_id].add_tags(tags["snapshot"])
 
 
-def _check_name_is_free(backend: Any, name: str | None) -> None:
+def _check_name(backend: Any, name: str | None) -> None:
     if not name:
         raise ApiError("MissingParameter", "The request must contain the parameter name")
+    if not _NAME.fullmatch(name):
+        raise ApiError(
+            "InvalidAMIName.Malformed",
+            "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', "
+            "'-', '/' and '_'",
+        )
     for ami in list(backend.amis.values()):
         if ami.name == name and ami.owner_id == backend.account_id:
             raise ApiError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {ami.id}")

@@ -210,7 +210,7 @@ def enable_image_deregistration_protection(response: Any) -> ActionResult:
     response.error_on_dryrun()
     cooldown = "with" if response._get_param("WithCooldown", False) else "without"
     image.deregistration_protection, image.protected_until = f"enabled-{cooldown}-cooldown", None
-    return ActionResult({"Return": "true"})
+    return ActionResult({"Return": image.deregistration_protection})
 
 
 @add(EC2Response)
@@ -221,4 +221,4 @@ def disable_image_deregistration_protection(response: Any) -> ActionResult:
     if image.deregistration_protection == "enabled-with-cooldown":
         image.protected_until = utcnow() + _COOLDOWN
     image.deregistration_protection = "disabled"
-    return ActionResult({"Return": "true"})
+    return ActionResult({"Return": "disabled"})

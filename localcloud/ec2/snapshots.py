@@ -69,12 +69,12 @@ def new_snapshot(backend: Any, volume: Any, description: str, **given: Any) -> A
 
 
 def own_snapshot(backend: Any, snapshot_id: str) -> Any:
-    """Return a snapshot of the account's own. Raises ApiError (InvalidSnapshot.NotFound, AuthFailure)."""
+    """Return a snapshot of the account's own. Raises ApiError (InvalidSnapshot.NotFound, OperationNotPermitted)."""
     snapshot = backend.snapshots.get(snapshot_id)
     if snapshot is None:
         raise ApiError("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
     if snapshot.owner_id != backend.account_id:
-        raise ApiError("AuthFailure", f"Not authorized for snapshot: {snapshot_id}")
+        raise ApiError("OperationNotPermitted", f"The snapshot {snapshot_id} belongs to another account.")
     return snapshot
 
 
@@ -123,6 +123,18 @@ def requested_tags(response: Any, *kinds: str) -> dict[str, dict[str, str]]:
             raise InvalidTaggableResourceType(kind)
         tags[kind].update({tag["Key"]: tag.get("Value", "") for tag in each.get("Tags", [])})
     return tags
+
+
+@patch(ElasticBlockStore.create_snapshot, wraps=True)
+def create_snapshot(original: Any, response: Any) -> ActionResult:
+    """CreateSnapshot, which is `pending` in its own answer, and tags nothing but the snapshot."""
+    requested_tags(response, "snapshot")
+    made = original(response).result
+    shown = ("snapshot_id", "volume_id", "volume_size", "owner_id", "description", "encrypted", "kms_key_id")
+    names = {"".join(part.capitalize() for part in each.split("_")): getattr(made, each, None) for each in shown}
+    return ActionResult(
+        {**names, "StartTime": made.start_time, "State": "pending", "Progress": "", "Tags": made.tag_set}
+    )
 
 
 @patch(ElasticBlockStore.describe_snapshots)

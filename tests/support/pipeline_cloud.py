@@ -27,6 +27,7 @@ COMMIT = "c0ffee" + "0" * 34
 TREE = "cd" * 32
 
 
+_BLOCKED = "block-new-sharing"
 _withdraw: dict[tuple[int, str], Callable[[], None]] = {}
 
 
@@ -42,6 +43,9 @@ def clients(region: str) -> Clients:
     made = _clients(region)
     # moto has no such operation; out of SES's sandbox, unless a test says something else.
     answer(made.sesv2, "GetAccount", lambda request: {"ProductionAccessEnabled": True})
+    # Nor these: nothing is shared with everybody.
+    answer(made.ec2, "GetImageBlockPublicAccessState", lambda request: {"ImageBlockPublicAccessState": _BLOCKED})
+    answer(made.ec2, "GetSnapshotBlockPublicAccessState", lambda request: {"State": _BLOCKED})
     return made
 
 

@@ -61,6 +61,9 @@ class _Records:
     def mount(self, _instance_id: str) -> Path:
         return Path("/nowhere")
 
+    def holds(self, _image_id: str) -> bool:
+        return True
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)

@@ -172,6 +172,10 @@ class Settings:
         r"repo:[\w.-]+(/[\w.-]+|@\d+/[\w.-]+@\d+):environment:\{environment\}",
         "repo:owner@1/name@2:environment:{environment}",
     )
+    account_wide: bool = _setting(
+        True,
+        "whether account.apply sets for the whole account: volumes encrypted, no image or snapshot public",
+    )
     run: str = _setting(
         "by-hand",
         "what a run makes is tagged zmanim:run with this, for sweep to find; CI gives its run's id",

@@ -126,7 +126,7 @@ CHANGED = (
     row("ec2:DeregisterImage", "its snapshot stays", IMAGE, {"Return": True}, then=(Step("ec2:DescribeImages", {"ImageIds": ["$image"]}, Refused("InvalidAMIID.NotFound")), Step("ec2:DescribeSnapshots", {"SnapshotIds": ["$image_snapshot"]}, {"Snapshots[0].State": "completed"}))),
     row("ec2:DeregisterImage", "with its snapshot", {**IMAGE, "DeleteAssociatedSnapshots": True}, {"DeleteSnapshotResults[0].ReturnCode": "success"}, then=(Step("ec2:DescribeSnapshots", {"OwnerIds": ["self"]}, {"Snapshots": []}),)),
     of_unknown("DeregisterImage"),
-    of_gone("DeregisterImage"),
+    row("ec2:DeregisterImage", "an image that was deregistered", {"ImageId": "$deregistered"}, "InvalidAMIID.Unavailable", page=ERRORS),
     of_unknown("ModifyImageAttribute", Description={"Value": "x"}),
     of_gone("ModifyImageAttribute", Description={"Value": "x"}),
     of_gone("DescribeImageAttribute", Attribute="description"),

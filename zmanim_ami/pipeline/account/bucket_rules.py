@@ -30,14 +30,18 @@ class Merged:
     kept: Sequence[str] = ()
 
 
-def lifecycle(existing: Sequence[Rule], *, passing: bool) -> Merged:
-    """Return the rules of a bucket with backups, `passing` when they are of passing machines.
+def lifecycle(existing: Sequence[Rule], *, backups: bool, passing: bool) -> Merged:
+    """Return the rules of a bucket, of `backups` or of releases; `passing` says that the machines live for minutes.
+
+    What was deleted is kept a while, and what nobody finished uploading is not. No rule of ours expires a release or a
+    report, and what the owner's rules do to these is the owner's: only live backups are held against such a rule.
 
     Where several rules expire the same versions, S3 takes the shortest (its user guide, "Lifecycle conflicts"). So the
     rule added here is as long as the owner's longest, whatever that one covers.
     """
     rules = [copy.deepcopy(dict(rule)) for rule in existing]
-    reasons = [reason for rule in rules if _enabled(rule) for reason in _lengthened(rule, passing=passing)]
+    live = backups and not passing
+    reasons = [reason for rule in rules if _enabled(rule) for reason in _lengthened(rule, live=live)]
     rules = [rule for rule in rules if _acts(rule)]
     longest = max([NONCURRENT_DAYS, *(_noncurrent(rule) for rule in rules if _enabled(rule))])
     kept = [
@@ -45,7 +49,7 @@ def lifecycle(existing: Sequence[Rule], *, passing: bool) -> Merged:
         for rule in rules
         if _enabled(rule) and _noncurrent(rule) > NONCURRENT_DAYS
     ]
-    for wanted, reason in _wanted(longest, passing=passing):
+    for wanted, reason in _wanted(longest, backups=backups, passing=passing):
         (action,) = wanted.keys() - {"ID", "Status", "Filter"}
         own = next((rule for rule in rules if rule.get("ID") == wanted["ID"]), None)
         if own and not _enabled(own) and wanted["ID"] != "delete-markers":
@@ -77,13 +81,16 @@ def policy(name: str, existing: Mapping[str, Any] | None) -> Merged:
     return Merged([*others, {**ours, "Sid": sid}], ("it would be spoken to without TLS",), kept)
 
 
-def _wanted(noncurrent: int, *, passing: bool) -> list[tuple[dict[str, Any], str]]:
+def _wanted(noncurrent: int, *, backups: bool, passing: bool) -> list[tuple[dict[str, Any], str]]:
     def rule(name: str, action: str, value: Mapping[str, Any]) -> dict[str, Any]:
         return {"ID": name, "Status": "Enabled", "Filter": {"Prefix": ""}, action: value}
 
+    deleted = {"NoncurrentDays": noncurrent}
+    if not backups:  # serials go on from a pointer that was deleted: of everything its newest version stays
+        deleted["NewerNoncurrentVersions"] = 1
     rules = [
         (
-            rule("deleted", "NoncurrentVersionExpiration", {"NoncurrentDays": noncurrent}),
+            rule("deleted", "NoncurrentVersionExpiration", deleted),
             "what was deleted would be kept for ever",
         ),
         (
@@ -96,29 +103,32 @@ def _wanted(noncurrent: int, *, passing: bool) -> list[tuple[dict[str, Any], str
             "marks of deleted objects whose versions are gone would pile up",
         ),
     ]
-    if passing:
+    if backups and passing:
         reason = "backups of passing machines would be kept for ever"
         rules.append((rule("passing", "Expiration", {"Days": PASSING_DAYS}), reason))
     return rules
 
 
-def _lengthened(rule: dict[str, Any], *, passing: bool) -> list[str]:
-    """Take out of a rule what deletes too soon; return what that was."""
+def _lengthened(rule: dict[str, Any], *, live: bool) -> list[str]:
+    """Take out of a rule what deletes too soon; return what that was. With `live`, whatever deletes what is live."""
     reasons = []
     if 0 < _noncurrent(rule) < NONCURRENT_DAYS:
         reasons.append(f"rule {_name(rule)} keeps deleted versions for {_noncurrent(rule)} days only")
         rule["NoncurrentVersionExpiration"]["NoncurrentDays"] = NONCURRENT_DAYS
     expiration = rule.get("Expiration", {})
-    if not passing and ("Days" in expiration or "Date" in expiration):
+    if live and ("Days" in expiration or "Date" in expiration):
         reasons.append(f"rule {_name(rule)} deletes live backups")
         del rule["Expiration"]
     return reasons
 
 
 def _same_action(rule: Rule, wanted: Rule, action: str) -> bool:
-    """Whether a rule does what the wanted one does; of an expiration, whether it is of the same kind."""
+    """Whether a rule does what the wanted one does; of an expiration, whether it is of the same kind.
+
+    How many versions stay beyond their days is the owner's, where there is such a rule.
+    """
     value = rule.get(action, {})
-    return all(value.get(key) for key in wanted[action])
+    return all(value.get(key) for key in wanted[action].keys() - {"NewerNoncurrentVersions"})
 
 
 def _noncurrent(rule: Rule) -> int:

@@ -70,11 +70,11 @@ def plan(clients: aws.Clients, name: str, account: str, *, backups: bool, passin
     kept: list[str] = []
     found = existing(lambda: json.loads(s3.get_bucket_policy(Bucket=name)["Policy"]), "NoSuchBucketPolicy")
     yield from _restrict(clients, name, cast("dict[str, object] | None", found), kept)
-    if backups:
-        found = existing(lambda: s3.get_bucket_lifecycle_configuration(Bucket=name), "NoSuchLifecycleConfiguration")
-        yield from _limit(
-            clients, name, cast("GetBucketLifecycleConfigurationOutputTypeDef", found or {}), kept, passing
-        )
+    found = existing(lambda: s3.get_bucket_lifecycle_configuration(Bucket=name), "NoSuchLifecycleConfiguration")
+    configured = cast("GetBucketLifecycleConfigurationOutputTypeDef", found or {})
+    merged = bucket_rules.lifecycle(configured.get("Rules", []), backups=backups, passing=passing)
+    kept += merged.kept
+    yield from _limit(clients, name, configured, merged)
     if kept:
         say(f"{resource}: left as its owner made it: {'; '.join(kept)}")
     return not exists
@@ -93,11 +93,8 @@ def _limit(
     clients: aws.Clients,
     name: str,
     found: GetBucketLifecycleConfigurationOutputTypeDef,
-    kept: list[str],
-    passing: bool,
+    merged: bucket_rules.Merged,
 ) -> Iterator[Change]:
-    merged = bucket_rules.lifecycle(found.get("Rules", []), passing=passing)
-    kept += merged.kept
     if merged.reasons:
         rules = cast("Sequence[LifecycleRuleUnionTypeDef]", merged.content)
         put = partial(

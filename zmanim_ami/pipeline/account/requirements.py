@@ -21,6 +21,7 @@ from zmanim_ami.pipeline.account import (
     github,
     network,
     public_parameters,
+    region_defaults,
     release_key,
     roles,
     workflow_roles,
@@ -118,6 +119,7 @@ def _in_region(
     watched: bool,
 ) -> Iterator[Change]:
     verifies = environment == VERIFY
+    yield from region_defaults.plan(clients, settings)
     for each in used:
         backups = each.kind == "backups"
         missing = yield from buckets.plan(clients, each.name, account, backups=backups, passing=verifies)

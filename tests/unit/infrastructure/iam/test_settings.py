@@ -93,7 +93,7 @@ ASKS: Mapping[str, list[Ask]] = {
 # What these say, no role of a release asks AWS for.
 ASK_NOTHING = {"region", "api_dir", "versions_file", "postgresql_repo", "github_subject", "boot_timeout"}
 # Whoever runs account.apply is asked for these, and what an instance does with them is tried in test_statements.py.
-ASK_NOTHING |= {"backups_bucket", "mail_from", "mail_to", "alarms_topic", "alarm_prefix"}
+ASK_NOTHING |= {"account_wide", "backups_bucket", "mail_from", "mail_to", "alarms_topic", "alarm_prefix"}
 
 
 def test_of_every_setting_it_is_known_what_it_asks_of_aws() -> None:

@@ -16,13 +16,19 @@ from localcloud.api.patches import REGISTRY, Patch, add, apply, patch
 MODULES = (
     "api.calls",
     "cloudwatch.alarms",
+    "ec2.account_settings",
     "ec2.amis",
     "ec2.image_attributes",
+    "ec2.images.describing",
+    "ec2.images.references",
     "ec2.instances",
     "ec2.launch_rules",
+    "ec2.snapshots",
     "ec2.volumes",
     "faults.late",
     "iam.resource_policies",
+    "services.pretended",
+    "services.public_parameters",
     "services.s3",
     "services.ses",
     "services.sns",
@@ -35,13 +41,16 @@ core.responses.BaseResponse._get_action
 ec2.models.amis.Ami.__init__
 ec2.models.amis.Ami.block_device_mappings
 ec2.models.amis.AmiBackend._load_amis
-ec2.models.amis.AmiBackend.deregister_image
+ec2.models.amis.AmiBackend.describe_images
+ec2.models.elastic_block_store.EBSBackend._create_default_encryption_key
 ec2.models.elastic_block_store.EBSBackend.attach_volume
 ec2.models.elastic_block_store.EBSBackend.create_snapshot
 ec2.models.elastic_block_store.EBSBackend.create_volume
 ec2.models.elastic_block_store.EBSBackend.delete_snapshot
 ec2.models.elastic_block_store.EBSBackend.delete_volume
 ec2.models.elastic_block_store.EBSBackend.detach_volume
+ec2.models.elastic_block_store.Snapshot.__init__
+ec2.models.elastic_block_store.Volume.__init__
 ec2.models.instances.Instance.reboot
 ec2.models.instances.Instance.start
 ec2.models.instances.Instance.stop
@@ -56,13 +65,25 @@ ec2.responses.amis.AmisResponse.create_image
 ec2.responses.amis.AmisResponse.deregister_image
 ec2.responses.amis.AmisResponse.describe_image_attribute
 ec2.responses.amis.AmisResponse.describe_images
+ec2.responses.amis.AmisResponse.disable_image
+ec2.responses.amis.AmisResponse.enable_image
 ec2.responses.amis.AmisResponse.modify_image_attribute
+ec2.responses.amis.AmisResponse.register_image
+ec2.responses.amis.AmisResponse.reset_image_attribute
+ec2.responses.elastic_block_store.ElasticBlockStore.copy_snapshot
+ec2.responses.elastic_block_store.ElasticBlockStore.create_snapshot
+ec2.responses.elastic_block_store.ElasticBlockStore.delete_snapshot
+ec2.responses.elastic_block_store.ElasticBlockStore.describe_snapshots
+ec2.responses.elastic_block_store.ElasticBlockStore.modify_ebs_default_kms_key_id
 ec2.responses.elastic_block_store.ElasticBlockStore.modify_snapshot_attribute
+ec2.responses.elastic_block_store.ElasticBlockStore.reset_snapshot_attribute
 ec2.responses.general.General.get_console_output
 ec2.responses.instances.InstanceResponse._parse_block_device_mapping
 ec2.responses.instances.InstanceResponse.describe_instance_credit_specifications
 ec2.responses.instances.InstanceResponse.run_instances
 ec2.responses.instances.InstanceResponse.stop_instances
+ec2instanceconnect.responses.Ec2InstanceConnectResponse.send_ssh_public_key
+kms.models.KmsBackend.create_alias
 s3.models.FakeBucket.get_permission
 s3.models.S3Backend.create_bucket
 ses.models.SESBackend._is_verified_address
@@ -77,12 +98,17 @@ sns.models.SNSBackend.subscribe
 sns.models.Subscription.publish
 sns.responses.SNSResponse.confirm_subscription
 ssm.models.Command._get_instance_ids_from_targets
+ssm.models.ParameterDict._load_latest_amis
+ssm.models.ParameterDict._load_tree_parameters
 ssm.models.SimpleSystemManagerBackend.send_command
 """
 ADDED = {
     "cloudwatch": "describe_alarm_history",
-    "ec2": "disable_image_deprecation disable_image_deregistration_protection enable_image_deprecation "
-    "enable_image_deregistration_protection",
+    "ec2": "describe_image_references disable_image_block_public_access disable_image_deprecation "
+    "disable_image_deregistration_protection disable_snapshot_block_public_access "
+    "enable_image_block_public_access enable_image_deprecation enable_image_deregistration_protection "
+    "enable_snapshot_block_public_access get_ebs_default_kms_key_id get_image_block_public_access_state "
+    "get_snapshot_block_public_access_state reset_ebs_default_kms_key_id",
     "sesv2": "get_account put_account_details",
     "ssm": "describe_instance_information list_command_invocations",
 }

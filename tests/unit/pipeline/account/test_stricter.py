@@ -15,7 +15,7 @@ from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
 
 POLICIES = ROOT / "infrastructure" / "iam"
-BACKUPS = bucket_name("backups")
+BACKUPS, RELEASES = bucket_name("backups"), bucket_name("releases")
 (NO_BACKUP,) = (watch for watch in alarms.WATCHES if watch.name == "no-backup")
 WHOLE = {"Status": "Enabled", "Filter": {"Prefix": ""}}
 KEEP = {
@@ -176,3 +176,63 @@ def test_a_policy_of_a_role_that_only_denies_is_kept(clients: Clients) -> None:
 def test_one_statement_that_is_no_list_is_a_policy_too() -> None:
     merged = bucket_rules.policy("b", {"Version": "2012-10-17", "Statement": KEEP})
     assert [each["Sid"] for each in merged.content] == ["NobodyDestroysAVersion", "TlsOnly"]
+
+
+def test_releases_are_kept_and_what_was_deleted_or_broken_off_among_them_is_not_for_ever(clients: Clients) -> None:
+    def found() -> dict[str, Any]:
+        rules = clients.s3.get_bucket_lifecycle_configuration(Bucket=RELEASES)["Rules"]
+        return {rule["ID"]: rule for rule in rules}
+
+    assert set(found()) == {"deleted", "uploads", "delete-markers"}
+    assert found()["deleted"]["NoncurrentVersionExpiration"]["NoncurrentDays"] == 35
+    assert found()["uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+    assert not any("Days" in rule.get("Expiration", {}) for rule in found().values())
+    # How long a report of verification is kept is its owner's to say.
+    own: Any = {"Status": "Enabled", "Filter": {"Prefix": "reports/"}, "ID": "own", "Expiration": {"Days": 400}}
+    configuration: Any = {"Rules": [*found().values(), own]}
+    clients.s3.put_bucket_lifecycle_configuration(Bucket=RELEASES, LifecycleConfiguration=configuration)
+    assert plan(clients) == []
+    assert found()["own"]["Expiration"] == {"Days": 400}
+
+
+def test_no_release_expires_where_machines_live_for_minutes(clients: Clients) -> None:
+    apply(clients, "verify")
+    name = bucket_name("releases", "verify")
+    found = clients.s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
+    assert {rule["ID"] for rule in found} == {"deleted", "uploads", "delete-markers"}
+
+
+def test_an_object_lock_a_copy_elsewhere_and_access_logs_are_their_owner_s_and_stay(clients: Clients) -> None:
+    s3, where = clients.s3, {"LocationConstraint": "eu-west-1"}
+    for name in ("zmanim-copies", "zmanim-logs"):
+        s3.create_bucket(Bucket=name, CreateBucketConfiguration=where)  # type: ignore[arg-type]
+        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    lock: Any = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 35}}}
+    rule: Any = {
+        "ID": "elsewhere",
+        "Status": "Enabled",
+        "Priority": 1,
+        "Filter": {"Prefix": ""},
+        "DeleteMarkerReplication": {"Status": "Disabled"},
+        "Destination": {"Bucket": "arn:aws:s3:::zmanim-copies"},
+    }
+    copies: Any = {"Role": f"arn:aws:iam::{cloud.ACCOUNT}:role/copies", "Rules": [rule]}
+    s3.put_object_lock_configuration(Bucket=BACKUPS, ObjectLockConfiguration=lock)
+    s3.put_bucket_replication(Bucket=BACKUPS, ReplicationConfiguration=copies)
+    s3.put_bucket_acl(Bucket="zmanim-logs", ACL="log-delivery-write")
+    logging: Any = {"LoggingEnabled": {"TargetBucket": "zmanim-logs", "TargetPrefix": "backups/"}}
+    s3.put_bucket_logging(Bucket=BACKUPS, BucketLoggingStatus=logging)
+    clients.s3.put_bucket_versioning(Bucket=bucket_name("releases"), VersioningConfiguration={"Status": "Suspended"})
+    apply(clients)
+    locked = s3.get_object_lock_configuration(Bucket=BACKUPS)["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]
+    assert (locked["Mode"], locked["Days"]) == ("GOVERNANCE", 35)
+    assert s3.get_bucket_replication(Bucket=BACKUPS)["ReplicationConfiguration"]["Rules"][0]["ID"] == "elsewhere"
+    assert s3.get_bucket_logging(Bucket=BACKUPS)["LoggingEnabled"]["TargetBucket"] == "zmanim-logs"
+
+
+def test_of_a_pointer_that_was_deleted_a_version_stays_however_long_ago_that_was() -> None:
+    """The next release's serial goes on from it; a lower one would be a replay to every machine."""
+    for backups, kept in ((False, {"NewerNoncurrentVersions": 1}), (True, {})):
+        merged = bucket_rules.lifecycle([], backups=backups, passing=False)
+        (rule,) = (each for each in merged.content if each["ID"] == "deleted")
+        assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 35, **kept}
