@@ -20,7 +20,7 @@ from localcloud.imds import server as metadata_server
 from localcloud.imds.instance_metadata import MetadataLookup
 from localcloud.journal import Journal
 from localcloud.net.network import Interfaces
-from localcloud.services import pretended, public_parameters, s3, sns, ssm
+from localcloud.services import parameters, pretended, public_parameters, s3, sns, ssm
 from localcloud.services.confirmations import Confirmations
 from localcloud.services.ses import Mails
 from localcloud.settings import BaseImage, Cloud, CloudSettings, ended_sessions
@@ -54,7 +54,7 @@ def emulate(images: tuple[BaseImage, ...], cloud: Cloud, fleet: Fleet) -> Emulat
     faults = Faults(directory)
     apply(amis, amis.Images(fleet, images), instances, instances.Instances(fleet, faults), Volumes(fleet))
     apply(snapshots, snapshots.Snapshots(fleet), account_settings, describing, references)
-    apply(image_attributes, launch_rules, public_parameters, pretended)
+    apply(image_attributes, launch_rules, public_parameters, parameters, pretended)
     confirmations = Confirmations(Journal(directory / "confirmations.jsonl"), cloud.endpoint)
     notifications = sns.Notifications(Journal(directory / "notifications.jsonl"), confirmations)
     watched = alarms.Alarms(sns.publish)

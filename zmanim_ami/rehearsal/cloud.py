@@ -159,7 +159,7 @@ def _fill_mirror(clients: Clients, mirror: Path | None) -> None:
 
 
 def _make_keys(connect: Callable[[str], Clients], settings: Settings) -> None:
-    """Make the key whose alias the settings name, wherever images are: account.apply leaves it to the account's owner."""
+    """Make the key whose alias the settings name, wherever images are: account.apply leaves it to its owner."""
     if settings.kms_key_id.startswith("alias/"):
         for region in (settings.region, *settings.ami_regions):
             kms = connect(region).kms

@@ -132,7 +132,11 @@ def _after(desk: Desk, command: str, output: str) -> None:
         desk.known["id"] = _published(lab)
         assert lab.ec2.describe_images(ImageIds=[desk.known["id"]])["Images"][0]["Name"] == f"zmanim-{NEWER}"
         subnets = lab.ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
-        desk.known["subnet"] = min(subnets, key=lambda each: str(each["AvailabilityZone"]))["SubnetId"]
+        chosen = min(subnets, key=lambda each: str(each["AvailabilityZone"]))
+        desk.known["subnet"] = chosen["SubnetId"]
+        # A person's own group; nothing of this walk comes in by the network.
+        made = lab.ec2.create_security_group(GroupName="api", Description="who reaches the API", VpcId=chosen["VpcId"])
+        desk.known["group"] = made["GroupId"]
     elif "--roll-back" in command:
         assert _published(lab) != desk.known["id"]
         desk.type(f"./inv publish-ssm --version {NEWER}")

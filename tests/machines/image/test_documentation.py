@@ -14,8 +14,13 @@ def test_the_documented_launch_makes_a_machine_that_serves(images: ImageLab, ser
     page = (ROOT / "docs/on-aws.md").read_text("utf-8")
     result = re.search(r"```sh\n(aws ec2 run-instances .*?)```", page, re.DOTALL)
     assert result
-    subnet = images.describe(served)["SubnetId"]
-    command = result[1].replace("<id>", images.image).replace("<subnet>", subnet)
+    beside = images.describe(served)
+    of_vpc = [{"Name": "vpc-id", "Values": [beside["VpcId"]]}, {"Name": "group-name", "Values": ["default"]}]
+    (group,) = images.ec2.describe_security_groups(Filters=of_vpc)["SecurityGroups"]
+    given = {"<id>": images.image, "<subnet>": beside["SubnetId"], "<group>": group["GroupId"]}
+    command = result[1]
+    for name, value in given.items():
+        command = command.replace(name, value)
     # The tests have an environment of their own, and its data is nobody's afterwards.
     command = command.replace("prod", ENVIRONMENT).replace("DeleteOnTermination=false", "DeleteOnTermination=true")
     assert "<" not in command

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Literal
 
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account.changes import Change
 from zmanim_ami.pipeline.settings import Settings
 
-_UNBLOCKED, _NEW, _ALL = "unblocked", "block-new-sharing", "block-all-sharing"
+_UNBLOCKED = "unblocked"
+_NEW: Literal["block-new-sharing"] = "block-new-sharing"
+_ALL: Literal["block-all-sharing"] = "block-all-sharing"
 
 
 def plan(clients: aws.Clients, settings: Settings) -> Iterator[Change]:
@@ -34,7 +37,6 @@ def plan(clients: aws.Clients, settings: Settings) -> Iterator[Change]:
     if ec2.get_snapshot_block_public_access_state()["State"] == _UNBLOCKED:
         public = ec2.describe_snapshots(OwnerIds=["self"], RestorableByUserIds=["all"])["Snapshots"]
         # What is public already is its owner's choice, and others may need it: it stays.
-        state = _NEW if public else _ALL
-        close = partial(ec2.enable_snapshot_block_public_access, State=state)
+        block = partial(ec2.enable_snapshot_block_public_access, State=_NEW if public else _ALL)
         kept = f"; {len(public)} that are stay so" if public else ""
-        yield Change("close", "snapshots", f"one could be shared with everybody{kept}", close)
+        yield Change("close", "snapshots", f"one could be shared with everybody{kept}", block)

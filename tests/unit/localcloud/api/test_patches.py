@@ -27,6 +27,7 @@ MODULES = (
     "ec2.volumes",
     "faults.late",
     "iam.resource_policies",
+    "services.parameters",
     "services.pretended",
     "services.public_parameters",
     "services.s3",
@@ -101,6 +102,9 @@ ssm.models.Command._get_instance_ids_from_targets
 ssm.models.ParameterDict._load_latest_amis
 ssm.models.ParameterDict._load_tree_parameters
 ssm.models.SimpleSystemManagerBackend.send_command
+ssm.responses.SimpleSystemManagerResponse.get_parameter
+ssm.responses.SimpleSystemManagerResponse.get_parameters_by_path
+ssm.responses.SimpleSystemManagerResponse.put_parameter
 """
 ADDED = {
     "cloudwatch": "describe_alarm_history",

@@ -219,7 +219,7 @@ def test_an_object_lock_a_copy_elsewhere_and_access_logs_are_their_owner_s_and_s
     copies: Any = {"Role": f"arn:aws:iam::{cloud.ACCOUNT}:role/copies", "Rules": [rule]}
     s3.put_object_lock_configuration(Bucket=BACKUPS, ObjectLockConfiguration=lock)
     s3.put_bucket_replication(Bucket=BACKUPS, ReplicationConfiguration=copies)
-    s3.put_bucket_acl(Bucket="zmanim-logs", ACL="log-delivery-write")
+    s3.put_bucket_acl(Bucket="zmanim-logs", ACL="log-delivery-write")  # type: ignore[arg-type]  # S3 has it
     logging: Any = {"LoggingEnabled": {"TargetBucket": "zmanim-logs", "TargetPrefix": "backups/"}}
     s3.put_bucket_logging(Bucket=BACKUPS, BucketLoggingStatus=logging)
     clients.s3.put_bucket_versioning(Bucket=bucket_name("releases"), VersioningConfiguration={"Status": "Suspended"})
