@@ -22,10 +22,10 @@ from moto.ec2.responses.instances import InstanceResponse
 
 from localcloud.api.patches import ApiError, in_background, patch
 from localcloud.ec2.block_devices import launch_mappings
-from localcloud.ec2.ended import note_end
 from localcloud.ec2.fleet import Attachment, Fleet
 from localcloud.ec2.image_attributes import note_launch
 from localcloud.ec2.launch_rules import check_place, credits_of
+from localcloud.ended import note_end
 from localcloud.faults.injection import Faults
 from localcloud.settings import ACCOUNT
 from support.errors import Error

@@ -24,9 +24,9 @@ from moto.iam.models import iam_backends
 from moto.ssm.models import ssm_backends
 from werkzeug.wrappers import Response
 
+from localcloud import ended
 from localcloud.api.calls import ApiCall
 from localcloud.api.patches import patch
-from localcloud.ec2 import ended
 from localcloud.settings import ACCOUNT
 
 _ABSENT: Any = object()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.ec2 import ended
+from localcloud import ended
 from support.waiting import wait_for
 from tests.support.localcloud_iam import refused
 from tests.unit.localcloud.ec2.account import Ec2Lab, base, made_image
