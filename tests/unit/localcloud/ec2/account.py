@@ -124,7 +124,7 @@ def ec2_lab(directory: Path) -> Iterator[Ec2Lab]:
         patches.apply(*holders)
         monkey.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "true")  # load_base_images stands for them
         ec2_backends[ACCOUNT].reset()  # moto keeps what other tests have made: now it has the base images
-        yield Ec2Lab(made.api, made.directory, fleet)
+        yield Ec2Lab(made.api, made.directory, fleet=fleet)
 
 
 def clients(lab: IamLab, region: str = REGION, credentials: Any = None) -> Clients:
