@@ -84,3 +84,18 @@ def test_whatever_the_order_kept_layers_are_exactly_those_stood_on(
             layers.forget_image([name for name in images if name != "ami-base"][choice % (len(images) - 1)])
         stood_on = set().union(*layers.images.values(), *layers.instances.values())
         assert {path.name for path in (layers.directory / "layers").iterdir()} == stood_on
+
+
+def test_a_snapshot_holds_what_its_image_stood_on_after_it_and_a_data_volume_s_holds_none(layers: Layers) -> None:
+    layers.create("i-1", "ami-base")
+    layers.rotate("i-1", "ami-1")
+    layers.share("ami-1", "snap-1")
+    layers.share("snap-data", "snap-copy")
+    layers.forget_instance("i-1")
+    layers.forget_image("ami-1")
+    assert [layers.holds(each) for each in ("ami-1", "snap-1", "snap-data", "snap-copy")] == [False, True, False, False]
+    assert (layers.directory / "layers" / "ami-1").is_dir()
+    layers.share("snap-1", "ami-2")
+    layers.forget_image("snap-1")
+    layers.create("i-2", "ami-2")
+    assert layers.instances["i-2"] == ("ami-1", "base0")
