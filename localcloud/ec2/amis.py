@@ -196,7 +196,7 @@ class Images:
         backend.amis[ami_id] = ami
         _add_tags(ami, tags)
         reboot = not response._get_param("NoReboot", False)
-        if instance._state.name == "stopped":
+        if instance._state.name == "stopped" and len(sources) == 1:
             self._capture(instance, ami, sources, reboot)  # a rename: over before the response is written
         else:
             in_background(f"image {ami_id}", lambda: self._capture(instance, ami, sources, reboot))

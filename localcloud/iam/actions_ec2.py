@@ -84,6 +84,11 @@ def ec2(operation: str, given: Parameters, lookups: Lookups) -> Iterator[Require
         if requested and created:
             context = {"ec2:createaction": (operation,), **requested_tags(requested)}
             yield RequiredAction("ec2:CreateTags", arn(lookups, kind, "*"), context)
+    if operation == "DeregisterImage" and given.get("DeleteAssociatedSnapshots"):
+        # AWS deregisters nevertheless, and answers `missing-permissions` for the snapshot: here nothing is done.
+        for snapshot in lookups.snapshots_of(str(given.get("ImageId"))):
+            context = resource_tags(lookups.tags(snapshot), "ec2")
+            yield RequiredAction("ec2:DeleteSnapshot", arn(lookups, "snapshot", snapshot), context)
     if operation == "RunInstances":
         profile = given.get("IamInstanceProfile") or {}
         name = str(profile.get("Name") or str(profile.get("Arn", "")).rpartition("/")[2])

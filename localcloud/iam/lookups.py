@@ -32,6 +32,12 @@ class Lookups:
         """Return the tags of a resource of EC2."""
         return dict(ec2_backends[self.account][self.region].tags.get(identifier, {}))
 
+    def snapshots_of(self, image: str) -> tuple[str, ...]:
+        """Return the ids of an image's snapshots."""
+        existing = ec2_backends[self.account][self.region].amis.get(image)
+        volumes = [each.get("Ebs", {}) for each in existing.block_device_mappings] if existing else []
+        return tuple(str(each["SnapshotId"]) for each in volumes if each.get("SnapshotId"))
+
     def key_pair(self, name: str) -> str:
         """Return the id of a key pair."""
         return str(getattr(ec2_backends[self.account][self.region].key_pairs.get(name), "id", ""))

@@ -146,3 +146,13 @@ def test_nothing_is_shared_with_everybody_where_that_is_blocked(lab: Ec2Lab, ima
     ec2.reset_snapshot_attribute(SnapshotId=snapshot, Attribute="createVolumePermission")
     found = ec2.describe_snapshot_attribute(SnapshotId=snapshot, Attribute="createVolumePermission")
     assert found["CreateVolumePermissions"] == []
+
+
+def test_to_delete_the_snapshots_of_an_image_takes_the_right_to_delete_them(lab: Ec2Lab, image: str) -> None:
+    def statement(action: str) -> dict[str, str]:
+        return {"Effect": "Allow", "Action": f"ec2:{action}", "Resource": "*"}
+
+    ec2 = lab.client("ec2", lab.role("retires", statement("DeregisterImage")))
+    assert refused(ec2.deregister_image, ImageId=image, DeleteAssociatedSnapshots=True) == "UnauthorizedOperation"
+    lab.policy("retires", statement("DeregisterImage"), statement("DeleteSnapshot"))
+    assert ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)["DeleteSnapshotResults"]
