@@ -115,7 +115,8 @@ def test_two_at_once_are_one(backup_host: BackupHost, good: str) -> None:
     second = backup_host.images.try_run(
         backup_host.machine,
         "systemd-run --quiet --wait --pipe --property=User=zmanim-backup --property=SupplementaryGroups=redis"
-        " --property=EnvironmentFile=/run/zmanim/environment --property=EnvironmentFile=/etc/restic/backup.conf"
+        " --property=EnvironmentFile=/run/zmanim/environment --property=EnvironmentFile=/run/zmanim/account"
+        " --property=EnvironmentFile=/etc/restic/backup.conf"
         " --property=LoadCredential=backup:/run/zmanim/secrets/backup /opt/zmanim/backup.sh",
     )
     assert second["Status"] == "Failed"
