@@ -35,7 +35,7 @@ _ENTER = """
 set -eu
 root=$1 emulate=$2
 shift 2
-mount --bind "$root" "$root"  # as on a host, / is a mount: unshare makes it private
+mount --bind "$root" "$root"
 if [ -n "$emulate" ]; then
   mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
   printf '%s' "$emulate" >/proc/sys/fs/binfmt_misc/register
@@ -45,7 +45,18 @@ fi
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/run"
-exec chroot "$root" "$@"
+exec python3 -c "$PIVOT" "$root" "$@"
+"""
+# As on a host, / is a mount of its own, and its processes are in no chroot: in one the kernel makes no user namespace,
+# and units' sandboxes have them. By this host's Python, for a fresh root has no umount.
+_PIVOT = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+os.chdir(sys.argv[1])
+if libc.pivot_root(b".", b".") or libc.umount2(b".", 2):
+    raise OSError(ctypes.get_errno(), "the root can't be entered")
+os.chdir("/")
+os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
@@ -67,6 +78,7 @@ class HostRoot:
             text=True,
             errors="replace",
             start_new_session=True,
+            env={**os.environ, "PIVOT": _PIVOT},
         ) as process:
             try:
                 if self.emulate:
