@@ -14,7 +14,7 @@ from localcloud.ec2.fleet import Fleet
 from localcloud.ec2.images import describing, references
 from localcloud.ec2.volumes import Volumes
 from localcloud.faults.injection import Faults
-from localcloud.iam import resource_policies
+from localcloud.iam import boundaries, resource_policies, temporary
 from localcloud.iam.authorization import Authorizer
 from localcloud.imds import server as metadata_server
 from localcloud.imds.instance_metadata import MetadataLookup
@@ -58,7 +58,7 @@ def emulate(images: tuple[BaseImage, ...], cloud: Cloud, fleet: Fleet) -> Emulat
     confirmations = Confirmations(Journal(directory / "confirmations.jsonl"), cloud.endpoint)
     notifications = sns.Notifications(Journal(directory / "notifications.jsonl"), confirmations)
     watched = alarms.Alarms(sns.publish)
-    apply(s3, ssm, ssm.Agent(fleet, faults), faults.late, resource_policies)
+    apply(s3, ssm, ssm.Agent(fleet, faults), faults.late, resource_policies, boundaries, temporary)
     apply(Mails(Journal(directory / "mails.jsonl"), confirmations))
     apply(notifications, alarms, watched)
 

@@ -12,7 +12,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from localcloud.settings import KEY_PREFIX, Cloud, CloudSettings
+from localcloud.settings import KEY_PREFIX, SECRET, Cloud, CloudSettings
 
 DEAD_ENDPOINT = "http://127.0.0.1:9"
 DEAD_KEY = f"{KEY_PREFIX}0000000000"
@@ -33,7 +33,7 @@ def _wanted(cloud: Cloud | None) -> dict[str, str]:
         "AWS_REGION": cloud.region if cloud else CloudSettings.region,
         "AWS_DEFAULT_REGION": cloud.region if cloud else CloudSettings.region,
         "AWS_ACCESS_KEY_ID": cloud.key if cloud else DEAD_KEY,
-        "AWS_SECRET_ACCESS_KEY": "localcloud",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_CONFIG_FILE": "/dev/null",
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         "AWS_EC2_METADATA_DISABLED": "true",

@@ -17,6 +17,8 @@ from support.errors import BadInput
 ACCOUNT = "123456789012"
 # What the key of a cloud's owner begins with: it says to whoever finds one that it opens nothing of AWS's.
 KEY_PREFIX = "LOCALCLOUD"
+# What it is signed with: whoever knows the key knows this too.
+SECRET = "localcloud"  # noqa: S105
 _KEY_FILE = "key"
 # Where the API answers with its caller's address, as https://checkip.amazonaws.com does; no bucket's name begins so.
 ADDRESS_PATH = "/.checkip"

@@ -2,9 +2,9 @@
 
 Whoever has no key of this cloud gets nothing, on no path: moto serves more than AWS does (/moto-api resets everything),
 and answers wherever a page in a browser lets a name of its own lead here. (That a caller is told its own address, as
-checkip.amazonaws.com does, is not even a call: application.py.) The two exceptions are AWS's own: an object
-that its owner made public, for machines alone, and the call that makes credentials from a token, which the token has to
-earn.
+checkip.amazonaws.com does, is not even a call: application.py.) The two exceptions are AWS's own: what an object's ACL
+or its bucket's policy lets everybody do, for machines alone, and the call that makes credentials from a token, which the
+token has to earn.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ import urllib.parse
 
 from werkzeug.wrappers import Response
 
-from localcloud.api.calls import ApiCall, parameters
+from localcloud.api.calls import ApiCall
 from localcloud.api.errors import error_response
-from localcloud.api.one_form import Environ
+from localcloud.api.one_form import Environ, bucket_and_key
 from localcloud.settings import Cloud
 
 # moto's own pages, and what it takes for S3's control plane, by the path alone, whatever the call is signed for.
 _MOTOS_OWN = ("/moto-api", "/favicon.ico", "/latest/meta-data/", "/latest/api/", "/v20180820/")
 _AWS = re.compile(r"(?:[a-z0-9_.-]+\.)?amazonaws\.com(?::443)?", re.IGNORECASE)
-_PUBLIC = {("s3", "GetObject"), ("s3", "HeadObject")}
-_BY_TOKEN = ("sts", "AssumeRoleWithWebIdentity")
+_BY_TOKEN = {("sts", "AssumeRoleWithWebIdentity"), ("sts", "AssumeRoleWithSAML")}
 
 
 class Admission:
@@ -48,10 +47,6 @@ class Admission:
 
     @staticmethod
     def _needs_no_key(environ: Environ, call: ApiCall, *, from_machine: bool) -> bool:
-        return (call.service, call.operation) == _BY_TOKEN or (from_machine and _is_public(environ, call))
-
-
-def _is_public(environ: Environ, call: ApiCall) -> bool:
-    reads = environ.get("REQUEST_METHOD") in {"GET", "HEAD"} and (call.service, call.operation) in _PUBLIC
-    # A bucket called by its name and nothing more is listed by moto, though the router takes it for an object.
-    return reads and bool(parameters(environ, call.service, call.operation).get("Key"))
+        # What a bucket lets everybody do is IAM's matter (localcloud.iam), as long as it is in a bucket.
+        in_bucket = call.service == "s3" and " " not in call.operation and bool(bucket_and_key(environ)[0])
+        return (call.service, call.operation) in _BY_TOKEN or (from_machine and in_bucket)

@@ -17,10 +17,10 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import get_input_stream
 
-from localcloud.api import calls
+from localcloud.api import calls, form_upload
 from localcloud.api.calls import ApiCall, for_moto, parse_call
 from localcloud.api.errors import error_response
-from localcloud.api.one_form import Environ, RequestRefused
+from localcloud.api.one_form import Environ, RequestRefused, service_named
 from localcloud.api.patches import apply
 from localcloud.api.retries import RecentResponses, attempt
 from localcloud.journal import Journal
@@ -87,12 +87,14 @@ class Api:
         try:
             call = parse_call(environ)
             response, emulated = self._respond(environ, call)
+            response = form_upload.answer(environ, response)
             lost = self._faults is not None and self._faults.loses(environ, call, response)
             if not lost:
                 self._recent.remember(environ, call, response)
         except RequestRefused as refused:
             kind, emulated = str(environ.get("CONTENT_TYPE", "")), True
-            response = error_response(call.service or "s3", kind, refused.code, str(refused), refused.status)
+            service = call.service or service_named(environ)
+            response = error_response(service, kind, refused.code, str(refused), refused.status)
         # What nobody has read of the body would be taken for the next request of the connection.
         while environ["wsgi.input"].read(1 << 16):
             pass

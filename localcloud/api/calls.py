@@ -10,7 +10,7 @@ import io
 import re
 import urllib.parse
 import xml.etree.ElementTree as Xml
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import UnknownServiceError
@@ -23,12 +23,12 @@ from moto.core.routing import get_service_router
 from moto.core.utils import get_service_model
 from moto.moto_server.werkzeug_app import SIGNING_ALIASES
 
-from localcloud.api import one_form
-from localcloud.api.one_form import FORM, JSON, Environ, RequestRefused, query
+from localcloud.api import form_upload, one_form, signatures
+from localcloud.api.one_form import FORM, JSON, Environ, RequestRefused, bucket_and_key, bucket_of_host, query
 from localcloud.api.patches import patch
+from localcloud.api.signatures import Proof
 
-_UNSIGNED = "AssumeRoleWithWebIdentity"
-_BUCKET_HOST = re.compile(r"(.+)\.s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com")
+_UNSIGNED = {"AssumeRoleWithWebIdentity", "AssumeRoleWithSAML"}
 _TARGET = re.compile(r"[\w.]+\.(\w+)", re.ASCII)
 # Headers that make another operation of a request, each with the parameter of those that take it.
 _SOURCES = {"HTTP_X_AMZ_COPY_SOURCE": "CopySource", "HTTP_X_AMZ_RENAME_SOURCE": "RenameSource"}
@@ -40,7 +40,8 @@ _DECIDED = "localcloud.call"
 class ApiCall:
     """A request's service (by its signing name), operation, region, and the credentials that it was signed with.
 
-    Region, key and token are empty for an unsigned request. An operation with a space in it is none that AWS has.
+    Region, key and token are empty for an unsigned request, and `proof`, which says whether the signature is that of a
+    secret, is None. An operation with a space in it is none that AWS has.
     """
 
     service: str
@@ -48,18 +49,26 @@ class ApiCall:
     region: str = ""
     key: str = ""
     token: str = ""
+    proof: Proof | None = field(default=None, compare=False)
 
 
 def parse_call(environ: Environ) -> ApiCall:
     """Return the call that a request makes, and bring the request to its one form. Raises RequestRefused."""
-    signed = one_form.credential(environ)
+    signed = signatures.in_header(environ)
+    if signed is None and _may_be_s3(environ):
+        signed = form_upload.take(environ) or signatures.in_address(environ)
     if signed is None:
         try:
             return _unsigned(environ)
         except RequestRefused as refused:
             raise RequestRefused("the call is not signed", "MissingAuthenticationToken", 403) from refused
     service = SIGNING_ALIASES.get(signed.service, signed.service)
-    return ApiCall(service, _operation(environ, service), signed.region, signed.key, signed.token)
+    operation = _operation(environ, service)
+    return ApiCall(service, operation, signed.region, signed.key, signed.token, signed.proof)
+
+
+def _may_be_s3(environ: Environ) -> bool:
+    return not environ.get("HTTP_X_AMZ_TARGET") and not (_kind(environ) == FORM and environ["REQUEST_METHOD"] == "POST")
 
 
 def _unsigned(environ: Environ) -> ApiCall:
@@ -68,7 +77,7 @@ def _unsigned(environ: Environ) -> ApiCall:
     if _kind(environ) == FORM and environ.get("REQUEST_METHOD") == "POST":
         # Who asks for credentials has none to sign with, and an address without a name does not tell the service.
         operation = _operation(environ, "sts")
-        if operation != _UNSIGNED:
+        if operation not in _UNSIGNED:
             raise RequestRefused("this action has to be signed")
         return ApiCall("sts", operation)
     return ApiCall("s3", _operation(environ, "s3"))
@@ -110,10 +119,6 @@ def _json(environ: Environ) -> bool:
     return _kind(environ) == "application/json" or bool(JSON.fullmatch(_kind(environ)))
 
 
-def _host(environ: Environ) -> str:
-    return str(environ.get("HTTP_HOST", "")).partition(":")[0]
-
-
 def _body(environ: Environ) -> bytes:
     body: bytes = environ["wsgi.input"].read()
     environ["wsgi.input"] = io.BytesIO(body)
@@ -124,20 +129,11 @@ def _is_form(environ: Environ) -> bool:
     return _kind(environ) == FORM
 
 
-def _bucket_and_key(environ: Environ) -> tuple[str, str]:
-    """Return S3's bucket and key, whichever of its two styles names the bucket: the host's name or the path."""
-    path = str(environ.get("PATH_INFO", "/")).removeprefix("/")
-    if match := _BUCKET_HOST.fullmatch(_host(environ)):
-        return match[1], path
-    bucket, _, key = path.partition("/")
-    return bucket, key
-
-
 def _rest(environ: Environ, service: str) -> str:
     """Find a REST operation by method and path, on a copy of the request without its body. Raises RequestRefused."""
     bare = {**environ, "wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
-    if service == "s3" and (match := _BUCKET_HOST.fullmatch(_host(environ))):
-        bare["PATH_INFO"] = f"/{match[1]}{environ.get('PATH_INFO', '/')}"  # the style that the router knows
+    if service == "s3" and (bucket := bucket_of_host(environ)):
+        bare["PATH_INFO"] = f"/{bucket}{environ.get('PATH_INFO', '/')}"  # the style that the router knows
     try:
         operation, _ = get_service_router(_model_name(service, environ)).match(Request(bare))
     except Exception:
@@ -169,9 +165,9 @@ def for_moto(environ: Environ, call: ApiCall) -> Environ:
     handed["HTTP_AUTHORIZATION"] = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
     handed["RAW_URI"] = one_form.raw_path(environ)
     if call.service == "s3":
-        if match := _BUCKET_HOST.fullmatch(_host(environ)):
-            handed["PATH_INFO"] = f"/{match[1]}{environ.get('PATH_INFO', '/')}"
-            handed["RAW_URI"] = f"/{match[1]}{handed['RAW_URI']}"
+        if bucket := bucket_of_host(environ):
+            handed["PATH_INFO"] = f"/{bucket}{environ.get('PATH_INFO', '/')}"
+            handed["RAW_URI"] = f"/{bucket}{handed['RAW_URI']}"
         if _kind(environ) in {FORM, "multipart/form-data"}:
             handed["CONTENT_TYPE"] = "binary/octet-stream"  # an object's type, and no form to be read
     handed["HTTP_HOST"] = f"{call.service}.{region}.amazonaws.com"
@@ -231,7 +227,7 @@ def parameters(environ: Environ, service: str, operation: str) -> dict[str, Any]
 
 
 def _s3_parameters(environ: Environ, operation: str) -> dict[str, Any]:
-    bucket, key = (text.encode("latin-1").decode(errors="replace") for text in _bucket_and_key(environ))
+    bucket, key = (text.encode("latin-1").decode(errors="replace") for text in bucket_and_key(environ))
     headers = Request(environ).headers
     result: dict[str, Any] = {"Bucket": bucket, "Key": key, **query(environ)}
     result |= {name.lower(): value for name, value in headers if name.lower().startswith("x-amz-")}

@@ -8,15 +8,18 @@ from __future__ import annotations
 import html
 import json
 
-from botocore.exceptions import UnknownServiceError
-from moto.core.utils import get_service_model
 from werkzeug.wrappers import Response
 
 
-def protocol_of(service: str, content_type: str) -> str:
-    """Return the name of the protocol that a request of this service and content type speaks.
+# The services in XML by paths, as they sign; every other one that goes by paths speaks JSON.
+_REST_XML = {"s3", "s3express", "cloudfront", "route53"}
 
-    A service that no SDK knows gets EC2's: as good as any.
+
+def protocol_of(service: str, content_type: str) -> str:
+    """Return the name of the protocol that a request of this service (by its signing name) and content type speaks.
+
+    Its content type tells all but those that go by paths, and has to: services of several protocols sign by one name
+    (ses, cloudsearch, sagemaker, …).
     """
     if content_type.startswith("application/x-amz-json"):
         return "json"
@@ -24,11 +27,7 @@ def protocol_of(service: str, content_type: str) -> str:
         return "smithy-rpc-v2-cbor"
     if content_type.startswith("application/x-www-form-urlencoded"):
         return "ec2" if service == "ec2" else "query"
-    try:
-        # SES has two versions by one signing name, and the form was the first one's.
-        return str(get_service_model("sesv2" if service == "ses" else service).metadata["protocol"])
-    except UnknownServiceError:
-        return "ec2"
+    return "rest-xml" if service in _REST_XML else "rest-json"
 
 
 def error_response(service: str, content_type: str, code: str, message: str, status: int = 400) -> Response:

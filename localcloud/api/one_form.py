@@ -2,8 +2,7 @@
 
 moto guesses: it looks for the action in form, query, headers and even a JSON body's text, takes any URL that has
 `Signature=` in it for a signed one, and the region from whichever of host, user agent and signature it meets first. So
-a request is brought to one form before anybody reads it, and what could be meant in two ways is refused. Presigned URLs
-and Signature Version 2 are refused too: nothing of ours makes any.
+a request is brought to one form before anybody reads it, and what could be meant in two ways is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import io
 import json
 import re
 import urllib.parse
-from dataclasses import dataclass
 from typing import Any
 
 from moto.core.request import Request
@@ -22,11 +20,10 @@ Environ = dict[str, Any]
 FORM = "application/x-www-form-urlencoded"
 JSON = re.compile(r"application/x-amz-json-1\.[01]")
 # Calls but for S3's, whose bodies are streamed through untouched: a mail with its attachments at most.
-_LONGEST_BODY = 64 << 20
-_SIGNATURE = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/=,\s]+)/\d{8}/(?P<region>[a-z0-9-]+)/(?P<service>[A-Za-z0-9-]+)"
-    r"/aws4_request, ?SignedHeaders=[A-Za-z0-9;._-]+, ?Signature=[0-9a-f]+"
-)
+LONGEST_BODY = 64 << 20
+_SCOPE = re.compile(r"Credential=[^/\s]*/\d+/[^/\s]*/(?P<service>[A-Za-z0-9-]+)/aws4_request")
+_BUCKET_HOST = re.compile(r"(.+)\.s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com")
+_HOST = re.compile(r"(?:.+?\.)??(?P<service>[a-z0-9-]+?)(?:[.-][a-z]{2}(?:-[a-z]+)+-\d)?\.amazonaws\.com")
 
 
 class RequestRefused(Exception):
@@ -37,26 +34,16 @@ class RequestRefused(Exception):
         self.code, self.status = code, status
 
 
-@dataclass(frozen=True)
-class Credential:
-    """What a signature names: the access key, the session's token ("" for none), region and service (in lower case)."""
+def service_named(environ: Environ) -> str:
+    """Return the service that a request means, whatever else is wrong with it: whose words its client reads.
 
-    key: str
-    token: str
-    region: str
-    service: str
-
-
-def credential(environ: Environ) -> Credential | None:
-    """Return what a request is signed with, None when it is not signed. Raises RequestRefused."""
-    header = str(environ.get("HTTP_AUTHORIZATION", ""))
-    if not header:
-        return None
-    match = _SIGNATURE.fullmatch(header)
-    if match is None:
-        raise RequestRefused("the signature is not of the one form", "IncompleteSignature", 403)
-    token = str(environ.get("HTTP_X_AMZ_SECURITY_TOKEN", ""))
-    return Credential(match["key"], token, match["region"], match["service"].lower())
+    By the scope of its signature, of whatever form, else by its host's name; S3 where neither says.
+    """
+    said = urllib.parse.unquote(f"{environ.get('HTTP_AUTHORIZATION', '')} {environ.get('QUERY_STRING', '')}")
+    scope = _SCOPE.search(said)
+    host = str(environ.get("HTTP_HOST", "")).partition(":")[0].lower()
+    named = _HOST.fullmatch(host)
+    return (scope or named or {"service": "s3"})["service"].lower()
 
 
 def raw_path(environ: Environ) -> str:
@@ -67,6 +54,21 @@ def raw_path(environ: Environ) -> str:
     if urllib.parse.unquote(raw, "latin-1") != path:
         raise RequestRefused("the path can be read in two ways")
     return raw
+
+
+def bucket_of_host(environ: Environ) -> str:
+    """Return the bucket that the host's name says, "" when it says none."""
+    match = _BUCKET_HOST.fullmatch(str(environ.get("HTTP_HOST", "")).partition(":")[0])
+    return match[1] if match else ""
+
+
+def bucket_and_key(environ: Environ) -> tuple[str, str]:
+    """Return S3's bucket and key, whichever of its two styles names the bucket: the host's name or the path."""
+    path = str(environ.get("PATH_INFO", "/")).removeprefix("/")
+    if bucket := bucket_of_host(environ):
+        return bucket, path
+    bucket, _, key = path.partition("/")
+    return bucket, key
 
 
 def query(environ: Environ) -> dict[str, str]:
@@ -83,16 +85,16 @@ def _once(pairs: list[tuple[str, str]]) -> dict[str, str]:
 
 def settle_body(environ: Environ) -> bytes:
     """Read a body, put it back as it is meant (no longer compressed), and return it. Raises RequestRefused."""
-    body: bytes = environ["wsgi.input"].read(_LONGEST_BODY + 1)
+    body: bytes = environ["wsgi.input"].read(LONGEST_BODY + 1)
     encoding = str(environ.pop("HTTP_CONTENT_ENCODING", "")).strip().lower()
     if encoding == "gzip":
         try:
-            body = gzip.GzipFile(fileobj=io.BytesIO(body)).read(_LONGEST_BODY + 1)
+            body = gzip.GzipFile(fileobj=io.BytesIO(body)).read(LONGEST_BODY + 1)
         except (OSError, EOFError) as error:
             raise RequestRefused("the body is not what its Content-Encoding says") from error
     elif encoding not in {"", "identity"}:
         raise RequestRefused("the body's Content-Encoding is not known")
-    if len(body) > _LONGEST_BODY:
+    if len(body) > LONGEST_BODY:
         raise RequestRefused("the body is too long", "RequestEntityTooLarge", 413)
     return put_back(environ, body)
 

@@ -45,7 +45,14 @@ _BY_SERVICE = {
 }
 _ASSUME = {"AssumeRole", "AssumeRoleWithWebIdentity"}
 # What IAM lets everybody do who has credentials at all.
+_LONG_TERM = {("sts", "GetSessionToken"), ("sts", "GetFederationToken")}
 _FREE = {("sts", "GetCallerIdentity"), ("sts", "GetSessionToken")}
+# What whoever has a token of an identity provider's asks for: the token tells who that is, and no signature.
+_BY_TOKEN = {("sts", "AssumeRoleWithWebIdentity")}
+# Services whose resources have policies of their own, and what the root user may do whatever these say (S3's user
+# guide, "Bucket policies"): else nobody could mend one.
+_WITH_POLICIES = {"s3", "kms"}
+_ROOTS_OWN = {("s3", f"{verb}BucketPolicy") for verb in ("Get", "Put", "Delete")}
 _TIMES = ("aws:currenttime", "aws:epochtime")
 
 
@@ -70,13 +77,15 @@ class Authorizer:
             if self._ended is not None and self._ended.exists() and call.key in self._ended.read_text().split():
                 raise CredentialsRefused(expired=True)
             caller = callers.caller(call, self._key)
-            if caller.administrator or (not caller.anonymous and (service, call.operation) in _FREE):
+            if refused := _not_for(caller, service, call.operation, kind):
+                return refused
+            if self._is_free(caller, service, call.operation):
                 return None
             for required, decision in self._decisions(environ, service, call, caller):
                 if not decision.allowed:
                     return _denied(service, kind, caller, required, decision)
         except CredentialsRefused as refused:
-            table = _EXPIRED if refused.expired else _CREDENTIALS
+            table = _EXPIRED if refused.expired else _FORGED if refused.forged else _CREDENTIALS
             code, status = table.get(_shape(service, kind), table["query"])
             if refused.gone:  # whichever the service: what it means is always the same
                 code, status = _CREDENTIALS["query"]
@@ -85,6 +94,14 @@ class Authorizer:
         except PolicyInvalid as invalid:
             return error_response(service, kind, "MalformedPolicyDocument", str(invalid))
         return None
+
+    @staticmethod
+    def _is_free(caller: Caller, service: str, operation: str) -> bool:
+        """Say whether nobody has to allow it: IAM does, or it is the root user, whom only resources' policies refuse."""
+        if caller.anonymous or (service, operation) in _BY_TOKEN:
+            return False
+        of_resources = service in _WITH_POLICIES and (service, operation) not in _ROOTS_OWN
+        return (service, operation) in _FREE or (caller.root and not of_resources)
 
     def _decisions(
         self, environ: Environ, service: str, call: ApiCall, caller: Caller
@@ -104,7 +121,7 @@ class Authorizer:
         unknown = [RequiredAction(f"{service}:{call.operation}")]
         # A call that would need nothing is one that was not understood: no such call is anybody's.
         for required in list(actions_of(call.operation, given, lookups) if actions_of else ()) or unknown:
-            policy = resource_policy(required)
+            policy = resource_policy(required, anonymous=caller.anonymous)
             of_key = required.action.startswith("kms:") and bool(policy)
             decision = self._decide(caller, required, lookups, policy, resource_decides=of_key)
             # An ACL gives what nothing denies. It is decided here: moto takes whatever looks signed for allowed.
@@ -128,9 +145,11 @@ class Authorizer:
             caller.identity,
             resource=policy,
             session=caller.session,
+            boundary=caller.boundary,
             resource_decides=resource_decides,
         )
-        self._record(caller.principal, required, context, decision)
+        if not caller.root:
+            self._record(caller.principal, required, context, decision)
         return decision
 
     def _record(
@@ -180,6 +199,13 @@ _EXPIRED = {
     "query": ("ExpiredToken", 403),
     "rest-xml": ("ExpiredToken", 400),
 }
+_FORGED = {
+    "ec2": ("AuthFailure", 401),
+    "json": ("InvalidSignatureException", 400),
+    "rest-json": ("InvalidSignatureException", 403),
+    "query": ("SignatureDoesNotMatch", 403),
+    "rest-xml": ("SignatureDoesNotMatch", 403),
+}
 _CREDENTIALS = {
     "ec2": ("AuthFailure", 401),
     "json": ("UnrecognizedClientException", 400),
@@ -191,7 +217,24 @@ _CREDENTIALS = {
 
 def _shape(service: str, kind: str) -> str:
     protocol = "ec2" if service == "ec2" else protocol_of(service, kind)
-    return "query" if protocol == "smithy-rpc-v2-cbor" else protocol
+    if protocol == "smithy-rpc-v2-cbor":
+        return "query" if service == "cloudwatch" else "json"  # CloudWatch keeps the codes of the protocol it had
+    return protocol
+
+
+def _not_for(caller: Caller, service: str, operation: str, kind: str) -> Response | None:
+    """Return what credentials are refused with that a call does not take, whoever has them.
+
+    "Compare AWS STS credentials" (IAM User Guide). Raises NotImplementedError for what can't be decided here.
+    """
+    if (service, operation) == ("sts", "AssumeRoleWithSAML"):
+        raise NotImplementedError("what an identity provider signs in SAML can't be checked here")
+    session = caller.assumed or caller.temporary is not None
+    if (service, operation) in _LONG_TERM and session:
+        return error_response(service, kind, "AccessDenied", f"Cannot call {operation} with session credentials", 403)
+    if caller.temporary is not None and not caller.temporary.is_good_for(service, operation):
+        return error_response(service, kind, "InvalidClientTokenId", str(CredentialsRefused()), 403)
+    return None
 
 
 def _denied(service: str, kind: str, caller: Caller, required: RequiredAction, decision: Decision) -> Response:

@@ -1,7 +1,7 @@
 """Who makes an API call, and which statements are theirs: from the call's credentials to moto's users and roles.
 
-A signature is not calculated again. That a key exists, that its session token fits and has not expired, is checked; the
-owner's key and those of sessions are random, so to know one is what a signature would show.
+That a key exists and is active, that the signature is that of its secret, that its session token fits and has not
+expired, is checked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hmac
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from moto.core.utils import utcnow
@@ -19,16 +19,23 @@ from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
 from localcloud.api.calls import ApiCall
+from localcloud.iam import temporary
 from localcloud.iam.actions import listed_tags
+from localcloud.iam.boundaries import boundary_of
 from localcloud.iam.policy import Principal, Statement, read_cached
-from localcloud.settings import ACCOUNT, KEY_PREFIX
+from localcloud.iam.temporary import TemporaryKey
+from localcloud.settings import ACCOUNT, KEY_PREFIX, SECRET
+
+_EVERYTHING = (Statement("the root user's rights", "0", "Allow", actions=("*",), resources=("*",)),)
 
 
 @dataclass(frozen=True)
 class Caller:
-    """A principal with its statements; `session` are those of a session policy, None when there is none.
+    """A principal with its statements; `session` are those of session policies, `boundary` those of a permissions
+    boundary, each None when there is none.
 
-    `name` is what refusals call it. `administrator` may do everything; `anonymous` has signed nothing.
+    `name` is what refusals call it. `root` is the account's root user, whom only the policies of resources can refuse
+    anything; `anonymous` has signed nothing. `assumed` is a role's session, `temporary` the key that STS made otherwise.
     """
 
     name: str
@@ -36,17 +43,30 @@ class Caller:
     identity: tuple[Statement, ...] = ()
     session: tuple[Statement, ...] | None = None
     context: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    administrator: bool = False
+    boundary: tuple[Statement, ...] | None = None
+    root: bool = False
     anonymous: bool = False
+    assumed: bool = False
+    temporary: TemporaryKey | None = None
 
 
 class CredentialsRefused(Exception):
-    """The credentials are nobody's, or no longer good; `expired` tells which, `gone` that they are another cloud's."""
+    """The credentials are nobody's, or not good.
 
-    def __init__(self, expired: bool = False, gone: bool = False) -> None:
+    `expired` says that they are no longer, `gone` that they are another cloud's, `forged` that the signature is wrong.
+    """
+
+    def __init__(self, expired: bool = False, gone: bool = False, forged: bool = False) -> None:
         text = "The security token included in the request is " + ("expired" if expired else "invalid")
-        super().__init__(f'{text}: of a local cloud that is gone. eval "$(./inv cloud.env)" again' if gone else text)
-        self.expired, self.gone = expired, gone
+        if gone:
+            text += ': of a local cloud that is gone. eval "$(./inv cloud.env)" again'
+        if forged:
+            text = (
+                "The request signature we calculated does not match the signature you provided. "
+                "Check your AWS Secret Access Key and signing method."
+            )
+        super().__init__(text)
+        self.expired, self.gone, self.forged = expired, gone, forged
 
 
 def caller(call: ApiCall, key: str) -> Caller:
@@ -56,24 +76,82 @@ def caller(call: ApiCall, key: str) -> Caller:
     """
     if not call.key:
         return Caller("anonymous", Principal(account="anonymous"), anonymous=True)
-    if hmac.compare_digest(call.key.encode(), key.encode()):
-        root = f"arn:aws:iam::{ACCOUNT}:root"
-        return Caller(root, Principal(ACCOUNT, arn=root), administrator=True)
-    if call.key.startswith(KEY_PREFIX):
-        raise CredentialsRefused(gone=True)
+    made = temporary.find(call.key)
+    if made is not None:
+        _check(call, made.secret)
+        if made.token != call.token:
+            raise CredentialsRefused
+        if made.expires <= utcnow():
+            raise CredentialsRefused(expired=True)
+        return _of_temporary(made, key)
     session = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(call.key)
     if session is not None:
+        _check(call, session.secret_access_key)
         return _of_session(session, call.token)
-    user = iam_backends[ACCOUNT]["aws"].get_user_from_access_key_id(call.key)
+    return _of_long_term_key(call.key, key, call)
+
+
+def _check(call: ApiCall, secret: str) -> None:
+    if call.proof is not None and not call.proof(secret):
+        raise CredentialsRefused(forged=True)
+
+
+def _of_long_term_key(given: str, key: str, call: ApiCall | None = None) -> Caller:
+    """Return whose a key is that does not expire: the owner's, or an IAM user's; `call` is one that it has signed."""
+    if hmac.compare_digest(given.encode(), key.encode()):
+        if call is not None:
+            _check(call, SECRET)
+        root = f"arn:aws:iam::{ACCOUNT}:root"
+        return Caller(root, Principal(ACCOUNT, arn=root), _EVERYTHING, root=True)
+    if given.startswith(KEY_PREFIX):
+        raise CredentialsRefused(gone=True)
+    backend = iam_backends[ACCOUNT]["aws"]
+    user = backend.get_user_from_access_key_id(given)
     if user is None:
         raise CredentialsRefused
+    access = user.get_access_key_by_id(given)
+    if access.status != "Active":
+        raise CredentialsRefused
+    if call is not None:
+        _check(call, access.secret_access_key)
     context = {
         "aws:principalarn": (user.arn,),
         "aws:principaltype": ("User",),
         "aws:userid": (user.id,),
         "aws:username": (user.name,),
     }
-    return Caller(user.arn, Principal(ACCOUNT, arn=user.arn), statements(user), context=context)
+    identity = statements(user) + tuple(
+        statement for group in backend.get_groups_for_user(user.name) for statement in statements(group)
+    )
+    tags = listed_tags(backend.tagger.list_tags_for_resource(user.arn)["Tags"])
+    return Caller(
+        user.arn, Principal(ACCOUNT, arn=user.arn), identity, context=context | _tags(tags), boundary=_boundary(user)
+    )
+
+
+def _tags(tags: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    return {f"aws:principaltag/{key.lower()}": (value,) for key, value in tags.items()}
+
+
+def _boundary(owner: Any) -> tuple[Statement, ...] | None:
+    arn = boundary_of(owner)
+    return _read(temporary.managed_policies([arn])) if arn else None
+
+
+def _of_temporary(made: TemporaryKey, key: str) -> Caller:
+    owner = _of_long_term_key(made.owner, key)
+    if not made.federated:
+        return replace(owner, temporary=made)
+    context = {"aws:principalarn": (made.arn,), "aws:principaltype": ("FederatedUser",)}
+    return replace(
+        owner,
+        name=made.arn,
+        principal=Principal(ACCOUNT, arn=made.arn),
+        session=_read(made.policies or {}),
+        context=context | {"aws:userid": (f"{ACCOUNT}:{made.federated}",)},
+        root=False,
+        temporary=made,
+    )
 
 
 def _of_session(session: Any, token: str) -> Caller:
@@ -82,7 +160,6 @@ def _of_session(session: Any, token: str) -> Caller:
     if session.expiration <= utcnow():
         raise CredentialsRefused(expired=True)
     role = _role(session.role_arn)
-    tags = listed_tags(getattr(role, "tags", ()))
     context = {
         "aws:principalarn": (session.role_arn,),
         "aws:principaltype": ("AssumedRole",),
@@ -93,12 +170,16 @@ def _of_session(session: Any, token: str) -> Caller:
         context["ec2:sourceinstancearn"] = (
             f"arn:aws:ec2:{session.region_name}:{ACCOUNT}:instance/{session.session_name}",
         )
+    # What made the session without a call to STS (an instance's metadata service) has narrowed it by nothing.
+    narrowed = getattr(session, "localcloud_policies", None)
     return Caller(
         name=session.arn,
         principal=Principal(ACCOUNT, arn=session.role_arn, session_arn=session.arn),
         identity=() if role is None else statements(role),
-        session=read_cached(session.policy, "session policy") if session.policy else None,
-        context=context | {f"aws:principaltag/{key.lower()}": (value,) for key, value in tags.items()},
+        session=None if narrowed is None else _read(narrowed),
+        context=context | _tags(listed_tags(getattr(role, "tags", ()))),
+        boundary=_boundary(role),
+        assumed=True,
     )
 
 
@@ -108,10 +189,14 @@ def _role(arn: str) -> Any:
 
 
 def statements(owner: Any) -> tuple[Statement, ...]:
-    """Return the statements of a role's or user's inline and managed policies. Raises PolicyInvalid."""
+    """Return the statements of a role's, user's or group's inline and managed policies. Raises PolicyInvalid."""
     texts = dict(owner.policies)
     for managed in owner.managed_policies.values():
         texts[managed.name] = next(version.document for version in managed.versions if version.is_default)
+    return _read(texts)
+
+
+def _read(texts: Mapping[str, Any]) -> tuple[Statement, ...]:
     return tuple(statement for name, text in texts.items() for statement in read_cached(_json(text), name))
 
 

@@ -11,12 +11,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import chain
 from typing import Any, Literal
 
 from localcloud.iam.conditions import Condition, conditions_met, read_conditions
 from localcloud.iam.patterns import Lookup, Unresolved, matches, resolve
 
 Effect = Literal["Allow", "Deny"]
+Naming = Literal["direct", "role", "account", ""]
 _VERSIONS = ("2012-10-17", "2008-10-17")
 _ELEMENTS = {
     "Sid",
@@ -163,24 +165,30 @@ def decide(
     *,
     resource: Sequence[Statement] = (),
     session: Sequence[Statement] | None = None,
+    boundary: Sequence[Statement] | None = None,
     resource_decides: bool = False,
 ) -> Decision:
     """Say whether `principal` may do what `request` asks.
 
-    `identity` are the statements of its own policies, `session` those of a session policy (which only narrows),
-    `resource` those of the resource's own policy. `resource_decides` is for role trust and KMS keys, where that has to
-    allow: by naming the principal, or by leaving the decision to the policies of its account.
+    `identity` are the statements of its own policies, `session` those of session policies and `boundary` those of a
+    permissions boundary (which only narrow), `resource` those of the resource's own policy. `resource_decides` is for
+    role trust and KMS keys, where that has to allow: by naming the principal, or by leaving the decision to the
+    policies of its account.
     """
     undecided: dict[str, None] = {}
     own = [*_applying(identity, request, undecided)]
-    narrowed = None if session is None else [*_applying(session, request, undecided)]
+    limits = {
+        name: [*_applying(limit, request, undecided)]
+        for name, limit in (("session policy", session), ("permissions boundary", boundary))
+        if limit is not None
+    }
     shared = [
         (naming, applying)
         for statement in resource
         if (naming := _names(statement, principal))
         for applying in _applying((statement,), request, undecided)
     ]
-    for statement, pattern in (*own, *(narrowed or ()), *(applying for _, applying in shared)):
+    for statement, pattern in (*own, *chain(*limits.values()), *(applying for _, applying in shared)):
         if statement.effect == "Deny":
             return _decision(False, "an explicit deny", statement, pattern, undecided)
     direct = [applying for naming, applying in shared if naming == "direct"]
@@ -188,10 +196,13 @@ def decide(
         return _decision(True, "the resource's policy names the principal", *direct[0], undecided)
     if resource_decides and not shared:
         return Decision(False, "the resource's policy does not allow it", undecided=tuple(undecided))
-    if narrowed is not None and not narrowed:
-        return Decision(False, "no session policy allows it", undecided=tuple(undecided))
-    if own:
-        return _decision(True, "allowed", *own[0], undecided)
+    for name, applying in limits.items():
+        if not applying:
+            return Decision(False, f"no {name} allows it", undecided=tuple(undecided))
+    # Who names a role means its sessions, within what narrows them ("Policy evaluation logic", IAM User Guide).
+    granted = own + [applying for naming, applying in shared if naming == "role"]
+    if granted:
+        return _decision(True, "allowed", *granted[0], undecided)
     return Decision(False, "no identity-based policy allows it", undecided=tuple(undecided))
 
 
@@ -242,20 +253,22 @@ def _resource(statement: Statement, resource: str, lookup: Lookup | None) -> boo
     return not statement.resources or any(fits(each) for each in statement.resources)
 
 
-def _names(statement: Statement, principal: Principal) -> Literal["direct", "account", ""]:
+def _names(statement: Statement, principal: Principal) -> Naming:
     """Say how a resource's statement names a principal. A Deny that names an account means everybody in it."""
     if statement.not_principals is not None:
         return "" if _among(statement.not_principals, principal) else "direct"
     return _among(statement.principals or {}, principal)
 
 
-def _among(principals: Mapping[str, tuple[str, ...]], principal: Principal) -> Literal["direct", "account", ""]:
+def _among(principals: Mapping[str, tuple[str, ...]], principal: Principal) -> Naming:
     names = {
-        "AWS": {"*", principal.arn, principal.session_arn},
+        "AWS": {"*", principal.session_arn or principal.arn},
         "Service": {principal.service},
         "Federated": {principal.provider},
     }
     if any((named - {""}).intersection(principals.get(kind, ())) for kind, named in names.items()):
         return "direct"
+    if principal.arn and principal.arn in principals.get("AWS", ()):
+        return "role"
     account = {principal.account, f"arn:aws:iam::{principal.account}:root"}
     return "account" if principal.arn and account.intersection(principals.get("AWS", ())) else ""

@@ -29,12 +29,20 @@ def get_permission(_bucket: FakeBucket, _action: str, _resource: str) -> Permiss
     return PermissionResult.NEUTRAL
 
 
-def resource_policy(required: RequiredAction) -> tuple[Statement, ...]:
-    """Return the statements of the policy that a resource has of its own, else none. Raises PolicyInvalid."""
+def resource_policy(required: RequiredAction, *, anonymous: bool = False) -> tuple[Statement, ...]:
+    """Return the statements of the policy that a resource has of its own, else none. Raises PolicyInvalid.
+
+    A bucket that restricts public access (RestrictPublicBuckets) allows nothing to who is `anonymous`.
+    """
     if required.action.startswith("s3:"):
         name = required.resource.removeprefix("arn:aws:s3:::").partition("/")[0]
         bucket = s3_backends[ACCOUNT]["aws"].buckets.get(name)
-        return read_cached(_text(bucket.policy), f"policy of {name}") if bucket and bucket.policy else ()
+        if bucket is None or not bucket.policy:
+            return ()
+        statements = read_cached(_text(bucket.policy), f"policy of {name}")
+        block = bucket.public_access_block
+        restricted = anonymous and block is not None and block.restrict_public_buckets
+        return tuple(each for each in statements if each.effect == "Deny") if restricted else statements
     if required.action.startswith("kms:") and ":key/" in required.resource:
         return _of_key(required.resource)
     return ()
@@ -49,7 +57,10 @@ def _of_key(arn: str) -> tuple[Statement, ...]:
 
 
 def _of_aws_managed_key(service: str, region: str) -> tuple[Statement, ...]:
-    """Return the policy of the key that AWS makes for a service: everybody in the account may use it through that."""
+    """Return the policy of the key that AWS makes for a service: everybody in the account may use it through that.
+
+    And look at it, as the policies of their own let them.
+    """
     through = f"{'ec2' if service == 'ebs' else service}.{region}.amazonaws.com"
     statement = {
         "Sid": "AllowAccessThroughTheService",
@@ -59,7 +70,14 @@ def _of_aws_managed_key(service: str, region: str) -> tuple[Statement, ...]:
         "Resource": "*",
         "Condition": {"StringEquals": {"kms:CallerAccount": ACCOUNT, "kms:ViaService": through}},
     }
-    document = {"Version": "2012-10-17", "Statement": [statement]}
+    looking = {
+        "Sid": "AllowDirectAccessToKeyMetadata",
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+        "Action": ["kms:Describe*", "kms:Get*", "kms:List*", "kms:RevokeGrant"],
+        "Resource": "*",
+    }
+    document = {"Version": "2012-10-17", "Statement": [statement, looking]}
     return read_cached(json.dumps(document), f"policy of alias/aws/{service}")
 
 

@@ -19,9 +19,12 @@ from unittest import mock
 import boto3
 import botocore.exceptions
 import botocore.session
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
+from botocore.credentials import Credentials
+from moto.core.utils import utcnow
 from moto.moto_api._internal.models import moto_api_backend
 from moto.sts.models import sts_backends
 
@@ -29,11 +32,11 @@ from localcloud.api.admission import Admission
 from localcloud.api.application import Api
 from localcloud.api.patches import apply
 from localcloud.faults.injection import Faults
-from localcloud.iam import resource_policies
+from localcloud.iam import boundaries, resource_policies, temporary
 from localcloud.iam.authorization import Authorizer
 from localcloud.journal import Journal
 from localcloud.services import s3
-from localcloud.settings import ACCOUNT, KEY_PREFIX, Cloud, ended_sessions
+from localcloud.settings import ACCOUNT, KEY_PREFIX, SECRET, Cloud, ended_sessions
 
 REGION = "eu-west-1"
 KEY = f"{KEY_PREFIX}00112233445566778899AABBCCDDEEFF"
@@ -66,7 +69,7 @@ class IamLab:
         session = boto3.session.Session(
             botocore_session=_session(),
             aws_access_key_id=credentials["AccessKeyId"] if credentials else KEY,
-            aws_secret_access_key=credentials["SecretAccessKey"] if credentials else "x",
+            aws_secret_access_key=credentials["SecretAccessKey"] if credentials else SECRET,
             aws_session_token=credentials.get("SessionToken") if credentials else None,
             region_name=region,
         )
@@ -156,6 +159,27 @@ class IamLab:
         return AWSResponse(request.url, status, answered, _Raw(content))
 
 
+def signed(
+    credentials: Mapping[str, str],
+    service: str,
+    request: tuple[str, str, bytes],
+    headers: Mapping[str, str] = MappingProxyType({}),
+    region: str = REGION,
+) -> dict[str, str]:
+    """Return the headers of a request (method, address, body) with its signature, which covers them all."""
+    method, url, body = request
+    keys = Credentials(credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials.get("SessionToken"))
+    auth = (S3SigV4Auth if service == "s3" else SigV4Auth)(keys, service, region)
+    made = AWSRequest(method, url, headers=dict(headers), data=body)
+    made.context["timestamp"] = utcnow().strftime("%Y%m%dT%H%M%SZ")
+    SigV4Auth._modify_request_before_signing(auth, made)
+    if service == "s3" and "X-Amz-Content-SHA256" not in made.headers:
+        made.headers["X-Amz-Content-SHA256"] = "UNSIGNED-PAYLOAD"
+    signature = auth.signature(auth.string_to_sign(made, auth.canonical_request(made)), made)
+    auth._inject_signature_to_request(made, signature)
+    return {name: str(value) for name, value in made.headers.items()}
+
+
 @cache
 def _loader() -> Any:
     return botocore.session.get_session().get_component("data_loader")
@@ -180,7 +204,7 @@ def iam_lab(directory: Path, clock: Callable[[], float] = time.monotonic) -> Ite
     with mock.patch.dict(os.environ, {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}):
         moto_api_backend.reset()
         faults = Faults(directory, clock)
-        apply(resource_policies, s3, faults.late)
+        apply(resource_policies, boundaries, temporary, s3, faults.late)
         authorizer = Authorizer(Journal(directory / "authorization.jsonl"), REGION, KEY, ended_sessions(directory))
         admission = Admission(Cloud("default", REGION, directory, 7, KEY))
         journal = Journal(directory / "api.jsonl")

@@ -91,16 +91,18 @@ def test_without_a_key_no_operation_is_done_but_that_which_makes_one_of_a_token(
     assert served.status(method="POST", body="Action=AssumeRoleWithWebIdentity&Version=2011-06-15") == 200
 
 
-def test_a_machine_gets_public_objects_without_a_key_and_nothing_else(served: Served) -> None:
+def test_without_a_key_iam_decides_what_a_machine_gets_of_a_bucket_and_there_is_nothing_else(served: Served) -> None:
     machine = {"wsgi.url_scheme": "https", "host": S3}
-    assert served.status("/key", **machine) == 200
-    assert served.status("/key", method="HEAD", **machine) == 200
-    for method in ("PUT", "POST", "DELETE"):
-        assert served.status("/key", method=method, **machine) == 403
-    assert served.status("/", **machine) == 403
-    assert served.status("/", QUERY_STRING="list-type=2", **machine) == 403
+    for method in ("GET", "HEAD", "PUT", "DELETE"):
+        assert served.status("/key", method=method, **machine) == 200
+    assert served.status("/", QUERY_STRING="list-type=2", **machine) == 200
+    assert served.came == ["/bucket/key"] * 4 + ["/bucket/"], "moto is told the bucket in one way only"
+    served.came.clear()
+    assert served.status("/key", method="POST", **machine) == 403
     assert served.status("/moto-api/reset", **machine) == 403
-    assert served.came == ["/bucket/key", "/bucket/key"], "moto is told the bucket in one way only"
+    assert served.status("/", **{**machine, "host": "s3.eu-west-1.amazonaws.com"}) == 403
+    assert served.status("/2015-03-31/functions", **{**machine, "host": "lambda.eu-west-1.amazonaws.com"}) == 403
+    assert served.came == []
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:5000", "localhost:5000", "10.212.7.2.evil.example", ""])

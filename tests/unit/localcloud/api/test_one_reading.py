@@ -20,7 +20,7 @@ from werkzeug.wrappers import Response
 from localcloud.api.calls import ApiCall, for_moto
 from localcloud.api.one_form import RequestRefused
 from localcloud.settings import ACCOUNT
-from tests.support.localcloud_iam import REGION, IamLab, iam_lab
+from tests.support.localcloud_iam import REGION, IamLab, iam_lab, signed
 
 JSON = "application/x-amz-json-1.1"
 FORM = "application/x-www-form-urlencoded"
@@ -61,17 +61,14 @@ class Machine:
     def scope(self, service: str, region: str = REGION) -> str:
         return f"{self.credentials['AccessKeyId']}/20261129/{region}/{service}/aws4_request"
 
-    def signature(self, service: str, region: str = REGION) -> dict[str, str]:
-        header = f"AWS4-HMAC-SHA256 Credential={self.scope(service, region)}, SignedHeaders=host, Signature=00"
-        return {"Authorization": header, "X-Amz-Security-Token": self.credentials["SessionToken"]}
-
     def ask(
-        self, service: str, url: str, body: str | bytes = "", method: str = "POST", **headers: str
+        self, service: str, url: str, body: str | bytes = "", method: str = "POST", **given: str
     ) -> tuple[int, bytes]:
         """Make a signed request; return status and content of the answer."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        named = {name.replace("_", "-"): value for name, value in given.items()}
         sent = body.encode() if isinstance(body, str) else body
-        status, _, content = self._lab.send(method, url, sent, {**self.signature(service), **named})
+        headers = signed(self.credentials, service, (method, url, sent), named)
+        status, _, content = self._lab.send(method, url, sent, headers)
         return status, content
 
     def get_parameter(self, body: str | bytes, **headers: str) -> tuple[int, bytes]:
@@ -307,7 +304,7 @@ PRESIGNED = {
 )
 @pytest.mark.parametrize("address", [f"{BOX}/secret", "https://s3.eu-west-1.amazonaws.com/box/secret"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
-def test_a_signature_in_the_address_is_none(
+def test_a_made_up_signature_in_the_address_is_none(
     lab: IamLab, machine: Machine, query: str, address: str, method: str
 ) -> None:
     said = query.format(
@@ -316,7 +313,7 @@ def test_a_signature_in_the_address_is_none(
         urllib.parse.urlencode({**PRESIGNED, "X-Amz-Security-Token": machine.credentials["SessionToken"]}),
     )
     status, _, content = lab.send(method, f"{address}?{said}", b"changed" if method == "PUT" else b"", {})
-    assert status == 403
+    assert status in {400, 403}
     assert b"the secret" not in content
     assert lab.client("s3").get_object(Bucket="box", Key="secret")["Body"].read() == b"the secret"
 
