@@ -20,7 +20,7 @@ from localcloud.imds import server as metadata_server
 from localcloud.imds.instance_metadata import MetadataLookup
 from localcloud.journal import Journal
 from localcloud.net.network import Interfaces
-from localcloud.services import parameters, pretended, public_parameters, s3, sns, ssm
+from localcloud.services import kms, parameters, pretended, public_parameters, s3, sns, ssm
 from localcloud.services.confirmations import Confirmations
 from localcloud.services.ses import Mails
 from localcloud.settings import BaseImage, Cloud, CloudSettings, ended_sessions
@@ -58,7 +58,7 @@ def emulate(images: tuple[BaseImage, ...], cloud: Cloud, fleet: Fleet) -> Emulat
     confirmations = Confirmations(Journal(directory / "confirmations.jsonl"), cloud.endpoint)
     notifications = sns.Notifications(Journal(directory / "notifications.jsonl"), confirmations)
     watched = alarms.Alarms(sns.publish)
-    apply(s3, ssm, ssm.Agent(fleet, faults), faults.late, resource_policies, boundaries, temporary)
+    apply(kms, s3, ssm, ssm.Agent(fleet, faults), faults.late, resource_policies, boundaries, temporary)
     apply(Mails(Journal(directory / "mails.jsonl"), confirmations))
     apply(notifications, alarms, watched)
 

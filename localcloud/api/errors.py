@@ -10,7 +10,6 @@ import json
 
 from werkzeug.wrappers import Response
 
-
 # The services in XML by paths, as they sign; every other one that goes by paths speaks JSON.
 _REST_XML = {"s3", "s3express", "cloudfront", "route53"}
 

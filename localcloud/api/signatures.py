@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any
 
 from botocore.auth import HmacV1QueryAuth, SigV4Auth
 from botocore.compat import HTTPHeaders
@@ -125,7 +126,7 @@ def _of_version_2(environ: Environ, named: Mapping[str, str]) -> Credential:
     every = {name[5:].replace("_", "-").lower(): str(value) for name, value in environ.items() if name[:5] == "HTTP_"}
     every["content-type"] = str(environ.get("CONTENT_TYPE", ""))
     every |= {name.lower(): value for name, value in named.items()}
-    custom = HTTPHeaders.from_dict({name: value for name, value in every.items() if name.startswith("x-amz-")})
+    custom: Any = HTTPHeaders.from_dict({name: value for name, value in every.items() if name.startswith("x-amz-")})
     bucket, _ = bucket_and_key(environ)
     path = raw_path(environ)
     path = path if path.startswith(f"/{bucket}/") or path == f"/{bucket}" else f"/{bucket}{path}"
@@ -150,7 +151,7 @@ def _check_expiry(at: float) -> None:
 def proof_of(scope: str, stamp: str, signature: str, *, canonical: str = "", policy: str = "") -> Proof:
     """Return the proof of a signature (Version 4) of a canonical request, or of a form's policy."""
     date, region, service, _ = scope.split("/")
-    request = SimpleNamespace(context={"timestamp": stamp or date})
+    request: Any = SimpleNamespace(context={"timestamp": stamp or date})
 
     def fits(secret: str) -> bool:
         auth = SigV4Auth(Credentials("", secret), service, region)
@@ -172,7 +173,8 @@ def _canonical(environ: Environ, scope: str, headers: str, sent: str, payload: s
     _, region, service, _ = scope.split("/")
     path = raw_path(environ)
     if service != "s3":  # whose names may have dots and slashes in them
-        path = SigV4Auth(None, service, region)._normalize_url_path(path)
+        auth: Any = SigV4Auth(Credentials("", ""), service, region)
+        path = auth._normalize_url_path(path)
     pairs = [
         tuple(urllib.parse.quote(urllib.parse.unquote_to_bytes(text), safe="-_.~") for text in (name, value))
         for name, _, value in (part.partition("=") for part in sent.split("&") if part)

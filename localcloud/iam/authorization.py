@@ -97,7 +97,7 @@ class Authorizer:
 
     @staticmethod
     def _is_free(caller: Caller, service: str, operation: str) -> bool:
-        """Say whether nobody has to allow it: IAM does, or it is the root user, whom only resources' policies refuse."""
+        """Say whether nobody has to allow it: IAM does, or it is the root user, and no resource has a policy."""
         if caller.anonymous or (service, operation) in _BY_TOKEN:
             return False
         of_resources = service in _WITH_POLICIES and (service, operation) not in _ROOTS_OWN

@@ -31,11 +31,11 @@ _EVERYTHING = (Statement("the root user's rights", "0", "Allow", actions=("*",),
 
 @dataclass(frozen=True)
 class Caller:
-    """A principal with its statements; `session` are those of session policies, `boundary` those of a permissions
-    boundary, each None when there is none.
+    """A principal with its statements; `name` is what refusals call it.
 
-    `name` is what refusals call it. `root` is the account's root user, whom only the policies of resources can refuse
-    anything; `anonymous` has signed nothing. `assumed` is a role's session, `temporary` the key that STS made otherwise.
+    `session` are the statements of session policies, `boundary` those of a permissions boundary, each None when there
+    is none. `root` is the account's root user, whom only the policies of resources can refuse anything; `anonymous` has
+    signed nothing. `assumed` is a role's session, `temporary` the key that STS made otherwise.
     """
 
     name: str

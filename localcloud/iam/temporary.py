@@ -21,7 +21,7 @@ from moto.sts.responses import TokenResponse
 from localcloud.api.patches import ApiError, patch
 from localcloud.settings import ACCOUNT
 
-# Calls that the keys of GetSessionToken are good for among STS's; IAM takes none of either kind without a second factor.
+# Calls that the keys of GetSessionToken are good for among STS's; IAM takes neither kind without a second factor.
 _OF_SESSION = {"AssumeRole", "GetCallerIdentity"}
 _SHORTEST, _LONGEST = 900, 129600
 

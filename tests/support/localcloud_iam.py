@@ -35,7 +35,7 @@ from localcloud.faults.injection import Faults
 from localcloud.iam import boundaries, resource_policies, temporary
 from localcloud.iam.authorization import Authorizer
 from localcloud.journal import Journal
-from localcloud.services import s3
+from localcloud.services import kms, s3
 from localcloud.settings import ACCOUNT, KEY_PREFIX, SECRET, Cloud, ended_sessions
 
 REGION = "eu-west-1"
@@ -169,10 +169,11 @@ def signed(
     """Return the headers of a request (method, address, body) with its signature, which covers them all."""
     method, url, body = request
     keys = Credentials(credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials.get("SessionToken"))
-    auth = (S3SigV4Auth if service == "s3" else SigV4Auth)(keys, service, region)
+    version_4: Any = SigV4Auth
+    auth = (S3SigV4Auth if service == "s3" else version_4)(keys, service, region)
     made = AWSRequest(method, url, headers=dict(headers), data=body)
     made.context["timestamp"] = utcnow().strftime("%Y%m%dT%H%M%SZ")
-    SigV4Auth._modify_request_before_signing(auth, made)
+    version_4._modify_request_before_signing(auth, made)
     if service == "s3" and "X-Amz-Content-SHA256" not in made.headers:
         made.headers["X-Amz-Content-SHA256"] = "UNSIGNED-PAYLOAD"
     signature = auth.signature(auth.string_to_sign(made, auth.canonical_request(made)), made)
@@ -204,7 +205,7 @@ def iam_lab(directory: Path, clock: Callable[[], float] = time.monotonic) -> Ite
     with mock.patch.dict(os.environ, {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}):
         moto_api_backend.reset()
         faults = Faults(directory, clock)
-        apply(resource_policies, boundaries, temporary, s3, faults.late)
+        apply(resource_policies, boundaries, temporary, kms, s3, faults.late)
         authorizer = Authorizer(Journal(directory / "authorization.jsonl"), REGION, KEY, ended_sessions(directory))
         admission = Admission(Cloud("default", REGION, directory, 7, KEY))
         journal = Journal(directory / "api.jsonl")

@@ -26,7 +26,10 @@ MODULES = (
     "ec2.snapshots",
     "ec2.volumes",
     "faults.late",
+    "iam.boundaries",
     "iam.resource_policies",
+    "iam.temporary",
+    "services.kms",
     "services.parameters",
     "services.pretended",
     "services.public_parameters",
@@ -84,7 +87,10 @@ ec2.responses.instances.InstanceResponse.describe_instance_credit_specifications
 ec2.responses.instances.InstanceResponse.run_instances
 ec2.responses.instances.InstanceResponse.stop_instances
 ec2instanceconnect.responses.Ec2InstanceConnectResponse.send_ssh_public_key
+iam.responses.IamResponse.create_user
 kms.models.KmsBackend.create_alias
+kms.responses.KmsResponse.sign
+kms.responses.KmsResponse.verify
 s3.models.FakeBucket.get_permission
 s3.models.S3Backend.create_bucket
 ses.models.SESBackend._is_verified_address
@@ -105,6 +111,11 @@ ssm.models.SimpleSystemManagerBackend.send_command
 ssm.responses.SimpleSystemManagerResponse.get_parameter
 ssm.responses.SimpleSystemManagerResponse.get_parameters_by_path
 ssm.responses.SimpleSystemManagerResponse.put_parameter
+sts.models.STSBackend.get_caller_identity
+sts.responses.TokenResponse.assume_role
+sts.responses.TokenResponse.assume_role_with_web_identity
+sts.responses.TokenResponse.get_federation_token
+sts.responses.TokenResponse.get_session_token
 """
 ADDED = {
     "cloudwatch": "describe_alarm_history",
@@ -113,6 +124,7 @@ ADDED = {
     "enable_image_block_public_access enable_image_deprecation enable_image_deregistration_protection "
     "enable_snapshot_block_public_access get_ebs_default_kms_key_id get_image_block_public_access_state "
     "get_snapshot_block_public_access_state reset_ebs_default_kms_key_id",
+    "iam": "delete_user_permissions_boundary put_user_permissions_boundary",
     "sesv2": "get_account put_account_details",
     "ssm": "describe_instance_information list_command_invocations",
 }

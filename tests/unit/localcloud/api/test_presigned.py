@@ -35,7 +35,8 @@ def lab(tmp_path: Path) -> Iterator[IamLab]:
 
 
 def signer(lab: IamLab, version: str, style: str = "virtual", credentials: Mapping[str, str] | None = None) -> Any:
-    return lab.client("s3", credentials, config=VERSIONS[version].merge(Config(s3={"addressing_style": style})))
+    addressing: Any = {"addressing_style": style}
+    return lab.client("s3", credentials, config=VERSIONS[version].merge(Config(s3=addressing)))
 
 
 def user(lab: IamLab) -> dict[str, str]:
@@ -133,13 +134,13 @@ class Form:
     def __init__(self, lab: IamLab, made: Mapping[str, Any]) -> None:
         self._lab, self.url, self.fields = lab, made["url"], dict(made["fields"])
 
-    def send(self, content: bytes = b"content", name: str = "file.txt", **fields: str) -> tuple[int, Any, bytes]:
+    def send(self, content: bytes = b"content", **fields: Any) -> tuple[int, Any, bytes]:
         """Send it, with other fields; "" leaves one out."""
         said = {name: value for name, value in {**self.fields, **fields}.items() if value}
         parts = [
             f'--x\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n' for field, value in said.items()
         ]
-        file = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: text/plain\r\n\r\n'
+        file = '--x\r\nContent-Disposition: form-data; name="file"; filename="file.txt"\r\n\r\n'
         body = "".join(parts).encode() + file.encode() + content + b"\r\n--x--\r\n"
         return self._lab.send("POST", self.url, body, {"Content-Type": "multipart/form-data; boundary=x"})
 

@@ -17,7 +17,6 @@ from botocore.model import OperationModel, ServiceModel
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
-from localcloud.settings import KEY_PREFIX
 from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab
 
 PROTOCOLS = ("ec2", "query", "json", "rest-json", "rest-xml", "smithy-rpc-v2-cbor")
@@ -61,7 +60,8 @@ def code(lab: IamLab, operation: OperationModel, protocol: str, key: str, signat
     host = f"https://{operation.service_model.endpoint_prefix}.{REGION}.amazonaws.com"
     status, headers, answer = lab.send(made["method"], f"{host}{made['url_path']}", content, made["headers"])
     response = {"status_code": status, "headers": HeadersDict(dict(headers.items())), "body": answer}
-    parsed = create_parser(protocol).parse(response, operation.output_shape)
+    shape: Any = operation.output_shape
+    parsed = create_parser(protocol).parse(response, shape)
     return f"{parsed['Error']['Code']}" if status >= 400 else f"status {status}"
 
 

@@ -93,6 +93,13 @@ def session(lab: IamLab, keys: Keys | None) -> Keys:
     return made
 
 
+def session_then_inactive(lab: IamLab) -> Keys:
+    keys = user(lab, ALL)
+    made = session(lab, keys)
+    lab.client("iam").update_access_key(UserName="u", AccessKeyId=keys["AccessKeyId"], Status="Inactive")
+    return made
+
+
 def federated(lab: IamLab, keys: Keys | None, *statements: Mapping[str, Any]) -> Keys:
     given = {"Policy": document(*statements)} if statements else {}
     made: Keys = lab.client("sts", keys).get_federation_token(Name="fed", **given)["Credentials"]
@@ -149,7 +156,7 @@ OUTSIDERS: dict[str, tuple[Maker, str, str, str, str]] = {
         lambda lab: {**session(lab, None), "SessionToken": ""}, _X, INVALID, "UnrecognizedClientException",
         "AuthFailure"),
     "a session of an inactive key": (
-        lambda lab: session_then_inactive(lab), _X, INVALID, "UnrecognizedClientException", "AuthFailure"),
+        session_then_inactive, _X, INVALID, "UnrecognizedClientException", "AuthFailure"),
     "the key of a cloud that is gone": (
         lambda _: {"AccessKeyId": f"{KEY_PREFIX}0000000000", "SecretAccessKey": "localcloud", "SessionToken": ""},
         INVALID, INVALID, INVALID, INVALID),
@@ -165,13 +172,6 @@ OUTSIDERS: dict[str, tuple[Maker, str, str, str, str]] = {
 }  # fmt: skip
 
 
-def session_then_inactive(lab: IamLab) -> Keys:
-    keys = user(lab, ALL)
-    made = session(lab, keys)
-    lab.client("iam").update_access_key(UserName="u", AccessKeyId=keys["AccessKeyId"], Status="Inactive")
-    return made
-
-
 def code(call: Any, **given: Any) -> str:
     try:
         call(**given)
@@ -180,7 +180,9 @@ def code(call: Any, **given: Any) -> str:
     return ""
 
 
-@pytest.mark.incident("groups, boundaries and STS's keys were passed over, and the root user read what was denied to all")
+@pytest.mark.incident(
+    "groups, boundaries and STS's keys were passed over, and the root user read what was denied to all"
+)
 @pytest.mark.parametrize("kind", CALLERS)
 def test_a_caller_is_answered_as_its_policies_and_those_of_the_resources_say(lab: IamLab, kind: str) -> None:
     key = lab.client("kms").create_key(Policy=document(OWN_KEY), BypassPolicyLockoutSafetyCheck=True)["KeyMetadata"]
