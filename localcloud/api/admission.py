@@ -3,8 +3,8 @@
 Whoever has no key of this cloud gets nothing, on no path: moto serves more than AWS does (/moto-api resets everything),
 and answers wherever a page in a browser lets a name of its own lead here. (That a caller is told its own address, as
 checkip.amazonaws.com does, is not even a call: application.py.) The two exceptions are AWS's own: what an object's ACL
-or its bucket's policy lets everybody do, for machines alone, and the call that makes credentials from a token, which the
-token has to earn.
+or its bucket's policy lets everybody do, for machines alone, and the call that makes credentials from a token, which
+the token has to earn.
 """
 
 from __future__ import annotations

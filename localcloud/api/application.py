@@ -19,8 +19,10 @@ from werkzeug.wsgi import get_input_stream
 
 from localcloud.api import calls, form_upload
 from localcloud.api.calls import ApiCall, for_moto, parse_call
+from localcloud.api.checks import check
 from localcloud.api.errors import error_response
 from localcloud.api.one_form import Environ, RequestRefused, service_named
+from localcloud.api.pagination import Pages
 from localcloud.api.patches import apply
 from localcloud.api.retries import RecentResponses, attempt
 from localcloud.journal import Journal
@@ -75,6 +77,7 @@ class Api:
         apply(calls)
         self._moto = moto or DomainDispatcherApplication(_create_backend_app)
         self._recent = RecentResponses()
+        self._pages = Pages()
         self._faults = faults
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
@@ -132,16 +135,18 @@ class Api:
                 return recent, True
             if " " in call.operation:
                 raise NotImplementedError("it is no operation of AWS's")
+            check(environ, call, self._pages)
             response = self._carried_out(environ, call)
+            self._pages.note(call, response)
             if not _is_werkzeugs_page(response):
                 return response, True
         except RequestRefused:
             raise
         except NotImplementedError as error:  # moto's signal for what it lacks
             failure += f": {error}"
-        except Exception as error:
+        except Exception:
             log.exception("%s", name)
-            failure = f"The local cloud failed at {name}: {error!r} (see its server.log)"
+            failure = f"The local cloud failed at {name}: see its server.log"
         return error_response(call.service, environ.get("CONTENT_TYPE", ""), "UnsupportedOperation", failure), False
 
     def _carried_out(self, environ: Environ, call: ApiCall) -> Response:

@@ -119,7 +119,8 @@ def _json(environ: Environ) -> bool:
     return _kind(environ) == "application/json" or bool(JSON.fullmatch(_kind(environ)))
 
 
-def _body(environ: Environ) -> bytes:
+def body_of(environ: Environ) -> bytes:
+    """Return a request's body, which stays to be read."""
     body: bytes = environ["wsgi.input"].read()
     environ["wsgi.input"] = io.BytesIO(body)
     return body
@@ -135,7 +136,7 @@ def _rest(environ: Environ, service: str) -> str:
     if service == "s3" and (bucket := bucket_of_host(environ)):
         bare["PATH_INFO"] = f"/{bucket}{environ.get('PATH_INFO', '/')}"  # the style that the router knows
     try:
-        operation, _ = get_service_router(_model_name(service, environ)).match(Request(bare))
+        operation, _ = get_service_router(model_name(service, environ)).match(Request(bare))
     except Exception:
         return f"{environ.get('REQUEST_METHOD', '')} {environ.get('PATH_INFO', '')}"[:200]
     _takes(operation, environ)
@@ -186,7 +187,7 @@ def _get_action(original: Any, response: BaseResponse) -> str:
     return str(action)
 
 
-def _model_name(service: str, environ: Environ) -> str:
+def model_name(service: str, environ: Environ) -> str:
     """Return the name of a service's model: SES has two by one signing name, and CloudWatch signs as monitoring."""
     if service == "ses" and not _is_form(environ):
         return "sesv2"
@@ -201,13 +202,13 @@ def parameters(environ: Environ, service: str, operation: str) -> dict[str, Any]
     """
     if service == "s3":
         return _s3_parameters(environ, operation)
-    name = _model_name(service, environ)
+    name = model_name(service, environ)
     try:
         model = get_service_model(name)
         described = model.operation_model(operation)
     except (UnknownServiceError, OperationNotFoundError):
         return {}
-    request = Request({**environ, "wsgi.input": io.BytesIO(_body(environ))})
+    request = Request({**environ, "wsgi.input": io.BytesIO(body_of(environ))})
     try:
         protocol = determine_request_protocol(model, environ.get("CONTENT_TYPE"))
         labels = get_service_router(name).match(request)[1] if protocol.startswith("rest-") else {}
@@ -222,7 +223,8 @@ def parameters(environ: Environ, service: str, operation: str) -> dict[str, Any]
             }
         )
     except Exception as error:
-        raise RequestRefused(f"the parameters of {operation} can't be read", "SerializationException") from error
+        code = "InvalidParameterValue" if service == "ec2" else "SerializationException"
+        raise RequestRefused(f"the parameters of {operation} can't be read", code) from error
     return dict(parsed)
 
 
@@ -232,7 +234,7 @@ def _s3_parameters(environ: Environ, operation: str) -> dict[str, Any]:
     result: dict[str, Any] = {"Bucket": bucket, "Key": key, **query(environ)}
     result |= {name.lower(): value for name, value in headers if name.lower().startswith("x-amz-")}
     if operation == "DeleteObjects":
-        result["Objects"] = _objects(_body(environ))
+        result["Objects"] = _objects(body_of(environ))
     return result
 
 
