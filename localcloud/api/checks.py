@@ -56,9 +56,10 @@ def check(environ: Environ, call: ApiCall, pages: Pages) -> None:
 @cache
 def _model(service: str, operation: str) -> OperationModel | None:
     try:
-        return get_service_model(service).operation_model(operation)
+        described: OperationModel = get_service_model(service).operation_model(operation)
     except (UnknownServiceError, OperationNotFoundError):
         return None
+    return described
 
 
 def _missing(protocol: str, name: str) -> RequestRefused:

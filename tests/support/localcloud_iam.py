@@ -135,8 +135,7 @@ class IamLab:
             "HTTP_HOST": parts.netloc,
             "REMOTE_ADDR": "10.0.0.1",
             "wsgi.url_scheme": "https",
-            "wsgi.input": io.BytesIO(body),
-            "wsgi.input_terminated": True,
+            "wsgi.input": _Connection(body),
             "CONTENT_LENGTH": str(len(body)),
         }
         for name, value in headers.items():
@@ -170,7 +169,7 @@ def signed(
     method, url, body = request
     keys = Credentials(credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials.get("SessionToken"))
     version_4: Any = SigV4Auth
-    auth = (S3SigV4Auth if service == "s3" else version_4)(keys, service, region)
+    auth: Any = (S3SigV4Auth if service == "s3" else SigV4Auth)(keys, service, region)
     made = AWSRequest(method, url, headers=dict(headers), data=body)
     made.context["timestamp"] = utcnow().strftime("%Y%m%dT%H%M%SZ")
     version_4._modify_request_before_signing(auth, made)
@@ -191,6 +190,22 @@ def _session() -> Any:
     session = botocore.session.get_session()
     session.register_component("data_loader", _loader())
     return session
+
+
+class _Connection(io.BytesIO):
+    """A connection that stays open: who reads more than the request has would wait for ever, and fails here."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._expect(size if size is not None else -1)
+        return super().read(size)
+
+    def readinto(self, buffer: Any, /) -> int:
+        self._expect(len(buffer))
+        return super().readinto(buffer)
+
+    def _expect(self, size: int) -> None:
+        if not 0 <= size <= len(self.getbuffer()) - self.tell():
+            raise AssertionError("this would wait for what nobody sends")
 
 
 class _Raw(io.BytesIO):

@@ -34,7 +34,7 @@ _KNOWN = (
     (r"__[a-z0-9-]+__", "a placeholder"),
     (r"uses: \S+@[0-9a-f]{40}", "a commit"),
     (r"No secret: the repository's password comes from Parameter Store", "prose"),
-    (r'"AWS_SECRET_ACCESS_KEY": "localcloud"', "what a local cloud takes"),
+    (r'SECRET = "localcloud"', "what a local cloud takes"),
     (r"/etc/pki/rpm-gpg/RPM-GPG-KEY", "a path of public keys"),
     (r"lock_passwd|passwd:|ssh_pwauth|NOPASSWD:ALL", "cloud-init's own settings"),
 )

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-from tests.support.localcloud_iam import KEY, REGION, SECRET, IamLab, iam_lab, refused, signed
+from localcloud.settings import SECRET
+from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab, refused, signed
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/x-amz-json-1.1"

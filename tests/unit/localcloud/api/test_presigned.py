@@ -159,13 +159,14 @@ def test_a_form_uploads_what_its_policy_and_its_signer_s_rights_let_it(lab: IamL
     assert error(form.send(b"x" * 101)) == (400, "EntityTooLarge")
     assert error(form.send(b"")) == (400, "EntityTooSmall")
     denied = (403, "AccessDenied")
-    assert error(form.send(**{"Content-Type": "image/png"})) == denied
+    other: dict[str, Any] = {"Content-Type": "image/png"}
+    assert error(form.send(**other)) == denied
     assert error(form.send(acl="public-read")) == denied
     assert error(form.send(key="")) == (400, "InvalidArgument")
     # botocore's policy lets the key be anything that begins as it was given.
     assert error(form.send(key="other")) == denied
-    name = "signature" if version == "s3" else "x-amz-signature"
-    assert error(form.send(**{name: "00"})) == (403, "SignatureDoesNotMatch")
+    forged: dict[str, Any] = {"signature" if version == "s3" else "x-amz-signature": "00"}
+    assert error(form.send(**forged)) == (403, "SignatureDoesNotMatch")
     not_allowed = Form(lab, s3.generate_presigned_post("box", "other"))
     assert error(not_allowed.send()) == denied
     assert error(Form(lab, s3.generate_presigned_post("box", "mine", ExpiresIn=-1)).send()) == denied

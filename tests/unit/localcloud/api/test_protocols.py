@@ -17,7 +17,8 @@ from botocore.model import OperationModel, ServiceModel
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
-from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab
+from localcloud.settings import KEY_PREFIX
+from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab, refused
 
 PROTOCOLS = ("ec2", "query", "json", "rest-json", "rest-xml", "smithy-rpc-v2-cbor")
 
@@ -83,3 +84,57 @@ def test_the_client_of_every_service_reads_why_it_is_refused(lab: IamLab) -> Non
     assert wrong == {}
     assert sorted(seen) == sorted(PROTOCOLS)
     assert seen.total() > 400
+
+
+@pytest.mark.incident("what a JSON service lacks hung until the client's time-out: the body was read a second time")
+@pytest.mark.parametrize(
+    ("service", "operation", "given"),
+    [
+        ("ssm", "start_session", {"Target": "i-1"}),
+        ("ssm", "describe_sessions", {"State": "Active"}),
+        ("cloudtrail", "lookup_events", {}),
+        ("ec2", "describe_fast_launch_images", {}),
+        ("iam", "list_organizations_features", {}),
+        ("sts", "decode_authorization_message", {"EncodedMessage": "x"}),
+        ("sesv2", "list_suppressed_destinations", {}),
+        ("lambda", "list_provisioned_concurrency_configs", {"FunctionName": "f"}),
+        ("cloudwatch", "list_managed_insight_rules", {"ResourceARN": "arn:aws:ec2:x"}),
+        ("s3", "list_bucket_metrics_configurations", {"Bucket": "box"}),
+        ("route53", "list_traffic_policies", {}),
+        ("dynamodb", "describe_limits", {}),
+        ("braket", "search_devices", {"filters": []}),
+    ],
+)
+def test_what_the_cloud_lacks_is_refused_at_once_to_every_kind_of_client(
+    lab: IamLab, service: str, operation: str, given: dict[str, Any]
+) -> None:
+    made = lab.client("s3")
+    if service == "s3":
+        made.create_bucket(Bucket="box", CreateBucketConfiguration={"LocationConstraint": REGION})
+    assert refused(getattr(lab.client(service), operation), **given) == "UnsupportedOperation"
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "given", "expected"),
+    [
+        ("ec2", "describe_instances", {}, "UnauthorizedOperation"),
+        ("iam", "list_users", {}, "AccessDenied"),
+        ("ssm", "describe_parameters", {}, "AccessDeniedException"),
+        ("sesv2", "list_email_identities", {}, "AccessDeniedException"),
+        ("lambda", "list_functions", {}, "AccessDeniedException"),
+        ("s3", "list_buckets", {}, "AccessDenied"),
+        ("route53", "list_hosted_zones", {}, "AccessDenied"),
+        ("cloudwatch", "list_metrics", {}, "AccessDenied"),
+        ("stepfunctions", "list_state_machines", {}, "AccessDeniedException"),
+        ("apigateway", "get_rest_apis", {}, "AccessDeniedException"),
+        ("elbv2", "describe_load_balancers", {}, "AccessDenied"),
+        ("resourcegroupstaggingapi", "get_resources", {}, "AccessDeniedException"),
+    ],
+)
+def test_who_may_not_is_told_so_in_the_service_s_words_and_so_is_a_key_of_a_cloud_that_is_gone(
+    lab: IamLab, service: str, operation: str, given: dict[str, Any], expected: str
+) -> None:
+    gone = {"AccessKeyId": f"{KEY_PREFIX}0000000000", "SecretAccessKey": "localcloud", "SessionToken": ""}
+    assert refused(getattr(lab.client(service, gone), operation), **given) == "InvalidClientTokenId"
+    nobody = lab.role(f"of-{service}", {"Effect": "Allow", "Action": "codestar:*", "Resource": "*"})
+    assert refused(getattr(lab.client(service, nobody), operation), **given) == expected
