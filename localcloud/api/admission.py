@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response
 
 from localcloud.api.calls import ApiCall
 from localcloud.api.errors import error_response
-from localcloud.api.one_form import Environ, bucket_and_key
+from localcloud.api.one_form import Environ, bucket_and_key, service_named
 from localcloud.settings import Cloud
 
 # moto's own pages, and what it takes for S3's control plane, by the path alone, whatever the call is signed for.
@@ -48,5 +48,6 @@ class Admission:
     @staticmethod
     def _needs_no_key(environ: Environ, call: ApiCall, *, from_machine: bool) -> bool:
         # What a bucket lets everybody do is IAM's matter (localcloud.iam), as long as it is in a bucket.
-        in_bucket = call.service == "s3" and " " not in call.operation and bool(bucket_and_key(environ)[0])
-        return (call.service, call.operation) in _BY_TOKEN or (from_machine and in_bucket)
+        s3 = call.service == "s3" == service_named(environ) and " " not in call.operation
+        in_bucket = from_machine and s3 and bool(bucket_and_key(environ)[0])
+        return (call.service, call.operation) in _BY_TOKEN or in_bucket

@@ -50,6 +50,33 @@ class Faults(Protocol):
         """Say whether this answer is not to arrive."""
 
 
+# S3's operations are told apart by a word of the query or a header, and moto passes over those that it does not know:
+# a list of a bucket's metrics is a list of its objects there, and a new annotation a new object.
+_CONFIGURATIONS = {
+    *("BucketAnalytics", "BucketIntelligentTiering", "BucketMetrics", "BucketMetadata", "BucketMetadataTable"),
+}
+_TAKEN_FOR_ANOTHER = {
+    *(f"{verb}{each}Configuration" for verb in ("Create", "Delete", "Get", "Put") for each in _CONFIGURATIONS),
+    *(f"List{each}Configurations" for each in _CONFIGURATIONS),
+    *(f"{verb}ObjectAnnotation" for verb in ("Delete", "Get", "Put")),
+    *(
+        "CreateSession",
+        "DeleteBucketInventoryConfiguration",
+        "GetBucketAbac",
+        "PutBucketAbac",
+        "GetBucketRequestPayment",
+    ),
+    *(
+        "PutBucketRequestPayment",
+        "GetObjectRetention",
+        "GetObjectTorrent",
+        "ListDirectoryBuckets",
+        "ListObjectAnnotations",
+    ),
+    *("RenameObject", "UpdateObjectEncryption", "WriteGetObjectResponse"),
+}
+
+
 class Api:
     """The WSGI application.
 
@@ -135,6 +162,8 @@ class Api:
                 return recent, True
             if " " in call.operation:
                 raise NotImplementedError("it is no operation of AWS's")
+            if call.service == "s3" and call.operation in _TAKEN_FOR_ANOTHER:
+                raise NotImplementedError("moto would take it for another operation")
             check(environ, call, self._pages)
             response = self._carried_out(environ, call)
             self._pages.note(call, response)

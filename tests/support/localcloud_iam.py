@@ -141,6 +141,8 @@ class IamLab:
         for name, value in headers.items():
             key = name.upper().replace("-", "_")
             environ[key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"] = value
+        if environ.get("HTTP_TRANSFER_ENCODING") == "chunked":  # as the server has it: its end is known
+            environ |= {"wsgi.input": io.BytesIO(body), "wsgi.input_terminated": True}
         started: list[Any] = []
         content = b"".join(self.api(environ, lambda status, headers, *_: started.extend((status, headers))))
         return int(started[0].split()[0]), HTTPHeaders.from_dict(dict(started[1])), content

@@ -101,7 +101,7 @@ def test_the_client_of_every_service_reads_why_it_is_refused(lab: IamLab) -> Non
         ("cloudwatch", "list_managed_insight_rules", {"ResourceARN": "arn:aws:ec2:x"}),
         ("s3", "list_bucket_metrics_configurations", {"Bucket": "box"}),
         ("route53", "list_traffic_policies", {}),
-        ("dynamodb", "describe_limits", {}),
+        ("dynamodb", "list_global_tables", {}),
         ("braket", "search_devices", {"filters": []}),
     ],
 )
@@ -124,7 +124,7 @@ def test_what_the_cloud_lacks_is_refused_at_once_to_every_kind_of_client(
         ("lambda", "list_functions", {}, "AccessDeniedException"),
         ("s3", "list_buckets", {}, "AccessDenied"),
         ("route53", "list_hosted_zones", {}, "AccessDenied"),
-        ("cloudwatch", "list_metrics", {}, "AccessDenied"),
+        ("cloudwatch", "list_metrics", {}, "AccessDeniedException"),
         ("stepfunctions", "list_state_machines", {}, "AccessDeniedException"),
         ("apigateway", "get_rest_apis", {}, "AccessDeniedException"),
         ("elbv2", "describe_load_balancers", {}, "AccessDenied"),
