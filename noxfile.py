@@ -62,12 +62,30 @@ def faults(session: nox.Session) -> None:
     _pytest(session, "tests/faults")
 
 
+@nox.session(default=False)
+def contract(session: nox.Session) -> None:
+    """What the local cloud is held to: what AWS documents of each call, row by row; no root, no machine."""
+    _pytest(session, "tests/contract", "-n", str(os.cpu_count()))
+
+
+@nox.session(default=False, venv_backend="venv")
+def clients(session: nox.Session) -> None:
+    """Clients that others have written: Ansible's amazon.aws in a cloud, moto's own tests; nightly; needs root."""
+    _install(session, "requirements-clients.txt")
+    session.env["CLIENTS_BIN"] = str(session.bin)
+    _pytest(session, "tests/clients")
+
+
 @nox.session(default=False, venv_backend="venv")
 def mutation(session: nox.Session) -> None:
     """How many mutants of the rules about publishing, retention and volumes the unit tests kill; takes long."""
-    options = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
-    session.install(*options, "--requirement", "requirements-mutation.txt")
+    _install(session, "requirements-mutation.txt")
     session.run("python", "-m", "tests.mutation", *session.posargs)
+
+
+def _install(session: nox.Session, lock: str) -> None:
+    """Install a lock into the session's own environment."""
+    session.install("--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", lock)
 
 
 def _python(session: nox.Session, *arguments: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from support.output import show
+from support.process import run
 from zmanim_ami import toolchain
 from zmanim_ami.bench import run as benching
 from zmanim_ami.bench.figures import Row as Figure
@@ -113,7 +114,11 @@ def resolve_packages(settings: all_settings.Settings, json: bool = False) -> Non
 
 @command(inventory="a build's output/inventory.json, to take docs/ami-inventory.json from first")
 def write_contents(inventory: str = "") -> page.Written:
-    """Write docs/ami-contents.md from the tree and docs/ami-inventory.json; a test fails when it is out of date."""
+    """Write docs/ami-contents.md from the tree and docs/ami-inventory.json, and docs/contract.md from tests/contract.
+
+    The gate refuses what is out of date.
+    """
+    run([sys.executable, "-m", "tests.contract"], cwd=ROOT)
     return page.write(ROOT, Path(inventory) if inventory else None)
 
 

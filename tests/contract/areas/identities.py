@@ -49,6 +49,7 @@ ROLES = (
     row("iam:RemoveRoleFromInstanceProfile", "free again", {"InstanceProfileName": "$profile", **ROLE}, {}, then=(Step("iam:GetInstanceProfile", {"InstanceProfileName": "$profile"}, {"InstanceProfile.Roles": []}),)),
     row("iam:CreateOpenIDConnectProvider", "GitHub's", {"Url": "https://token.actions.githubusercontent.com", "ClientIDList": ["sts.amazonaws.com"]}, {"OpenIDConnectProviderArn": "arn:aws:iam::$account:oidc-provider/token.actions.githubusercontent.com"}),
     of_unknown("GetOpenIDConnectProvider", OpenIDConnectProviderArn="arn:aws:iam::$account:oidc-provider/none.example"),
+    of_unknown("AddClientIDToOpenIDConnectProvider", OpenIDConnectProviderArn="arn:aws:iam::$account:oidc-provider/none.example", ClientID="sts.amazonaws.com"),
     of_unknown("GetUser", UserName="none"),
     row("iam:CreateUser", "a name that is taken", {"UserName": "$user"}, "EntityAlreadyExists"),
     row("iam:CreateAccessKey", "for a user", {"UserName": "$user"}, {"AccessKey.Status": "Active", "AccessKey.SecretAccessKey": ...}),
@@ -60,7 +61,7 @@ SESSIONS = (
     row("sts:GetCallerIdentity", "a user, though nothing is allowed", {}, {"Arn": "arn:aws:iam::$account:user/own"}, caller="$nobody"),
     row("sts:GetCallerIdentity", "a key that no account has", {}, "InvalidClientTokenId", caller="$stranger"),
     row("sts:GetCallerIdentity", "a session of a role", {}, {"Arn": "arn:aws:sts::$account:assumed-role/own/test"}, caller="$session"),
-    row("sts:GetCallerIdentity", "a key of a cloud that is gone", {}, Refused("InvalidClientTokenId", "cloud.env"), caller="$gone"),
+    row("sts:GetCallerIdentity", "a key of a cloud that is gone", {}, Refused("InvalidClientTokenId", r"cloud\.env"), caller="$gone"),
     row("sts:AssumeRole", "a role that trusts the account", {"RoleArn": ARN, "RoleSessionName": "s"}, {"Credentials.SessionToken": ..., "AssumedRoleUser.Arn": "arn:aws:sts::$account:assumed-role/own/s"}),
     row("sts:AssumeRole", "one that does not exist", {"RoleArn": "arn:aws:iam::$account:role/none", "RoleSessionName": "s"}, "AccessDenied"),
     row("sts:AssumeRole", "for too long", {"RoleArn": ARN, "RoleSessionName": "s", "DurationSeconds": 43201}, "ValidationError"),
@@ -78,6 +79,6 @@ DECISIONS = (
     row("sts:GetCallerIdentity", "an inactive key is none", {}, "InvalidClientTokenId", caller="$inactive", page="IAM/latest/UserGuide/id_credentials_access-keys.html"),
     row("ec2:DescribeInstances", "an inactive key is none", {}, "AuthFailure", caller="$inactive", page="IAM/latest/UserGuide/id_credentials_access-keys.html"),
     row("s3:GetObject", "denied to the root user by the bucket", {"Bucket": "$closed", "Key": "thing"}, "AccessDenied", page="AmazonS3/latest/userguide/bucket-policies.html"),
-    row("ssm:GetParameter", "a key of a cloud that is gone", {"Name": "/x"}, Refused("InvalidClientTokenId", "cloud.env"), caller="$gone", page="IAM/latest/UserGuide/id_credentials_access-keys.html"),
+    row("ssm:GetParameter", "a key of a cloud that is gone", {"Name": "/x"}, Refused("InvalidClientTokenId", r"cloud\.env"), caller="$gone", page="IAM/latest/UserGuide/id_credentials_access-keys.html"),
 )  # fmt: skip
 ROWS: tuple[Row, ...] = (*ROLES, *SESSIONS, *DECISIONS)

@@ -25,7 +25,7 @@ MAILS = (
     row("ses:VerifyEmailIdentity", "waits for a click", {"EmailAddress": "a@example.org"}, {}, then=(Step("ses:GetIdentityVerificationAttributes", {"Identities": ["a@example.org"]}, {"VerificationAttributes.\"a@example.org\".VerificationStatus": "Pending"}),)),
     row("ses:GetIdentityVerificationAttributes", "one that nobody asked for", {"Identities": ["b@example.org"]}, {"VerificationAttributes": {}}),
     row("ses:SendEmail", "from an address that is not verified", MAIL, "MessageRejected"),
-    row("sesv2:SendEmail", "from an address that is not verified", MAIL2, "MessageRejected"),
+    row("sesv2:SendEmail", "from an address that is not verified, by the second version", MAIL2, "MessageRejected"),
     row("sesv2:GetAccount", "in the sandbox", {}, {"ProductionAccessEnabled": False, "SendingEnabled": True}),
     row("sesv2:GetEmailIdentity", "one that does not exist", {"EmailIdentity": "none@example.org"}, "NotFoundException"),
     row("sesv2:CreateEmailIdentity", "waits for a click", {"EmailIdentity": "a@example.org"}, {"VerifiedForSendingStatus": False}),
@@ -37,6 +37,7 @@ MAILS = (
     row("sns:GetTopicAttributes", "its owner", {"TopicArn": "$topic"}, {"Attributes.Owner": "$account"}),
     row("sns:Publish", "to a topic that does not exist", {"TopicArn": NO_TOPIC, "Message": "m"}, "NotFound"),
     row("sns:Subscribe", "waits for a click", {"TopicArn": "$topic", "Protocol": "email", "Endpoint": "a@example.org"}, {"SubscriptionArn": "pending confirmation"}, then=(Step("sns:ListSubscriptionsByTopic", {"TopicArn": "$topic"}, {"Subscriptions[0].SubscriptionArn": "PendingConfirmation"}),)),
+    row("sns:ListSubscriptionsByTopic", "of a topic that does not exist", {"TopicArn": NO_TOPIC}, "NotFound"),
     row("sns:Subscribe", "to a topic that does not exist", {"TopicArn": NO_TOPIC, "Protocol": "email", "Endpoint": "a@example.org"}, "NotFound"),
 )  # fmt: skip
 METRICS = (

@@ -1,0 +1,5 @@
+"""`python -m tests.contract`: write docs/contract.md."""
+
+from tests.contract.page import write
+
+write()
