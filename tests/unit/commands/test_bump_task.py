@@ -65,6 +65,7 @@ sources, _, output = arguments.partition(" -o ")
 lock = {
     "pyproject.toml --group all": "requirements-gate.txt",
     "pyproject.toml --group tasks": "requirements.txt",
+    "--group clients": "requirements-clients.txt",
     "pyproject.toml --group mutation": "requirements-mutation.txt",
     "--group go": "zmanim_ami/toolchain/requirements-go.txt",
 }[sources]

@@ -13,7 +13,13 @@ from zmanim_ami.gate import changes
 from zmanim_ami.gate.finding import Finding, files
 
 # Checksums by the thousand, which nobody types by hand.
-_CHECKSUMS = {"requirements.txt", "requirements-gate.txt", "requirements-mutation.txt", "go.sum"}
+_CHECKSUMS = {
+    "requirements.txt",
+    "requirements-gate.txt",
+    "requirements-clients.txt",
+    "requirements-mutation.txt",
+    "go.sum",
+}
 # What decides what a secret is.
 _RULES = ("zmanim_ami/gate/repository/secrets.py", "requirements-gate.txt")
 # By what looks like a key whatever its name; everywhere, tests too.

@@ -23,6 +23,7 @@ GATE, TASKS = "requirements-gate.txt", "requirements.txt"
 LOCKS: Mapping[str, Sequence[str]] = {
     GATE: ("pyproject.toml", "--group", "all"),
     TASKS: ("pyproject.toml", "--group", "tasks"),
+    "requirements-clients.txt": ("--group", "clients"),
     "requirements-mutation.txt": ("pyproject.toml", "--group", "mutation"),
     "zmanim_ami/toolchain/requirements-go.txt": ("--group", "go"),
 }

