@@ -178,21 +178,34 @@ def _apply(connect: Callable[[str], Clients], policies: Path, settings: Settings
 
 
 def down(name: str, state: Path) -> None:
-    """Take one cloud down, or, with an empty `name`, every cloud and process that no living process owns."""
-    if name:
-        control.down(name, state)
-        return
-    for each in names(state):
+    """Take one cloud down with the processes of the killed rehearsal that it may have been of.
+
+    With an empty `name` the person's own, and every cloud and process of a rehearsal that was killed; clouds that have
+    another name are named and left alone.
+    """
+    for each in [name] if name else names(state):
         owner = owner_of(each)
-        if owner is not None and owner.is_alive():
-            say(f"{each} belongs to a process that is running: left alone (--name {each} takes it down)")
+        if not name and (owner.is_alive() if owner else each != PERSONS_CLOUD):
+            say(f"the local cloud {each} is left alone (--name {each} takes it down)")
             continue
         if (state / each).exists():
             say(f"taking the local cloud {each} down")
         control.down(each, state)
-    leftovers = stop_leftovers()
+    leftovers = stop_leftovers(name)
     if leftovers:
         say(f"ended {len(leftovers)} processes of a killed rehearsal")
+
+
+def check_down(name: str, state: Path) -> None:
+    """Raise `cloud-is-up` where a cloud of that name is up: what its account holds is not known."""
+    if control.find(name, state) is not None:
+        raise BadInput(
+            f"the local cloud {name} is up, and its account may hold something",
+            code="cloud-is-up",
+            expected="a name that no cloud has, for one with an empty account",
+            found=name,
+            fix=f"./inv cloud.down --name {name} first, or another --name",
+        )
 
 
 def names(state: Path) -> list[str]:
@@ -202,28 +215,20 @@ def names(state: Path) -> list[str]:
 
 
 def running(name: str, state: Path) -> Cloud:
-    """Return the cloud `name`; with an empty name the person's own, else the only one.
-
-    Raises NoCloud, `which-cloud`.
-    """
-    up = [cloud for each in names(state) if (cloud := control.find(each, state)) is not None]
-    wanted = [cloud for cloud in up if cloud.name == (name or PERSONS_CLOUD)] or ([] if name else up)
-    if not wanted:
+    """Return the cloud `name`; with an empty name the person's own, and no other. Raises NoCloud."""
+    wanted = name or PERSONS_CLOUD
+    cloud = control.find(wanted, state)
+    if cloud is None:
+        others = [each for each in names(state) if control.find(each, state)]
         raise NoCloud(
-            f"the local cloud {name} is not up" if name else "no local cloud is up",
+            f"the local cloud {wanted} is not up",
             expected="a running cloud",
-            found=", ".join(cloud.name for cloud in up) or "none",
-            fix="./inv cloud.up",
+            found=", ".join(others) or "none",
+            fix=" or ".join(
+                ["./inv cloud.up" + (f" --name {name}" if name else ""), *(f"--name {each}" for each in others)]
+            ),
         )
-    if len(wanted) > 1:
-        raise BadInput(
-            "several local clouds are up",
-            code="which-cloud",
-            expected="the name of one",
-            found=", ".join(cloud.name for cloud in wanted),
-            fix=f"--name {wanted[0].name}",
-        )
-    return wanted[0]
+    return cloud
 
 
 def instance_id(cloud: Cloud, requested: str) -> str:
@@ -264,7 +269,7 @@ def _chosen(cloud: Cloud, versions_file: Path) -> dict[str, str]:
 def exports(name: str, state: Path, root: Path) -> str:
     """Return shell text for `eval` that points AWS clients and the production tasks at a cloud.
 
-    With none up it points them at nothing and ends in `false`. Raises `which-cloud`.
+    With none up it points them at nothing and ends in `false`.
     """
     try:
         cloud = running(name, state)

@@ -50,20 +50,24 @@ def owner_of(name: str) -> ProcessRef | None:
     return ProcessRef(int(match[1]), int(match[2])) if match else None
 
 
-def stop_leftovers(grace: float = 2.0) -> list[int]:
-    """End every process whose owner is dead; return their ids.
+def stop_leftovers(name: str = "", grace: float = 2.0) -> list[int]:
+    """End every process whose owner is dead, with a `name` only those of that one; return their ids.
 
     Each gets one SIGTERM and `grace` seconds, then SIGKILL. Processes of a living rehearsal are left alone, and those
     in another namespace of process ids: who owns them can't be told from here. Waits until process 1 has reaped those
     that have ended, which in a container may take it seconds: until then they are listed.
     """
-    leftovers = [pid for pid in _processes() if _is_leftover(pid)]
+
+    def is_leftover(pid: int) -> bool:
+        return _is_leftover(pid, name)
+
+    leftovers = [pid for pid in _processes() if is_leftover(pid)]
     for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, _REAPING_SECONDS)):
-        for pid in filter(_is_leftover, leftovers):
+        for pid in filter(is_leftover, leftovers):
             with suppress(ProcessLookupError):  # it has just ended by itself
                 os.kill(pid, number)
         end = time.monotonic() + seconds
-        while any(map(_is_leftover, leftovers)) and time.monotonic() < end:
+        while any(map(is_leftover, leftovers)) and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
     while any(map(_is_orphaned_zombie, _processes())) and time.monotonic() < end:
         time.sleep(_POLL_SECONDS)
@@ -78,14 +82,14 @@ def _is_orphaned_zombie(pid: int) -> bool:
     return _stat(pid)[:2] == ["Z", "1"]
 
 
-def _is_leftover(pid: int) -> bool:
+def _is_leftover(pid: int, name: str) -> bool:
     try:
         environment = Path(f"/proc/{pid}/environ").read_text(errors="replace")
     except OSError:
         return False  # it has just ended, or is not ours to see
     match = _IN_ENVIRONMENT.search(environment)
     owner = owner_of(match[1]) if match else None
-    if owner is None or pid == os.getpid() or owner.is_alive():
+    if owner is None or pid == os.getpid() or owner.is_alive() or (name and owner != owner_of(name)):
         return False
     # A rehearsal in a container names its own process by an id that means another one here, or none.
     return _namespace(str(pid)) == _namespace("self")

@@ -32,7 +32,7 @@ def _bash(clone: Path, line: str) -> subprocess.CompletedProcess[str]:
     ours = ("PKR_", "ZMANIM_", "AWS_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return subprocess.run(
-        ["bash", "-c", line.replace("./inv cloud.env", f"./inv cloud.env --name {NAME}")],
+        ["bash", "-c", re.sub(r"inv cloud\.env", rf"\g<0> --name {NAME}", line)],
         cwd=clone,
         env=environment | {"PACKER_NO_COLOR": "1"},
         stdin=subprocess.DEVNULL,

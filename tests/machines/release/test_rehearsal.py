@@ -91,7 +91,7 @@ def test_what_a_killed_rehearsal_leaves_is_gone_after_cloud_down(tmp_path: Path)
     assert remaining["links"]
     assert remaining["control groups"]
     assert remaining["processes"]
-    subprocess.run([*INVOKE, "cloud.down"], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([*INVOKE, "cloud.down", "--name", name], cwd=ROOT, check=True, capture_output=True)
     assert {what: result for what, result in _remains(name, process.pid).items() if result} == {}
 
 
