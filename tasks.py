@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from zmanim_ami.commands import account, backup, cloud, host, image, release, upkeep
+from zmanim_ami.commands import account, backup, cloud, host, image, mistakes, release, upkeep
 from zmanim_ami.commands.shared import renamed
+
+mistakes.explain()
 
 namespace = Collection(
     image.build_binary,

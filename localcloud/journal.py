@@ -13,11 +13,11 @@ class Journal:
     """A file that threads append to; it appears with its first entry."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._lock = threading.Lock()
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Append one entry."""
         line = json.dumps(entry)
-        with self._lock, self._path.open("a") as file:
+        with self._lock, self.path.open("a") as file:
             file.write(line + "\n")

@@ -175,7 +175,7 @@ class Api:
             failure += f": {error}"
         except Exception:
             log.exception("%s", name)
-            failure = f"The local cloud failed at {name}: see its server.log"
+            failure = f"The local cloud failed at {name}: see {self._journal.path.with_name('server.log')}"
         return error_response(call.service, environ.get("CONTENT_TYPE", ""), "UnsupportedOperation", failure), False
 
     def _carried_out(self, environ: Environ, call: ApiCall) -> Response:

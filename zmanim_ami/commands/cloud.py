@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
+from datetime import datetime
 
 from localcloud import control
 from localcloud.settings import Cloud
@@ -11,23 +13,39 @@ from zmanim_ami.commands.shared import POLICIES, ROOT, command
 from zmanim_ami.rehearsal import cloud
 from zmanim_ami.toolchain.environment import user_cache
 
-_NAME = "which cloud, when there are several (default: `default`, or the only one)"
+_NAME = "which cloud (default: the one named `default`, which cloud.up starts, and no other)"
 _INSTANCE = "the instance's id (default: the only one that runs)"
 
 
+@dataclass(frozen=True)
+class Machine:
+    """An instance as cloud.ps shows it; `since` is when it was last started, in this machine's time zone."""
+
+    instance_id: str
+    state: str
+    address: str
+    image: str
+    leader: int | None
+    since: str
+
+
 @command(
-    name=_NAME,
+    name="what to call it (default: `default`, the one that commands without --name mean)",
+    bare="with an empty account: nothing in it that account.apply makes, so that it can be tried",
     bad_day="reads lag, calls are throttled, answers get lost, as on AWS now and then",
     seed="with --bad-day: which calls are hit (default: by chance, and said)",
 )
-def up(name: str = "default", bad_day: bool = False, seed: int = 0) -> Cloud:
+def up(name: str = "default", bare: bool = False, bad_day: bool = False, seed: int = 0) -> Cloud:
     """Start a local cloud: an EC2 on this machine whose instances are real booted machines. Needs root.
 
-    Up already is a success. Its base image, mirror and account are those of a rehearsal. With cloud.env and tools.env,
+    Up already is a success, but not with --bare: that one's account may have been filled. Its base image, mirror and
+    account are those of a rehearsal. With cloud.env and tools.env,
     `packer build .` in infrastructure/packer works by hand too.
     """
     day = cloud.bad_day_of(seed) if bad_day else None
-    return cloud.start(name, cloud.prepare(ROOT, user_cache()), cloud.STATE, POLICIES, day)
+    if bare:
+        cloud.check_down(name, cloud.STATE)
+    return cloud.start(name, cloud.prepare(ROOT, user_cache()), cloud.STATE, POLICIES, day, empty=bare)
 
 
 @command(name=_NAME)
@@ -40,9 +58,14 @@ def env(name: str = "") -> None:
 
 
 @command(name=_NAME)
-def ps(name: str = "") -> list[control.MachineInfo]:
+def ps(name: str = "") -> list[Machine]:
     """List the machines of a local cloud."""
-    return control.machines(cloud.running(name, cloud.STATE))
+    infos = control.machines(cloud.running(name, cloud.STATE))
+    return [Machine(**{**vars(info), "since": _local_time(info.since)}) for info in infos]
+
+
+def _local_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 @command(name=_NAME, instance=_INSTANCE)
@@ -62,8 +85,9 @@ def console(instance: str = "", name: str = "") -> None:
 
 @command(name=_NAME)
 def down(name: str = "") -> None:
-    """Take local clouds down, and whatever a killed rehearsal left on this machine; with --name only that cloud.
+    """Take the local cloud down, and whatever a killed rehearsal left on this machine; with --name only that cloud.
 
-    Removes their instances, volumes and images for good. A rehearsal that is running is left alone.
+    Removes its instances, volumes and images for good. A rehearsal that is running is left alone, and so is every cloud
+    that was started under another name.
     """
     cloud.down(name, cloud.STATE)

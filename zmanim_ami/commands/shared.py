@@ -102,9 +102,12 @@ def load_settings(**flags: object) -> all_settings.Settings:
 
 
 def connect(settings: all_settings.Settings) -> aws.Clients:
-    """Connect, and say in the first line to whom."""
+    """Connect, and say in the first line to whom, then which region of the environment's is not taken."""
     clients = aws.connect(settings.region)
     say(aws.target(clients, os.environ))
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        if os.environ.get(name, settings.region) != settings.region:
+            say(f"{name}={os.environ[name]} is not used: the region is the setting `region` (--region, ZMANIM_REGION)")
     return clients
 
 

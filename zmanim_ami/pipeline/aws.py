@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import boto3
 import botocore.exceptions
+import botocore.parsers
 from botocore.config import Config
 from tenacity import RetryCallState, Retrying, retry_if_result, wait_exponential
 
@@ -50,7 +51,11 @@ class AwsRefused(Error):
     """AWS refused a call for a reason that this project has no special word for."""
 
 
-_FAILED_CALLS = botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError
+_FAILED_CALLS = (
+    botocore.exceptions.ClientError,
+    botocore.exceptions.BotoCoreError,
+    botocore.parsers.ResponseParserError,
+)
 # What botocore raises, or a code of AWS's: the error that it becomes. {operation} is the refused call. The first that
 # matches counts.
 _KNOWN: tuple[tuple[set[type[Exception] | str], type[Error], str, str, str, str], ...] = (
@@ -88,12 +93,20 @@ _KNOWN: tuple[tuple[set[type[Exception] | str], type[Error], str, str, str, str]
         "set ZMANIM_REGION",
     ),
     (
-        {botocore.exceptions.HTTPClientError, botocore.exceptions.ConnectionError},
+        {
+            botocore.exceptions.HTTPClientError,
+            botocore.exceptions.ConnectionError,
+            # Something else answers there: a proxy, for a local cloud that is gone.
+            botocore.parsers.ResponseParserError,
+        },
         Unreachable,
         "",
         "AWS does not answer",
         "an answer from the region's endpoint",
-        "check the network and the region; when AWS_ENDPOINT_URL is set, that the local cloud is up (./inv cloud.up)",
+        (
+            "check the network and the region; when AWS_ENDPOINT_URL is set, that the local cloud is up "
+            '(./inv cloud.up; then eval "$(./inv cloud.env)")'
+        ),
     ),
     (
         {"ExpiredToken", "ExpiredTokenException", "RequestExpired"},

@@ -57,7 +57,7 @@ TYPED: Mapping[str, tuple[str, str]] = {
         '"cloud.down"',
     ),
     r"\./inv (doctor|settings|write-contents)": ("tests/unit/commands/test_documented_commands.py", "reads_only"),
-    r"\./nox|(\./)?nox -s (verify|gate-proof)( -- --changed)?|\./nox --list": (
+    r"\./nox|(\./)?nox -s (verify|gate-proof|contract)( -- --changed)?|\./nox --list": (
         ".github/workflows/verify.yml",
         "gate-proof",
     ),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import botocore.exceptions
+import botocore.parsers
 import pytest
 from botocore.exceptions import ClientError
 
@@ -47,6 +48,7 @@ def test_each_refusal_of_aws_is_an_error_that_says_what_was_being_done(code: str
         (botocore.exceptions.ProfileNotFound(profile="work"), "credentials-wrong"),
         (botocore.exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), "unreachable"),
         (botocore.exceptions.ConnectTimeoutError(endpoint_url="http://127.0.0.1:1"), "unreachable"),
+        (botocore.parsers.ResponseParserError("a proxy's page, for a local cloud that is gone"), "unreachable"),
         (botocore.exceptions.InvalidRegionError(region_name="a b"), "region-unknown"),
         (botocore.exceptions.ParamValidationError(report="odd"), "aws-refused"),
     ],

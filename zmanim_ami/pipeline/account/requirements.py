@@ -94,6 +94,11 @@ def plan(
     return changes
 
 
+def is_new(changes: Sequence[Change], environment: str) -> bool:
+    """Tell by a plan whether the account has nothing of an environment yet: not even its machines' role."""
+    return any((each.action, each.resource) == ("create", f"role {roles.name(environment)}") for each in changes)
+
+
 def _values(
     settings: Settings, environment: str, account: str, region: str, used: Sequence[public_parameters.Bucket]
 ) -> roles.Values:

@@ -83,13 +83,14 @@ class Adopted:
 def instance(clients: aws.Clients, environment: str, given: str) -> str:
     """Return `given`, or the id of the one running instance of `environment`.
 
-    Raises `which-instance`, aws's errors.
+    Raises `which-instance`, which also says at once of an instance that none will ever run there; aws's errors.
     """
     if given:
         if not re.fullmatch(r"i-[0-9a-f]{8,17}", given, re.ASCII):
             raise BadInput(
                 "that is no instance's id", code="which-instance", expected="i-0123456789abcdef0", found=repr(given)
             )
+        _check_runs(clients, given)
         return given
     with aws.translate_errors(f"looking for the instance of {environment}"):
         filters = {"tag:zmanim:environment": [environment], "instance-state-name": ["running"]}
@@ -103,6 +104,26 @@ def instance(clients: aws.Clients, environment: str, given: str) -> str:
             fix="say which by --instance, or another --environment",
         )
     return running[0]
+
+
+def _check_runs(clients: aws.Clients, instance_id: str) -> None:
+    # Systems Manager says the same of an instance that does not exist as of one whose agent has yet to register.
+    with aws.translate_errors(f"looking for {instance_id}"):
+        shown = aws.unless_refused(
+            lambda: clients.ec2.describe_instances(InstanceIds=[instance_id]),
+            *("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed"),
+        )
+    states = [
+        each["State"]["Name"] for item in (shown or {"Reservations": []})["Reservations"] for each in item["Instances"]
+    ]
+    if states not in (["pending"], ["running"]):
+        raise BadInput(
+            f"{instance_id} does not run in {clients.region}",
+            code="which-instance",
+            expected="an instance that runs",
+            found=", ".join(states) or "no such instance",
+            fix="say another by --instance, or another --region; without --instance it is the environment's only one",
+        )
 
 
 def make(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> BackupRun:

@@ -317,3 +317,11 @@ def test_what_can_not_name_an_environment_is_bad_input(clients: Clients, policie
     with raises("environment-invalid") as error:
         requirements.plan(clients, environment, policies=policies)
     assert isinstance(error.value, BadInput)
+
+
+@pytest.mark.incident("account.plan --environment nope planned a whole new environment without a word")
+def test_a_plan_tells_an_environment_that_the_account_has_nothing_of(clients: Clients, policies: Path) -> None:
+    planned = requirements.plan(clients, "nope", policies=policies)
+    assert requirements.is_new(planned, "nope")
+    changes.apply(planned)
+    assert not requirements.is_new(requirements.plan(clients, "nope", policies=policies), "nope")

@@ -103,7 +103,6 @@ def test_a_restore_touches_nothing_live_unless_it_is_told_to(instance: Instance)
 
 
 def test_the_instance_is_the_only_one_that_runs_in_the_environment_or_it_is_named(instance: Instance) -> None:
-    assert remote.instance(instance.clients, "prod", "i-0123456789abcdef0") == "i-0123456789abcdef0"
     with raises("which-instance"):
         remote.instance(instance.clients, "prod", "i-; reboot")
     with raises("which-instance", match="0 instances of prod"):
@@ -248,3 +247,19 @@ def test_an_instance_may_delete_its_objects_and_no_version_of_them() -> None:
 
 def _listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
+
+
+@pytest.mark.incident("backup.now --instance of an unknown instance waited three minutes for its agent, in silence")
+def test_an_instance_that_does_not_run_is_refused_at_once(instance: Instance) -> None:
+    ec2 = instance.clients.ec2
+    (launched,) = ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)["Instances"]
+    name = launched["InstanceId"]
+    assert remote.instance(instance.clients, "prod", name) == name
+    ec2.stop_instances(InstanceIds=[name])
+    with raises("which-instance") as error:
+        remote.instance(instance.clients, "prod", name)
+    assert error.value.found == "stopped"
+    with raises("which-instance") as error:
+        remote.instance(instance.clients, "prod", "i-0123456789abcdef0")
+    assert error.value.found == "no such instance"
+    assert instance.scripts == []
