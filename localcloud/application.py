@@ -9,10 +9,20 @@ from localcloud.api.application import Api
 from localcloud.api.listener import listen
 from localcloud.api.patches import apply
 from localcloud.cloudwatch import alarms
-from localcloud.ec2 import account_settings, amis, image_attributes, instances, launch_rules, snapshots
+from localcloud.ec2 import (
+    account_settings,
+    amis,
+    dependencies,
+    image_attributes,
+    instance_attributes,
+    instance_filters,
+    instances,
+    snapshots,
+)
+from localcloud.ec2 import volumes as ec2_volumes
 from localcloud.ec2.fleet import Fleet
 from localcloud.ec2.images import describing, references
-from localcloud.ec2.volumes import Volumes
+from localcloud.ec2.launch import launches, places, purchases, rules, templates, tokens
 from localcloud.faults.injection import Faults
 from localcloud.iam import boundaries, resource_policies, temporary
 from localcloud.iam.authorization import Authorizer
@@ -52,9 +62,13 @@ def emulate(images: tuple[BaseImage, ...], cloud: Cloud, fleet: Fleet) -> Emulat
     """Change moto to be a cloud over a fleet that has the layers of `images`, and return what serves that."""
     directory = cloud.directory
     faults = Faults(directory)
-    apply(amis, amis.Images(fleet, images), instances, instances.Instances(fleet, faults), Volumes(fleet))
-    apply(snapshots, snapshots.Snapshots(fleet), account_settings, describing, references)
-    apply(image_attributes, launch_rules, public_parameters, parameters, pretended)
+    apply(amis, amis.Images(fleet, images), image_attributes, describing, references)
+    apply(snapshots, snapshots.Snapshots(fleet), account_settings, public_parameters, parameters, pretended)
+    machines = instances.Instances(fleet, faults)
+    launched = launches.Launches(fleet, machines.begin)
+    apply(instances, machines, instance_attributes, instance_attributes.InstanceAttributes(fleet), instance_filters)
+    apply(launched, purchases.Purchases(launched), places, rules, templates, tokens)
+    apply(dependencies, ec2_volumes, ec2_volumes.Volumes(fleet))
     confirmations = Confirmations(Journal(directory / "confirmations.jsonl"), cloud.endpoint)
     notifications = sns.Notifications(Journal(directory / "notifications.jsonl"), confirmations)
     watched = alarms.Alarms(sns.publish)

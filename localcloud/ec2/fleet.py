@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import socket
 import threading
 import time
@@ -67,14 +68,37 @@ class Fleet:
         self._instances: dict[str, Instance] = {}
         self._lock = threading.Lock()
 
-    def create(self, instance_id: str, image_id: str, memory_bytes: int) -> Instance:
-        """Give a new instance its layers, address and machine, not started yet."""
+    def room(self) -> int:
+        """Say how many more instances there can be."""
+        return self._interfaces.room
+
+    def create(self, instance_id: str, image_id: str, memory_bytes: int, address: str | None = None) -> Instance:
+        """Give a new instance its layers, address (the one that is asked for) and machine, not started yet.
+
+        Raises Error, or what the file system does: then there is no instance.
+        """
         directory = self._directory / "machines" / instance_id
-        spec = MachineSpec(instance_id, directory, self._interfaces.take(instance_id), memory_bytes)
-        self.layers.create(instance_id, image_id)
-        instance = self._instances[instance_id] = Instance(spec, NspawnMachine(spec), image_id)
-        self._save()
+        interface = self._interfaces.take(instance_id, address)
+        try:
+            spec = MachineSpec(instance_id, directory, interface, memory_bytes)
+            self.layers.create(instance_id, image_id)
+            instance = self._instances[instance_id] = Instance(spec, NspawnMachine(spec), image_id)
+            self._save()
+        except BaseException:
+            self._instances.pop(instance_id, None)
+            self.layers.forget_instance(instance_id)
+            self._interfaces.give_back(interface)
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
         return instance
+
+    def discard(self, instance_id: str) -> None:
+        """Take back what `create` made of an instance that was never started."""
+        instance = self.instance(instance_id)
+        self.destroy(instance_id)
+        del self._instances[instance_id]
+        shutil.rmtree(instance.spec.directory, ignore_errors=True)
+        self._save()
 
     def instance(self, instance_id: str) -> Instance:
         """Return one instance. Raises `machine-failed` when there is none."""
@@ -111,6 +135,11 @@ class Fleet:
             if state in {"pending", "running"}:
                 instance.since = time.time()
         self._save()
+
+    def resize(self, instance_id: str, memory_bytes: int) -> None:
+        """Give a stopped instance another size."""
+        with self.in_turn(instance_id) as instance:
+            instance.machine.resize(memory_bytes)
 
     def boot(self, instance_id: str, attachments: list[Attachment], on_exit: Callable[[], None]) -> None:
         """Start an instance's machine with its volumes. Raises `machine-failed`, `layer-failed` or `volume-failed`."""

@@ -10,21 +10,20 @@ import base64
 import copy
 import logging
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instance_types import INSTANCE_TYPES
-from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, MetadataOptions, StateReason
+from moto.ec2.models.instances import Instance, InstanceState, StateReason
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 
 from localcloud.api.patches import ApiError, in_background, patch
-from localcloud.ec2.block_devices import launch_mappings
 from localcloud.ec2.fleet import Attachment, Fleet
-from localcloud.ec2.image_attributes import note_launch
-from localcloud.ec2.launch_rules import check_place, credits_of
 from localcloud.ended import note_end
 from localcloud.faults.injection import Faults
 from localcloud.settings import ACCOUNT
@@ -33,6 +32,8 @@ from support.errors import Error
 log = logging.getLogger(__name__)
 CONSOLE_BYTES = 64 << 10
 _SSH_SECONDS = 4.0
+_moto_s_terminate = Instance.terminate
+_moto_s_association: Any = NetworkInterface.association
 CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 _USER = StateReason("Client.UserInitiatedShutdown: User initiated shutdown", "Client.UserInitiatedShutdown")
 _ITSELF = StateReason(
@@ -62,26 +63,10 @@ class Instances:
         self._fleet = fleet
         self._faults = faults
 
-    @patch(InstanceBackend.run_instances, wraps=True)
-    def run_instances(self, original: Any, backend: Any, image_id: str, *arguments: Any, **given: Any) -> Any:
-        """Launch instances, each with a machine that boots."""
-        image = backend.describe_images(ami_ids=[image_id] if image_id else ["ami-"])[0]
-        if image.state != "available":
-            raise ApiError("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is not available")
-        memory = _memory_bytes(given["instance_type"], image)
-        check_place(backend, given)
-        given["block_device_mappings"] = launch_mappings(image, given.pop("block_device_mappings", []))
-        reservation = original(backend, image_id, *arguments, **given)
-        note_launch(image)
-        for instance in reservation.instances:
-            if image.imds_support == "v2.0":
-                defaults = {"HttpTokens": "required", "HttpPutResponseHopLimit": 2}
-                instance.metadata_options = MetadataOptions({**defaults, **(given.get("metadata_options") or {})})
-            machine = self._fleet.create(instance.id, instance.image_id, memory)
-            _set_address(instance, machine.spec.interface.address, machine.spec.interface.mac)
-            self._enter(instance, "pending")
-            in_background(f"boot {instance.id}", partial(self._boot, instance, "terminated"))
-        return reservation
+    def begin(self, instance: Any) -> None:
+        """Boot the machine of an instance that has just been launched."""
+        self._enter(instance, "pending")
+        in_background(f"boot {instance.id}", partial(self._boot, instance, "terminated"))
 
     @patch(Instance.start)
     def start(self, instance: Any) -> Any:
@@ -108,14 +93,13 @@ class Instances:
         def work() -> None:
             with self._fleet.in_turn(instance.id):
                 if instance._state.name == "stopping":
-                    self._fleet.halt(instance.id, power_cut=power_cut)
-                    self._enter(instance, "stopped", _USER)
+                    self._halt(instance, _USER, power_cut=power_cut)
 
         in_background(f"stop {instance.id}", work)
         return previous
 
-    @patch(Instance.terminate, wraps=True)
-    def terminate(self, original: Any, instance: Any) -> Any:
+    @patch(Instance.terminate)
+    def terminate(self, instance: Any) -> Any:
         """TerminateInstances: to shutting-down, then terminated; volumes go or stay as they are told to."""
         previous = copy.copy(instance._state)
         if previous.name in {"shutting-down", "terminated"}:
@@ -124,16 +108,7 @@ class Instances:
 
         def work() -> None:
             with self._fleet.in_turn(instance.id):
-                try:
-                    self._fleet.halt(instance.id)
-                    self._fleet.destroy(instance.id)
-                except Exception:
-                    # Whatever stayed goes with the cloud: the instance must not hang in shutting-down for it.
-                    log.exception("%s could not be taken away cleanly", instance.id)
-                self._fleet.note(instance.id, "terminated")
-                # moto's own terminate detaches volumes, deletes those that go with the instance, frees its interface,
-                # and shows the state.
-                original(instance)
+                self._take_away(instance)
                 self._enter(instance, "terminated", _USER)
 
         in_background(f"terminate {instance.id}", work)
@@ -175,10 +150,9 @@ class Instances:
                 # Not only an Error: whatever it was, an instance must not hang in pending.
                 log.exception("%s can't boot", instance.id)
                 if state_after_failure == "terminated":
-                    self._fleet.destroy(instance.id)
-                summary = error.summary if isinstance(error, Error) else repr(error)
-                reason = StateReason(f"Server.InternalError: {summary}", "Server.InternalError")
-                self._enter(instance, state_after_failure, reason)
+                    self._enter(instance, "shutting-down")
+                    self._take_away(instance)
+                self._enter(instance, state_after_failure, _failure(error))
             else:
                 if instance._state.name == "pending":
                     self._enter(instance, "running", StateReason())
@@ -191,11 +165,41 @@ class Instances:
             instance.terminate()
             return
         with self._fleet.in_turn(instance.id):
-            self._fleet.halt(instance.id)
-            self._enter(instance, "stopped", _ITSELF)
+            if instance._state.name in {"running", "pending"}:
+                self._halt(instance, _ITSELF)
+
+    def _take_away(self, instance: Any) -> None:
+        """Take an instance's machine, volumes and interfaces away. What can't be goes with the cloud."""
+        # moto's own terminate detaches volumes, deletes those that go with the instance, and frees its interface.
+        for step in (self._fleet.halt, self._fleet.destroy, lambda _id: _moto_s_terminate(instance)):
+            try:
+                step(instance.id)
+            except Exception:
+                # The instance must not hang in shutting-down for it.
+                log.exception("%s could not be taken away cleanly", instance.id)
+        for interface in instance.nics.values():
+            if interface.id in instance.ec2_backend.enis:  # it stays
+                interface.instance = interface.attachment_id = interface.attach_time = None
+                interface.status = "available"
+
+    def _halt(self, instance: Any, reason: StateReason, *, power_cut: bool = False) -> None:
+        """Stop an instance's machine. Whatever that raises, the instance is stopped then, and can be started again."""
+        try:
+            self._fleet.halt(instance.id, power_cut=power_cut)
+        except Exception as error:
+            log.exception("%s could not be stopped cleanly", instance.id)
+            reason = _failure(error)
+            try:
+                self._fleet.halt(instance.id, power_cut=True)
+            except Exception:
+                log.exception("%s could not be cut off", instance.id)
+        self._enter(instance, "stopped", reason)
 
     def _enter(self, instance: Any, state: str, reason: StateReason | None = None) -> None:
         instance._state = InstanceState(state, CODES[state])
+        if state in {"running", "stopped"}:
+            for interface in instance.nics.values():
+                interface.start() if state == "running" else interface.stop()
         if state == "terminated":
             note_end(instance)
         if reason is not None:
@@ -203,6 +207,17 @@ class Instances:
             stamp = utcnow().strftime("%Y-%m-%d %H:%M:%S UTC")
             instance._reason = f"User initiated ({stamp})" if reason is _USER else reason.message
         self._fleet.note(instance.id, state)
+
+
+def _failure(error: Exception) -> StateReason:
+    summary = error.summary if isinstance(error, Error) else repr(error)
+    return StateReason(f"Server.InternalError: {summary}", "Server.InternalError")
+
+
+@patch(NetworkInterface.association)
+def association(interface: Any) -> Any:
+    """Return an interface's public address with what belongs to it, None without one; moto says {} then."""
+    return _moto_s_association.fget(interface) if interface.public_ip else None
 
 
 def _expect(instance: Any, state: str, verb: str) -> None:
@@ -213,68 +228,6 @@ def _expect(instance: Any, state: str, verb: str) -> None:
         )
 
 
-def _memory_bytes(instance_type: str, image: Any) -> int:
-    """Return an instance type's memory. Raises ApiError for a type that does not exist or can't run the image."""
-    if instance_type not in INSTANCE_TYPES:
-        raise ApiError("InvalidInstanceType", f"The instance type '{instance_type}' does not exist")
-    supported = INSTANCE_TYPES[instance_type]["ProcessorInfo"]["SupportedArchitectures"]
-    if image.architecture not in supported:
-        raise ApiError(
-            "InvalidParameterValue",
-            f"The architecture '{','.join(supported)}' of the specified instance type does not match the architecture "
-            f"'{image.architecture}' of the specified AMI.",
-        )
-    return int(INSTANCE_TYPES[instance_type]["MemoryInfo"]["SizeInMiB"]) << 20
-
-
-def _set_address(instance: Any, address: str, mac: str) -> None:
-    """Show the machine's real address wherever moto would show an invented one.
-
-    There is one network: the private address is also the public one, as it is where Packer's host can reach it.
-    """
-    interface = instance.nics[0]
-    interface.private_ip_address = address
-    interface.private_ip_addresses = [{"Primary": True, "PrivateIpAddress": address}]
-    interface.mac_address = mac
-    interface.public_ip = address
-    interface.stop = lambda: None  # moto would drop the public address on stop and invent another on start
-    interface.start = lambda: None
-
-
-@patch(InstanceBackend.modify_instance_metadata_options)
-def modify_instance_metadata_options(backend: Any, instance_id: str, **given: Any) -> Any:
-    """Change the options that a call names; moto's own sets every other one to None."""
-    options = backend.get_instance(instance_id).metadata_options
-    options.http_tokens = given["http_tokens"] or options.http_tokens
-    options.http_put_response_hop_limit = given["hop_limit"] or options.http_put_response_hop_limit
-    options.http_endpoint = given["http_endpoint"] or options.http_endpoint
-    options.http_protocol_ipv6 = given["http_protocol"] or options.http_protocol_ipv6
-    options.instance_metadata_tags = given["metadata_tags"] or options.instance_metadata_tags
-    return options
-
-
-@patch(InstanceResponse._parse_block_device_mapping)
-def block_device_mappings(response: Any) -> Any:
-    """Return a launch's mappings as they are: moto refuses a root volume without a size, which EC2 has of the image."""
-    return response._get_param("BlockDeviceMappings", [])
-
-
-@patch(InstanceResponse.run_instances, wraps=True)
-def run_instances(original: Any, response: Any) -> Any:
-    """RunInstances with CPU credits; a call that repeats a client token launches nothing more."""
-    kind = response._get_param("InstanceType") or "m1.small"
-    cpu_credits = credits_of(kind, response._get_param("CreditSpecification"))
-    token = response._get_param("ClientToken")
-    reservations = list(response.ec2_backend.reservations.values()) if token else []
-    existing = next((one for one in reservations if one.instances[0].client_token == token), None)
-    if existing:
-        return ActionResult(existing)
-    launched = original(response)
-    for instance in launched.result.instances:
-        instance.cpu_credits = cpu_credits
-    return launched
-
-
 @patch(InstanceResponse.stop_instances)
 def stop_instances(response: Any) -> ActionResult:
     """StopInstances with Force, which moto does not know."""
@@ -282,8 +235,35 @@ def stop_instances(response: Any) -> ActionResult:
     ids = response._get_param("InstanceIds", [])
     for instance in response.ec2_backend.get_multi_instances_by_id(ids):
         instance.force_stop = bool(response._get_param("Force", False))
-    rows = [
-        {"InstanceId": instance.id, "CurrentState": {"Code": 64, "Name": "stopping"}, "PreviousState": previous}
-        for instance, previous in response.ec2_backend.stop_instances(ids)
-    ]
-    return ActionResult({"StoppingInstances": rows})
+    return _changed("StoppingInstances", response.ec2_backend.stop_instances(ids), {"stopped": "stopped"}, "stopping")
+
+
+@patch(InstanceResponse.start_instances)
+def start_instances(response: Any) -> ActionResult:
+    """StartInstances, where a running one stays so."""
+    response.error_on_dryrun()
+    started = response.ec2_backend.start_instances(response._get_param("InstanceIds", []))
+    return _changed("StartingInstances", started, {"running": "running"}, "pending")
+
+
+@patch(InstanceResponse.terminate_instances, wraps=True)
+def terminate_instances(original: Any, response: Any) -> ActionResult:
+    """TerminateInstances, where a terminated one stays so."""
+    rows = original(response).result["TerminatingInstances"]
+    before = [(SimpleNamespace(id=row["InstanceId"]), row["PreviousState"]) for row in rows]
+    return _changed("TerminatingInstances", before, {"terminated": "terminated"}, "shutting-down")
+
+
+def _changed(name: str, instances: list[Any], stays: dict[str, str], becomes: str) -> ActionResult:
+    """Return the answer of a call that changes states, by the instances and their states before."""
+    rows = []
+    for instance, previous in instances:
+        state = stays.get(previous.name, becomes)
+        rows.append(
+            {
+                "InstanceId": instance.id,
+                "CurrentState": {"Code": CODES[state], "Name": state},
+                "PreviousState": previous,
+            }
+        )
+    return ActionResult({name: rows})

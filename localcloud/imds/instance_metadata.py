@@ -40,7 +40,8 @@ class MetadataLookup:
         backend = instance.ec2_backend
         profile = getattr(backend.iam_instance_profile_associations.get(instance.id), "iam_instance_profile", None)
         role: Any = profile.roles[0] if profile is not None and profile.roles else None
-        key_pair = backend.key_pairs.get(instance.key_name)
+        # As it was at the launch: a key pair may be deleted meanwhile.
+        key_pair = getattr(instance, "key_pair", None)
         options = instance.metadata_options
         interface = self._fleet.instance(instance.id).spec.interface
         return InstanceMetadata(

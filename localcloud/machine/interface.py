@@ -39,7 +39,7 @@ class Machine(Protocol):
 
     @property
     def running(self) -> bool:
-        """Whether it runs."""
+        """Whether it runs, also while it reboots."""
 
     def start(self, root: Path, devices: Sequence[Device], on_exit: Callable[[], None]) -> None:
         """Start it on that root file system and return once its init runs.
@@ -52,6 +52,9 @@ class Machine(Protocol):
 
     def kill(self) -> None:
         """Cut its power: what was not synced to its volumes is lost."""
+
+    def resize(self, memory_bytes: int) -> None:
+        """Give it another size from its next start on."""
 
     def reboot(self) -> None:
         """Ask its init to reboot, and return once the request was made."""

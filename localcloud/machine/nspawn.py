@@ -5,6 +5,8 @@ What such a machine can't do: set the clock, vm.* sysctls, huge pages; its root 
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 import re
 import shutil
@@ -23,6 +25,7 @@ from localcloud.net import network
 from support.errors import Error
 from support.waiting import wait_for
 
+log = logging.getLogger(__name__)
 START_SECONDS = 30.0
 # EC2 forces a stop after a few minutes; here it comes within what clients wait for at least (40 polls, one a second).
 STOP_SECONDS = 25.0
@@ -85,8 +88,8 @@ class NspawnMachine:
 
     @property
     def running(self) -> bool:
-        """Whether its init runs."""
-        return self._leader is not None and not self._ended.is_set()
+        """Whether its init runs, or will again: a reboot is no end."""
+        return not self._ended.is_set()
 
     def start(self, root: Path, devices: Sequence[Device], on_exit: Callable[[], None]) -> None:
         """Start it and return once its init runs. Raises `machine-failed`."""
@@ -96,8 +99,10 @@ class NspawnMachine:
         try:
             process = self._spawn(root)
         except BaseException:
-            self._clean_up()
-            self._ended.set()
+            try:
+                self._clean_up()
+            finally:
+                self._ended.set()
             raise
         threading.Thread(target=self._watch, args=(process, root, on_exit), daemon=True).start()
 
@@ -111,8 +116,7 @@ class NspawnMachine:
             return self._ended.wait(1)
 
         if not wait_for(ended, STOP_SECONDS):
-            self._kill_processes()
-            self._ended.wait(10)
+            self._end_processes()
 
     def kill(self) -> None:
         """Cut its power: shut its XFS file systems down without flushing their logs, then kill it.
@@ -129,8 +133,20 @@ class NspawnMachine:
                 if mount.kind == "xfs" and mount.source.startswith("/dev/"):
                     target = f"/proc/{self._leader}/root{mount.point}"
                     subprocess.run(["xfs_io", "-x", "-c", "shutdown", target], check=False, capture_output=True)
-        self._kill_processes()
-        self._ended.wait(10)
+        self._end_processes()
+
+    def _end_processes(self) -> None:
+        def ended() -> bool:
+            # Again each second: a machine that is just rebooting has none.
+            self._kill_processes()
+            return self._ended.wait(1)
+
+        wait_for(ended, 15)
+
+    def resize(self, memory_bytes: int) -> None:
+        """Give it another size from its next start on."""
+        self.spec = dataclasses.replace(self.spec, memory_bytes=memory_bytes)
+        (self._shared / "meminfo").write_text(_meminfo(memory_bytes))
 
     def reboot(self) -> None:
         """Ask its init to reboot; systemd-nspawn ends with a code of its own then, and is started again."""
@@ -218,11 +234,16 @@ class NspawnMachine:
             while process.wait() == _REBOOTED and not self._expected_to_end:
                 self._clean_up()
                 process = self._spawn(root)
-        finally:
+        except Exception:
+            log.exception("%s does not come back from its reboot", self.spec.name)
+        try:
             self._clean_up()
-            self._ended.set()
-            if not self._expected_to_end:
-                on_exit()
+        except Exception:
+            # Who waits for its end must not wait for ever, and an end that nobody asked for has to be told.
+            log.exception("something of %s stays", self.spec.name)
+        self._ended.set()
+        if not self._expected_to_end:
+            on_exit()
 
     def _spawn(self, root: Path) -> subprocess.Popen[bytes]:
         """Start systemd-nspawn and return once the machine's init runs. Raises `machine-failed`."""

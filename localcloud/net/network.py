@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import socket
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,6 +149,18 @@ def start_dnsmasq(cloud: Cloud, *, egress: bool) -> subprocess.Popen[bytes]:
     )
 
 
+# The last parts of machines' addresses.
+_NUMBERS = range(10, 250)
+
+
+class AddressRefused(Error):
+    """No address, or not the one that was asked for; `aws_code` is what EC2 calls it."""
+
+    def __init__(self, summary: str, aws_code: str, found: str) -> None:
+        super().__init__(summary, code="machine-failed", expected="a free address of the machines'", found=found)
+        self.aws_code = aws_code
+
+
 class Interfaces:
     """Hands out addresses of the machines' subnet, each with its wiring, and takes them back."""
 
@@ -155,21 +168,43 @@ class Interfaces:
         self._prefix = cloud.subnet.rpartition(".")[0]
         self._used: set[int] = set()
         # Never the address that was freed last: what still talks to a dead machine must not reach a new one.
-        self._next = itertools.cycle(range(10, 250))
+        self._next = itertools.cycle(_NUMBERS)
+        self._lock = threading.Lock()
 
-    def take(self, name: str) -> Interface:
-        """Choose an address and a MAC for the machine `name`. Raises `machine-failed` when there is none left."""
-        number = next((number for number in itertools.islice(self._next, 240) if number not in self._used), None)
-        if number is None:
-            raise Error(
-                "no address is left for another machine",
-                code="machine-failed",
-                expected="at most 240 machines",
-                found="240",
-            )
-        self._used.add(number)
+    @property
+    def room(self) -> int:
+        """How many more machines can have an address."""
+        return len(_NUMBERS) - len(self._used)
+
+    def take(self, name: str, wanted: str | None = None) -> Interface:
+        """Choose an address (or take the one wanted) and a MAC for the machine `name`. Raises AddressRefused."""
+        with self._lock:
+            number = self._choose() if wanted is None else self._number(wanted)
+            self._used.add(number)
         address = f"{self._prefix}.{number}"
         return Interface(address, _mac(address), "ip-" + address.replace(".", "-"), Path("/run/netns") / name)
+
+    def _choose(self) -> int:
+        number = next((one for one in itertools.islice(self._next, len(_NUMBERS)) if one not in self._used), None)
+        if number is None:
+            raise AddressRefused(
+                "no address is left for another machine",
+                "InsufficientFreeAddressesInSubnet",
+                f"{len(self._used)} in use",
+            )
+        return number
+
+    def _number(self, wanted: str) -> int:
+        prefix, _, last = wanted.rpartition(".")
+        if prefix != self._prefix or int(last) not in _NUMBERS:
+            raise AddressRefused(
+                f"The local cloud has one network, {self._prefix}.0/24: no machine can have the address {wanted}.",
+                "UnsupportedOperation",
+                wanted,
+            )
+        if int(last) in self._used:
+            raise AddressRefused(f"Address {wanted} is in use.", "InvalidIPAddress.InUse", wanted)
+        return int(last)
 
     def give_back(self, interface: Interface) -> None:
         """Free an address that `take` gave."""

@@ -32,6 +32,9 @@ class RecordedMachine:
     def kill(self) -> None:
         self.running = False
 
+    def resize(self, memory_bytes: int) -> None:
+        return
+
     def reboot(self) -> None:
         return
 

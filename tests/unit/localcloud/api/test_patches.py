@@ -18,11 +18,19 @@ MODULES = (
     "cloudwatch.alarms",
     "ec2.account_settings",
     "ec2.amis",
+    "ec2.dependencies",
     "ec2.image_attributes",
     "ec2.images.describing",
     "ec2.images.references",
+    "ec2.instance_attributes",
+    "ec2.instance_filters",
     "ec2.instances",
-    "ec2.launch_rules",
+    "ec2.launch.launches",
+    "ec2.launch.places",
+    "ec2.launch.purchases",
+    "ec2.launch.rules",
+    "ec2.launch.templates",
+    "ec2.launch.tokens",
     "ec2.snapshots",
     "ec2.volumes",
     "faults.late",
@@ -39,6 +47,8 @@ MODULES = (
     "services.ssm",
 )
 REPLACED = """
+autoscaling.models.FakeAutoScalingGroup._set_launch_configuration
+autoscaling.models.FakeAutoScalingGroup.replace_autoscaling_group_instances
 cloudwatch.models.CloudWatchBackend.put_metric_alarm
 cloudwatch.models.CloudWatchBackend.put_metric_data
 core.responses.BaseResponse._get_action
@@ -55,15 +65,28 @@ ec2.models.elastic_block_store.EBSBackend.delete_volume
 ec2.models.elastic_block_store.EBSBackend.detach_volume
 ec2.models.elastic_block_store.Snapshot.__init__
 ec2.models.elastic_block_store.Volume.__init__
+ec2.models.elastic_block_store.Volume.get_filter_value
+ec2.models.elastic_block_store.VolumeModification.modification_state
+ec2.models.elastic_network_interfaces.NetworkInterface.association
+ec2.models.fleets.Fleet.create_on_demand_requests
+ec2.models.fleets.Fleet.create_spot_requests
+ec2.models.instances.Instance.applies
 ec2.models.instances.Instance.reboot
 ec2.models.instances.Instance.start
 ec2.models.instances.Instance.stop
 ec2.models.instances.Instance.terminate
 ec2.models.instances.InstanceBackend.all_reservations
+ec2.models.instances.InstanceBackend.describe_instances
+ec2.models.instances.InstanceBackend.get_reservations_by_instance_ids
 ec2.models.instances.InstanceBackend.modify_instance_metadata_options
 ec2.models.instances.InstanceBackend.run_instances
+ec2.models.launch_templates.LaunchTemplate.get_version
+ec2.models.launch_templates.LaunchTemplateBackend.describe_launch_templates
 ec2.models.security_groups.SecurityGroupBackend.create_security_group
+ec2.models.spot_requests.SpotInstanceRequest.launch_instance
 ec2.models.subnets.SubnetBackend.create_subnet
+ec2.models.subnets.SubnetBackend.delete_subnet
+ec2.models.vpcs.VPCBackend.delete_vpc
 ec2.responses.amis.AmisResponse.copy_image
 ec2.responses.amis.AmisResponse.create_image
 ec2.responses.amis.AmisResponse.deregister_image
@@ -76,16 +99,30 @@ ec2.responses.amis.AmisResponse.register_image
 ec2.responses.amis.AmisResponse.reset_image_attribute
 ec2.responses.elastic_block_store.ElasticBlockStore.copy_snapshot
 ec2.responses.elastic_block_store.ElasticBlockStore.create_snapshot
+ec2.responses.elastic_block_store.ElasticBlockStore.create_volume
 ec2.responses.elastic_block_store.ElasticBlockStore.delete_snapshot
 ec2.responses.elastic_block_store.ElasticBlockStore.describe_snapshots
+ec2.responses.elastic_block_store.ElasticBlockStore.describe_volume_attribute
+ec2.responses.elastic_block_store.ElasticBlockStore.describe_volume_status
 ec2.responses.elastic_block_store.ElasticBlockStore.modify_ebs_default_kms_key_id
 ec2.responses.elastic_block_store.ElasticBlockStore.modify_snapshot_attribute
+ec2.responses.elastic_block_store.ElasticBlockStore.modify_volume
 ec2.responses.elastic_block_store.ElasticBlockStore.reset_snapshot_attribute
+ec2.responses.elastic_network_interfaces.ElasticNetworkInterfaces.delete_network_interface
+ec2.responses.fleets.Fleets.create_fleet
 ec2.responses.general.General.get_console_output
-ec2.responses.instances.InstanceResponse._parse_block_device_mapping
 ec2.responses.instances.InstanceResponse.describe_instance_credit_specifications
+ec2.responses.instances.InstanceResponse.modify_instance_attribute
 ec2.responses.instances.InstanceResponse.run_instances
+ec2.responses.instances.InstanceResponse.start_instances
 ec2.responses.instances.InstanceResponse.stop_instances
+ec2.responses.instances.InstanceResponse.terminate_instances
+ec2.responses.launch_templates.LaunchTemplates.create_launch_template
+ec2.responses.launch_templates.LaunchTemplates.create_launch_template_version
+ec2.responses.monitoring.Monitoring.monitor_instances
+ec2.responses.monitoring.Monitoring.unmonitor_instances
+ec2.responses.security_groups.SecurityGroups.delete_security_group
+ec2.responses.spot_instances.SpotInstances.request_spot_instances
 ec2instanceconnect.responses.Ec2InstanceConnectResponse.send_ssh_public_key
 iam.responses.IamResponse.create_user
 kms.models.KmsBackend.create_alias

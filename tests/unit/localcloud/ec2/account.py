@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +16,26 @@ import pytest
 from moto.ec2.models import ec2_backends
 
 from localcloud.api import patches
-from localcloud.ec2 import account_settings, amis, image_attributes, instances, launch_rules, snapshots
+from localcloud.ec2 import (
+    account_settings,
+    amis,
+    dependencies,
+    image_attributes,
+    instance_attributes,
+    instance_filters,
+    instances,
+    snapshots,
+    volumes,
+)
+from localcloud.ec2 import fleet as fleets
 from localcloud.ec2.images import describing, references
+from localcloud.ec2.launch import launches, places, purchases, rules, templates, tokens
 from localcloud.faults.injection import Faults
+from localcloud.net.network import Interfaces
 from localcloud.services import pretended, public_parameters
-from localcloud.settings import ACCOUNT, BaseImage
+from localcloud.settings import ACCOUNT, BaseImage, Cloud
 from support.waiting import wait_for
-from tests.support.localcloud_iam import REGION, IamLab, iam_lab
+from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab
 from zmanim_ami.pipeline.aws import Clients
 
 BASE = BaseImage("al2023-ami-2023.12.20260930.0-kernel-6.12-arm64", Path("/nowhere"))
@@ -78,6 +92,9 @@ class Fleet:
     def in_turn(self, _instance_id: str) -> Iterator[None]:
         yield
 
+    def room(self) -> int:
+        return 200
+
     def hold(self, name: str) -> threading.Event:
         """Let the next call of that name wait for `release`; return what is set once it waits."""
         self._held = name
@@ -105,19 +122,38 @@ class Ec2Lab(IamLab):
 
     fleet: Any = None
 
+    def metadata(self, instance: str) -> Any:
+        """Return what the metadata service knows of an instance."""
+        lookup = importlib.import_module("localcloud.imds.instance_metadata").MetadataLookup(self.fleet)
+        return lookup.by_address(self.fleet.instance(instance).spec.interface.address)
+
     def image(self, name: str) -> Any:
         """Return moto's image of that id."""
         return ec2_backends[ACCOUNT][REGION].amis[name]
 
 
+def fleet_of_files(directory: Path) -> Any:
+    """The cloud's own fleet, whose machines have all that they have before they boot, and never do."""
+    fleet: Any = fleets.Fleet(directory, Interfaces(Cloud("default", REGION, directory, 7, KEY)))
+    (directory / "layers").mkdir()
+    for region in amis.regions():
+        fleet.layers.images[amis.base_image_id(BASE.name, region)] = ("base0",)
+    fleet.boot = fleet.wait_for_ssh = lambda *_: None
+    return fleet
+
+
 @contextmanager
-def ec2_lab(directory: Path) -> Iterator[Ec2Lab]:
+def ec2_lab(directory: Path, fleet: Any = None) -> Iterator[Ec2Lab]:
     """An account with a base image; moto is as it was when this ends."""
-    fleet: Any = Fleet()
+    fleet = fleet or Fleet()
     fleet_of = instances.Instances(fleet, Faults(directory))
     images = (amis, amis.Images(fleet, (BASE,)), image_attributes, describing, references)
     of_account = (snapshots, snapshots.Snapshots(fleet), account_settings, public_parameters, pretended)
-    holders = (*images, *of_account, instances, fleet_of, launch_rules)
+    into = launches.Launches(fleet, fleet_of.begin)
+    of_launches = (into, purchases.Purchases(into), places, rules, templates, tokens)
+    of_machines = (instances, fleet_of, instance_attributes, instance_attributes.InstanceAttributes(fleet))
+    of_volumes = (volumes, volumes.Volumes(fleet), dependencies, instance_filters)
+    holders = (*images, *of_account, *of_launches, *of_machines, *of_volumes)
     with iam_lab(directory) as made, pytest.MonkeyPatch.context() as monkey:
         for change in patches.REGISTRY:
             monkey.setattr(change.owner, change.name, getattr(change.owner, change.name, None), raising=False)
@@ -142,18 +178,31 @@ def base(ec2: Any) -> str:
 def made_image(ec2: Any, name: str, **root: Any) -> str:
     """Make an image of an instance whose root volume is as `root` says."""
     mapping = [{"DeviceName": "/dev/xvda", "Ebs": root}] if root else []
-    launched = ec2.run_instances(
-        ImageId=base(ec2), InstanceType="t4g.small", MinCount=1, MaxCount=1, BlockDeviceMappings=mapping
-    )["Instances"][0]["InstanceId"]
-
-    def state() -> str:
-        shown = ec2.describe_instances(InstanceIds=[launched])["Reservations"][0]["Instances"][0]
-        return str(shown["State"]["Name"])
-
-    assert wait_for(lambda: state() == "running", 60)
-    made = ec2.create_image(InstanceId=launched, Name=name, NoReboot=True)["ImageId"]
+    instance = launched(ec2, BlockDeviceMappings=mapping)
+    made = ec2.create_image(InstanceId=instance, Name=name, NoReboot=True)["ImageId"]
     assert wait_for(lambda: ec2.describe_images(ImageIds=[made])["Images"][0]["State"] == "available", 60)
+    ec2.terminate_instances(InstanceIds=[instance])
+    until_state(ec2, instance, "terminated")
     return str(made)
+
+
+def described(ec2: Any, instance: str) -> dict[str, Any]:
+    """Return what DescribeInstances shows of an instance."""
+    shown: dict[str, Any] = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+    return shown
+
+
+def launched(ec2: Any, state: str = "running", **given: Any) -> str:
+    """Launch an instance of the base image and return its id once it has a state."""
+    request = {"ImageId": base(ec2), "InstanceType": "t4g.small", "MinCount": 1, "MaxCount": 1, **given}
+    instance = str(ec2.run_instances(**request)["Instances"][0]["InstanceId"])
+    until_state(ec2, instance, state)
+    return instance
+
+
+def until_state(ec2: Any, instance: str, state: str) -> None:
+    """Wait until an instance has a state."""
+    assert wait_for(lambda: described(ec2, instance)["State"]["Name"] == state, 60, 0.01)
 
 
 def delete_default_vpc(ec2: Any) -> None:

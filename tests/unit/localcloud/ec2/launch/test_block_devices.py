@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from localcloud.api.patches import ApiError
-from localcloud.ec2.block_devices import launch_mappings
+from localcloud.ec2.launch.block_devices import launch_mappings
 
 
 @dataclass

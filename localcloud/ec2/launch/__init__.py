@@ -1,0 +1,1 @@
+"""Launching instances: RunInstances, and whatever else of AWS launches by the same rules."""
