@@ -36,13 +36,13 @@ set -eu
 root=$1 emulate=$2
 shift 2
 mount --bind "$root" "$root"
+mount -t proc proc "$root/proc"
 if [ -n "$emulate" ]; then
-  mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
-  printf '%s' "$emulate" >/proc/sys/fs/binfmt_misc/register
+  mount -t binfmt_misc none "$root/proc/sys/fs/binfmt_misc"  # the table goes with its last mount
+  printf '%s' "$emulate" >"$root/proc/sys/fs/binfmt_misc/register"
 else
   mount --rbind /sys "$root/sys"
 fi
-mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/run"
 exec python3 -c "$PIVOT" "$root" "$@"
