@@ -226,7 +226,7 @@ def _nobody(on: Maker) -> str:
 
 def _stranger(on: Maker) -> str:
     """Credentials that no account has."""
-    return on.know("stranger", {"AccessKeyId": "AKIAIOSFODNN7EXAMPLE", "SecretAccessKey": "x"})
+    return on.know("stranger", {"AccessKeyId": "AKIANOBODY", "SecretAccessKey": "x"})
 
 
 def _inactive(on: Maker) -> str:

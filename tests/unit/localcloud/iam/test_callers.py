@@ -150,7 +150,7 @@ OUTSIDERS: dict[str, tuple[Maker, str, str, str, str]] = {
     "an inactive key": (inactive, _X, INVALID, "UnrecognizedClientException", "AuthFailure"),
     "a deleted key": (deleted, _X, INVALID, "UnrecognizedClientException", "AuthFailure"),
     "nobody's key": (
-        lambda _: {"AccessKeyId": "AKIA1234567890123456", "SecretAccessKey": "x", "SessionToken": ""},
+        lambda _: {"AccessKeyId": "AKIANOBODY", "SecretAccessKey": "x", "SessionToken": ""},
         _X, INVALID, "UnrecognizedClientException", "AuthFailure"),
     "a session's key without its token": (
         lambda lab: {**session(lab, None), "SessionToken": ""}, _X, INVALID, "UnrecognizedClientException",
