@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from zmanim_ami.commands import account, backup, cloud, host, image, mistakes, release, upkeep
+from zmanim_ami.commands import account, backup, cloud, host, image, images, mistakes, release, upkeep
 from zmanim_ami.commands.shared import renamed
 
 mistakes.explain()
@@ -22,6 +22,7 @@ namespace = Collection(
     image.publish_ssm,
     image.check_tag,
     image.show_verification,
+    Collection("image", history=images.history, promote=images.promote, rollback=images.rollback),
     upkeep.sweep,
     upkeep.bump,
     upkeep.lock,

@@ -35,7 +35,10 @@ PARTS: Mapping[str, Part] = {
     "retention": Part(SHIPPED / "backup/retention.py", ("host/backup/test_retention.py",)),
     "volumes": Part(SHIPPED / "storage/volume.py", ("host/storage/test_volume.py",)),
     "versions": Part(Path("zmanim_ami/pipeline/version.py"), ("pipeline/test_version.py",)),
-    "publishing": Part(Path("zmanim_ami/pipeline/publish/parameters.py"), ("pipeline/publish/test_parameters.py",)),
+    "publishing": Part(
+        Path("zmanim_ami/pipeline/publish/publication.py"),
+        ("pipeline/publish/test_publication.py", "pipeline/publish/test_regions.py"),
+    ),
 }
 
 

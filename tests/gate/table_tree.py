@@ -83,7 +83,7 @@ ROWS = (
     Row("library that knows AWS", "imports", append("support/progress.py", "\n\nimport boto3  # noqa: E402, F401\n"), "support.progress -> boto3"),
     Row("library that knows the task runner", "imports", append("support/progress.py", "\n\nimport invoke  # noqa: E402, F401\n"), "invoke"),
     # ---- What the unit tests hold ----
-    Row("unverified image published", "unit", sub("zmanim_ami/pipeline/publish/parameters.py", r"if not candidate\.verified:", "if False:"), "pipeline/publish/test_parameters.py", only=_test("pipeline/publish/test_parameters")),
+    Row("unverified image published", "unit", sub("zmanim_ami/pipeline/publish/publication.py", r"if not candidate\.verified:", "if False:"), "pipeline/publish/test_publication.py", only=_test("pipeline/publish/test_publication")),
     Row("secret that is not escaped", "unit", sub(f"{_HOST}/secrets/escaping.py", r'return quote\(value, safe=""\)', "return value"), "host/secrets/test_escaping.py", lesson="unescaped secrets", only=_test("host/secrets/test_escaping", "host/secrets/test_secret_files")),
     Row("missing secret that is no error", "unit", sub(f"{_HOST}/secrets/parameters.py", r"^            if not missing:$", "            if True:"), "host/secrets/test_parameters.py", lesson="changeme", only=_test("host/secrets/test_parameters")),
     Row("wrong password taken for no repository", "unit", sub(f"{_HOST}/backup/restic.py", r"if done\.returncode in may_exit:", "if True:"), "host/backup/test_restic.py", lesson="init or true", only=_test("host/backup/test_restic")),

@@ -31,7 +31,7 @@ from moto.sts.models import sts_backends
 from localcloud.api.admission import Admission
 from localcloud.api.application import Api
 from localcloud.api.patches import apply
-from localcloud.ec2 import account_settings
+from localcloud.ec2 import account_settings, image_attributes
 from localcloud.faults.injection import Faults
 from localcloud.iam import boundaries, resource_policies, temporary
 from localcloud.iam.authorization import Authorizer
@@ -223,7 +223,7 @@ def iam_lab(directory: Path, clock: Callable[[], float] = time.monotonic) -> Ite
     with mock.patch.dict(os.environ, {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}):
         moto_api_backend.reset()
         faults = Faults(directory, clock)
-        apply(resource_policies, boundaries, temporary, kms, s3, account_settings, faults.late)
+        apply(resource_policies, boundaries, temporary, kms, s3, account_settings, image_attributes, faults.late)
         authorizer = Authorizer(Journal(directory / "authorization.jsonl"), REGION, KEY, ended_sessions(directory))
         admission = Admission(Cloud("default", REGION, directory, 7, KEY))
         journal = Journal(directory / "api.jsonl")

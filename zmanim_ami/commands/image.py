@@ -8,13 +8,13 @@ import sys
 from support.output import show
 from support.progress import say
 from zmanim_ami import toolchain
-from zmanim_ami.commands.shared import ROOT, command, connect, version_unless_id
+from zmanim_ami.commands.shared import ROOT, command, connect, connect_elsewhere, version_unless_id
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import binary, packer, provenance, tag
 from zmanim_ami.pipeline.ami import build as building
 from zmanim_ami.pipeline.ami.builder import BuildTools
 from zmanim_ami.pipeline.plan import Plan
-from zmanim_ami.pipeline.publish import parameters as publishing
+from zmanim_ami.pipeline.publish import publication
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import summary
 from zmanim_ami.pipeline.verify import verification as verifying
@@ -81,25 +81,19 @@ def verify_ami(settings: Settings, dry: bool, version: str = "", ami_id: str = "
     )
 
 
-@command("region", roll_back="publish it although a newer version is published")
-def publish_ssm(
-    settings: Settings, dry: bool, version: str = "", ami_id: str = "", roll_back: bool = False
-) -> publishing.Published | Plan:
-    """Write a verified image's id and version to SSM; does nothing when they stand there already.
+@command("region", "ami_regions")
+def publish_ssm(settings: Settings, dry: bool, version: str = "", ami_id: str = "") -> publication.Published | Plan:
+    """Publish a verified image: its id and version in SSM, in every region; does nothing when they stand there already.
 
-    In the account: the parameters ami-id and ami-version below the setting parameter_prefix. Refuses an image that is
-    not verified, not available, not this account's, or a test image; nothing overrides that. One that is older than the
-    published one takes --roll-back. --dry shows the plan.
+    In the account: a parameter images/VERSION, once and for ever; the image and its copies protected from
+    deregistration; the parameters ami-id and ami-version below the setting parameter_prefix. Refuses an image that is
+    not verified, not available, not this account's, or a test image; nothing overrides that. An older one than is
+    published takes image.rollback. Cut short, the same command completes it. --dry shows the plan.
     """
     wanted = version_unless_id(version, ami_id)
     refuse_test_image(wanted)  # before anybody is asked who we are
-    return publishing.publish(
-        connect(settings),
-        settings,
-        version=wanted,
-        ami_id=ami_id,
-        roll_back=roll_back,
-        dry=dry,
+    return publication.publish(
+        connect(settings), settings, connect_elsewhere(settings), version=wanted, ami_id=ami_id, dry=dry
     )
 
 

@@ -20,6 +20,7 @@ from support.process import interrupt_on_termination
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import settings as all_settings
+from zmanim_ami.pipeline.ami import distribution
 from zmanim_ami.pipeline.version import Version, parse
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +110,11 @@ def connect(settings: all_settings.Settings) -> aws.Clients:
         if os.environ.get(name, settings.region) != settings.region:
             say(f"{name}={os.environ[name]} is not used: the region is the setting `region` (--region, ZMANIM_REGION)")
     return clients
+
+
+def connect_elsewhere(settings: all_settings.Settings) -> list[aws.Clients]:
+    """Connect to the further regions that images are copied to."""
+    return [aws.connect(region) for region in distribution.regions(settings)]
 
 
 def version_unless_id(version: str, ami_id: str) -> Version | None:

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 
 from support.errors import BadInput
 from support.progress import say
-from zmanim_ami.commands.shared import ROOT, command, connect, load_settings
+from zmanim_ami.commands.shared import ROOT, command, connect, connect_elsewhere, load_settings
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.ami import distribution
 from zmanim_ami.pipeline.ami import sweep as sweeping
 from zmanim_ami.pipeline.ami.sweep import Leftover
 from zmanim_ami.pipeline.docs import page
@@ -44,8 +43,7 @@ def sweep(
         raise BadInput("no run was named", expected="--run and the id of a run", found="nothing", fix="--run by-hand")
     run = load_settings(run=run).run
     clients = connect(settings)
-    elsewhere = [aws.connect(region) for region in distribution.regions(settings)]
-    leftovers = sweeping.plan(clients, run, elsewhere, keep_image=keep_image)
+    leftovers = sweeping.plan(clients, run, connect_elsewhere(settings), keep_image=keep_image)
     if apply and not dry:
         sweeping.apply(clients, leftovers, aws.poller(os.environ))
         say(f"{len(leftovers)} things taken away")

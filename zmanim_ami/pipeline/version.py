@@ -16,6 +16,8 @@ _RELEASE = re.compile(rf"v{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-rc\.[1-9][0-9]*)?",
 _TEST_IMAGE = re.compile(r"test-[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", re.ASCII)
 # An AMI's name has at most 128 characters, and the version is also a directory, a tag and a parameter's value.
 _LONGEST = 64
+# How the names of our images begin; the version follows.
+IMAGE_PREFIX = "zmanim-"
 _EXPECTED = "vMAJOR.MINOR.PATCH (v1.2.3), the same with -rc.N (v1.2.3-rc.1), or test-NAME for a test image"
 
 
@@ -32,7 +34,7 @@ class Version:
     @property
     def image_name(self) -> str:
         """The name of the AMI of this version."""
-        return f"zmanim-{self.text}"
+        return f"{IMAGE_PREFIX}{self.text}"
 
 
 def parse(text: str) -> Version:

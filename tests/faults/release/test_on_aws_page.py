@@ -137,9 +137,9 @@ def _after(desk: Desk, command: str, output: str) -> None:
         # A person's own group; nothing of this walk comes in by the network.
         made = lab.ec2.create_security_group(GroupName="api", Description="who reaches the API", VpcId=chosen["VpcId"])
         desk.known["group"] = made["GroupId"]
-    elif "--roll-back" in command:
+    elif "image.rollback" in command:
         assert _published(lab) != desk.known["id"]
-        desk.type(f"./inv publish-ssm --version {NEWER}")
+        desk.type(f"./inv image.promote --version {NEWER}")
     elif command.startswith("aws ec2 run-instances"):
         (made,) = json.loads(output)["Instances"]
         again = "instance" in desk.known

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from support.errors import BadInput, Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami.provenance import Provenance
-from zmanim_ami.pipeline.version import Version
+from zmanim_ami.pipeline.version import IMAGE_PREFIX, Version
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import ImageTypeDef
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 VERIFIED_TAG = "zmanim:verified"
 # On all that a build or a verification makes; its value is the id of the run (setting `run`).
 PROJECT_TAG = "zmanim:run"
+# DescribeImages gives 1,000 at most.
+_PAGE = 500
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _AMI_ID = re.compile(r"ami-[0-9a-f]{8,17}")
 
@@ -31,7 +33,12 @@ class NoSuchImage(Error):
 
 @dataclass(frozen=True)
 class Image:
-    """An image as DescribeImages tells of it; `tags` without those of AWS itself are ours."""
+    """An image as DescribeImages tells of it; `tags` without those of AWS itself are ours.
+
+    `created`, `launched` (the last time, as AWS knows it a day later) and `deprecated` are AWS's own texts, empty for
+    never. `copied_from` is the image that it was made of in whatever region, where AWS says so. `size_gib` is that of
+    its volumes.
+    """
 
     ami_id: str
     name: str
@@ -39,6 +46,13 @@ class Image:
     state: str
     snapshots: tuple[str, ...]
     tags: Mapping[str, str]
+    created: str = ""
+    launched: str = ""
+    deprecated: str = ""
+    protected: bool = False
+    public: bool = False
+    copied_from: str = ""
+    size_gib: int = 0
 
     @property
     def version(self) -> str:
@@ -60,9 +74,7 @@ def of_name(clients: aws.Clients, name: str) -> Image | None:
 
     Raises `image-ambiguous` when there are several, which AWS itself never allows.
     """
-    with aws.translate_errors(f"looking for the image {name}"):
-        items = clients.ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [name]}])["Images"]
-    images = [as_image(item) for item in items if item.get("State") not in {"deregistered", "invalid"}]
+    images = [image for image in own(clients, name) if image.state not in {"deregistered", "invalid"}]
     if len(images) > 1:
         raise Error(
             f"there are {len(images)} images called {name}",
@@ -72,6 +84,19 @@ def of_name(clients: aws.Clients, name: str) -> Image | None:
             fix="say which by --ami-id, or deregister the wrong one",
         )
     return images[0] if images else None
+
+
+def own(clients: aws.Clients, name: str = f"{IMAGE_PREFIX}*") -> list[Image]:
+    """Return this account's images of a name, or of a pattern of one, disabled ones as well. Raises aws's errors."""
+    # A disabled one keeps its name and its snapshots, and is only shown to who asks for it.
+    with aws.translate_errors(f"looking for the images {name}"):
+        pages = clients.ec2.get_paginator("describe_images").paginate(
+            Owners=["self"],
+            IncludeDisabled=True,
+            Filters=[{"Name": "name", "Values": [name]}],
+            PaginationConfig={"PageSize": _PAGE},
+        )
+        return [as_image(item) for page in pages for item in page["Images"]]
 
 
 def of_id(clients: aws.Clients, ami_id: str) -> Image:
@@ -88,7 +113,7 @@ def of_id(clients: aws.Clients, ami_id: str) -> Image:
         )
     with aws.translate_errors(f"looking for the image {ami_id}"):
         images = aws.unless_refused(
-            lambda: clients.ec2.describe_images(ImageIds=[ami_id])["Images"],
+            lambda: clients.ec2.describe_images(ImageIds=[ami_id], IncludeDisabled=True)["Images"],
             *(f"InvalidAMIID.{reason}" for reason in ("NotFound", "Unavailable", "Malformed")),
         )
     if not images:
@@ -204,4 +229,11 @@ def as_image(item: ImageTypeDef) -> Image:
             if (snapshot := mapping.get("Ebs", {}).get("SnapshotId"))
         ),
         tags={tag.get("Key", ""): tag.get("Value", "") for tag in item.get("Tags", [])},
+        created=item.get("CreationDate", ""),
+        launched=item.get("LastLaunchedTime", ""),
+        deprecated=item.get("DeprecationTime", ""),
+        protected=item.get("DeregistrationProtection", "").startswith("enabled"),
+        public=item.get("Public", False),
+        copied_from=item.get("SourceImageId", ""),
+        size_gib=sum(mapping.get("Ebs", {}).get("VolumeSize", 0) for mapping in item.get("BlockDeviceMappings", [])),
     )

@@ -1,10 +1,9 @@
-"""publish-ssm: make a verified image the one that the world launches, by two SSM parameters.
+"""The two parameters that say what the world launches, in one region: reading them, and moving both or neither.
 
 `{prefix}/ami-id` is the pointer that launch templates resolve, `{prefix}/ami-version` its label for people. The label
 is written first and the pointer last, so that whatever fails before the end leaves in use what was in use. If the
-pointer can't be written, the label is put back. An image that is not verified is refused, and nothing overrides that;
-one that is older than the published one is refused unless it is said that production is to go back. Of two publications
-at one time the newer version stays: Parameter Store has no condition on a write, but it numbers them.
+pointer can't be written, the label is put back. Of two publications at one time the newer version stays: Parameter
+Store has no condition on a write, but it numbers them.
 """
 
 from __future__ import annotations
@@ -19,9 +18,7 @@ from support.progress import say
 from support.version_order import version_key
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import image
-from zmanim_ami.pipeline.plan import Plan, Step
-from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.version import Version, parse, refuse_test_image
+from zmanim_ami.pipeline.plan import Step
 
 _IMAGE_TYPE = "aws:ec2:image"
 
@@ -36,91 +33,97 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Published:
-    """What the parameters say, as read back: `values` and `parameter_versions` by name.
-
-    `changed` is False when they said so before.
-    """
+class Target:
+    """What the parameters are to say."""
 
     ami_id: str
     version: str
-    values: Mapping[str, str]
-    parameter_versions: Mapping[str, int]
-    changed: bool
 
 
-def publish(
-    clients: aws.Clients,
-    settings: Settings,
-    *,
-    version: Version | None = None,
-    ami_id: str = "",
-    roll_back: bool = False,
-    dry: bool = False,
-) -> Published | Plan:
-    """Point the parameters below `settings.parameter_prefix` at the image of `version`, or at the one called `ami_id`.
+@dataclass(frozen=True)
+class Pointer:
+    """The two parameters below `prefix` in the region of `clients`, as they were read; None: there is none."""
 
-    With `roll_back` it may be older than the published one. Raises `older-than-published` without, `test-image`,
-    image's errors (there is none, not this account's, not of that version), `not-publishable`, `not-verified-yet`,
-    `not-written`, `not-read-back`, aws's errors.
-    """
-    refuse_test_image(version)
-    candidate = image.find(clients, version, ami_id)
-    refuse_test_image(parse(candidate.version))
-    _check(candidate)
-    id_name, version_name = (f"{settings.parameter_prefix}/{name}" for name in ("ami-id", "ami-version"))
-    meant = {version_name: candidate.version, id_name: candidate.ami_id}
-    now = {name: read_parameter(clients, name) for name in meant}
-    if not roll_back:
-        _refuse_older(clients, candidate, now[version_name], now[id_name])
-    stale = [name for name, value in meant.items() if (seen := now[name]) is None or seen.value != value]
-    if dry:
-        return Plan(tuple(Step("write", f"{name} = {meant[name]}", _reason(now[name])) for name in stale))
-    if stale:
-        written = _write_all(clients, {name: meant[name] for name in stale}, now, pointer=id_name)
-        if not roll_back:
-            _yield_to_newer(clients, candidate, written, now, pointer=id_name)
-    else:
-        say(f"{id_name} and {version_name} say so already")
-    after = {name: _read_back(clients, name, value) for name, value in meant.items()}
-    return Published(
-        ami_id=candidate.ami_id,
-        version=candidate.version,
-        values={name: parameter.value for name, parameter in after.items()},
-        parameter_versions={name: parameter.version for name, parameter in after.items()},
-        changed=bool(stale),
+    clients: aws.Clients
+    prefix: str
+    ami_id: Parameter | None
+    version: Parameter | None
+
+    @property
+    def id_name(self) -> str:
+        """The name of the one that launches resolve."""
+        return id_name(self.prefix)
+
+    @property
+    def version_name(self) -> str:
+        """The name of its label."""
+        return version_name(self.prefix)
+
+    @property
+    def newest(self) -> str:
+        """The newer one of the label and the version of the image that is pointed at; empty where neither is there."""
+        pointed = _version_of_image(self.clients, self.ami_id.value) if self.ami_id else ""
+        return max((self.version.value if self.version else "", pointed), key=version_key)
+
+    def stale(self, target: Target) -> dict[str, str]:
+        """Return what has to be written to say `target`, by name, the pointer last."""
+        meant = {self.version_name: target.version, self.id_name: target.ami_id}
+        now = self._now()
+        return {name: value for name, value in meant.items() if (seen := now[name]) is None or seen.value != value}
+
+    def steps(self, target: Target) -> tuple[Step, ...]:
+        """Return what `move` would write, and what is there."""
+        now = self._now()
+        return tuple(
+            Step("write", f"{name} = {value} in {self.clients.region}", _reason(now[name]))
+            for name, value in self.stale(target).items()
+        )
+
+    def move(self, target: Target, *, yielding: bool) -> Mapping[str, Parameter]:
+        """Say `target` and return both parameters as read back, by name; what is said already is not written.
+
+        `yielding` gives back what a publication of a newer version wrote meanwhile.
+
+        Raises `older-than-published` then, `not-written`, `not-read-back`, aws's errors.
+        """
+        stale = self.stale(target)
+        if stale:
+            written = _write_all(self.clients, stale, self._now(), pointer=self.id_name)
+            if yielding:
+                _yield_to_newer(self.clients, target, written, self._now(), pointer=self.id_name)
+        meant = {self.version_name: target.version, self.id_name: target.ami_id}
+        return {name: _read_back(self.clients, name, value) for name, value in meant.items()}
+
+    def _now(self) -> dict[str, Parameter | None]:
+        return {self.version_name: self.version, self.id_name: self.ami_id}
+
+
+def id_name(prefix: str) -> str:
+    """Return the name of the parameter that launches resolve."""
+    return f"{prefix}/ami-id"
+
+
+def version_name(prefix: str) -> str:
+    """Return the name of its label."""
+    return f"{prefix}/ami-version"
+
+
+def read(clients: aws.Clients, prefix: str) -> Pointer:
+    """Return the two parameters below `prefix` as they are now. Raises aws's errors."""
+    return Pointer(
+        clients, prefix, read_parameter(clients, id_name(prefix)), read_parameter(clients, version_name(prefix))
     )
 
 
-def _check(candidate: image.Image) -> None:
-    if candidate.state != "available":
-        raise BadInput(
-            f"{candidate.ami_id} can't be launched, so it is not published",
-            code="not-publishable",
-            expected="state available",
-            found=candidate.state,
-        )
-    if not candidate.verified:
-        raise BadInput(
-            f"{candidate.ami_id} ({candidate.version}) has not been verified",
-            code="not-verified-yet",
-            expected=f"the tag {image.VERIFIED_TAG} with the digest of a passed verification's report",
-            found=candidate.tags.get(image.VERIFIED_TAG) or "no such tag",
-            fix=f"./inv verify-ami --ami-id {candidate.ami_id}",
-        )
-
-
-def _refuse_older(
-    clients: aws.Clients, candidate: image.Image, label: Parameter | None, pointer: Parameter | None
-) -> None:
-    """Raise `older-than-published` where the label, or the image that is pointed at, is of a newer version.
-
-    An approval in GitHub can come days late, when a newer release is out: it must not take production back.
-    """
-    versions = (label.value if label else "", _version_of_image(clients, pointer.value) if pointer else "")
-    newest = max(versions, key=version_key)
-    if version_key(candidate.version) < version_key(newest):
-        raise _older(candidate, newest)
+def older(target: Target, newest: str) -> BadInput:
+    """Return the error `older-than-published`."""
+    return BadInput(
+        f"{target.version} is older than what is published",
+        code="older-than-published",
+        expected=f"{newest} or newer",
+        found=f"{target.version} ({target.ami_id})",
+        fix=f"to take production back on purpose: ./inv image.rollback --to {target.version}",
+    )
 
 
 def _version_of_image(clients: aws.Clients, ami_id: str) -> str:
@@ -130,19 +133,9 @@ def _version_of_image(clients: aws.Clients, ami_id: str) -> str:
         return ""
 
 
-def _older(candidate: image.Image, newest: str) -> BadInput:
-    return BadInput(
-        f"{candidate.version} is older than what is published",
-        code="older-than-published",
-        expected=f"{newest} or newer",
-        found=f"{candidate.version} ({candidate.ami_id})",
-        fix=f"to take production back on purpose: ./inv publish-ssm --version {candidate.version} --roll-back",
-    )
-
-
 def _yield_to_newer(
     clients: aws.Clients,
-    candidate: image.Image,
+    target: Target,
     written: Mapping[str, int],
     now: Mapping[str, Parameter | None],
     *,
@@ -159,13 +152,13 @@ def _yield_to_newer(
             continue
         lost = read_parameter(clients, f"{name}:{number - 1}")  # what our write has replaced
         version = (_version_of_image(clients, lost.value) if name == pointer else lost.value) if lost else ""
-        if lost and version_key(candidate.version) < version_key(version):
+        if lost and version_key(target.version) < version_key(version):
             newest = version
             say(f"{name} was {lost.value} for a moment: writing that again")
             with aws.translate_errors(f"writing {name}"):
                 _write(clients, name, lost.value, lost, is_image=False)
     if newest:
-        raise _older(candidate, newest)
+        raise older(target, newest)
 
 
 def _reason(now: Parameter | None) -> str:

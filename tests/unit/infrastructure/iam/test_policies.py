@@ -187,7 +187,7 @@ def test_the_verify_role_keeps_reports_and_reads_of_the_published_image_only_its
 # ---- publish ----
 
 
-def test_the_publish_role_writes_the_two_parameters_and_nothing_else(lab: IamLab, foreign: Mapping[str, str]) -> None:
+def test_the_publish_role_moves_the_two_parameters_and_nothing_else(lab: IamLab, foreign: Mapping[str, str]) -> None:
     credentials = take(lab, "publish")
     ssm, ec2 = lab.client("ssm", credentials), lab.client("ec2", credentials)
     for name in ("ami-id", "ami-version"):
@@ -198,10 +198,29 @@ def test_the_publish_role_writes_the_two_parameters_and_nothing_else(lab: IamLab
         assert refused(ssm.get_parameter, Name=name) == "AccessDeniedException"
     assert refused(ssm.delete_parameter, Name="/zmanim/prod/ami-id") == "AccessDeniedException"
     assert refused(ec2.create_tags, Resources=[foreign["image"]], Tags=RUN) == DENIED
+    assert refused(ec2.enable_image_deregistration_protection, ImageId=foreign["image"]) == DENIED
     assert refused(ec2.deregister_image, ImageId=foreign["image"]) == DENIED
     assert refused(ec2.run_instances, ImageId=foreign["image"], MinCount=1, MaxCount=1) == DENIED
     assert refused(lab.client("s3", credentials).list_objects_v2, Bucket=bucket_name("releases")) == "AccessDenied"
     ssm.delete_parameter(Name="/zmanim/prod/ami-version")
+
+
+def test_the_publish_role_records_a_version_once_and_takes_no_protection_away(lab: IamLab, image: str) -> None:
+    credentials, denied = take(lab, "publish"), "AccessDeniedException"
+    ssm, ec2 = lab.client("ssm", credentials), lab.client("ec2", credentials)
+    put = {"Name": "/zmanim/prod/images/v1.0.0", "Value": "x", "Type": "String"}
+    assert refused(ssm.put_parameter, **put) == denied  # one that does not say that it writes over none
+    assert refused(ssm.put_parameter, **put, Overwrite=True) == denied
+    ssm.put_parameter(**put, Overwrite=False)
+    assert refused(ssm.put_parameter, **put, Overwrite=True) == denied
+    assert refused(ssm.put_parameter, **put, Overwrite=False) == "ParameterAlreadyExists"
+    assert refused(ssm.delete_parameter, Name=put["Name"]) == denied
+    assert ssm.get_parameters_by_path(Path="/zmanim/prod/images")["Parameters"]
+    assert ssm.get_parameter_history(Name="/zmanim/prod/ami-id")["Parameters"]
+    assert refused(ssm.get_parameters_by_path, Path="/zmanim/prod") == denied
+    for change in (ec2.disable_image_deregistration_protection, ec2.deregister_image, ec2.disable_image):
+        assert refused(change, ImageId=image) == DENIED
+    lab.client("ssm").delete_parameter(Name=put["Name"])
 
 
 # ---- build ----

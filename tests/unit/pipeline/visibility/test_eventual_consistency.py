@@ -30,7 +30,7 @@ from zmanim_ami.pipeline.ami import build, image, packer, provenance, sweep
 from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.channel import bucket as channel
-from zmanim_ami.pipeline.publish import parameters
+from zmanim_ami.pipeline.publish import parameters, publication
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify.verification import VerifyResult
 from zmanim_ami.pipeline.version import parse
@@ -217,8 +217,8 @@ def test_publish_ssm_ends_when_the_parameters_say_so(
 ) -> None:
     stage.verify(poller=world.poller())
     world.has(LAG)
-    published = parameters.publish(world.clients(), Settings(), version=parse("v1.2.3"))
-    assert isinstance(published, parameters.Published)
+    published = publication.publish(world.clients(), Settings(), version=parse("v1.2.3"))
+    assert isinstance(published, publication.Published)
     assert published.values["/zmanim/prod/ami-id"] == stage.ami_id
     waited(capsys, "/zmanim/prod/ami-id")
 
@@ -227,7 +227,7 @@ def test_publish_ssm_fails_when_aws_drops_the_image_s_id_after_all(world: World,
     stage.verify(poller=world.poller())
     world.has(FOREVER)
     with raises("not-read-back"):
-        parameters.publish(world.clients(), Settings(), version=parse("v1.2.3"))
+        publication.publish(world.clients(), Settings(), version=parse("v1.2.3"))
     assert world.now[0] <= 2 * PATIENCE_SECONDS
 
 

@@ -9,14 +9,16 @@ import pytest
 from support.errors import Error
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
+from tests.support.image_life import Life
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan
-from zmanim_ami.pipeline.publish.parameters import Published, publish
+from zmanim_ami.pipeline.publish.publication import Published, publish, roll_back
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
 
 ID, VERSION = "/zmanim/prod/ami-id", "/zmanim/prod/ami-version"
+RECORDS = "/zmanim/prod/images/"
 
 
 @dataclass
@@ -47,11 +49,16 @@ class Shop:
         )
 
     def writes(self, reply: Callable[[str], str | None]) -> list[str]:
-        """Answer every PutParameter by an error code that `reply` gives for its name; return the names as they come."""
+        """Answer every PutParameter by an error code that `reply` gives for its name; return the names as they come.
+
+        But for those of records, which are no pointers.
+        """
         seen: list[str] = []
 
         def answer(request: Mapping[str, Any]) -> str | None:
             name = cloud.json_body(request)["Name"]
+            if name.startswith(RECORDS):
+                return None
             seen.append(name)
             return reply(name)
 
@@ -62,6 +69,7 @@ class Shop:
 @pytest.fixture
 def shop() -> Iterator[Shop]:
     with cloud.account() as clients:
+        Life(clients).answer()
         made = Shop(clients, "")
         made.ami_id = made.image("v1.2.3")
         yield made
@@ -88,7 +96,8 @@ def test_a_new_image_moves_the_pointer_and_an_older_one_moves_it_back_when_that_
     shop.published()
     newer = shop.image("v1.2.4")
     assert shop.published(version=parse("v1.2.4")).values == {ID: newer, VERSION: "v1.2.4"}
-    back = shop.published(version=None, ami_id=shop.ami_id, roll_back=True)
+    back = roll_back(shop.clients, Settings(), to=parse("v1.2.3"))
+    assert isinstance(back, Published)
     assert back.values == {ID: shop.ami_id, VERSION: "v1.2.3"}
     assert back.parameter_versions == {ID: 3, VERSION: 3}
 
@@ -101,6 +110,7 @@ def test_an_approval_that_comes_late_does_not_take_production_back(shop: Shop, n
     if lost == "the label":
         shop.clients.ssm.delete_parameter(Name=VERSION)
     if lost == "the image":
+        shop.clients.ec2.disable_image_deregistration_protection(ImageId=published)
         shop.clients.ec2.deregister_image(ImageId=published)
     before, writes = shop.parameters(), shop.writes(lambda name: None)
     for dry in (False, True):
@@ -108,7 +118,7 @@ def test_an_approval_that_comes_late_does_not_take_production_back(shop: Shop, n
             shop.publish(dry=dry)
         assert error.value.exit_code == 2
         assert error.value.expected == f"{newer} or newer"
-        assert "--roll-back" in error.value.fix
+        assert "image.rollback --to v1.2.3" in error.value.fix
     assert writes == []
     assert shop.parameters() == before
 
@@ -123,6 +133,7 @@ def test_a_candidate_is_older_than_its_release(shop: Shop) -> None:
 def beside(shop: Shop, before: str, version: str) -> None:
     """Let another publication of `version` come to its end just before this one writes the parameter `before`."""
     other = Shop(aws.connect("eu-west-1"), "")
+    Life(other.clients).answer()
     pending = [version]
 
     def publish_the_other(name: str) -> None:
@@ -192,8 +203,10 @@ def test_a_dry_run_says_what_would_be_written_and_why(shop: Shop) -> None:
     plan = shop.publish(dry=True)
     assert isinstance(plan, Plan)
     assert [(step.subject, step.reason) for step in plan.steps] == [
-        (f"{VERSION} = v1.2.3", "there is none"),
-        (f"{ID} = {shop.ami_id}", "it is ami-0000000000000000a"),
+        (f"{RECORDS}v1.2.3", "once and for ever: it was never published"),
+        (f"{shop.ami_id} in eu-west-1", "from deregistration"),
+        (f"{VERSION} = v1.2.3 in eu-west-1", "there is none"),
+        (f"{ID} = {shop.ami_id} in eu-west-1", "it is ami-0000000000000000a"),
     ]
     assert shop.parameters() == {ID: "ami-0000000000000000a"}
 
