@@ -2,12 +2,93 @@
 
 from __future__ import annotations
 
+import sys
+
+from support.errors import Error
+from support.output import show as show_result
+from support.progress import say
 from zmanim_ami.commands.shared import command, connect, connect_elsewhere
+from zmanim_ami.pipeline.images import check as checking
+from zmanim_ami.pipeline.images import diff as diffs
+from zmanim_ami.pipeline.images import listing
+from zmanim_ami.pipeline.images.retire import Retirement, Row
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.publish import history as publications
 from zmanim_ami.pipeline.publish import publication, record
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse, refuse_test_image
+
+
+@command("region", "ami_regions")
+def list_images(settings: Settings) -> list[listing.Listed]:
+    """Show every image of ours: version, age, whether it is published or was, who uses it, what it costs.
+
+    Changes nothing. The cost is the most that its snapshots and its copies' can cost in a month.
+    """
+    return listing.listed(connect(settings), connect_elsewhere(settings), settings)
+
+
+@command("region", "ami_regions")
+def show(settings: Settings, version: str = "") -> listing.Shown:
+    """Show all that is known of the image of a version: where it is, what it is made from, when it was published.
+
+    Changes nothing.
+    """
+    wanted = parse(version)
+    return listing.shown(connect(settings), connect_elsewhere(settings), settings, wanted)
+
+
+@command("region", against="the version to compare with; without it the published one")
+def diff(settings: Settings, version: str = "", against: str = "", json: bool = False) -> None:
+    """Print how the image of a version differs from another one, as Markdown: packages, files, units, ports, size.
+
+    From what was kept of both, images that are gone as well. Changes nothing.
+    """
+    after, before = parse(version), parse(against) if against else None
+    result = diffs.diff(connect(settings), settings, after, before)
+    if json:
+        show_result(result, as_json=True)
+    else:
+        sys.stdout.write(diffs.markdown(result))
+
+
+@command("region", "ami_regions")
+def check(settings: Settings, json: bool = False) -> None:
+    """Check that what is published is what was meant: parameters, record, images, copies and report, in every region.
+
+    Changes nothing. Exit code 1 when something is not as it has to be.
+    """
+    found = checking.check(connect(settings), connect_elsewhere(settings), settings)
+    show_result(found, json)
+    wrong = [each for each in found if not each.ok]
+    if wrong:
+        raise Error(
+            "what is published is not what was meant",
+            code="not-as-published",
+            expected=f"{len(found)} checks to pass",
+            found="; ".join(f"{each.name}: {each.found}" for each in wrong),
+            fix="image.promote, image.rollback or publish-ssm of the version that is meant does what is missing",
+        )
+
+
+@command(
+    *("region", "ami_regions", "retire_keep", "retire_publications", "retire_days", "retire_step_days", "retire_limit"),
+    apply="do it; without this only the plan is shown",
+)
+def retire(settings: Settings, dry: bool, apply: bool = False) -> list[Row]:
+    """Show which images may go, with one reason for each, and with --apply make the next step of those.
+
+    An image is deprecated, later disabled, later deregistered with its copies and snapshots. Kept are the newest, what
+    is published or was lately, used, shared, young, protected by somebody else, tagged zmanim:keep, or not ours. In the
+    account: the images' tag zmanim:retiring, and those steps. Each is looked at again before.
+    """
+    retirement = Retirement(connect(settings), connect_elsewhere(settings), settings)
+    rows = retirement.plan()
+    if apply and not dry:
+        done = retirement.apply(rows)
+        say(f"{len(done)} of {len(rows)} images changed")
+        return done
+    return rows
 
 
 @command("region")

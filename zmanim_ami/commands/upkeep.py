@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from support.errors import BadInput
 from support.progress import say
@@ -27,23 +27,32 @@ _CHECKS = "verify.yml"
 @command(
     "region",
     run="the run whose leftovers: the value of the tag zmanim:run (setting run)",
+    older_than="instead of a run: what any run left that many days ago",
     apply="do it; without this only the plan is shown",
     keep_image="leave a finished image for its verification to be run again",
 )
 def sweep(
-    settings: Settings, dry: bool, run: str = "", apply: bool = False, keep_image: bool = False
+    settings: Settings, dry: bool, run: str = "", older_than: int = 0, apply: bool = False, keep_image: bool = False
 ) -> list[Leftover]:
-    """Show what a run left in the account, and with --apply take it away.
+    """Show what a run, or any run long ago, left in the account, and with --apply take it away.
 
-    Only what carries the tag zmanim:run with that value: instances, volumes, images that are not verified, snapshots,
-    security groups, key pairs; in ami_regions, copies. A verified image stays with its copies; with --keep-image one
-    that is not verified yet does, too.
+    Only what carries the tag zmanim:run, with that value or for that long: instances, volumes, images that are not
+    verified, snapshots, security groups, key pairs; in ami_regions, copies. A verified image stays with its copies, and
+    one that is protected; with --keep-image one that is not verified yet does, too.
     """
-    if not run:
-        raise BadInput("no run was named", expected="--run and the id of a run", found="nothing", fix="--run by-hand")
-    run = load_settings(run=run).run
+    if bool(run) == (older_than > 0) or older_than < 0 or (keep_image and not run):
+        raise BadInput(
+            "no run was named" if not run else "a run and an age were named",
+            expected="--run and the id of a run, or --older-than and a number of days",
+            found=f"--run {run or '(nothing)'}, --older-than {older_than}{', --keep-image' if keep_image else ''}",
+            fix="--run by-hand",
+        )
+    if run:
+        scope = sweeping.Scope(load_settings(run=run).run)
+    else:
+        scope = sweeping.Scope("", datetime.now(UTC) - timedelta(days=older_than), settings.parameter_prefix)
     clients = connect(settings)
-    leftovers = sweeping.plan(clients, run, connect_elsewhere(settings), keep_image=keep_image)
+    leftovers = sweeping.plan(clients, scope, connect_elsewhere(settings), keep_image=keep_image)
     if apply and not dry:
         sweeping.apply(clients, leftovers, aws.poller(os.environ))
         say(f"{len(leftovers)} things taken away")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import boto3
 import botocore.exceptions
@@ -147,10 +147,18 @@ _KNOWN: tuple[tuple[set[type[Exception] | str], type[Error], str, str, str, str]
 )
 
 
+class AutoScaling(Protocol):
+    """What is asked of EC2 Auto Scaling's client: its lists, by page."""
+
+    def get_paginator(self, operation_name: str) -> Any:
+        """Return botocore's paginator of an operation."""
+
+
 @dataclass(frozen=True)
 class Clients:
     """The boto3 clients of one region, made in one place (`connect`) and passed to whoever needs them."""
 
+    autoscaling: AutoScaling
     cloudwatch: CloudWatchClient
     ec2: EC2Client
     iam: IAMClient
@@ -182,6 +190,7 @@ def connect(region: str, written: Written | None = None) -> Clients:
             user_agent_extra="zmanim-ami",
         )
         clients = Clients(
+            autoscaling=session.client("autoscaling", config=config),
             cloudwatch=session.client("cloudwatch", config=config),
             ec2=session.client("ec2", config=config),
             iam=session.client("iam", config=config),

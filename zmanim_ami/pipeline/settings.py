@@ -183,6 +183,19 @@ class Settings:
         "1234567890",
         reader=Reader.TEMPLATE,
     )
+    retire_keep: int = _setting(5, "how many of the newest verified versions image.retire leaves", limits=(1, 1000))
+    retire_publications: int = _setting(
+        3, "of how many of the last publications image.retire leaves the images", limits=(1, 100)
+    )
+    retire_days: int = _setting(
+        90, "days after its build and after its last launch that image.retire leaves an image alone", limits=(0, 3650)
+    )
+    retire_step_days: int = _setting(
+        14,
+        "days between the steps of image.retire: deprecated, disabled, deregistered",
+        limits=(0, 365),
+    )
+    retire_limit: int = _setting(10, "how many images one image.retire changes at most", limits=(1, 100))
     boot_timeout: int = _setting(300, "seconds that an instance may take from launch to ready", limits=(1, 3600))
 
     def read_by(self, *readers: Reader) -> dict[str, Value]:

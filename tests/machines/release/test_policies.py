@@ -30,7 +30,7 @@ from zmanim_ami.rehearsal import identity
 
 POLICIES = ROOT / "infrastructure" / "iam"
 RUN = "7"
-REPLACED = "v9.1.0"
+REPLACED, RETIRED = "v9.1.0", "v0.0.1"
 COPIES = identity.COPIES
 KEY = "alias/zmanim-images"
 SETTINGS = {
@@ -102,6 +102,7 @@ def used(images: ImageLab, served: str, earlier: int, tmp_path_factory: pytest.T
     _release(images)
     _replace(images, tmp_path_factory.mktemp("clone") / "clone")
     _sweep(images)
+    _retire(images)
     _withdraw(images)
     _live(images, served)
     return images
@@ -123,6 +124,8 @@ def _release(lab: ImageLab) -> None:
     assert lab.ssm.get_parameters(Names=["/zmanim/prod/ami-version"])["Parameters"] == []
     iam.put_role_policy(RoleName=name, PolicyName="publish", PolicyDocument=json.dumps(whole))
     lab.task("publish-ssm", "--version", VERSION, step="publish")
+    for again in (["image.rollback", "--to", VERSION], ["image.promote", "--version", VERSION], ["image.history"]):
+        lab.task(*again, step="publish")
     # With the published image's report, and without it.
     for unknown in ("", "no report on the published image was kept"):
         report = json.loads(lab.task("show-verification", "--version", VERSION, "--json", step="verify"))
@@ -212,6 +215,47 @@ def _sweep(lab: ImageLab) -> None:
     assert len([each for each in result if each["kind"] == "image"]) == 1 + len(COPIES)
     assert json.loads(lab.task("sweep", "--run", RUN, "--json", directory=ROOT, step="build", **SETTINGS)) == []
     assert lab.ec2.describe_images(ImageIds=[lab.image])["Images"]
+
+
+def _retire(lab: ImageLab) -> None:
+    """Take an image with a copy through all its steps, and look at it before."""
+    tags = {"zmanim:version": RETIRED, "zmanim:run": "by-hand", "zmanim:verified": "ab" * 32}
+    there: Any = lab.session.client("ec2", region_name=COPIES[0], endpoint_url=lab.cloud.endpoint)
+
+    def copy(ec2: Any, source: str, region: str, **more: str) -> str:
+        ami_id = ec2.copy_image(SourceImageId=source, SourceRegion=region, Name=f"zmanim-{RETIRED}")["ImageId"]
+        (shown,) = ec2.describe_images(ImageIds=[ami_id])["Images"]
+        everything = [ami_id, *(mapping["Ebs"]["SnapshotId"] for mapping in shown["BlockDeviceMappings"])]
+        listed = [{"Key": name, "Value": value} for name, value in {**tags, **more}.items()]
+        ec2.create_tags(Resources=everything, Tags=listed)
+        ec2.enable_image_deregistration_protection(ImageId=ami_id)
+        return str(ami_id)
+
+    home = copy(lab.ec2, lab.image, lab.cloud.region)
+    images = {lab.cloud.region: home, COPIES[0]: copy(there, home, lab.cloud.region, **{"zmanim:copy-of": home})}
+    content = json.dumps({"version": RETIRED, "images": images, "report": "ab" * 32})
+    lab.ssm.put_parameter(Name=f"/zmanim/prod/images/{RETIRED}", Value=content, Type="String")
+    lab.ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"ImageId": lab.image})
+    settings: dict[str, Any] = {
+        "ZMANIM_AMI_REGIONS": COPIES[0],
+        **{f"ZMANIM_RETIRE_{name}": value for name, value in (("KEEP", "1"), ("DAYS", "0"), ("STEP_DAYS", "0"))},
+    }
+    for task in ("image.list", "image.retire", "image.history"):
+        assert json.loads(lab.task(task, "--json", step="look", **settings))
+    lab.task("image.show", "--version", RETIRED, step="look", **settings)
+    for step in ("look", "verify"):
+        lab.task("image.diff", "--version", RETIRED, "--against", VERSION, step=step)
+    checked = lab.try_task("image.check", step="look", **settings)
+    assert checked.returncode == 1, checked.stderr  # v9.0.0 was published in one region only
+    for action in ("deprecate", "disable", "deregister"):
+        done = json.loads(lab.task("image.retire", "--apply", "--json", step="retire", **settings))
+        assert [(row["action"], row["ami_id"]) for row in done] == [(action, home)]
+    assert (
+        there.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [f"zmanim-{RETIRED}"]}])["Images"]
+        == []
+    )
+    lab.ec2.delete_launch_template(LaunchTemplateName="web")
+    lab.ssm.delete_parameter(Name=f"/zmanim/prod/images/{RETIRED}")
 
 
 def _withdraw(lab: ImageLab) -> None:

@@ -262,7 +262,7 @@ def test_a_failed_verification_runs_again_on_the_image_that_was_built(github: Gi
 def test_without_a_role_each_job_works_with_the_access_key_of_its_own_environment(github: GitHub) -> None:
     before = github.published()
     assert before, "the test before this one publishes"
-    keys = {workflow_roles.environment(step): github.user(step) for step in workflow_roles.STEPS}
+    keys = {workflow_roles.environment(step): github.user(step) for step in workflow_roles.RELEASE}
     log = github.lab.cloud.directory / "authorization.jsonl"
     start = len(log.read_text().splitlines())
     run = github.run_by_access_key(TAG, "8", keys)
@@ -273,7 +273,7 @@ def test_without_a_role_each_job_works_with_the_access_key_of_its_own_environmen
     assert github.published() == before
     decided = [json.loads(line) for line in log.read_text().splitlines()[start:]]
     users = {name for raw in decided for name in raw["context"].get("aws:username", ())}
-    assert users == {f"{workflow_roles.name(step)}-user" for step in workflow_roles.STEPS}
+    assert users == {f"{workflow_roles.name(step)}-user" for step in workflow_roles.RELEASE}
     for secret in (keys[environment]["AWS_SECRET_ACCESS_KEY"] for environment in keys):
         assert secret not in run.output + run.summary
 

@@ -45,9 +45,16 @@ TYPED: Mapping[str, tuple[str, str]] = {
     r"/opt/zmanim/zmanim-host format-data-volume .*": ("tests/machines/image/test_operator.py", "format-data-volume"),
     r"(\./inv|inv) account\.(apply|plan)( .*)?": (RUNBOOK, '"account.plan"'),
     r"\./inv build-ami .*|inv build-ami": ("tests/machines/release/test_release.py", '"build-ami"'),
-    r"\./inv publish-ssm .* --roll-back": ("tests/unit/pipeline/publish/test_parameters.py", "roll_back=True"),
+    r"\./inv (publish-ssm|image\.\w+|sweep --older-than)( .*)?": (
+        "tests/unit/commands/test_images_page.py",
+        "docs/images.md",
+    ),
     r"\./inv release\.(publish|rollback) .*": ("tests/support/machines/releases.py", '"release.rollback"'),
-    r"\./inv sweep .*": ("tests/machines/release/test_workflow.py", '"sweep"'),
+    r"aws ec2 (disable-image-deprecation|enable-image)": (
+        "tests/unit/pipeline/images/test_rules.py",
+        "somebody has enabled it again",
+    ),
+    r"\./inv sweep --run .*": ("tests/machines/release/test_workflow.py", '"sweep"'),
     r"\./inv bump": (".github/workflows/bump.yml", "inv bump"),
     r"\./inv lock": ("tests/unit/commands/test_bump_task.py", '"lock"'),
     r"(\./inv|inv) (resolve-packages|base-image.*)": (".github/workflows/verify.yml", "resolve-packages"),

@@ -183,7 +183,7 @@ def _inv(script: str) -> list[list[str]]:
 
 def test_each_job_of_a_release_has_the_environment_of_its_role_and_publish_waits_for_verify() -> None:
     jobs = BUILD["jobs"]
-    for step in workflow_roles.STEPS:
+    for step in workflow_roles.RELEASE:
         assert jobs[step]["environment"] == workflow_roles.environment(step)
     assert jobs["verify"]["needs"] == "build"
     assert jobs["publish"]["needs"] == "verify"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from zmanim_ami.pipeline.account import workflow_roles
 
-_PUBLISH = workflow_roles.environment("publish")
+_APPROVED = " and ".join(map(workflow_roles.environment, ("publish", "retire")))
 
 
 def rules(subject: str) -> Iterator[str]:
@@ -27,7 +27,7 @@ def rules(subject: str) -> Iterator[str]:
     )
     yield f"environments {environments}: deployment branches and tags are main and v*-ami, nothing else"
     yield (
-        f"environment {_PUBLISH}: required reviewers who are not the one who pushed (prevent self-review), and no "
+        f"environments {_APPROVED}: required reviewers who are not the one who pushed (prevent self-review), and no "
         "bypass for administrators. They look at the commit, for the checks before it ran as that commit has them"
     )
     yield (

@@ -1,4 +1,4 @@
-"""The roles of GitHub's workflows: one for each step of a release, and GitHub as the provider of their identities.
+"""The roles of GitHub's workflows: one for each step, and GitHub as the provider of their identities.
 
 Each is taken with a token that GitHub signs for one repository and one of its environments (workflow-trust.json), so a
 step that was taken over can't do what another one may. No role of an instance is among them: a builder has none.
@@ -16,12 +16,14 @@ from zmanim_ami.pipeline.account.changes import Change
 
 HOST = "token.actions.githubusercontent.com"
 AUDIENCE = "sts.amazonaws.com"
-STEPS = ("build", "verify", "publish")
+# A release's, in their order; and what takes images away, and what only looks.
+RELEASE = ("build", "verify", "publish")
+STEPS = (*RELEASE, "retire", "look")
 _TRUST_FILE = "workflow-trust.json"
 
 
 def name(step: str) -> str:
-    """Return the name of the role of a step of a release."""
+    """Return the name of the role of a step."""
     return f"zmanim-{step}"
 
 

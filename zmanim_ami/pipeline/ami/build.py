@@ -17,7 +17,7 @@ from support.errors import Error
 from support.progress import say, step
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import release_key
-from zmanim_ami.pipeline.ami import distribution, image, packer, packer_errors, provenance
+from zmanim_ami.pipeline.ami import distribution, image, inventories, packer, packer_errors, provenance
 from zmanim_ami.pipeline.ami import package_cache as packages
 from zmanim_ami.pipeline.ami.builder import Builder
 from zmanim_ami.pipeline.channel import bucket as channel
@@ -118,6 +118,7 @@ def build_ami(
             _check_session(clients, settings.run)
             raise
     new = _checked(clients, account, version, made, built)
+    inventories.keep(clients, new.ami_id, built.output / "inventory.json")
     if replaced:
         _delete_snapshots(clients, replaced)
     if added := packages.store(rpm_cache, built.output):

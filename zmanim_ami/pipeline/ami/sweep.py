@@ -1,14 +1,16 @@
 """sweep: take away what a run left behind, found by its tag zmanim:run, and nothing else.
 
 A build and a verification clean up behind themselves. What is left here is what was left when even that could not run:
-a cancelled job, a lost runner. A verified image is never taken, and one that a build finished can be kept for the
-verification that is run again; what stays keeps its copies in other regions.
+a cancelled job, a lost runner. It is looked for by the run, or by age, whichever run it was. A verified image is never
+taken (image.retire does that), nor one that is protected because it was published; one that a build finished can be
+kept for the verification that is run again; what stays keeps its copies in other regions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,14 +18,19 @@ from support.errors import BadInput, Error
 from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami.distribution import COPY_OF_TAG
-from zmanim_ami.pipeline.ami.image import PROJECT_TAG, VERIFIED_TAG, Image, as_image
+from zmanim_ami.pipeline.ami.image import PROJECT_TAG, VERIFIED_TAG, Image, as_image, was_published
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import FilterTypeDef
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, TagTypeDef
 
 # One run makes two instances with their volumes and one image: whatever finds more than this has found something else.
 LIMIT = 30
+# And of all runs that were ever cut short, since the last sweep by age.
+LIMIT_BY_AGE = 100
 _ENDING_SECONDS = 300.0
+# Which environment an instance is of; a builder has none.
+_ENVIRONMENT_TAG = "zmanim:environment"
+_SWEPT = {"", "verify"}
 
 
 @dataclass(frozen=True)
@@ -36,24 +43,59 @@ class Leftover:
     take: Callable[[], object] = field(repr=False, compare=False)
 
 
+@dataclass(frozen=True)
+class Scope:
+    """What is looked at: what the run `run` left, or what whichever run made `before` a time.
+
+    By age, `prefix` is the setting parameter_prefix: what was published stays.
+    """
+
+    run: str = ""
+    before: datetime | None = None
+    prefix: str = ""
+
+    def __str__(self) -> str:
+        return f"run {self.run}" if self.run else f"every run before {self.before:%Y-%m-%d}"
+
+    @property
+    def tag(self) -> tuple[str, list[str]]:
+        """The filter that finds it: its name and values."""
+        return (f"tag:{PROJECT_TAG}", [self.run]) if self.run else ("tag-key", [PROJECT_TAG])
+
+    @property
+    def filters(self) -> list[FilterTypeDef]:
+        """The filter as most operations take it."""
+        name, values = self.tag
+        return [{"Name": name, "Values": values}]
+
+    def old(self, made: datetime | str | None) -> bool:
+        """Whether what was made then is looked at; of a run, all is. Nobody knows the age of what has no time."""
+        if self.before is None:
+            return True
+        if isinstance(made, str):
+            made = datetime.fromisoformat(made) if made else None
+        return made is not None and made.astimezone(UTC) < self.before
+
+
 def plan(
-    clients: aws.Clients, run: str, elsewhere: Sequence[aws.Clients] = (), *, keep_image: bool = False
+    clients: aws.Clients, scope: Scope, elsewhere: Sequence[aws.Clients] = (), *, keep_image: bool = False
 ) -> list[Leftover]:
-    """Return what carries the tag of `run`, in the order in which it can be taken away; changes nothing.
+    """Return what there is of `scope`, in the order in which it can be taken away; changes nothing.
 
     `elsewhere` are the clients of the regions that images are copied to. With `keep_image` an image that is available
     stays, verified or not, and its snapshots and copies with it.
 
     Raises `sweep-too-large`, aws's errors.
     """
-    with aws.translate_errors(f"looking for what run {run} left"):
-        leftovers = list(_leftovers(clients, run, elsewhere, keep_image=keep_image))
-    if len(leftovers) > LIMIT:
+    with aws.translate_errors(f"looking for what {scope} left"):
+        leftovers = list(_leftovers(clients, scope, elsewhere, keep_image=keep_image))
+    limit = LIMIT if scope.run else LIMIT_BY_AGE
+    if len(leftovers) > limit:
         raise BadInput(
-            f"run {run} seems to have left {len(leftovers)} things",
+            f"{scope} seems to have left {len(leftovers)} things",
             code="sweep-too-large",
-            expected=f"at most {LIMIT}",
-            found=", ".join(f"{each.kind} {each.id}" for each in leftovers[:LIMIT]) + ", …",
+            expected=f"at most {limit}",
+            found=", ".join(f"{each.kind} {each.id}" for each in leftovers[:limit]) + ", …",
             fix="look whether the tag is on what it should be on; take away by hand what is surely left over",
         )
     return leftovers
@@ -72,57 +114,104 @@ def apply(clients: aws.Clients, leftovers: Sequence[Leftover], poller: aws.Polle
 
 
 def _leftovers(
-    clients: aws.Clients, run: str, elsewhere: Sequence[aws.Clients], *, keep_image: bool
+    clients: aws.Clients, scope: Scope, elsewhere: Sequence[aws.Clients], *, keep_image: bool
 ) -> Iterator[Leftover]:
-    ec2 = clients.ec2
-    mine: list[FilterTypeDef] = [{"Name": f"tag:{PROJECT_TAG}", "Values": [run]}]
-    for instance in aws.instances(clients, {f"tag:{PROJECT_TAG}": [run], "instance-state-name": aws.ALIVE}):
-        name, state = instance["InstanceId"], instance["State"].get("Name")
-        yield Leftover("instance", name, f"it is {state}", partial(ec2.terminate_instances, InstanceIds=[name]))
+    ec2, busy = clients.ec2, set[str]()  # the runs of which something is too young
+    name, values = scope.tag
+    taken, staying = set[str](), set[str]()
+    for instance in aws.instances(clients, {name: values, "instance-state-name": aws.ALIVE}):
+        ident, state, tags = instance["InstanceId"], instance["State"].get("Name"), _tags(instance.get("Tags", []))
+        if tags.get(_ENVIRONMENT_TAG, "") not in _SWEPT:
+            say(f"{ident} stays: it is of the environment {tags[_ENVIRONMENT_TAG]}, whatever else it is tagged with")
+        elif scope.old(instance.get("LaunchTime")):
+            taken.add(ident)
+            yield Leftover("instance", ident, f"it is {state}", partial(ec2.terminate_instances, InstanceIds=[ident]))
+            continue
+        staying.add(ident)
+        busy.add(tags.get(PROJECT_TAG, ""))
     # One that goes with its instance is gone by the time that it is asked for: no error.
-    for volume in ec2.get_paginator("describe_volumes").paginate(Filters=mine).search("Volumes[]"):
-        name, state = volume["VolumeId"], volume["State"]
-        yield Leftover("volume", name, f"it is {state}", partial(ec2.delete_volume, VolumeId=name))
+    for volume in ec2.get_paginator("describe_volumes").paginate(Filters=scope.filters).search("Volumes[]"):
+        ident, state = volume["VolumeId"], volume["State"]
+        users = {each["InstanceId"] for each in volume.get("Attachments", [])}
+        if not users & staying and (scope.run or users <= taken) and scope.old(volume["CreateTime"]):
+            yield Leftover("volume", ident, f"it is {state}", partial(ec2.delete_volume, VolumeId=ident))
+        else:
+            busy.add(_tags(volume.get("Tags", [])).get(PROJECT_TAG, ""))
+    yield from _all_images(clients, scope, elsewhere, busy, keep_image=keep_image)
+    pairs = [
+        (pair.get("KeyName", ""), _tags(pair.get("Tags", [])).get(PROJECT_TAG, ""), scope.old(pair.get("CreateTime")))
+        for pair in ec2.describe_key_pairs(Filters=scope.filters)["KeyPairs"]
+    ]
+    busy |= {run for _, run, old in pairs if not old}
+    for group in ec2.describe_security_groups(Filters=scope.filters)["SecurityGroups"]:
+        # A group has no time: it is as old as all that its run has left.
+        if scope.run or _tags(group.get("Tags", [])).get(PROJECT_TAG) not in busy:
+            reason, delete_group = f"{group['GroupName']} was a builder's", ec2.delete_security_group
+            yield Leftover("security group", group["GroupId"], reason, partial(delete_group, GroupId=group["GroupId"]))
+    for ident in [ident for ident, _, old in pairs if old]:
+        yield Leftover("key pair", ident, "it was a builder's", partial(ec2.delete_key_pair, KeyName=ident))
+
+
+def _all_images(
+    clients: aws.Clients, scope: Scope, elsewhere: Sequence[aws.Clients], busy: set[str], *, keep_image: bool
+) -> Iterator[Leftover]:
+    """Yield the images and copies that go, with what has none of them; add the runs of those that are too young."""
     kept: set[str] = set()
 
     def stays(image: Image) -> bool:
-        if VERIFIED_TAG in image.tags:
+        if VERIFIED_TAG in image.tags or image.protected:
+            kept.add(image.ami_id)
+            return True
+        if not scope.old(image.created):
+            kept.add(image.ami_id)
+            busy.add(image.tags.get(PROJECT_TAG, ""))
+            return True
+        if scope.prefix and was_published(clients, scope.prefix, image.ami_id):
+            say(f"keeping {image.ami_id}: {image.name} was published once, and is not verified any more")
+            kept.add(image.ami_id)
             return True
         if keep_image and image.state == "available":
             kept.add(image.ami_id)
             say(f"keeping {image.ami_id} for a verification that is run again: {image.name} is not verified yet")
-            say(f"  without one: ./inv sweep --run {run} --apply takes it away")
+            say(f"  without one: ./inv sweep --run {scope.run} --apply takes it away")
             return True
         return False
 
-    yield from _images(clients, mine, stays)
+    yield from _images(clients, scope, stays)
     verified: list[FilterTypeDef] = [{"Name": "tag-key", "Values": [VERIFIED_TAG]}]
     if elsewhere:
-        kept |= {one.get("ImageId", "") for one in ec2.describe_images(Owners=["self"], Filters=verified)["Images"]}
+        items = clients.ec2.describe_images(Owners=["self"], Filters=verified, IncludeDisabled=True)["Images"]
+        kept |= {one.get("ImageId", "") for one in items}
     for region in elsewhere:
-        yield from _images(region, mine, lambda image: image.tags.get(COPY_OF_TAG) in kept)
-    for group in ec2.describe_security_groups(Filters=mine)["SecurityGroups"]:
-        reason, delete_group = f"{group['GroupName']} was a builder's", ec2.delete_security_group
-        yield Leftover("security group", group["GroupId"], reason, partial(delete_group, GroupId=group["GroupId"]))
-    for pair in ec2.describe_key_pairs(Filters=mine)["KeyPairs"]:
-        name = pair.get("KeyName", "")
-        yield Leftover("key pair", name, "it was a builder's", partial(ec2.delete_key_pair, KeyName=name))
+        yield from _images(
+            region,
+            scope,
+            lambda image: image.tags.get(COPY_OF_TAG) in kept or image.protected or not scope.old(image.created),
+        )
 
 
-def _images(clients: aws.Clients, mine: Sequence[FilterTypeDef], stays: Callable[[Image], bool]) -> Iterator[Leftover]:
+def _images(clients: aws.Clients, scope: Scope, stays: Callable[[Image], bool]) -> Iterator[Leftover]:
     """Yield the images that do not stay, and the snapshots that none of the others has."""
     ec2, kept = clients.ec2, set[str]()
-    for image in map(as_image, ec2.describe_images(Owners=["self"], Filters=mine)["Images"]):
+    pages = ec2.get_paginator("describe_images").paginate(
+        Owners=["self"], Filters=scope.filters, IncludeDisabled=True, PaginationConfig={"PageSize": 500}
+    )
+    for image in [as_image(item) for page in pages for item in page["Images"]]:
         if stays(image):
             kept |= set(image.snapshots)
         else:
             deregister = partial(ec2.deregister_image, ImageId=image.ami_id)
             yield Leftover("image", image.ami_id, f"{image.name} in {clients.region} was not verified", deregister)
-    snapshots = ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=mine)
-    for name in snapshots.search("Snapshots[].SnapshotId"):
-        if name not in kept:
+    snapshots = ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=scope.filters)
+    for item in [item for page in snapshots for item in page["Snapshots"]]:
+        name = item.get("SnapshotId", "")
+        if name not in kept and scope.old(item.get("StartTime")):
             delete = partial(ec2.delete_snapshot, SnapshotId=name)
             yield Leftover("snapshot", name, "no image that stays needs it", delete)
+
+
+def _tags(tags: Collection[TagTypeDef]) -> dict[str, str]:
+    return {tag.get("Key", ""): tag.get("Value", "") for tag in tags}
 
 
 def _take(leftovers: Sequence[Leftover]) -> None:

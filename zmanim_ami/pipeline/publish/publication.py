@@ -216,7 +216,7 @@ def _copies(
             # A region that came later. Its images can't be made any more, and the others must not wait for it.
             say(f"{candidate.version} was never in {there.region}: what is published there stays")
             continue
-        wrong = "no image of that name" if copy is None else "; ".join(_wrong(copy, candidate))
+        wrong = "no image of that name" if copy is None else "; ".join(wrong_copy(copy, candidate))
         if copy is None or wrong:
             raise Error(
                 f"{candidate.version} can't be published in {there.region}",
@@ -228,7 +228,8 @@ def _copies(
         yield _Place(there, copy, parameters.read(there, prefix))
 
 
-def _wrong(copy: image.Image, candidate: image.Image) -> Iterator[str]:
+def wrong_copy(copy: image.Image, candidate: image.Image) -> Iterator[str]:
+    """Yield what is not as it has to be of the copy of an image."""
     if copy.state != "available":
         yield f"{copy.ami_id} is {copy.state}"
     # The tag is ours, and says so of any image; what it was copied from says AWS, of copies that are not too old.

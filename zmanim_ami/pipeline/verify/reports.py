@@ -62,7 +62,7 @@ def compare(clients: aws.Clients, parameter_prefix: str, packages: Mapping[str, 
         published = image.of_id(clients, ami_id)
     except image.NoSuchImage:
         return Comparison(ami_id, "", "the published image is gone", ())
-    report = _report(clients, ami_id)
+    report = read(clients, ami_id)
     if report is None:
         return Comparison(ami_id, published.version, "no report on the published image was kept", ())
     if hashlib.sha256(report).hexdigest() != published.tags.get(image.VERIFIED_TAG, ""):
@@ -84,7 +84,8 @@ def _key(ami_id: str) -> str:
     return f"reports/{ami_id}.json"
 
 
-def _report(clients: aws.Clients, ami_id: str) -> bytes | None:
+def read(clients: aws.Clients, ami_id: str) -> bytes | None:
+    """Return the kept report on an image, None when there is none. Raises aws's errors."""
     bucket = release_channel.bucket(clients, VERIFY)
     with aws.translate_errors(f"reading {bucket}/{_key(ami_id)}"):
         answer = aws.unless_refused(lambda: clients.s3.get_object(Bucket=bucket, Key=_key(ami_id)), *_MISSING)

@@ -179,7 +179,8 @@ def test_the_verify_role_keeps_reports_and_reads_of_the_published_image_only_its
     assert refused(ssm.get_parameter, Name="/zmanim/prod/ami-id") == "ParameterNotFound"
     assert ssm.get_parameter(Name="/zmanim/verify/releases-bucket")["Parameter"]["Value"] == bucket
     assert refused(ssm.get_parameter, Name="/zmanim/prod/releases-bucket") == denied
-    for name in ("/zmanim/prod/jwt-secret", "/zmanim/verify/jwt-secret", "/zmanim/prod/ami-version"):
+    assert refused(ssm.get_parameter, Name="/zmanim/prod/images/v1.0.0") == "ParameterNotFound"
+    for name in ("/zmanim/prod/jwt-secret", "/zmanim/verify/jwt-secret"):
         assert refused(ssm.get_parameter, Name=name) == denied
     assert refused(ssm.put_parameter, Name="/zmanim/prod/ami-id", Value="x", Type="String") == denied
 
@@ -287,6 +288,63 @@ def test_the_build_role_publishes_nothing_and_reads_no_secret(lab: IamLab) -> No
         found = ssm.get_parameter(Name=f"/zmanim/{environment}/releases-bucket")["Parameter"]
         assert found["Value"] == bucket_name("releases", environment)
         assert refused(ssm.get_parameter, Name=f"/zmanim/{environment}/mail-to") == "AccessDeniedException"
+
+
+def test_the_build_role_keeps_inventories_and_reads_or_writes_no_report(lab: IamLab) -> None:
+    s3, bucket = lab.client("s3", take(lab, "build")), bucket_name("releases", "verify")
+    s3.put_object(Bucket=bucket, Key="inventories/ami-1.json", Body=b"x")
+    assert refused(s3.put_object, Bucket=bucket, Key="reports/ami-1.json", Body=b"x") == "AccessDenied"
+    assert refused(s3.put_object, Bucket=bucket_name("releases"), Key="inventories/x", Body=b"x") == "AccessDenied"
+    assert refused(s3.get_object, Bucket=bucket, Key="inventories/ami-1.json") == "AccessDenied"
+
+
+# ---- retire, and look ----
+
+
+def test_the_retire_role_takes_images_of_ours_away_and_nothing_else(
+    lab: IamLab, image: str, foreign: Mapping[str, str]
+) -> None:
+    credentials, denied = take(lab, "retire"), "AccessDeniedException"
+    ec2, ssm = lab.client("ec2", credentials), lab.client("ssm", credentials)
+    retiring = [{"Key": "zmanim:retiring", "Value": "disabled 2026-11-29T00:00:00+00:00"}]
+    ec2.create_tags(Resources=[image], Tags=retiring)
+    assert refused(ec2.create_tags, Resources=[foreign["image"]], Tags=retiring) == DENIED
+    for tag in ("zmanim:verified", "zmanim:keep", "zmanim:run"):
+        more = [*retiring, {"Key": tag, "Value": "x"}]
+        assert refused(ec2.create_tags, Resources=[image], Tags=more) == DENIED
+    assert refused(ec2.delete_tags, Resources=[image]) == DENIED
+    for change in (ec2.deregister_image, ec2.disable_image, ec2.disable_image_deregistration_protection):
+        assert refused(change, ImageId=foreign["image"]) == DENIED
+    assert refused(ec2.delete_snapshot, SnapshotId=foreign["snapshot"]) == DENIED
+    # It can't build, verify or publish.
+    assert refused(ec2.run_instances, ImageId=image, MinCount=1, MaxCount=1) == DENIED
+    assert refused(ec2.create_image, InstanceId=foreign["instance"], Name="mine") == DENIED
+    assert refused(ec2.terminate_instances, InstanceIds=[foreign["instance"]]) == DENIED
+    for name in ("ami-id", "ami-version", "images/v1.0.0"):
+        for overwrite in (False, True):
+            put = {"Name": f"/zmanim/prod/{name}", "Value": "x", "Type": "String", "Overwrite": overwrite}
+            assert refused(ssm.put_parameter, **put) == denied
+        assert refused(ssm.delete_parameter, Name=f"/zmanim/prod/{name}") == denied
+    assert refused(ssm.get_parameters_by_path, Path="/zmanim/prod") == denied
+    assert refused(ssm.get_parameter, Name="/zmanim/prod/jwt-secret") == denied
+    assert ssm.get_parameters_by_path(Path="/zmanim/prod/images")["Parameters"] == []
+
+
+def test_who_looks_changes_nothing(lab: IamLab, image: str, foreign: Mapping[str, str]) -> None:
+    credentials, denied = take(lab, "look"), "AccessDeniedException"
+    ec2, ssm, s3 = (lab.client(service, credentials) for service in ("ec2", "ssm", "s3"))
+    assert ec2.describe_images(Owners=["self"])["Images"]
+    assert lab.client("autoscaling", credentials).describe_auto_scaling_groups()["AutoScalingGroups"] == []
+    for change in (ec2.deregister_image, ec2.disable_image, ec2.disable_image_deregistration_protection):
+        assert refused(change, ImageId=image) == DENIED
+    assert refused(ec2.create_tags, Resources=[image], Tags=RUN) == DENIED
+    put = {"Name": "/zmanim/prod/images/v1.0.0", "Value": "x", "Type": "String", "Overwrite": False}
+    assert refused(ssm.put_parameter, **put) == denied
+    assert refused(ssm.get_parameter, Name="/zmanim/prod/jwt-secret") == denied
+    bucket = bucket_name("releases", "verify")
+    assert refused(s3.get_object, Bucket=bucket, Key="reports/ami-3.json") == "NoSuchKey"
+    assert refused(s3.get_object, Bucket=bucket, Key="channel.json") == "AccessDenied"
+    assert refused(s3.put_object, Bucket=bucket, Key="reports/ami-3.json", Body=b"x") == "AccessDenied"
 
 
 # ---- an instance ----

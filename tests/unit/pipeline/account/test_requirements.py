@@ -273,7 +273,7 @@ def test_with_the_workflows_roles_comes_what_has_to_be_set_on_github(
         for words in (
             "tag ruleset for v*-ami",
             "branch ruleset for main",
-            "ami-build, ami-verify, ami-publish",
+            "ami-build, ami-verify, ami-publish, ami-retire, ami-look",
             "reviewers",
         ):
             assert (words in output) is told

@@ -17,6 +17,7 @@ from tests.unit.localcloud.ec2.account import clients, ec2_lab, made_image
 from zmanim_ami.pipeline.account import roles
 from zmanim_ami.pipeline.ami import distribution, image, sweep
 from zmanim_ami.pipeline.ami.provenance import Provenance
+from zmanim_ami.pipeline.ami.sweep import Scope
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
@@ -168,10 +169,10 @@ def test_the_build_role_may_do_all_of_it_and_in_no_other_region(lab: IamLab, hom
     stale = [{"Key": "zmanim:commit", "Value": "0" * 40}]
     elsewhere[0].ec2.create_tags(Resources=[made[REGIONS[0]]], Tags=stale)  # type: ignore[arg-type]
     assert distribution.copy(here, promised, ami, cloud.hurried())[REGIONS[0]] != made[REGIONS[0]]
-    leftovers = sweep.plan(here, "7", elsewhere)
+    leftovers = sweep.plan(here, Scope("7"), elsewhere)
     sweep.apply(here, leftovers, cloud.hurried())
     assert {each.kind for each in leftovers} == {"image", "snapshot"}
-    assert sweep.plan(here, "7", elsewhere) == []
+    assert sweep.plan(here, Scope("7"), elsewhere) == []
     beyond = distribution.Copies((clients(lab, "us-east-1", role),), settings, VERSION, MADE, LATER)
     with raises("not-allowed"):
         distribution.copy(here, beyond, ami, cloud.hurried())
@@ -183,10 +184,10 @@ def test_a_sweep_takes_the_copies_of_what_was_not_verified(lab: IamLab, home: Cl
     made = distribution.copy(home, copies(lab, settings), ami, cloud.hurried())
     home.ec2.create_tags(Resources=[ami.ami_id], Tags=[{"Key": image.VERIFIED_TAG, "Value": cloud.SHA}])
     elsewhere = copies(lab, settings).elsewhere
-    assert sweep.plan(home, "7", elsewhere) == []
+    assert sweep.plan(home, Scope("7"), elsewhere) == []
     home.ec2.delete_tags(Resources=[ami.ami_id], Tags=[{"Key": image.VERIFIED_TAG}])
-    leftovers = sweep.plan(home, "7", elsewhere)
+    leftovers = sweep.plan(home, Scope("7"), elsewhere)
     assert {each.id for each in leftovers if each.kind == "image"} == set(made.values())
     sweep.apply(home, leftovers, cloud.hurried())
-    assert sweep.plan(home, "7", elsewhere) == []
+    assert sweep.plan(home, Scope("7"), elsewhere) == []
     assert image.of_id(home, ami.ami_id).state == "available"

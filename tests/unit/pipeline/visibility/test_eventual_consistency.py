@@ -27,6 +27,7 @@ from tests.support.verify_stage import Stage, good_answers, staged
 from zmanim_ami.pipeline import instance
 from zmanim_ami.pipeline.account import changes, release_key, requirements
 from zmanim_ami.pipeline.ami import build, image, packer, provenance, sweep
+from zmanim_ami.pipeline.ami.sweep import Scope
 from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.channel import bucket as channel
@@ -258,7 +259,7 @@ def test_sweep_takes_away_what_it_sees_on_such_a_day_too(world: World) -> None:
     tags: Any = [{"ResourceType": "instance", "Tags": [{"Key": "zmanim:run", "Value": "7"}]}]
     clients.ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=tags)
     world.has(LAG)
-    sweep.apply(clients, sweep.plan(clients, "7"), world.poller())
+    sweep.apply(clients, sweep.plan(clients, Scope("7")), world.poller())
     assert cloud.alive(clients) == []
 
 
@@ -331,7 +332,7 @@ DENIED: Mapping[str, tuple[str, Callable[[Clients], object]]] = {
     "verify-ami": ("DescribeInstances", lambda clients: instance.leftovers(clients, "ami-1", None)),  # type: ignore[arg-type]  # it does not come to the comparison
     "publish-ssm": ("GetParameter", lambda clients: parameters.read_parameter(clients, "/zmanim/prod/ami-id")),
     "release.publish": ("GetParameter", lambda clients: channel.read(clients, "prod", channel.POINTER)),
-    "sweep": ("DescribeInstances", lambda clients: sweep.plan(clients, "7")),
+    "sweep": ("DescribeInstances", lambda clients: sweep.plan(clients, Scope("7"))),
 }
 
 

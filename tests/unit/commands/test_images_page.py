@@ -1,0 +1,81 @@
+"""docs/images.md, typed from its first line to its last, in an account with three versions in two regions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Iterator
+
+import pytest
+from invoke.program import Program
+
+import tasks
+from tests.support import ROOT, bucket_name
+from tests.support import pipeline_cloud as cloud
+from tests.support.image_life import THERE, Life, two_regions
+from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline.publish import publication
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.version import parse
+
+PAGE = (ROOT / "docs/images.md").read_text("utf-8")
+COMMANDS = [
+    " ".join(line.split())
+    for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+]
+# What stands behind a command's words is looked for in what it says, once it has been typed.
+SAYS = {
+    "publish-ssm": "v1.2.4",
+    "image.history": "v1.2.4",
+    "image.rollback": "v1.2.",
+    "image.promote": "v1.2.4",
+    "image.list": "v1.2.3",
+    "image.show": "v1.2.3",
+    "image.diff": "## v1.2.3 → v1.2.4",
+    "image.check": "yes",
+    "image.retire": "",
+    "sweep": "",
+}
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Life, Life]]:
+    with two_regions() as (here, there):
+        monkeypatch.setattr(aws, "connect", lambda region, *_: cloud.clients(region))
+        monkeypatch.setenv("ZMANIM_AMI_REGIONS", THERE)
+        monkeypatch.setenv("ZMANIM_REGION", here.clients.region)
+        cloud.make_bucket(here.clients, "releases", "verify")
+        for version in ("v1.2.2", "v1.2.3", "v1.2.4"):
+            made = here.image(version)
+            report = json.dumps({"ami_id": made, "ok": True, "packages": {}, "versions": {}}).encode()
+            bucket = bucket_name("releases", "verify")
+            here.clients.s3.put_object(Bucket=bucket, Key=f"reports/{made}.json", Body=report)
+            here.amis[made].add_tags({"zmanim:verified": hashlib.sha256(report).hexdigest()})
+            there.image(version, source=made)
+        for version in ("v1.2.2", "v1.2.3"):
+            settings = Settings(ami_regions=(THERE,))
+            publication.publish(here.clients, settings, [there.clients], version=parse(version))
+        yield here, there
+
+
+def run(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Type a command; return what it printed."""
+    words = shlex.split(command)
+    assert words[0] == "./inv"
+    capsys.readouterr()
+    Program(namespace=tasks.namespace).run(["inv", *words[1:]])
+    return capsys.readouterr().out
+
+
+def test_every_command_of_the_page_does_what_it_says(
+    account: tuple[Life, Life], capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = set[str]()
+    for command in COMMANDS:
+        task = command.split()[1]
+        assert SAYS[task] in run(command, capsys), command
+        typed.add(task)
+    assert typed == set(SAYS)
