@@ -23,7 +23,9 @@ JSON = re.compile(r"application/x-amz-json-1\.[01]")
 LONGEST_BODY = 64 << 20
 _SCOPE = re.compile(r"Credential=[^/\s]*/\d+/[^/\s]*/(?P<service>[A-Za-z0-9-]+)/aws4_request")
 _BUCKET_HOST = re.compile(r"(.+)\.s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com")
-_HOST = re.compile(r"(?:.+?\.)??(?P<service>[a-z0-9-]+?)(?:[.-][a-z]{2}(?:-[a-z]+)+-\d)?\.amazonaws\.com")
+_HOST = re.compile(
+    r"(?:.+?\.)??(?P<service>[a-z0-9-]+?)(?:\.dualstack)?(?:[.-][a-z]{2}(?:-[a-z]+)+-\d)?\.amazonaws\.com"
+)
 
 
 class RequestRefused(Exception):

@@ -27,7 +27,7 @@ from localcloud.api.listener import listen
 from localcloud.application import emulate
 from localcloud.ec2 import amis
 from localcloud.settings import BaseImage, Cloud, make_key
-from tests.support.records import record_fleet
+from tests.support.localcloud.records import record_fleet
 
 REGION = "us-east-1"  # moto's tests know it so
 HEADER = "HTTP_X_LOCALCLOUD_KEY"

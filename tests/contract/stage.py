@@ -22,8 +22,8 @@ from localcloud.settings import BaseImage, Cloud
 from support.waiting import wait_for
 from tests.contract.rows import Answer, Refused, Row, Step, matches
 from tests.contract.things import THINGS
-from tests.support.localcloud_iam import KEY, REGION, IamLab
-from tests.support.records import record_fleet
+from tests.support.localcloud.iam import KEY, REGION, IamLab
+from tests.support.localcloud.records import record_fleet
 
 BASE = BaseImage("al2023-ami-2023.12.20260930.0-kernel-6.12-arm64", Path("/nowhere"))
 # AWS's own refusals, not boto3's; and each is asked for once.

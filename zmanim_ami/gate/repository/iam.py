@@ -18,7 +18,7 @@ from zmanim_ami.gate.finding import Finding, line_of
 POLICIES = Path("infrastructure/iam")
 INSTANCE = "instance.json"
 # Whose operations are their actions, by the same name in botocore.
-_SERVICES = {"ec2", "ssm", "kms", "ses", "cloudwatch", "logs", "sts", "iam"}
+_SERVICES = {"ec2", "autoscaling", "ssm", "kms", "ses", "cloudwatch", "logs", "sts", "iam"}
 # S3's actions are called otherwise than its operations; the agents' channels have no operations that clients know.
 _OTHER_ACTIONS: Mapping[str, frozenset[str]] = {
     "s3": frozenset(
@@ -45,7 +45,7 @@ _OTHER_ACTIONS: Mapping[str, frozenset[str]] = {
 _STARS = {"kms:ReEncrypt*"}
 # Actions for which IAM knows no resource: "*" is all that can be written.
 _NO_RESOURCE = re.compile(
-    r"(ec2:Describe\w+|ssmmessages:\w+|ec2messages:\w+|cloudwatch:PutMetricData|ses:Send\w+|logs:Describe\w+"
+    r"(ec2:Describe\w+|autoscaling:Describe\w+|ssmmessages:\w+|ec2messages:\w+|cloudwatch:PutMetricData|ses:Send\w+|logs:Describe\w+"
     r"|ssm:(UpdateInstanceInformation|DescribeInstanceInformation|GetCommandInvocation|ListCommand\w+|DescribeParameters)"
     r"|sts:GetCallerIdentity)"
 )

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from localcloud.iam.policy import Request, read
 from localcloud.settings import ACCOUNT
 from tests.support import ROOT, bucket_name
-from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab, refused
-from tests.support.replay import Action, RecordedRequest, unneeded
-from zmanim_ami.pipeline.account import changes, requirements, workflow_roles
+from tests.support.localcloud.iam import KEY, IamLab, refused
+from zmanim_ami.pipeline.account import workflow_roles
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.rehearsal import identity
@@ -28,20 +24,6 @@ RUN = [{"Key": "zmanim:run", "Value": "7"}]
 DENIED = "UnauthorizedOperation"
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IamLab]:
-    with iam_lab(tmp_path_factory.mktemp("iam")) as made:
-        clients = cast(
-            Clients,
-            SimpleNamespace(**{name: made.client(name) for name in SERVICES}, region=REGION),
-        )
-        for environment in ("prod", "verify"):
-            changes.apply(requirements.plan(clients, environment, policies=POLICIES, settings=SETTINGS))
-        for environment in ("prod", "verify"):
-            assert requirements.plan(clients, environment, policies=POLICIES, settings=SETTINGS) == []
-        yield made
-
-
 def take(lab: IamLab, step: str, *, as_step: str = "", ref: str = TAG, **claims: Any) -> dict[str, str]:
     """Take the role of `step` with the token of the job `as_step` (by default its own)."""
     token = identity.token(as_step or step, ref, KEY, **claims)
@@ -51,26 +33,6 @@ def take(lab: IamLab, step: str, *, as_step: str = "", ref: str = TAG, **claims:
         WebIdentityToken=token,
     )["Credentials"]
     return taken
-
-
-@pytest.fixture(scope="module")
-def image(lab: IamLab) -> str:
-    made = lab.client("ec2").register_image(Name="zmanim-v1.0.0", RootDeviceName="/dev/xvda")["ImageId"]
-    lab.client("ec2").create_tags(Resources=[made], Tags=RUN)
-    return str(made)
-
-
-@pytest.fixture(scope="module")
-def foreign(lab: IamLab) -> Mapping[str, str]:
-    """Things in the account that are not this project's."""
-    ec2 = lab.client("ec2")
-    image = ec2.register_image(Name="foreign", RootDeviceName="/dev/xvda")["ImageId"]
-    instance = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
-    volume = ec2.create_volume(Size=1, AvailabilityZone="eu-west-1a")["VolumeId"]
-    snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
-    group = ec2.create_security_group(GroupName="foreign", Description="x")["GroupId"]
-    ec2.create_key_pair(KeyName="foreign")
-    return {"image": image, "instance": instance, "volume": volume, "snapshot": snapshot, "group": group}
 
 
 # ---- who may take them ----
@@ -345,102 +307,3 @@ def test_who_looks_changes_nothing(lab: IamLab, image: str, foreign: Mapping[str
     assert refused(s3.get_object, Bucket=bucket, Key="reports/ami-3.json") == "NoSuchKey"
     assert refused(s3.get_object, Bucket=bucket, Key="channel.json") == "AccessDenied"
     assert refused(s3.put_object, Bucket=bucket, Key="reports/ami-3.json", Body=b"x") == "AccessDenied"
-
-
-# ---- an instance ----
-
-
-@pytest.mark.parametrize(("mine", "other"), [("prod", "verify"), ("verify", "prod")])
-def test_an_instance_reads_its_own_environment_and_no_other(lab: IamLab, mine: str, other: str) -> None:
-    credentials = lab.session_of_instance(f"zmanim-{mine}-instance")
-    ssm = lab.client("ssm", credentials)
-    assert ssm.get_parameters_by_path(Path=f"/zmanim/{mine}/", WithDecryption=True)["Parameters"]
-    denied = "AccessDeniedException"
-    assert refused(ssm.get_parameter, Name=f"/zmanim/{other}/jwt-secret") == denied
-    assert refused(ssm.get_parameters_by_path, Path=f"/zmanim/{other}") == denied
-    assert refused(ssm.get_parameters_by_path, Path="/zmanim") == denied
-    assert refused(ssm.get_parameters_by_path, Path="/") == denied
-    assert refused(ssm.get_parameter, Name=f"/zmanim/{mine}x/jwt-secret") == denied
-    s3 = lab.client("s3", credentials)
-    for bucket in (bucket_name("backups", other), bucket_name("releases", other)):
-        assert refused(s3.list_objects_v2, Bucket=bucket) == "AccessDenied"
-        assert refused(s3.get_object, Bucket=bucket, Key="restic/config") == "AccessDenied"
-        assert refused(s3.put_object, Bucket=bucket, Key="restic/config", Body=b"") == "AccessDenied"
-
-
-def test_an_instance_writes_no_parameter_and_runs_no_call_of_ec2(lab: IamLab, foreign: Mapping[str, str]) -> None:
-    credentials = lab.session_of_instance("zmanim-prod-instance")
-    ssm, ec2 = lab.client("ssm", credentials), lab.client("ec2", credentials)
-    for name in ("ami-id", "jwt-secret", "new"):
-        put = {"Name": f"/zmanim/prod/{name}", "Value": "x", "Type": "String", "Overwrite": True}
-        assert refused(ssm.put_parameter, **put) == "AccessDeniedException"
-        assert refused(ssm.delete_parameter, Name=f"/zmanim/prod/{name}") == "AccessDeniedException"
-    command = {"DocumentName": "AWS-RunShellScript", "InstanceIds": [foreign["instance"]]}
-    assert refused(ssm.send_command, **command, Parameters={"commands": ["id"]}) == "AccessDeniedException"
-    assert refused(ec2.describe_instances) == DENIED
-    assert refused(ec2.terminate_instances, InstanceIds=[foreign["instance"]]) == DENIED
-    assert refused(ec2.run_instances, ImageId=foreign["image"], MinCount=1, MaxCount=1) == DENIED
-
-
-def test_an_instance_says_once_that_backups_were_begun_and_can_not_take_it_back(lab: IamLab) -> None:
-    ssm, denied = lab.client("ssm", lab.session_of_instance("zmanim-prod-instance")), "AccessDeniedException"
-    put = {"Name": "/zmanim/prod/backup/repository", "Value": "x", "Type": "String"}
-    assert refused(ssm.put_parameter, **put, Overwrite=True) == denied
-    ssm.put_parameter(**put, Overwrite=False)
-    assert refused(ssm.put_parameter, **put, Overwrite=False) == "ParameterAlreadyExists"
-    assert refused(ssm.delete_parameter, Name=put["Name"]) == denied
-    (marker,) = ssm.get_parameters_by_path(Path="/zmanim/prod/backup")["Parameters"]
-    assert marker["Value"] == "x"
-    others = {"Name": "/zmanim/verify/backup/repository", "Value": "x", "Type": "String", "Overwrite": False}
-    assert refused(ssm.put_parameter, **others) == denied
-    lab.client("ssm").delete_parameter(Name=put["Name"])
-
-
-def test_an_instance_writes_its_backups_and_destroys_no_version_of_them(lab: IamLab) -> None:
-    bucket = bucket_name("backups")
-    s3 = lab.client("s3", lab.session_of_instance("zmanim-prod-instance"))
-    version = s3.put_object(Bucket=bucket, Key="restic/locks/a", Body=b"1")["VersionId"]
-    gone = {"Bucket": bucket, "Key": "restic/locks/a", "VersionId": version}
-    assert refused(s3.delete_object, **gone) == "AccessDenied"
-    several = {"Objects": [{"Key": "restic/locks/a", "VersionId": version}]}
-    assert refused(s3.delete_objects, Bucket=bucket, Delete=several) == "AccessDenied"
-    assert refused(s3.put_object, Bucket=bucket, Key="elsewhere", Body=b"") == "AccessDenied"
-    assert refused(s3.put_bucket_versioning, Bucket=bucket, VersioningConfiguration={"Status": "Suspended"}) == (
-        "AccessDenied"
-    )
-    rule = {"Rules": [{"ID": "x", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}]}
-    assert refused(s3.put_bucket_lifecycle_configuration, Bucket=bucket, LifecycleConfiguration=rule) == "AccessDenied"
-    assert refused(s3.delete_bucket, Bucket=bucket) == "AccessDenied"
-    assert refused(s3.put_object, Bucket=bucket_name("releases"), Key="x", Body=b"") == "AccessDenied"
-
-
-# ---- the record and the policies ----
-
-
-def test_an_action_that_no_request_needed_is_found_and_one_that_is_needed_is_not() -> None:
-    statement = {"Sid": "S", "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": "*"}
-    again = {"Sid": "T", "Effect": "Allow", "Action": "s3:Get*", "Resource": "*"}
-    deny = {"Effect": "Deny", "Action": "s3:DeleteObject", "Resource": "*"}
-    once = read({"Version": "2012-10-17", "Statement": [statement, deny]}, "p")
-    twice = read({"Version": "2012-10-17", "Statement": [statement, again]}, "p")
-    record = [RecordedRequest("r", _request("s3:GetObject"))]
-    assert unneeded({"r": once}, record) == [Action("r", "p", "S", "s3:PutObject")]
-    assert [each.action for each in unneeded({"r": twice}, record)] == ["s3:GetObject", "s3:PutObject", "s3:Get*"]
-    assert len(unneeded({"other": once}, record)) == 2
-
-
-def test_what_only_aws_asks_for_is_in_a_policy_and_has_a_page_of_its_documentation() -> None:
-    pages = tomllib.loads((POLICIES / "only-aws-asks.toml").read_text())
-    exempt = {action for page in pages.values() for action in page["actions"]}
-    granted = {
-        action
-        for path in POLICIES.glob("*.json")
-        for statement in read(path.read_text(), path.stem)
-        for action in statement.actions
-    }
-    assert exempt <= granted
-    assert all(page.startswith("https://docs.aws.amazon.com/") for page in pages)
-
-
-def _request(action: str) -> Request:
-    return Request(action, "arn:aws:s3:::box/a")

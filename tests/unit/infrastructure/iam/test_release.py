@@ -15,7 +15,7 @@ import pytest
 from localcloud.iam.policy import Statement, read
 from localcloud.settings import ACCOUNT
 from tests.support import ROOT, bucket_name
-from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
+from tests.support.localcloud.iam import REGION, IamLab, iam_lab, refused
 from tests.support.replay import read_record, unneeded
 from zmanim_ami.pipeline.account import changes, requirements, roles
 from zmanim_ami.pipeline.aws import Clients

@@ -10,7 +10,7 @@ import pytest
 from botocore.config import Config
 
 from localcloud.settings import SECRET
-from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab, refused, signed
+from tests.support.localcloud.iam import KEY, REGION, IamLab, iam_lab, refused, signed
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/x-amz-json-1.1"

@@ -20,7 +20,7 @@ from werkzeug.wrappers import Response
 from localcloud.api.calls import ApiCall, for_moto
 from localcloud.api.one_form import RequestRefused
 from localcloud.settings import ACCOUNT
-from tests.support.localcloud_iam import REGION, IamLab, iam_lab, signed
+from tests.support.localcloud.iam import REGION, IamLab, iam_lab, signed
 
 JSON = "application/x-amz-json-1.1"
 FORM = "application/x-www-form-urlencoded"

@@ -18,7 +18,7 @@ from unittest import mock
 import pytest
 from botocore.config import Config
 
-from tests.support.localcloud_iam import REGION, IamLab, iam_lab
+from tests.support.localcloud.iam import REGION, IamLab, iam_lab
 
 VERSIONS = {"s3v4": Config(signature_version="s3v4"), "s3": Config(signature_version="s3")}
 STYLES = ("path", "virtual")

@@ -18,7 +18,7 @@ from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
 from localcloud.settings import KEY_PREFIX
-from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab, refused
+from tests.support.localcloud.iam import KEY, REGION, IamLab, iam_lab, refused
 
 PROTOCOLS = ("ec2", "query", "json", "rest-json", "rest-xml", "smithy-rpc-v2-cbor")
 

@@ -35,7 +35,7 @@ from localcloud.net.network import Interfaces
 from localcloud.services import pretended, public_parameters
 from localcloud.settings import ACCOUNT, BaseImage, Cloud
 from support.waiting import wait_for
-from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab
+from tests.support.localcloud.iam import KEY, REGION, IamLab, iam_lab
 from zmanim_ami.pipeline.aws import Clients
 
 BASE = BaseImage("al2023-ami-2023.12.20260930.0-kernel-6.12-arm64", Path("/nowhere"))

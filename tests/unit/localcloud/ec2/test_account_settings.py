@@ -8,7 +8,7 @@ import pytest
 
 from localcloud import ended
 from support.waiting import wait_for
-from tests.support.localcloud_iam import refused
+from tests.support.localcloud.iam import refused
 from tests.unit.localcloud.ec2.account import Ec2Lab, base, made_image
 
 ELSEWHERE = "eu-central-1"

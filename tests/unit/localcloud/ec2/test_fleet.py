@@ -9,7 +9,7 @@ import pytest
 from localcloud.ec2.fleet import Attachment
 from localcloud.settings import Cloud
 from support.errors import Error
-from tests.support.records import RecordedMachine, record_fleet
+from tests.support.localcloud.records import RecordedMachine, record_fleet
 
 
 def test_a_machine_that_was_off_for_its_image_has_its_volumes_again(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.localcloud_iam import IamLab, refused
+from tests.support.localcloud.iam import IamLab, refused
 from tests.unit.localcloud.ec2.account import made_image
 
 ELSEWHERE = "eu-central-1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.localcloud_iam import refused
+from tests.support.localcloud.iam import refused
 from tests.unit.localcloud.ec2.account import Ec2Lab, base
 
 PATH = "/aws/service/ami-amazon-linux-latest"

@@ -14,7 +14,7 @@ from localcloud import bad_day
 from localcloud.bad_day import BadDay
 from localcloud.faults.injection import UNREPEATABLE, Faults
 from localcloud.settings import ACCOUNT
-from tests.support.localcloud_iam import INSTANCE_TRUST, IamLab, iam_lab, refused
+from tests.support.localcloud.iam import INSTANCE_TRUST, IamLab, iam_lab, refused
 
 AMI = "ami-12c6146b"
 LAG = BadDay(lag_seconds=6)

@@ -11,7 +11,7 @@ import pytest
 from localcloud import control
 from localcloud.iam.callers import web_identity
 from localcloud.settings import ACCOUNT, KEY_PREFIX, Cloud
-from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab, refused
+from tests.support.localcloud.iam import KEY, REGION, IamLab, iam_lab, refused
 
 PARAMETER = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter"
 INSTANCE = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance"

@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from localcloud.settings import ACCOUNT, KEY_PREFIX
-from tests.support.localcloud_iam import KEY, REGION, IamLab, iam_lab, refused
+from tests.support.localcloud.iam import KEY, REGION, IamLab, iam_lab, refused
 
 Keys = Mapping[str, str]
 Maker = Callable[[IamLab], "Keys | None"]

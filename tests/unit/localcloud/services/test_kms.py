@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from tests.support.localcloud_iam import IamLab, iam_lab, refused
+from tests.support.localcloud.iam import IamLab, iam_lab, refused
 
 MESSAGE = b"a message"
 

@@ -9,7 +9,7 @@ import pytest
 from moto.s3.models import s3_backends
 
 from localcloud.settings import ACCOUNT
-from tests.support.localcloud_iam import REGION, IamLab, iam_lab, refused
+from tests.support.localcloud.iam import REGION, IamLab, iam_lab, refused
 
 HERE = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
 REGIONAL = {**HERE, "BucketNamespace": "account-regional"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.localcloud_iam import refused
+from tests.support.localcloud.iam import refused
 from tests.unit.localcloud.ec2.account import Ec2Lab, clients, ec2_lab, made_image
 from zmanim_ami.pipeline.account import changes, region_defaults
 from zmanim_ami.pipeline.settings import Settings

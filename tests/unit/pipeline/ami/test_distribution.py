@@ -12,7 +12,7 @@ from localcloud.settings import ACCOUNT
 from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
-from tests.support.localcloud_iam import REGION, IamLab
+from tests.support.localcloud.iam import REGION, IamLab
 from tests.unit.localcloud.ec2.account import clients, ec2_lab, made_image
 from zmanim_ami.pipeline.account import roles
 from zmanim_ami.pipeline.ami import distribution, image, sweep

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
-from tests.support.localcloud_iam import IamLab
+from tests.support.localcloud.iam import IamLab
 from tests.unit.localcloud.ec2.account import clients, delete_default_vpc, ec2_lab, made_image
 from zmanim_ami.pipeline import instance
 from zmanim_ami.pipeline.account import network

@@ -22,7 +22,7 @@ from support.errors import Error
 from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
-from tests.support.localcloud_iam import REGION, IamLab, iam_lab
+from tests.support.localcloud.iam import REGION, IamLab, iam_lab
 from tests.support.verify_stage import Stage, good_answers, staged
 from zmanim_ami.pipeline import instance
 from zmanim_ami.pipeline.account import changes, release_key, requirements

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.localcloud_iam import refused
+from tests.support.localcloud.iam import refused
 from tests.unit.localcloud.ec2.account import Ec2Lab, base, made_image
 
 OTHER = "111122223333"

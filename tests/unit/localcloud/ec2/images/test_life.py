@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.core.utils import utcnow
 
-from tests.support.localcloud_iam import refused
+from tests.support.localcloud.iam import refused
 from tests.unit.localcloud.ec2.account import Ec2Lab, base
 
 OTHER = "111122223333"

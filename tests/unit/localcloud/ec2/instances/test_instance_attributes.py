@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.localcloud_iam import refused
+from tests.support.localcloud.iam import refused
 from tests.unit.localcloud.ec2.account import Ec2Lab, base, described, launched, until_state
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from localcloud.ec2.fleet import Fleet
 from localcloud.machine.layers import Layers
-from tests.support.localcloud_iam import refused
+from tests.support.localcloud.iam import refused
 from tests.unit.localcloud.ec2.account import Ec2Lab, described, launched, until_state
 
 BROKEN = FileNotFoundError(2, "it was removed meanwhile")

@@ -11,7 +11,7 @@ from moto.ec2.models import ec2_backends
 
 from localcloud.ec2.volume_rules import TYPES
 from localcloud.settings import ACCOUNT
-from tests.support.localcloud_iam import REGION, refused
+from tests.support.localcloud.iam import REGION, refused
 from tests.unit.localcloud.ec2.account import Ec2Lab, described, launched, until_state
 
 ZONE = f"{REGION}a"

@@ -22,7 +22,7 @@ from localcloud.machine.layers import Layers
 from localcloud.machine.volumes import Volumes
 from localcloud.settings import ACCOUNT
 from support.errors import Error
-from tests.support.localcloud_iam import REGION, IamLab, refused
+from tests.support.localcloud.iam import REGION, IamLab, refused
 from tests.unit.localcloud.ec2.account import base, until_state
 
 
