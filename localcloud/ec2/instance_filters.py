@@ -11,10 +11,12 @@ from typing import Any
 
 from moto.ec2.exceptions import InvalidInstanceIdError
 from moto.ec2.models.instances import Instance, InstanceBackend
+from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import get_object_value
 
 from localcloud.api.patches import ApiError, patch
 
+_PAGE = 1000
 _ID = re.compile(r"i-([0-9a-f]{8}|[0-9a-f]{17})")
 # Where moto's object has what a filter compares.
 _PATHS = {
@@ -156,6 +158,18 @@ def _shown(backend: Any, filters: Mapping[str, list[str]] | None, named: list[st
         if reservation.instances:
             reservations.append(reservation)
     return reservations
+
+
+@patch(InstanceResponse.describe_instances, wraps=True)
+def describe_pages(original: Any, response: Any) -> Any:
+    """DescribeInstances, 5 to 1,000 at a time."""
+    size = response._get_param("MaxResults")
+    if size is not None and not 5 <= int(size) <= _PAGE:
+        bound = "greater than 5" if int(size) < 5 else f"less than {_PAGE}"
+        raise ApiError(
+            "InvalidParameterValue", f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value {bound}."
+        )
+    return original(response)
 
 
 @patch(InstanceBackend.describe_instances)

@@ -204,6 +204,17 @@ def get_filter_value(original: Any, volume: Any, filter_name: str, method_name: 
     return values[filter_name] if filter_name in values else original(volume, filter_name, method_name)
 
 
+@patch(ElasticBlockStore.describe_volumes, wraps=True)
+def describe_volumes(original: Any, response: Any) -> Any:
+    """DescribeVolumes of what is named as volumes are."""
+    for each in response._get_param("VolumeIds", []):
+        if not each.startswith("vol-"):
+            raise ApiError(
+                "InvalidParameterValue", f"Value ({each}) for parameter volumes is invalid. Expected: 'vol-...'."
+            )
+    return original(response)
+
+
 @patch(ElasticBlockStore.describe_volume_attribute)
 def describe_volume_attribute(response: Any) -> ActionResult:
     """DescribeVolumeAttribute: no volume here is ever doubted, or sold."""

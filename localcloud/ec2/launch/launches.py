@@ -9,6 +9,7 @@ comes through here too.
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ class Launches:
     def _run(self, response: Any) -> ActionResult:
         launch = rules.check(response.ec2_backend, settle(response.ec2_backend, dict(response.params)))
         response.error_on_dryrun()
-        return ActionResult(self._launch(response.ec2_backend, launch))
+        return ActionResult(_as_answered(self._launch(response.ec2_backend, launch)))
 
     @patch(InstanceBackend.run_instances)
     def run_instances(
@@ -155,6 +156,17 @@ class Launches:
         backend.tags.pop(instance.id, None)
 
 
+def _as_answered(reservation: Any) -> Any:
+    """Return a new reservation as RunInstances' answer has it: pending, and without public addresses yet."""
+    answer = copy.copy(reservation)
+    answer.instances = [copy.copy(instance) for instance in reservation.instances]
+    for instance in answer.instances:
+        instance.nics = {number: copy.copy(interface) for number, interface in instance.nics.items()}
+        for interface in instance.nics.values():
+            interface.public_ip = None
+    return answer
+
+
 def _arguments(backend: Any, launch: Launch) -> dict[str, Any]:
     """Return moto's arguments for a launch: no volumes, which are made with all that was asked of them afterwards."""
     request, placement = launch.request, launch.request.get("Placement") or {}
@@ -218,6 +230,7 @@ def _set_address(instance: Any, address: str, mac: str, *, public: bool) -> None
     interface = instance.nics[0]
     for taken in instance._private_ips:
         interface.subnet.del_subnet_ip(taken)  # no instance has it
+    instance._private_ips.clear()
     interface.private_ip_address = address
     interface.private_ip_addresses = [{"Primary": True, "PrivateIpAddress": address}]
     if hasattr(interface, "private_dns_name"):

@@ -197,6 +197,7 @@ def create_security_group(
         if default is None:
             raise _no_default_vpc()
         vpc_id = str(default.id)
+    backend.get_vpc(vpc_id)  # moto's error for one that does not exist
     return original(backend, name, description, vpc_id=vpc_id, **given)
 
 

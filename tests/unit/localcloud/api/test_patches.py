@@ -104,6 +104,7 @@ ec2.responses.elastic_block_store.ElasticBlockStore.delete_snapshot
 ec2.responses.elastic_block_store.ElasticBlockStore.describe_snapshots
 ec2.responses.elastic_block_store.ElasticBlockStore.describe_volume_attribute
 ec2.responses.elastic_block_store.ElasticBlockStore.describe_volume_status
+ec2.responses.elastic_block_store.ElasticBlockStore.describe_volumes
 ec2.responses.elastic_block_store.ElasticBlockStore.modify_ebs_default_kms_key_id
 ec2.responses.elastic_block_store.ElasticBlockStore.modify_snapshot_attribute
 ec2.responses.elastic_block_store.ElasticBlockStore.modify_volume
@@ -112,6 +113,7 @@ ec2.responses.elastic_network_interfaces.ElasticNetworkInterfaces.delete_network
 ec2.responses.fleets.Fleets.create_fleet
 ec2.responses.general.General.get_console_output
 ec2.responses.instances.InstanceResponse.describe_instance_credit_specifications
+ec2.responses.instances.InstanceResponse.describe_instances
 ec2.responses.instances.InstanceResponse.modify_instance_attribute
 ec2.responses.instances.InstanceResponse.run_instances
 ec2.responses.instances.InstanceResponse.start_instances
