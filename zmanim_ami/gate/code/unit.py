@@ -44,6 +44,8 @@ READS: Mapping[str, str] = {
     "infrastructure/packer": r"infrastructure/packer/",
     "localcloud": r"tests/unit/localcloud/conftest\.py",
     "localcloud/api": r"(localcloud|support)/",
+    "localcloud/ec2": r"tests/unit/localcloud/ec2/conftest\.py",
+    "localcloud/ec2/instances": r"localcloud/imds/",
     "pipeline/account": r"infrastructure/(iam/|packer/files/zmanim_host/)",
     "pipeline/ami": r"tools/|zmanim_ami/toolchain/|infrastructure/(packer/[^/]*$|iam/)",
     "pipeline/backup": r"infrastructure/iam/|infrastructure/packer/files/(backup|zmanim_host/backup/)",

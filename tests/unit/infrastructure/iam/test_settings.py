@@ -92,7 +92,9 @@ ASKS: Mapping[str, list[Ask]] = {
 }  # fmt: skip
 # What these say, no role of a release asks AWS for.
 ASK_NOTHING = {"region", "api_dir", "versions_file", "postgresql_repo", "github_subject", "boot_timeout"}
-# Whoever runs account.apply is asked for these, and what an instance does with them is tried in test_statements.py.
+# Those of image.retire choose among images. For the rest whoever runs account.apply is asked, and what an instance does
+# with them is tried in test_statements.py.
+ASK_NOTHING |= {"retire_keep", "retire_days", "retire_step_days", "retire_publications", "retire_limit"}
 ASK_NOTHING |= {"account_wide", "backups_bucket", "mail_from", "mail_to", "alarms_topic", "alarm_prefix"}
 
 

@@ -210,4 +210,7 @@ def delete_default_vpc(ec2: Any) -> None:
     for subnet in ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]:
         ec2.delete_subnet(SubnetId=subnet["SubnetId"])
     (vpc,) = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    for group in ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}])["SecurityGroups"]:
+        if group["GroupName"] != "default":
+            ec2.delete_security_group(GroupId=group["GroupId"])
     ec2.delete_vpc(VpcId=vpc["VpcId"])

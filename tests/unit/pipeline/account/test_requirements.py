@@ -12,7 +12,7 @@ from support.errors import BadInput
 from tests.support import ROOT, bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
-from zmanim_ami.pipeline.account import changes, network, release_key, requirements, roles
+from zmanim_ami.pipeline.account import changes, network, release_key, requirements, roles, workflow_roles
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
 
@@ -264,7 +264,7 @@ def test_without_a_default_vpc_one_of_our_own_is_made(clients: Clients, policies
 def test_with_the_workflows_roles_comes_what_has_to_be_set_on_github(
     clients: Clients, policies: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("build", "verify", "publish", "workflow-trust"):
+    for name in (*workflow_roles.STEPS, "workflow-trust"):
         shutil.copyfile(PROJECTS / f"{name}.json", policies / f"{name}.json")
     settings = Settings(github_subject="repo:o/r:environment:{environment}")
     for environment, told in (("prod", False), ("verify", True)):
@@ -285,7 +285,7 @@ def test_with_the_workflows_roles_comes_what_has_to_be_set_on_github(
 def test_a_subject_without_ids_is_told_of_and_one_with_them_is_a_row_of_the_next_plan(
     clients: Clients, policies: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("build", "verify", "publish", "workflow-trust"):
+    for name in (*workflow_roles.STEPS, "workflow-trust"):
         shutil.copyfile(PROJECTS / f"{name}.json", policies / f"{name}.json")
 
     def planned(repository: str) -> list[changes.Change]:

@@ -155,7 +155,8 @@ def test_a_key_of_one_region_is_refused_for_copies_in_others(key: str, good: boo
 def test_the_build_role_may_do_all_of_it_and_in_no_other_region(lab: IamLab, home: Clients) -> None:
     own_key(lab, REGION, *REGIONS, "us-east-1")
     ami = built(home, Encrypted=True, KmsKeyId=KEY)
-    values = {"account": ACCOUNT, "region": REGION, "parameters": "/zmanim/prod", "every_releases_bucket": "b-*"}
+    buckets = {"every_releases_bucket": "b-*", "releases_bucket": "b-verify"}
+    values = {"account": ACCOUNT, "region": REGION, "parameters": "/zmanim/prod", **buckets}
     policy: Any = roles.read(ROOT / "infrastructure/iam/build.json", [values], REGIONS)
     role = lab.role("zmanim-build", *policy["Statement"])
     here = clients(lab, REGION, role)
