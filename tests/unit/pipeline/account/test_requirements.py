@@ -297,7 +297,7 @@ def test_a_subject_without_ids_is_told_of_and_one_with_them_is_a_row_of_the_next
     assert "repo:OWNER@ID/NAME@ID" in capsys.readouterr().err
     renamed = planned("o@1/r@2")
     assert "OWNER@ID" not in capsys.readouterr().err
-    assert [each.resource for each in renamed] == [f"role zmanim-{step}" for step in ("build", "verify", "publish")]
+    assert [each.resource for each in renamed] == [f"role {workflow_roles.name(step)}" for step in workflow_roles.STEPS]
     changes.apply(renamed)
     assert planned("o@1/r@2") == []
 
