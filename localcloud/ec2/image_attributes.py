@@ -157,13 +157,19 @@ def reset_image_attribute(response: Any) -> EmptyResult:
     return EmptyResult()
 
 
-@patch(AmisResponse.disable_image)
-def disable_image(response: Any) -> ActionResult:
-    """DisableImage: nobody launches it, or is shared it with, any more."""
+def _made_image(response: Any) -> Any:
+    """Return the caller's image that a call names. Raises ApiError while it is being made."""
     image = own_image(response)
     if image.state not in {"available", "disabled"}:
         raise ApiError("InvalidAMIID.Unavailable", f"The image ID '{image.id}' is not available")
     response.error_on_dryrun()
+    return image
+
+
+@patch(AmisResponse.disable_image)
+def disable_image(response: Any) -> ActionResult:
+    """DisableImage: nobody launches it, or is shared it with, any more."""
+    image = _made_image(response)
     image.state, image.launch_permissions = "disabled", []
     return ActionResult({"Return": True})
 
@@ -171,10 +177,7 @@ def disable_image(response: Any) -> ActionResult:
 @patch(AmisResponse.enable_image)
 def enable_image(response: Any) -> ActionResult:
     """EnableImage, of one that was disabled; whom it was shared with is not told again."""
-    image = own_image(response)
-    if image.state not in {"available", "disabled"}:
-        raise ApiError("InvalidAMIID.Unavailable", f"The image ID '{image.id}' is not available")
-    response.error_on_dryrun()
+    image = _made_image(response)
     image.state = "available"
     return ActionResult({"Return": True})
 

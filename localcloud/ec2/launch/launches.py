@@ -48,7 +48,8 @@ class Launches:
     @patch(InstanceResponse.run_instances)
     def run(self, response: Any) -> ActionResult:
         """RunInstances; a call that repeats a client token launches nothing more."""
-        return once(response, "RunInstances", lambda: self._run(response))  # type: ignore[no-any-return]
+        answer: ActionResult = once(response, "RunInstances", lambda: self._run(response))
+        return answer
 
     def _run(self, response: Any) -> ActionResult:
         launch = rules.check(response.ec2_backend, settle(response.ec2_backend, dict(response.params)))
