@@ -28,6 +28,7 @@ namespace = Collection(
         show=images.show,
         history=images.history,
         diff=images.diff,
+        sbom=images.sbom,
         check=images.check,
         promote=images.promote,
         rollback=images.rollback,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from support.errors import Error
+from support.files import write_atomically
 from support.output import show as show_result
 from support.progress import say
 from zmanim_ami.commands.shared import command, connect, connect_elsewhere
+from zmanim_ami.pipeline.images import bom, listing
 from zmanim_ami.pipeline.images import check as checking
 from zmanim_ami.pipeline.images import diff as diffs
-from zmanim_ami.pipeline.images import listing
 from zmanim_ami.pipeline.images.retire import Retirement, Row
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.publish import history as publications
@@ -36,6 +38,22 @@ def show(settings: Settings, version: str = "") -> listing.Shown:
     """
     wanted = parse(version)
     return listing.shown(connect(settings), connect_elsewhere(settings), settings, wanted)
+
+
+@command("region", output="a file to write it to; --json prints it")
+def sbom(settings: Settings, version: str = "", output: str = "", json: bool = False) -> None:
+    """Show what is inside the image of a version, and with --json or --output give its SBOM, as CycloneDX has it.
+
+    The one that the image's tag zmanim:sbom names, or none. Changes nothing in the account.
+    """
+    found = bom.find(connect(settings), parse(version))
+    if output:
+        write_atomically(Path(output), found.document.decode())
+        say(f"written: {output}")
+    if json:
+        sys.stdout.write(found.document.decode())
+    else:
+        show_result(found, as_json=False)
 
 
 @command("region", against="the version to compare with; without it the published one")

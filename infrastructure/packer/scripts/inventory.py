@@ -10,6 +10,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from zmanim_host.release.bundle import build_info
+
+RESTIC, API = Path("/usr/local/bin/restic"), Path("/opt/zmanim/baked/zmanim-api")
+
 
 def lines(*command: str) -> list[str]:
     """Return what a program prints, line by line; CalledProcessError when it fails."""
@@ -22,6 +26,26 @@ def packages() -> dict[str, str]:
         line.split(" ", 1) for line in lines("rpm", "-qa", "--queryformat", "%{NAME} %{VERSION}-%{RELEASE}.%{ARCH}\n")
     )
     return dict(sorted((name, version) for name, version in pairs))
+
+
+def rpms() -> list[dict[str, Any]]:
+    """Return all that rpm says of every package, of several of one name as well; keys that rpm trusts are none."""
+    names = ("name", "epoch", "version", "release", "arch", "source", "license")
+    tags = ("NAME", "EPOCHNUM", "VERSION", "RELEASE", "ARCH", "SOURCERPM", "LICENSE")
+    form = "\t".join(f"%{{{tag}}}" for tag in tags)
+    fields = [line.split("\t") for line in lines("rpm", "-qa", "--queryformat", f"{form}\n")]
+    return [
+        {name: row[number] for number, name in enumerate(names)} for row in sorted(fields) if row[0] != "gpg-pubkey"
+    ]
+
+
+def go_programs() -> dict[str, dict[str, Any]]:
+    """Return of which modules each of our Go programs says that it is made, by its path."""
+    programs = {str(path): build_info(path.read_bytes()) for path in (RESTIC, API.resolve())}
+    return {
+        path: {"go": info.go, "package": info.package, "modules": dict(sorted(info.modules.items()))}
+        for path, info in programs.items()
+    }
 
 
 def ours() -> list[Path]:
@@ -74,11 +98,15 @@ def main() -> None:
         line.split("=", 1) for line in Path("/etc/os-release").read_text("utf-8").splitlines() if "=" in line
     )
     inventory = {
-        "os": {name: os_release.get(name, "").strip('"') for name in ("NAME", "VERSION", "PRETTY_NAME")},
+        "os": {
+            name: os_release.get(name, "").strip('"') for name in ("NAME", "VERSION", "PRETTY_NAME", "ID", "VERSION_ID")
+        },
         "versions": json.loads(Path("/usr/share/zmanim/versions.json").read_text("utf-8")),
         "postgresql_repo": os.environ["POSTGRESQL_REPO"],
         "release": json.loads(Path("/opt/zmanim/baked/manifest.json").read_text("utf-8")),
         "packages": packages(),
+        "rpms": rpms(),
+        "go": go_programs(),
         "users": users(),
         "units": units(),
         "listening_on_the_builder": listening(),

@@ -9,7 +9,8 @@ set -o errexit -o nounset -o pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 main() {
-  python3 "${STAGING}/scripts/inventory.py" >"${STAGING}/output/inventory.json"
+  # With the uploaded files' modules; it leaves no byte code beside them.
+  PYTHONPATH="${STAGING}/files" python3 -B "${STAGING}/scripts/inventory.py" >"${STAGING}/output/inventory.json"
   install --mode=0644 "${STAGING}/output/inventory.json" /usr/share/zmanim/inventory.json
   log "$(wc --lines <"${STAGING}/output/inventory.json") lines"
 }

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from invoke.program import Program
@@ -15,8 +16,11 @@ import tasks
 from tests.support import ROOT, bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.image_life import THERE, Life, two_regions
+from tests.support.images.inventories import inventory
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.publish import publication
+from zmanim_ami.pipeline.sbom import document
+from zmanim_ami.pipeline.sbom import store as sbom
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
 
@@ -35,6 +39,7 @@ SAYS = {
     "image.list": "v1.2.3",
     "image.show": "v1.2.3",
     "image.diff": "## v1.2.3 → v1.2.4",
+    "image.sbom": "pkg:golang",
     "image.check": "yes",
     "image.retire": "",
     "sweep": "",
@@ -54,6 +59,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Life, Life]]:
             bucket = bucket_name("releases", "verify")
             here.clients.s3.put_object(Bucket=bucket, Key=f"reports/{made}.json", Body=report)
             here.amis[made].add_tags({"zmanim:verified": hashlib.sha256(report).hexdigest()})
+            sbom.keep(here.clients, made, document.make(inventory(), datetime(2026, 11, 30, tzinfo=UTC)))
             there.image(version, source=made)
         for version in ("v1.2.2", "v1.2.3"):
             settings = Settings(ami_regions=(THERE,))

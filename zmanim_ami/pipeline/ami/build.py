@@ -7,6 +7,7 @@ away, after the new one exists.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from zmanim_ami.pipeline.ami import package_cache as packages
 from zmanim_ami.pipeline.ami.builder import Builder
 from zmanim_ami.pipeline.channel import bucket as channel
 from zmanim_ami.pipeline.plan import Plan, Step
+from zmanim_ami.pipeline.sbom import document as documents
+from zmanim_ami.pipeline.sbom import store as sbom
 from zmanim_ami.pipeline.settings import Settings, Value
 from zmanim_ami.pipeline.version import Version
 
@@ -89,6 +92,9 @@ def build_ami(
         say(f"{version} exists already, made from this commit and tree: {old.ami_id}")
         if dry:
             return Plan(_copy_steps(settings))
+        output = packer.output_directory(root, version)
+        if sbom.SBOM_TAG not in old.tags and packer.made_here(output, old.ami_id):  # cut short
+            old = _with_sbom(clients, root, old, output)
         return _result(clients, old, start, distribution.copy(clients, copies, old, poller), reused=True)
     if old:
         published = image.was_published(clients, settings.parameter_prefix, old.ami_id)
@@ -119,6 +125,7 @@ def build_ami(
             raise
     new = _checked(clients, account, version, made, built)
     inventories.keep(clients, new.ami_id, built.output / "inventory.json")
+    new = _with_sbom(clients, root, new, built.output)
     if replaced:
         _delete_snapshots(clients, replaced)
     if added := packages.store(rpm_cache, built.output):
@@ -211,6 +218,23 @@ def _checked(
             fix=f"do not use it; what Packer said: {built.log}",
         )
     return new
+
+
+def _with_sbom(clients: aws.Clients, root: Path, ami: image.Image, output: Path) -> image.Image:
+    """Return an image with the tag of its SBOM; as it is where the account has no place to keep that.
+
+    Raises `sbom-invalid`, aws's errors.
+    """
+    document = documents.of_file(output / "inventory.json", provenance.committed(root))
+    (output / "sbom.cdx.json").write_bytes(document)
+    try:
+        digest = sbom.keep(clients, ami.ami_id, document)
+    except Error as error:
+        if error.code != "bucket-unknown":
+            raise
+        say(f"the SBOM of {ami.ami_id} is not kept in the account: {error.found}")
+        return ami
+    return dataclasses.replace(ami, tags={**ami.tags, sbom.SBOM_TAG: digest})
 
 
 def _delete_snapshots(clients: aws.Clients, old: image.Image) -> None:

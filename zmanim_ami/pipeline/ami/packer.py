@@ -167,6 +167,12 @@ def essential() -> Callable[[str], str]:
     return show
 
 
+def made_here(output: Path, ami_id: str) -> bool:
+    """Return whether the by-products in `output` are those of this image."""
+    manifest = output / "manifest.json"
+    return manifest.is_file() and ami_id in manifest.read_text()
+
+
 def image_id(manifest: Path, region: str, log: Path) -> str:
     """Return the id of the image that the manifest's last run made in `region`.
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from support.digest import file_sha256, tree_sha256
@@ -82,6 +83,11 @@ def commit(root: Path) -> str:
             found=error.output.strip(),
             fix="work in a clone of the repository",
         ) from error
+
+
+def committed(root: Path) -> datetime:
+    """Return when (UTC) the commit of the clone at `root` was made: the time that what is built of it names."""
+    return datetime.fromtimestamp(int(git(root, "show", "--no-patch", "--format=%ct", "HEAD")), UTC)
 
 
 def tree_digest(

@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 
+from support.errors import Error
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.images import account as accounts
 from zmanim_ami.pipeline.images.account import Account, Family
 from zmanim_ami.pipeline.publish import parameters
 from zmanim_ami.pipeline.publish.publication import wrong_copy
+from zmanim_ami.pipeline.sbom import store as sbom
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import reports
 from zmanim_ami.pipeline.verify.inspection import Check
@@ -44,6 +46,7 @@ def _checks(
         yield from _image_checks(account, each.region, ami, family.ami if family else None)
     if family:
         yield from _report_checks(clients, family.ami, recorded.report if recorded else "")
+        yield _sbom_check(clients, family.ami)
     if len(account.publications) > 1:
         earlier = next((each for each in reversed(account.publications) if each.ami_id != now.ami_id), now)
         before = _family(account, earlier.ami_id)
@@ -78,6 +81,17 @@ def _image_checks(
         wrong += ["not protected"] if not ami.protected else []
         wrong += wrong_copy(ami, source) if ami is not source else []
     yield Check(f"{region}: image", not wrong, expected, "; ".join(wrong) or (ami.ami_id if ami else ""))
+
+
+def _sbom_check(clients: aws.Clients, ami: image.Image) -> Check:
+    digest = ami.tags.get(sbom.SBOM_TAG, "")
+    try:
+        sbom.read(clients, ami.ami_id, digest)
+    except Error as error:
+        if error.code not in {"no-sbom", "sbom-is-anothers"}:
+            raise
+        return Check("sbom", False, error.expected, error.found)
+    return Check("sbom", True, f"the kept one of the tag {sbom.SBOM_TAG}", digest)
 
 
 def _report_checks(clients: aws.Clients, ami: image.Image, recorded: str) -> Iterator[Check]:

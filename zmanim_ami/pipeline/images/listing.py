@@ -13,6 +13,7 @@ from zmanim_ami.pipeline.images import account as accounts
 from zmanim_ami.pipeline.images import rules, usage
 from zmanim_ami.pipeline.images.account import Account, Family
 from zmanim_ami.pipeline.publish.history import Publication
+from zmanim_ami.pipeline.sbom.store import SBOM_TAG
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import reports
 from zmanim_ami.pipeline.version import Version
@@ -47,7 +48,7 @@ class Listed:
 class Shown:
     """All that is known of an image: `listed` is its row of image.list.
 
-    `report` says whether the kept report is the one that its tag names.
+    `report` says whether the kept report is the one that its tag names; `sbom` is the SHA-256 of its SBOM.
     """
 
     listed: Listed
@@ -57,6 +58,7 @@ class Shown:
     images: Mapping[str, str]
     recorded: Mapping[str, str]
     report: str
+    sbom: str
     publications: tuple[Publication, ...]
     retiring: str
 
@@ -93,6 +95,7 @@ def shown(clients: aws.Clients, elsewhere: Sequence[aws.Clients], settings: Sett
         },
         recorded=dict(record.images) if record else {},
         report=_report(clients, family),
+        sbom=tags.get(SBOM_TAG, ""),
         publications=tuple(each for each in account.publications if each.ami_id in family.ids),
         retiring=tags.get(rules.RETIRING_TAG, ""),
     )

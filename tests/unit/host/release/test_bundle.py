@@ -45,6 +45,26 @@ def test_what_the_pipeline_builds_and_packs_is_what_an_instance_takes(tmp_path: 
     made = unpacked(tmp_path / "out", content)
     assert (made / "zmanim-api").read_bytes() == program
     assert build_info(program).package == "example/api/cmd/api"
+    assert build_info(program).go == go(user_cache()).version
+
+
+def test_build_information_names_the_modules_that_are_linked_and_of_a_replaced_one_what_replaces_it() -> None:
+    lines = [
+        "example/api/cmd/api",
+        "mod\texample/api\t(devel)\t",
+        "dep\tgithub.com/jackc/pgx/v5\tv5.8.0\th1:abc=",
+        "dep\texample/old\tv1.0.0",
+        "=>\texample/new\tv1.0.1\th1:def=",
+        "dep\tgolang.org/x/text\tv0.29.0\th1:ghi=",
+    ]
+    info = build_info(program(package="\n".join(lines)))
+    assert (info.go, info.package) == ("go1.26.8", "example/api/cmd/api")
+    assert info.modules == {
+        "github.com/jackc/pgx/v5": "v5.8.0",
+        "example/new": "v1.0.1",
+        "golang.org/x/text": "v0.29.0",
+    }
+    assert info.settings["GOARCH"] == "arm64"
 
 
 @pytest.mark.parametrize(

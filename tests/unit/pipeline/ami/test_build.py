@@ -13,6 +13,7 @@ from support.errors import Error
 from support.git import git
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
+from tests.support.images.inventories import inventory
 from zmanim_ami.pipeline.account import release_key
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.ami import package_cache as packages
@@ -21,6 +22,7 @@ from zmanim_ami.pipeline.ami.packer import Built
 from zmanim_ami.pipeline.ami.packer_errors import ImageNotSeen
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan
+from zmanim_ami.pipeline.sbom import store as sbom
 from zmanim_ami.pipeline.settings import Settings, Value
 from zmanim_ami.pipeline.version import Version, parse
 
@@ -92,8 +94,10 @@ class Site:
         tags = {name: str(values[name]) for name in ("version", "commit", "tree_digest")}
         ami_id = cloud.make_image(self.clients, f"zmanim-{version}", **tags, source_ami="ami-0000000000000000b")
         self.tamper(ami_id)
-        output = self.root / "build/packer"
+        output = self.root / "build/packer" / str(version)
         (output / "rpms").mkdir(parents=True, exist_ok=True)
+        (output / "manifest.json").write_text(json.dumps({"artifact_id": f"eu-west-1:{ami_id}"}))
+        (output / "inventory.json").write_text(json.dumps(inventory()))
         (output / "rpms/redis-7.2.16-1.aarch64.rpm").write_text("compiled")
         return Built(ami_id, output, output / "packer.log")
 
@@ -344,3 +348,42 @@ def test_settings_that_aws_would_refuse_at_the_end_are_refused_before_anything_i
     with raises("region-unknown"):
         site.made(settings=Settings(ami_regions=("xx-nowhere-1",)))
     assert site.done == []
+
+
+def test_the_sbom_of_a_new_image_is_kept_and_its_digest_is_the_image_s_tag(site: Site) -> None:
+    cloud.make_bucket(site.clients, "releases", "verify")
+    made = site.built()
+    digest = cloud.image_tags(site.clients, made.ami_id)["zmanim:sbom"]
+    document = sbom.read(site.clients, made.ami_id, digest)
+    assert json.loads(document)["metadata"]["component"]["version"] == "v1.2.3"
+    assert (site.root / "build/packer/v1.2.3/sbom.cdx.json").read_bytes() == document
+    with raises("sbom-is-anothers"):
+        sbom.read(site.clients, made.ami_id, "ab" * 32)
+    with raises("no-sbom"):
+        sbom.read(site.clients, made.ami_id, "")
+
+
+def test_an_image_in_an_account_without_buckets_has_no_sbom_there_and_no_tag_of_one(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "zmanim:sbom" not in cloud.image_tags(site.clients, site.built().ami_id)
+    assert "is not kept in the account" in capsys.readouterr().err
+
+
+def test_a_build_that_was_cut_off_before_its_sbom_was_kept_is_completed_by_the_next(site: Site) -> None:
+    cloud.make_bucket(site.clients, "releases", "verify")
+    cloud.answer(site.clients.s3, "PutObject", lambda request: "AccessDenied" if "sboms/" in request["url"] else None)
+    with raises("not-allowed"):
+        site.made()
+    cloud.answer(site.clients.s3, "PutObject", lambda request: None)
+    again = site.built()
+    assert again.reused
+    assert sbom.SBOM_TAG in cloud.image_tags(site.clients, again.ami_id)
+
+
+def test_an_image_that_another_machine_built_is_not_given_the_inventory_of_this_one(site: Site) -> None:
+    made = site.built()
+    cloud.make_bucket(site.clients, "releases", "verify")
+    (site.root / "build/packer/v1.2.3/manifest.json").write_text("{}")
+    assert site.built().reused
+    assert "zmanim:sbom" not in cloud.image_tags(site.clients, made.ami_id)

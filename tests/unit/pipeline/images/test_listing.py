@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,13 +15,17 @@ from tests.support import bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.image_life import HERE, THERE, Life, two_regions
-from zmanim_ami.pipeline.images import check, diff, listing
+from tests.support.images import inventories
+from zmanim_ami.pipeline.images import bom, check, diff, listing
 from zmanim_ami.pipeline.publish import publication
+from zmanim_ami.pipeline.sbom import document
+from zmanim_ami.pipeline.sbom import store as sbom
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
 
 SETTINGS = Settings(ami_regions=(THERE,))
 ID = "/zmanim/prod/ami-id"
+MADE = datetime(2026, 11, 30, tzinfo=UTC)
 
 
 @dataclass
@@ -38,6 +43,7 @@ class Shelf:
         text = json.dumps(report).encode()
         self.put("reports", made, text)
         self.here.amis[made].add_tags({"zmanim:verified": hashlib.sha256(text).hexdigest()})
+        sbom.keep(self.here.clients, made, document.make(inventories.inventory(), MADE))
         self.images[version], self.copies[version] = made, self.there.image(version, source=made)
 
     def put(self, folder: str, ami_id: str, content: bytes) -> None:
@@ -84,9 +90,20 @@ def test_all_that_is_known_of_a_version_is_shown(shelf: Shelf) -> None:
     assert shown.listed.ami_id == shelf.images["v1.0.0"]
     assert shown.recorded == {HERE: shelf.images["v1.0.0"], THERE: shelf.copies["v1.0.0"]}
     assert shown.report == "kept, and the one that the image's tag names"
+    assert shown.sbom == cloud.image_tags(shelf.here.clients, shelf.images["v1.0.0"])["zmanim:sbom"]
     assert [each.what for each in shown.publications] == ["published"]
     with raises("no-such-image"):
         listing.shown(shelf.here.clients, [], SETTINGS, parse("v9.0.0"))
+
+
+def test_an_image_s_sbom_is_the_one_that_its_tag_names_and_what_is_in_it_is_counted(shelf: Shelf) -> None:
+    found = bom.find(shelf.here.clients, parse("v1.0.0"))
+    assert found.components == {
+        "application": 2, "operating-system": 1, "pkg:generic": 1, "pkg:golang": 5, "pkg:rpm": 3,
+    }  # fmt: skip
+    assert found.document == document.make(inventories.inventory(), MADE)
+    with raises("no-sbom"):
+        bom.find(shelf.here.clients, parse("v1.2.0"))
 
 
 def test_what_was_published_as_it_was_meant_passes_every_check(shelf: Shelf) -> None:
@@ -131,6 +148,18 @@ BROKEN: dict[str, tuple[Callable[[Shelf], Any], set[str]]] = {
     "the report is another one": (
         lambda shelf: shelf.put("reports", shelf.images["v1.1.0"], b"{}"),
         {"report"},
+    ),
+    "the SBOM is another one": (
+        lambda shelf: shelf.here.clients.s3.put_object(
+            Bucket=bucket_name("releases", "verify"), Key=f"sboms/{shelf.images['v1.1.0']}.cdx.json", Body=b"{}"
+        ),
+        {"sbom"},
+    ),
+    "the SBOM's tag is gone": (
+        lambda shelf: shelf.here.clients.ec2.delete_tags(
+            Resources=[shelf.images["v1.1.0"]], Tags=[{"Key": "zmanim:sbom"}]
+        ),
+        {"sbom"},
     ),
     "the record is gone": (
         lambda shelf: shelf.here.clients.ssm.delete_parameter(Name="/zmanim/prod/images/v1.1.0"),

@@ -16,7 +16,7 @@ import shutil
 import struct
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -36,10 +36,15 @@ _PACKAGE = "cmd/api"
 
 @dataclass(frozen=True)
 class BuildInfo:
-    """What a Go program says of how it was built: the main package and the settings such as GOARCH."""
+    """What a Go program says of how it was built: the main package, the settings such as GOARCH, and of what.
+
+    `go` is the version of Go (`go1.26.8`), `modules` the versions of what the main module needs, by their paths.
+    """
 
     package: str
     settings: Mapping[str, str] = field(default_factory=dict)
+    go: str = ""
+    modules: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_whole(content: bytes, *, sha256: str, size: int) -> None:
@@ -165,12 +170,20 @@ def build_info(program: bytes) -> BuildInfo:
         at = program.find(_BUILD_INFO, at + 1)
     if at < 0:
         raise HostError("the release's program was not built by Go")
-    _, at = _string(program, at + 32)
+    version, at = _string(program, at + 32)
     strings, _ = _string(program, at)
     text = strings[16:-16].decode("utf-8", "replace")
     package = re.search(r"^path\t([^\t\n]*)$", text, re.MULTILINE)
     settings = dict(re.findall(r"^build\t([^\t\n=]*)=([^\t\n]*)$", text, re.MULTILINE))
-    return BuildInfo(package[1] if package else "", settings)
+    modules = dict(_modules(text))
+    return BuildInfo(package[1] if package else "", settings, version.decode("utf-8", "replace"), modules)
+
+
+def _modules(text: str) -> Iterator[tuple[str, str]]:
+    """Yield path and version of each module that is linked: of one that is replaced, those of what replaces it."""
+    for own, other in re.findall(r"^dep\t([^\n]*)$(?:\n=>\t([^\n]*)$)?", text, re.MULTILINE):
+        path, _, version = (other or own).partition("\t")
+        yield path, version.partition("\t")[0]
 
 
 def _string(program: bytes, at: int) -> tuple[bytes, int]:
