@@ -68,7 +68,7 @@ def contract(session: nox.Session) -> None:
     _pytest(session, "tests/contract", "-n", str(os.cpu_count()))
 
 
-@nox.session(default=False, venv_backend="venv")
+@nox.session(default=False, venv_backend="venv", reuse_venv=True)
 def clients(session: nox.Session) -> None:
     """Clients that others have written: Ansible's amazon.aws in a cloud, moto's own tests; nightly; needs root."""
     _install(session, "requirements-clients.txt")

@@ -8,7 +8,7 @@ from localcloud.api.admission import Admission
 from localcloud.api.application import Api
 from localcloud.api.listener import listen
 from localcloud.api.patches import apply
-from localcloud.cloudwatch import alarms
+from localcloud.cloudwatch import alarms, reading
 from localcloud.ec2 import (
     account_settings,
     amis,
@@ -67,14 +67,14 @@ def emulate(images: tuple[BaseImage, ...], cloud: Cloud, fleet: Fleet) -> Emulat
     machines = instances.Instances(fleet, faults)
     launched = launches.Launches(fleet, machines.begin)
     apply(instances, machines, instance_attributes, instance_attributes.InstanceAttributes(fleet), instance_filters)
-    apply(launched, purchases.Purchases(launched), places, rules, templates, tokens)
+    apply(launched, purchases, purchases.Purchases(launched), places, rules, templates, tokens)
     apply(dependencies, ec2_volumes, ec2_volumes.Volumes(fleet))
     confirmations = Confirmations(Journal(directory / "confirmations.jsonl"), cloud.endpoint)
     notifications = sns.Notifications(Journal(directory / "notifications.jsonl"), confirmations)
     watched = alarms.Alarms(sns.publish)
     apply(kms, s3, ssm, ssm.Agent(fleet, faults), faults.late, resource_policies, boundaries, temporary)
     apply(Mails(Journal(directory / "mails.jsonl"), confirmations))
-    apply(notifications, alarms, watched)
+    apply(notifications, alarms, watched, reading)
 
     def source_of(address: str) -> str:
         return "host" if address == cloud.host_address else fleet.by_address(address) or address

@@ -24,6 +24,12 @@ from localcloud.api.errors import protocol_of
 from localcloud.api.one_form import Environ, RequestRefused
 from localcloud.api.pagination import Pages
 
+# Filters that EC2 takes everywhere where it has filters, and by name those that clients use though the operation's
+# documentation does not list them (any more).
+_EVERYWHERE = {"tag:", "tag-key"}
+_UNLISTED = {"DescribeAddresses": {"domain"}, "DescribeVpcs": {"isDefault"}}
+# What EC2 calls a parameter by that is missing, where it is not its name.
+_MISSING = {"Resources": "resourceIdSet"}
 # What every request in a form may bring along.
 _COMMON = {"Action", "Version"}
 _CODE = re.compile(r"<code>(.*?)</code>")
@@ -64,7 +70,7 @@ def _model(service: str, operation: str) -> OperationModel | None:
 
 def _missing(protocol: str, name: str) -> RequestRefused:
     if protocol == "ec2":
-        return RequestRefused(f"The request must contain the parameter {name}", "MissingParameter")
+        return RequestRefused(f"The request must contain the parameter {_MISSING.get(name, name)}", "MissingParameter")
     text = f"1 validation error detected: Value null at '{name[0].lower()}{name[1:]}' failed to satisfy constraint:"
     code = "ValidationError" if protocol == "query" else "ValidationException"
     return RequestRefused(f"{text} Member must not be null", code)
@@ -111,5 +117,5 @@ def _filters(described: OperationModel) -> frozenset[str]:
         return frozenset()
     names = {html.unescape(name).strip() for name in _CODE.findall(text)}
     if any(name.partition(":")[0] == "tag" for name in names):
-        names |= {"tag:", "tag-key", "tag-value"}
-    return frozenset(names)
+        names |= {"tag-value"}
+    return frozenset(names | _EVERYWHERE | _UNLISTED.get(described.name, set()))

@@ -55,7 +55,7 @@ class Pages:
         for name in _names(call.service, described):
             token = given.get(name) or given.get("continuation-token" if call.service == "s3" else name)
             if token and (call.service, call.region, str(token)) not in self._given:
-                raise _refused(described, protocol)
+                raise _refused(described, protocol, name)
 
     def note(self, call: ApiCall, response: Response) -> None:
         """Remember the tokens of an answer."""
@@ -75,14 +75,15 @@ def _names(service: str, described: OperationModel) -> Iterator[str]:
             yield name
 
 
-def _refused(described: OperationModel, protocol: str) -> RequestRefused:
+def _refused(described: OperationModel, protocol: str, name: str) -> RequestRefused:
+    reason = f"Request parameter {name} is invalid"
     for wanted in _ERRORS:
         for shape in described.error_shapes:
             if wanted.search(shape.name):
                 error = shape.metadata.get("error") or {}
                 code = str(error.get("code", shape.name))
-                return RequestRefused("The token is not valid", code, int(error.get("httpStatusCode", 400)))
-    code, message = _DEFAULT.get(protocol, ("ValidationException", "The token is not valid"))
+                return RequestRefused(reason, code, int(error.get("httpStatusCode", 400)))
+    code, message = _DEFAULT.get(protocol, ("ValidationException", reason))
     return RequestRefused(message, code)
 
 

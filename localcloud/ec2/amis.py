@@ -164,8 +164,8 @@ class Images:
         """
         backend, name = response.ec2_backend, response._get_param("Name")
         instance = backend.get_instance(response._get_param("InstanceId"))
-        _check_name(backend, name)
         tags = requested_tags(response, "image", "snapshot")
+        _check_name(backend, name)
         if instance._state.name not in {"running", "stopped"}:
             state = instance._state.name
             reason = f"The instance '{instance.id}' is {state}: it has to be running or stopped."

@@ -153,7 +153,7 @@ def _check_creatable(backend: Any, given: dict[str, Any]) -> None:
         raise ApiError("InvalidSnapshot.NotFound", f"The snapshot '{given['SnapshotId']}' does not exist.")
     size = snapshot.volume.size if snapshot and given["Size"] is None else given["Size"]
     if size is None:
-        raise ApiError("MissingParameter", "The request must contain the parameter size or snapshotId")
+        raise ApiError("MissingParameter", "The request must contain the parameter size/snapshot")
     if given["AvailabilityZone"] not in {zone.name for zone in backend.describe_availability_zones()}:
         raise ApiError("InvalidZone.NotFound", f"The zone '{given['AvailabilityZone']}' does not exist.")
     check_volume(given["VolumeType"], int(size), given["Iops"], given["Throughput"])
@@ -174,7 +174,7 @@ def _check_detachable(volume_id: str, attachment: Any, instance_id: str | None, 
     if device and device != attachment.device:
         raise ApiError(
             "InvalidAttachment.NotFound",
-            f"The volume '{volume_id}' is not attached to instance '{attachment.instance.id}' as device '{device}'.",
+            f"The volume {volume_id} is not attached to instance {attachment.instance.id} as device {device}",
         )
 
 

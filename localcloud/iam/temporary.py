@@ -24,6 +24,8 @@ from localcloud.settings import ACCOUNT
 # Calls that the keys of GetSessionToken are good for among STS's; IAM takes neither kind without a second factor.
 _OF_SESSION = {"AssumeRole", "GetCallerIdentity"}
 _SHORTEST, _LONGEST = 900, 129600
+# In characters, of a federated user's session policy.
+_LONGEST_POLICY = 2048
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,12 @@ def get_session_token(response: Any) -> ActionResult:
 def get_federation_token(response: Any) -> ActionResult:
     """GetFederationToken: a key that may do what its owner and the session's policies may, both."""
     name = str(response._get_param("Name"))
+    if len(response._get_param("Policy") or "") > _LONGEST_POLICY:
+        raise ApiError(
+            "ValidationError",
+            "1 validation error detected: Value at 'policy' failed to satisfy constraint: Member must have length less"
+            f" than or equal to {_LONGEST_POLICY}",
+        )
     shown = _make(response, 43200, federated=name, policies=session_policies(response) or {})
     user = {"FederatedUserId": f"{ACCOUNT}:{name}", "Arn": TemporaryKey("", "", "", utcnow(), "", name).arn}
     return ActionResult({"Credentials": shown, "FederatedUser": user, "PackedPolicySize": 6})

@@ -1,14 +1,20 @@
 """A pytest plugin for moto's own tests: their clients get the cloud's key, and so does what resets it between tests.
 
-Environment: LOCALCLOUD_URL and LOCALCLOUD_KEY, as server.py has written them; both before moto is imported.
+Environment: LOCALCLOUD_URL and LOCALCLOUD_KEY, as server.py has written them; both before moto is imported. OUTCOMES is
+a file that gets a line of JSON for each test.
 """
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 URL, KEY = os.environ["LOCALCLOUD_URL"], os.environ["LOCALCLOUD_KEY"]
+OUTCOMES = Path(os.environ["OUTCOMES"])
 os.environ["TEST_SERVER_MODE"] = "true"
 os.environ["TEST_SERVER_MODE_ENDPOINT"] = URL
 os.environ["MOTO_PORT"] = str(urlsplit(URL).port)
@@ -31,3 +37,13 @@ def _with_key(mocking: models.MockAWS) -> None:
 
 
 setattr(models.MockAWS, "_mock_env_variables", _with_key)  # noqa: B010
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note what has become of a test: what fails before or after it is its failure, too."""
+    if report.when != "call" and report.passed:
+        return
+    crash = getattr(report.longrepr, "reprcrash", None)
+    words = "" if report.passed else str(crash.message if crash else report.longrepr)[:500]
+    with OUTCOMES.open("a") as file:
+        file.write(json.dumps({"test": report.nodeid, "result": report.outcome, "words": words}) + "\n")

@@ -101,7 +101,7 @@ def _subnet(backend: Any, request: Request, first: Request, instance_type: str) 
     if name := request.get("SubnetId") or first.get("SubnetId"):
         return backend.get_subnet(name)
     if backend.get_default_vpc() is None:
-        raise _no_default_vpc()
+        raise _no_default_vpc(" GroupName is only supported for EC2-Classic and default VPC.")
     zone = (request.get("Placement") or {}).get("AvailabilityZone")
     if zone and zone not in {each.name for each in backend.describe_availability_zones()}:
         raise _wrong(f"Invalid availability zone: [{zone}]")
@@ -179,8 +179,8 @@ def _zones(region: str, instance_type: str) -> list[str]:
     return sorted(offer["Location"] for offer in offers if offer["InstanceType"] == instance_type)
 
 
-def _no_default_vpc() -> ApiError:
-    return ApiError("VPCIdNotSpecified", "No default VPC for this user")
+def _no_default_vpc(more: str = "") -> ApiError:
+    return ApiError("VPCIdNotSpecified", f"No default VPC for this user{more and '.'}{more}")
 
 
 def _wrong(message: str) -> ApiError:

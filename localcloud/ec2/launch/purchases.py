@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moto.autoscaling.exceptions import AutoscalingClientError
-from moto.autoscaling.models import ASG_NAME_TAG, FakeAutoScalingGroup, InstanceState
+from moto.autoscaling.models import ASG_NAME_TAG, FakeAutoScalingGroup, FakeLaunchConfiguration, InstanceState
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
@@ -61,6 +61,7 @@ class Purchases:
             response.params = {**response.params, "LaunchTemplateConfigs": settled, "SpotOptions": options}
             answer = original(response).result
             fleet = backend.fleets[answer["FleetId"]]
+            fleet.launch_template_configs = configurations  # as they were given, for DescribeFleets
             return ActionResult({**answer, "Errors": fleet.errors} if fleet.fleet_type == "instant" else answer)
 
         return once(response, "CreateFleet", work)
@@ -79,9 +80,24 @@ class Purchases:
         return list(fleet.spot_requests)
 
     def _launch_for(self, fleet: Any, weight: float, lifecycle: str) -> list[tuple[Any, Any]]:
+        """Launch what a capacity takes: of one specification, or of each in turn where spot capacity is diversified."""
+        specs = list(fleet.launch_specs)
+        if lifecycle != "spot" or (fleet.spot_options or {}).get("AllocationStrategy") != "diversified":
+            return self._launch_first(fleet, specs, weight, lifecycle)
+        launched: list[tuple[Any, Any]] = []
+        smallest = min(spec.weighted_capacity for spec in specs)
+        while weight > 0 and (one := self._launch_first(fleet, specs, min(weight, smallest), lifecycle)):
+            ((_, used),) = one
+            launched += one
+            weight -= used.weighted_capacity
+            place = specs.index(used) + 1
+            specs = [*specs[place:], *specs[:place]]
+        return launched
+
+    def _launch_first(self, fleet: Any, specs: list[Any], weight: float, lifecycle: str) -> list[tuple[Any, Any]]:
         """Launch what a capacity takes by the first specification that can be launched; the others' errors are kept."""
         errors = vars(fleet).setdefault("errors", [])
-        for spec in fleet.launch_specs:
+        for spec in specs:
             template = {name: spec.launch_template_spec.get(name) for name in ("LaunchTemplateId", "Version")}
             override = spec.overrides or {}
             request = {name: override[name] for name in _PARAMETERS if override.get(name)}
@@ -94,8 +110,9 @@ class Purchases:
                 reservation = self._launches.launch(fleet.ec2_backend, request, count, fleet_id=fleet.id, **inner)
             except ServiceException as error:
                 where = {"LaunchTemplateSpecification": spec.launch_template_spec, "Overrides": override}
-                errors.append({"LaunchTemplateAndOverrides": where, "Lifecycle": lifecycle,
-                               "ErrorCode": error.code, "ErrorMessage": error.message})  # fmt: skip
+                said = {"LaunchTemplateAndOverrides": where, "Lifecycle": lifecycle,
+                        "ErrorCode": error.code, "ErrorMessage": error.message}  # fmt: skip
+                errors += [] if said in errors else [said]
                 continue
             fleet.fulfilled_capacity += count * spec.weighted_capacity
             return [(instance, spec) for instance in reservation.instances]
@@ -168,6 +185,17 @@ class Purchases:
             instance.autoscaling_group = group
             protected = group.new_instances_protected_from_scale_in
             group.instance_states.append(InstanceState(instance, protected_from_scale_in=protected))
+
+
+@patch(FakeLaunchConfiguration.create_from_instance, wraps=True)
+def launch_configuration_of(original: Any, name: str, instance: Any, backend: Any) -> Any:
+    """Make the launch configuration of a group that is made of an instance, with its groups' ids.
+
+    It is called on the class. Names, which moto takes, are the default VPC's alone.
+    """
+    made = original(name, instance, backend)
+    made.security_groups = [group.id for group in instance.security_groups]
+    return made
 
 
 def _with_types(backend: Any, configuration: dict[str, Any]) -> dict[str, Any]:

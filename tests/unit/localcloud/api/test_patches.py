@@ -16,6 +16,7 @@ from localcloud.api.patches import REGISTRY, Patch, add, apply, patch
 MODULES = (
     "api.calls",
     "cloudwatch.alarms",
+    "cloudwatch.reading",
     "ec2.account_settings",
     "ec2.amis",
     "ec2.dependencies",
@@ -49,6 +50,9 @@ MODULES = (
 REPLACED = """
 autoscaling.models.FakeAutoScalingGroup._set_launch_configuration
 autoscaling.models.FakeAutoScalingGroup.replace_autoscaling_group_instances
+autoscaling.models.FakeLaunchConfiguration.create_from_instance
+cloudwatch.models.CloudWatchBackend.get_metric_data
+cloudwatch.models.CloudWatchBackend.get_metric_statistics
 cloudwatch.models.CloudWatchBackend.put_metric_alarm
 cloudwatch.models.CloudWatchBackend.put_metric_data
 core.responses.BaseResponse._get_action

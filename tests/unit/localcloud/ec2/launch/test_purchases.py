@@ -175,6 +175,23 @@ def test_a_fleet_launches_on_demand_by_requirements_and_is_deleted_with_its_inst
         until_state(ec2, row["InstanceId"], "terminated")
 
 
+def test_diversified_spot_capacity_is_of_all_specifications_and_overrides_are_told_as_given(lab: Ec2Lab) -> None:
+    ec2 = lab.client("ec2")
+    ec2.create_launch_template(LaunchTemplateName="image", LaunchTemplateData=template_data(ec2, IamInstanceProfile={}))
+    zones = [{"AvailabilityZone": f"eu-west-1{letter}"} for letter in "abc"]
+    named = {"LaunchTemplateName": "image", "Version": "1"}
+    fleet = ec2.create_fleet(
+        Type="maintain", LaunchTemplateConfigs=[{"LaunchTemplateSpecification": named, "Overrides": zones}],
+        TargetCapacitySpecification={"TotalTargetCapacity": 4, "DefaultTargetCapacityType": "spot"},
+        SpotOptions={"AllocationStrategy": "diversified"},
+    )["FleetId"]  # fmt: skip
+    rows = ec2.describe_fleet_instances(FleetId=fleet)["ActiveInstances"]
+    placed = [described(ec2, row["InstanceId"])["Placement"]["AvailabilityZone"] for row in rows]
+    assert sorted(placed) == ["eu-west-1a", "eu-west-1a", "eu-west-1b", "eu-west-1c"]
+    (shown,) = ec2.describe_fleets(FleetIds=[fleet])["Fleets"]
+    assert shown["LaunchTemplateConfigs"][0]["Overrides"] == zones
+
+
 def test_a_fleet_without_a_template_or_with_an_unknown_one_is_refused(lab: Ec2Lab) -> None:
     ec2 = lab.client("ec2")
     capacity = {"TotalTargetCapacity": 1}
@@ -264,3 +281,17 @@ def test_a_group_with_a_launch_configuration_launches_all_of_it(lab: Ec2Lab) -> 
     assert "PublicIpAddress" not in shown
     assert shown["Placement"]["AvailabilityZone"] == "eu-west-1b"
     assert "/dev/sdf" in [mapping["DeviceName"] for mapping in shown["BlockDeviceMappings"]]
+
+
+def test_a_group_made_of_an_instance_launches_with_that_one_s_security_groups(lab: Ec2Lab) -> None:
+    ec2 = lab.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.213.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.213.0.0/24")["Subnet"]["SubnetId"]
+    instance = launched(ec2, SubnetId=subnet)
+    scaling = lab.client("autoscaling")
+    scaling.create_auto_scaling_group(
+        AutoScalingGroupName="g", InstanceId=instance, MinSize=1, MaxSize=1, VPCZoneIdentifier=subnet
+    )
+    (made,) = scaling.describe_auto_scaling_instances()["AutoScalingInstances"]
+    groups = described(ec2, instance)["SecurityGroups"]
+    assert described(ec2, made["InstanceId"])["SecurityGroups"] == groups
