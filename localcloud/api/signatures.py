@@ -86,10 +86,11 @@ def in_address(environ: Environ) -> Credential | None:
         return None
     taken = _IN_ADDRESS | _OLD | {"X-Amz-Signature"}
     rest = {name: value for name, value in named.items() if name not in taken and name.lower() != _SESSION.lower()}
-    for name in [name for name in rest if name.lower().startswith("x-amz-") or name in _HEADERS]:
+    for name in [name for name in rest if name.lower().startswith("x-amz-")]:
         # SDKs move headers into what they sign, and S3 takes them from there.
-        key = name.upper().replace("-", "_")
-        environ[key if key == "CONTENT_TYPE" else f"HTTP_{key}"] = rest.pop(name)
+        environ[f"HTTP_{name.upper().replace('-', '_')}"] = rest.pop(name)
+    for name in _HEADERS & rest.keys():
+        del rest[name]  # these it only takes from where they belong
     environ["QUERY_STRING"] = urllib.parse.urlencode(rest, quote_via=urllib.parse.quote)
     return made
 
@@ -125,7 +126,7 @@ def _of_version_2(environ: Environ, named: Mapping[str, str]) -> Credential:
     _check_expiry(float(named["Expires"]))
     every = {name[5:].replace("_", "-").lower(): str(value) for name, value in environ.items() if name[:5] == "HTTP_"}
     every["content-type"] = str(environ.get("CONTENT_TYPE", ""))
-    every |= {name.lower(): value for name, value in named.items()}
+    every |= {name.lower(): value for name, value in named.items() if name.lower() not in _HEADERS}
     custom: Any = HTTPHeaders.from_dict({name: value for name, value in every.items() if name.startswith("x-amz-")})
     bucket, _ = bucket_and_key(environ)
     path = raw_path(environ)

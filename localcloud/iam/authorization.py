@@ -28,7 +28,7 @@ from localcloud.iam.callers import Caller, CredentialsRefused
 from localcloud.iam.conditions import knows
 from localcloud.iam.lookups import Lookups
 from localcloud.iam.policy import Decision, PolicyInvalid, Principal, Request, Statement, decide
-from localcloud.iam.resource_policies import resource_policy
+from localcloud.iam.resource_policies import refuse_objects, resource_policy
 from localcloud.journal import Journal
 
 # The signing name -> the prefix of its actions.
@@ -53,6 +53,8 @@ _BY_TOKEN = {("sts", "AssumeRoleWithWebIdentity")}
 # guide, "Bucket policies"): else nobody could mend one.
 _WITH_POLICIES = {"s3", "kms"}
 _ROOTS_OWN = {("s3", f"{verb}BucketPolicy") for verb in ("Get", "Put", "Delete")}
+# Which is told of each object what became of it ("DeleteObjects" in S3's API reference).
+_BY_OBJECT = ("s3", "DeleteObjects")
 _TIMES = ("aws:currenttime", "aws:epochtime")
 
 
@@ -81,9 +83,15 @@ class Authorizer:
                 return refused
             if self._is_free(caller, service, call.operation):
                 return None
+            refuse_objects(())
+            left: set[str] = set()
             for required, decision in self._decisions(environ, service, call, caller):
-                if not decision.allowed:
+                if decision.allowed:
+                    continue
+                if (service, call.operation) != _BY_OBJECT:
                     return _denied(service, kind, caller, required, decision)
+                left.add(required.resource)
+            refuse_objects(left)
         except CredentialsRefused as refused:
             table = _EXPIRED if refused.expired else _FORGED if refused.forged else _CREDENTIALS
             code, status = table.get(_shape(service, kind), table["query"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
@@ -36,6 +37,17 @@ def create_user(original: Any, response: Any) -> ActionResult:
     made: Any = result.result
     if arn:
         _set(made["User"], str(arn))
+    return result
+
+
+@patch(IamResponse.list_users, wraps=True)
+def list_users(original: Any, response: Any) -> ActionResult:
+    """ListUsers, which does not tell boundaries."""
+    result: ActionResult = original(response)
+    made: Any = result.result
+    made["Users"] = [copy.copy(user) for user in made["Users"]]
+    for user in made["Users"]:
+        user.__dict__.pop("permissions_boundary", None)
     return result
 
 

@@ -7,6 +7,8 @@ would deny every call of a statement whose condition is not met.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any
 
 from moto.iam.access_control import PermissionResult
@@ -23,10 +25,19 @@ _AWS_MANAGED = "key/alias/aws/"
 _USES = ("Encrypt", "Decrypt", "ReEncrypt*", "GenerateDataKey*", "CreateGrant", "DescribeKey")
 
 
+# The ARNs of objects that the call in this thread may not delete, when it may delete others.
+_refused: ContextVar[frozenset[str]] = ContextVar("refused", default=frozenset())
+
+
+def refuse_objects(arns: Iterable[str]) -> None:
+    """Say which objects a DeleteObjects is to leave, and tell of as errors; of every call, that nothing stays said."""
+    _refused.set(frozenset(arns))
+
+
 @patch(FakeBucket.get_permission)
-def get_permission(_bucket: FakeBucket, _action: str, _resource: str) -> PermissionResult:
-    """Find nothing in bucket policies: what is left to moto are objects' ACLs."""
-    return PermissionResult.NEUTRAL
+def get_permission(_bucket: FakeBucket, _action: str, resource: str) -> PermissionResult:
+    """Find nothing in bucket policies: what is left to moto are objects' ACLs, and objects that were refused."""
+    return PermissionResult.DENIED if resource in _refused.get() else PermissionResult.NEUTRAL
 
 
 def resource_policy(required: RequiredAction, *, anonymous: bool = False) -> tuple[Statement, ...]:

@@ -1,4 +1,7 @@
-"""KMS's signatures: moto hashes what is hashed already, takes messages of any length, and says False where KMS refuses.
+"""KMS's signatures and key policies.
+
+moto hashes what is hashed already, takes messages of any length, says False where KMS refuses, and keeps any text as a
+policy.
 
 "Sign" and "Verify" (KMS's API reference); the algorithms: "Key spec reference" (KMS Developer Guide).
 """
@@ -16,10 +19,15 @@ from moto.kms.models import Key
 from moto.kms.responses import KmsResponse
 
 from localcloud.api.patches import ApiError, patch
+from localcloud.iam.policy import PolicyInvalid, read_cached
 
 _LONGEST = 4096
 _HASHES: dict[str, hashes.HashAlgorithm] = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
 _TYPES = ("RAW", "DIGEST")
+_ALGORITHMS = tuple(
+    [f"RSASSA_{padded}_SHA_{bits}" for padded in ("PSS", "PKCS1_V1_5") for bits in _HASHES]
+    + [f"ECDSA_SHA_{bits}" for bits in _HASHES]
+)
 
 
 @patch(KmsResponse.sign)
@@ -40,11 +48,35 @@ def verify(response: Any) -> str:
         signature = base64.b64decode(response._get_param("Signature") or "")
     except ValueError as error:
         raise ApiError("SerializationException", "Signature is no base64") from error
+    if not signature:
+        raise _invalid("Value at 'signature'", "have length greater than or equal to 1")
     try:
         key.private_key.private_key.public_key().verify(signature, digest, *how)  # type: ignore[attr-defined]
     except InvalidSignature as error:
         raise ApiError("KMSInvalidSignatureException", "") from error
     return json.dumps({"KeyId": key.arn, "SignatureValid": True, "SigningAlgorithm": algorithm})
+
+
+@patch(KmsResponse.create_key, wraps=True)
+def create_key(original: Any, response: Any) -> str:
+    """CreateKey, with a policy that is one."""
+    return _with_policy(original, response)
+
+
+@patch(KmsResponse.put_key_policy, wraps=True)
+def put_key_policy(original: Any, response: Any) -> str:
+    """PutKeyPolicy, of a policy that is one."""
+    return _with_policy(original, response)
+
+
+def _with_policy(original: Any, response: Any) -> str:
+    """Refuse what is no policy: every later call on the key would be decided by it."""
+    if policy := response._get_param("Policy"):
+        try:
+            read_cached(str(policy), "key policy")
+        except PolicyInvalid as error:
+            raise ApiError("MalformedPolicyDocumentException", str(error)) from error
+    return str(original(response))
 
 
 def _asked(response: Any, verb: str) -> tuple[Key, str, bytes, tuple[Any, ...]]:
@@ -58,6 +90,9 @@ def _asked(response: Any, verb: str) -> tuple[Key, str, bytes, tuple[Any, ...]]:
     if not 1 <= len(message) <= _LONGEST:
         wanted = f"have length {'less than or equal to 4096' if message else 'greater than or equal to 1'}"
         raise _invalid("Value at 'message'", wanted)
+    if algorithm not in _ALGORITHMS:
+        wanted = f"satisfy enum value set: [{', '.join(_ALGORITHMS)}]"
+        raise _invalid(f"Value '{algorithm}' at 'signingAlgorithm'", wanted)
     if key.key_state == "Disabled":
         raise ApiError("DisabledException", f"{key.arn} is disabled.")
     if key.key_state != "Enabled":

@@ -131,7 +131,10 @@ ec2.responses.security_groups.SecurityGroups.delete_security_group
 ec2.responses.spot_instances.SpotInstances.request_spot_instances
 ec2instanceconnect.responses.Ec2InstanceConnectResponse.send_ssh_public_key
 iam.responses.IamResponse.create_user
+iam.responses.IamResponse.list_users
 kms.models.KmsBackend.create_alias
+kms.responses.KmsResponse.create_key
+kms.responses.KmsResponse.put_key_policy
 kms.responses.KmsResponse.sign
 kms.responses.KmsResponse.verify
 s3.models.FakeBucket.get_permission

@@ -69,6 +69,8 @@ def test_a_presigned_address_does_what_its_signer_may(lab: IamLab, version: str,
         status, headers, content = lab.send("GET", get)
         assert (status, content, headers["Content-Type"]) == (200, b"new", "text/x")
         assert headers["Content-Disposition"] == "attachment; filename=x"
+    for other in ({}, {"Content-Type": "text/y"}):
+        assert error(lab.send("PUT", put, b"new", other)) == (403, "SignatureDoesNotMatch")
     odd = s3.generate_presigned_url("get_object", {"Bucket": "box", "Key": "a name/ü +&.txt"})
     assert lab.send("GET", odd)[2].decode() == "a name/ü +&.txt"
 

@@ -27,6 +27,28 @@ def made(kms: Any, spec: str = "ECC_NIST_P256", usage: str = "SIGN_VERIFY") -> s
     return str(kms.create_key(KeySpec=spec, KeyUsage=usage)["KeyMetadata"]["KeyId"])
 
 
+@pytest.mark.incident(
+    "a key with a text for a policy was made, and every later call on it was refused, its owner's too"
+)
+def test_what_is_no_policy_becomes_no_key_s(lab: IamLab) -> None:
+    kms = lab.client("kms")
+    assert refused(kms.create_key, Policy="my policy") == "MalformedPolicyDocumentException"
+    assert kms.list_keys()["Keys"] == []
+    key = made(kms)
+    assert (
+        refused(kms.put_key_policy, KeyId=key, PolicyName="default", Policy="{}") == "MalformedPolicyDocumentException"
+    )
+    assert kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"]
+
+
+def test_a_name_of_no_algorithm_and_no_signature_are_no_values(lab: IamLab) -> None:
+    kms = lab.client("kms")
+    given = {"KeyId": made(kms), "Message": MESSAGE}
+    assert refused(kms.sign, **given, SigningAlgorithm="ECDSA_SHA_1") == "ValidationException"
+    asked = {**given, "SigningAlgorithm": "ECDSA_SHA_256", "Signature": b""}
+    assert refused(kms.verify, **asked) == "ValidationException"
+
+
 @pytest.mark.incident("what a digest of 32 bytes was signed as nobody else could verify: it was hashed again")
 @pytest.mark.parametrize(
     ("spec", "algorithm"),
