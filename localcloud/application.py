@@ -20,6 +20,7 @@ from localcloud.ec2 import (
     snapshots,
 )
 from localcloud.ec2 import volumes as ec2_volumes
+from localcloud.ec2.account import attributes, groups, key_pairs, tags
 from localcloud.ec2.fleet import Fleet
 from localcloud.ec2.images import describing, references
 from localcloud.ec2.launch import launches, places, purchases, rules, templates, tokens
@@ -30,7 +31,18 @@ from localcloud.imds import server as metadata_server
 from localcloud.imds.instance_metadata import MetadataLookup
 from localcloud.journal import Journal
 from localcloud.net.network import Interfaces
-from localcloud.services import kms, parameters, pretended, public_parameters, s3, sns, ssm
+from localcloud.services import (
+    iam_documents,
+    kms,
+    kms_keys,
+    parameters,
+    pretended,
+    public_parameters,
+    s3,
+    s3_access,
+    sns,
+    ssm,
+)
 from localcloud.services.confirmations import Confirmations
 from localcloud.services.ses import Mails
 from localcloud.settings import BaseImage, Cloud, CloudSettings, ended_sessions
@@ -68,11 +80,24 @@ def emulate(images: tuple[BaseImage, ...], cloud: Cloud, fleet: Fleet) -> Emulat
     launched = launches.Launches(fleet, machines.begin)
     apply(instances, machines, instance_attributes, instance_attributes.InstanceAttributes(fleet), instance_filters)
     apply(launched, purchases, purchases.Purchases(launched), places, rules, templates, tokens)
+    apply(attributes, groups, key_pairs, tags)
     apply(dependencies, ec2_volumes, ec2_volumes.Volumes(fleet))
     confirmations = Confirmations(Journal(directory / "confirmations.jsonl"), cloud.endpoint)
     notifications = sns.Notifications(Journal(directory / "notifications.jsonl"), confirmations)
     watched = alarms.Alarms(sns.publish)
-    apply(kms, s3, ssm, ssm.Agent(fleet, faults), faults.late, resource_policies, boundaries, temporary)
+    apply(
+        iam_documents,
+        kms,
+        kms_keys,
+        s3,
+        s3_access,
+        ssm,
+        ssm.Agent(fleet, faults),
+        faults.late,
+        resource_policies,
+        boundaries,
+        temporary,
+    )
     apply(Mails(Journal(directory / "mails.jsonl"), confirmations))
     apply(notifications, alarms, watched, reading)
 

@@ -280,6 +280,7 @@ def _start_in(
         "MOTO_ACCOUNT_ID": ACCOUNT,
         "MOTO_ENABLE_AMI_VALIDATION": "true",
         "MOTO_ENABLE_KEYPAIR_VALIDATION": "true",
+        "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
         "MOTO_DISABLE_GLOBAL_CORS": "true",
     }
     with (directory / "server.log").open("ab") as log:

@@ -30,9 +30,16 @@ _EVERYWHERE = {"tag:", "tag-key"}
 _UNLISTED = {"DescribeAddresses": {"domain"}, "DescribeVpcs": {"isDefault"}}
 # What EC2 calls a parameter by that is missing, where it is not its name.
 _MISSING = {"Resources": "resourceIdSet"}
+# Services that hold numbers to their model's ranges, each with its code for one beyond.
+_RANGES = {
+    **dict.fromkeys(("iam", "sts", "autoscaling"), "ValidationError"),
+    **dict.fromkeys(("kms", "ssm"), "ValidationException"),
+    "logs": "InvalidParameterException",
+}
 # What every request in a form may bring along.
 _COMMON = {"Action", "Version"}
 _CODE = re.compile(r"<code>(.*?)</code>")
+_LONGEST_KEY, _LONGEST_VALUE = 128, 256
 _LISTED = re.compile(r"<li>\s*<p>\s*<code>")
 
 
@@ -52,11 +59,32 @@ def check(environ: Environ, call: ApiCall, pages: Pages) -> None:
         for name in described.input_shape.required_members:
             if given.get(name) is None:
                 raise _missing(protocol, name)
+        if code := _RANGES.get(call.service):
+            _check_ranges(given, described, code)
     if protocol == "ec2":
         _check_filters(given, described)
+        _check_tags(given)
     pages.check(call, given, described, protocol)
     if protocol == "ec2" and given.get("DryRun"):
         raise RequestRefused("Request would have succeeded, but DryRun flag is set.", "DryRunOperation", 412)
+
+
+def _check_ranges(given: Mapping[str, Any], described: OperationModel, code: str) -> None:
+    members = described.input_shape.members if described.input_shape is not None else {}
+    for name, shape in members.items():
+        value, limits = given.get(name), shape.metadata
+        if shape.type_name not in {"integer", "long"} or not isinstance(value, int):
+            continue
+        for word, limit, wrong in (
+            ("less", limits.get("max"), value > limits.get("max", value)),
+            ("greater", limits.get("min"), value < limits.get("min", value)),
+        ):
+            if wrong:
+                raise RequestRefused(
+                    f"1 validation error detected: Value '{value}' at '{name[0].lower()}{name[1:]}' failed to satisfy "
+                    f"constraint: Member must have value {word} than or equal to {limit}",
+                    code,
+                )
 
 
 @cache
@@ -106,6 +134,24 @@ def _check_filters(given: Mapping[str, Any], described: OperationModel) -> None:
         name = str(each.get("Name", "null"))
         if known and name not in known and not (name.startswith("tag:") and "tag:" in known):
             raise RequestRefused(f"The filter '{name}' is invalid", "InvalidParameterValue")
+
+
+def _check_tags(given: Mapping[str, Any]) -> None:
+    """Refuse tags that nobody can give (User Guide, "Tag restrictions"), in whatever a call makes or tags."""
+    tags = [tag for each in given.get("TagSpecifications") or [] for tag in each.get("Tags") or []]
+    for tag in [*tags, *(given.get("Tags") or [])]:
+        key, value = str(tag.get("Key") or ""), str(tag.get("Value") or "")
+        if key.lower().startswith("aws:"):
+            text = "Tag keys starting with 'aws:' are reserved for internal use"
+        elif not key:
+            text = "Tag key must not be empty"
+        elif len(key) > _LONGEST_KEY:
+            text = f"Tag key exceeds the maximum length of {_LONGEST_KEY} characters"
+        elif len(value) > _LONGEST_VALUE:
+            text = f"Tag value exceeds the maximum length of {_LONGEST_VALUE} characters"
+        else:
+            continue
+        raise RequestRefused(text, "InvalidParameterValue")
 
 
 @cache

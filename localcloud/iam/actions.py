@@ -92,7 +92,18 @@ def kms(operation: str, given: Parameters, lookups: Lookups) -> Iterator[Require
     for parameter in ("SigningAlgorithm", "MessageType", "KeySpec", "KeyUsage"):
         if given.get(parameter):
             context[f"kms:{parameter.lower()}"] = (str(given[parameter]),)
-    key = str(given.get("KeyId") or given.get("TargetKeyId") or "")
+    pairs = given.get("EncryptionContext") or {}
+    context |= {f"kms:encryptioncontext:{name.lower()}": (str(value),) for name, value in pairs.items()}
+    if pairs:
+        context["kms:encryptioncontextkeys"] = tuple(pairs)
+    key = str(given.get("KeyId") or given.get("TargetKeyId") or given.get("SourceKeyId") or "")
+    if not key and given.get("CiphertextBlob"):
+        key = lookups.key_of_ciphertext(given["CiphertextBlob"])
+    if operation == "ReEncrypt":  # which is two actions
+        into = str(given.get("DestinationKeyId") or "")
+        yield RequiredAction("kms:ReEncryptFrom", lookups.key_arn(key) if key else "*", context)
+        yield RequiredAction("kms:ReEncryptTo", lookups.key_arn(into), context)
+        return
     if "alias/" in key:
         context["kms:requestalias"] = (key[key.index("alias/") :],)
     alias = str(given.get("AliasName") or "")

@@ -19,13 +19,13 @@ _KNOWN = {
     "aws:currenttime", "aws:epochtime", "aws:principalaccount", "aws:principalarn", "aws:principaltype",
     "aws:requestedregion", "aws:resourceaccount", "aws:securetransport", "aws:userid", "aws:username",
     "cloudwatch:namespace", "ec2:createaction", "ec2:instanceprofile", "ec2:instancetype", "ec2:metadatahttptokens",
-    "ec2:sourceinstancearn", "iam:passedtoservice", "kms:calleraccount", "kms:keyspec", "kms:keyusage",
-    "kms:messagetype", "kms:requestalias", "kms:signingalgorithm", "kms:viaservice", "s3:delimiter", "s3:max-keys",
-    "s3:prefix", "s3:versionid", "s3:x-amz-acl", "s3:x-amz-content-sha256", "s3:x-amz-copy-source",
+    "ec2:sourceinstancearn", "iam:passedtoservice", "kms:calleraccount", "kms:encryptioncontextkeys", "kms:keyspec",
+    "kms:keyusage", "kms:messagetype", "kms:requestalias", "kms:signingalgorithm", "kms:viaservice", "s3:delimiter",
+    "s3:max-keys", "s3:prefix", "s3:versionid", "s3:x-amz-acl", "s3:x-amz-content-sha256", "s3:x-amz-copy-source",
     "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id", "s3:x-amz-storage-class",
     "ses:fromaddress", "ses:recipients", "ssm:overwrite", "sts:externalid", "sts:rolesessionname",
 }  # fmt: skip
-_KNOWN_FAMILIES = ("aws:principaltag/", "ec2:resourcetag/", "ssm:resourcetag/")
+_KNOWN_FAMILIES = ("aws:principaltag/", "kms:encryptioncontext:", "ec2:resourcetag/", "ssm:resourcetag/")
 # Services whose calls are searched for the tags that they bring, and whose resources' tags are looked up.
 _TAGGING = {"ec2", "ssm", "kms", "iam"}
 _TAGGED = {"ec2"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 from moto.kms.models import kms_backends
+from moto.kms.utils import KEY_ID_LEN
 from moto.s3.models import FakeKey, s3_backends
 from moto.ssm.models import ssm_backends
 
@@ -48,6 +49,11 @@ class Lookups:
         if key.startswith("alias/") and not key.startswith("alias/aws/"):
             key = kms_backends[self.account][self.region].get_key_id_from_alias(key) or key
         return self.arn("kms", f"key/{key.removeprefix('key/')}")
+
+    def key_of_ciphertext(self, ciphertext: bytes) -> str:
+        """Return the id of the key that something is encrypted by, as moto writes it in front, else ""."""
+        name = ciphertext[:KEY_ID_LEN].decode("latin-1")
+        return name if name in kms_backends[self.account][self.region].keys else ""
 
     def has_object(self, bucket: str, key: str) -> bool:
         """Say whether a bucket has an object; what was deleted in a bucket with versions is a marker, and no object."""

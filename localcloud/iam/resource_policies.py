@@ -17,7 +17,8 @@ from moto.s3.models import FakeBucket, s3_backends
 
 from localcloud.api.patches import patch
 from localcloud.iam.actions import RequiredAction
-from localcloud.iam.policy import Statement, read_cached
+from localcloud.iam.policy import Statement, read, read_cached
+from localcloud.iam.public_policies import is_public
 from localcloud.settings import ACCOUNT
 
 # lookups.py leaves AWS's own aliases as they are: these keys' policies are the same in every account.
@@ -43,7 +44,8 @@ def get_permission(_bucket: FakeBucket, _action: str, resource: str) -> Permissi
 def resource_policy(required: RequiredAction, *, anonymous: bool = False) -> tuple[Statement, ...]:
     """Return the statements of the policy that a resource has of its own, else none. Raises PolicyInvalid.
 
-    A bucket that restricts public access (RestrictPublicBuckets) allows nothing to who is `anonymous`.
+    A bucket with a public policy that restricts public access (RestrictPublicBuckets) allows nothing to who is
+    `anonymous`: all others here are of its account.
     """
     if required.action.startswith("s3:"):
         name = required.resource.removeprefix("arn:aws:s3:::").partition("/")[0]
@@ -52,7 +54,7 @@ def resource_policy(required: RequiredAction, *, anonymous: bool = False) -> tup
             return ()
         statements = read_cached(_text(bucket.policy), f"policy of {name}")
         block = bucket.public_access_block
-        restricted = anonymous and block is not None and block.restrict_public_buckets
+        restricted = anonymous and block is not None and block.restrict_public_buckets and is_public(statements)
         return tuple(each for each in statements if each.effect == "Deny") if restricted else statements
     if required.action.startswith("kms:") and ":key/" in required.resource:
         return _of_key(required.resource)
@@ -64,7 +66,29 @@ def _of_key(arn: str) -> tuple[Statement, ...]:
     if _AWS_MANAGED in arn:
         return _of_aws_managed_key(name, region)
     key = kms_backends[ACCOUNT][region].keys.get(name)
-    return () if key is None else read_cached(_text(key.policy), f"policy of key {name}")
+    if key is None:
+        return ()
+    grants = [statement for grant in list(key.grants.values()) for statement in _of_grant(grant, arn)]
+    return (*read_cached(_text(key.policy), f"policy of key {name}"), *grants)
+
+
+def _of_grant(grant: Any, arn: str) -> tuple[Statement, ...]:
+    """Return what a grant allows its grantee, as a statement of the key's policy ("Grants in AWS KMS")."""
+    constraints = grant.constraints or {}
+    equal, subset = constraints.get("EncryptionContextEquals"), constraints.get("EncryptionContextSubset")
+    pairs = {**(equal or {}), **(subset or {})}
+    condition: dict[str, Any] = {f"kms:EncryptionContext:{name}": value for name, value in pairs.items()}
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": grant.grantee_principal},
+        "Action": [f"kms:{operation}" for operation in grant.operations or ()],
+        "Resource": arn,
+        "Condition": {
+            **({"StringEquals": condition} if condition else {}),
+            **({"ForAllValues:StringEquals": {"kms:EncryptionContextKeys": list(equal)}} if equal else {}),
+        },
+    }
+    return read({"Version": "2012-10-17", "Statement": [statement]}, f"grant {grant.id}")
 
 
 def _of_aws_managed_key(service: str, region: str) -> tuple[Statement, ...]:

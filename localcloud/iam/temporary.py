@@ -18,14 +18,17 @@ from moto.iam.models import iam_backends
 from moto.sts.models import STSBackend, sts_backends
 from moto.sts.responses import TokenResponse
 
+from localcloud.api.one_form import RequestRefused
 from localcloud.api.patches import ApiError, patch
-from localcloud.settings import ACCOUNT
+from localcloud.settings import ACCOUNT, KEY_PREFIX
 
 # Calls that the keys of GetSessionToken are good for among STS's; IAM takes neither kind without a second factor.
 _OF_SESSION = {"AssumeRole", "GetCallerIdentity"}
 _SHORTEST, _LONGEST = 900, 129600
 # In characters, of a federated user's session policy.
 _LONGEST_POLICY = 2048
+_LONGEST_OF_ROLE = 3600
+_ROOT = f"arn:aws:iam::{ACCOUNT}:root"
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,20 @@ def _make(response: Any, seconds: int, **more: Any) -> dict[str, Any]:
 
 @patch(TokenResponse.assume_role, wraps=True)
 def assume_role(original: Any, response: Any) -> ActionResult:
-    """AssumeRole, with the managed policies that narrow the session; moto drops them."""
+    """AssumeRole of a role that exists, with the managed policies that narrow the session; moto drops them.
+
+    Raises RequestRefused (AccessDenied), ApiError (ValidationError).
+    """
+    arn = str(response._get_param("RoleArn"))
+    role = next((each for each in iam_backends[ACCOUNT]["aws"].roles.values() if each.arn == arn), None)
+    if role is None:  # the owner alone comes here for one: to all others no policy has allowed it
+        text = f"User: {_ROOT} is not authorized to perform: sts:AssumeRole on resource: {arn}"
+        raise RequestRefused(text, "AccessDenied", 403)
+    longest = int(role.max_session_duration or _LONGEST_OF_ROLE)
+    if response._get_int_param("DurationSeconds", 0) > longest:
+        raise ApiError(
+            "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+        )
     return _narrowed(original, response)
 
 
@@ -154,10 +170,24 @@ def _narrowed(original: Any, response: Any) -> ActionResult:
     return result
 
 
+@patch(TokenResponse.get_caller_identity, wraps=True)
+def answer_get_caller_identity(original: Any, response: Any) -> ActionResult:
+    """GetCallerIdentity, of the account's owner too, whose key moto takes for none."""
+    if response.normalized_request.environ["localcloud.call"].key.startswith(
+        KEY_PREFIX
+    ):  # another cloud's comes nowhere
+        return ActionResult({"UserId": ACCOUNT, "Account": ACCOUNT, "Arn": _ROOT})
+    result: ActionResult = original(response)
+    return result
+
+
 @patch(STSBackend.get_caller_identity, wraps=True)
 def get_caller_identity(original: Any, backend: STSBackend, access_key_id: str, region: str) -> Any:
-    """Say who has a key; moto knows no owner of the account and no temporary keys, and calls them user/moto."""
+    """Say who has a key; moto knows no temporary keys, and calls them user/moto."""
     made = find(access_key_id)
     if made is not None and made.federated:
         return f"{ACCOUNT}:{made.federated}", made.arn, ACCOUNT
-    return original(backend, made.owner if made else access_key_id, region)
+    key = made.owner if made else access_key_id
+    if key.startswith(KEY_PREFIX):
+        return ACCOUNT, _ROOT, ACCOUNT
+    return original(backend, key, region)

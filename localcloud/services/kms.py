@@ -1,7 +1,4 @@
-"""KMS's signatures and key policies.
-
-moto hashes what is hashed already, takes messages of any length, says False where KMS refuses, and keeps any text as a
-policy.
+"""KMS's signatures: moto hashes what is hashed already, takes messages of any length, and says False where KMS refuses.
 
 "Sign" and "Verify" (KMS's API reference); the algorithms: "Key spec reference" (KMS Developer Guide).
 """
@@ -19,7 +16,7 @@ from moto.kms.models import Key
 from moto.kms.responses import KmsResponse
 
 from localcloud.api.patches import ApiError, patch
-from localcloud.iam.policy import PolicyInvalid, read_cached
+from localcloud.services.kms_keys import check_use
 
 _LONGEST = 4096
 _HASHES: dict[str, hashes.HashAlgorithm] = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
@@ -57,28 +54,6 @@ def verify(response: Any) -> str:
     return json.dumps({"KeyId": key.arn, "SignatureValid": True, "SigningAlgorithm": algorithm})
 
 
-@patch(KmsResponse.create_key, wraps=True)
-def create_key(original: Any, response: Any) -> str:
-    """CreateKey, with a policy that is one."""
-    return _with_policy(original, response)
-
-
-@patch(KmsResponse.put_key_policy, wraps=True)
-def put_key_policy(original: Any, response: Any) -> str:
-    """PutKeyPolicy, of a policy that is one."""
-    return _with_policy(original, response)
-
-
-def _with_policy(original: Any, response: Any) -> str:
-    """Refuse what is no policy: every later call on the key would be decided by it."""
-    if policy := response._get_param("Policy"):
-        try:
-            read_cached(str(policy), "key policy")
-        except PolicyInvalid as error:
-            raise ApiError("MalformedPolicyDocumentException", str(error)) from error
-    return str(original(response))
-
-
 def _asked(response: Any, verb: str) -> tuple[Key, str, bytes, tuple[Any, ...]]:
     """Return the key, the algorithm's name, the digest, and how cryptography is told the algorithm."""
     key_id, message = str(response._get_param("KeyId")), response._get_param("Message") or b""
@@ -93,14 +68,7 @@ def _asked(response: Any, verb: str) -> tuple[Key, str, bytes, tuple[Any, ...]]:
     if algorithm not in _ALGORITHMS:
         wanted = f"satisfy enum value set: [{', '.join(_ALGORITHMS)}]"
         raise _invalid(f"Value '{algorithm}' at 'signingAlgorithm'", wanted)
-    if key.key_state == "Disabled":
-        raise ApiError("DisabledException", f"{key.arn} is disabled.")
-    if key.key_state != "Enabled":
-        raise ApiError("KMSInvalidStateException", f"{key.arn} is pending deletion.")
-    if key.key_usage != "SIGN_VERIFY":
-        raise ApiError(
-            "InvalidKeyUsageException", f"{key.arn} key usage is {key.key_usage} which is not valid for {verb.title()}."
-        )
+    check_use(key, "SIGN_VERIFY", verb.title())
     if algorithm not in key.signing_algorithms:
         raise ApiError(
             "InvalidKeyUsageException", f"Algorithm {algorithm} is incompatible with key spec {key.key_spec}."

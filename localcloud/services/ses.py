@@ -24,6 +24,7 @@ from localcloud.journal import Journal
 from localcloud.services.confirmations import Confirmations, Question
 
 PENDING, SUCCESS, FAILED = "Pending", "Success", "Failed"
+_MAIL = ("source", "subject", "body", "destinations")
 _SIMULATOR = "simulator.amazonses.com"
 # Flask has no route for moto's own `/v2/.*`: without these it never comes to what is added below.
 for _path in ("account", "account/details"):
@@ -100,12 +101,13 @@ class Mails:
             )
 
     @patch(SESBackend.send_email, wraps=True)
-    def send_email(self, original: Any, backend: SESBackend, *mail: Any) -> Any:
-        """Record a mail once moto has taken it."""
+    def send_email(self, original: Any, backend: SESBackend, *mail: Any, **named: Any) -> Any:
+        """Record a mail once moto has taken it; its second version names what the first one hands over in order."""
+        mail = mail or tuple(named[name] for name in _MAIL)
         source, _, _, destinations = mail
         self._check(backend, source, (each for kind in destinations.values() for each in kind))
         message = original(backend, *mail)
-        self._journal.append(dict(zip(("source", "subject", "body", "destinations"), mail, strict=True)))
+        self._journal.append(dict(zip(_MAIL, mail, strict=True)))
         return message
 
     @patch(SESBackend.send_raw_email, wraps=True)

@@ -59,6 +59,15 @@ class Notifications:
         )
         return subscription
 
+    @patch(SNSResponse.subscribe, wraps=True)
+    def answer_subscribe(self, original: Any, response: Any) -> ActionResult:
+        """Subscribe: its answer has other words for what waits than lists have."""
+        result: ActionResult = original(response)
+        made: Any = result.result
+        return (
+            ActionResult({"SubscriptionArn": "pending confirmation"}) if made["SubscriptionArn"] == PENDING else result
+        )
+
     @patch(SNSBackend.list_subscriptions_by_topic)
     def list_subscriptions_by_topic(self, backend: SNSBackend, topic_arn: str, next_token: Any = None) -> Any:
         """List a topic's subscriptions; moto's own goes by their ARNs, and those that wait share one."""

@@ -7,6 +7,7 @@ the instance's role allows it is not checked.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ _DOCUMENT = "AWS-RunShellScript"
 _SHOWN = 24000
 _UNITS = ("amazon-ssm-agent.service", "basic.target")
 _DEFAULT_SECONDS = "3600"
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 # The script is a file in the machine as with the real agent: its stdin is not the script's own.
 _RUNNER = 'f=$(mktemp) && cat >"$f" && cd "${1:-/}" && /bin/sh "$f" </dev/null; r=$?; rm -f "$f"; exit $r'
@@ -157,6 +159,17 @@ def _update(command: Any, invocation: dict[str, Any], status: str, **changes: An
     command.status = command.status_details = "InProgress" if worst == "Pending" else worst
     command.error_count = statuses.count("TimedOut") + statuses.count("Failed")
     command.completed_count = command.error_count + statuses.count("Success")
+
+
+@patch(SimpleSystemManagerBackend.get_command_by_id)
+def get_command_by_id(backend: Any, command_id: str) -> Any:
+    """Return a command. Raises ApiError (InvalidCommandId for what is no id, InvocationDoesNotExist)."""
+    if not _ID.fullmatch(command_id):
+        raise ApiError("InvalidCommandId", f"{command_id} is no id of a command.")
+    command = next((each for each in backend._commands if each.command_id == command_id), None)
+    if command is None:
+        raise ApiError("InvocationDoesNotExist", "")
+    return command
 
 
 @add(SimpleSystemManagerResponse)

@@ -52,6 +52,10 @@ def _lines(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         if row.refused == UNSUPPORTED:
             yield f"- `{row.call.service}` {row.call.name}: {row.says}"
+    yield from ("", "Codes that none of AWS's pages names for what is asked, each with where it was taken from:", "")
+    for row in rows:
+        if row.guess:
+            yield f"- `{row.call.service}` {row.call.name}: {row.says}, `{row.refused.replace('|', '` or `')}`: {row.guess}"
 
 
 def _counted(name: str, rows: Sequence[Row]) -> str:

@@ -68,7 +68,8 @@ class Step:
 class Row:
     """What AWS says of one call. `before` has to succeed, `then` is seen afterwards, within seconds.
 
-    `page` is a page below https://docs.aws.amazon.com/, by default the operation's own in the API reference.
+    `page` is a page below https://docs.aws.amazon.com/, by default the operation's own in the API reference. `guess`
+    says of a code that no page names it for this, and what it was taken from.
     """
 
     call: Step
@@ -76,6 +77,7 @@ class Row:
     page: str
     before: tuple[Step, ...] = ()
     then: tuple[Step, ...] = ()
+    guess: str = ""
 
     @property
     def refused(self) -> str:
@@ -102,11 +104,12 @@ def row(
     then: tuple[Step, ...] = (),
     region: str = "",
     caller: str = "",
+    guess: str = "",
 ) -> Row:
     """Make a row; an `expected` text is the code of a refusal."""
     answer = Refused(expected) if isinstance(expected, str) else expected
     call = Step(operation, request, answer, region, caller)
-    return Row(call, says, page or _REFERENCES[call.service].format(call.name), before, then)
+    return Row(call, says, page or _REFERENCES[call.service].format(call.name), before, then, guess)
 
 
 def matches(found: Any, wanted: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ import pytest
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.handlers import base64_encode_user_data
+from moto.iam import models as iam_models
+from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.moto_api._internal.models import moto_api_backend
 
 from localcloud.api import patches
@@ -28,6 +32,7 @@ from tests.support.localcloud.records import record_fleet
 BASE = BaseImage("al2023-ami-2023.12.20260930.0-kernel-6.12-arm64", Path("/nowhere"))
 # AWS's own refusals, not boto3's; and each is asked for once.
 CONFIG = Config(parameter_validation=False, retries={"total_max_attempts": 1})
+POLICIES_OF_AWS = ("AmazonSSMManagedInstanceCore",)
 _NAME = re.compile(r"\$(\$|\w+)")
 _READS = re.compile(r"(Describe|Get|List|Head|Search)")
 # What happens to a machine happens in threads.
@@ -45,7 +50,17 @@ def _api(environ: Any, start_response: Any) -> Any:
 @cache
 def _client(service: str, region: str, credentials: tuple[tuple[str, str], ...]) -> Any:
     lab = IamLab(cast(Any, _api), Path(), whole=True)
-    return lab.client(service, dict(credentials) or None, region, CONFIG)
+    client = lab.client(service, dict(credentials) or None, region, CONFIG)
+    if service == "ec2":  # user data as a row has it, which need not be base64
+        client.meta.events.unregister("before-parameter-build.ec2.RunInstances", base64_encode_user_data)
+    return client
+
+
+@cache
+def _policies_of_aws() -> str:
+    """Return those of AWS's managed policies that rows name, as moto has them: all of them take a second."""
+    data = json.loads(aws_managed_policies_data)
+    return json.dumps({name: data[name] for name in POLICIES_OF_AWS})
 
 
 class Stage:
@@ -168,6 +183,8 @@ def opened(directory: Path) -> Iterator[Stage]:
             monkey.setattr(change.owner, change.name, getattr(change.owner, change.name, None), raising=False)
         monkey.setenv("MOTO_ENABLE_AMI_VALIDATION", "true")
         monkey.setenv("MOTO_ENABLE_KEYPAIR_VALIDATION", "true")
+        monkey.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+        monkey.setattr(iam_models, "aws_managed_policies_data", _policies_of_aws())
         emulation = emulate((BASE,), cloud, fleet)
         moto_api_backend.reset()
         _current[:] = [emulation.api]

@@ -247,6 +247,12 @@ def _session(on: Maker) -> str:
     return on.know("session", on.call("sts:AssumeRole", RoleArn=arn, RoleSessionName="test")["Credentials"])
 
 
+def _provider(on: Maker) -> str:
+    url = "https://token.actions.githubusercontent.com"
+    made = on.call("iam:CreateOpenIDConnectProvider", Url=url, ClientIDList=["sts.amazonaws.com"])
+    return str(made["OpenIDConnectProviderArn"])
+
+
 def _signing(on: Maker) -> str:
     return str(on.call("kms:CreateKey", KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"])
 
@@ -314,6 +320,7 @@ THINGS: Mapping[str, Callable[[Any], str]] = {
     "object": _object,
     "parameter": _parameter,
     "profile": _profile,
+    "provider": _provider,
     "role": _role,
     "root": _root,
     "routes": _routes,

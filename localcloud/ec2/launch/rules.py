@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moto.core.responses import ActionResult
+from moto.ec2.exceptions import InvalidUserDataError
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import convert_tag_spec, parse_user_data
@@ -144,10 +145,16 @@ def memory_bytes(instance_type: str, image: Any) -> int:
 
 
 def checked_user_data(given: Any) -> Any:
-    """Return user data as moto keeps it, None for none. Raises ApiError for more than 16 KiB, before the encoding."""
+    """Return user data as moto keeps it, None for none.
+
+    Raises ApiError (InvalidParameterValue) for what is not base64, and for more than 16 KiB, before the encoding.
+    """
     # A blob (ModifyInstanceAttribute's) has been decoded by now, which moto overlooks.
     encoded = base64.b64encode(given).decode() if isinstance(given, bytes) else given and str(given)
-    user_data = parse_user_data(encoded)
+    try:
+        user_data = parse_user_data(encoded)
+    except InvalidUserDataError as error:  # which is a launch template's code for it
+        raise _wrong("Invalid BASE64 encoding of user data") from error
     if user_data is not None and len(base64.b64decode(str(user_data))) > _USER_DATA_BYTES:
         raise _wrong(f"User data is limited to {_USER_DATA_BYTES} bytes")
     return user_data

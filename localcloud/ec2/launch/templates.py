@@ -129,7 +129,7 @@ def _resolved(backend: Any, name: str) -> str:
     except ServiceException:
         parameter = None  # it has no such version or label
     if parameter is None:
-        raise ApiError("InvalidParameterValue", f"The Systems Manager parameter {name} does not exist.")
+        raise ApiError("SsmInvalidParameter", f"The following aliases are invalid: {name}")
     # Amazon's own have that type on AWS, and moto says `text` of them.
     if parameter.data_type != "aws:ec2:image" and not name.startswith("/aws/service/"):
         raise ApiError(

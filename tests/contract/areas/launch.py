@@ -12,14 +12,14 @@ LAUNCH = {"ImageId": "$base", "InstanceType": "t4g.small", "MinCount": 1, "MaxCo
 NOTHING: Answer = {"Reservations": []}
 
 
-def refused(says: str, changes: dict[str, Any], code: str, page: str = ERRORS) -> Row:
+def refused(says: str, changes: dict[str, Any], code: str, page: str = ERRORS, guess: str = "") -> Row:
     """A launch that is refused: no instance is there afterwards, no volume, and the next one is carried out."""
     then = (
         Step("ec2:DescribeInstances", {}, NOTHING),
         Step("ec2:DescribeVolumes", {}, {"Volumes": []}),
         Step("ec2:RunInstances", LAUNCH, {"Instances[0].State.Name": "pending"}),
     )
-    return row("ec2:RunInstances", says, {**LAUNCH, **changes}, code, page=page, then=then)
+    return row("ec2:RunInstances", says, {**LAUNCH, **changes}, code, page=page, then=then, guess=guess)
 
 
 def launched(says: str, changes: dict[str, Any], expected: Answer, then: Answer | None = None, **given: Any) -> Row:
@@ -46,7 +46,7 @@ def root(**ebs: Any) -> dict[str, Any]:
 
 
 def data(text: str) -> dict[str, Any]:
-    """Return user data as the API takes it: boto3 encodes what it is given only with validation on."""
+    """Return user data as the API takes it: nothing on the stage encodes it."""
     return {"UserData": base64.b64encode(text.encode()).decode()}
 
 
@@ -71,7 +71,7 @@ REFUSED = (
     refused("a type that does not exist", {"InstanceType": "t9.huge"}, "InvalidInstanceType"),
     refused("a type of another architecture", {"InstanceType": "t3.small"}, "InvalidParameterValue"),
     refused("an instance profile that does not exist", {"IamInstanceProfile": {"Name": "none"}}, "InvalidParameterValue"),
-    refused("more at least than at most", {"MinCount": 2, "MaxCount": 1}, "InvalidParameterCombination"),
+    refused("more at least than at most", {"MinCount": 2, "MaxCount": 1}, "InvalidParameterCombination", guess="what EC2 answers to parameters that exclude each other"),
     refused("none at all", {"MinCount": 0, "MaxCount": 0}, "InvalidParameterValue"),
     refused("user data beyond 16 KB", data("x" * 16385), "InvalidParameterValue", "AWSEC2/latest/UserGuide/instancedata-add-user-data.html"),
     refused("user data that is not encoded", {"UserData": "#!/bin/sh !"}, "InvalidParameterValue"),
@@ -81,7 +81,7 @@ REFUSED = (
     refused("a root volume smaller than its snapshot", root(VolumeSize=1), "InvalidBlockDeviceMapping"),
     refused("a volume without size and snapshot", disk(VolumeType="gp3"), "MissingParameter"),
     refused("a volume beyond its type's size", disk(VolumeSize=70000, VolumeType="gp3"), "InvalidParameterValue"),
-    refused("a volume type that does not exist", disk(VolumeSize=1, VolumeType="gp9"), "UnknownVolumeType"),
+    refused("a volume type that does not exist", disk(VolumeSize=1, VolumeType="gp9"), "UnknownVolumeType", guess="seen in answers of EC2's that users quote"),
     refused("gp2 with Iops", disk(VolumeSize=1, VolumeType="gp2", Iops=3000), "InvalidParameterCombination"),
     refused("a zone that does not exist", {"Placement": {"AvailabilityZone": "eu-west-1z"}}, "InvalidParameterValue"),
     refused(
@@ -96,7 +96,7 @@ REFUSED = (
     ),
     refused("credits of a type without them", {"InstanceType": "m7g.medium", "CreditSpecification": {"CpuCredits": "unlimited"}}, "InstanceCreditSpecification.NotSupported"),
     refused("an address outside of the subnet", {"PrivateIpAddress": "192.0.2.7"}, "InvalidParameterValue"),
-    refused("a parameter of SSM that does not exist", {"ImageId": "resolve:ssm:/nothing"}, "InvalidParameterValue", "AWSEC2/latest/UserGuide/using-systems-manager-parameter-to-find-AMI.html"),
+    refused("a parameter of SSM that does not exist", {"ImageId": "resolve:ssm:/nothing"}, "SsmInvalidParameter", "AWSEC2/latest/UserGuide/using-systems-manager-parameter-to-find-AMI.html", guess="seen in answers of EC2's that users quote"),
     refused("tags for a kind that a launch does not make", {"TagSpecifications": [{"ResourceType": "vpc", "Tags": [{"Key": "a", "Value": "b"}]}]}, "InvalidParameterValue"),
     refused("a dry run says so", {"DryRun": True}, "DryRunOperation"),
     row("ec2:RunInstances", "an image that was deregistered", {**LAUNCH, "ImageId": "$deregistered"}, "InvalidAMIID.NotFound", page=ERRORS),

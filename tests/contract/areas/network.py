@@ -30,6 +30,7 @@ GROUPS = (
     row("ec2:CreateSecurityGroup", "with tags", {"GroupName": "g", "Description": "d", "VpcId": "$vpc", "TagSpecifications": [{"ResourceType": "security-group", "Tags": TAG}]}, {"Tags": TAG}),
     row("ec2:CreateSecurityGroup", "a name that is taken", {"GroupName": "own", "Description": "d", "VpcId": "$vpc"}, "InvalidGroup.Duplicate", page=ERRORS, before=(Step("ec2:DescribeSecurityGroups", {"GroupIds": ["$group"]}),)),
     row("ec2:CreateSecurityGroup", "named as ids are", {"GroupName": "sg-own", "Description": "d"}, "InvalidParameterValue"),
+    row("ec2:CreateSecurityGroup", "a name with other letters", {"GroupName": "größe", "Description": "d"}, "InvalidParameterValue"),
     row("ec2:CreateSecurityGroup", "in a network that does not exist", {"GroupName": "g", "Description": "d", "VpcId": NO_VPC}, "InvalidVpcID.NotFound", page=ERRORS),
     of_unknown("DescribeSecurityGroups", "InvalidGroup.NotFound", GroupIds=[NO_GROUP]),
     of_unknown("DeleteSecurityGroup", "InvalidGroup.NotFound", GroupId=NO_GROUP),
@@ -84,6 +85,11 @@ TAGS = (
     row("ec2:CreateTags", "on an instance that does not exist", {"Resources": ["i-0123456789abcdef0"], "Tags": TAG}, "InvalidInstanceID.NotFound", page=ERRORS),
     row("ec2:CreateTags", "on an image that does not exist", {"Resources": ["ami-0123456789abcdef0"], "Tags": TAG}, "InvalidAMIID.NotFound", page=ERRORS),
     row("ec2:CreateTags", "on what is no id", {"Resources": ["thing"], "Tags": TAG}, "InvalidID", page=ERRORS),
+    row("ec2:CreateTags", "on an interface that does not exist", {"Resources": ["eni-0123456789abcdef0"], "Tags": TAG}, "InvalidNetworkInterfaceID.NotFound", page=ERRORS),
+    row("ec2:CreateTags", "on one that exists and one that does not: neither is", {"Resources": ["$volume", "vol-0123456789abcdef0"], "Tags": TAG}, "InvalidVolume.NotFound", page=ERRORS, then=(Step("ec2:DescribeTags", {}, {"Tags": []}),)),
+    row("ec2:CreateTags", "too long a name", {"Resources": ["$instance"], "Tags": [{"Key": "x" * 129, "Value": ""}]}, "InvalidParameterValue", page="AWSEC2/latest/UserGuide/Using_Tags.html"),
+    row("ec2:CreateTags", "too long a value", {"Resources": ["$instance"], "Tags": [{"Key": "x", "Value": "x" * 257}]}, "InvalidParameterValue", page="AWSEC2/latest/UserGuide/Using_Tags.html"),
+    row("ec2:CreateVolume", "tags with names that are AWS's", {"AvailabilityZone": "eu-west-1a", "Size": 1, "TagSpecifications": [{"ResourceType": "volume", "Tags": [{"Key": "AWS:x", "Value": ""}]}]}, "InvalidParameterValue", page="AWSEC2/latest/UserGuide/Using_Tags.html"),
     row("ec2:CreateTags", "names that are AWS's", {"Resources": ["$instance"], "Tags": [{"Key": "aws:x", "Value": "b"}]}, "InvalidParameterValue", page="AWSEC2/latest/UserGuide/Using_Tags.html"),
     row("ec2:CreateTags", "more than fifty", {"Resources": ["$instance"], "Tags": [{"Key": str(each), "Value": ""} for each in range(51)]}, "TagLimitExceeded", page=ERRORS),
     row("ec2:DeleteTags", "gone, and again no error", {"Resources": ["$instance"], "Tags": [{"Key": "a"}]}, {}, before=(Step("ec2:CreateTags", {"Resources": ["$instance"], "Tags": TAG}),), then=(Step("ec2:DescribeTags", {}, {"Tags": []}),)),
@@ -91,11 +97,12 @@ TAGS = (
 )  # fmt: skip
 REGION = (
     row("ec2:DescribeRegions", "all of them", {"AllRegions": True}, {"contains(Regions[].RegionName, 'eu-west-1')": True, "contains(Regions[].OptInStatus, 'not-opted-in')": True}),
-    row("ec2:DescribeRegions", "one that does not exist", {"RegionNames": ["eu-north-9"]}, "InvalidParameterValue"),
+    row("ec2:DescribeRegions", "one that does not exist", {"RegionNames": ["eu-north-9"]}, "InvalidParameterValue", guess="EC2's code for a value that is none"),
     row("ec2:DescribeAvailabilityZones", "of this region", {}, {"length(AvailabilityZones)": 3, "AvailabilityZones[0].RegionName": "eu-west-1"}),
     row("ec2:DescribeInstanceTypes", "by name", {"InstanceTypes": ["t4g.small"]}, {"InstanceTypes[0].MemoryInfo.SizeInMiB": 2048}),
     row("ec2:DescribeInstanceTypes", "one that does not exist", {"InstanceTypes": ["t9.huge"]}, "InvalidInstanceType", page=ERRORS),
     row("ec2:DescribeInstanceTypeOfferings", "by zone", {"LocationType": "availability-zone", "Filters": [{"Name": "instance-type", "Values": ["t4g.small"]}]}, {"InstanceTypeOfferings[0].InstanceType": "t4g.small"}),
-    row("ec2:DescribeAccountAttributes", "the default network", {"AttributeNames": ["default-vpc"]}, {"AccountAttributes[0].AttributeName": "default-vpc"}),
+    row("ec2:DescribeAccountAttributes", "the default network", {"AttributeNames": ["default-vpc"]}, {"length(AccountAttributes)": 1, "AccountAttributes[0].AttributeName": "default-vpc", "AccountAttributes[0].AttributeValues[0].AttributeValue": "$vpc"}),
+    row("ec2:DescribeAccountAttributes", "one that does not exist", {"AttributeNames": ["colour"]}, "InvalidParameterValue", guess="EC2's code for a value that is none"),
 )  # fmt: skip
 ROWS: tuple[Row, ...] = (*GROUPS, *NETWORKS, *KEYS, *TAGS, *REGION)

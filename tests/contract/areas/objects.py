@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.contract.rows import Refused, Row, Step, row
@@ -13,6 +14,16 @@ NONE = {"Bucket": "contract-none"}
 OBJECT = {**BUCKET, "Key": "$object"}
 VERSIONED = (Step("s3:PutBucketVersioning", {**BUCKET, "VersioningConfiguration": {"Status": "Enabled"}}),)
 POLICY = '{"Version": "2012-10-17", "Statement": []}'
+
+
+BLOCKED = "AmazonS3/latest/userguide/access-control-block-public-access.html"
+UNBLOCKED = (Step("s3:DeletePublicAccessBlock", BUCKET),)
+
+
+def policy(**changes: Any) -> str:
+    """Return a policy of the stage's bucket that lets everybody read."""
+    given = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::contract/*"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [{**given, **changes}]})
 
 
 def unset(operation: str, code: str) -> Row:
@@ -55,6 +66,20 @@ BUCKETS = (
     row("s3:PutBucketVersioning", "as it is set", {**BUCKET, "VersioningConfiguration": {"Status": "Enabled"}}, {}, then=(Step("s3:GetBucketVersioning", BUCKET, {"Status": "Enabled"}),)),
     row("s3:PutBucketLifecycleConfiguration", "as it is set", {**BUCKET, "LifecycleConfiguration": {"Rules": [{"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}, "NoncurrentVersionExpiration": {"NoncurrentDays": 35}}]}}, {}, then=(Step("s3:GetBucketLifecycleConfiguration", BUCKET, {"Rules[0].NoncurrentVersionExpiration.NoncurrentDays": 35}),)),
     row("s3:PutBucketPolicy", "what is no policy", {**BUCKET, "Policy": "{"}, "MalformedPolicy"),
+    row("s3:PutBucketPolicy", "that says nothing", {**BUCKET, "Policy": POLICY}, "MalformedPolicy"),
+    row("s3:PutBucketPolicy", "about another bucket", {**BUCKET, "Policy": policy(Resource="arn:aws:s3:::other/*")}, "MalformedPolicy"),
+    row("s3:PutBucketPolicy", "for everybody, while that is blocked", {**BUCKET, "Policy": policy()}, "AccessDenied", page=BLOCKED),
+    row("s3:PutBucketPolicy", "for everybody in a network, while that is blocked", {**BUCKET, "Policy": policy(Condition={"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}})}, {}, page=BLOCKED),
+    row("s3:PutBucketPolicy", "for everybody at every address, while that is blocked", {**BUCKET, "Policy": policy(Condition={"IpAddress": {"aws:SourceIp": "0.0.0.0/1"}})}, "AccessDenied", page=BLOCKED),
+    row("s3:PutBucketPolicy", "that denies everybody something, while public ones are blocked", {**BUCKET, "Policy": policy(Effect="Deny", Action="s3:DeleteObject")}, {}, page=BLOCKED),
+    row("s3:PutBucketPolicy", "for everybody, where that is not blocked", {**BUCKET, "Policy": policy()}, {}, page=BLOCKED, before=UNBLOCKED, then=(Step("s3:GetBucketPolicy", BUCKET, {"Policy": ...}),)),
+    row("s3:PutBucketAcl", "for everybody, while that is blocked", {**BUCKET, "ACL": "public-read"}, "AccessDenied", page=BLOCKED),
+    row("s3:PutObject", "for everybody, while that is blocked", {**BUCKET, "Key": "k", "Body": b"", "ACL": "public-read"}, "AccessDenied", page=BLOCKED, then=(Step("s3:ListObjectsV2", BUCKET, {"KeyCount": 0}),)),
+    row("s3:PutObjectAcl", "for everybody, while that is blocked", {**OBJECT, "GrantRead": 'uri="http://acs.amazonaws.com/groups/global/AllUsers"'}, "AccessDenied", page=BLOCKED),
+    row("s3:CreateBucket", "for everybody", {"Bucket": "contract-two", "ACL": "public-read", **HERE}, "InvalidBucketAclWithBlockPublicAccessError", guess="seen in answers of S3's that users quote", page=BLOCKED, then=(Step("s3:HeadBucket", {"Bucket": "contract-two"}, Refused("404")),)),
+    row("s3:DeletePublicAccessBlock", "gone afterwards", BUCKET, {}, then=(Step("s3:GetPublicAccessBlock", BUCKET, Refused("NoSuchPublicAccessBlockConfiguration")),)),
+    row("s3:DeleteBucketEncryption", "S3's own afterwards", BUCKET, {}, before=(Step("s3:PutBucketEncryption", {**BUCKET, "ServerSideEncryptionConfiguration": {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]}}),), then=(Step("s3:GetBucketEncryption", BUCKET, {"ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm": "AES256"}),)),
+    row("s3:CreateBucket", "named as an address is", {"Bucket": "192.0.2.1", **HERE}, "InvalidBucketName", page="AmazonS3/latest/userguide/bucketnamingrules.html"),
     row("s3:PutBucketTagging", "as it is set", {**BUCKET, "Tagging": {"TagSet": [{"Key": "a", "Value": "b"}]}}, {}, then=(Step("s3:GetBucketTagging", BUCKET, {"TagSet[0].Value": "b"}),)),
     row("s3:PutObjectLockConfiguration", "only with versions", {**BUCKET, "ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled"}}, "InvalidBucketState"),
 )  # fmt: skip
@@ -64,6 +89,9 @@ OBJECTS = (
     row("s3:PutObject", "only over what was read", {**OBJECT, "Body": b"", "IfMatch": '"00000000000000000000000000000000"'}, "PreconditionFailed"),
     row("s3:PutObject", "over what is not there", {**BUCKET, "Key": "none", "Body": b"", "IfMatch": '"00000000000000000000000000000000"'}, "NoSuchKey"),
     row("s3:PutObject", "with a checksum that is wrong", {**BUCKET, "Key": "k", "Body": b"content", "ChecksumSHA256": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}, "BadDigest"),
+    row("s3:PutObject", "with another's digest", {**BUCKET, "Key": "k", "Body": b"content", "ContentMD5": "AAAAAAAAAAAAAAAAAAAAAA=="}, "BadDigest", page=ERRORS),
+    row("s3:PutObject", "with what is no digest", {**BUCKET, "Key": "k", "Body": b"content", "ContentMD5": "x"}, "InvalidDigest", page=ERRORS),
+    row("s3:UploadPart", "with a checksum that is wrong", {**BUCKET, "Key": "k", "UploadId": "$upload", "PartNumber": 1, "Body": b"x", "ChecksumSHA256": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}, "BadDigest", page=ERRORS),
     row("s3:GetObject", "one that does not exist", {**BUCKET, "Key": "none"}, "NoSuchKey"),
     row("s3:GetObject", "a part", {**OBJECT, "Range": "bytes=0-2"}, {"Body": b"con", "ContentRange": "bytes 0-2/7"}),
     row("s3:GetObject", "beyond its end", {**OBJECT, "Range": "bytes=9-"}, "InvalidRange", page=ERRORS),

@@ -53,7 +53,6 @@ COMMANDS = (
     row("ssm:ListCommandInvocations", "of a command", {"CommandId": "$command"}, {"CommandInvocations[0].InstanceId": "$instance"}),
     row("ssm:ListCommands", "of a command", {"CommandId": "$command"}, {"Commands[0].DocumentName": SHELL}),
     row("ssm:DescribeInstanceInformation", "which machines answer", {"Filters": [{"Key": "InstanceIds", "Values": ["$instance"]}]}, {"InstanceInformationList[0].PingStatus": "Online"}),
-    row("ssm:UpdateInstanceInformation", "an agent's own call", {"InstanceId": "i-0123456789abcdef0", "AgentVersion": "3"}, UNSUPPORTED),
     row("ssm:StartSession", "no sessions", {"Target": "$instance"}, UNSUPPORTED),
     row("ssm:DescribeSessions", "no sessions", {"State": "Active"}, UNSUPPORTED),
 )  # fmt: skip

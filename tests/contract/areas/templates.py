@@ -41,6 +41,7 @@ RUNNING = (Step("ec2:DescribeInstances", {}, {"Reservations[0].Instances[0].Stat
 TEMPLATES = (
     row("ec2:CreateLaunchTemplate", "its first version", {"LaunchTemplateName": "t", "LaunchTemplateData": DATA}, {"LaunchTemplate.LatestVersionNumber": 1, "LaunchTemplate.DefaultVersionNumber": 1}),
     row("ec2:CreateLaunchTemplate", "a name that is taken", {"LaunchTemplateName": "own", "LaunchTemplateData": DATA}, "InvalidLaunchTemplateName.AlreadyExistsException", page=ERRORS, before=(Step("ec2:DescribeLaunchTemplates", {"LaunchTemplateIds": ["$template"]}),)),
+    row("ec2:CreateLaunchTemplate", "user data that is not encoded", {"LaunchTemplateName": "t", "LaunchTemplateData": {**DATA, "UserData": "#!/bin/sh !"}}, "InvalidUserData.Malformed", page=ERRORS),
     row("ec2:CreateLaunchTemplateVersion", "a second version", {"LaunchTemplateId": "$template", "LaunchTemplateData": {"InstanceType": "t4g.micro"}, "SourceVersion": "1"}, {"LaunchTemplateVersion.VersionNumber": 2, "LaunchTemplateVersion.LaunchTemplateData.ImageId": "$base"}),
     row("ec2:CreateLaunchTemplateVersion", "of one that does not exist", {"LaunchTemplateId": NONE, "LaunchTemplateData": DATA}, "InvalidLaunchTemplateId.NotFound", page=ERRORS),
     row("ec2:DescribeLaunchTemplates", "one that does not exist", {"LaunchTemplateIds": [NONE]}, "InvalidLaunchTemplateId.NotFound", page=ERRORS),

@@ -103,6 +103,8 @@ SNAPSHOTS = (
     row("ec2:CopySnapshot", "to another region", {"SourceRegion": "eu-west-1", "SourceSnapshotId": "$snapshot", "Description": "copy"}, {"SnapshotId": ...}, region="eu-central-1", then=(Step("ec2:DescribeSnapshots", {"OwnerIds": ["self"]}, {"Snapshots[0].State": "completed", "Snapshots[0].VolumeSize": 2, "Snapshots[0].Description": "copy"}, region="eu-central-1"),)),
     row("ec2:CopySnapshot", "one that does not exist", {"SourceRegion": "eu-west-1", "SourceSnapshotId": NO_SNAPSHOT}, "InvalidSnapshot.NotFound", page=ERRORS, region="eu-central-1"),
     row("ec2:ModifySnapshotAttribute", "shared", {"SnapshotId": "$snapshot", "Attribute": "createVolumePermission", "OperationType": "add", "UserIds": ["111122223333"]}, {}, then=(Step("ec2:DescribeSnapshotAttribute", {"SnapshotId": "$snapshot", "Attribute": "createVolumePermission"}, {"CreateVolumePermissions[0].UserId": "111122223333"}),)),
+    row("ec2:DescribeSnapshotAttribute", "nobody else may use a new one", {"SnapshotId": "$snapshot", "Attribute": "createVolumePermission"}, {"SnapshotId": "$snapshot", "CreateVolumePermissions": []}),
+    of_unknown("DescribeSnapshotAttribute", "InvalidSnapshot.NotFound", SnapshotId=NO_SNAPSHOT, Attribute="createVolumePermission"),
     row("ec2:GetSnapshotBlockPublicAccessState", "off in a new account", {}, {"State": "unblocked"}),
     row("ec2:EnableSnapshotBlockPublicAccess", "no sharing with everybody", {"State": "block-all-sharing"}, {"State": "block-all-sharing"}, then=(Step("ec2:GetSnapshotBlockPublicAccessState", {}, {"State": "block-all-sharing"}),)),
     row("ec2:GetEbsEncryptionByDefault", "off in a new account", {}, {"EbsEncryptionByDefault": False}),

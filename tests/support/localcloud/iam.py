@@ -36,7 +36,7 @@ from localcloud.faults.injection import Faults
 from localcloud.iam import boundaries, resource_policies, temporary
 from localcloud.iam.authorization import Authorizer
 from localcloud.journal import Journal
-from localcloud.services import kms, s3
+from localcloud.services import iam_documents, kms, kms_keys, s3, s3_access
 from localcloud.settings import ACCOUNT, KEY_PREFIX, SECRET, Cloud, ended_sessions
 
 REGION = "eu-west-1"
@@ -223,7 +223,8 @@ def iam_lab(directory: Path, clock: Callable[[], float] = time.monotonic) -> Ite
     with mock.patch.dict(os.environ, {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}):
         moto_api_backend.reset()
         faults = Faults(directory, clock)
-        apply(resource_policies, boundaries, temporary, kms, s3, account_settings, image_attributes, faults.late)
+        apply(resource_policies, boundaries, temporary, account_settings, image_attributes, faults.late)
+        apply(iam_documents, kms, kms_keys, s3, s3_access)
         authorizer = Authorizer(Journal(directory / "authorization.jsonl"), REGION, KEY, ended_sessions(directory))
         admission = Admission(Cloud("default", REGION, directory, 7, KEY))
         journal = Journal(directory / "api.jsonl")

@@ -15,6 +15,7 @@ from localcloud.machine.devices import Device
 from localcloud.machine.interface import MachineSpec, Ran
 from localcloud.net.network import Interfaces
 from localcloud.settings import Cloud
+from support.errors import Error
 
 
 class RecordedMachine:
@@ -39,6 +40,8 @@ class RecordedMachine:
         return
 
     def run(self, command: Sequence[str], *, input: str = "", timeout: float | None = None) -> Ran:
+        if not self.running:
+            raise Error("the machine does not run", code="machine-failed")
         active = "LoadState=loaded\nActiveState=active"
         return Ran(0, f"{active}\n\n{active}" if "show" in command else "", "")
 

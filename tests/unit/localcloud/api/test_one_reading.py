@@ -20,7 +20,7 @@ from werkzeug.wrappers import Response
 from localcloud.api.calls import ApiCall, for_moto
 from localcloud.api.one_form import RequestRefused
 from localcloud.settings import ACCOUNT
-from tests.support.localcloud.iam import REGION, IamLab, iam_lab, signed
+from tests.support.localcloud.iam import INSTANCE_TRUST, REGION, IamLab, iam_lab, signed
 
 JSON = "application/x-amz-json-1.1"
 FORM = "application/x-www-form-urlencoded"
@@ -39,7 +39,7 @@ def lab(tmp_path: Path) -> Iterator[IamLab]:
         ssm = made.client("ssm")
         ssm.put_parameter(Name="/mine", Value="mine", Type="String")
         ssm.put_parameter(Name="/secret", Value="the secret", Type="String")
-        made.client("iam").create_role(RoleName="prod", AssumeRolePolicyDocument="{}")
+        made.client("iam").create_role(RoleName="prod", AssumeRolePolicyDocument=json.dumps(INSTANCE_TRUST))
         yield made
 
 
@@ -320,6 +320,7 @@ def test_a_made_up_signature_in_the_address_is_none(
 
 def test_without_a_key_an_object_is_read_only_by_its_own_acl_or_its_bucket_s_policy(lab: IamLab) -> None:
     s3 = lab.client("s3")
+    s3.delete_public_access_block(Bucket="box")
     s3.put_object(Bucket="box", Key="public", Body=b"public", ACL="public-read")
     upload = s3.create_multipart_upload(Bucket="box", Key="parts")["UploadId"]
     part = s3.upload_part(Bucket="box", Key="parts", UploadId=upload, PartNumber=1, Body=b"x")["ETag"]

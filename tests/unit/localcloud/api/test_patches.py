@@ -17,6 +17,10 @@ MODULES = (
     "api.calls",
     "cloudwatch.alarms",
     "cloudwatch.reading",
+    "ec2.account.attributes",
+    "ec2.account.groups",
+    "ec2.account.key_pairs",
+    "ec2.account.tags",
     "ec2.account_settings",
     "ec2.amis",
     "ec2.dependencies",
@@ -38,11 +42,14 @@ MODULES = (
     "iam.boundaries",
     "iam.resource_policies",
     "iam.temporary",
+    "services.iam_documents",
     "services.kms",
+    "services.kms_keys",
     "services.parameters",
     "services.pretended",
     "services.public_parameters",
     "services.s3",
+    "services.s3_access",
     "services.ses",
     "services.sns",
     "services.ssm",
@@ -56,6 +63,7 @@ cloudwatch.models.CloudWatchBackend.get_metric_statistics
 cloudwatch.models.CloudWatchBackend.put_metric_alarm
 cloudwatch.models.CloudWatchBackend.put_metric_data
 core.responses.BaseResponse._get_action
+ec2.models.EC2Backend.do_resources_exist
 ec2.models.amis.Ami.__init__
 ec2.models.amis.Ami.block_device_mappings
 ec2.models.amis.AmiBackend._load_amis
@@ -84,6 +92,7 @@ ec2.models.instances.InstanceBackend.describe_instances
 ec2.models.instances.InstanceBackend.get_reservations_by_instance_ids
 ec2.models.instances.InstanceBackend.modify_instance_metadata_options
 ec2.models.instances.InstanceBackend.run_instances
+ec2.models.key_pairs.KeyPairBackend.import_key_pair
 ec2.models.launch_templates.LaunchTemplate.get_version
 ec2.models.launch_templates.LaunchTemplateBackend.describe_launch_templates
 ec2.models.security_groups.SecurityGroupBackend.create_security_group
@@ -91,6 +100,7 @@ ec2.models.spot_requests.SpotInstanceRequest.launch_instance
 ec2.models.subnets.SubnetBackend.create_subnet
 ec2.models.subnets.SubnetBackend.delete_subnet
 ec2.models.vpcs.VPCBackend.delete_vpc
+ec2.responses.account_attributes.AccountAttributes.describe_account_attributes
 ec2.responses.amis.AmisResponse.copy_image
 ec2.responses.amis.AmisResponse.create_image
 ec2.responses.amis.AmisResponse.deregister_image
@@ -101,6 +111,7 @@ ec2.responses.amis.AmisResponse.enable_image
 ec2.responses.amis.AmisResponse.modify_image_attribute
 ec2.responses.amis.AmisResponse.register_image
 ec2.responses.amis.AmisResponse.reset_image_attribute
+ec2.responses.availability_zones_and_regions.AvailabilityZonesAndRegions.describe_regions
 ec2.responses.elastic_block_store.ElasticBlockStore.copy_snapshot
 ec2.responses.elastic_block_store.ElasticBlockStore.create_snapshot
 ec2.responses.elastic_block_store.ElasticBlockStore.create_volume
@@ -127,18 +138,35 @@ ec2.responses.launch_templates.LaunchTemplates.create_launch_template
 ec2.responses.launch_templates.LaunchTemplates.create_launch_template_version
 ec2.responses.monitoring.Monitoring.monitor_instances
 ec2.responses.monitoring.Monitoring.unmonitor_instances
+ec2.responses.security_groups.SecurityGroups.create_security_group
 ec2.responses.security_groups.SecurityGroups.delete_security_group
 ec2.responses.spot_instances.SpotInstances.request_spot_instances
 ec2instanceconnect.responses.Ec2InstanceConnectResponse.send_ssh_public_key
+iam.models.IAMBackend.create_role
 iam.responses.IamResponse.create_user
 iam.responses.IamResponse.list_users
 kms.models.KmsBackend.create_alias
+kms.models.KmsBackend.decrypt
+kms.models.KmsBackend.encrypt
+kms.responses.KmsResponse._set_alias
+kms.responses.KmsResponse.create_grant
 kms.responses.KmsResponse.create_key
+kms.responses.KmsResponse.get_public_key
 kms.responses.KmsResponse.put_key_policy
+kms.responses.KmsResponse.schedule_key_deletion
 kms.responses.KmsResponse.sign
 kms.responses.KmsResponse.verify
+s3.models.FakeBucket.__init__
 s3.models.FakeBucket.get_permission
+s3.models.S3Backend.complete_multipart_upload
 s3.models.S3Backend.create_bucket
+s3.models.S3Backend.delete_bucket_encryption
+s3.models.S3Backend.put_bucket_policy
+s3.models.S3Backend.upload_part
+s3.models.S3Backend.upload_part_copy
+s3.responses.S3Response._acl_from_body
+s3.responses.S3Response._acl_from_headers
+s3.responses.S3Response._get_checksum
 ses.models.SESBackend._is_verified_address
 ses.models.SESBackend.create_email_identity_v2
 ses.models.SESBackend.delete_identity
@@ -150,9 +178,11 @@ sns.models.SNSBackend.list_subscriptions_by_topic
 sns.models.SNSBackend.subscribe
 sns.models.Subscription.publish
 sns.responses.SNSResponse.confirm_subscription
+sns.responses.SNSResponse.subscribe
 ssm.models.Command._get_instance_ids_from_targets
 ssm.models.ParameterDict._load_latest_amis
 ssm.models.ParameterDict._load_tree_parameters
+ssm.models.SimpleSystemManagerBackend.get_command_by_id
 ssm.models.SimpleSystemManagerBackend.send_command
 ssm.responses.SimpleSystemManagerResponse.get_parameter
 ssm.responses.SimpleSystemManagerResponse.get_parameters_by_path
@@ -160,6 +190,7 @@ ssm.responses.SimpleSystemManagerResponse.put_parameter
 sts.models.STSBackend.get_caller_identity
 sts.responses.TokenResponse.assume_role
 sts.responses.TokenResponse.assume_role_with_web_identity
+sts.responses.TokenResponse.get_caller_identity
 sts.responses.TokenResponse.get_federation_token
 sts.responses.TokenResponse.get_session_token
 """
@@ -170,7 +201,8 @@ ADDED = {
     "enable_image_block_public_access enable_image_deprecation enable_image_deregistration_protection "
     "enable_snapshot_block_public_access get_ebs_default_kms_key_id get_image_block_public_access_state "
     "get_snapshot_block_public_access_state reset_ebs_default_kms_key_id",
-    "iam": "delete_user_permissions_boundary put_user_permissions_boundary",
+    "iam": "add_client_id_to_open_id_connect_provider delete_user_permissions_boundary put_user_permissions_boundary "
+    "remove_client_id_from_open_id_connect_provider",
     "sesv2": "get_account put_account_details",
     "ssm": "describe_instance_information list_command_invocations",
 }

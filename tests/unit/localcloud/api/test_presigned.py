@@ -190,6 +190,7 @@ def test_a_form_that_nobody_signed_does_what_the_bucket_lets_everybody_do(lab: I
     assert error(form.send()) == (403, "AccessDenied")
     allow = {"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::box/drop"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    lab.client("s3").delete_public_access_block(Bucket="box")
     lab.client("s3").put_bucket_policy(Bucket="box", Policy=policy)
     assert form.send()[0] == 204
     assert error(form.send(key="mine")) == (403, "AccessDenied")

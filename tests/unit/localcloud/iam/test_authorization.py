@@ -11,7 +11,7 @@ import pytest
 from localcloud import control
 from localcloud.iam.callers import web_identity
 from localcloud.settings import ACCOUNT, KEY_PREFIX, Cloud
-from tests.support.localcloud.iam import KEY, REGION, IamLab, iam_lab, refused
+from tests.support.localcloud.iam import INSTANCE_TRUST, KEY, REGION, IamLab, iam_lab, refused
 
 PARAMETER = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter"
 INSTANCE = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance"
@@ -134,7 +134,7 @@ def test_a_buckets_policy_denies_where_it_says_so_and_passes_over_what_does_not_
 
 def test_a_launch_is_decided_on_all_that_it_uses_makes_tags_and_hands_over(lab: IamLab) -> None:
     iam, image = lab.client("iam"), _image(lab)
-    iam.create_role(RoleName="machine", AssumeRolePolicyDocument="{}")
+    iam.create_role(RoleName="machine", AssumeRolePolicyDocument=json.dumps(INSTANCE_TRUST))
     iam.create_instance_profile(InstanceProfileName="machine")
     iam.add_role_to_instance_profile(InstanceProfileName="machine", RoleName="machine")
     launch = {

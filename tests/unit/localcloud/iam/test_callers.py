@@ -43,6 +43,7 @@ def lab(tmp_path: Path) -> Iterator[IamLab]:
     with iam_lab(tmp_path) as made:
         s3 = made.client("s3")
         s3.create_bucket(Bucket="box", CreateBucketConfiguration={"LocationConstraint": REGION})
+        s3.delete_public_access_block(Bucket="box")
         for key in ("open", "denied", "everybody", "secret"):
             s3.put_object(Bucket="box", Key=key, Body=b"1")
         s3.put_bucket_policy(Bucket="box", Policy=document(DENIED, OF_ALL))

@@ -103,7 +103,7 @@ def test_an_image_is_named_by_a_parameter_of_the_type_that_is_there_for_it(lab: 
         assert described(ec2, launched(ec2, ImageId=f"resolve:ssm:{name}"))["ImageId"] == base(ec2)
     assert refused(launched, ec2, ImageId="resolve:ssm:/text") == "SsmInvalidParameter"
     for name in ("/zmanim/prod/ami-id:7", "/none"):
-        assert refused(launched, ec2, ImageId=f"resolve:ssm:{name}") == "InvalidParameterValue"
+        assert refused(launched, ec2, ImageId=f"resolve:ssm:{name}") == "SsmInvalidParameter"
     made = ec2.create_launch_template(
         LaunchTemplateName="by-name",
         LaunchTemplateData={"ImageId": "resolve:ssm:/zmanim/prod/ami-id", "InstanceType": "t4g.small"},

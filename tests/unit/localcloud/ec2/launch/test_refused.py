@@ -33,7 +33,7 @@ def volume(**ebs: Any) -> dict[str, Any]:
 # What is asked for -> what EC2 answers.
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"ImageId": "ami-0123456789abcdef0"}, "InvalidAMIID.NotFound"),
-    ({"ImageId": "resolve:ssm:/no/such"}, "InvalidParameterValue"),
+    ({"ImageId": "resolve:ssm:/no/such"}, "SsmInvalidParameter"),
     ({"InstanceType": "t4g.enormous"}, "InvalidInstanceType"),
     ({"InstanceType": "t3.small"}, "InvalidParameterValue"),
     ({"InstanceType": "hpc7g.4xlarge", "Placement": {"AvailabilityZone": "eu-west-1a"}}, "Unsupported"),
