@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -18,7 +19,6 @@ from tests.support import pipeline_cloud as cloud
 from zmanim_ami.pipeline.account import changes, requirements
 from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
 from zmanim_ami.pipeline.aws import Clients
-from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify.verification import VerifyResult, verify_ami
@@ -66,6 +66,10 @@ def good_answers() -> dict[str, str]:
         "health-status": "200",
         "health": encoded(HEALTH),
         "packages": packed(PACKAGES),
+        "listening tcp 0.0.0.0:22": "",
+        "listening tcp *:8080": "",
+        "listening tcp 127.0.0.1:6379": "",
+        "listening udp 10.0.0.7%ens5:68": "",
         "booted": "1764400000",
         "made:/etc/machine-id": "1764400000",
         "made:/etc/ssh/ssh_host_ed25519_key": "1764400009",
@@ -74,6 +78,13 @@ def good_answers() -> dict[str, str]:
         "os": "Amazon Linux 2023",
         "end": "",
     }
+
+
+def written(word: str) -> dict[str, str]:
+    """Return what trial.sh prints of a volume that was written to with `word`."""
+    digest = hashlib.md5(",".join(f"{word}{n}" for n in range(1, 1001)).encode(), usedforsecurity=False).hexdigest()
+    values = {"rows": "1000", "digest": digest, "right": "t", "lasting": word, "expiring": word}
+    return {**values, "ttl": "86000", "end": ""}
 
 
 @dataclass
@@ -88,34 +99,80 @@ class Stage:
     status: str = "Success"
     proof: str = PROOF
     proof_status: str = "Success"
+    backup_status: str = "Success"
     on_console: Callable[[], None] = lambda: None
+    # What is done to what an instance answers when it is read what was written, by which instance it is (1, 2, 3).
+    on_read: Callable[[int, dict[str, str]], None] = lambda number, found: None
+    # What is done to a later boot's report, by which instance it is and which of its boots.
+    on_boot: Callable[[int, int, dict[str, Any]], None] = lambda number, boot, report: None
     agent_after: int = 0
     scripts: list[str] = field(default_factory=list)
     launches: list[Mapping[str, Any]] = field(default_factory=list)
+    reboots: list[str] = field(default_factory=list)
+    # Which word is on a volume, and in the backup.
+    words: dict[str, str] = field(default_factory=dict)
+    backed_up: str = ""
+    # What a restore leaves in the place of the backup, if it is not that.
+    restored_as: str = ""
+
+    def number(self, instance_id: str) -> int:
+        """Return which of a verification's instances that is: 1, 2 or 3, in the order of their launches."""
+        filters: Any = [{"Name": "tag:zmanim:verification", "Values": ["true"]}]
+        known = self.clients.ec2.describe_instances(Filters=filters)["Reservations"]
+        listed = [each["InstanceId"] for item in known for each in item["Instances"]]
+        return listed.index(instance_id) % 3 + 1
 
     def console(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         self.on_console()
+        instance_id = request["body"]["InstanceId"]
         text = "[    0.0] booting\r\n"
-        if self.ready is not None:
-            text += console_lines(self.ready)
+        boots = 1 + self.reboots.count(instance_id)
+        for boot in range(1, boots + 1 if self.ready is not None else 0):
+            report = {**self.ready, "boot": f"{instance_id}-{boot}"}  # type: ignore[dict-item]
+            self.on_boot(self.number(instance_id), boot, report)
+            text += console_lines(report)
         return {"Output": base64.b64encode(text.encode()).decode()}
 
     def send(self, request: Mapping[str, Any]) -> Mapping[str, Any] | str:
         if self.agent_after > 0:
             self.agent_after -= 1
             return "InvalidInstanceId"
-        self.scripts.append("\n".join(cloud.json_body(request)["Parameters"]["commands"]))
-        return {"Command": {"CommandId": "0" * 36}}
+        body = cloud.json_body(request)
+        self.scripts.append("\n".join(body["Parameters"]["commands"]))
+        return {"Command": {"CommandId": f"{len(self.scripts) - 1:036d}"}}
 
     def invocation(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self.scripts[-1] == remote.PROVE.rstrip("\n"):
-            return {
-                "Status": self.proof_status,
-                "StandardOutputContent": self.proof,
-                "StandardErrorContent": "the words of the unit",
-            }
-        text = "\n".join(f"{name} {value}" for name, value in self.answers.items())
-        return {"Status": self.status, "StandardOutputContent": text, "StandardErrorContent": "curl: (7)"}
+        body = cloud.json_body(request)
+        status, output = self.run(body["InstanceId"], self.scripts[int(body["CommandId"])])
+        return {"Status": status, "StandardOutputContent": output, "StandardErrorContent": "the words of the unit"}
+
+    def run(self, instance_id: str, script: str) -> tuple[str, str]:
+        """Return how a script ends on an instance, and what it prints."""
+        verb = script.partition("\n")[0].split()
+        if "restore.sh" in script:
+            if self.proof_status == "Success":
+                self.words[self.volume(instance_id)] = self.restored_as or self.backed_up
+            return self.proof_status, self.proof
+        if verb[:3] == ["set", "--", "write"]:
+            self.words[self.volume(instance_id)] = verb[3]
+            if "restic-backup.service" in script:
+                self.backed_up = verb[3]
+                return self.backup_status, ""
+            return "Success", ""
+        if verb[:3] == ["set", "--", "read"]:
+            found = written(self.words.get(self.volume(instance_id), ""))
+            self.on_read(self.number(instance_id), found)
+            return "Success", "\n".join(f"{name} {value}" for name, value in found.items())
+        return self.status, "\n".join(f"{name} {value}" for name, value in self.answers.items())
+
+    def volume(self, instance_id: str) -> str:
+        """Return the data volume of an instance."""
+        ((item,),) = [each["Instances"] for each in self.described(instance_id)]
+        mapped = {each["DeviceName"]: each["Ebs"]["VolumeId"] for each in item["BlockDeviceMappings"]}
+        return mapped.get("/dev/sdf", "")
+
+    def described(self, instance_id: str) -> Any:
+        return self.clients.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
 
     def verify(self, **options: Any) -> VerifyResult | Plan:
         given = {"version": parse("v1.2.3"), "poller": cloud.hurried(), **options}
@@ -141,6 +198,9 @@ def staged(directory: Path, account: Callable[[], AbstractContextManager[Clients
         cloud.answer(clients.ssm, "SendCommand", made.send)
         cloud.answer(clients.ssm, "GetCommandInvocation", made.invocation)
         cloud.answer(clients.ec2, "RunInstances", lambda request: made.launches.append(request["body"]))
+        cloud.answer(
+            clients.ec2, "RebootInstances", lambda request: made.reboots.append(request["body"]["InstanceId.1"])
+        )
         yield made
 
 

@@ -78,7 +78,7 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
     image_id, _base = built_image(lab)
     restic = toolchain.program(lab.cache, "restic")
     built = image.of_id(lab.clients, image_id)
-    with instance.launched(lab.clients, lab.settings, built, lab.poller, environment=ENVIRONMENT) as running:
+    with instance.launched(lab.clients, lab.settings, built, lab.poller, instance.Launch(ENVIRONMENT)) as running:
         instance.wait_until_ready(lab.clients, running, lab.settings.boot_timeout, lab.poller)
         shell = _Shell(lab.cloud, running.instance_id)
         _prepare(shell, restic)

@@ -9,8 +9,8 @@ import re
 
 from support.errors import Error
 from zmanim_ami.bench.figures import repeat
-from zmanim_ami.bench.lab import Lab, built_image, launched, moments, rebooted
-from zmanim_ami.pipeline import instance
+from zmanim_ami.bench.lab import Lab, built_image, launched, moments
+from zmanim_ami.pipeline import instance, run_command
 from zmanim_ami.pipeline.instance import Machine
 
 NOTES = (
@@ -44,13 +44,15 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
 
 def _boots(lab: Lab, image_id: str) -> dict[str, float]:
     with launched(lab, image_id) as machine:
-        return _boot(lab, machine, 1, "first boot") | _boot(lab, rebooted(lab, machine), 2, "reboot")
+        return _boot(lab, machine, 1, "first boot") | _boot(
+            lab, instance.reboot(lab.clients, machine, lab.poller), 2, "reboot"
+        )
 
 
 def _boot(lab: Lab, machine: Machine, number: int, name: str) -> dict[str, float]:
     answered = moments(lab, machine, number)
-    chain = instance.run_script(lab.clients, machine.instance_id, _ASK_CHAIN, 120, lab.poller)
-    blame = instance.run_script(lab.clients, machine.instance_id, _ASK_BLAME, 60, lab.poller)
+    chain = run_command.run_script(lab.clients, machine.instance_id, _ASK_CHAIN, 120, lab.poller)
+    blame = run_command.run_script(lab.clients, machine.instance_id, _ASK_BLAME, 60, lab.poller)
     return {
         **{f"{name}: {what}": at for what, at in answered.items()},
         **{f"{name}: critical chain: {unit}": at for unit, at in critical(chain).items()},

@@ -18,7 +18,7 @@ from localcloud import control
 from localcloud.settings import Cloud
 from support.errors import Error
 from support.progress import step
-from zmanim_ami.pipeline import aws, instance
+from zmanim_ami.pipeline import instance, run_command
 from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.ami import image as ami
 from zmanim_ami.pipeline.aws import Clients, Poller
@@ -95,19 +95,13 @@ def built_image(lab: Lab) -> tuple[str, str]:
 def launched(lab: Lab, image_id: str, user_data: str = "") -> Iterator[Machine]:
     """Launch an instance as verification's are, for the body of a `with`; terminated, and waited for, at its end."""
     image = ami.of_id(lab.clients, image_id)
-    with instance.launched(lab.clients, lab.settings, image, lab.poller, user_data=user_data) as machine:
+    with instance.launched(
+        lab.clients, lab.settings, image, lab.poller, instance.Launch(user_data=user_data)
+    ) as machine:
         yield machine
     # Waited for: the next run is not to share the processors with this one's end.
     waiter = lab.clients.ec2.get_waiter("instance_terminated")
     waiter.wait(InstanceIds=[machine.instance_id], WaiterConfig={"Delay": 1})
-
-
-def rebooted(lab: Lab, machine: Machine) -> Machine:
-    """Reboot a machine that has become ready; its times count from the call, so its shutdown is part of them."""
-    since = lab.poller.clock()
-    with aws.translate_errors("rebooting"):
-        lab.clients.ec2.reboot_instances(InstanceIds=[machine.instance_id])
-    return Machine(machine.instance_id, since)
 
 
 def moments(lab: Lab, machine: Machine, boot: int = 1) -> dict[str, float]:
@@ -133,7 +127,7 @@ def moments(lab: Lab, machine: Machine, boot: int = 1) -> dict[str, float]:
 
     if lab.poller.wait_for(look, TIMEOUT, not_ready).get("ok") is not True:
         raise not_ready()
-    output = instance.run_script(lab.clients, machine.instance_id, _ASK, 60, lab.poller)
+    output = run_command.run_script(lab.clients, machine.instance_id, _ASK, 60, lab.poller)
     return {name: at - machine.launched for name, at in active_since(output).items()}
 
 

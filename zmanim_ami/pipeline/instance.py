@@ -1,6 +1,6 @@
-"""One verification instance: launched as production's are, watched by its console, asked by Run Command, terminated.
+"""One verification instance: launched as production's are, watched by its console, terminated.
 
-No port is opened on it and nothing connects to it: the console and Systems Manager are AWS's own ways in.
+No port is opened on it and nothing connects to it: the console and Run Command (run_command.py) are AWS's own ways in.
 """
 
 from __future__ import annotations
@@ -26,25 +26,40 @@ from zmanim_ami.pipeline.visibility import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import InstanceTypeType
-    from mypy_boto3_ssm.type_defs import GetCommandInvocationResultTypeDef
 
-TAG, RUN_TAG = "zmanim:verification", "zmanim:verification-run"
+TAG, RUN_TAG, REPOSITORY_TAG = "zmanim:verification", "zmanim:verification-run", "zmanim:repository"
+# Where an instance's data volume is attached.
+DATA_DEVICE = "/dev/sdf"
 _CONSOLE_LINES = 40
 # No verification takes that long: an older instance of another image was left behind, however it happened.
-_LEFT_BEHIND = timedelta(hours=2)
+LEFT_BEHIND = timedelta(hours=2)
 # How the codes begin by which EC2 says that it can't launch what the settings ask for.
 _NOT_LAUNCHED = (
     *("Insufficient", "VcpuLimit", "InstanceLimit", "MaxSpot", "Unsupported", "InvalidParameter", "InvalidSubnet"),
 )
 
 
-class CommandNotRun(Error):
-    """Run Command did not run our script to a good end."""
+class NotReady(Error):
+    """An instance that was launched has died, or has not said in time whether it serves."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What is particular to one instance's launch.
+
+    `repository` names the backups that it shares with others of the environment verify, empty for its own ones;
+    without `data_volume` it waits for one that somebody attaches.
+    """
+
+    environment: str = VERIFY
+    user_data: str = ""
+    repository: str = ""
+    data_volume: bool = True
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A running verification instance; `launched` is the poller's clock at RunInstances."""
+    """A running verification instance; `launched` is the poller's clock at RunInstances, or when it was rebooted."""
 
     instance_id: str
     launched: float
@@ -65,7 +80,7 @@ def leftovers(clients: aws.Clients, ami_id: str, now: datetime) -> list[str]:
         return [
             item["InstanceId"]
             for item in aws.instances(clients, {f"tag:{TAG}": ["true"], "instance-state-name": aws.ALIVE})
-            if item.get("ImageId") == ami_id or now - item.get("LaunchTime", now) > _LEFT_BEHIND
+            if item.get("ImageId") == ami_id or now - item.get("LaunchTime", now) > LEFT_BEHIND
         ]
 
 
@@ -83,11 +98,9 @@ def launched(
     settings: Settings,
     image: Image,
     poller: aws.Poller,
-    *,
-    environment: str = VERIFY,
-    user_data: str = "",
+    launch: Launch = Launch(),
 ) -> Iterator[Machine]:
-    """Launch an instance of `image` in `environment` for the body of a `with`, and terminate it whatever happens there.
+    """Launch an instance of `image` for the body of a `with`, and terminate it whatever happens there.
 
     Raises `account-not-prepared`, `not-launched`, aws's errors.
     """
@@ -97,9 +110,7 @@ def launched(
     unanswered = False
     try:
         start = poller.clock()
-        instance_id = _run_instance(
-            clients, settings, image, place=place, run=run, poller=poller, environment=environment, user_data=user_data
-        )
+        instance_id = _run_instance(clients, settings, image, launch, place=place, run=run, poller=poller)
         known.append(instance_id)
         say(f"launched {instance_id} ({settings.verify_instance_type})")
         yield Machine(instance_id, start)
@@ -120,10 +131,14 @@ def launched(
         terminate(clients, known)
 
 
-def wait_until_ready(clients: aws.Clients, machine: Machine, timeout: float, poller: aws.Poller) -> Ready:
+def wait_until_ready(
+    clients: aws.Clients, machine: Machine, timeout: float, poller: aws.Poller, *, after: str = ""
+) -> Ready:
     """Wait for the console's report `zmanim-ready …`, good or bad, at most `timeout` seconds from the launch.
 
-    Raises `instance-died`, `never-ready` (both with the console's last lines), aws's errors.
+    `after` is the boot that an earlier report was of, which does not count any more.
+
+    Raises NotReady (with the console's last lines), aws's errors.
     """
     running: list[float] = []
 
@@ -135,28 +150,34 @@ def wait_until_ready(clients: aws.Clients, machine: Machine, timeout: float, pol
         if state == "running" and not running:
             running.append(poller.clock() - machine.launched)
         if state not in {"pending", "running"}:
-            raise Error(
+            raise NotReady(
                 f"{machine.instance_id} is {state}",
-                code="instance-died",
                 expected="running until it is terminated here",
                 found=f"{reason or 'no reason given'}\n{tail(console(clients, machine.instance_id))}",
             )
         reports = ready_reports(console(clients, machine.instance_id)) if running else []
-        return reports[-1] if reports else None
+        return reports[-1] if reports and not (after and reports[-1].get("boot") == after) else None
 
     with aws.translate_errors(f"waiting for {machine.instance_id}"):
         report = poller.wait_for(
             look,
             timeout - (poller.clock() - machine.launched),
-            lambda: Error(
+            lambda: NotReady(
                 f"{machine.instance_id} is not ready after {timeout:.0f} s",
-                code="never-ready",
                 expected="a line zmanim-ready … on the console, whole",
                 found="the console's last lines:\n" + tail(console(clients, machine.instance_id)),
                 fix="correct what hangs; setting boot_timeout if it is only slow",
             ),
         )
     return Ready(report, round(running[0], 3), round(poller.clock() - machine.launched, 3))
+
+
+def reboot(clients: aws.Clients, machine: Machine, poller: aws.Poller) -> Machine:
+    """Have an instance reboot; its times count from now. Raises aws's errors."""
+    since = poller.clock()
+    with aws.translate_errors(f"rebooting {machine.instance_id}"):
+        clients.ec2.reboot_instances(InstanceIds=[machine.instance_id])
+    return Machine(machine.instance_id, since)
 
 
 def console(clients: aws.Clients, instance_id: str) -> str:
@@ -172,83 +193,37 @@ def tail(text: str) -> str:
     return "\n".join(f"    {line}" for line in lines[-_CONSOLE_LINES:]) or "    (nothing)"
 
 
-def run_script(clients: aws.Clients, instance_id: str, script: str, timeout: float, poller: aws.Poller) -> str:
-    """Run a POSIX shell script as root by Run Command and return its stdout (Systems Manager keeps 24,000 characters).
-
-    Waits for the instance's agent too, all within `timeout` seconds.
-
-    Raises CommandNotRun, aws's errors.
-    """
-    end = poller.clock() + timeout
-
-    def send() -> str | None:
-        command = aws.unless_refused(
-            lambda: clients.ssm.send_command(
-                InstanceIds=[instance_id],
-                DocumentName="AWS-RunShellScript",
-                Comment="zmanim verification",
-                Parameters={"commands": script.splitlines(), "executionTimeout": [str(int(timeout))]},
-            ),
-            "InvalidInstanceId",  # what AWS says until the agent has registered
-        )
-        return command["Command"].get("CommandId") if command else None
-
-    with aws.translate_errors(f"running a command on {instance_id}"):
-        command = poller.wait_for(
-            send,
-            timeout,
-            lambda: CommandNotRun(
-                f"the Systems Manager agent of {instance_id} never registered",
-                expected=f"an agent within {timeout:.0f} s",
-                found="InvalidInstanceId for the whole time",
-                fix="is the agent enabled in the image, does the role allow ssm, does the subnet reach AWS?",
-            ),
-        )
-
-        def ended() -> GetCommandInvocationResultTypeDef | None:
-            answer = aws.unless_refused(
-                lambda: clients.ssm.get_command_invocation(CommandId=command, InstanceId=instance_id),
-                "InvocationDoesNotExist",  # the command is known some moments before its invocation is
-            )
-            return answer if answer and answer["Status"] not in {"Pending", "InProgress", "Delayed"} else None
-
-        def failed(status: str, output: str = "") -> CommandNotRun:
-            summary = f"the checks on {instance_id} ended: {status}"
-            return CommandNotRun(summary, expected="Success", found=tail(output).strip())
-
-        answer = poller.wait_for(ended, max(end - poller.clock(), 1.0), lambda: failed("still running"))
-    stdout = answer["StandardOutputContent"]
-    if answer["Status"] != "Success":
-        raise failed(answer["Status"], f"{stdout}\n{answer['StandardErrorContent']}")
-    return stdout
-
-
 def _run_instance(
     clients: aws.Clients,
     settings: Settings,
     image: Image,
+    launch: Launch,
     *,
     place: network.Network,
     run: str,
     poller: aws.Poller,
-    environment: str,
-    user_data: str,
 ) -> str:
-    options: dict[str, Any] = {"UserData": user_data} if user_data else {}
-    profile = roles.name(environment)
+    profile = roles.name(launch.environment)
     kind: InstanceTypeType = settings.verify_instance_type  # type: ignore[assignment]  # any type that AWS has
     tags = {
         "Name": f"zmanim-verify-{image.version}",
-        "zmanim:environment": environment,
-        "zmanim:data-volume": "new",
+        "zmanim:environment": launch.environment,
         TAG: "true",
         RUN_TAG: run,
         PROJECT_TAG: settings.run,
     }
+    options: dict[str, Any] = {"UserData": launch.user_data} if launch.user_data else {}
+    if launch.repository:
+        tags[REPOSITORY_TAG] = launch.repository
+    if launch.data_volume:
+        tags["zmanim:data-volume"] = "new"
+        volume = {"VolumeSize": settings.data_volume_gib, "VolumeType": "gp3", "Encrypted": True}
+        mapping = {"DeviceName": DATA_DEVICE, "Ebs": {**volume, "DeleteOnTermination": True}}
+        options["BlockDeviceMappings"] = [mapping]
 
     refused: list[str] = []
 
-    def launch() -> str | None:
+    def attempt() -> str | None:
         try:
             instances = clients.ec2.run_instances(
                 ImageId=image.ami_id,
@@ -265,17 +240,6 @@ def _run_instance(
                     "HttpPutResponseHopLimit": 1,
                     "InstanceMetadataTags": "enabled",
                 },
-                BlockDeviceMappings=[
-                    {
-                        "DeviceName": "/dev/sdf",
-                        "Ebs": {
-                            "VolumeSize": settings.data_volume_gib,
-                            "VolumeType": "gp3",
-                            "Encrypted": True,
-                            "DeleteOnTermination": True,
-                        },
-                    }
-                ],
                 InstanceInitiatedShutdownBehavior="terminate",
                 TagSpecifications=[
                     {"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]},
@@ -318,8 +282,8 @@ def _run_instance(
             code="account-not-prepared",
             expected=f"the instance profile {profile} with its role",
             found="none",
-            fix=f"./inv account.apply --environment {environment}",
+            fix=f"./inv account.apply --environment {launch.environment}",
         )
 
     with aws.translate_errors("launching the verification instance"):
-        return poller.wait_for(launch, PATIENCE_SECONDS, late)
+        return poller.wait_for(attempt, PATIENCE_SECONDS, late)

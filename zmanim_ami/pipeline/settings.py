@@ -196,6 +196,9 @@ class Settings:
         limits=(0, 365),
     )
     retire_limit: int = _setting(10, "how many images one image.retire changes at most", limits=(1, 100))
+    ready_seconds: int = _setting(
+        60, "seconds from its kernel's start in which a verified image has to be ready", limits=(1, 3600)
+    )
     boot_timeout: int = _setting(300, "seconds that an instance may take from launch to ready", limits=(1, 3600))
 
     def read_by(self, *readers: Reader) -> dict[str, Value]:

@@ -135,7 +135,7 @@ def restic_script(words: str) -> str:
     return (
         "set -o allexport; . /run/zmanim/environment; . /run/zmanim/account; . /etc/restic/backup.conf;"
         " RESTIC_PASSWORD_FILE=/run/zmanim/secrets/backup/restic-password RESTIC_CACHE_DIR=/var/cache/restic-restore;"
-        " path=$BACKUP_PATH; [ $ZMANIM_ENVIRONMENT != verify ] || path=$path/$INSTANCE_ID;"
+        " path=$BACKUP_PATH; [ $ZMANIM_ENVIRONMENT != verify ] || path=$path/$ZMANIM_REPOSITORY;"
         " RESTIC_REPOSITORY=s3:https://s3.$AWS_REGION.amazonaws.com/$BACKUPS_BUCKET/$path;"
         f" restic {words}"
     )

@@ -57,8 +57,30 @@ def test_the_launchs_tag_names_the_environment() -> None:
         "ZMANIM_ENVIRONMENT=verify",
         "AWS_REGION=eu-west-1",
         "INSTANCE_ID=i-0123456789abcdef0",
+        "ZMANIM_REPOSITORY=i-0123456789abcdef0",
         "AWS_DEFAULT_REGION=eu-west-1",
     ]
+
+
+@pytest.mark.parametrize("environment", ["verify", "prod"])
+def test_only_machines_of_verification_share_their_backups_by_a_tag(environment: str) -> None:
+    shared = "tags/instance/zmanim:repository"
+    tags = {**TAGS, "tags/instance/zmanim:environment": environment, shared: "ab" * 16}
+    with metadata_service({**PLACES, **tags}) as endpoint:
+        lines = environment_file(connect(endpoint)).splitlines()
+    assert [line for line in lines if "REPOSITORY" in line] == (
+        [f"ZMANIM_REPOSITORY={'ab' * 16}"] if environment == "verify" else []
+    )
+
+
+@pytest.mark.parametrize("name", ["", "../prod", "AB" * 16, "ab" * 15])
+def test_a_repository_s_tag_that_is_no_random_id_is_refused(name: str) -> None:
+    tags = {**TAGS, "tags/instance/zmanim:repository": name}
+    with (
+        metadata_service({**PLACES, **tags}) as endpoint,
+        pytest.raises(HostError, match="has to be 32 hexadecimal digits"),
+    ):
+        environment_file(connect(endpoint))
 
 
 def test_the_endpoint_may_be_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

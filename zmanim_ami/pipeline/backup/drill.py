@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from support.errors import Error
 from support.progress import say, step
-from zmanim_ami.pipeline import aws, instance
+from zmanim_ami.pipeline import aws, instance, run_command
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.plan import Plan, Step
@@ -64,7 +64,7 @@ def recovery_drill(
         return _plan(settings, ami.ami_id, environment)
     with (
         step(f"recovery drill with {ami.ami_id} in {environment}"),
-        instance.launched(clients, settings, ami, poller, environment=environment) as running,
+        instance.launched(clients, settings, ami, poller, instance.Launch(environment)) as running,
     ):
         ready = instance.wait_until_ready(clients, running, settings.boot_timeout, poller)
         if ready.report.get("ok") is not True:
@@ -76,7 +76,7 @@ def recovery_drill(
                 fix=f"./inv verify-ami --ami-id {ami.ami_id} says more",
             )
         say(f"empty and ready {ready.seconds:.1f} s after its launch: restoring")
-        text = instance.run_script(clients, running.instance_id, SCRIPT, remote.LONG_SECONDS, poller)
+        text = run_command.run_script(clients, running.instance_id, SCRIPT, remote.LONG_SECONDS, poller)
         healthy = round(poller.clock() - running.launched, 3)
         restored = remote.read_restored(text)
     say(f"run {restored.run} serves {healthy:.1f} s after RunInstances")

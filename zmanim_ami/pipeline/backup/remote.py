@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from support.errors import BadInput, Error
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.instance import run_script
+from zmanim_ami.pipeline.run_command import run_script
 
 # Long enough for a database that takes hours; the units on the instance have limits of their own.
 LONG_SECONDS = 6 * 3600.0
@@ -34,12 +34,10 @@ DRILL = _START.format(unit="backup-drill.service") + (
 REPLACE = f"""\
 systemctl stop zmanim-api.service
 code=0
-{_RESTORE} --run %s --replace --yes --json || code=$?
+{_RESTORE} %s --replace --yes --json || code=$?
 systemctl start zmanim-api.service || code=$?
 exit $code
 """
-# What verify-ami asks: a backup, and whether it restores.
-PROVE = BACK_UP + f"{_RESTORE} --latest --json\n"
 
 
 class AnswerUnreadable(Error):
@@ -129,7 +127,7 @@ def _check_runs(clients: aws.Clients, instance_id: str) -> None:
 def make(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> BackupRun:
     """Make a backup now, as the nightly timer would, and return its run.
 
-    Raises instance.CommandNotRun with the unit's own words, AnswerUnreadable, aws's errors.
+    Raises run_command.CommandNotRun with the unit's own words, AnswerUnreadable, aws's errors.
     """
     run_script(clients, instance_id, BACK_UP, LONG_SECONDS, poller)
     complete = [run for run in listed(clients, instance_id, poller) if run.state == "complete" and not run.future]
@@ -162,7 +160,7 @@ def restore(clients: aws.Clients, instance_id: str, run: str, *, replace: bool, 
     Raises `run-invalid`, and as `make` does.
     """
     check_run(run)
-    script = REPLACE % run if replace else f"{_RESTORE} --run {run} --json\n"
+    script = REPLACE % f"--run {run}" if replace else f"{_RESTORE} --run {run} --json\n"
     return read_restored(run_script(clients, instance_id, script, LONG_SECONDS, poller))
 
 

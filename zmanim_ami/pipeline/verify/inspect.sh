@@ -39,6 +39,10 @@ echo "health-status ${status}"
 echo "health $(base64 -w0 "${body}")"
 rm -f "${body}"
 
+ss --listening --tcp --udp --numeric --no-header | while read -r protocol _state _received _sent address _peer; do
+  echo "listening ${protocol} ${address}"
+done
+
 # Compressed: Run Command shows 24,000 characters of what a script prints, and the names alone would take half of them.
 inventory='import json; print(json.dumps(json.load(open("/usr/share/zmanim/inventory.json"))["packages"]))'
 packages=$(python3 -c "${inventory}" | gzip --best --no-name | base64 -w0)

@@ -6,6 +6,7 @@ import base64
 import binascii
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ _MADE = "made:"
 SCRIPT = Path(__file__).with_name("inspect.sh")
 # How the paths begin of what every instance has: its identity to systemd, and to whoever connects by SSH.
 _OWN = ("/etc/machine-id", "/etc/ssh/ssh_host_")
+# SSH and the API. DHCP's clients bind a port, too, in a network that gives addresses so.
+_NEEDED_PORTS = frozenset({"tcp 22", "tcp 8080"})
+_CLIENT_PORTS = frozenset({"udp 68", "udp 546"})
+_LOOPBACK = re.compile(r"\w+ (127\.[0-9.]+|\[::1\]|\[::ffff:127\.[0-9.]+\])(%lo)?:\d+")
 _VERSIONS = ("kernel", "os", "systemd", "postgresql", "redis", "restic")
 
 
@@ -28,7 +33,8 @@ class Answers:
     `mapped` are the SHA-256 of the files in the API's main process, `manifest` is that of the release in the image,
     `health_status` an HTTP status as text ("000": no answer), `health` the JSON of /health ({} when it is none),
     `packages` the image's inventory of them: version-release.architecture by name, `booted` when this boot began and
-    `made` when each file that tells machines apart was made, by its path (seconds since 1970).
+    `made` when each file that tells machines apart was made, by its path (seconds since 1970); `listening` are the
+    protocols, addresses and ports that something listens at, such as "tcp 0.0.0.0:22".
     """
 
     main_pid: int
@@ -42,6 +48,7 @@ class Answers:
     packages: Mapping[str, str]
     booted: int
     made: Mapping[str, int]
+    listening: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ def read_answers(text: str) -> Answers:
 
     Raises `answers-unreadable`.
     """
-    pairs = [line.partition(" ")[::2] for line in text.splitlines() if line.strip()]
+    pairs = [line.strip().partition(" ")[::2] for line in text.splitlines() if line.strip()]
     values = dict(pairs)
     try:
         if "end" not in values:
@@ -75,6 +82,7 @@ def read_answers(text: str) -> Answers:
             versions={name: values[name] for name in _VERSIONS if values.get(name)},
             packages=_packages(values["packages"]),
             booted=int(values["booted"]),
+            listening=frozenset(value for name, value in pairs if name == "listening"),
             made={name.removeprefix(_MADE): int(value) for name, value in pairs if name.startswith(_MADE)},
         )
     except (KeyError, ValueError) as error:
@@ -131,6 +139,16 @@ def answer_checks(
     yield _equal("/health: status", "ok", health.get("status"))
     yield _equal("/health: database", "ok", health.get("database"))
     yield from _own_checks(answers)
+    yield _listening_check(answers)
+
+
+def _listening_check(answers: Answers) -> Check:
+    """Return whether nothing can be connected to from outside but SSH and the API."""
+    reachable = {each for each in answers.listening if not _LOOPBACK.fullmatch(each)}
+    ports = {f"{each.split()[0]} {each.rpartition(':')[2]}" for each in reachable}
+    good = ports >= _NEEDED_PORTS and not ports - _NEEDED_PORTS - _CLIENT_PORTS
+    expected = f"{', '.join(sorted(_NEEDED_PORTS))}, and no others from outside"
+    return Check("listening", good, expected, ", ".join(sorted(reachable)) or "nothing")
 
 
 def _own_checks(answers: Answers) -> Iterator[Check]:

@@ -1,13 +1,15 @@
-"""verify-ami: boot one instance of an image as production does, look whether it serves, and say so on the image.
+"""verify-ami: boot instances of an image as production does, look whether they serve, and say so on the image.
 
-In the account it launches one instance with a data volume, which both go away again, keeps the report of a passed
-verification (reports.py), and writes the image's tag `zmanim:verified`, or takes it away when a check fails. An image
-that is verified already is verified again: whoever asks wants to know, and it costs minutes and cents.
+In the account it launches three instances with two data volumes (life.py says what for), which all go away again,
+keeps the report of a passed verification (reports.py), and writes the image's tag `zmanim:verified`, or takes it away
+when a check fails. An image that is verified already is verified again: whoever asks wants to know, and it costs
+minutes and cents.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,13 +19,12 @@ from support.digest import file_sha256
 from support.errors import Error
 from support.files import write_atomically
 from support.progress import say, step
-from zmanim_ami.pipeline import aws, instance
+from zmanim_ami.pipeline import aws, instance, run_command
 from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami import image
-from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.verify import reports
+from zmanim_ami.pipeline.verify import life, reports, volumes
 from zmanim_ami.pipeline.verify.inspection import (
     SCRIPT,
     Answers,
@@ -36,8 +37,6 @@ from zmanim_ami.pipeline.verify.inspection import (
 from zmanim_ami.pipeline.version import Version, parse
 
 _COMMAND_SECONDS = 120.0
-# A first backup of an empty database and its restore: some ten calls of restic.
-_BACKUP_SECONDS = 900.0
 
 
 class NotVerified(Error):
@@ -76,11 +75,11 @@ def verify_ami(
     checks, or a run that is cut off, it holds that as the one check, which failed.
 
     Raises image's errors, `image-not-available`, instance's errors, NotVerified with every check that failed.
-    KeyboardInterrupt comes through after the instance has been terminated.
+    KeyboardInterrupt comes through after the instances have been terminated.
     """
     ami = image.find(clients, version, ami_id)
     if dry:
-        return _plan(settings, ami, _leftovers(clients, ami))
+        return _plan(settings, ami, [*_leftovers(clients, ami), *volumes.leftovers(clients, datetime.now(UTC))])
     # What a run that is killed leaves to read; each end of another kind writes over it.
     _write_report(root, ami, None, [Check("the verification", False, "to come to its end", "it was cut off")], None)
     try:
@@ -88,16 +87,22 @@ def verify_ami(
         if leftovers:
             say(f"an earlier verification left {', '.join(leftovers)} running: terminating")
             instance.terminate(clients, leftovers)
+        volumes.delete(clients, volumes.leftovers(clients, datetime.now(UTC)))
+        launch = instance.Launch(repository=secrets.token_hex(16))
         with (
             step(f"verify {ami.ami_id} ({ami.version})"),
-            instance.launched(clients, settings, ami, poller) as running,
+            instance.launched(clients, settings, ami, poller, launch) as first,
+            instance.launched(clients, settings, ami, poller, launch) as second,
         ):
-            return _verified(clients, settings, ami, running, root=root, poller=poller)
+            steps = life.Life(clients, settings, ami, poller, first, second)
+            return _verified(clients, settings, ami, steps, root=root, poller=poller)
     except NotVerified:
         raise  # its report is written
     except Error as error:
         # Whoever reads the report, or a summary of it, learns as much as is known: of which image, and what went wrong.
         _write_report(root, ami, None, [Check(error.summary, False, error.expected, error.found)], None)
+        if isinstance(error, instance.NotReady):
+            withdraw(clients, ami)
         raise
 
 
@@ -117,25 +122,26 @@ def _verified(
     clients: aws.Clients,
     settings: Settings,
     ami: image.Image,
-    running: instance.Machine,
+    steps: life.Life,
     *,
     root: Path,
     poller: aws.Poller,
 ) -> VerifyResult:
+    running = steps.first
     wanted = parse(ami.version)  # image.find has compared it with the name
     ready = instance.wait_until_ready(clients, running, settings.boot_timeout, poller)
     word = "ready" if ready.report.get("ok") is True else "not ready"
     say(f"{running.instance_id} says {word} {ready.seconds:.1f} s after its launch")
     for remark in remarks(ready.report):
         say(remark)
-    checks = list(ready_checks(ready.report, wanted, VERIFY))
+    checks = [*ready_checks(ready.report, wanted, VERIFY), life.in_time(ready, settings.ready_seconds)]
     answers: Answers | None = None
     if all(check.ok for check in checks):
         answers = read_answers(
-            instance.run_script(clients, running.instance_id, SCRIPT.read_text(), _COMMAND_SECONDS, poller)
+            run_command.run_script(clients, running.instance_id, SCRIPT.read_text(), _COMMAND_SECONDS, poller)
         )
         checks += answer_checks(answers, ready.report, wanted, bundle_sha256(root, ami, answers.manifest))
-        checks.append(_backup_check(clients, running, poller))
+        checks += steps.checks() if all(check.ok for check in checks) else ()
     report = _write_report(root, ami, ready, checks, answers)
     if answers is None or not all(check.ok for check in checks):
         withdraw(clients, ami)
@@ -155,17 +161,6 @@ def _verified(
         boot=_boot(ready),
         versions=answers.versions,
     )
-
-
-def _backup_check(clients: aws.Clients, running: instance.Machine, poller: aws.Poller) -> Check:
-    """Make a backup on the instance and restore it there beside what is live; a failure is a failed check."""
-    expected = "a backup that restores as its record says"
-    try:
-        output = instance.run_script(clients, running.instance_id, remote.PROVE, _BACKUP_SECONDS, poller)
-        restored = remote.read_restored(output)
-    except (instance.CommandNotRun, remote.AnswerUnreadable) as error:
-        return Check("backup", False, expected, error.found)
-    return Check("backup", restored.rows > 0, expected, f"{restored.rows} rows in {restored.seconds} s")
 
 
 def bundle_sha256(root: Path, ami: image.Image, installed: Mapping[str, object]) -> str | None:
@@ -208,8 +203,9 @@ def _plan(settings: Settings, ami: image.Image, leftovers: list[str]) -> Plan:
                 f"{settings.verify_instance_type} from {ami.ami_id}",
                 f"with a data volume of {settings.data_volume_gib} GiB; both are deleted in the end",
             ),
-            Step("run", "a script by Systems Manager", "which program runs, what /health says"),
-            Step("back up", "the instance, and restore that beside it", "compared with the backup's own record"),
+            Step("launch", "another one just so", "it is rebooted, and the first one's backup is restored on it"),
+            Step("run", "a script by Systems Manager", "which program runs, what /health says, what listens"),
+            Step("launch", "a third one without a volume", "it gets the first one's, as in a swap"),
             Step("keep", "the report", f"in the bucket for releases of {VERIFY}, when every check passes"),
             Step("tag", ami.ami_id, f"{image.VERIFIED_TAG}, when every check passes"),
         )

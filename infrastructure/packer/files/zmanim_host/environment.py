@@ -10,6 +10,9 @@ from zmanim_host.host import RUN, HostError, log, write_whole
 TAG = "zmanim:environment"
 # The environment whose machines come and go, each with a cluster of its own and backups that nobody will need.
 PASSING = "verify"
+# What the backups of several such machines are called, where a launch wants them to share them.
+REPOSITORY_TAG = "zmanim:repository"
+REPOSITORY = re.compile(r"[0-9a-f]{32}")
 # It becomes part of parameter paths and bucket names.
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
@@ -34,9 +37,18 @@ def environment_file(imds: Imds) -> str:
         "AWS_REGION": _required(imds, "meta-data/placement/region"),
         "INSTANCE_ID": _required(imds, "meta-data/instance-id"),
     }
+    if values["ZMANIM_ENVIRONMENT"] == PASSING:
+        values["ZMANIM_REPOSITORY"] = _repository(imds) or values["INSTANCE_ID"]
     # aws reads one of them, some SDKs only the other.
     values["AWS_DEFAULT_REGION"] = values["AWS_REGION"]
     return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def _repository(imds: Imds) -> str | None:
+    value = instance_tag(imds, REPOSITORY_TAG)
+    if value is not None and not REPOSITORY.fullmatch(value):
+        raise HostError(f"the tag {REPOSITORY_TAG} is {value!r}: it has to be 32 hexadecimal digits")
+    return value
 
 
 def _required(imds: Imds, path: str) -> str:

@@ -224,6 +224,11 @@ def environment_name(path: Path = RUN / "environment") -> str:
     return dict(pairs).get("ZMANIM_ENVIRONMENT", "")
 
 
+def boot_id(proc: Path = Path("/proc")) -> str:
+    """Return what tells this boot from every other one."""
+    return (proc / "sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
 def seconds_since_boot(proc: Path = Path("/proc")) -> float:
     """Return the seconds since PID 1 began: on a machine of its own, since its kernel did."""
     ticks = int((proc / "1/stat").read_text("ascii").rpartition(")")[2].split()[19])
@@ -280,6 +285,7 @@ def examine(
         "ok": all(check.ok for check in checks.values() if check.required),
         "version": release_version(),
         "environment": environment_name(),
+        "boot": boot_id(),
         "binary_sha256": running.binary_sha256 if running else "",
         "seconds": round(seconds_since_boot(), 1),
         "checks": {name: asdict(check) for name, check in checks.items()},

@@ -126,6 +126,34 @@ def test_the_verify_role_launches_for_verification_only_and_ends_only_that(
     assert refused(ssm.send_command, **command, Parameters={"commands": ["id"]}) == "AccessDeniedException"
 
 
+def test_the_verify_role_stops_and_reboots_its_own_machines_and_moves_their_volumes_only(
+    lab: IamLab, image: str, foreign: Mapping[str, str]
+) -> None:
+    own, ec2 = lab.client("ec2"), lab.client("ec2", take(lab, "verify"))
+
+    def tags(kind: str, name: str, value: str) -> list[dict[str, Any]]:
+        return [{"ResourceType": kind, "Tags": [{"Key": f"zmanim:{name}", "Value": value}]}]
+
+    launch = {"ImageId": image, "InstanceType": "m7g.medium", "MinCount": 1, "MaxCount": 1}
+    mine = own.run_instances(**launch, TagSpecifications=tags("instance", "environment", "verify"))["Instances"][0]
+    place = {"Size": 1, "AvailabilityZone": mine["Placement"]["AvailabilityZone"]}
+    volume = own.create_volume(**place, TagSpecifications=tags("volume", "verification", "true"))["VolumeId"]
+    theirs, there = foreign["instance"], foreign["volume"]
+    move = {"Device": "/dev/sdf"}
+    for change in (ec2.stop_instances, ec2.reboot_instances):
+        assert refused(change, InstanceIds=[theirs]) == DENIED
+    for change in (ec2.attach_volume, ec2.detach_volume):
+        assert refused(change, **move, VolumeId=there, InstanceId=mine["InstanceId"]) == DENIED
+        assert refused(change, **move, VolumeId=volume, InstanceId=theirs) == DENIED
+    assert refused(ec2.delete_volume, VolumeId=there) == DENIED
+    ec2.reboot_instances(InstanceIds=[mine["InstanceId"]])
+    ec2.attach_volume(**move, VolumeId=volume, InstanceId=mine["InstanceId"])
+    ec2.detach_volume(**move, VolumeId=volume, InstanceId=mine["InstanceId"])
+    ec2.delete_volume(VolumeId=volume)
+    assert ec2.stop_instances(InstanceIds=[mine["InstanceId"]])["StoppingInstances"]
+    own.terminate_instances(InstanceIds=[mine["InstanceId"]])
+
+
 def test_the_verify_role_keeps_reports_and_reads_of_the_published_image_only_its_id(lab: IamLab) -> None:
     credentials = take(lab, "verify")
     ssm, s3 = lab.client("ssm", credentials), lab.client("s3", credentials)

@@ -20,8 +20,8 @@ from zmanim_ami.pipeline.backup import drill as recovery
 from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.backup.drill import Recovery, recovery_drill
 from zmanim_ami.pipeline.backup.remote import AnswerUnreadable
-from zmanim_ami.pipeline.instance import CommandNotRun
 from zmanim_ami.pipeline.plan import Plan
+from zmanim_ami.pipeline.run_command import CommandNotRun
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
 

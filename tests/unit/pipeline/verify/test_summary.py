@@ -143,7 +143,7 @@ def test_a_failed_verification_is_told_and_its_report_not_kept(stage: Stage) -> 
 @pytest.mark.incident("a verification failed, and the run's summary was empty")
 def test_a_verification_that_never_came_to_its_checks_is_told_with_its_image_and_its_error(stage: Stage) -> None:
     stage.ready = None
-    with raises("never-ready"):
+    with raises("not-ready"):
         stage.verify()
     lines = summary.markdown(summarise(stage)).splitlines()
     assert lines[0] == "## v1.2.3: not verified"

@@ -24,7 +24,7 @@ from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.localcloud.iam import REGION, IamLab, iam_lab
 from tests.support.verify_stage import Stage, good_answers, staged
-from zmanim_ami.pipeline import instance
+from zmanim_ami.pipeline import instance, run_command
 from zmanim_ami.pipeline.account import changes, release_key, requirements
 from zmanim_ami.pipeline.ami import build, image, packer, provenance, sweep
 from zmanim_ami.pipeline.ami.sweep import Scope
@@ -277,7 +277,7 @@ def command(world: World, clients: Clients, instance_id: str, refusals: list[str
     clients.ssm.meta.events.register_first("before-send.ssm.SendCommand", send)
     done = {"Status": "Success", "StandardOutputContent": "done", "StandardErrorContent": ""}
     cloud.answer(clients.ssm, "GetCommandInvocation", lambda _request: done)
-    return instance.run_script(clients, instance_id, "true", 120, world.poller())
+    return run_command.run_script(clients, instance_id, "true", 120, world.poller())
 
 
 def _answer(request: Any, status: int, body: Mapping[str, Any]) -> Any:

@@ -291,16 +291,17 @@ class Repository:
 
 def repository(environ: Mapping[str, str]) -> Repository:
     """Return the repository that the unit's environment names; HostError names what is missing."""
-    names = ("ZMANIM_ENVIRONMENT", "AWS_REGION", "INSTANCE_ID", "BACKUP_PATH", "RESTIC_PASSWORD_FILE")
-    environment, region, instance, path, _ = required_variables(environ, *names)
+    names = ("ZMANIM_ENVIRONMENT", "AWS_REGION", "BACKUP_PATH", "INSTANCE_ID", "RESTIC_PASSWORD_FILE")
+    environment, region, path, *_ = required_variables(environ, *names)
     bucket = environ.get("BACKUPS_BUCKET", "")
     if not bucket:
         raise HostError(
             f"the parameter /zmanim/{environment}/backups-bucket has not said where backups are: ./inv account.apply"
             f" --environment {environment}, then: systemctl restart zmanim-secrets"
         )
-    if environment == PASSING:  # each machine has one of its own
-        path = f"{path}/{instance}"
+    if environment == PASSING:  # each machine has one of its own, or that of the machines that it was launched with
+        (own,) = required_variables(environ, "ZMANIM_REPOSITORY")
+        path = f"{path}/{own}"
     return Repository(environment, region, bucket, f"s3:https://s3.{region}.amazonaws.com/{bucket}/{path}")
 
 

@@ -1,0 +1,142 @@
+"""What an image has to stand after its first boot: a reboot, its volume on the next machine, its backup on another.
+
+Three instances take part. The first one's backup is restored on the second, which has an empty volume of its own and
+was rebooted before; the third one is launched without a volume and waits for the first one's. The first two share a
+repository for their backups, by a random id that both launches carry as a tag: nobody else's backup is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+
+from support.errors import Error
+from support.progress import say
+from zmanim_ami.pipeline import aws, instance, run_command
+from zmanim_ami.pipeline.ami import image
+from zmanim_ami.pipeline.backup import remote
+from zmanim_ami.pipeline.run_command import CommandNotRun
+from zmanim_ami.pipeline.settings import Settings
+from zmanim_ami.pipeline.verify import trial, volumes
+from zmanim_ami.pipeline.verify.inspection import Check
+
+_TRIAL_SECONDS = 120.0
+# A first backup of a nearly empty database, or its restore: some ten calls of restic.
+_BACKUP_SECONDS = 900.0
+_FIRST, _SECOND = "first", "second"
+# What says something about the image; what AWS refuses says something about the account, and is an error.
+_FAILURES = (instance.NotReady, CommandNotRun, remote.AnswerUnreadable)
+
+
+class _Differs(Error):
+    """What was written is not what was found."""
+
+
+@dataclass(frozen=True)
+class Life:
+    """Two running instances of an image, both ready for the first time or about to be."""
+
+    clients: aws.Clients
+    settings: Settings
+    ami: image.Image
+    poller: aws.Poller
+    first: instance.Machine
+    second: instance.Machine
+
+    def checks(self) -> list[Check]:
+        """Return the steps' outcomes, down to the first that failed. Raises aws's errors.
+
+        What can run beside something else does: the backup beside the reboot, the restore beside the swap.
+        """
+        done: list[Check] = []
+        with closing(self._steps()) as steps:
+            for check in steps:
+                done.append(check)
+                if not check.ok:
+                    break
+        return done
+
+    def _steps(self) -> Generator[Check]:
+        backup = self._start(self.first, trial.write(_FIRST) + remote.BACK_UP)
+        yield self._check("reboot", f"ready again, with {trial.EXPECTED}", self._reboot)
+        yield self._check("backup", "a backup", lambda: self._made(backup))
+        restore = self._start(self.second, remote.REPLACE % "--latest")
+        volume = volumes.of(self.clients, self.first.instance_id)
+        with volumes.deleted_at_end(self.clients, volume, self.first.instance_id, self.poller):
+            expected = f"ready with the first one's volume, and {trial.EXPECTED}"
+            yield self._check("swap", expected, lambda: self._swap(volume))
+            expected = f"the backup on another machine: {trial.EXPECTED}"
+            yield self._check("restore", expected, lambda: self._restored(restore))
+
+    def _check(self, name: str, expected: str, step: Callable[[], str]) -> Check:
+        try:
+            found = step()
+        except _FAILURES as error:
+            return Check(name, False, expected, f"{error.summary}: {error.found}")
+        except _Differs as error:
+            return Check(name, False, expected, error.summary)
+        say(f"{name}: {found}")
+        return Check(name, True, expected, found)
+
+    def _reboot(self) -> str:
+        before = self._ready(self.second)
+        self._run(self.second, trial.write(_SECOND))
+        again = instance.reboot(self.clients, self.second, self.poller)
+        after = self._ready(again, after=str(before.report.get("boot")))
+        self._compare(self.second, _SECOND)
+        return f"ready {_seconds(after)} s after its kernel's start"
+
+    def _made(self, backup: run_command.Command) -> str:
+        self._finish(backup)
+        return "made, beside the reboot"
+
+    def _swap(self, volume: str) -> str:
+        volumes.take(self.clients, volume, self.first.instance_id, self.poller)
+        launch = instance.Launch(data_volume=False)
+        with instance.launched(self.clients, self.settings, self.ami, self.poller, launch) as third:
+            volumes.attach(self.clients, volume, third.instance_id, self.poller)
+            ready = self._ready(third)
+            self._compare(third, _FIRST)
+        return f"ready {_seconds(ready)} s after its kernel's start"
+
+    def _restored(self, restore: run_command.Command) -> str:
+        restored = remote.read_restored(self._finish(restore))
+        self._compare(self.second, _FIRST)
+        return f"{restored.rows} rows and {restored.keys} keys in {restored.seconds} s"
+
+    def _ready(self, machine: instance.Machine, after: str = "") -> instance.Ready:
+        timeout = self.settings.boot_timeout
+        ready = instance.wait_until_ready(self.clients, machine, timeout, self.poller, after=after)
+        if ready.report.get("ok") is not True:
+            raise _Differs(f"{machine.instance_id} says that it is not ready: {ready.report.get('checks')}")
+        timely = in_time(ready, self.settings.ready_seconds)
+        if not timely.ok:
+            raise _Differs(f"{machine.instance_id} was ready {timely.found}, not {timely.expected}")
+        return ready
+
+    def _compare(self, machine: instance.Machine, word: str) -> None:
+        wrong = trial.differences(self._run(machine, trial.read()), word)
+        if wrong:
+            raise _Differs(f"on {machine.instance_id}: {wrong}")
+
+    def _run(self, machine: instance.Machine, script: str) -> str:
+        return run_command.run_script(self.clients, machine.instance_id, script, _TRIAL_SECONDS, self.poller)
+
+    def _start(self, machine: instance.Machine, script: str) -> run_command.Command:
+        return run_command.start(self.clients, machine.instance_id, script, _BACKUP_SECONDS, self.poller)
+
+    def _finish(self, command: run_command.Command) -> str:
+        return run_command.finish(self.clients, command, self.poller)
+
+
+def in_time(ready: instance.Ready, limit: int) -> Check:
+    """Return whether a boot was done within `limit` seconds, as the instance itself counts: a console comes late."""
+    seconds = _seconds(ready)
+    good = isinstance(seconds, int | float) and seconds <= limit
+    expected = f"within {limit} s of its kernel's start (the setting ready_seconds)"
+    return Check("ready: in time", good, expected, f"{seconds} s after it")
+
+
+def _seconds(ready: instance.Ready) -> object:
+    return ready.report.get("seconds")

@@ -1,0 +1,145 @@
+"""An instance's data volume that goes to the next one: taken from one that is stopped, attached to one that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from support.errors import Error
+from support.progress import say
+from zmanim_ami.pipeline import aws, instance
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.literals import VolumeStateType
+
+# AWS takes a minute or two for a shutdown; stopping it by force is the last that a volume should see.
+_STOP_SECONDS = 600.0
+_MOVE_SECONDS = 120.0
+
+
+@contextmanager
+def deleted_at_end(clients: aws.Clients, volume: str, owner: str, poller: aws.Poller) -> Iterator[None]:
+    """Delete a volume after the body of a `with`, as soon as it is free; what `owner` still has goes with that.
+
+    Not by DeleteOnTermination of the instance that gets it: that is ModifyInstanceAttribute, and a right to much more.
+
+    Raises `volume-not-moved`, aws's errors.
+    """
+    try:
+        yield
+    finally:
+        if owner not in _owners(clients, volume):
+            wait_for(clients, volume, "available", poller)
+            delete(clients, [volume])
+
+
+def take(clients: aws.Clients, volume: str, instance_id: str, poller: aws.Poller) -> None:
+    """Stop an instance, as a shutdown of its own does, and take a volume from it.
+
+    Raises instance.NotReady when the instance does not stop, `volume-not-moved`, aws's errors.
+    """
+    with aws.translate_errors(f"stopping {instance_id}"):
+        clients.ec2.stop_instances(InstanceIds=[instance_id])
+    say(f"stopping {instance_id} for its volume {volume}")
+    _wait_for_stop(clients, instance_id, poller)
+    with aws.translate_errors(f"detaching {volume}"):
+        clients.ec2.detach_volume(VolumeId=volume, InstanceId=instance_id, Device=instance.DATA_DEVICE)
+    wait_for(clients, volume, "available", poller)
+
+
+def attach(clients: aws.Clients, volume: str, instance_id: str, poller: aws.Poller) -> None:
+    """Attach a volume to an instance as soon as that runs. Raises `volume-not-moved`, aws's errors."""
+
+    def attached() -> bool | None:
+        # What EC2 says while the instance is pending, and, of one just launched, while this part does not know it.
+        answer = aws.unless_refused(
+            lambda: clients.ec2.attach_volume(VolumeId=volume, InstanceId=instance_id, Device=instance.DATA_DEVICE),
+            *("IncorrectState", "IncorrectInstanceState", "InvalidInstanceID.NotFound"),
+        )
+        return True if answer else None
+
+    with aws.translate_errors(f"attaching {volume} to {instance_id}"):
+        poller.wait_for(attached, _MOVE_SECONDS, lambda: _not_moved(volume, "attached", "its instance not running"))
+
+
+def leftovers(clients: aws.Clients, now: datetime) -> list[str]:
+    """Return the volumes that a killed verification left between two instances hours ago. Raises aws's errors."""
+    filters = [{"Name": f"tag:{instance.TAG}", "Values": ["true"]}, {"Name": "status", "Values": ["available"]}]
+    with aws.translate_errors("looking for volumes of earlier verifications"):
+        pages = clients.ec2.get_paginator("describe_volumes").paginate(Filters=filters)
+        return [
+            each["VolumeId"]
+            for page in pages
+            for each in page["Volumes"]
+            if now - each["CreateTime"] > instance.LEFT_BEHIND
+        ]
+
+
+def delete(clients: aws.Clients, volumes: list[str]) -> None:
+    """Delete volumes; one that is gone already is no error."""
+    for volume in volumes:
+        with aws.translate_errors(f"deleting {volume}"), aws.ignoring("InvalidVolume.NotFound"):
+            clients.ec2.delete_volume(VolumeId=volume)
+        say(f"deleted {volume}")
+
+
+def of(clients: aws.Clients, instance_id: str) -> str:
+    """Return the data volume of an instance. Raises `volume-not-moved` when it has none, aws's errors."""
+    with aws.translate_errors(f"looking for the volume of {instance_id}"):
+        found = aws.instances(clients, {"instance-id": [instance_id]})
+    mapped = {each["DeviceName"]: each["Ebs"]["VolumeId"] for item in found for each in item["BlockDeviceMappings"]}
+    if instance.DATA_DEVICE not in mapped:
+        raise Error(
+            f"{instance_id} has no data volume",
+            code="volume-not-moved",
+            expected=f"one at {instance.DATA_DEVICE}",
+            found=", ".join(mapped) or "none",
+        )
+    return mapped[instance.DATA_DEVICE]
+
+
+def _wait_for_stop(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> None:
+    def stopped() -> bool | None:
+        (found,) = aws.instances(clients, {"instance-id": [instance_id]})
+        return True if found["State"]["Name"] == "stopped" else None
+
+    with aws.translate_errors(f"waiting for {instance_id} to stop"):
+        poller.wait_for(
+            stopped,
+            _STOP_SECONDS,
+            lambda: instance.NotReady(
+                f"{instance_id} does not stop",
+                expected=f"stopped within {_STOP_SECONDS:.0f} s",
+                found="the console's last lines:\n" + instance.tail(instance.console(clients, instance_id)),
+            ),
+        )
+
+
+def wait_for(clients: aws.Clients, volume: str, state: VolumeStateType, poller: aws.Poller) -> None:
+    """Wait until a volume is in that state. Raises `volume-not-moved`, aws's errors."""
+    found: list[str] = []
+
+    def reached() -> bool | None:
+        found.append(clients.ec2.describe_volumes(VolumeIds=[volume])["Volumes"][0]["State"])
+        return True if found[-1] == state else None
+
+    with aws.translate_errors(f"waiting for {volume}"):
+        poller.wait_for(reached, _MOVE_SECONDS, lambda: _not_moved(volume, state, found[-1]))
+
+
+def _owners(clients: aws.Clients, volume: str) -> list[str]:
+    with aws.translate_errors(f"looking at {volume}"):
+        (shown,) = clients.ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
+    return [each["InstanceId"] for each in shown["Attachments"]]
+
+
+def _not_moved(volume: str, expected: str, found: str) -> Error:
+    return Error(
+        f"{volume} does not move to another instance",
+        code="volume-not-moved",
+        expected=f"{expected} within {_MOVE_SECONDS:.0f} s",
+        found=found,
+        fix="run the verification again; sweep takes away what is left",
+    )
