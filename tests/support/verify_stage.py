@@ -168,7 +168,7 @@ class Stage:
     def volume(self, instance_id: str) -> str:
         """Return the data volume of an instance."""
         ((item,),) = [each["Instances"] for each in self.described(instance_id)]
-        mapped = {each["DeviceName"]: each["Ebs"]["VolumeId"] for each in item["BlockDeviceMappings"]}
+        mapped: dict[str, str] = {each["DeviceName"]: each["Ebs"]["VolumeId"] for each in item["BlockDeviceMappings"]}
         return mapped.get("/dev/sdf", "")
 
     def described(self, instance_id: str) -> Any:

@@ -13,6 +13,7 @@ from zmanim_ami.pipeline import aws, instance
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import VolumeStateType
+    from mypy_boto3_ec2.type_defs import FilterTypeDef
 
 # AWS takes a minute or two for a shutdown; stopping it by force is the last that a volume should see.
 _STOP_SECONDS = 600.0
@@ -66,7 +67,10 @@ def attach(clients: aws.Clients, volume: str, instance_id: str, poller: aws.Poll
 
 def leftovers(clients: aws.Clients, now: datetime) -> list[str]:
     """Return the volumes that a killed verification left between two instances hours ago. Raises aws's errors."""
-    filters = [{"Name": f"tag:{instance.TAG}", "Values": ["true"]}, {"Name": "status", "Values": ["available"]}]
+    filters: list[FilterTypeDef] = [
+        {"Name": f"tag:{instance.TAG}", "Values": ["true"]},
+        {"Name": "status", "Values": ["available"]},
+    ]
     with aws.translate_errors("looking for volumes of earlier verifications"):
         pages = clients.ec2.get_paginator("describe_volumes").paginate(Filters=filters)
         return [
