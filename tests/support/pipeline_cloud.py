@@ -17,7 +17,10 @@ from unittest import mock
 from moto import mock_aws
 
 from tests.support import bucket_name
-from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline import attestation, aws
+from zmanim_ami.pipeline.account import signing_key
+from zmanim_ami.pipeline.account.requirements import VERIFICATION_KEY, VERIFY
+from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.aws import Clients, Poller
 from zmanim_ami.pipeline.visibility import Written
 
@@ -122,6 +125,19 @@ def make_bucket(clients: Clients, kind: str, environment: str) -> None:
     here: Any = {"CreateBucketConfiguration": {"LocationConstraint": clients.region}}
     clients.s3.create_bucket(Bucket=name, BucketNamespace="account-regional", **here)
     clients.ssm.put_parameter(Name=f"/zmanim/{environment}/{kind}-bucket", Value=name, Type="String", Overwrite=True)
+
+
+def attest(clients: Clients, ami_id: str, **content: object) -> str:
+    """Let an image be as a passed verification leaves it, with `content` in its report; return the report's digest."""
+    place = bucket_name("releases", VERIFY)
+    if aws.unless_refused(lambda: clients.s3.head_bucket(Bucket=place), "404", "NoSuchBucket") is None:
+        make_bucket(clients, "releases", VERIFY)
+    if signing_key.find(clients, VERIFICATION_KEY) is None:
+        signing_key.create(clients, VERIFICATION_KEY)
+    report = json.dumps({"ami_id": ami_id, "ok": True, **content}).encode()
+    digest = attestation.keep(clients, image.of_id(clients, ami_id), report)
+    clients.ec2.create_tags(Resources=[ami_id], Tags=[{"Key": image.VERIFIED_TAG, "Value": digest}])
+    return digest
 
 
 def image_tags(clients: Clients, ami_id: str) -> dict[str, str]:

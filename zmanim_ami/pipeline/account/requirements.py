@@ -24,6 +24,7 @@ from zmanim_ami.pipeline.account import (
     region_defaults,
     release_key,
     roles,
+    signing_key,
     workflow_roles,
 )
 from zmanim_ami.pipeline.account.changes import Change
@@ -35,6 +36,8 @@ DEFAULTS = Settings()
 # it has to be kept outside of the account as well (README.md).
 SECRETS = ("redis-password", "jwt-secret", "restic-password")
 VERIFY = "verify"
+# Nobody but the verify role may sign with it (infrastructure/iam/verify.json).
+VERIFICATION_KEY = signing_key.Key("alias/zmanim-verification", "reports of verifications", VERIFY)
 
 
 def plan(
@@ -80,7 +83,8 @@ def plan(
                 there_too = _in_region(there, settings, environment, account, used, watched=False)
                 changes += [replace(each, resource=f"{each.resource} in {region}") for each in there_too]
         every.sort(key=lambda values: values["region"])  # the same from whichever region it is planned
-        changes += release_key.plan(clients, environment)
+        keys = [release_key.of(environment), *([VERIFICATION_KEY] if verifies else [])]
+        changes += [each for key in keys for each in signing_key.plan(clients, key)]
         changes += roles.plan(clients, environment, policies, every)
         if verifies:
             changes += network.plan(clients, settings.subnet_id)

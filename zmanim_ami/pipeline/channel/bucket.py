@@ -20,7 +20,7 @@ from pathlib import Path
 
 from support.errors import Error
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.account import public_parameters, release_key
+from zmanim_ami.pipeline.account import public_parameters, release_key, signing_key
 
 POINTER = "channel.json"
 FORMAT = 1
@@ -148,8 +148,8 @@ def _believed(clients: aws.Clients, environment: str, key: str, content: bytes) 
         signed = Payload(**json.loads(payload))
     except (ValueError, KeyError, TypeError) as error:
         raise _unreadable(environment, key, repr(error)) from error
-    if not release_key.is_signed(clients, environment, payload, signature):
-        raise _unreadable(environment, key, f"a signature that is not {release_key.alias(environment)}'s")
+    if not signing_key.is_signed(clients, release_key.of(environment), payload, signature):
+        raise _unreadable(environment, key, f"a signature that is not {release_key.of(environment).alias}'s")
     return signed
 
 
@@ -157,7 +157,7 @@ def _unreadable(environment: str, key: str, found: str) -> Error:
     return Error(
         f"{key} in the channel of {environment} is not what was published",
         code="channel-unreadable",
-        expected=f"a payload of format {FORMAT} signed by {release_key.alias(environment)}",
+        expected=f"a payload of format {FORMAT} signed by {release_key.of(environment).alias}",
         found=found,
         fix="the bucket keeps every version: find out who wrote this one, and put the one before it back",
     )
@@ -179,9 +179,9 @@ def last_serial(clients: aws.Clients, environment: str, now: Read | None) -> int
 
 
 def signed(clients: aws.Clients, environment: str, payload: Payload) -> bytes:
-    """Return the object that holds a payload and its signature. Raises release_key's and aws's errors."""
+    """Return the object that holds a payload and its signature. Raises signing_key's and aws's errors."""
     encoded = payload.encoded()
-    signature = release_key.sign(clients, environment, encoded)
+    signature = signing_key.sign(clients, release_key.of(environment), encoded)
     parts = {"payload": encoded, "signature": signature}
     return json.dumps({name: base64.b64encode(part).decode() for name, part in parts.items()}).encode()
 

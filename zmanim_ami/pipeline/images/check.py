@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 
 from support.errors import Error
-from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline import attestation, aws
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.images import account as accounts
 from zmanim_ami.pipeline.images.account import Account, Family
@@ -15,7 +14,6 @@ from zmanim_ami.pipeline.publish import parameters
 from zmanim_ami.pipeline.publish.publication import wrong_copy
 from zmanim_ami.pipeline.sbom import store as sbom
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.verify import reports
 from zmanim_ami.pipeline.verify.inspection import Check
 
 
@@ -100,10 +98,10 @@ def _report_checks(clients: aws.Clients, ami: image.Image, recorded: str) -> Ite
     yield Check(
         "verified", ami.verified, f"the tag {image.VERIFIED_TAG}", tag if tag != recorded else f"{tag}, as recorded"
     )
-    report = reports.read(clients, ami.ami_id)
-    digest = hashlib.sha256(report).hexdigest() if report is not None else "no report was kept"
-    yield Check("report", digest == tag, f"the kept report of {tag}", digest)
-    if report is not None and digest == tag:
+    wrong = "; ".join(attestation.wrong(clients, ami))
+    yield Check("report", not wrong, f"the kept report of {tag}, and a signed statement about it", wrong or "both")
+    report = attestation.read_report(clients, ami.ami_id)
+    if report is not None and not wrong:
         content = json.loads(report)
         found = f"{content.get('ami_id')}, {'passed' if content.get('ok') is True else 'failed'}"
         yield Check("report's image", found == f"{ami.ami_id}, passed", f"{ami.ami_id}, passed", found)

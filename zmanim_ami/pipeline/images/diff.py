@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from support.errors import BadInput
-from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline import attestation, aws
 from zmanim_ami.pipeline.ami import image, inventories
 from zmanim_ami.pipeline.publish import parameters, record
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.verify import reports
 from zmanim_ami.pipeline.version import Version, parse
 
 # In the order in which they are shown.
@@ -123,7 +122,7 @@ def _side(clients: aws.Clients, settings: Settings, version: Version) -> _Side:
         sources = {name: ami.tags.get(f"zmanim:{name}", "") for name in ("source-ami", "commit")}
         known["image"] = {"size": f"{ami.size_gib} GiB", **sources}
     digest = ami.tags.get(image.VERIFIED_TAG, "") if ami else (recorded.report if recorded else "")
-    report = reports.read(clients, ami_id)
+    report = attestation.read_report(clients, ami_id)
     if report is not None and hashlib.sha256(report).hexdigest() == digest:
         content = json.loads(report)
         known |= {"version": content["versions"], "package": content["packages"]}

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from support.errors import BadInput
-from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline import attestation, aws
 from zmanim_ami.pipeline.images import account as accounts
 from zmanim_ami.pipeline.images import rules, usage
 from zmanim_ami.pipeline.images.account import Account, Family
 from zmanim_ami.pipeline.publish.history import Publication
 from zmanim_ami.pipeline.sbom.store import SBOM_TAG
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.verify import reports
 from zmanim_ami.pipeline.version import Version
 
 # https://aws.amazon.com/ebs/pricing/: 0.05 USD for a GB of snapshots in a month, in most regions.
@@ -153,7 +152,7 @@ def _sizes(clients: aws.Clients, snapshots: Sequence[str]) -> dict[str, float]:
 
 
 def _report(clients: aws.Clients, family: Family) -> str:
-    kept = reports.read(clients, family.ami.ami_id)
+    kept = attestation.read_report(clients, family.ami.ami_id)
     if kept is None:
         return "none was kept"
     named = family.ami.verified and hashlib.sha256(kept).hexdigest() in family.ami.tags.values()

@@ -5,7 +5,8 @@ then moves the two parameters (parameters.py) in each region, the image's own re
 publication that did not come to its end. One that was cut short is completed by the same command again, and put back by
 going to the version before.
 
-An image that is not verified is refused, and nothing overrides that. One that is older than the published one is only
+An image that is not verified, or whose verification nobody vouches for (attestation.py), is refused, and nothing
+overrides that. What was published once is believed by its record. One that is older than the published one is only
 published by going back on purpose, so that an approval that comes late takes nothing back.
 """
 
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from support.errors import BadInput, Error
 from support.progress import say
 from support.version_order import version_key
-from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline import attestation, aws
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.ami.distribution import COPY_OF_TAG
 from zmanim_ami.pipeline.plan import Plan, Step
@@ -69,13 +70,15 @@ def publish(
     """Publish the image of `version`, or the one called `ami_id`, in its region and `elsewhere`.
 
     Raises `older-than-published`, `test-image`, image's errors (there is none, not this account's, not of that
-    version), `not-publishable`, `not-verified-yet`, `copy-missing`, `version-is-anothers`, parameters' and record's
-    errors.
+    version), `not-publishable`, `not-verified-yet`, `not-attested`, `copy-missing`, `version-is-anothers`, parameters'
+    and record's errors.
     """
     refuse_test_image(version)
     candidate = image.find(clients, version, ami_id)
     refuse_test_image(parse(candidate.version))
     recorded = record.read(clients, settings.parameter_prefix, candidate.version)
+    _check(candidate)
+    attestation.check(clients, candidate)
     return _publish(clients, settings, elsewhere, candidate, recorded, back=False, dry=dry)
 
 

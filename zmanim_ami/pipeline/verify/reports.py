@@ -1,10 +1,4 @@
-"""Reports of passed verifications, kept in the account, and the packages of an image against the published one's.
-
-A report lies in the bucket for releases of the environment verify, as reports/AMI.json. Whoever can write there can't
-forge one: the image's tag zmanim:verified holds the SHA-256 of the report, and the tag is what is believed. An SSM
-parameter would be too small, an artifact of the workflow is gone after 90 days, and the builder's inventory is only
-where it was built.
-"""
+"""The packages of an image against the published one's, by the kept report on that (attestation.py)."""
 
 from __future__ import annotations
 
@@ -12,15 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.account.requirements import VERIFY
+from zmanim_ami.pipeline import attestation, aws
 from zmanim_ami.pipeline.ami import image
-from zmanim_ami.pipeline.channel import bucket as release_channel
 from zmanim_ami.pipeline.publish import parameters
-
-_MISSING = {"NoSuchKey", "404"}
 
 
 @dataclass(frozen=True)
@@ -45,13 +34,6 @@ class Comparison:
     changes: tuple[PackageChange, ...]
 
 
-def keep(clients: aws.Clients, ami_id: str, report: Path) -> None:
-    """Put a report where `compare` finds it. Raises aws's errors."""
-    bucket = release_channel.bucket(clients, VERIFY)
-    with aws.translate_errors(f"keeping the report in {bucket}"):
-        clients.s3.put_object(Bucket=bucket, Key=_key(ami_id), Body=report.read_bytes())
-
-
 def compare(clients: aws.Clients, parameter_prefix: str, packages: Mapping[str, str]) -> Comparison:
     """Compare `packages` (versions by name) with those of the image that is published now. Raises aws's errors."""
     pointer = parameters.read_parameter(clients, f"{parameter_prefix}/ami-id")
@@ -62,7 +44,7 @@ def compare(clients: aws.Clients, parameter_prefix: str, packages: Mapping[str, 
         published = image.of_id(clients, ami_id)
     except image.NoSuchImage:
         return Comparison(ami_id, "", "the published image is gone", ())
-    report = read(clients, ami_id)
+    report = attestation.read_report(clients, ami_id)
     if report is None:
         return Comparison(ami_id, published.version, "no report on the published image was kept", ())
     if hashlib.sha256(report).hexdigest() != published.tags.get(image.VERIFIED_TAG, ""):
@@ -78,15 +60,3 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Packag
         for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     )
-
-
-def _key(ami_id: str) -> str:
-    return f"reports/{ami_id}.json"
-
-
-def read(clients: aws.Clients, ami_id: str) -> bytes | None:
-    """Return the kept report on an image, None when there is none. Raises aws's errors."""
-    bucket = release_channel.bucket(clients, VERIFY)
-    with aws.translate_errors(f"reading {bucket}/{_key(ami_id)}"):
-        answer = aws.unless_refused(lambda: clients.s3.get_object(Bucket=bucket, Key=_key(ami_id)), *_MISSING)
-        return answer["Body"].read() if answer else None

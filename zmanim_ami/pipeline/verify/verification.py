@@ -1,9 +1,9 @@
 """verify-ami: boot instances of an image as production does, look whether they serve, and say so on the image.
 
 In the account it launches three instances with two data volumes (life.py says what for), which all go away again,
-keeps the report of a passed verification (reports.py), and writes the image's tag `zmanim:verified`, or takes it away
-when a check fails. An image that is verified already is verified again: whoever asks wants to know, and it costs
-minutes and cents.
+signs and keeps the report of a passed verification (attestation.py), and writes the image's tag `zmanim:verified`, or
+takes it away when a check fails. An image that is verified already is verified again: whoever asks wants to know, and
+it costs minutes and cents.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from support.digest import file_sha256
 from support.errors import Error
 from support.files import write_atomically
 from support.progress import say, step
-from zmanim_ami.pipeline import aws, instance, run_command
+from zmanim_ami.pipeline import attestation, aws, instance, run_command
 from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.verify import life, reports, volumes
+from zmanim_ami.pipeline.verify import life, volumes
 from zmanim_ami.pipeline.verify.inspection import (
     SCRIPT,
     Answers,
@@ -146,8 +145,7 @@ def _verified(
     if answers is None or not all(check.ok for check in checks):
         withdraw(clients, ami)
         raise _not_verified(clients, ami, running, checks, report)
-    digest = file_sha256(report)
-    reports.keep(clients, ami.ami_id, report)
+    digest = attestation.keep(clients, ami, report.read_bytes())
     with aws.translate_errors(f"tagging {ami.ami_id}"):
         clients.ec2.create_tags(Resources=[ami.ami_id], Tags=[{"Key": image.VERIFIED_TAG, "Value": digest}])
     _settle(clients, ami.ami_id, digest)
@@ -206,7 +204,7 @@ def _plan(settings: Settings, ami: image.Image, leftovers: list[str]) -> Plan:
             Step("launch", "another one just so", "it is rebooted, and the first one's backup is restored on it"),
             Step("run", "a script by Systems Manager", "which program runs, what /health says, what listens"),
             Step("launch", "a third one without a volume", "it gets the first one's, as in a swap"),
-            Step("keep", "the report", f"in the bucket for releases of {VERIFY}, when every check passes"),
+            Step("keep", "the report", f"signed, in the bucket for releases of {VERIFY}, when every check passes"),
             Step("tag", ami.ami_id, f"{image.VERIFIED_TAG}, when every check passes"),
         )
     )

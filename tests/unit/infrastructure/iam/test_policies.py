@@ -11,7 +11,7 @@ import pytest
 from localcloud.settings import ACCOUNT
 from tests.support import ROOT, bucket_name
 from tests.support.localcloud.iam import KEY, IamLab, refused
-from zmanim_ami.pipeline.account import workflow_roles
+from zmanim_ami.pipeline.account import requirements, workflow_roles
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.rehearsal import identity
@@ -173,6 +173,21 @@ def test_the_verify_role_keeps_reports_and_reads_of_the_published_image_only_its
     for name in ("/zmanim/prod/jwt-secret", "/zmanim/verify/jwt-secret"):
         assert refused(ssm.get_parameter, Name=name) == denied
     assert refused(ssm.put_parameter, Name="/zmanim/prod/ami-id", Value="x", Type="String") == denied
+
+
+def test_only_the_verify_role_signs_a_verification_and_who_publishes_sees_whether_it_did(lab: IamLab) -> None:
+    denied = "AccessDeniedException"
+    key, other = requirements.VERIFICATION_KEY.alias, "alias/zmanim-release-verify"
+    sign = {"Message": b"x", "MessageType": "RAW", "SigningAlgorithm": "ECDSA_SHA_256"}
+    signature = lab.client("kms", take(lab, "verify")).sign(**sign, KeyId=key)["Signature"]
+    assert refused(lab.client("kms", take(lab, "verify")).sign, **sign, KeyId=other) == denied
+    for step in ("build", "publish", "retire", "look"):
+        assert refused(lab.client("kms", take(lab, step)).sign, **sign, KeyId=key) == denied
+    for step in ("publish", "look"):
+        assert lab.client("kms", take(lab, step)).verify(**sign, KeyId=key, Signature=signature)["SignatureValid"]
+    # By its alias only: the condition is on what the request names.
+    key_id = lab.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyId"]
+    assert refused(lab.client("kms", take(lab, "verify")).sign, **sign, KeyId=key_id) == denied
 
 
 # ---- publish ----

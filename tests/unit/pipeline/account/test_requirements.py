@@ -12,7 +12,7 @@ from support.errors import BadInput
 from tests.support import ROOT, bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
-from zmanim_ami.pipeline.account import changes, network, release_key, requirements, roles, workflow_roles
+from zmanim_ami.pipeline.account import changes, network, release_key, requirements, roles, signing_key, workflow_roles
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
 
@@ -64,13 +64,13 @@ def test_an_environment_s_key_signs_and_is_its_own(clients: Clients, policies: P
     assert ("create", "KMS key alias/zmanim-release-prod") in rows(clients, policies)
     for environment in ("prod", "verify"):
         apply(clients, policies, environment)
-    signature = release_key.sign(clients, "prod", b"payload")
-    assert release_key.is_signed(clients, "prod", b"payload", signature)
-    assert not release_key.is_signed(clients, "verify", b"payload", signature)
-    assert not release_key.is_signed(clients, "prod", b"another", signature)
+    signature = signing_key.sign(clients, release_key.of("prod"), b"payload")
+    assert signing_key.is_signed(clients, release_key.of("prod"), b"payload", signature)
+    assert not signing_key.is_signed(clients, release_key.of("verify"), b"payload", signature)
+    assert not signing_key.is_signed(clients, release_key.of("prod"), b"another", signature)
     # AWS says it in another way than moto.
     cloud.answer(clients.kms, "Verify", lambda request: "KMSInvalidSignatureException")
-    assert not release_key.is_signed(clients, "prod", b"payload", signature)
+    assert not signing_key.is_signed(clients, release_key.of("prod"), b"payload", signature)
 
 
 def test_a_plan_changes_nothing_and_each_row_has_its_reason(clients: Clients, policies: Path) -> None:

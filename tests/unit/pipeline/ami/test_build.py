@@ -14,7 +14,7 @@ from support.git import git
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.images.inventories import inventory
-from zmanim_ami.pipeline.account import release_key
+from zmanim_ami.pipeline.account import release_key, signing_key
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.ami import package_cache as packages
 from zmanim_ami.pipeline.ami.build import BuildResult, build_ami
@@ -143,7 +143,7 @@ def test_the_same_version_commit_and_tree_is_reused(site: Site) -> None:
 def test_the_release_channels_keys_go_into_the_image_and_another_key_is_another_image(site: Site) -> None:
     site.built()
     assert site.values["release_keys"] == ""
-    release_key.create(site.clients, "prod")
+    signing_key.create(site.clients, release_key.of("prod"))
     cloud.make_bucket(site.clients, "releases", "prod")
     assert not site.built(replace=True).reused
     keys = Path(str(site.values["release_keys"]))

@@ -14,7 +14,7 @@ import pytest
 from tests.support import bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
-from zmanim_ami.pipeline.account import release_key
+from zmanim_ami.pipeline.account import release_key, signing_key
 from zmanim_ami.pipeline.account.requirements import check_environment
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.channel import bucket as channel
@@ -78,7 +78,7 @@ def prod(tmp_path: Path) -> Iterator[Channel]:
     with cloud.account() as clients:
         cloud.make_bucket(clients, "releases", "prod")
         clients.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-        release_key.create(clients, "prod")
+        signing_key.create(clients, release_key.of("prod"))
         yield Channel(clients, tmp_path)
 
 
@@ -270,7 +270,7 @@ def test_an_environment_without_a_bucket_or_a_key_is_told_how_to_get_one(prod: C
         publish(prod.clients, "other", parse("v1.2.3"), prod.bundle("v1.2.3"))
     assert "account.apply --environment other" in gone.value.fix
     cloud.make_bucket(prod.clients, "releases", "other")
-    with raises("release-key-missing") as keyless:
+    with raises("signing-key-missing") as keyless:
         publish(prod.clients, "other", parse("v1.2.3"), prod.bundle("v1.2.3"))
     assert "account.apply --environment other" in keyless.value.fix
     with raises("environment-invalid"):
@@ -292,7 +292,7 @@ def test_only_the_environments_that_have_a_key_are_followed(prod: Channel, tmp_p
 def test_a_key_of_another_kind_is_refused(prod: Channel) -> None:
     made = prod.clients.kms.create_key(KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")
     prod.clients.kms.create_alias(AliasName="alias/zmanim-release-verify", TargetKeyId=made["KeyMetadata"]["KeyId"])
-    with raises("release-key-unfit"):
+    with raises("signing-key-unfit"):
         release_key.public_keys(prod.clients, ["verify"])
 
 

@@ -12,6 +12,7 @@ import pytest
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.image_life import HERE, THERE, CutOff, Life, cut_at, two_regions
+from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
 from zmanim_ami.pipeline.plan import Plan
 from zmanim_ami.pipeline.publish import history, publication, record
 from zmanim_ami.pipeline.publish.publication import Published
@@ -33,6 +34,10 @@ class World:
     def build(self, version: str) -> None:
         made = self.here.image(version)
         self.images[version] = {HERE: made, THERE: self.there.image(version, source=made)}
+
+    def report(self, version: str) -> str:
+        """The digest of the report that vouches for a version's image."""
+        return cloud.image_tags(self.here.clients, self.images[version][HERE])[VERIFIED_TAG]
 
     def publish(self, version: str, **options: Any) -> Published | Plan:
         clients, elsewhere = self.here.clients, [self.there.clients]
@@ -83,7 +88,11 @@ def test_a_version_is_recorded_protected_and_pointed_at_in_every_region(world: W
     assert world.pointers() == world.everywhere("v1.0.0")
     assert result.images == world.images["v1.0.0"]
     value = world.here.clients.ssm.get_parameter(Name="/zmanim/prod/images/v1.0.0")["Parameter"]["Value"]
-    assert json.loads(value) == {"version": "v1.0.0", "images": world.images["v1.0.0"], "report": cloud.SHA}
+    assert json.loads(value) == {
+        "version": "v1.0.0",
+        "images": world.images["v1.0.0"],
+        "report": world.report("v1.0.0"),
+    }
     for life in (world.here, world.there):
         ami_id = world.images["v1.0.0"][life.clients.region]
         assert life.amis[ami_id].deregistration_protection == "enabled"

@@ -11,12 +11,13 @@ import pytest
 from invoke.program import Program
 
 import tasks
-from support.digest import file_sha256
 from tests.support import bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.verify_stage import PACKAGES, Stage, packed, staged
 from zmanim_ami.commands import image as commands
+from zmanim_ami.pipeline import attestation
+from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import reports, summary
@@ -44,10 +45,8 @@ def publish(stage: Stage, ami_id: str) -> None:
 def publish_other(stage: Stage, packages: Mapping[str, str]) -> str:
     """Verify and publish an older image that has other packages."""
     other = cloud.make_image(stage.clients, "zmanim-v1.2.2", version="v1.2.2")
-    report = stage.root / "other.json"
-    report.write_text(json.dumps({"packages": packages}))
-    reports.keep(stage.clients, other, report)
-    digest = file_sha256(report)
+    report = json.dumps({"packages": packages}).encode()
+    digest = attestation.keep(stage.clients, image.of_id(stage.clients, other), report)
     stage.clients.ec2.create_tags(Resources=[other], Tags=[{"Key": VERIFIED_TAG, "Value": digest}])
     publish(stage, other)
     return other

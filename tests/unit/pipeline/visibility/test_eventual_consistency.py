@@ -25,7 +25,7 @@ from tests.support.errors import raises
 from tests.support.localcloud.iam import REGION, IamLab, iam_lab
 from tests.support.verify_stage import Stage, good_answers, staged
 from zmanim_ami.pipeline import instance, run_command
-from zmanim_ami.pipeline.account import changes, release_key, requirements
+from zmanim_ami.pipeline.account import changes, release_key, requirements, signing_key
 from zmanim_ami.pipeline.ami import build, image, packer, provenance, sweep
 from zmanim_ami.pipeline.ami.sweep import Scope
 from zmanim_ami.pipeline.aws import Clients, Poller
@@ -236,7 +236,7 @@ def test_a_release_is_published_though_each_answer_is_lost(world: World, monkeyp
     """The incident: S3 refuses the repetition of a conditional write, and our own release was taken for another's."""
     clients = world.clients()
     cloud.make_bucket(clients, "releases", "prod")
-    release_key.create(clients, "prod")
+    signing_key.create(clients, release_key.of("prod"))
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     world.has(BadDay(lost=1))
     assert channel.put(clients, "prod", "bundles/x", b"ours")
