@@ -127,13 +127,16 @@ def make_bucket(clients: Clients, kind: str, environment: str) -> None:
     clients.ssm.put_parameter(Name=f"/zmanim/{environment}/{kind}-bucket", Value=name, Type="String", Overwrite=True)
 
 
-def attest(clients: Clients, ami_id: str, **content: object) -> str:
-    """Let an image be as a passed verification leaves it, with `content` in its report; return the report's digest."""
-    place = bucket_name("releases", VERIFY)
-    if aws.unless_refused(lambda: clients.s3.head_bucket(Bucket=place), "404", "NoSuchBucket") is None:
-        make_bucket(clients, "releases", VERIFY)
+def prepare_reports(clients: Clients) -> None:
+    """Make what reports are kept in and signed with, unless an account has it."""
     if signing_key.find(clients, VERIFICATION_KEY) is None:
         signing_key.create(clients, VERIFICATION_KEY)
+        make_bucket(clients, "releases", VERIFY)
+
+
+def attest(clients: Clients, ami_id: str, **content: object) -> str:
+    """Let an image be as a passed verification leaves it, with `content` in its report; return the report's digest."""
+    prepare_reports(clients)
     report = json.dumps({"ami_id": ami_id, "ok": True, **content}).encode()
     digest = attestation.keep(clients, image.of_id(clients, ami_id), report)
     clients.ec2.create_tags(Resources=[ami_id], Tags=[{"Key": image.VERIFIED_TAG, "Value": digest}])

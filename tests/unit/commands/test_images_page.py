@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ import pytest
 from invoke.program import Program
 
 import tasks
-from tests.support import ROOT, bucket_name
+from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
 from tests.support.image_life import THERE, Life, two_regions
 from tests.support.images.inventories import inventory
@@ -52,14 +50,11 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Life, Life]]:
         monkeypatch.setattr(aws, "connect", lambda region, *_: cloud.clients(region))
         monkeypatch.setenv("ZMANIM_AMI_REGIONS", THERE)
         monkeypatch.setenv("ZMANIM_REGION", here.clients.region)
-        cloud.make_bucket(here.clients, "releases", "verify")
+        cloud.prepare_reports(here.clients)
         for version in ("v1.2.2", "v1.2.3", "v1.2.4"):
-            made = here.image(version)
-            report = json.dumps({"ami_id": made, "ok": True, "packages": {}, "versions": {}}).encode()
-            bucket = bucket_name("releases", "verify")
-            here.clients.s3.put_object(Bucket=bucket, Key=f"reports/{made}.json", Body=report)
-            here.amis[made].add_tags({"zmanim:verified": hashlib.sha256(report).hexdigest()})
+            made = here.image(version, verified="")
             sbom.keep(here.clients, made, document.make(inventory(), datetime(2026, 11, 30, tzinfo=UTC)))
+            cloud.attest(here.clients, made, packages={}, versions={})
             there.image(version, source=made)
         for version in ("v1.2.2", "v1.2.3"):
             settings = Settings(ami_regions=(THERE,))

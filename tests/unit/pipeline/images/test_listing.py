@@ -58,6 +58,7 @@ class Shelf:
 @pytest.fixture
 def shelf() -> Iterator[Shelf]:
     with two_regions() as (here, there):
+        cloud.prepare_reports(here.clients)
         made = Shelf(here, there)
         made.build("v1.0.0", bash="5.2.15", openssl="3.0.8")
         made.build("v1.1.0", bash="5.2.26", postgresql17="17.12")
