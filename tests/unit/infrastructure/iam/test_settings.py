@@ -91,7 +91,15 @@ ASKS: Mapping[str, list[Ask]] = {
     "run": [("build.json", "ec2:CreateTags", arn("instance"), {**RUN, "ec2:createaction": ("RunInstances",)})],
 }  # fmt: skip
 # What these say, no role of a release asks AWS for.
-ASK_NOTHING = {"region", "api_dir", "versions_file", "postgresql_repo", "github_subject", "boot_timeout"}
+ASK_NOTHING = {
+    "region",
+    "api_dir",
+    "versions_file",
+    "postgresql_repo",
+    "github_subject",
+    "boot_timeout",
+    "ready_seconds",
+}
 # Those of image.retire choose among images. For the rest whoever runs account.apply is asked, and what an instance does
 # with them is tried in test_statements.py.
 ASK_NOTHING |= {"retire_keep", "retire_days", "retire_step_days", "retire_publications", "retire_limit"}

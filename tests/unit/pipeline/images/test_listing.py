@@ -155,7 +155,7 @@ BROKEN: dict[str, tuple[Callable[[Shelf], Any], set[str]]] = {
         lambda shelf: shelf.here.clients.ec2.delete_tags(
             Resources=[shelf.images["v1.1.0"]], Tags=[{"Key": "zmanim:sbom"}]
         ),
-        {"sbom"},
+        {"sbom", "report"},
     ),
     "the record is gone": (
         lambda shelf: shelf.here.clients.ssm.delete_parameter(Name="/zmanim/prod/images/v1.1.0"),

@@ -1,0 +1,168 @@
+"""Images that look like good ones, and are not: each is refused, with the reason, and nothing of its trial stays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support import bucket_name
+from tests.support.machines.image import VERSION, ImageLab
+from zmanim_ami.pipeline.ami import image as amis
+
+_BASE = 20  # v9.20.0 and on, which no other test builds
+
+
+@dataclass(frozen=True)
+class Spoiled:
+    """What is written into a good image's root file system, and what a verification says of it."""
+
+    files: dict[str, str]
+    says: str
+
+
+def drop_in(unit: str, *lines: str) -> dict[str, str]:
+    return {f"etc/systemd/system/{unit}.d/99-spoiled.conf": "[Service]\n" + "\n".join(lines) + "\n"}
+
+
+LISTENER = """\
+[Service]
+ExecStart=/usr/bin/python3 -m http.server 9999
+[Install]
+WantedBy=multi-user.target
+"""
+SPOILED = {
+    "one that does not boot": Spoiled({"usr/lib/systemd/systemd": "#!/bin/false\n"}, "is not ready"),
+    "one whose API does not answer": Spoiled(
+        drop_in("zmanim-api.service", "ExecStart=", "ExecStart=/usr/bin/sleep infinity"), "ready: api"
+    ),
+    "one whose timer is off": Spoiled(
+        {"etc/systemd/system/restic-backup.timer.d/99-spoiled.conf": "[Unit]\nConditionPathExists=/nowhere\n"},
+        "ready: timers",
+    ),
+    "one that needs 70 seconds": Spoiled(
+        drop_in("zmanim-ready.service", "ExecStartPre=/usr/bin/sleep 70", "TimeoutStartSec=150"), "ready: in time"
+    ),
+    "one at which something listens": Spoiled(
+        {
+            "etc/systemd/system/listener.service": LISTENER,
+            "usr/lib/systemd/system-preset/01-listener.preset": "enable listener.service\n",
+        },
+        "listening: expected",
+    ),
+    "one whose Redis forgets at a reboot": Spoiled(
+        drop_in("redis.service", "ExecStartPre=+/usr/bin/rm -rf /data/redis/appendonlydir /data/redis/dump.rdb"),
+        "reboot: expected",
+    ),
+}
+
+
+def spoil(lab: ImageLab, version: str, files: dict[str, str]) -> str:
+    """Make an image of the good one with other files in it, as if it had been built so; return its id."""
+    (good,) = lab.ec2.describe_images(ImageIds=[lab.image])["Images"]
+    instance = lab.start(None, consent=False, data=False)
+    lab.wait_state(instance, "running")
+    lab.ec2.stop_instances(InstanceIds=[instance])
+    lab.wait_state(instance, "stopped")
+    # What its only boot wrote goes: what stands below it is the good image again.
+    upper: Path = lab.cloud.directory / "machines" / instance / "upper"
+    for path in upper.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for name, content in files.items():
+        target = upper / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content)
+        target.chmod(0o755 if content.startswith("#!") else 0o644)
+    tags = [tag for tag in good["Tags"] if tag["Key"] not in ("zmanim:version", amis.VERIFIED_TAG)]
+    tags.append({"Key": "zmanim:version", "Value": version})
+    made = lab.ec2.create_image(
+        InstanceId=instance, Name=f"zmanim-{version}", TagSpecifications=[{"ResourceType": "image", "Tags": tags}]
+    )
+    ami_id = str(made["ImageId"])
+    lab.ec2.get_waiter("image_available").wait(ImageIds=[ami_id], WaiterConfig={"Delay": 1})
+    lab.terminate(instance)
+    return ami_id
+
+
+def left(lab: ImageLab) -> list[str]:
+    """The instances and volumes that verifications made and that are still there."""
+    mine = [{"Name": "tag:zmanim:verification", "Values": ["true"]}]
+    instances = [
+        each for item in lab.ec2.describe_instances(Filters=mine)["Reservations"] for each in item["Instances"]
+    ]
+    alive = [each["InstanceId"] for each in instances if each["State"]["Name"] not in ("terminated", "shutting-down")]
+    # Those of an instance that is shutting down go with it.
+    volumes = [each for each in lab.ec2.describe_volumes(Filters=mine)["Volumes"] if each["State"] == "available"]
+    return [*alive, *(each["VolumeId"] for each in volumes)]
+
+
+@pytest.mark.parametrize(("number", "name"), list(enumerate(SPOILED)))
+def test_a_spoiled_image_is_refused_with_the_reason(images: ImageLab, number: int, name: str) -> None:
+    version = f"v9.{_BASE + number}.0"
+    ami_id = spoil(images, version, SPOILED[name].files)
+    refused = images.try_task("verify-ami", "--version", version, step="verify", ZMANIM_BOOT_TIMEOUT="120")
+    assert refused.returncode == 1, refused.stderr
+    assert SPOILED[name].says in refused.stderr
+    assert left(images) == []
+    unpublished = images.try_task("publish-ssm", "--version", version, step="publish")
+    assert unpublished.returncode == 2
+    assert "not-verified-yet" in unpublished.stderr
+    images.ec2.deregister_image(ImageId=ami_id, DeleteAssociatedSnapshots=True)
+
+
+# ---- Forged verifications ----
+
+
+@pytest.fixture(scope="module")
+def good(images: ImageLab) -> ImageLab:
+    """The image of this tree, verified."""
+    images.task("verify-ami", "--version", VERSION, step="verify")
+    return images
+
+
+def _tag(lab: ImageLab, ami_id: str, digest: str) -> None:
+    lab.ec2.create_tags(Resources=[ami_id], Tags=[{"Key": amis.VERIFIED_TAG, "Value": digest}])
+
+
+def _copy(lab: ImageLab, source: str, target: str, *kinds: str) -> None:
+    s3, bucket = lab.client("s3"), bucket_name("releases", "verify")
+    for kind in kinds:
+        content = s3.get_object(Bucket=bucket, Key=f"reports/{source}.{kind}")["Body"].read()
+        s3.put_object(Bucket=bucket, Key=f"reports/{target}.{kind}", Body=content)
+
+
+def _forged_tag(lab: ImageLab, ami_id: str) -> None:
+    _tag(lab, ami_id, "ab" * 32)
+
+
+def _forged_report(lab: ImageLab, ami_id: str) -> None:
+    _copy(lab, lab.image, ami_id, "json", "dsse.json")
+    _tag(lab, ami_id, "ab" * 32)
+
+
+def _report_of_another(lab: ImageLab, ami_id: str) -> None:
+    _copy(lab, lab.image, ami_id, "json", "dsse.json")
+    (shown,) = lab.ec2.describe_images(ImageIds=[lab.image])["Images"]
+    _tag(lab, ami_id, next(tag["Value"] for tag in shown["Tags"] if tag["Key"] == amis.VERIFIED_TAG))
+
+
+@pytest.mark.parametrize("forge", [_forged_tag, _forged_report, _report_of_another])
+def test_a_verification_that_was_not_made_publishes_nothing(
+    good: ImageLab, forge: Callable[[ImageLab, str], None]
+) -> None:
+    (shown,) = good.ec2.describe_images(ImageIds=[good.image])["Images"]
+    version = "v9.30.0"
+    bad = good.ec2.copy_image(SourceImageId=good.image, SourceRegion=good.cloud.region, Name=f"zmanim-{version}")
+    ami_id = str(bad["ImageId"])
+    tags = [tag for tag in shown["Tags"] if tag["Key"] not in ("zmanim:version", amis.VERIFIED_TAG)]
+    good.ec2.create_tags(Resources=[ami_id], Tags=[*tags, {"Key": "zmanim:version", "Value": version}])
+    forge(good, ami_id)
+    refused = good.try_task("publish-ssm", "--version", version, step="publish")
+    assert refused.returncode == 2, refused.stderr
+    assert "nobody vouches for the verification" in refused.stderr
+    assert json.loads(good.task("publish-ssm", "--version", VERSION, "--dry", "--json", step="publish"))
+    good.ec2.deregister_image(ImageId=ami_id, DeleteAssociatedSnapshots=True)
