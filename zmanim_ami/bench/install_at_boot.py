@@ -73,7 +73,7 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
     for name, compiled in (("prebuilt", rpm_cache), ("compiled", None)):
         content = archive(directory, lab.root / "build" / "bundle" / VERSION, lab.versions_file, compiled)
         key = f"bench-{name}.tar.gz"
-        lab.clients.s3.put_object(Bucket=MIRROR_BUCKET, Key=key, Body=content, ACL="public-read")
+        lab.clients.s3.put_object(Bucket=MIRROR_BUCKET, Key=key, Body=content)
         scripts[name] = user_data(f"https://{MIRROR_BUCKET}.s3.{lab.cloud.region}.amazonaws.com/{key}", units)
     kinds = {"built": (image_id, ""), **{name: (base, script) for name, script in scripts.items()}}
     return repeat("boot of each", runs, lambda _number: _in_turns(lab, kinds))

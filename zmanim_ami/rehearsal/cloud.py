@@ -6,6 +6,7 @@ Only here meet the production path and the local cloud.
 from __future__ import annotations
 
 import json
+import json
 import os
 import secrets
 import shlex
@@ -153,9 +154,19 @@ def start(
 def _fill_mirror(clients: Clients, mirror: Path | None) -> None:
     if mirror:
         buckets.create(clients, MIRROR_BUCKET)
+        # As open as the sites that it stands for: curl asks without credentials.
+        read = {
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": "s3:GetObject",
+            "Resource": f"arn:aws:s3:::{MIRROR_BUCKET}/*",
+        }
+        clients.s3.delete_public_access_block(Bucket=MIRROR_BUCKET)
+        clients.s3.put_bucket_policy(
+            Bucket=MIRROR_BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [read]})
+        )
         for file in sorted(mirror.iterdir()):
-            # As open as the sites that it stands for: curl asks without credentials.
-            clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name, ExtraArgs={"ACL": "public-read"})
+            clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name)
 
 
 def _make_keys(connect: Callable[[str], Clients], settings: Settings) -> None:

@@ -200,7 +200,7 @@ def test_a_build_that_fails_is_swept_and_publishes_nothing(github: GitHub) -> No
         s3.delete_object(Bucket=MIRROR_BUCKET, Key=name)
     run = github.run(TAG, "2")
     for name, content in stored.items():
-        s3.put_object(Bucket=MIRROR_BUCKET, Key=name, Body=content, ACL="public-read")
+        s3.put_object(Bucket=MIRROR_BUCKET, Key=name, Body=content)
     assert run.results == {"build": "failure", "verify": "skipped", "publish": "skipped", "sweep": "success"}, (
         run.output
     )
