@@ -6,7 +6,6 @@ Only here meet the production path and the local cloud.
 from __future__ import annotations
 
 import json
-import json
 import os
 import secrets
 import shlex
