@@ -84,7 +84,7 @@ def _unsigned(environ: Environ) -> ApiCall:
 
 
 def _operation(environ: Environ, service: str) -> str:
-    raw, named = one_form.raw_path(environ), query(environ)
+    raw, named = one_form.raw_path(environ), str(environ.get("QUERY_STRING", ""))
     target, method = str(environ.get("HTTP_X_AMZ_TARGET", "")), environ.get("REQUEST_METHOD")
     if service == "s3":
         if target:
@@ -147,12 +147,14 @@ def _takes(operation: OperationModel, environ: Environ) -> None:
     """Refuse what the operation does not take: it would be another operation's, and moto may do that one."""
     members = operation.input_shape.members if operation.input_shape is not None else {}
     inside = [shape for shape in members.values() if shape.serialization.get("location") == "querystring"]
+    # A list has its name before each of its members.
+    one_form.check_once(environ, {str(each.serialization.get("name")) for each in inside if each.type_name == "list"})
     if any(shape.type_name == "map" for shape in inside):
         return
     fixed = urllib.parse.urlsplit(operation.http["requestUri"]).query
     names = {"x-id", *query({"QUERY_STRING": fixed})}
     names |= {str(shape.serialization.get("name")) for shape in inside}
-    if foreign := set(query(environ)) - names:
+    if foreign := {name for name, _ in one_form.pairs(environ)} - names:
         raise RequestRefused(f"{operation.name} does not take {sorted(foreign)}")
     if any(environ.get(header) and member not in members for header, member in _SOURCES.items()):
         raise RequestRefused(f"{operation.name} takes no source")

@@ -73,9 +73,19 @@ def bucket_and_key(environ: Environ) -> tuple[str, str]:
     return bucket, key
 
 
+def pairs(environ: Environ) -> list[tuple[str, str]]:
+    """Return the names and values of the query string, in order."""
+    return urllib.parse.parse_qsl(str(environ.get("QUERY_STRING", "")), keep_blank_values=True)
+
+
 def query(environ: Environ) -> dict[str, str]:
     """Return the parameters of the query string. Raises RequestRefused when one is there twice."""
-    return _once(urllib.parse.parse_qsl(str(environ.get("QUERY_STRING", "")), keep_blank_values=True))
+    return _once(pairs(environ))
+
+
+def check_once(environ: Environ, lists: set[str]) -> None:
+    """Raise RequestRefused for a parameter that is there twice, but for those in `lists`."""
+    _once([pair for pair in pairs(environ) if pair[0] not in lists])
 
 
 def _once(pairs: list[tuple[str, str]]) -> dict[str, str]:

@@ -82,7 +82,8 @@ class Volumes:
             raise
         if volume.encrypted and not volume.kms_key_id and volume.snapshot_id:
             volume.kms_key_id = backend.get_snapshot(volume.snapshot_id).kms_key_id
-        volume.multi_attach_enabled = bool(volume.multi_attach_enabled)  # which clients read of every volume
+        # Both are told of every volume, and clients read them.
+        volume.multi_attach_enabled, volume.snapshot_id = bool(volume.multi_attach_enabled), volume.snapshot_id or ""
         volume.iops, volume.throughput = performance(
             volume.volume_type, int(volume.size), given.get("iops"), given.get("throughput")
         )

@@ -28,7 +28,7 @@ from localcloud.iam.callers import Caller, CredentialsRefused
 from localcloud.iam.conditions import knows
 from localcloud.iam.lookups import Lookups
 from localcloud.iam.policy import Decision, PolicyInvalid, Principal, Request, Statement, decide
-from localcloud.iam.resource_policies import refuse_objects, resource_policy
+from localcloud.iam.resource_policies import let_delete, resource_policy
 from localcloud.journal import Journal
 
 # The signing name -> the prefix of its actions.
@@ -75,6 +75,7 @@ class Authorizer:
         """Return what a call is refused with, None when it is allowed."""
         service = _PREFIXES.get(call.service, call.service)
         kind = str(environ.get("CONTENT_TYPE", ""))
+        let_delete(None)
         try:
             if self._ended is not None and self._ended.exists() and call.key in self._ended.read_text().split():
                 raise CredentialsRefused(expired=True)
@@ -83,15 +84,14 @@ class Authorizer:
                 return refused
             if self._is_free(caller, service, call.operation):
                 return None
-            refuse_objects(())
+            asked: set[str] = set()
             left: set[str] = set()
             for required, decision in self._decisions(environ, service, call, caller):
-                if decision.allowed:
-                    continue
-                if (service, call.operation) != _BY_OBJECT:
+                if not decision.allowed and (service, call.operation) != _BY_OBJECT:
                     return _denied(service, kind, caller, required, decision)
-                left.add(required.resource)
-            refuse_objects(left)
+                (asked if decision.allowed else left).add(required.resource)
+            if (service, call.operation) == _BY_OBJECT:
+                let_delete(asked - left)
         except CredentialsRefused as refused:
             table = _EXPIRED if refused.expired else _FORGED if refused.forged else _CREDENTIALS
             code, status = table.get(_shape(service, kind), table["query"])

@@ -26,19 +26,24 @@ _AWS_MANAGED = "key/alias/aws/"
 _USES = ("Encrypt", "Decrypt", "ReEncrypt*", "GenerateDataKey*", "CreateGrant", "DescribeKey")
 
 
-# The ARNs of objects that the call in this thread may not delete, when it may delete others.
-_refused: ContextVar[frozenset[str]] = ContextVar("refused", default=frozenset())
+# The ARNs of the objects that the call in this thread may delete, None for a call that is no DeleteObjects.
+_deletable: ContextVar[frozenset[str] | None] = ContextVar("deletable", default=None)
 
 
-def refuse_objects(arns: Iterable[str]) -> None:
-    """Say which objects a DeleteObjects is to leave, and tell of as errors; of every call, that nothing stays said."""
-    _refused.set(frozenset(arns))
+def let_delete(arns: Iterable[str] | None) -> None:
+    """Say which objects a DeleteObjects may delete, whose answer tells of every other one as an error; None: no such.
+
+    It has to be said of every call: what was said of the thread's last one stays said.
+    """
+    _deletable.set(None if arns is None else frozenset(arns))
 
 
 @patch(FakeBucket.get_permission)
-def get_permission(_bucket: FakeBucket, _action: str, resource: str) -> PermissionResult:
-    """Find nothing in bucket policies: what is left to moto are objects' ACLs, and objects that were refused."""
-    return PermissionResult.DENIED if resource in _refused.get() else PermissionResult.NEUTRAL
+def get_permission(_bucket: FakeBucket, action: str, resource: str) -> PermissionResult:
+    """Find nothing in bucket policies: what is left to moto are objects' ACLs, and objects that may not be deleted."""
+    deletable = _deletable.get()
+    denied = action == "s3:DeleteObject" and deletable is not None and resource not in deletable
+    return PermissionResult.DENIED if denied else PermissionResult.NEUTRAL
 
 
 def resource_policy(required: RequiredAction, *, anonymous: bool = False) -> tuple[Statement, ...]:

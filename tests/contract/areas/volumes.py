@@ -54,6 +54,7 @@ CREATED = (
     row("ec2:CreateVolume", "a dry run", {**ZONE, "Size": 1, "DryRun": True}, "DryRunOperation"),
 )  # fmt: skip
 CHANGED = (
+    row("ec2:DescribeVolumes", "what every volume says, of no snapshot too", {"VolumeIds": ["$volume"]}, {"Volumes[0].SnapshotId": "", "Volumes[0].MultiAttachEnabled": False}),
     modified("larger", {"Size": 5}, {"VolumeModification.TargetSize": 5, "VolumeModification.OriginalSize": 2}, then=(Step("ec2:DescribeVolumes", {"VolumeIds": ["$volume"]}, {"Volumes[0].Size": 5}),)),
     modified("smaller", {"Size": 1}, "InvalidParameterValue", then=(Step("ec2:DescribeVolumes", {"VolumeIds": ["$volume"]}, {"Volumes[0].Size": 2}),)),
     modified("one modification at a time", {"Size": 6}, "IncorrectModificationState", before=(Step("ec2:ModifyVolume", {"VolumeId": "$volume", "Size": 5}),), page="ebs/latest/userguide/ebs-modify-volume.html"),
