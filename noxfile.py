@@ -62,12 +62,6 @@ def faults(session: nox.Session) -> None:
     _pytest(session, "tests/faults")
 
 
-@nox.session(default=False)
-def contract(session: nox.Session) -> None:
-    """What the local cloud is held to: what AWS documents of each call, row by row; no root, no machine."""
-    _pytest(session, "tests/contract", "-n", str(os.cpu_count()))
-
-
 @nox.session(default=False, venv_backend="venv", reuse_venv=True)
 def clients(session: nox.Session) -> None:
     """Clients that others have written: Ansible's amazon.aws in a cloud, moto's own tests; nightly; needs root."""

@@ -73,11 +73,15 @@ def add(owner: type) -> Callable[[Function], Function]:
 
 def apply(*holders: Any) -> None:
     """Make the changes that a module's functions, or an object's methods, are declared to be."""
+    changes: dict[str, list[Patch]] = {}
+    for change in REGISTRY:
+        changes.setdefault(change.function.__name__, []).append(change)
     for holder in holders:
-        for change in REGISTRY:
-            function = getattr(holder, change.function.__name__, None)
-            if getattr(function, "__func__", function) is change.function:
-                setattr(change.owner, change.name, _method(function, change))
+        for name in changes.keys() & {*vars(holder), *vars(type(holder))}:
+            function = getattr(holder, name)
+            for change in changes[name]:
+                if getattr(function, "__func__", function) is change.function:
+                    setattr(change.owner, change.name, _method(function, change))
 
 
 def _method(function: Any, change: Patch) -> Any:

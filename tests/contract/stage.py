@@ -19,17 +19,17 @@ from botocore.handlers import base64_encode_user_data
 from moto.iam import models as iam_models
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.moto_api._internal.models import moto_api_backend
+from moto.moto_server.werkzeug_app import create_backend_app
 
-from localcloud.api import patches
+from localcloud.api import application, patches
 from localcloud.application import Emulation, emulate
-from localcloud.settings import BaseImage, Cloud
+from localcloud.settings import Cloud
 from support.waiting import wait_for
 from tests.contract.rows import Answer, Refused, Row, Step, matches
-from tests.contract.things import THINGS
+from tests.contract.things import BASE, THINGS
 from tests.support.localcloud.iam import KEY, REGION, IamLab
 from tests.support.localcloud.records import record_fleet
 
-BASE = BaseImage("al2023-ami-2023.12.20260930.0-kernel-6.12-arm64", Path("/nowhere"))
 # AWS's own refusals, not boto3's; and each is asked for once.
 CONFIG = Config(parameter_validation=False, retries={"total_max_attempts": 1})
 POLICIES_OF_AWS = ("AmazonSSMManagedInstanceCore",)
@@ -39,6 +39,8 @@ _READS = re.compile(r"(Describe|Get|List|Head|Search)")
 _SECONDS = 5.0
 
 
+# A service's routes, which hold nothing: to make them anew for each row would take a tenth of the time.
+_backend_app = cache(create_backend_app)
 # Clients outlive a stage: to make one takes longer than most rows.
 _current: list[Any] = []
 
@@ -185,6 +187,7 @@ def opened(directory: Path) -> Iterator[Stage]:
         monkey.setenv("MOTO_ENABLE_KEYPAIR_VALIDATION", "true")
         monkey.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
         monkey.setattr(iam_models, "aws_managed_policies_data", _policies_of_aws())
+        monkey.setattr(application, "create_backend_app", _backend_app)
         emulation = emulate((BASE,), cloud, fleet)
         moto_api_backend.reset()
         _current[:] = [emulation.api]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
-from localcloud.settings import ACCOUNT, KEY_PREFIX
+from localcloud.ec2.amis import base_image_id
+from localcloud.settings import ACCOUNT, KEY_PREFIX, BaseImage
+from tests.support.localcloud.iam import REGION
 
+BASE = BaseImage("al2023-ami-2023.12.20260930.0-kernel-6.12-arm64", Path("/nowhere"))
 ZONE = "eu-west-1a"
 
 
@@ -28,10 +32,6 @@ class Maker(Protocol):
 
     def know(self, name: str, credentials: Mapping[str, str]) -> str:
         """Name credentials."""
-
-
-def _base(on: Maker) -> str:
-    return str(on.call("ec2:DescribeImages", Owners=["amazon"])["Images"][0]["ImageId"])
 
 
 def _instance(on: Maker) -> str:
@@ -298,7 +298,7 @@ THINGS: Mapping[str, Callable[[Any], str]] = {
     "alarm": _alarm,
     "allocation": _allocation,
     "attached": _attached,
-    "base": _base,
+    "base": lambda _on: base_image_id(BASE.name, REGION),
     "base_snapshot": _base_snapshot,
     "bucket": _bucket,
     "closed": _closed,

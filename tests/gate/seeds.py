@@ -24,8 +24,8 @@ class Row:
     """One defect: what is done to a copy of the tree, the check that must fail, and words that it must say.
 
     `dod` is the point of the definition of done, `lesson` the incident (a key of LESSONS) that the row stands for.
-    `only` names the tests that the check `unit` runs: all of them would take a minute a row. With `changed` the copy is
-    a clone whose main has no defect, and the check runs with --changed.
+    `only` names the tests that the checks `unit` and `contract` run: all of them would take a minute a row. With
+    `changed` the copy is a clone whose main has no defect, and the check runs with --changed.
     """
 
     name: str

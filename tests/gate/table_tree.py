@@ -12,6 +12,7 @@ _IAM = "infrastructure/iam"
 _HOST = "infrastructure/packer/files/zmanim_host"
 _INSTANCE = f"{_IAM}/instance.json"
 _BUILD, _VERIFY = f"{_IAM}/build.json", f"{_IAM}/verify.json"
+_ROWS = "tests/contract/test_rows.py::test_the_local_cloud_answers_as_aws_does"
 _GO = "api/internal/config/config.go"
 
 
@@ -94,6 +95,11 @@ ROWS = (
     Row("incomplete run that counts", "unit", sub(f"{_HOST}/backup/retention.py", r"^    complete = \[run for run in past if run\.record\]$", "    complete = past"), "host/backup/test_retention.py", lesson="wrong snapshot", only=_test("host/backup/test_retention")),
     Row("id that is guessed from the manifest", "unit", sub("zmanim_ami/pipeline/ami/packer.py", r"if len\(ids\) != 1:", "if False:"), "pipeline/ami/test_packer.py", lesson="id by grep", only=_test("pipeline/ami/test_packer")),
     Row("code that no test reaches", "unit", without_tests_but("pipeline/test_version.py", "host/secrets/test_escaping.py", "support/test_output.py"), "of its lines and branches"),
+    # ---- The local cloud's contract ----
+    Row("code that EC2 does not answer with", "contract", sub("localcloud/ec2/volumes.py", r'ApiError\("VolumeInUse"', 'ApiError("IncorrectState"'), "instead of VolumeInUse", only=(f"{_ROWS}[AttachVolume: a second time]",)),
+    Row("bucket that is open from the start", "contract", sub("localcloud/services/s3.py", r"PublicAccessBlock\(True, ", "PublicAccessBlock(False, "), "BlockPublicAcls is False", only=(f"{_ROWS}[GetPublicAccessBlock: a new bucket is blocked]",)),
+    Row("call that no row is about", "contract", append("zmanim_ami/pipeline/version.py", "\n\ndef _ask(clients) -> None:\n    clients.ec2.describe_vpn_gateways()\n"), "ec2:DescribeVpnGateways", only=("tests/contract/test_score.py",)),
+    Row("score that is out of date", "contract", sub("docs/contract.md", r"^\| all \| \d+", "| all | 1"), "is out of date", only=("tests/contract/test_score.py",)),
     # ---- Go ----
     Row("Go that is not formatted", "go", sub(_GO, r"^\tvar errs \[\]error$", "  var errs []error"), "not as gofmt writes it"),
     Row("Go that vet warns of", "go", append("api/internal/web/web.go", '\nfunc say() { fmt.Printf("%d", "x") }\n'), "Printf"),

@@ -24,6 +24,8 @@ _SET_UP = rf"{_FILES}|api/"
 _POLICIES = r"infrastructure/iam/"
 _LOCKS = r"zmanim_ami/(pipeline/pins|toolchain)/"
 _CHOSEN = r"zmanim_ami/|infrastructure/|localcloud/|\.github/"
+# What the rows ask, and what is searched for calls that need one.
+_CLOUD = r"localcloud/|tests/(contract/|support/|\w+\.py)|zmanim_ami/|infrastructure/(iam|packer)/|docs/|README"
 _WORKFLOWS = r".*\.ya?ml$|\.github/"
 
 
@@ -67,6 +69,7 @@ CHECKS: Mapping[str, Check] = {
     for each in (
         # The slowest first: they all start in this order, as many at once as there are processors.
         Check("code.unit", "pytest: unit tests; they cover 90 % of pipeline/ and of zmanim_host/", _ALL, in_parts=True),
+        Check("code.contract", "pytest: the local cloud answers as AWS documents it, row by row", _CLOUD),
         Check("repository.secrets", "detect-secrets: no secret in the tree", _ALL, in_parts=True),
         Check("code.types", "mypy: strict types", _PYTHON),
         Check("image.packer", "packer fmt, init, validate; what the template means", _TEMPLATE, (1,), in_parts=True),

@@ -62,7 +62,7 @@ _PACKAGES = ("support", "localcloud", "zmanim_ami", "tests")
 _SHIPPED = Path("infrastructure/packer/files")
 _COVERED = re.compile(rf"{TESTS}/(pipeline|host)(/|$)")
 _TEST_FILE = re.compile(rf"{TESTS}/.+/test_\w+\.py")
-_FAILED = re.compile(r"(?:FAILED|ERROR) (\S+?\.py)(?:::(\S+))?(?: - (.*))?$")
+_FAILED = re.compile(r"(?:FAILED|ERROR) (\S+?\.py)(?:::(.+?))?(?: - (.*))?$")
 
 
 def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
