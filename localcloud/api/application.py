@@ -161,7 +161,7 @@ class Api:
                 log.warning("%s was answered before, but the response was lost: the same again", name)
                 return recent, True
             if " " in call.operation:
-                raise NotImplementedError("it is no operation of AWS's")
+                raise NotImplementedError("no operation that is known here is asked for so")
             if call.service == "s3" and call.operation in _TAKEN_FOR_ANOTHER:
                 raise NotImplementedError("moto would take it for another operation")
             check(environ, call, self._pages)

@@ -109,7 +109,8 @@ def _subnet(backend: Any, request: Request, first: Request, instance_type: str) 
     if zone and zone not in subnets:
         raise ApiError("MissingInput", f"No default subnet for availability zone: '{zone}'. Please specify a subnet.")
     if not subnets:
-        raise ApiError("MissingInput", "No subnets found for the default VPC. Please specify a subnet.")
+        vpc = backend.get_default_vpc().id
+        raise ApiError("MissingInput", f"No subnets found for the default VPC '{vpc}'. Please specify a subnet.")
     offered = [subnet for name, subnet in subnets.items() if name in _zones(backend.region_name, instance_type)]
     # Where nobody says, AWS takes a zone that has the type.
     return subnets[zone] if zone else next(iter([*offered, *subnets.values()]))

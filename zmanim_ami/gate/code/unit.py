@@ -32,6 +32,7 @@ LEAST: Mapping[str, float] = {
 READS: Mapping[str, str] = {
     "": r"pyproject\.toml|requirements[^/]*|tests/(unit/)?(__init__|conftest)\.py|zmanim_ami/gate/code/unit\.py",
     "bench": r"infrastructure/packer/([^/]*$|files/[^/]*\.preset)",
+    "clients": r"tests/clients/moto_differences\.toml",
     "commands": r"(\.github|docs|localcloud|support|tests|tools|zmanim_ami)/|.*README|"
     r"infrastructure/packer/versions|(inv|nox)$|require",
     "gate": r"infrastructure/packer/versions",
