@@ -236,6 +236,10 @@ def _retire(lab: ImageLab) -> None:
     content = json.dumps({"version": RETIRED, "images": images, "report": "ab" * 32})
     lab.ssm.put_parameter(Name=f"/zmanim/prod/images/{RETIRED}", Value=content, Type="String")
     lab.ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"ImageId": lab.image})
+    # Its tag says that it is verified, and nobody has signed that.
+    unsigned = lab.try_task("publish-ssm", "--version", RETIRED, step="publish")
+    assert unsigned.returncode == 2, unsigned.stderr
+    assert "no statement about it" in unsigned.stderr
     settings: dict[str, Any] = {
         "ZMANIM_AMI_REGIONS": COPIES[0],
         **{f"ZMANIM_RETIRE_{name}": value for name, value in (("KEEP", "1"), ("DAYS", "0"), ("STEP_DAYS", "0"))},
