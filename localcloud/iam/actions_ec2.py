@@ -22,6 +22,7 @@ _TYPES = {
     "igw": "internet-gateway",
     "rtb": "route-table",
     "key": "key-pair",
+    "lt": "launch-template",
 }
 # Images and snapshots belong to no account in their ARNs.
 _OWNERLESS = {"image", "snapshot"}
@@ -52,10 +53,48 @@ _FREE_TEXT = {"TagSpecifications", "Tags", "ClientToken", "UserData", "Descripti
 
 def ec2(operation: str, given: Parameters, lookups: Lookups) -> Iterator[RequiredAction]:
     """Yield the actions of a call."""
-    action = f"ec2:{operation}"
     if operation.startswith(_READING):
-        yield RequiredAction(action)
-        return
+        yield RequiredAction(f"ec2:{operation}")
+    elif operation == "RunInstances":
+        yield from _launch(given, lookups)
+    else:
+        yield from _on_resources(operation, given, lookups)
+    if operation == "DeregisterImage" and given.get("DeleteAssociatedSnapshots"):
+        # AWS deregisters nevertheless, and answers `missing-permissions` for the snapshot: here nothing is done.
+        for snapshot in lookups.snapshots_of(str(given.get("ImageId"))):
+            context = resource_tags(lookups.tags(snapshot), "ec2")
+            yield RequiredAction("ec2:DeleteSnapshot", arn(lookups, "snapshot", snapshot), context)
+    if operation == "RequestSpotInstances":
+        yield from _passed(given.get("LaunchSpecification") or {}, lookups)
+    if operation == "CreateFleet":
+        for configuration in given.get("LaunchTemplateConfigs") or []:
+            template = configuration.get("LaunchTemplateSpecification") or {}
+            yield from _launches(template, configuration.get("Overrides"), lookups)
+
+
+def _launch(given: Parameters, lookups: Lookups) -> Iterator[RequiredAction]:
+    """Yield the actions of a launch, with all that its template adds."""
+    launch, parameter = lookups.launch(given)
+    if identifier := lookups.template_id(given.get("LaunchTemplate") or {}):
+        context = {**_launch_context(launch), **resource_tags(lookups.tags(identifier), "ec2")}
+        yield RequiredAction("ec2:RunInstances", arn(lookups, "launch-template", identifier), context)
+    if parameter:
+        yield _parameter(parameter, lookups)
+    yield from _on_resources("RunInstances", launch, lookups)
+    yield from _passed(launch, lookups)
+
+
+def _launches(template: Parameters, overrides: Any, lookups: Lookups) -> Iterator[RequiredAction]:
+    """Yield the actions of what a fleet or a group launches by a template, each with an override."""
+    for override in overrides or [{}]:
+        own = {name: override[name] for name in ("ImageId", "InstanceType", "SubnetId") if override.get(name)}
+        named = override.get("LaunchTemplateSpecification") or template
+        yield from _launch({**own, "LaunchTemplate": dict(named)}, lookups)
+
+
+def _on_resources(operation: str, given: Parameters, lookups: Lookups) -> Iterator[RequiredAction]:
+    """Yield the actions on the resources that a call names, uses and makes, and on the tags of these."""
+    action = f"ec2:{operation}"
     tags = _tags_of(given)
     common = _launch_context(given) if operation == "RunInstances" else {}
     direct = requested_tags(listed_tags(given.get("Tags"))) if operation in {"CreateTags", "DeleteTags"} else {}
@@ -84,16 +123,40 @@ def ec2(operation: str, given: Parameters, lookups: Lookups) -> Iterator[Require
         if requested and created:
             context = {"ec2:createaction": (operation,), **requested_tags(requested)}
             yield RequiredAction("ec2:CreateTags", arn(lookups, kind, "*"), context)
-    if operation == "DeregisterImage" and given.get("DeleteAssociatedSnapshots"):
-        # AWS deregisters nevertheless, and answers `missing-permissions` for the snapshot: here nothing is done.
-        for snapshot in lookups.snapshots_of(str(given.get("ImageId"))):
-            context = resource_tags(lookups.tags(snapshot), "ec2")
-            yield RequiredAction("ec2:DeleteSnapshot", arn(lookups, "snapshot", snapshot), context)
-    if operation == "RunInstances":
-        profile = given.get("IamInstanceProfile") or {}
-        name = str(profile.get("Name") or str(profile.get("Arn", "")).rpartition("/")[2])
-        for role in lookups.profile_roles(name) if name else ():
-            yield RequiredAction("iam:PassRole", role, {"iam:passedtoservice": ("ec2.amazonaws.com",)})
+
+
+def autoscaling(operation: str, given: Parameters, lookups: Lookups) -> Iterator[RequiredAction]:
+    """Yield the actions of a call to Auto Scaling, and of the launches that it asks for.
+
+    "Launch template support" (Amazon EC2 Auto Scaling User Guide).
+    """
+    name = given.get("AutoScalingGroupName")
+    group = f"autoScalingGroup:*:autoScalingGroupName/{name}"
+    context = requested_tags(listed_tags(given.get("Tags")))
+    named = name and not operation.startswith("Describe")
+    yield RequiredAction(f"autoscaling:{operation}", lookups.arn("autoscaling", group) if named else "*", context)
+    if operation == "CreateLaunchConfiguration" and (profile := str(given.get("IamInstanceProfile") or "")):
+        yield from _passed({"IamInstanceProfile": {"Name": profile.rpartition("/")[2]}}, lookups)
+    mixed = (given.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
+    template = given.get("LaunchTemplate") or mixed.get("LaunchTemplateSpecification")
+    if template:
+        yield from _launches(template, mixed.get("Overrides"), lookups)
+
+
+def _passed(given: Parameters, lookups: Lookups) -> Iterator[RequiredAction]:
+    """Yield what handing an instance the role of its profile takes."""
+    profile = given.get("IamInstanceProfile") or {}
+    name = str(profile.get("Name") or str(profile.get("Arn", "")).rpartition("/")[2])
+    for role in lookups.profile_roles(name) if name else ():
+        yield RequiredAction("iam:PassRole", role, {"iam:passedtoservice": ("ec2.amazonaws.com",)})
+
+
+def _parameter(name: str, lookups: Lookups) -> RequiredAction:
+    """Return what looking an image up in SSM takes; parameters of AWS's own belong to no account."""
+    path = name.partition(":")[0].removeprefix("/")
+    own = lookups.arn("ssm", f"parameter/{path}")
+    public = f"arn:aws:ssm:{lookups.region}::parameter/{path}"
+    return RequiredAction("ssm:GetParameters", public if path.startswith("aws/service/") else own)
 
 
 def arn(lookups: Lookups, kind: str, name: str) -> str:
@@ -105,7 +168,9 @@ def _tags_of(given: Parameters) -> dict[str, dict[str, str]]:
     tags: dict[str, dict[str, str]] = {}
     for specification in given.get("TagSpecifications") or []:
         kind = str(specification.get("ResourceType", ""))
-        tags.setdefault(kind, {}).update(listed_tags(specification.get("Tags")))
+        # Those that a launch template adds are EC2's own doing.
+        own = {key: value for key, value in listed_tags(specification.get("Tags")).items() if key[:4] != "aws:"}
+        tags.setdefault(kind, {}).update(own)
     return tags
 
 

@@ -22,7 +22,7 @@ from localcloud.api.errors import error_response, protocol_of
 from localcloud.api.one_form import Environ
 from localcloud.iam import actions, callers
 from localcloud.iam.actions import RequiredAction
-from localcloud.iam.actions_ec2 import ec2
+from localcloud.iam.actions_ec2 import autoscaling, ec2
 from localcloud.iam.actions_s3 import s3
 from localcloud.iam.callers import Caller, CredentialsRefused
 from localcloud.iam.conditions import knows
@@ -34,6 +34,7 @@ from localcloud.journal import Journal
 # The signing name -> the prefix of its actions.
 _PREFIXES = {"monitoring": "cloudwatch", "email": "ses"}
 _BY_SERVICE = {
+    "autoscaling": autoscaling,
     "ec2": ec2,
     "s3": s3,
     "ssm": actions.ssm,

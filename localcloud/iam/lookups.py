@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from moto.core.exceptions import ServiceException
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 from moto.kms.models import kms_backends
@@ -15,6 +17,7 @@ from moto.kms.utils import KEY_ID_LEN
 from moto.s3.models import FakeKey, s3_backends
 from moto.ssm.models import ssm_backends
 
+from localcloud.ec2.launch.templates import parameter_of, settle, with_template
 from localcloud.settings import ACCOUNT
 
 
@@ -84,6 +87,26 @@ class Lookups:
         """Return the ARNs of an instance profile's roles."""
         profiles = list(iam_backends[self.account]["aws"].instance_profiles.values())
         return tuple(role.arn for profile in profiles if profile.name == name for role in profile.roles)
+
+    def launch(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+        """Return what a request of RunInstances comes to with its template, and the parameter that names its image.
+
+        Where that fails it is what is known so far, and the launch is refused later.
+        """
+        backend, name = ec2_backends[self.account][self.region], ""
+        known = dict(request)
+        try:
+            known = with_template(backend, known)
+            name = parameter_of(known)
+            known = settle(backend, known)
+        except ServiceException:
+            pass
+        return known, name
+
+    def template_id(self, named: Mapping[str, Any]) -> str:
+        """Return the id of the launch template that a request names by its id or name, else ""."""
+        ids = ec2_backends[self.account][self.region].launch_template_name_to_ids
+        return str(named.get("LaunchTemplateId") or ids.get(str(named.get("LaunchTemplateName")), ""))
 
     def target_instances(self, targets: Mapping[str, list[str]]) -> tuple[str, ...]:
         """Return the ids of the instances that a command's targets name, by their ids or by their tags."""

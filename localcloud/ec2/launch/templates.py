@@ -35,12 +35,24 @@ def settle(backend: Any, request: Request) -> Request:
 
     Raises ApiError, or moto's errors of launch templates.
     """
+    request = with_template(backend, request)
+    if name := parameter_of(request):
+        request["ImageId"] = _resolved(backend, name)
+    return request
+
+
+def with_template(backend: Any, request: Request) -> Request:
+    """Return a request of RunInstances with all that its launch template adds. Raises ApiError, or moto's errors."""
     request = _without_empty(request)
     if template := request.pop("LaunchTemplate", None):
         request = overlaid(_template_data(backend, template), request)
-    if str(request.get("ImageId", "")).startswith(_RESOLVE):
-        request["ImageId"] = _resolved(backend, request["ImageId"].removeprefix(_RESOLVE))
     return request
+
+
+def parameter_of(request: Request) -> str:
+    """Return the name of the parameter of SSM that a launch finds its image by, "" when it names the image."""
+    image = str(request.get("ImageId", ""))
+    return image.removeprefix(_RESOLVE) if image.startswith(_RESOLVE) else ""
 
 
 def overlaid(below: Request, above: Request) -> Request:

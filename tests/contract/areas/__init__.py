@@ -8,6 +8,7 @@ from tests.contract.areas import (
     instances,
     keys,
     launch,
+    launching,
     network,
     objects,
     parameters,
@@ -17,5 +18,8 @@ from tests.contract.areas import (
 )
 from tests.contract.rows import Row
 
-_AREAS = (launch, instances, volumes, images, network, templates, parameters, keys, identities, objects, watching)
+_AREAS = (
+    *(launch, launching, instances, volumes, images, network, templates),
+    *(parameters, keys, identities, objects, watching),
+)
 ROWS: tuple[Row, ...] = tuple(row for area in _AREAS for row in area.ROWS)
