@@ -75,6 +75,7 @@ class Stage:
         self.lab = lab
         self.emulation = emulation
         self._things: dict[str, str] = {"$": "$", "region": REGION, "key_of_owner": KEY}
+        self._contents: dict[str, bytes] = {}
         self._credentials: dict[str, Mapping[str, str]] = {}
 
     def play(self, row: Row) -> None:
@@ -120,7 +121,12 @@ class Stage:
         fine = wait_for(asked, _SECONDS, 0.02) if patient else asked()
         assert fine, f"{step.operation} {str(self._filled(step.request))[:300]}: {complaint}"
         answer = answers[-1]
-        self.keep(**{name: str(jmespath.search(path, answer)) for name, path in step.keep.items()})
+        for name, path in step.keep.items():
+            found = jmespath.search(path, answer)
+            if isinstance(found, bytes):
+                self._contents[name] = found
+            else:
+                self.keep(**{name: str(found)})
         return answer
 
     def _compare(self, step: Step, answers: list[dict[str, Any]]) -> str:
@@ -168,6 +174,8 @@ class Stage:
     def _filled(self, value: Any) -> Any:
         """Put things in the place of their names."""
         if isinstance(value, str):
+            if (content := self._contents.get(value.removeprefix("$"))) is not None:
+                return content
             return _NAME.sub(lambda match: self.thing(match[1]), value)
         if isinstance(value, Mapping):
             return {name: self._filled(each) for name, each in value.items() if each is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tests.contract.rows import Answer, Refused, Row, Step, row
@@ -80,6 +81,8 @@ SHOWN = (
     found("that one may launch oneself", {"ExecutableUsers": ["self"]}, 0),
     found("that everybody may launch", {**OWN, "ExecutableUsers": ["all"]}, 0),
     found("a deprecated one is shown to its owner", OWN, before=(Step("ec2:EnableImageDeprecation", {**IMAGE, "DeprecateAt": AT}),)),
+    found("a deprecated one when asked for", {**OWN, "IncludeDeprecated": True}, before=(Step("ec2:EnableImageDeprecation", {**IMAGE, "DeprecateAt": AT}),)),
+    found("that one named account may launch", {**OWN, "ExecutableUsers": ["111122223333"]}, before=(Step("ec2:ModifyImageAttribute", {**IMAGE, "LaunchPermission": {"Add": [{"UserId": "111122223333"}]}}),)),
     found("a disabled one is left out", OWN, 0, before=(Step("ec2:DisableImage", IMAGE),)),
     found("a disabled one when asked for", {**OWN, "IncludeDisabled": True}, before=(Step("ec2:DisableImage", IMAGE),)),
     filtered("by name, with wildcards", "name", "o?n*"),
@@ -107,6 +110,8 @@ CHANGED = (
     row("ec2:ModifyImageAttribute", "two changes: both or a refusal", {**IMAGE, "Description": {"Value": "changed"}, "LaunchPermission": {"Add": [{"UserId": "111122223333"}]}}, {}, then=(*own(("Description", "changed")), Step("ec2:DescribeImageAttribute", {**IMAGE, "Attribute": "launchPermission"}, {"LaunchPermissions[0].UserId": "111122223333"}))),
     row("ec2:ModifyImageAttribute", "shared with what is no account", {**IMAGE, "LaunchPermission": {"Add": [{"UserId": "me"}]}}, "InvalidAMIAttributeItemValue", page=ERRORS),
     row("ec2:ModifyImageAttribute", "public while that is blocked", {**IMAGE, "LaunchPermission": {"Add": [{"Group": "all"}]}}, "OperationNotPermitted", page="AWSEC2/latest/UserGuide/block-public-access-to-amis.html", before=(Step("ec2:EnableImageBlockPublicAccess", {"ImageBlockPublicAccessState": "block-new-sharing"}),)),
+    row("ec2:DescribeImageAttribute", "when it was last launched", {**IMAGE, "Attribute": "lastLaunchedTime"}, {"LastLaunchedTime.Value": re.compile(r"\d{4}-\d\d-\d\dT.*Z")}, before=(Step("ec2:RunInstances", {**IMAGE, "InstanceType": "t4g.small", "MinCount": 1, "MaxCount": 1}),), page="AWSEC2/latest/UserGuide/ami-last-launched-time.html"),
+    row("ec2:DescribeImageAttribute", "when one that was never launched was last launched", {**IMAGE, "Attribute": "lastLaunchedTime"}, {"LastLaunchedTime.Value": None}, page="AWSEC2/latest/UserGuide/ami-last-launched-time.html"),
     row("ec2:DescribeImageAttribute", "its description", {**IMAGE, "Attribute": "description"}, {"ImageId": "$image"}),
     row("ec2:DescribeImageAttribute", "of somebody else's", {"ImageId": "$base", "Attribute": "launchPermission"}, "AuthFailure", page=ERRORS),
     row("ec2:EnableImageDeprecation", "from then on", {**IMAGE, "DeprecateAt": AT}, {"Return": True}, then=own(("DeprecationTime", AT))),

@@ -91,6 +91,7 @@ FILTERS = (
     shown("by launch time", "launch-time", "20*"),
     shown("by launch time long ago", "launch-time", "2001-*", 0),
     shown("by client token", "client-token", "none", 0),
+    row("ec2:DescribeInstances", "by the client token of its launch", {"Filters": [{"Name": "client-token", "Values": ["once"]}]}, {"length(Reservations)": 1}, before=(Step("ec2:RunInstances", {"ImageId": "$base", "InstanceType": "t4g.small", "MinCount": 1, "MaxCount": 1, "ClientToken": "once"}),)),
     shown("by a tag it has not", "tag:kind", "x", 0),
     shown("by zone", "availability-zone", "eu-west-1*"),
     shown("by private address", "private-ip-address", "$address"),

@@ -16,6 +16,8 @@ NONE = "00000000-0000-0000-0000-000000000000"
 GRANTS = "kms/latest/developerguide/grants.html"
 STATES = "kms/latest/developerguide/key-state.html"
 DISABLED = (Step("kms:DisableKey", {"KeyId": "$encrypting"}),)
+SIGNED = Step("kms:Sign", {**ALGORITHM, "Message": MESSAGE}, keep={"signature": "Signature"})
+ENCRYPTED = Step("kms:Encrypt", {"KeyId": "$encrypting", "Plaintext": b"secret"}, keep={"secret": "CiphertextBlob"})
 PLAIN = {"KeyId": "$encrypting", "Plaintext": b"secret"}
 
 
@@ -61,7 +63,16 @@ ROWS: tuple[Row, ...] = (
     row("kms:Sign", "with a key that does not exist", {"KeyId": NONE, "Message": MESSAGE, "SigningAlgorithm": "ECDSA_SHA_256"}, "NotFoundException"),
     row("kms:Sign", "with a disabled key", {**ALGORITHM, "Message": MESSAGE}, "DisabledException", before=(Step("kms:DisableKey", {"KeyId": "$signing"}),)),
     row("kms:Verify", "what it has signed", {**ALGORITHM, "Message": MESSAGE, "Signature": b"not a signature"}, Refused("KMSInvalidSignatureException")),
-    row("kms:Encrypt", "and back", {"KeyId": "$encrypting", "Plaintext": b"secret"}, {"CiphertextBlob": ...}),
+    row("kms:Verify", "a message's signature by its digest, which is not hashed again", {**ALGORITHM, "Message": DIGEST, "MessageType": "DIGEST", "Signature": "$signature"}, {"SignatureValid": True}, before=(SIGNED,)),
+    row("kms:Verify", "a digest of another message", {**ALGORITHM, "Message": DIGEST, "MessageType": "RAW", "Signature": "$signature"}, "KMSInvalidSignatureException", before=(SIGNED,)),
+    row("kms:Decrypt", "and back", {"CiphertextBlob": "$secret"}, {"Plaintext": b"secret", "KeyId": "arn:aws:kms:eu-west-1:$account:key/$encrypting"}, before=(ENCRYPTED,)),
+    row("kms:Decrypt", "in another context", {"CiphertextBlob": "$secret", "EncryptionContext": {"a": "b"}}, "InvalidCiphertextException", before=(ENCRYPTED,)),
+    row("kms:Decrypt", "a grant allows it, of the key that the ciphertext names", {"CiphertextBlob": "$secret"}, {"Plaintext": b"secret"}, page=GRANTS, caller="$nobody", before=(ENCRYPTED, granted("Decrypt"))),
+    row("kms:Decrypt", "nobody may", {"CiphertextBlob": "$secret"}, "AccessDeniedException", caller="$nobody", before=(ENCRYPTED,)),
+    row("kms:Decrypt", "by a key that was disabled since", {"CiphertextBlob": "$secret"}, "DisabledException", page=STATES, before=(ENCRYPTED, *DISABLED)),
+    row("kms:ReEncrypt", "under another key", {"CiphertextBlob": "$secret", "DestinationKeyId": "$encrypting"}, {"CiphertextBlob": ...}, before=(ENCRYPTED,)),
+    row("kms:ReEncrypt", "of who may decrypt alone", {"CiphertextBlob": "$secret", "DestinationKeyId": "$encrypting"}, "AccessDeniedException", page=GRANTS, caller="$nobody", before=(ENCRYPTED, granted("Decrypt"))),
+    row("kms:Encrypt", "by a key", {"KeyId": "$encrypting", "Plaintext": b"secret"}, {"CiphertextBlob": ...}),
     row("kms:Decrypt", "what is no ciphertext", {"CiphertextBlob": b"nothing"}, "InvalidCiphertextException"),
     row("kms:GenerateDataKeyWithoutPlaintext", "for volumes", {"KeyId": "$encrypting", "KeySpec": "AES_256"}, {"CiphertextBlob": ...}),
     row("kms:ReEncrypt", "what is no ciphertext", {"CiphertextBlob": b"nothing", "DestinationKeyId": "$encrypting"}, "InvalidCiphertextException"),

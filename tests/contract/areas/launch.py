@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from tests.contract.rows import Answer, Row, Step, row
+from tests.contract.rows import UNSUPPORTED, Answer, Refused, Row, Step, row
 
 ERRORS = "AWSEC2/latest/APIReference/errors-overview.html"
 LAUNCH = {"ImageId": "$base", "InstanceType": "t4g.small", "MinCount": 1, "MaxCount": 1}
 NOTHING: Answer = {"Reservations": []}
 
 
-def refused(says: str, changes: dict[str, Any], code: str, page: str = ERRORS, guess: str = "") -> Row:
+def refused(says: str, changes: dict[str, Any], code: str | Refused, page: str = ERRORS, guess: str = "") -> Row:
     """A launch that is refused: no instance is there afterwards, no volume, and the next one is carried out."""
     then = (
         Step("ec2:DescribeInstances", {}, NOTHING),
@@ -50,6 +50,8 @@ def data(text: str) -> dict[str, Any]:
     return {"UserData": base64.b64encode(text.encode()).decode()}
 
 
+# In the network of the stage's cloud.
+FREE = "10.213.7.77"
 ONE = "Reservations[0].Instances[0]"
 REFUSED = (
     refused("no image is named", {"ImageId": None}, "MissingParameter"),
@@ -70,7 +72,7 @@ REFUSED = (
     refused("a key pair that does not exist", {"KeyName": "nobody's"}, "InvalidKeyPair.NotFound"),
     refused("a type that does not exist", {"InstanceType": "t9.huge"}, "InvalidInstanceType"),
     refused("a type of another architecture", {"InstanceType": "t3.small"}, "InvalidParameterValue"),
-    refused("an instance profile that does not exist", {"IamInstanceProfile": {"Name": "none"}}, "InvalidParameterValue"),
+    refused("an instance profile that does not exist", {"IamInstanceProfile": {"Name": "none"}}, Refused("InvalidParameterValue", "Invalid IAM Instance Profile name")),
     refused("more at least than at most", {"MinCount": 2, "MaxCount": 1}, "InvalidParameterCombination", guess="what EC2 answers to parameters that exclude each other"),
     refused("none at all", {"MinCount": 0, "MaxCount": 0}, "InvalidParameterValue"),
     refused("user data beyond 16 KB", data("x" * 16385), "InvalidParameterValue", "AWSEC2/latest/UserGuide/instancedata-add-user-data.html"),
@@ -96,6 +98,7 @@ REFUSED = (
     ),
     refused("credits of a type without them", {"InstanceType": "m7g.medium", "CreditSpecification": {"CpuCredits": "unlimited"}}, "InstanceCreditSpecification.NotSupported"),
     refused("an address outside of the subnet", {"PrivateIpAddress": "192.0.2.7"}, "InvalidParameterValue"),
+    refused("an address that no machine here can have", {"SubnetId": "$subnet", "PrivateIpAddress": "172.31.0.77"}, UNSUPPORTED),
     refused("a parameter of SSM that does not exist", {"ImageId": "resolve:ssm:/nothing"}, "SsmInvalidParameter", "AWSEC2/latest/UserGuide/using-systems-manager-parameter-to-find-AMI.html", guess="seen in answers of EC2's that users quote"),
     refused("tags for a kind that a launch does not make", {"TagSpecifications": [{"ResourceType": "vpc", "Tags": [{"Key": "a", "Value": "b"}]}]}, "InvalidParameterValue"),
     refused("a dry run says so", {"DryRun": True}, "DryRunOperation"),
@@ -117,6 +120,13 @@ CARRIED_OUT = (
     ),
     launched("as many as at most", {"MaxCount": 2}, {"length(Instances)": 2}),
     launched("a data volume of gp3 keeps Iops and throughput", disk(VolumeSize=8, VolumeType="gp3", Iops=4000, Throughput=200), {}, {f"{ONE}.BlockDeviceMappings[1].DeviceName": "/dev/sdf"}),
+    row("ec2:RunInstances", "a data volume of gp3 has its Iops and its throughput", {**LAUNCH, **disk(VolumeSize=9, VolumeType="gp3", Iops=4000, Throughput=200)}, {}, then=(Step("ec2:DescribeVolumes", {"Filters": [{"Name": "size", "Values": ["9"]}]}, {"Volumes[0].Iops": 4000, "Volumes[0].Throughput": 200, "Volumes[0].VolumeType": "gp3"}),)),
+    row("ec2:RunInstances", "a data volume of io2 has its Iops", {**LAUNCH, **disk(VolumeSize=9, VolumeType="io2", Iops=500)}, {}, then=(Step("ec2:DescribeVolumes", {"Filters": [{"Name": "size", "Values": ["9"]}]}, {"Volumes[0].Iops": 500, "Volumes[0].VolumeType": "io2"}),)),
+    launched(
+        "the private address that is asked for", {"SubnetId": "$here", "PrivateIpAddress": FREE}, {"Instances[0].PrivateIpAddress": FREE}, {f"{ONE}.PrivateIpAddress": FREE},
+        before=(Step("ec2:CreateVpc", {"CidrBlock": "10.213.7.0/24"}, keep={"network": "Vpc.VpcId"}), Step("ec2:CreateSubnet", {"VpcId": "$network", "CidrBlock": "10.213.7.0/24"}, keep={"here": "Subnet.SubnetId"})),
+    ),
+    launched("a launch template's second version", {"ImageId": None, "InstanceType": None, "LaunchTemplate": {"LaunchTemplateId": "$template", "Version": "2"}}, {"Instances[0].InstanceType": "t4g.micro"}, before=(Step("ec2:CreateLaunchTemplateVersion", {"LaunchTemplateId": "$template", "SourceVersion": "1", "LaunchTemplateData": {"InstanceType": "t4g.micro"}}),)),
     launched("a root volume as large as asked for", root(VolumeSize=20), {}, {f"{ONE}.RootDeviceName": "/dev/xvda"}),
     launched("metadata options", {"MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "InstanceMetadataTags": "enabled"}}, {"Instances[0].MetadataOptions.HttpTokens": "required"}, {f"{ONE}.MetadataOptions.HttpPutResponseHopLimit": 1, f"{ONE}.MetadataOptions.InstanceMetadataTags": "enabled"}),
     launched("an instance profile", {"IamInstanceProfile": {"Name": "$profile"}}, {"Instances[0].IamInstanceProfile.Arn": "arn:aws:iam::$account:instance-profile/own"}),

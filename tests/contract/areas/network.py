@@ -78,6 +78,7 @@ KEYS = (
     of_unknown("DescribeKeyPairs", "InvalidKeyPair.NotFound", KeyNames=["none"]),
     row("ec2:DescribeKeyPairs", "made ones", {"KeyNames": ["$key"]}, {"KeyPairs[0].KeyType": "ed25519"}),
     row("ec2:ImportKeyPair", "what is no key", {"KeyName": "k", "PublicKeyMaterial": b"none"}, "InvalidKey.Format", page=ERRORS),
+    row("ec2:DeleteKeyPair", "an instance has it, and keeps it", {"KeyName": "$key"}, {"Return": True}, before=(Step("ec2:RunInstances", {"ImageId": "$base", "InstanceType": "t4g.small", "MinCount": 1, "MaxCount": 1, "KeyName": "$key"}),), then=(Step("ec2:DescribeInstances", {}, {"Reservations[0].Instances[0].KeyName": "own"}),)),
     row("ec2:DeleteKeyPair", "gone, and again no error", {"KeyName": "$key"}, {"Return": True}, then=(Step("ec2:DescribeKeyPairs", {"KeyNames": ["own"]}, Refused("InvalidKeyPair.NotFound")), Step("ec2:DeleteKeyPair", {"KeyName": "own"}))),
 )  # fmt: skip
 TAGS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tests.contract.rows import UNSUPPORTED, Answer, Refused, Row, Step, row
@@ -23,7 +24,7 @@ def fleet(says: str, changes: dict[str, Any], expected: Answer | str, then: tupl
     return row("ec2:CreateFleet", says, request, expected, then=then)
 
 
-def group(says: str, changes: dict[str, Any], expected: Answer | str, then: tuple[Step, ...] = ()) -> Row:
+def group(says: str, changes: dict[str, Any], expected: Answer | str, then: tuple[Step, ...] = (), before: tuple[Step, ...] = ()) -> Row:  # fmt: skip
     """An auto scaling group of one instance."""
     request = {
         "AutoScalingGroupName": "own",
@@ -34,9 +35,23 @@ def group(says: str, changes: dict[str, Any], expected: Answer | str, then: tupl
         **changes,
     }
     page = SCALING.format("CreateAutoScalingGroup")
-    return row("autoscaling:CreateAutoScalingGroup", says, request, expected, page=page, then=then)
+    return row("autoscaling:CreateAutoScalingGroup", says, request, expected, page=page, then=then, before=before)
 
 
+ONE = "Reservations[0].Instances[0]"
+WHOLE = Step(
+    "ec2:CreateLaunchTemplate",
+    {
+        "LaunchTemplateName": "whole",
+        "LaunchTemplateData": {
+            **DATA,
+            "IamInstanceProfile": {"Name": "$profile"},
+            "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
+            "BlockDeviceMappings": [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 3}}],
+            "TagSpecifications": [{"ResourceType": "instance", "Tags": [{"Key": "a", "Value": "b"}]}],
+        },
+    },
+)
 RUNNING = (Step("ec2:DescribeInstances", {}, {"Reservations[0].Instances[0].State.Name": "running"}),)
 TEMPLATES = (
     row("ec2:CreateLaunchTemplate", "its first version", {"LaunchTemplateName": "t", "LaunchTemplateData": DATA}, {"LaunchTemplate.LatestVersionNumber": 1, "LaunchTemplate.DefaultVersionNumber": 1}),
@@ -59,6 +74,9 @@ MANY = (
     row("ec2:RequestSpotInstances", "an image that does not exist", {"LaunchSpecification": {"ImageId": "ami-0123456789abcdef0", "InstanceType": "t4g.small"}}, "InvalidAMIID.NotFound", then=(Step("ec2:DescribeInstances", {}, {"Reservations": []}),)),
     row("ec2:DescribeSpotPriceHistory", "prices", {"InstanceTypes": ["t4g.small"], "MaxResults": 5}, {"SpotPriceHistory[0].InstanceType": "t4g.small"}),
     group("an instance of the template", {}, {}, (Step("ec2:DescribeInstances", {}, {"Reservations[0].Instances[0].State.Name": "running", "Reservations[0].Instances[0].ImageId": "$base"}),)),
+    group("all that the template says", {"LaunchTemplate": {"LaunchTemplateName": "whole"}}, {}, (Step("ec2:DescribeInstances", {}, {f"{ONE}.IamInstanceProfile.Arn": "arn:aws:iam::$account:instance-profile/own", f"{ONE}.MetadataOptions.HttpPutResponseHopLimit": 1, f"{ONE}.BlockDeviceMappings[?DeviceName=='/dev/sdf'] | length(@)": 1, f"{ONE}.Tags[?Key=='a'].Value | [0]": "b"}),), before=(WHOLE,)),
+    fleet("a type that fits the image", {"LaunchTemplateConfigs": [{"LaunchTemplateSpecification": {"LaunchTemplateId": "$template", "Version": "1"}, "Overrides": [{"InstanceRequirements": {"VCpuCount": {"Min": 2, "Max": 2}, "MemoryMiB": {"Min": 2048, "Max": 2048}}}]}]}, {"Instances[0].InstanceType": re.compile(r"\w+g\w*\..+")}, RUNNING),
+    row("ec2:RequestSpotInstances", "with a price", {"SpotPrice": "0.05", "LaunchSpecification": DATA}, {"SpotInstanceRequests[0].SpotPrice": re.compile(r"0\.05\d*")}, then=RUNNING),
     group("its tags go to the instance", {"Tags": [{"Key": "a", "Value": "b", "PropagateAtLaunch": True}]}, {}, (Step("ec2:DescribeInstances", {}, {"Reservations[0].Instances[0].Tags[?Key=='a'].Value | [0]": "b"}),)),
     group("of a template that does not exist", {"LaunchTemplate": {"LaunchTemplateId": NONE}}, "ValidationError"),
     row("autoscaling:DescribeAutoScalingGroups", "none in a new account", {}, {"AutoScalingGroups": []}, page=SCALING.format("DescribeAutoScalingGroups")),

@@ -42,7 +42,7 @@ MAILS = (
 )  # fmt: skip
 METRICS = (
     row("cloudwatch:PutMetricData", "a point", {"Namespace": "N", "MetricData": [{"MetricName": "M", "Value": 1.0}]}, {}, then=(Step("cloudwatch:ListMetrics", {"Namespace": "N"}, {"Metrics[0].MetricName": "M"}),)),
-    row("cloudwatch:PutMetricData", "nobody may", {"Namespace": "N", "MetricData": [{"MetricName": "M", "Value": 1.0}]}, Refused("AccessDenied|AccessDeniedException"), caller="$nobody"),
+    row("cloudwatch:PutMetricData", "nobody may", {"Namespace": "N", "MetricData": [{"MetricName": "M", "Value": 1.0}]}, Refused("AccessDenied|AccessDeniedException"), caller="$nobody", guess="the first was seen by the query protocol, the second stands among CloudWatch's common errors; by CBOR neither was seen"),
     row("cloudwatch:PutMetricAlarm", "without data at first", ALARM, {}, then=(Step("cloudwatch:DescribeAlarms", {"AlarmNames": ["a"]}, {"MetricAlarms[0].StateValue": "INSUFFICIENT_DATA", "MetricAlarms[0].AlarmArn": "arn:aws:cloudwatch:eu-west-1:$account:alarm:a"}),)),
     row("cloudwatch:PutMetricAlarm", "without a period", {**ALARM, "Period": None}, Refused("ValidationError|MissingParameter")),
     row("cloudwatch:PutMetricAlarm", "a percentile", {**ALARM, "Statistic": None, "ExtendedStatistic": "p99"}, UNSUPPORTED),
