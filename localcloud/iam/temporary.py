@@ -173,9 +173,8 @@ def _narrowed(original: Any, response: Any) -> ActionResult:
 @patch(TokenResponse.get_caller_identity, wraps=True)
 def answer_get_caller_identity(original: Any, response: Any) -> ActionResult:
     """GetCallerIdentity, of the account's owner too, whose key moto takes for none."""
-    if response.normalized_request.environ["localcloud.call"].key.startswith(
-        KEY_PREFIX
-    ):  # another cloud's comes nowhere
+    call = response.normalized_request.environ.get("localcloud.call")  # None of what moto is asked by itself
+    if call is not None and call.key.startswith(KEY_PREFIX):  # another cloud's comes nowhere
         return ActionResult({"UserId": ACCOUNT, "Account": ACCOUNT, "Arn": _ROOT})
     result: ActionResult = original(response)
     return result
