@@ -33,8 +33,9 @@ def rounded(start: datetime, period: int, now: datetime) -> datetime:
 
 
 def _beginning(start: datetime, end: datetime, period: int) -> datetime:
-    """Return the beginning as it is read; what is no period stays one that moto refuses."""
-    return rounded(start, period, utcnow()) if start < end else start
+    """Return the beginning as it is read; what is no period, in whole seconds, stays one that moto refuses."""
+    whole = start.replace(microsecond=0) < end.replace(microsecond=0)
+    return rounded(start, period, utcnow()) if whole else start
 
 
 @patch(CloudWatchBackend.get_metric_statistics, wraps=True)

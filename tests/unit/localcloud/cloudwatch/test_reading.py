@@ -48,7 +48,9 @@ def test_what_was_put_a_moment_ago_is_read_from_a_moment_ago(changed: Callable[.
         MetricDataQueries=[{"Id": "beats", "MetricStat": wanted}], StartTime=start, EndTime=end
     )["MetricDataResults"]
     assert result["Values"] == [2.0]
-    with pytest.raises(ClientError, match="StartTime must be less than"):
-        client.get_metric_statistics(
-            Namespace="ours", MetricName="Beats", StartTime=end, EndTime=start, Period=60, Statistics=["Sum"]
-        )
+    at_once = start.replace(microsecond=0), start.replace(microsecond=900_000)
+    for first, last in ((end, start), at_once):
+        with pytest.raises(ClientError, match="StartTime must be less than"):
+            client.get_metric_statistics(
+                Namespace="ours", MetricName="Beats", StartTime=first, EndTime=last, Period=60, Statistics=["Sum"]
+            )
