@@ -21,7 +21,7 @@ from support.progress import step
 class Series:
     """One thing that was measured: its value in every run (in the order of the runs; never empty).
 
-    A name that ends with (MB) is of megabytes, any other of seconds.
+    A name that ends with (MB) is of megabytes, one that ends with (number) of things, any other of seconds.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Series:
     @property
     def unit(self) -> str:
         """What the values are."""
-        return "MB" if self.name.endswith("(MB)") else "seconds"
+        return {"(MB)": "MB", "(number)": "number"}.get(self.name.rpartition(" ")[2], "seconds")
 
     @property
     def median(self) -> float:

@@ -55,7 +55,7 @@ def replace(
 
 
 def test_everything_runs_unless_something_is_named() -> None:
-    assert run.chosen([]) == ["boot", "install-at-boot", "build", "backup", "gate", "rehearsal"]
+    assert run.chosen([]) == ["boot", "install-at-boot", "build", "backup", "retire", "gate", "rehearsal"]
     assert run.chosen(["rehearsal", "boot"]) == ["boot", "rehearsal"]
 
 
