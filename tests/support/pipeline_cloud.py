@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -34,11 +33,15 @@ _BLOCKED = "block-new-sharing"
 _withdraw: dict[tuple[int, str], Callable[[], None]] = {}
 
 
-@cache
+_connected: dict[str, Clients] = {}
+
+
 def _clients(region: str) -> Clients:
     # Made once: parsing botocore's model of EC2 for every test would take most of the tests' time.
-    poller = hurried()
-    return aws.connect(region, Written(poller.sleep, poller.clock))
+    if region not in _connected:
+        poller = hurried()
+        _connected[region] = aws.connect(region, Written(poller.sleep, poller.clock))
+    return _connected[region]
 
 
 def clients(region: str) -> Clients:
@@ -76,7 +79,9 @@ def account(region: str = "eu-west-1") -> Iterator[Clients]:
         try:
             yield made
         finally:
-            _clients(region).written.forget()
+            # Of every region: what was written in one account is never seen in the next, and would be waited for.
+            for each in _connected.values():
+                each.written.forget()
             while _withdraw:
                 _withdraw.popitem()[1]()
 
