@@ -29,6 +29,7 @@ namespace = Collection(
         history=images.history,
         diff=images.diff,
         sbom=images.sbom,
+        advisories=images.advisories,
         check=images.check,
         promote=images.promote,
         rollback=images.rollback,

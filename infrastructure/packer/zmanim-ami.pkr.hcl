@@ -152,14 +152,14 @@ build {
       join(" ", [
         "bash $STAGING/scripts/run-steps.sh",
         "install-packages", "configure-postgres", "configure-redis", "install-restic", "remove-build-tools",
-        "configure-systemd", "cleanup", "validate", "inventory",
+        "configure-systemd", "repositories", "cleanup", "validate", "inventory",
       ])
     ]
   }
 
   provisioner "file" {
     direction   = "download"
-    sources     = ["${local.staging}/output/inventory.json", "${local.staging}/output/rpms/"]
+    sources     = [for name in ["inventory.json", "updateinfo.xml.gz", "rpms/"] : "${local.staging}/output/${name}"]
     destination = "${var.output_dir}/"
   }
 

@@ -10,6 +10,7 @@ from support.files import write_atomically
 from support.output import show as show_result
 from support.progress import say
 from zmanim_ami.commands.shared import command, connect, connect_elsewhere
+from zmanim_ami.pipeline.images import advisories as now
 from zmanim_ami.pipeline.images import bom, listing
 from zmanim_ami.pipeline.images import check as checking
 from zmanim_ami.pipeline.images import diff as diffs
@@ -38,6 +39,30 @@ def show(settings: Settings, version: str = "") -> listing.Shown:
     """
     wanted = parse(version)
     return listing.shown(connect(settings), connect_elsewhere(settings), settings, wanted)
+
+
+@command("region")
+def advisories(settings: Settings, version: str = "", json: bool = False) -> None:
+    """Print which security advisories are open today for the published image, or that of a version, as Markdown.
+
+    Compares the kept inventory with the advisories of Amazon Linux's newest release (setting advisories_url). Exit code
+    1 when a critical or an important one is open. Changes nothing.
+    """
+    clients = connect(settings)
+    wanted = parse(version) if version else now.published(clients, settings)
+    result = now.look(clients, settings, wanted)
+    if json:
+        show_result(result, as_json=True)
+    else:
+        sys.stdout.write(now.markdown(result))
+    if result.grave:
+        raise Error(
+            f"the image of {result.version} lacks security updates",
+            code="advisories-open",
+            expected=f"none open that is {' or '.join(now.GRAVE)}",
+            found=", ".join(f"{each.id} ({each.severity})" for each in result.open if each.severity in now.GRAVE),
+            fix="./inv bump takes the newest release; then build, verify and publish a new version",
+        )
 
 
 @command("region", output="a file to write it to; --json prints it")

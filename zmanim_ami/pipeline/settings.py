@@ -176,6 +176,12 @@ class Settings:
         True,
         "whether account.apply sets for the whole account: volumes encrypted, no image or snapshot public",
     )
+    advisories_url: str = _setting(
+        "https://cdn.amazonlinux.com/al2023/core/mirrors/latest/aarch64/mirror.list",
+        "list of mirrors of the newest release's repository, whose advisories an image is compared with",
+        r"https://[A-Za-z0-9.-]+(:\d{1,5})?/[A-Za-z0-9._/-]+",
+        "https://example.org/mirror.list",
+    )
     run: str = _setting(
         "by-hand",
         "what a run makes is tagged zmanim:run with this, for sweep to find; CI gives its run's id",

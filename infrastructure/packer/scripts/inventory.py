@@ -29,13 +29,22 @@ def packages() -> dict[str, str]:
 
 
 def rpms() -> list[dict[str, Any]]:
-    """Return all that rpm says of every package, of several of one name as well; keys that rpm trusts are none."""
+    """Return all that rpm says of every package, of several of one name as well; keys that rpm trusts are none.
+
+    `repository` is amazonlinux where Amazon's own offers just this package, else empty.
+    """
     names = ("name", "epoch", "version", "release", "arch", "source", "license")
     tags = ("NAME", "EPOCHNUM", "VERSION", "RELEASE", "ARCH", "SOURCERPM", "LICENSE")
     form = "\t".join(f"%{{{tag}}}" for tag in tags)
+    core = set(Path(os.environ["STAGING"], "output", "core.txt").read_text("utf-8").splitlines())
     fields = [line.split("\t") for line in lines("rpm", "-qa", "--queryformat", f"{form}\n")]
     return [
-        {name: row[number] for number, name in enumerate(names)} for row in sorted(fields) if row[0] != "gpg-pubkey"
+        {
+            **{name: row[number] for number, name in enumerate(names)},
+            "repository": "amazonlinux" if " ".join(row[:5]) in core else "",
+        }
+        for row in sorted(fields)
+        if row[0] != "gpg-pubkey"
     ]
 
 

@@ -14,8 +14,9 @@ _RESTIC = {"version": "0.19.1", "url": "https://example.org/restic_0.19.1.bz2", 
 def rpm(name: str, version: str, release: str = "1.amzn2023", epoch: str = "0", **more: str) -> dict[str, str]:
     """A package, as the inventory's `rpms` has it."""
     source = f"{name}-{version}-{release}.src.rpm"
+    core = {"repository": "amazonlinux"}
     row = {"name": name, "epoch": epoch, "version": version, "release": release, "arch": "aarch64"}
-    return {**row, "source": source, "license": "MIT", **more}
+    return {**row, "source": source, "license": "MIT", **core, **more}
 
 
 def _file(digit: str) -> dict[str, str]:
@@ -38,7 +39,7 @@ _INVENTORY: dict[str, Any] = {
         rpm("kernel6.12", "6.12.1"),
         rpm("kernel6.12", "6.12.2"),
         rpm("openssl", "3.0.8", epoch="1", license="Apache-2.0 and (BSD or OpenSSL)"),
-        rpm("redis", "7.2.16", "1.0123456789ab", source="redis-7.2.16.src.rpm"),
+        rpm("redis", "7.2.16", "1.0123456789ab", source="redis-7.2.16.src.rpm", repository=""),
     ],
     "go": {
         RESTIC: {

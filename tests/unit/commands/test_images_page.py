@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ import pytest
 from invoke.program import Program
 
 import tasks
-from tests.support import ROOT
+from support import https
+from tests.support import ROOT, bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.image_life import THERE, Life, two_regions
-from tests.support.images.inventories import inventory
+from tests.support.images.inventories import inventory, rpm
+from tests.support.images.updateinfo import MIRRORS, packed, repository, update
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.publish import publication
 from zmanim_ami.pipeline.sbom import document
@@ -38,10 +41,13 @@ SAYS = {
     "image.show": "v1.2.3",
     "image.diff": "## v1.2.3 → v1.2.4",
     "image.sbom": "pkg:golang",
+    "image.advisories": "0 critical, 0 important, 0 medium, 0 low open, 3 not covered",
     "image.check": "yes",
     "image.retire": "",
     "sweep": "",
 }
+
+NOTHING_OPEN = {"open": [], "not_covered": ["redis (rpm)"], "advisories": []}
 
 
 @pytest.fixture
@@ -51,10 +57,17 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Life, Life]]:
         monkeypatch.setenv("ZMANIM_AMI_REGIONS", THERE)
         monkeypatch.setenv("ZMANIM_REGION", here.clients.region)
         cloud.prepare_reports(here.clients)
+        bucket = bucket_name("releases", "verify")
+        old = repository(packed(update("ALAS-1", "critical", rpm("openssl", "3.0.1"))))
+        monkeypatch.setattr(https, "read", lambda url, *_: old[url])
+        monkeypatch.setenv("ZMANIM_ADVISORIES_URL", MIRRORS)
         for version in ("v1.2.2", "v1.2.3", "v1.2.4"):
             made = here.image(version, verified="")
             sbom.keep(here.clients, made, document.make(inventory(), datetime(2026, 11, 30, tzinfo=UTC)))
             cloud.attest(here.clients, made, packages={}, versions={})
+            for kind, content in (("inventories", inventory()), ("advisories", NOTHING_OPEN)):
+                body = json.dumps(content).encode()
+                here.clients.s3.put_object(Bucket=bucket, Key=f"{kind}/{made}.json", Body=body)
             there.image(version, source=made)
         for version in ("v1.2.2", "v1.2.3"):
             settings = Settings(ami_regions=(THERE,))

@@ -109,7 +109,7 @@ def test_every_step_of_a_release_is_a_task_but_checkout_credentials_and_artifact
         if "uses" in step:
             assert step["uses"].partition("@")[0] in SET_UP
         else:
-            assert re.fullmatch(r'\./inv [a-z-]+( [^;&|]*?)?( >>"\$GITHUB_STEP_SUMMARY")?', step["run"])
+            assert re.fullmatch(r'\./inv [a-z.-]+( [^;&|]*?)?( >>"\$GITHUB_STEP_SUMMARY")?', step["run"])
 
 
 def test_a_job_takes_the_role_of_its_environment_and_its_access_key_only_without_one() -> None:

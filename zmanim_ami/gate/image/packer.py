@@ -31,7 +31,7 @@ PLUGINS = PACKER / "plugins.pkr.hcl"
 FIRST = "wait-for-cloud-init"
 # How the source filter reads the versions file's base.
 _BASE = "source_ami_filter.value"
-LAST = ("remove-build-tools", "configure-systemd", "cleanup", "validate", "inventory")
+LAST = ("remove-build-tools", "configure-systemd", "repositories", "cleanup", "validate", "inventory")
 _EVERYBODY = "everybody may reach the builder"
 # Options with the one value that they may have, as it is written there, and what another one means.
 _OPTIONS_OF_SOURCE: Mapping[str, tuple[object, str, str]] = {

@@ -18,6 +18,8 @@ from support.errors import Error
 from support.progress import say, step
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.account import release_key
+from zmanim_ami.pipeline.advisories import kept
+from zmanim_ami.pipeline.advisories.findings import ADVISORIES_TAG
 from zmanim_ami.pipeline.ami import distribution, image, inventories, packer, packer_errors, provenance
 from zmanim_ami.pipeline.ami import package_cache as packages
 from zmanim_ami.pipeline.ami.builder import Builder
@@ -93,8 +95,8 @@ def build_ami(
         if dry:
             return Plan(_copy_steps(settings))
         output = packer.output_directory(root, version)
-        if sbom.SBOM_TAG not in old.tags and packer.made_here(output, old.ami_id):  # cut short
-            old = _with_sbom(clients, root, old, output)
+        if not {sbom.SBOM_TAG, ADVISORIES_TAG} <= old.tags.keys() and packer.made_here(output, old.ami_id):  # cut short
+            old = _described(clients, root, old, output)
         return _result(clients, old, start, distribution.copy(clients, copies, old, poller), reused=True)
     if old:
         published = image.was_published(clients, settings.parameter_prefix, old.ami_id)
@@ -125,7 +127,7 @@ def build_ami(
             raise
     new = _checked(clients, account, version, made, built)
     inventories.keep(clients, new.ami_id, built.output / "inventory.json")
-    new = _with_sbom(clients, root, new, built.output)
+    new = _described(clients, root, new, built.output)
     if replaced:
         _delete_snapshots(clients, replaced)
     if added := packages.store(rpm_cache, built.output):
@@ -220,11 +222,28 @@ def _checked(
     return new
 
 
-def _with_sbom(clients: aws.Clients, root: Path, ami: image.Image, output: Path) -> image.Image:
-    """Return an image with the tag of its SBOM; as it is where the account has no place to keep that.
+def _described(clients: aws.Clients, root: Path, ami: image.Image, output: Path) -> image.Image:
+    """Return an image with the tags that tell its SBOM, and which advisories are open for it as it is built.
 
-    Raises `sbom-invalid`, aws's errors.
+    Raises `sbom-invalid`, `inventory-too-old`, `advisories-unreadable`, aws's errors.
     """
+    tags = {**_sbom_tag(clients, root, ami, output), **_advisories_tag(clients, ami, output)}
+    return dataclasses.replace(ami, tags={**ami.tags, **tags})
+
+
+def _advisories_tag(clients: aws.Clients, ami: image.Image, output: Path) -> dict[str, str]:
+    now, file = datetime.now(UTC), output / "advisories.json"
+    content, text = kept.make(output / "inventory.json", output / "updateinfo.xml.gz", now)
+    file.write_text(content)
+    inventories.keep(clients, ami.ami_id, file, inventories.ADVISORIES)
+    say(f"advisories: {text}")
+    with aws.translate_errors(f"tagging {ami.ami_id}"):
+        clients.ec2.create_tags(Resources=[ami.ami_id], Tags=[{"Key": ADVISORIES_TAG, "Value": text}])
+    return {ADVISORIES_TAG: text}
+
+
+def _sbom_tag(clients: aws.Clients, root: Path, ami: image.Image, output: Path) -> dict[str, str]:
+    """Return the tag of an image's SBOM; none where the account has no place to keep that."""
     document = documents.of_file(output / "inventory.json", provenance.committed(root))
     (output / "sbom.cdx.json").write_bytes(document)
     try:
@@ -233,8 +252,8 @@ def _with_sbom(clients: aws.Clients, root: Path, ami: image.Image, output: Path)
         if error.code != "bucket-unknown":
             raise
         say(f"the SBOM of {ami.ami_id} is not kept in the account: {error.found}")
-        return ami
-    return dataclasses.replace(ami, tags={**ami.tags, sbom.SBOM_TAG: digest})
+        return {}
+    return {sbom.SBOM_TAG: digest}
 
 
 def _delete_snapshots(clients: aws.Clients, old: image.Image) -> None:

@@ -1,7 +1,7 @@
-"""Inventories of images, kept beside the reports on them: what is in an image, as its builder has written it down.
+"""What a builder has written down of an image, kept beside the report on it: its inventory, its advisories.
 
-They lie in the bucket for releases of the environment verify, as inventories/AMI.json. An inventory is the builder's
-word, and is shown to people only: nothing is decided by it.
+Both lie in the bucket for releases of the environment verify, as inventories/AMI.json and advisories/AMI.json. They are
+the builder's word, and are shown to people only: nothing is decided by them.
 """
 
 from __future__ import annotations
@@ -20,28 +20,31 @@ from zmanim_ami.pipeline.channel import bucket as release_channel
 _MISSING = {"NoSuchKey", "404"}
 
 
-def keep(clients: aws.Clients, ami_id: str, inventory: Path) -> None:
-    """Put an image's inventory where `read` finds it; an account that has no place for it is told, and is no error."""
+INVENTORIES, ADVISORIES = "inventories", "advisories"
+
+
+def keep(clients: aws.Clients, ami_id: str, file: Path, kind: str = INVENTORIES) -> None:
+    """Put an image's file where `read` finds it; an account that has no place for it is told, and is no error."""
     try:
         bucket = release_channel.bucket(clients, VERIFY)
-        with aws.translate_errors(f"keeping the inventory in {bucket}"):
-            clients.s3.put_object(Bucket=bucket, Key=_key(ami_id), Body=inventory.read_bytes())
+        with aws.translate_errors(f"keeping {kind} in {bucket}"):
+            clients.s3.put_object(Bucket=bucket, Key=_key(ami_id, kind), Body=file.read_bytes())
     except (Error, OSError) as error:
-        say(f"the inventory of {ami_id} is not kept in the account, so image.diff can't show it: {error}")
+        say(f"{file.name} of {ami_id} is not kept in the account, so image.diff can't show it: {error}")
 
 
-def read(clients: aws.Clients, ami_id: str) -> Mapping[str, Any] | None:
-    """Return the kept inventory of an image, None when there is none. Raises aws's errors."""
+def read(clients: aws.Clients, ami_id: str, kind: str = INVENTORIES) -> Mapping[str, Any] | None:
+    """Return the kept inventory of an image (or of another kind), None when there is none. Raises aws's errors."""
     bucket = release_channel.bucket(clients, VERIFY)
-    with aws.translate_errors(f"reading {bucket}/{_key(ami_id)}"):
-        answer = aws.unless_refused(lambda: clients.s3.get_object(Bucket=bucket, Key=_key(ami_id)), *_MISSING)
+    with aws.translate_errors(f"reading {bucket}/{_key(ami_id, kind)}"):
+        answer = aws.unless_refused(lambda: clients.s3.get_object(Bucket=bucket, Key=_key(ami_id, kind)), *_MISSING)
         content = answer["Body"].read() if answer else None
     try:
-        inventory: Mapping[str, Any] | None = json.loads(content) if content else None
+        kept: Mapping[str, Any] | None = json.loads(content) if content else None
     except ValueError:
         return None
-    return inventory
+    return kept
 
 
-def _key(ami_id: str) -> str:
-    return f"inventories/{ami_id}.json"
+def _key(ami_id: str, kind: str) -> str:
+    return f"{kind}/{ami_id}.json"

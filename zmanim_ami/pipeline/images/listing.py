@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 
 from support.errors import BadInput
 from zmanim_ami.pipeline import attestation, aws
+from zmanim_ami.pipeline.advisories import kept
+from zmanim_ami.pipeline.advisories.findings import ADVISORIES_TAG, NOT_KNOWN, Open
+from zmanim_ami.pipeline.ami import inventories
 from zmanim_ami.pipeline.images import account as accounts
 from zmanim_ami.pipeline.images import rules, usage
 from zmanim_ami.pipeline.images.account import Account, Family
@@ -29,6 +32,7 @@ class Listed:
     """An image in short. `published` is `now`, `once` or empty; `used_by` says by whom, in all its regions.
 
     `usd_a_month` is the most that its snapshots and its copies' cost: what they share with others is paid once.
+    `advisories` is what was open when it was built, as its tag says it; image.advisories tells what is now.
     """
 
     version: str
@@ -41,13 +45,15 @@ class Listed:
     regions: tuple[str, ...]
     used_by: tuple[str, ...]
     usd_a_month: float
+    advisories: str
 
 
 @dataclass(frozen=True)
 class Shown:
     """All that is known of an image: `listed` is its row of image.list.
 
-    `report` says whether the kept report is the one that its tag names; `sbom` is the SHA-256 of its SBOM.
+    `report` says whether the kept report is the one that its tag names; `sbom` is the SHA-256 of its SBOM. `open` and
+    `not_covered` are what was so when it was built, None where that was not kept.
     """
 
     listed: Listed
@@ -58,6 +64,8 @@ class Shown:
     recorded: Mapping[str, str]
     report: str
     sbom: str
+    open: tuple[Open, ...] | None
+    not_covered: tuple[str, ...] | None
     publications: tuple[Publication, ...]
     retiring: str
 
@@ -83,6 +91,8 @@ def shown(clients: aws.Clients, elsewhere: Sequence[aws.Clients], settings: Sett
         )
     family = of_version[0]
     (row,) = _listed(account, [family], (clients, *elsewhere), settings)
+    described = inventories.read(clients, family.ami.ami_id, inventories.ADVISORIES)
+    found = kept.found(described) if described else None
     record, tags = account.records.get(str(version)), family.ami.tags
     return Shown(
         listed=row,
@@ -95,6 +105,8 @@ def shown(clients: aws.Clients, elsewhere: Sequence[aws.Clients], settings: Sett
         recorded=dict(record.images) if record else {},
         report=_report(clients, family),
         sbom=tags.get(SBOM_TAG, ""),
+        open=found.open if found else None,
+        not_covered=found.not_covered if found else None,
         publications=tuple(each for each in account.publications if each.ami_id in family.ids),
         retiring=tags.get(rules.RETIRING_TAG, ""),
     )
@@ -126,6 +138,7 @@ def _listed(
                 * USD_A_GIB_MONTH,
                 2,
             ),
+            advisories=family.ami.tags.get(ADVISORIES_TAG, NOT_KNOWN),
         )
         for family in families
     ]
@@ -152,8 +165,8 @@ def _sizes(clients: aws.Clients, snapshots: Sequence[str]) -> dict[str, float]:
 
 
 def _report(clients: aws.Clients, family: Family) -> str:
-    kept = attestation.read_report(clients, family.ami.ami_id)
-    if kept is None:
+    report = attestation.read_report(clients, family.ami.ami_id)
+    if report is None:
         return "none was kept"
-    named = family.ami.verified and hashlib.sha256(kept).hexdigest() in family.ami.tags.values()
+    named = family.ami.verified and hashlib.sha256(report).hexdigest() in family.ami.tags.values()
     return "kept, and the one that the image's tag names" if named else "kept, and not the one that the tag names"

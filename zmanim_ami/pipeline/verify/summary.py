@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from support.errors import BadInput
+from zmanim_ami.pipeline.advisories.findings import ADVISORIES_TAG, NOT_KNOWN
+from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import reports
@@ -21,7 +23,8 @@ class Summary:
     """A verification in short. `failed` are the checks that did not pass, `remarks` what was wrong and is not required.
 
     The seconds count from RunInstances, and are None where the machine did not come so far. `versions` are those of
-    the kernel, PostgreSQL and so on; `published` compares the packages with the published image's.
+    the kernel, PostgreSQL and so on; `published` compares the packages with the published image's. `advisories` is what
+    was open when the image was built, as its tag says it.
     """
 
     version: str
@@ -34,6 +37,7 @@ class Summary:
     failed: tuple[Check, ...]
     remarks: tuple[str, ...]
     versions: Mapping[str, str]
+    advisories: str
     published: reports.Comparison
 
 
@@ -54,9 +58,17 @@ def summary(clients: Clients, settings: Settings, root: Path, version: Version) 
             fix=f"./inv verify-ami --version {version}",
         )
     report = max(of_version, key=lambda each: str(each.get("at")))
+    advisories = _advisories(clients, report["ami_id"])
     if not report["packages"]:  # the machine never came to be asked
-        return _read(report, reports.Comparison("", "", "the image's packages are not known", ()))
-    return _read(report, reports.compare(clients, settings.parameter_prefix, report["packages"]))
+        return _read(report, advisories, reports.Comparison("", "", "the image's packages are not known", ()))
+    return _read(report, advisories, reports.compare(clients, settings.parameter_prefix, report["packages"]))
+
+
+def _advisories(clients: Clients, ami_id: str) -> str:
+    try:
+        return image.of_id(clients, ami_id).tags.get(ADVISORIES_TAG, NOT_KNOWN)
+    except image.NoSuchImage:
+        return NOT_KNOWN
 
 
 def markdown(result: Summary) -> str:
@@ -71,6 +83,7 @@ def markdown(result: Summary) -> str:
         f"| running after | {_seconds(result.running_seconds)} |",
         f"| healthy after | {_seconds(result.healthy_seconds)} |",
         f"| checks | {result.checks - len(result.failed)} of {result.checks} passed |",
+        f"| advisories open when it was built | {result.advisories} |",
         *(f"| {name} | {value} |" for name, value in sorted(result.versions.items())),
     ]
     if result.failed:
@@ -110,7 +123,7 @@ def _of(published: reports.Comparison) -> str:
     return f" ({' '.join(filter(None, (published.version, f'`{published.ami_id}`')))})" if published.ami_id else ""
 
 
-def _read(report: Mapping[str, Any], published: reports.Comparison) -> Summary:
+def _read(report: Mapping[str, Any], advisories: str, published: reports.Comparison) -> Summary:
     checks = [Check(**check) for check in report["checks"]]
     return Summary(
         version=report["version"],
@@ -123,5 +136,6 @@ def _read(report: Mapping[str, Any], published: reports.Comparison) -> Summary:
         failed=tuple(check for check in checks if not check.ok),
         remarks=tuple(remarks(report["ready"])),
         versions=report["versions"],
+        advisories=advisories,
         published=published,
     )

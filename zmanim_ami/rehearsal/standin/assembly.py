@@ -92,6 +92,7 @@ def _build_tree(entry: Path, downloads: Path, release: str, major: str) -> None:
         inside_script(root, "dress.sh")
     with step(f"{len(specs)} RPMs and their repositories"):
         rpms.build(root, work, downloads / "packages", specs)
+        shutil.copyfile(_HERE / "updateinfo.xml", work / "updateinfo.xml")
         signer = rpms.make_repositories(root, work, downloads / "packages", catalogue.repositories())
         key = root / _SIGNER.lstrip("/")
         key.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +103,7 @@ def _build_tree(entry: Path, downloads: Path, release: str, major: str) -> None:
         repositories.mkdir(parents=True)
         for repository in catalogue.repositories():
             shutil.move(work / repository, repositories)
+        shutil.move(work / "latest", repositories.parent)
         inside_script(root, "install.sh", binds={work: "/run/work"})
         inside_script(root, "undress.sh", *(path for package in catalogue.packages for path in package.moved))
     shutil.rmtree(work)

@@ -295,10 +295,11 @@ def test_the_build_role_publishes_nothing_and_reads_no_secret(lab: IamLab) -> No
         assert refused(ssm.get_parameter, Name=f"/zmanim/{environment}/mail-to") == "AccessDeniedException"
 
 
-def test_the_build_role_keeps_inventories_and_sboms_and_reads_or_writes_no_report(lab: IamLab) -> None:
+def test_the_build_role_keeps_what_is_inside_an_image_and_reads_or_writes_no_report(lab: IamLab) -> None:
     s3, bucket = lab.client("s3", take(lab, "build")), bucket_name("releases", "verify")
     s3.put_object(Bucket=bucket, Key="inventories/ami-1.json", Body=b"x")
     s3.put_object(Bucket=bucket, Key="sboms/ami-1.cdx.json", Body=b"x")
+    s3.put_object(Bucket=bucket, Key="advisories/ami-1.json", Body=b"x")
     assert refused(s3.put_object, Bucket=bucket, Key="reports/ami-1.json", Body=b"x") == "AccessDenied"
     assert refused(s3.put_object, Bucket=bucket_name("releases"), Key="inventories/x", Body=b"x") == "AccessDenied"
     for kept in ("inventories/ami-1.json", "sboms/ami-1.cdx.json"):
@@ -349,7 +350,7 @@ def test_who_looks_changes_nothing(lab: IamLab, image: str, foreign: Mapping[str
     assert refused(ssm.put_parameter, **put) == denied
     assert refused(ssm.get_parameter, Name="/zmanim/prod/jwt-secret") == denied
     bucket = bucket_name("releases", "verify")
-    for kept in ("reports/ami-3.json", "inventories/ami-3.json", "sboms/ami-3.cdx.json"):
+    for kept in ("reports/ami-3.json", "inventories/ami-3.json", "sboms/ami-3.cdx.json", "advisories/ami-3.json"):
         assert refused(s3.get_object, Bucket=bucket, Key=kept) == "NoSuchKey"
     assert refused(s3.get_object, Bucket=bucket, Key="channel.json") == "AccessDenied"
     assert refused(s3.put_object, Bucket=bucket, Key="reports/ami-3.json", Body=b"x") == "AccessDenied"

@@ -93,6 +93,7 @@ ASKS: Mapping[str, list[Ask]] = {
 # What these say, no role of a release asks AWS for.
 ASK_NOTHING = {
     "region",
+    "advisories_url",
     "api_dir",
     "versions_file",
     "postgresql_repo",

@@ -2,121 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from support.errors import Error
-from support.git import git
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
-from tests.support.images.inventories import inventory
+from tests.support.images.site import Site, site_in
 from zmanim_ami.pipeline.account import release_key, signing_key
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.ami import package_cache as packages
-from zmanim_ami.pipeline.ami.build import BuildResult, build_ami
-from zmanim_ami.pipeline.ami.packer import Built
-from zmanim_ami.pipeline.ami.packer_errors import ImageNotSeen
-from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan
-from zmanim_ami.pipeline.sbom import store as sbom
-from zmanim_ami.pipeline.settings import Settings, Value
-from zmanim_ami.pipeline.version import Version, parse
-
-V = parse("v1.2.3")
-
-
-@dataclass
-class Site:
-    """A clone, an account, and build tools that note what is asked of them."""
-
-    clients: Clients
-    root: Path
-    cache: Path
-    done: list[str] = field(default_factory=list)
-    fails: bool = False
-    unseen: int = 0
-    tamper: Callable[[str], None] = lambda ami_id: None
-    values: Mapping[str, Value] = field(default_factory=dict)
-
-    def made(
-        self, *, settings: Settings | None = None, replace: bool = False, dry: bool = False, package_cache: bool = True
-    ) -> BuildResult | Plan:
-        return build_ami(
-            self.clients,
-            settings or Settings(),
-            V,
-            root=self.root,
-            cache=self.cache,
-            builder=self,
-            poller=cloud.hurried(),
-            replace=replace,
-            dry=dry,
-            package_cache=package_cache,
-        )
-
-    def built(self, *, replace: bool = False) -> BuildResult:
-        result = self.made(replace=replace)
-        assert isinstance(result, BuildResult)
-        return result
-
-    def change(self) -> None:
-        (self.root / "infrastructure/packer/main.pkr.hcl").write_text("# another\n")
-
-    def versions(self) -> Mapping[str, str]:
-        return {"packer": "1.15.0"}
-
-    def bundle(self, version: Version) -> Path:
-        self.done.append("bundle")
-        return self.root / "build/bundle"
-
-    def ssh_source(self, source: str) -> str:
-        return "192.0.2.7/32"
-
-    def validate(self, values: Mapping[str, Value]) -> None:
-        self.done.append("validate")
-
-    def build(self, version: Version, values: Mapping[str, Value], *, force: bool) -> Built:
-        self.done.append("build, forced" if force else "build")
-        self.values = values
-        if self.fails:
-            raise Error("a script failed", code="provisioner-failed")
-        if force:  # as Packer: the old image goes when the new one is provisioned, and its snapshots stay
-            for old in self.clients.ec2.describe_images(Owners=["self"])["Images"]:
-                self.clients.ec2.deregister_image(ImageId=old["ImageId"])
-        if self.unseen:  # made, and Packer's first look does not find it
-            self.unseen -= 1
-            cloud.make_image(self.clients, f"zmanim-{version}", run="7")
-            raise ImageNotSeen("Packer does not find it", code="image-not-seen")
-        tags = {name: str(values[name]) for name in ("version", "commit", "tree_digest")}
-        ami_id = cloud.make_image(self.clients, f"zmanim-{version}", **tags, source_ami="ami-0000000000000000b")
-        self.tamper(ami_id)
-        output = self.root / "build/packer" / str(version)
-        (output / "rpms").mkdir(parents=True, exist_ok=True)
-        (output / "manifest.json").write_text(json.dumps({"artifact_id": f"eu-west-1:{ami_id}"}))
-        (output / "inventory.json").write_text(json.dumps(inventory()))
-        (output / "rpms/redis-7.2.16-1.aarch64.rpm").write_text("compiled")
-        return Built(ami_id, output, output / "packer.log")
+from zmanim_ami.pipeline.settings import Settings
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    root = tmp_path / "clone"
-    (root / "infrastructure/packer").mkdir(parents=True)
-    (root / "infrastructure/packer/versions.json").write_text("{}")
-    (root / "infrastructure/packer/main.pkr.hcl").write_text("# template\n")
-    (root / ".gitignore").write_text("build/\n")
-    (root / "build/bundle").mkdir(parents=True)
-    (root / "build/bundle/manifest.json").write_text(json.dumps({"sha256": "00", "go": "go1.26.8"}))
-    git(root, "init", "--quiet")
-    git(root, "add", ".")
-    who = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
-    git(root, *who, "commit", "--quiet", "--message", "first")
-    with cloud.account() as clients:
-        yield Site(clients, root, tmp_path / "cache")
+    with site_in(tmp_path) as made:
+        yield made
 
 
 def images(site: Site) -> list[str]:
@@ -348,42 +252,3 @@ def test_settings_that_aws_would_refuse_at_the_end_are_refused_before_anything_i
     with raises("region-unknown"):
         site.made(settings=Settings(ami_regions=("xx-nowhere-1",)))
     assert site.done == []
-
-
-def test_the_sbom_of_a_new_image_is_kept_and_its_digest_is_the_image_s_tag(site: Site) -> None:
-    cloud.make_bucket(site.clients, "releases", "verify")
-    made = site.built()
-    digest = cloud.image_tags(site.clients, made.ami_id)["zmanim:sbom"]
-    document = sbom.read(site.clients, made.ami_id, digest)
-    assert json.loads(document)["metadata"]["component"]["version"] == "v1.2.3"
-    assert (site.root / "build/packer/v1.2.3/sbom.cdx.json").read_bytes() == document
-    with raises("sbom-is-anothers"):
-        sbom.read(site.clients, made.ami_id, "ab" * 32)
-    with raises("no-sbom"):
-        sbom.read(site.clients, made.ami_id, "")
-
-
-def test_an_image_in_an_account_without_buckets_has_no_sbom_there_and_no_tag_of_one(
-    site: Site, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert "zmanim:sbom" not in cloud.image_tags(site.clients, site.built().ami_id)
-    assert "is not kept in the account" in capsys.readouterr().err
-
-
-def test_a_build_that_was_cut_off_before_its_sbom_was_kept_is_completed_by_the_next(site: Site) -> None:
-    cloud.make_bucket(site.clients, "releases", "verify")
-    cloud.answer(site.clients.s3, "PutObject", lambda request: "AccessDenied" if "sboms/" in request["url"] else None)
-    with raises("not-allowed"):
-        site.made()
-    cloud.answer(site.clients.s3, "PutObject", lambda request: None)
-    again = site.built()
-    assert again.reused
-    assert sbom.SBOM_TAG in cloud.image_tags(site.clients, again.ami_id)
-
-
-def test_an_image_that_another_machine_built_is_not_given_the_inventory_of_this_one(site: Site) -> None:
-    made = site.built()
-    cloud.make_bucket(site.clients, "releases", "verify")
-    (site.root / "build/packer/v1.2.3/manifest.json").write_text("{}")
-    assert site.built().reused
-    assert "zmanim:sbom" not in cloud.image_tags(site.clients, made.ami_id)

@@ -15,6 +15,7 @@ from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.image_life import HERE, THERE, Life, two_regions
 from tests.support.images import inventories
+from zmanim_ami.pipeline.advisories.findings import Open
 from zmanim_ami.pipeline.images import bom, check, diff, listing
 from zmanim_ami.pipeline.publish import publication
 from zmanim_ami.pipeline.sbom import document
@@ -38,6 +39,11 @@ class Shelf:
 
     def build(self, version: str, **packages: str) -> None:
         made = self.here.image(version, verified="")
+        fixed = {"id": "ALAS-1", "severity": "low", "fixes": [inventories.rpm("openssl", "3.0.9", epoch="1")]}
+        opened = {"id": "ALAS-1", "severity": "low", "packages": ["a 1 < 2"]}
+        kept = {"open": [opened], "not_covered": ["redis (rpm)"], "advisories": [fixed]}
+        self.put("advisories", made, json.dumps(kept).encode())
+        self.here.amis[made].add_tags({"zmanim:advisories": "1 low; 1 not covered (2026-11-30)"})
         sbom.keep(self.here.clients, made, document.make(inventories.inventory(), MADE))
         cloud.attest(self.here.clients, made, version=version, packages=packages, versions={"kernel": "6.12"})
         self.images[version], self.copies[version] = made, self.there.image(version, source=made)
@@ -75,6 +81,7 @@ def test_the_list_has_every_image_and_who_uses_it_and_what_it_costs(shelf: Shelf
     assert [(row.published, row.verified) for row in rows.values()] == [("", False), ("now", True), ("once", True)]
     assert rows["v1.0.0"].used_by == (f"instance {launched['Instances'][0]['InstanceId']}",)
     assert rows["v1.0.0"].regions == (THERE, HERE)
+    assert [row.advisories for row in rows.values()] == ["not known", *["1 low; 1 not covered (2026-11-30)"] * 2]
     # moto's snapshots say no more than the size of their volumes, which are the most that they can hold.
     size = shelf.here.clients.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"][0]["VolumeSize"]
     assert rows["v1.1.0"].usd_a_month == round(2 * size * 0.05, 2)
@@ -86,10 +93,16 @@ def test_all_that_is_known_of_a_version_is_shown(shelf: Shelf) -> None:
     assert shown.listed.ami_id == shelf.images["v1.0.0"]
     assert shown.recorded == {HERE: shelf.images["v1.0.0"], THERE: shelf.copies["v1.0.0"]}
     assert shown.report == "kept, and the one that the image's tag names"
+    assert (shown.open, shown.not_covered) == ((Open("ALAS-1", "low", ("a 1 < 2",)),), ("redis (rpm)",))
     assert shown.sbom == cloud.image_tags(shelf.here.clients, shelf.images["v1.0.0"])["zmanim:sbom"]
     assert [each.what for each in shown.publications] == ["published"]
     with raises("no-such-image"):
         listing.shown(shelf.here.clients, [], SETTINGS, parse("v9.0.0"))
+
+
+def test_an_image_whose_advisories_were_not_kept_shows_none_known_and_not_none(shelf: Shelf) -> None:
+    shown = listing.shown(shelf.here.clients, [shelf.there.clients], SETTINGS, parse("v1.2.0"))
+    assert (shown.open, shown.not_covered, shown.sbom) == (None, None, "")
 
 
 def test_an_image_s_sbom_is_the_one_that_its_tag_names_and_what_is_in_it_is_counted(shelf: Shelf) -> None:
@@ -179,6 +192,7 @@ def inventory(version: str, **changes: Any) -> bytes:
     base = {
         "release": {"version": version},
         "packages": {"bash": "5.2.15"},
+        **{part: inventories.inventory()[part] for part in ("rpms", "go")},
         "users": {"zmanim": "402:402 /sbin/nologin"},
         "units": {"zmanim-api.service": "enabled"},
         "listening_on_the_builder": ["tcp 0.0.0.0:22", "tcp 127.0.0.1:53"],
@@ -201,6 +215,8 @@ def test_a_diff_says_what_changed_and_what_nobody_knows(shelf: Shelf) -> None:
     assert [each.partition(" (")[0] for each in result.unknown] == [
         "files, units, users and ports of v1.0.0",
         "files, units, users and ports of v1.1.0",
+        "advisories for v1.0.0",
+        "advisories for v1.1.0",
     ]
     text = diff.markdown(result)
     assert text.startswith("## v1.0.0 → v1.1.0\n")
@@ -240,3 +256,34 @@ def test_an_image_that_is_gone_is_compared_by_its_record(shelf: Shelf) -> None:
     assert [each.name for each in result.changes] == ["bash", "openssl", "postgresql17"]
     with raises("no-such-image"):
         diff.diff(shelf.here.clients, SETTINGS, parse("v9.0.0"))
+
+
+def test_a_diff_names_the_advisories_that_are_mended_and_the_go_modules_that_changed(shelf: Shelf) -> None:
+    shelf.put("inventories", shelf.images["v1.0.0"], inventory("v1.0.0"))
+    later = inventories.inventory()
+    later["go"][inventories.RESTIC]["modules"]["golang.org/x/sync"] = "v0.18.0"
+    mended = [inventories.rpm("openssl", "3.0.9", epoch="1")]
+    shelf.put("inventories", shelf.images["v1.1.0"], inventory("v1.1.0", rpms=mended, go=later["go"]))
+    result = diff.diff(shelf.here.clients, SETTINGS, parse("v1.1.0"), parse("v1.0.0"))
+    was = "low: openssl 1:3.0.8-1.amzn2023 < 1:3.0.9-1.amzn2023"
+    assert [each for each in result.changes if each.kind in {"advisory", "module"}] == [
+        diff.Change("module", "restic: golang.org/x/sync", "v0.17.0", "v0.18.0"),
+        diff.Change("advisory", "ALAS-1", was, ""),
+    ]
+    assert f"| ALAS-1 | {was} | not open |" in diff.markdown(result)
+
+
+def test_a_diff_of_an_image_of_before_there_were_advisories_says_that_nobody_knows_them(shelf: Shelf) -> None:
+    old = json.loads(inventory("v1.0.0"))
+    del old["rpms"]
+    shelf.put("inventories", shelf.images["v1.0.0"], json.dumps(old).encode())
+    shelf.put("inventories", shelf.images["v1.1.0"], inventory("v1.1.0"))
+    result = diff.diff(shelf.here.clients, SETTINGS, parse("v1.1.0"), parse("v1.0.0"))
+    assert result.unknown == ("advisories for v1.0.0 (nothing to compare was kept)",)
+    assert "advisory" not in {each.kind for each in result.changes}
+
+
+def test_before_the_first_publication_a_diff_says_that_there_is_nothing_to_compare_with(shelf: Shelf) -> None:
+    shelf.here.clients.ssm.delete_parameter(Name="/zmanim/prod/ami-version")
+    result = diff.diff(shelf.here.clients, SETTINGS, parse("v1.1.0"))
+    assert diff.markdown(result) == "## nothing → v1.1.0\n\n- not known: anything, as nothing is published yet\n"

@@ -104,6 +104,14 @@ def test_an_image_goes_with_its_copy_and_their_snapshots_and_what_is_published_s
     assert len(before - yard.snapshots()) == 4
 
 
+@pytest.mark.incident("each test waited for what the one before had written in the second region: half of all calls")
+def test_what_an_account_has_written_is_not_waited_for_in_the_next_one(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        with two_regions() as (here, there):
+            prepare(here, there)
+    assert "waiting for" not in capsys.readouterr().err
+
+
 def test_a_plan_changes_nothing(yard: Yard) -> None:
     with cut_at(0, [yard.here.clients, yard.there.clients], after=False):
         yard.plan()

@@ -78,6 +78,16 @@ def test_what_is_wrong_and_not_required_is_told_of_a_verified_image(
     assert f"- {words}" in summary.markdown(result).splitlines()
 
 
+def test_the_advisories_that_were_open_when_it_was_built_are_in_the_summary_or_not_known(stage: Stage) -> None:
+    stage.verify()
+    assert "| advisories open when it was built | not known |" in summary.markdown(summarise(stage)).splitlines()
+    words = "0 critical, 1 important, 0 medium, 0 low; 9 not covered (2026-11-30)"
+    stage.clients.ec2.create_tags(Resources=[stage.ami_id], Tags=[{"Key": "zmanim:advisories", "Value": words}])
+    assert f"| advisories open when it was built | {words} |" in summary.markdown(summarise(stage)).splitlines()
+    stage.clients.ec2.deregister_image(ImageId=stage.ami_id)
+    assert summarise(stage).advisories == "not known"
+
+
 def test_each_package_that_differs_from_the_published_image_is_named_with_both_versions(stage: Stage) -> None:
     other = publish_other(stage, {"bash": PACKAGES["bash"], "redis": "7.2.3-1.aarch64", "telnet": "1-1.aarch64"})
     stage.answers["packages"] = packed({**PACKAGES, "jq": "1.7-1.aarch64"})

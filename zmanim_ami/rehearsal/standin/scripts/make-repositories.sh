@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make repositories of the directories given below /run/work: packages and metadata signed with a key made now, whose
-# public half becomes signer.asc there. Runs inside the tree. The private half is gone with /run.
+# public half becomes signer.asc there. The newest release (latest/amazonlinux) has the advisories of updateinfo.xml alone. Runs inside the tree. The private half is gone with /run.
 set -eu
 
 signer="Amazon Linux stand-in of this machine"
@@ -15,4 +15,7 @@ for repository in "$@"; do
   createrepo_c --quiet --general-compress-type=gz --no-database "$repository"
   gpg --batch --quiet --armor --detach-sign "$repository/repodata/repomd.xml"
 done
+mkdir -p latest/amazonlinux
+createrepo_c --quiet --general-compress-type=gz --no-database latest/amazonlinux
+modifyrepo_c --mdtype=updateinfo --compress-type=gz updateinfo.xml latest/amazonlinux/repodata >/dev/null
 gpgconf --kill all
