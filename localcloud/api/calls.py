@@ -249,10 +249,9 @@ def _objects(body: bytes) -> list[tuple[str, str]]:
         root = Xml.fromstring(body)  # noqa: S314  # our own machines' SDKs
     except Xml.ParseError as error:
         raise RequestRefused("which objects to delete can't be read", "MalformedXML") from error
-    # Without the spaces around them, as moto reads them.
+    # With the spaces around them, as moto reads them: a key may be one.
     named = [
-        ((each.findtext("{*}Key") or "").strip(), (each.findtext("{*}VersionId") or "").strip())
-        for each in root.iterfind("{*}Object")
+        (each.findtext("{*}Key") or "", each.findtext("{*}VersionId") or "") for each in root.iterfind("{*}Object")
     ]
     if not named:
         raise RequestRefused("no object is named", "MalformedXML")

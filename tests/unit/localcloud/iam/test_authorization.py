@@ -101,6 +101,9 @@ def test_objects_are_decided_by_their_keys_and_versions(lab: IamLab) -> None:
     assert [each["Key"] for each in answer["Deleted"]] == ["in/b"]
     assert [(each["Key"], each["Code"]) for each in answer["Errors"]] == [("out/a", "AccessDenied")]
     assert s3.head_object(Bucket="box", Key="out/a")
+    s3.put_object(Bucket="box", Key="in/ ", Body=b"")
+    answer = role.delete_objects(Bucket="box", Delete={"Objects": [{"Key": "in/ "}]})
+    assert [each["Key"] for each in answer["Deleted"]] == ["in/ "]
     assert role.list_objects_v2(Bucket="box", Prefix="in/")["KeyCount"] == 0
     assert [each["Key"] for each in s3.delete_objects(Bucket="box", Delete=both)["Deleted"]] == ["in/b", "out/a"]
     assert refused(role.list_objects_v2, Bucket="box", Prefix="out/") == "AccessDenied"
