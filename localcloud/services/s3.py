@@ -67,9 +67,11 @@ def upload_part(original: Any, backend: S3Backend, bucket_name: str, multipart_i
 
 
 @patch(S3Backend.upload_part_copy, wraps=True)
-def upload_part_copy(original: Any, backend: S3Backend, dest_bucket_name: str, multipart_id: str, *more: Any) -> Any:
+def upload_part_copy(
+    original: Any, backend: S3Backend, dest_bucket_name: str, multipart_id: str, *more: Any, **source: Any
+) -> Any:
     """Copy a part of an upload that exists."""
-    return original(backend, dest_bucket_name, _existing(backend, dest_bucket_name, multipart_id), *more)
+    return original(backend, dest_bucket_name, _existing(backend, dest_bucket_name, multipart_id), *more, **source)
 
 
 @patch(S3Backend.complete_multipart_upload, wraps=True)

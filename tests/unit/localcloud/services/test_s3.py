@@ -1,4 +1,4 @@
-"""What S3 refuses of a bucket's name, by boto3 against the cloud's own API."""
+"""What S3 refuses of a bucket's name, and copies in parts, by boto3 against the cloud's own API."""
 
 from __future__ import annotations
 
@@ -40,3 +40,18 @@ def test_a_name_of_another_namespace_is_refused(lab: IamLab, name: str) -> None:
 def test_a_name_of_a_namespace_is_refused_unless_the_call_says_so(lab: IamLab) -> None:
     name = f"mine-{ACCOUNT}-{REGION}-an"
     assert refused(lab.client("s3").create_bucket, Bucket=name, **HERE) == "MissingNamespaceHeader"
+
+
+@pytest.mark.incident("no part of an upload could be copied: moto names what a hook took by its place")
+def test_an_upload_is_put_together_of_copies(lab: IamLab) -> None:
+    s3 = lab.client("s3")
+    s3.create_bucket(Bucket="box", **HERE)
+    s3.put_object(Bucket="box", Key="a", Body=b"content")
+    upload = {"Bucket": "box", "Key": "b"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    copied = s3.upload_part_copy(**upload, PartNumber=1, CopySource="box/a")["CopyPartResult"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": copied["ETag"]}]}
+    s3.complete_multipart_upload(**upload, MultipartUpload=parts)
+    assert s3.get_object(Bucket="box", Key="b")["Body"].read() == b"content"
+    unknown = {**upload, "UploadId": "none", "PartNumber": 1, "CopySource": "box/a"}
+    assert refused(s3.upload_part_copy, **unknown) == "NoSuchUpload"
