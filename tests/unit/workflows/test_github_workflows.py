@@ -236,8 +236,12 @@ def test_a_version_is_never_built_twice_at_once_and_a_publication_never_interrup
 
 @pytest.mark.incident("a verification failed, and the run's summary was empty")
 def test_the_summary_is_written_after_a_failed_verification_too() -> None:
-    (step,) = [step for step in BUILD["jobs"]["verify"]["steps"] if "GITHUB_STEP_SUMMARY" in step.get("run", "")]
-    assert step["if"] == "always()"  # when it was cancelled, too
+    found, differs = [step for step in BUILD["jobs"]["verify"]["steps"] if "GITHUB_STEP_SUMMARY" in step.get("run", "")]
+    assert "show-verification" in found["run"]
+    assert found["if"] == "always()"  # when it was cancelled, too
+    # An image that was not verified has no report to compare.
+    assert "image.diff" in differs["run"]
+    assert "if" not in differs
 
 
 def test_a_merge_does_not_end_the_night_s_campaign() -> None:
