@@ -12,8 +12,8 @@ import hashlib
 import re
 from typing import Any
 
-from moto.s3.exceptions import NoSuchUpload, S3ClientError
-from moto.s3.models import FakeBucket, PublicAccessBlock, S3Backend
+from moto.s3.exceptions import CopyObjectMustChangeSomething, NoSuchUpload, S3ClientError
+from moto.s3.models import FakeBucket, FakeKey, PublicAccessBlock, S3Backend
 from moto.s3.responses import S3Response
 from moto.s3.utils import compute_checksum
 
@@ -58,6 +58,24 @@ def initialize(original: Any, bucket: FakeBucket, *arguments: Any, **given: Any)
 def delete_bucket_encryption(backend: S3Backend, bucket_name: str) -> None:
     """Reset a bucket to S3's own keys."""
     backend.get_bucket(bucket_name).encryption = copy.deepcopy(_OWN_ENCRYPTION)
+
+
+@patch(S3Backend.copy_object, wraps=True)
+def copy_object(original: Any, backend: S3Backend, source: FakeKey, bucket_name: str, key: str, **given: Any) -> Any:
+    """Refuse a copy of an object onto itself that changes nothing: how its bucket encrypts of itself is no change."""
+    bucket = backend.get_bucket(bucket_name)
+    changes = (
+        given.get("storage"),
+        given.get("encryption"),
+        given.get("website_redirect_location"),
+        given.get("mdirective") == "REPLACE",
+        bucket.encryption != _OWN_ENCRYPTION,
+        source.encryption not in {None, "AES256"},
+        bucket.is_versioned and given.get("provided_version_id"),
+    )
+    if (source.bucket_name, source.name) == (bucket_name, key) and not any(changes):
+        raise CopyObjectMustChangeSomething
+    return original(backend, source, bucket_name, key, **given)
 
 
 @patch(S3Backend.upload_part, wraps=True)

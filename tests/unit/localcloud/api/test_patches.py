@@ -159,6 +159,7 @@ kms.responses.KmsResponse.verify
 s3.models.FakeBucket.__init__
 s3.models.FakeBucket.get_permission
 s3.models.S3Backend.complete_multipart_upload
+s3.models.S3Backend.copy_object
 s3.models.S3Backend.create_bucket
 s3.models.S3Backend.delete_bucket_encryption
 s3.models.S3Backend.put_bucket_policy

@@ -55,3 +55,16 @@ def test_an_upload_is_put_together_of_copies(lab: IamLab) -> None:
     assert s3.get_object(Bucket="box", Key="b")["Body"].read() == b"content"
     unknown = {**upload, "UploadId": "none", "PartNumber": 1, "CopySource": "box/a"}
     assert refused(s3.upload_part_copy, **unknown) == "NoSuchUpload"
+
+
+@pytest.mark.incident("since every bucket encrypts by itself, any copy of an object onto itself was taken for a change")
+def test_a_copy_of_an_object_onto_itself_changes_something(lab: IamLab) -> None:
+    s3 = lab.client("s3")
+    s3.create_bucket(Bucket="box", **HERE)
+    s3.put_object(Bucket="box", Key="a", Body=b"content")
+    itself = {"Bucket": "box", "Key": "a", "CopySource": "box/a"}
+    assert refused(s3.copy_object, **itself) == "InvalidRequest"
+    s3.copy_object(**itself, MetadataDirective="REPLACE", Metadata={"new": "1"})
+    s3.copy_object(**itself, ServerSideEncryption="AES256")
+    s3.copy_object(**{**itself, "Key": "b"})
+    assert s3.head_object(Bucket="box", Key="a")["Metadata"] == {"new": "1"}
