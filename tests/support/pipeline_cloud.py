@@ -17,7 +17,7 @@ from moto import mock_aws
 
 from tests.support import bucket_name
 from zmanim_ami.pipeline import attestation, aws
-from zmanim_ami.pipeline.account import signing_key
+from zmanim_ami.pipeline.account.keys import signing_key
 from zmanim_ami.pipeline.account.requirements import VERIFICATION_KEY, VERIFY
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.aws import Clients, Poller

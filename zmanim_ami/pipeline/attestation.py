@@ -19,7 +19,8 @@ from typing import Final
 
 from support.errors import BadInput, Error
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.account import public_parameters, signing_key
+from zmanim_ami.pipeline.account import public_parameters
+from zmanim_ami.pipeline.account.keys import signing_key
 from zmanim_ami.pipeline.account.requirements import VERIFICATION_KEY, VERIFY
 from zmanim_ami.pipeline.ami import image
 

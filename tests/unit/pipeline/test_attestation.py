@@ -15,7 +15,7 @@ from tests.support import bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from zmanim_ami.pipeline import attestation
-from zmanim_ami.pipeline.account import signing_key
+from zmanim_ami.pipeline.account.keys import signing_key
 from zmanim_ami.pipeline.account.requirements import VERIFICATION_KEY
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.aws import Clients

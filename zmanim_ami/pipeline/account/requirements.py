@@ -22,12 +22,11 @@ from zmanim_ami.pipeline.account import (
     network,
     public_parameters,
     region_defaults,
-    release_key,
     roles,
-    signing_key,
     workflow_roles,
 )
 from zmanim_ami.pipeline.account.changes import Change
+from zmanim_ami.pipeline.account.keys import release_key, signing_key
 from zmanim_ami.pipeline.settings import Settings
 
 BUCKETS = public_parameters.KINDS

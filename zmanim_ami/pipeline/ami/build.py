@@ -17,7 +17,7 @@ from pathlib import Path
 from support.errors import Error
 from support.progress import say, step
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.account import release_key
+from zmanim_ami.pipeline.account.keys import release_key
 from zmanim_ami.pipeline.advisories import kept
 from zmanim_ami.pipeline.advisories.findings import ADVISORIES_TAG
 from zmanim_ami.pipeline.ami import distribution, image, inventories, packer, packer_errors, provenance

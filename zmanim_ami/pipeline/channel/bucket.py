@@ -20,7 +20,8 @@ from pathlib import Path
 
 from support.errors import Error
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.account import public_parameters, release_key, signing_key
+from zmanim_ami.pipeline.account import public_parameters
+from zmanim_ami.pipeline.account.keys import release_key, signing_key
 
 POINTER = "channel.json"
 FORMAT = 1

@@ -12,7 +12,8 @@ from support.errors import BadInput
 from tests.support import ROOT, bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
-from zmanim_ami.pipeline.account import changes, network, release_key, requirements, roles, signing_key, workflow_roles
+from zmanim_ami.pipeline.account import changes, network, requirements, roles, workflow_roles
+from zmanim_ami.pipeline.account.keys import release_key, signing_key
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
 

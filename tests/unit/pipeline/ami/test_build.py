@@ -10,7 +10,7 @@ import pytest
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.images.site import Site, site_in
-from zmanim_ami.pipeline.account import release_key, signing_key
+from zmanim_ami.pipeline.account.keys import release_key, signing_key
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.ami import package_cache as packages
 from zmanim_ami.pipeline.plan import Plan

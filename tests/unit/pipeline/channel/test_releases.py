@@ -14,7 +14,7 @@ import pytest
 from tests.support import bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
-from zmanim_ami.pipeline.account import release_key, signing_key
+from zmanim_ami.pipeline.account.keys import release_key, signing_key
 from zmanim_ami.pipeline.account.requirements import check_environment
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.channel import bucket as channel

@@ -25,7 +25,8 @@ from tests.support.errors import raises
 from tests.support.localcloud.iam import REGION, IamLab, iam_lab
 from tests.support.verify_stage import Stage, good_answers, staged
 from zmanim_ami.pipeline import instance, run_command
-from zmanim_ami.pipeline.account import changes, release_key, requirements, signing_key
+from zmanim_ami.pipeline.account import changes, requirements
+from zmanim_ami.pipeline.account.keys import release_key, signing_key
 from zmanim_ami.pipeline.ami import build, image, packer, provenance, sweep
 from zmanim_ami.pipeline.ami.sweep import Scope
 from zmanim_ami.pipeline.aws import Clients, Poller

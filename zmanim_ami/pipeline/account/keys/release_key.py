@@ -13,8 +13,8 @@ from pathlib import Path
 
 from support.progress import say
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.account import signing_key
-from zmanim_ami.pipeline.account.signing_key import Key
+from zmanim_ami.pipeline.account.keys import signing_key
+from zmanim_ami.pipeline.account.keys.signing_key import Key
 from zmanim_ami.pipeline.version import Version
 
 
