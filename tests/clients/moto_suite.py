@@ -136,8 +136,8 @@ def run(python: Path, sources: Path, directory: Path, names: Sequence[str], *, p
         # CloudFormation wants packages of moto's that the cloud does not have: neither server serves it.
         options = ["-q", "--tb=native", "-p", "no:cacheprovider", "-p", "moto_plugin"]
         options += ["-m", "not network and not requires_docker", "--ignore-glob", "*cloudformation*"]
-        # These tests start servers of their own, in their process.
-        options += ["--ignore-glob", "*/test_server.py"]
+        # These start servers of their own in their process, and functions in containers.
+        options += ["--ignore-glob", "*/test_server.py", "--ignore-glob", "*_lambda_integration.py"]
         with (directory / "pytest.log").open("w") as log:
             done = subprocess.run(
                 [str(python), "-m", "pytest", *options, *names],
