@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ import pytest
 
 URL, KEY = os.environ["LOCALCLOUD_URL"], os.environ["LOCALCLOUD_KEY"]
 OUTCOMES = Path(os.environ["OUTCOMES"])
+SECONDS = 120
 os.environ["TEST_SERVER_MODE"] = "true"
 os.environ["TEST_SERVER_MODE_ENDPOINT"] = URL
 os.environ["MOTO_PORT"] = str(urlsplit(URL).port)
@@ -37,6 +40,21 @@ def _with_key(mocking: models.MockAWS) -> None:
 
 
 setattr(models.MockAWS, "_mock_env_variables", _with_key)  # noqa: B010
+
+
+def _end(_number: int, _frame: object) -> None:
+    raise TimeoutError(f"not within {SECONDS} s")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    """End a test that takes too long: some ask again for ever for what is refused."""
+    signal.signal(signal.SIGALRM, _end)
+    signal.alarm(SECONDS)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -138,6 +138,8 @@ def run(python: Path, sources: Path, directory: Path, names: Sequence[str], *, p
         options += ["-m", "not network and not requires_docker", "--ignore-glob", "*cloudformation*"]
         # These start servers of their own in their process, and functions in containers.
         options += ["--ignore-glob", "*/test_server.py", "--ignore-glob", "*_lambda_integration.py"]
+        # It asks again for ever for a role whose policy is none.
+        options += ["-k", "not test_create_receipt_rule_invalid_action"]
         with (directory / "pytest.log").open("w") as log:
             done = subprocess.run(
                 [str(python), "-m", "pytest", *options, *names],
