@@ -31,12 +31,7 @@ def drop_in(unit: str, *lines: str) -> dict[str, str]:
     return {f"etc/systemd/system/{unit}.d/99-spoiled.conf": "[Service]\n" + "\n".join(lines) + "\n"}
 
 
-LISTENER = """\
-[Service]
-ExecStart=/usr/bin/python3 -m http.server 9999
-[Install]
-WantedBy=multi-user.target
-"""
+LISTENER = "/usr/bin/systemd-run --unit=listener /usr/bin/python3 -m http.server 9999"
 SPOILED = {
     "one that does not boot": Spoiled(
         {"usr/lib/systemd/systemd": "#!/bin/false\n"}, "running until it is terminated here"
@@ -52,11 +47,7 @@ SPOILED = {
         drop_in("zmanim-ready.service", "ExecStartPre=/usr/bin/sleep 70", "TimeoutStartSec=150"), "ready: in time"
     ),
     "one at which something listens": Spoiled(
-        {
-            "etc/systemd/system/listener.service": LISTENER,
-            "usr/lib/systemd/system-preset/01-listener.preset": "enable listener.service\n",
-        },
-        "listening: expected",
+        drop_in("zmanim-api.service", f"ExecStartPost=+{LISTENER}"), "listening: expected"
     ),
     "one whose Redis forgets at a reboot": Spoiled(
         drop_in("redis.service", "ExecStartPre=+/usr/bin/rm -rf /data/redis/appendonlydir /data/redis/dump.rdb"),
