@@ -17,11 +17,12 @@ query() {
 }
 
 # As the API's own user, by the address that the API is given; in that the password is percent-encoded.
+PASSWORD='import re, urllib.parse
+text = open("/run/zmanim/secrets/api.env").read()
+print(urllib.parse.unquote(re.search("redis://zmanim:([^@]*)@", text)[1]))'
+
 redis() {
-  password=$(sed -n 's|^REDIS_URL="redis://zmanim:\([^@]*\)@.*|\1|p' /run/zmanim/secrets/api.env)
-  decoded=$(printf '%s' "${password}" |
-    python3 -c 'import sys, urllib.parse; print(urllib.parse.unquote(sys.stdin.read()))')
-  REDISCLI_AUTH=${decoded} redis-cli --user zmanim --no-auth-warning -e "$@"
+  REDISCLI_AUTH=$(python3 -c "${PASSWORD}") redis-cli --user zmanim --no-auth-warning -e "$@"
 }
 
 write() {
@@ -44,10 +45,10 @@ read_back() {
 
 cd /
 case "$1" in
-write) write "$2" ;;
-read) read_back ;;
-*)
-  echo "expected write or read, found $1" >&2
-  exit 2
-  ;;
+  write) write "$2" ;;
+  read) read_back ;;
+  *)
+    echo "expected write or read, found $1" >&2
+    exit 2
+    ;;
 esac
