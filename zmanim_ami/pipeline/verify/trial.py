@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-_SCRIPT = Path(__file__).with_name("trial.sh").read_text("utf-8")
+_SCRIPT = Path(__file__).with_name("trial.sh")
 # As trial.sh has them.
 _ROWS, _TTL_SECONDS = 1000, 86400
 EXPECTED = f"{_ROWS} rows, a role with its right, a key that stays and one with its time to live"
@@ -13,12 +13,12 @@ EXPECTED = f"{_ROWS} rows, a role with its right, a key that stays and one with 
 
 def write(word: str) -> str:
     """Return the script that writes rows, a role and keys; `word`, of a-z, is in each, for they are this machine's."""
-    return f"set -- write {word}\n{_SCRIPT}"
+    return f"set -- write {word}\n{_SCRIPT.read_text('utf-8')}"
 
 
 def read() -> str:
     """Return the script that prints what is there."""
-    return f"set -- read\n{_SCRIPT}"
+    return f"set -- read\n{_SCRIPT.read_text('utf-8')}"
 
 
 def differences(output: str, word: str) -> str:

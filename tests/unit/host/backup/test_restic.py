@@ -52,8 +52,10 @@ def verbs(calls: Path) -> list[str]:
 
 def test_a_repository_is_in_the_bucket_that_the_account_names_and_each_passing_machine_has_its_own() -> None:
     assert REPO.location == "s3:https://s3.eu-west-1.amazonaws.com/backups-of-prod/restic"
-    passing = restic.repository({**ENVIRON, "ZMANIM_ENVIRONMENT": "verify"})
-    assert passing.location.endswith("/backups-of-prod/restic/i-1")
+    passing = restic.repository({**ENVIRON, "ZMANIM_ENVIRONMENT": "verify", "ZMANIM_REPOSITORY": "ab" * 16})
+    assert passing.location.endswith(f"/backups-of-prod/restic/{'ab' * 16}")
+    with pytest.raises(HostError, match="ZMANIM_REPOSITORY"):
+        restic.repository({**ENVIRON, "ZMANIM_ENVIRONMENT": "verify"})
 
 
 @pytest.mark.parametrize("name", ENVIRON)

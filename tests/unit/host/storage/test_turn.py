@@ -112,7 +112,8 @@ def test_nobody_is_named_when_it_was_freed_meanwhile(tmp_path: Path) -> None:
 
 
 def test_another_process_of_ours_is_told_by_its_command(tmp_path: Path) -> None:
-    script = f"import fcntl, os, sys; f = os.open({str(tmp_path)!r}, 0); fcntl.flock(f, 2); print(flush=True); sys.stdin.read()"
+    locks = f"f = os.open({str(tmp_path)!r}, 0); fcntl.flock(f, 2)"
+    script = f"import fcntl, os, sys; {locks}; print(flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
