@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.machines.roots import CLONE, HostRoot, make
+from tests.support.machines.roots import HostRoot, make
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,7 @@ def test_tasks_have_their_environment_there_and_say_what_is_missing(host: HostRo
     assert doctor.returncode == 3, doctor.stderr
     assert "making .venv from requirements.txt" in doctor.stderr
     assert "host-incomplete" in doctor.stderr
-    (python,) = (host.root / CLONE.lstrip("/")).glob(".venvs/*/bin/python3")
-    assert python.resolve(strict=False).name == "python3.13"
+    assert host.run(".venv/bin/python", "--version").stdout.startswith("Python 3.13.")
     # Programs for its own processor it runs by itself; shellcheck is Debian's there.
     assert "qemu-aarch64-static" not in doctor.stdout
     assert "apt-get install shellcheck" in doctor.stdout
