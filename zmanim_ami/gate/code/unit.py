@@ -53,7 +53,7 @@ READS: Mapping[str, str] = {
     "pipeline/docs": r"docs/|infrastructure/packer/|tools/|requirements|zmanim_ami/toolchain/",
     "pipeline/pins": r"\.github/|tools/|requirements|infrastructure/packer/[^/]*$|zmanim_ami/toolchain/",
     "pipeline/verify": r"infrastructure/iam/|zmanim_ami/pipeline/verify/",
-    "pipeline/visibility": r"infrastructure/iam/|zmanim_ami/pipeline/verify/inspect\.sh",
+    "pipeline/visibility": r"infrastructure/iam/|zmanim_ami/pipeline/verify/(inspect|trial)\.sh",
     "rehearsal": r"infrastructure/packer/(versions|variables\.pkr\.hcl)",
     "rehearsal/standin": r"zmanim_ami/rehearsal/standin/",
     "toolchain": r"tools/|zmanim_ami/toolchain/|(api|tools)/.*go\.(mod|sum)",
