@@ -91,7 +91,7 @@ def _check_interfaces(request: Request, interfaces: list[Request]) -> None:
     numbers = [each.get("DeviceIndex") for each in interfaces]
     if None in numbers:
         raise ApiError("MissingParameter", "The request must contain the parameter networkInterface.deviceIndex")
-    if interfaces and 0 not in map(int, numbers):  # type: ignore[arg-type]
+    if interfaces and 0 not in {int(number) for number in numbers if number is not None}:
         raise _wrong("Each network interface requires a device index, and the first one is 0.")
     if len(set(numbers)) != len(numbers):
         raise _wrong("Each network interface requires a unique device index.")

@@ -131,7 +131,8 @@ class Purchases:
             requests = _spot_requests(backend, reservation.instances, dict(response.params), tags=tags)
             return ActionResult({"SpotInstanceRequests": requests})
 
-        return once(response, "RequestSpotInstances", work)  # type: ignore[no-any-return]
+        answer: ActionResult = once(response, "RequestSpotInstances", work)
+        return answer
 
     @patch(SpotInstanceRequest.launch_instance)
     def launch_instance(self, request: Any) -> Any:
