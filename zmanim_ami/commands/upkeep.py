@@ -64,15 +64,20 @@ def bump(settings: Settings, dry: bool, propose: bool = False) -> list[Bump]:
     """Write newer pins into the tree: base, sources, the tools' Go modules, the Python packages.
 
     Changes files of this clone; --dry only shows them. Asks git hosts, Go's module proxy, PyPI, and AWS for Amazon's
-    images. With --propose it commits them, pushes the branch `bump` and opens or renews its one pull request.
+    images; where Amazon Linux moves, both releases' repositories (setting advisories_url) for the security advisories
+    that the newer one fixes. With --propose it commits them, pushes the branch `bump` and opens or renews its one pull
+    request, which names these.
     """
     if propose and not dry:
         proposal.check_unchanged(ROOT)
     look, today = LookUps(connect(settings), go(user_cache())), datetime.now(UTC).date()
     bumps = bumping.bump(ROOT, look, today, write_page=page.write, dry=dry)
+    fixed = bumping.fixes(bumps, settings.advisories_url)
+    if fixed:
+        say(fixed.text)
     if bumps and propose and not dry:
         checks = _CHECKS if os.environ.get("GITHUB_ACTIONS") else ""  # a person's own request starts them by itself
-        proposal.propose(ROOT, "bump", "Take newer pins", bumping.as_markdown(bumps), checks=checks)
+        proposal.propose(ROOT, "bump", "Take newer pins", bumping.as_markdown(bumps, fixed), checks=checks)
     return bumps
 
 

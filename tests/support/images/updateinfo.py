@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from xml.sax.saxutils import quoteattr
 
 MIRRORS = "https://mirrors.example/latest/mirror.list"
-_BASE = "https://mirrors.example/guids/1"
+_BASE = "https://mirrors.example/guids"
 
 
 def update(identity: str, severity: str, *fixes: Mapping[str, str], kind: str = "security") -> str:
@@ -30,15 +30,16 @@ def packed(*updates: str) -> bytes:
     return gzip.compress(f"<?xml version='1.0'?><updates>{''.join(updates)}</updates>".encode(), mtime=0)
 
 
-def repository(content: bytes, checksum: str = "") -> dict[str, bytes]:
-    """What lies at which address of a repository with this updateinfo.xml.gz."""
+def repository(content: bytes, checksum: str = "", release: str = "latest") -> dict[str, bytes]:
+    """What lies at which address of a release's repository with this updateinfo.xml.gz."""
+    base = f"{_BASE}/{release}"
     digest = checksum or hashlib.sha256(content).hexdigest()
     repomd = (
         '<repomd xmlns="http://linux.duke.edu/metadata/repo"><data type="updateinfo">'
         f'<checksum type="sha256">{digest}</checksum><location href="repodata/u.xml.gz"/></data></repomd>'
     )
     return {
-        MIRRORS: f"{_BASE}/\nhttps://other.example/\n".encode(),
-        f"{_BASE}/repodata/repomd.xml": repomd.encode(),
-        f"{_BASE}/repodata/u.xml.gz": content,
+        MIRRORS.replace("latest", release): f"{base}/\nhttps://other.example/\n".encode(),
+        f"{base}/repodata/repomd.xml": repomd.encode(),
+        f"{base}/repodata/u.xml.gz": content,
     }

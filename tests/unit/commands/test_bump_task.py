@@ -26,6 +26,8 @@ import tasks
 from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
 from tests.support.github.workflow import read
+from tests.support.images.inventories import rpm
+from tests.support.images.updateinfo import MIRRORS, packed, repository, update
 from tests.support.pins import pylock, write_page
 from zmanim_ami.commands import upkeep
 from zmanim_ami.pipeline.docs import page
@@ -275,7 +277,26 @@ def test_a_proposal_is_one_commit_on_main_pushed_to_its_branch_with_a_pull_reque
     assert create["token"] == "a-token-of-the-run"
     restic = json.loads((ROOT / VERSIONS).read_text())["artifacts"]["restic"]
     assert f"- restic: {restic['version']} → 0.999.1" in create["stdin"]
+    assert f"Which security advisories {BASE} fixes is not known" in create["stdin"]  # nobody answers here
     assert create["stdin"] in bench.git("log", "-1", "--format=%B", bench.proposed()) + "\n"
+
+
+def test_a_proposal_names_the_advisories_that_the_newer_amazon_linux_fixes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    something_newer(bench)
+    both = update("ALAS-1", "low", rpm("openssl", "3.0.9"))
+    kernel = update("ALAS-2", "Critical", rpm("kernel6.12", "6.12.9"))
+    monkeypatch.setenv("ZMANIM_ADVISORIES_URL", MIRRORS)
+    old = json.loads((ROOT / VERSIONS).read_text())["base"]["release"]
+    there = {**repository(packed(both), release=old), **repository(packed(both, kernel), release=BASE)}
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO(there.get(url, b"a file")))
+    bench.bump("--propose")
+    body = bench.calls_of_gh()[-1]["stdin"]
+    assert f"{BASE} fixes, against {old}, 1 critical" in body
+    assert "| ALAS-2 | critical | kernel6.12 6.12.9-1.amzn2023 |" in body
+    assert "ALAS-1" not in body
+    assert "1 critical" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("state", "verb"), [("OPEN", "edit"), ("MERGED", "create"), ("CLOSED", "create")])

@@ -18,6 +18,8 @@ from typing import Any
 
 from support.errors import Error
 from support.version_order import version_key
+from zmanim_ami.pipeline.advisories import releases
+from zmanim_ami.pipeline.advisories.releases import Fixes
 from zmanim_ami.pipeline.pins import locks
 from zmanim_ami.pipeline.pins.look_ups import LookUps
 from zmanim_ami.pipeline.pins.versions import VERSIONS
@@ -27,6 +29,7 @@ TOOLS = Path("tools")
 PLUGINS = Path("infrastructure/packer/plugins.pkr.hcl")
 # When to look again at what has just been looked at.
 REVIEW_AGAIN = timedelta(days=120)
+_BASE = "Amazon Linux 2023"
 _IMAGE = re.compile(r"al2023-ami-(2023\.\d+\.\d{8})\.\d+-kernel-([\d.]+)-arm64")
 
 
@@ -95,20 +98,30 @@ def _versions(lock: str) -> dict[str, str]:
     return {name: version for name, _, version in keys}
 
 
-def as_markdown(bumps: Sequence[Bump]) -> str:
-    """Return the changes as a pull request's description."""
+def fixes(bumps: Sequence[Bump], mirror_list: str) -> Fixes | None:
+    """Return which security advisories the base's newer release fixes; None where the base stays.
+
+    `mirror_list` is the setting advisories_url.
+    """
+    base = next((each for each in bumps if each.what == _BASE), None)
+    return releases.between(mirror_list, base.old, base.new) if base else None
+
+
+def as_markdown(bumps: Sequence[Bump], fixed: Fixes | None = None) -> str:
+    """Return the changes as a pull request's description, with what the base's newer release fixes."""
     lines = [f"- {each.what}: {each.old} → {each.new} (`{each.where}`)" for each in bumps]
-    return "\n".join(["Newer pins, each on its own line:", "", *lines]) + "\n"
+    text = "\n".join(["Newer pins, each on its own line:", "", *lines]) + "\n"
+    return f"{text}\n{releases.markdown(fixed)}" if fixed else text
 
 
 def _base(base: dict[str, str], look: LookUps, today: date) -> Iterator[Bump]:
     # The release pins the repositories, and the filter of the source image is derived from it: one step for both.
     images = [image for name in look.images() if (image := _IMAGE.fullmatch(name))]
-    releases = [image[1] for image in images if image[2] == base["kernel"]]
-    old, new = base["release"], _newest("Amazon Linux 2023", base["release"], releases)
+    found = [image[1] for image in images if image[2] == base["kernel"]]
+    old, new = base["release"], _newest(_BASE, base["release"], found)
     if new != old:
         _move(base, today, release=new)
-        yield Bump("Amazon Linux 2023", old, new, str(VERSIONS))
+        yield Bump(_BASE, old, new, str(VERSIONS))
 
 
 def _artifacts(artifacts: Mapping[str, dict[str, Any]], look: LookUps, today: date) -> Iterator[Bump]:

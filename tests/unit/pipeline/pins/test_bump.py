@@ -88,6 +88,13 @@ def test_the_base_moves_with_its_kernel_only(clone: Path) -> None:
     (moved,) = run(Known(clone, imaged=[*names, newer]))
     assert moved.new == "2023.998.20991230"
     assert pins(clone)["base"] == {**base, "release": "2023.998.20991230", "review_by": LATER}
+    unknown = bump.fixes([moved], "https://mirrors.example/mine/mirror.list")
+    assert unknown is not None
+    assert "is not known" in bump.as_markdown([moved], unknown)
+
+
+def test_where_the_base_stays_nobody_is_asked_what_a_newer_one_fixes() -> None:
+    assert bump.fixes([Bump("restic", "1", "2", str(VERSIONS))], "https://mirrors.example/latest/mirror.list") is None
 
 
 def test_a_tools_module_is_asked_for_the_newer_version_on_its_major(clone: Path) -> None:
