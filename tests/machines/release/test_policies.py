@@ -126,6 +126,7 @@ def _release(lab: ImageLab) -> None:
     lab.task("publish-ssm", "--version", VERSION, step="publish")
     for again in (["image.rollback", "--to", VERSION], ["image.promote", "--version", VERSION], ["image.history"]):
         lab.task(*again, step="publish")
+        lab.task(*again, "--dry", step="look")  # who only looks can plan it
     # With the published image's report, and without it.
     for unknown in ("", "no report on the published image was kept"):
         report = json.loads(lab.task("show-verification", "--version", VERSION, "--json", step="verify"))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from invoke.parser import Parser
+from invoke.program import Program
 
 import tasks
 from tests.support import ROOT
@@ -169,7 +170,9 @@ def test_a_merge_is_rehearsed_natively_on_a_genuine_amazon_linux() -> None:
 def test_every_task_of_a_workflow_exists_with_the_flags_that_it_is_given(path: Path) -> None:
     called = [words for step in steps(read(path)) for words in _inv(step.get("run", ""))]
     for words in called:
-        Parser(contexts=tasks.namespace.to_contexts()).parse_argv(words)
+        # With Invoke's own flags, such as --dry.
+        initial = Program(namespace=tasks.namespace).initial_context
+        Parser(initial=initial, contexts=tasks.namespace.to_contexts()).parse_argv(words)
     assert called
 
 
