@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from support.errors import Error
 from support.files import write_atomically
 from support.output import show as show_result
 from support.progress import say
+from zmanim_ami import toolchain
 from zmanim_ami.commands.shared import command, connect, connect_elsewhere
+from zmanim_ami.pipeline.advisories import golang
 from zmanim_ami.pipeline.images import advisories as now
 from zmanim_ami.pipeline.images import bom, listing
 from zmanim_ami.pipeline.images import check as checking
@@ -20,6 +23,7 @@ from zmanim_ami.pipeline.publish import history as publications
 from zmanim_ami.pipeline.publish import publication, record
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse, refuse_test_image
+from zmanim_ami.toolchain.environment import user_cache
 
 
 @command("region", "ami_regions")
@@ -45,12 +49,14 @@ def show(settings: Settings, version: str = "") -> listing.Shown:
 def advisories(settings: Settings, version: str = "", json: bool = False) -> None:
     """Print which security advisories are open today for the published image, or that of a version, as Markdown.
 
-    Compares the kept inventory with the advisories of Amazon Linux's newest release (setting advisories_url). Exit code
-    1 when a critical or an important one is open. Changes nothing.
+    Compares the kept inventory with the advisories of Amazon Linux's newest release (setting advisories_url), and by
+    govulncheck the API's modules with Go's vulnerability database. Exit code 1 when one is open that is critical,
+    important, or rated by nobody. Changes nothing.
     """
     clients = connect(settings)
     wanted = parse(version) if version else now.published(clients, settings)
-    result = now.look(clients, settings, wanted)
+    ask = golang.govulncheck(partial(toolchain.program, user_cache(), "govulncheck"))
+    result = now.look(clients, settings, wanted, ask)
     if json:
         show_result(result, as_json=True)
     else:
@@ -61,7 +67,7 @@ def advisories(settings: Settings, version: str = "", json: bool = False) -> Non
             code="advisories-open",
             expected=f"none open that is {' or '.join(now.GRAVE)}",
             found=", ".join(f"{each.id} ({each.severity})" for each in result.open if each.severity in now.GRAVE),
-            fix="./inv bump takes the newest release; then build, verify and publish a new version",
+            fix="./inv bump takes the newest release and Go, Dependabot the API's modules; then build and verify",
         )
 
 

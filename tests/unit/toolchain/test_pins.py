@@ -32,7 +32,7 @@ def module(directory: Path, text: str) -> Path:
 
 
 def test_every_tool_has_one_version_and_its_checksums() -> None:
-    assert set(versions()) == {"act", "packer", "packer-plugin-amazon", "restic", "staticcheck"}
+    assert set(versions()) == {"act", "govulncheck", "packer", "packer-plugin-amazon", "restic", "staticcheck"}
     for each in pins():
         assert re.fullmatch(r"\d+\.\d+\.\d+", each.version), each
         assert f" v{each.version} h1:" in (each.directory / "go.sum").read_text(), each

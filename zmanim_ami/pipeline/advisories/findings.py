@@ -1,7 +1,7 @@
 """Which advisories are open for what is in an image, and for what of it nobody issues any.
 
 Only Amazon's own repository has advisories. What came from elsewhere (SPAL, PGDG, compiled here), restic, and the Go
-modules of ours are *not covered*: that is never the same as nothing wrong.
+modules of ours (golang.py asks for the API's) are *not covered*: that is never the same as nothing wrong.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from support.errors import Error
 from zmanim_ami.pipeline.advisories.rpm_version import KEY, compare
-from zmanim_ami.pipeline.advisories.updateinfo import SEVERITIES, Advisory
+from zmanim_ami.pipeline.advisories.updateinfo import SEVERITIES, Advisory, severest_first
 
 CORE = "amazonlinux"
 # On an image: what was open when it was built.
@@ -72,10 +72,7 @@ def find(inventory: Inventory, advisories: Iterable[Advisory]) -> Findings:
             fix="build the image anew: only then can be told what is open for it",
         ) from error
     found = [each for advisory in advisories if (each := _open(advisory, installed))]
-    order = {severity: number for number, severity in enumerate(SEVERITIES)}
-    return Findings(
-        tuple(sorted(found, key=lambda each: (order[each.severity], each.id))), (*sorted(set(not_covered)), *programs)
-    )
+    return Findings(tuple(sorted(found, key=severest_first)), (*sorted(set(not_covered)), *programs))
 
 
 def about(inventory: Inventory, advisories: Iterable[Advisory]) -> tuple[Advisory, ...]:

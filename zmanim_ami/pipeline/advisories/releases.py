@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from support.errors import Error
-from zmanim_ami.pipeline.advisories.updateinfo import SEVERITIES, Advisory, fetch, parse, unreadable
+from zmanim_ami.pipeline.advisories.updateinfo import SEVERITIES, Advisory, fetch, parse, severest_first, unreadable
 
 _NEWEST = "/latest/"
 # GitHub takes 65,536 characters for a pull request's text.
@@ -51,8 +51,7 @@ def between(mirror_list: str, old: str, new: str, get: Callable[[str], bytes] | 
         return Fixes(old, new, (), f"{error.summary}: {error.found}")
     known = {each.id for each in before}
     added = (each for each in after if each.id not in known)
-    order = {severity: number for number, severity in enumerate(SEVERITIES)}
-    return Fixes(old, new, tuple(sorted(added, key=lambda each: (order[each.severity], each.id))))
+    return Fixes(old, new, tuple(sorted(added, key=severest_first)))
 
 
 def markdown(fixes: Fixes) -> str:

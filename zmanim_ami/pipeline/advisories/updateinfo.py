@@ -7,7 +7,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import defusedxml.ElementTree
 from defusedxml.common import DefusedXmlException
@@ -36,6 +36,21 @@ class Advisory:
     id: str
     severity: str
     fixes: tuple[Mapping[str, str], ...]
+
+
+class Rated(Protocol):
+    """What has an id and one of SEVERITIES."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+
+    @property
+    def severity(self) -> str: ...  # noqa: D102
+
+
+def severest_first(each: Rated) -> tuple[int, str]:
+    """Return the key that sorts the severest first, and by id."""
+    return SEVERITIES.index(each.severity), each.id
 
 
 def parse(packed: bytes) -> tuple[Advisory, ...]:

@@ -1,4 +1,4 @@
-"""image.advisories: what is open today for what is inside an image, by the newest release's advisories."""
+"""image.advisories: what is open today for what is inside an image, by the newest release's advisories and Go's."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 from support.errors import BadInput, Error
 from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.advisories import findings, updateinfo
+from zmanim_ami.pipeline.advisories import findings, golang, updateinfo
 from zmanim_ami.pipeline.advisories.findings import Open
 from zmanim_ami.pipeline.ami import image, inventories
+from zmanim_ami.pipeline.ami.binary import PROGRAM
 from zmanim_ami.pipeline.publish import parameters
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version, parse
@@ -50,9 +51,13 @@ def published(clients: aws.Clients, settings: Settings) -> Version:
 
 
 def look(
-    clients: aws.Clients, settings: Settings, version: Version, get: Callable[[str], bytes] | None = None
+    clients: aws.Clients,
+    settings: Settings,
+    version: Version,
+    ask: golang.Ask,
+    get: Callable[[str], bytes] | None = None,
 ) -> Advisories:
-    """Return what is open now for the image of a version. `get` reads an address.
+    """Return what is open now for the image of a version. `ask` asks of Go modules, `get` reads an address.
 
     Raises `no-inventory`, `inventory-too-old`, `advisories-unreadable`, image's and aws's errors.
     """
@@ -67,6 +72,7 @@ def look(
             fix="build the image anew, where ./inv account.apply has made the buckets",
         )
     found = findings.find(inventory, updateinfo.parse(updateinfo.fetch(settings.advisories_url, get)))
+    found = golang.add(found, inventory, PROGRAM, ask)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     return Advisories(str(version), ami.ami_id, at, found.counts, found.open, found.not_covered)
 
@@ -80,5 +86,5 @@ def markdown(result: Advisories) -> str:
         lines += [f"| {each.id} | {each.severity} | {', '.join(each.packages)} |" for each in result.open]
         lines.append("")
     if result.not_covered:
-        lines.append(f"Nobody issues advisories for: {', '.join(result.not_covered)}.")
+        lines.append(f"Not covered by anybody's advisories: {', '.join(result.not_covered)}.")
     return "\n".join(lines) + "\n"
