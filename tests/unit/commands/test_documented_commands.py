@@ -76,6 +76,7 @@ UNTYPED: Mapping[str, str] = {
     r"\./nox -s (mutation|shell)": "takes hours; for a person",
     r"\./inv write-contents --inventory FILE": "for what verify-ami has left",
     r"aws ec2 describe-images --owners amazon .*": "only AWS has Amazon's images",
+    r"aws inspector2 list-findings": "nothing here stands in for Amazon Inspector",
     r"packer build": "a name for the step, not a command to type",
 }
 
