@@ -10,22 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
-
-import botocore.exceptions
 
 from support.errors import Error
 from support.progress import say
-from zmanim_ami.pipeline import aws
-from zmanim_ami.pipeline.account import network, roles
+from zmanim_ami.pipeline import aws, launching
+from zmanim_ami.pipeline.account import network
 from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami.image import PROJECT_TAG, Image
 from zmanim_ami.pipeline.ready_report import ready_reports
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.visibility import PATIENCE_SECONDS
-
-if TYPE_CHECKING:
-    from mypy_boto3_ec2.literals import InstanceTypeType
 
 TAG, RUN_TAG, REPOSITORY_TAG = "zmanim:verification", "zmanim:verification-run", "zmanim:repository"
 # Where an instance's data volume is attached.
@@ -33,10 +26,6 @@ DATA_DEVICE = "/dev/sdf"
 _CONSOLE_LINES = 40
 # No verification takes that long: an older instance of another image was left behind, however it happened.
 LEFT_BEHIND = timedelta(hours=2)
-# How the codes begin by which EC2 says that it can't launch what the settings ask for.
-_NOT_LAUNCHED = (
-    *("Insufficient", "VcpuLimit", "InstanceLimit", "MaxSpot", "Unsupported", "InvalidParameter", "InvalidSubnet"),
-)
 
 
 class NotReady(Error):
@@ -203,8 +192,6 @@ def _run_instance(
     run: str,
     poller: aws.Poller,
 ) -> str:
-    profile = roles.name(launch.environment)
-    kind: InstanceTypeType = settings.verify_instance_type  # type: ignore[assignment]  # any type that AWS has
     tags = {
         "Name": f"zmanim-verify-{image.version}",
         "zmanim:environment": launch.environment,
@@ -212,7 +199,7 @@ def _run_instance(
         RUN_TAG: run,
         PROJECT_TAG: settings.run,
     }
-    options: dict[str, Any] = {"UserData": launch.user_data} if launch.user_data else {}
+    options: dict[str, object] = {"UserData": launch.user_data} if launch.user_data else {}
     if launch.repository:
         tags[REPOSITORY_TAG] = launch.repository
     if launch.data_volume:
@@ -221,69 +208,20 @@ def _run_instance(
         mapping = {"DeviceName": DATA_DEVICE, "Ebs": {**volume, "DeleteOnTermination": True}}
         options["BlockDeviceMappings"] = [mapping]
 
-    refused: list[str] = []
-
-    def attempt() -> str | None:
-        try:
-            instances = clients.ec2.run_instances(
-                ImageId=image.ami_id,
-                InstanceType=kind,
-                MinCount=1,
-                MaxCount=1,
-                ClientToken=run,  # a retried call launches nothing twice
-                IamInstanceProfile={"Name": profile},
-                SubnetId=place.subnet_id,
-                SecurityGroupIds=[place.security_group_id],
-                MetadataOptions={
-                    "HttpEndpoint": "enabled",
-                    "HttpTokens": "required",
-                    "HttpPutResponseHopLimit": 1,
-                    "InstanceMetadataTags": "enabled",
-                },
-                InstanceInitiatedShutdownBehavior="terminate",
-                TagSpecifications=[
-                    {"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]},
-                    {
-                        "ResourceType": "volume",
-                        "Tags": [{"Key": k, "Value": tags[k]} for k in (TAG, PROJECT_TAG)],
-                    },
-                ],
-                **options,
-            )
-        except botocore.exceptions.ClientError as error:
-            if "instance profile" in str(error).lower():
-                # account.apply may have made it seconds ago: it is known to IAM some time before it is known to EC2.
-                refused.append(f"waiting for {profile} to be visible (eventual consistency: EC2 does not know it)")
-            elif aws.error_code(error) == "InsufficientInstanceCapacity":
-                refused.append(f"waiting for capacity: {error}")
-            elif aws.error_code(error).startswith(_NOT_LAUNCHED):
-                raise not_launched(str(error)) from error
-            else:
-                raise
-            if refused[-1] not in refused[:-1]:
-                say(refused[-1])
-            return None
-        return instances["Instances"][0]["InstanceId"]
-
-    def not_launched(found: str) -> Error:
-        return Error(
-            "AWS does not launch the verification instance",
-            code="not-launched",
-            expected="one instance of the type verify_instance_type",
-            found=found,
-            fix="choose another verify_instance_type or subnet_id, or have the limit raised",
-        )
-
-    def late() -> Error:
-        if "capacity" in refused[-1]:
-            return not_launched(refused[-1])
-        return Error(
-            f"EC2 knows no instance profile {profile}",
-            code="account-not-prepared",
-            expected=f"the instance profile {profile} with its role",
-            found="none",
-            fix=f"./inv account.apply --environment {launch.environment}",
-        )
-
-    with aws.translate_errors("launching the verification instance"):
-        return poller.wait_for(attempt, PATIENCE_SECONDS, late)
+    order = launching.Order(
+        ami_id=image.ami_id,
+        instance_type=settings.verify_instance_type,
+        environment=launch.environment,
+        token=run,
+        tags=tags,
+        volume_tags={name: tags[name] for name in (TAG, PROJECT_TAG)},
+        options={
+            "SubnetId": place.subnet_id,
+            "SecurityGroupIds": [place.security_group_id],
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            **options,
+        },
+    )
+    return launching.run_instance(
+        clients, order, poller, fix="choose another verify_instance_type or subnet_id, or have the limit raised"
+    )

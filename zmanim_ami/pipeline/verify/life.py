@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from support.errors import Error
 from support.progress import say
-from zmanim_ami.pipeline import aws, instance, run_command
+from zmanim_ami.pipeline import aws, instance, run_command, volumes
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.run_command import CommandNotRun
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.verify import trial, volumes
+from zmanim_ami.pipeline.verify import leftover_volumes, trial
 from zmanim_ami.pipeline.verify.inspection import Check
 
 _TRIAL_SECONDS = 120.0
@@ -63,7 +63,7 @@ class Life:
         yield self._check("backup", "a backup", lambda: self._made(backup))
         restore = self._start(self.second, remote.REPLACE % "--latest")
         volume = volumes.of(self.clients, self.first.instance_id)
-        with volumes.deleted_at_end(self.clients, volume, self.first.instance_id, self.poller):
+        with leftover_volumes.deleted_at_end(self.clients, volume, self.first.instance_id, self.poller):
             expected = f"ready with the first one's volume, and {trial.EXPECTED}"
             yield self._check("swap", expected, lambda: self._swap(volume))
             expected = f"the backup on another machine: {trial.EXPECTED}"

@@ -18,12 +18,12 @@ from pathlib import Path
 from support.errors import Error
 from support.files import write_atomically
 from support.progress import say, step
-from zmanim_ami.pipeline import attestation, aws, instance, run_command
+from zmanim_ami.pipeline import attestation, aws, instance, run_command, volumes
 from zmanim_ami.pipeline.account.requirements import VERIFY
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.verify import life, volumes
+from zmanim_ami.pipeline.verify import leftover_volumes, life
 from zmanim_ami.pipeline.verify.inspection import (
     SCRIPT,
     Answers,
@@ -78,7 +78,7 @@ def verify_ami(
     """
     ami = image.find(clients, version, ami_id)
     if dry:
-        return _plan(settings, ami, [*_leftovers(clients, ami), *volumes.leftovers(clients, datetime.now(UTC))])
+        return _plan(settings, ami, [*_leftovers(clients, ami), *leftover_volumes.leftovers(clients, datetime.now(UTC))])
     # What a run that is killed leaves to read; each end of another kind writes over it.
     _write_report(root, ami, None, [Check("the verification", False, "to come to its end", "it was cut off")], None)
     try:
@@ -86,7 +86,7 @@ def verify_ami(
         if leftovers:
             say(f"an earlier verification left {', '.join(leftovers)} running: terminating")
             instance.terminate(clients, leftovers)
-        volumes.delete(clients, volumes.leftovers(clients, datetime.now(UTC)))
+        volumes.delete(clients, leftover_volumes.leftovers(clients, datetime.now(UTC)))
         launch = instance.Launch(repository=secrets.token_hex(16))
         with (
             step(f"verify {ami.ami_id} ({ami.version})"),

@@ -11,9 +11,9 @@ import pytest
 
 from tests.support import pipeline_cloud as cloud
 from tests.support.verify_stage import Stage, staged
-from zmanim_ami.pipeline import instance
+from zmanim_ami.pipeline import instance, volumes
 from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
-from zmanim_ami.pipeline.verify import volumes
+from zmanim_ami.pipeline.verify import leftover_volumes
 from zmanim_ami.pipeline.verify.verification import NotVerified, VerifyResult
 
 STEPS = ["reboot", "backup", "swap", "restore"]
@@ -138,8 +138,8 @@ def test_a_volume_that_a_killed_verification_left_goes_when_it_is_old(
     left = stage.clients.ec2.create_volume(Size=1, AvailabilityZone="eu-west-1a", TagSpecifications=tags)["VolumeId"]
     foreign = stage.clients.ec2.create_volume(Size=1, AvailabilityZone="eu-west-1a")["VolumeId"]
     now = datetime.now(UTC)
-    assert volumes.leftovers(stage.clients, now) == []
-    assert volumes.leftovers(stage.clients, now + timedelta(hours=3)) == [left]
+    assert leftover_volumes.leftovers(stage.clients, now) == []
+    assert leftover_volumes.leftovers(stage.clients, now + timedelta(hours=3)) == [left]
     volumes.delete(stage.clients, [left, left])
     assert f"deleted {left}" in capsys.readouterr().err
     assert stage.clients.ec2.describe_volumes(VolumeIds=[foreign])["Volumes"]

@@ -1,10 +1,7 @@
-"""An instance's data volume that goes to the next one: taken from one that is stopped, attached to one that runs."""
+"""An instance's data volume that goes to another one: taken from one that is stopped, attached to one that runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from support.errors import Error
@@ -13,27 +10,10 @@ from zmanim_ami.pipeline import aws, instance
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import VolumeStateType
-    from mypy_boto3_ec2.type_defs import FilterTypeDef
 
 # AWS takes a minute or two for a shutdown; stopping it by force is the last that a volume should see.
 _STOP_SECONDS = 600.0
 _MOVE_SECONDS = 120.0
-
-
-@contextmanager
-def deleted_at_end(clients: aws.Clients, volume: str, owner: str, poller: aws.Poller) -> Iterator[None]:
-    """Delete a volume after the body of a `with`, as soon as it is free; what `owner` still has goes with that.
-
-    Not by DeleteOnTermination of the instance that gets it: that is ModifyInstanceAttribute, and a right to much more.
-
-    Raises `volume-not-moved`, aws's errors.
-    """
-    try:
-        yield
-    finally:
-        if owner not in _owners(clients, volume):
-            wait_for(clients, volume, "available", poller)
-            delete(clients, [volume])
 
 
 def take(clients: aws.Clients, volume: str, instance_id: str, poller: aws.Poller) -> None:
@@ -41,10 +21,20 @@ def take(clients: aws.Clients, volume: str, instance_id: str, poller: aws.Poller
 
     Raises instance.NotReady when the instance does not stop, `volume-not-moved`, aws's errors.
     """
+    say(f"stopping {instance_id} for its volume {volume}")
+    stop(clients, instance_id, poller)
+    detach(clients, volume, instance_id, poller)
+
+
+def stop(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> None:
+    """Stop an instance, never by force, and wait for it. Raises instance.NotReady when it does not stop, aws's errors."""
     with aws.translate_errors(f"stopping {instance_id}"):
         clients.ec2.stop_instances(InstanceIds=[instance_id])
-    say(f"stopping {instance_id} for its volume {volume}")
     _wait_for_stop(clients, instance_id, poller)
+
+
+def detach(clients: aws.Clients, volume: str, instance_id: str, poller: aws.Poller) -> None:
+    """Take a volume from an instance that is stopped, never by force. Raises `volume-not-moved`, aws's errors."""
     with aws.translate_errors(f"detaching {volume}"):
         clients.ec2.detach_volume(VolumeId=volume, InstanceId=instance_id, Device=instance.DATA_DEVICE)
     wait_for(clients, volume, "available", poller)
@@ -63,22 +53,6 @@ def attach(clients: aws.Clients, volume: str, instance_id: str, poller: aws.Poll
 
     with aws.translate_errors(f"attaching {volume} to {instance_id}"):
         poller.wait_for(attached, _MOVE_SECONDS, lambda: _not_moved(volume, "attached", "its instance not running"))
-
-
-def leftovers(clients: aws.Clients, now: datetime) -> list[str]:
-    """Return the volumes that a killed verification left between two instances hours ago. Raises aws's errors."""
-    filters: list[FilterTypeDef] = [
-        {"Name": f"tag:{instance.TAG}", "Values": ["true"]},
-        {"Name": "status", "Values": ["available"]},
-    ]
-    with aws.translate_errors("looking for volumes of earlier verifications"):
-        pages = clients.ec2.get_paginator("describe_volumes").paginate(Filters=filters)
-        return [
-            each["VolumeId"]
-            for page in pages
-            for each in page["Volumes"]
-            if now - each["CreateTime"] > instance.LEFT_BEHIND
-        ]
 
 
 def delete(clients: aws.Clients, volumes: list[str]) -> None:
@@ -133,7 +107,8 @@ def wait_for(clients: aws.Clients, volume: str, state: VolumeStateType, poller: 
         poller.wait_for(reached, _MOVE_SECONDS, lambda: _not_moved(volume, state, found[-1]))
 
 
-def _owners(clients: aws.Clients, volume: str) -> list[str]:
+def owners(clients: aws.Clients, volume: str) -> list[str]:
+    """Return the instances that a volume is attached to. Raises aws's errors."""
     with aws.translate_errors(f"looking at {volume}"):
         (shown,) = clients.ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
     return [each["InstanceId"] for each in shown["Attachments"]]
@@ -145,5 +120,5 @@ def _not_moved(volume: str, expected: str, found: str) -> Error:
         code="volume-not-moved",
         expected=f"{expected} within {_MOVE_SECONDS:.0f} s",
         found=found,
-        fix="run the verification again; sweep takes away what is left",
+        fix="run it again: what is half done is found by it",
     )
