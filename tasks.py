@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from zmanim_ami.commands import account, backup, cloud, host, image, images, mistakes, release, upkeep
+from zmanim_ami.commands import account, backup, cloud, host, image, images, instances, mistakes, release, upkeep
 from zmanim_ami.commands.shared import renamed
 
 mistakes.explain()
@@ -35,6 +35,7 @@ namespace = Collection(
         rollback=images.rollback,
         retire=images.retire,
     ),
+    Collection("instance", list=instances.list_instances, launch=instances.launch, swap=instances.swap),
     upkeep.sweep,
     upkeep.bump,
     upkeep.lock,

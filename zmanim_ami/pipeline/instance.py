@@ -21,6 +21,10 @@ from zmanim_ami.pipeline.ready_report import ready_reports
 from zmanim_ami.pipeline.settings import Settings
 
 TAG, RUN_TAG, REPOSITORY_TAG = "zmanim:verification", "zmanim:verification-run", "zmanim:repository"
+# What the image reads of its instance: which environment's it is, and whether a blank volume may be used.
+ENVIRONMENT_TAG, DATA_VOLUME_TAG = "zmanim:environment", "zmanim:data-volume"
+# On an instance that another one has taken the place of: that one's id.
+SWAPPED_TAG = "zmanim:swapped-for"
 # Where an instance's data volume is attached.
 DATA_DEVICE = "/dev/sdf"
 _CONSOLE_LINES = 40
@@ -194,7 +198,7 @@ def _run_instance(
 ) -> str:
     tags = {
         "Name": f"zmanim-verify-{image.version}",
-        "zmanim:environment": launch.environment,
+        ENVIRONMENT_TAG: launch.environment,
         TAG: "true",
         RUN_TAG: run,
         PROJECT_TAG: settings.run,
@@ -203,7 +207,7 @@ def _run_instance(
     if launch.repository:
         tags[REPOSITORY_TAG] = launch.repository
     if launch.data_volume:
-        tags["zmanim:data-volume"] = "new"
+        tags[DATA_VOLUME_TAG] = "new"
         volume = {"VolumeSize": settings.data_volume_gib, "VolumeType": "gp3", "Encrypted": True}
         mapping = {"DeviceName": DATA_DEVICE, "Ebs": {**volume, "DeleteOnTermination": True}}
         options["BlockDeviceMappings"] = [mapping]

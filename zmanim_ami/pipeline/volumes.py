@@ -27,10 +27,10 @@ def take(clients: aws.Clients, volume: str, instance_id: str, poller: aws.Poller
 
 
 def stop(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> None:
-    """Stop an instance, never by force, and wait for it. Raises instance.NotReady when it does not stop, aws's errors."""
+    """Stop an instance, never by force. Raises instance.NotReady when it does not stop, aws's errors."""
     with aws.translate_errors(f"stopping {instance_id}"):
         clients.ec2.stop_instances(InstanceIds=[instance_id])
-    _wait_for_stop(clients, instance_id, poller)
+    wait_for_stop(clients, instance_id, poller)
 
 
 def detach(clients: aws.Clients, volume: str, instance_id: str, poller: aws.Poller) -> None:
@@ -78,7 +78,9 @@ def of(clients: aws.Clients, instance_id: str) -> str:
     return mapped[instance.DATA_DEVICE]
 
 
-def _wait_for_stop(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> None:
+def wait_for_stop(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> None:
+    """Wait until an instance that stops is stopped. Raises instance.NotReady when it does not, aws's errors."""
+
     def stopped() -> bool | None:
         (found,) = aws.instances(clients, {"instance-id": [instance_id]})
         return True if found["State"]["Name"] == "stopped" else None

@@ -62,7 +62,7 @@ def plan(
     account, verifies, home = aws.account(clients), environment == VERIFY, clients.region
     steps = workflow_roles.STEPS if verifies and settings.github_subject else ()
     with aws.translate_errors(f"looking at what {environment} has"):
-        names = [roles.name(environment), roles.release_name(environment), *map(workflow_roles.name, steps)]
+        names = [*roles.names(environment), *map(workflow_roles.name, steps)]
         chosen = [*dict.fromkeys([home, *settings.ami_regions])]
         if verifies:  # verification and what builds are in one region, whatever is copied elsewhere
             chosen = chosen[:1]

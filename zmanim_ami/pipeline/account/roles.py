@@ -1,8 +1,9 @@
-"""An environment's roles: that of its instances, zmanim-{environment}-instance, and that which publishes releases.
+"""An environment's roles: that of its instances, zmanim-{environment}-instance, and those of the people who run it.
 
 Their policies are files of infrastructure/iam, whose placeholders its README lists. An instance's are
 `instance*.json`: instance-trust.json says who may take the role, each other one is an inline policy called as its
-file. The release role's are release.json and release-trust.json; neither an instance nor a workflow has it.
+file. Those of people (PEOPLE) have one policy each, called as they are, and people-trust.json says who may take them:
+neither an instance nor a workflow has one.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ Values = Mapping[str, str]
 _COPY = "copy_region"
 # Parameters are what every role of ours is given in each of its regions.
 _REGIONAL = re.compile(rf"arn:aws[a-z-]*:ssm:({REGION}):")
+# The roles of people in an environment, and what each does.
+PEOPLE: Mapping[str, str] = {
+    "release": "publishes the API's releases",
+    "operate": "launches, lists and swaps instances",
+}
 # IAM's quotas: a role's inline policies, without white space.
 _LARGEST = 10240
 # What safe_substitute left, but for ${aws:…}, which are IAM's own variables.
@@ -42,7 +48,21 @@ def name(environment: str) -> str:
 
 def release_name(environment: str) -> str:
     """Return the name of the role that publishes the API's releases in an environment."""
-    return f"zmanim-release-{environment}"
+    return _of_people("release", environment)
+
+
+def operate_name(environment: str) -> str:
+    """Return the name of the role that launches, lists and swaps an environment's instances."""
+    return _of_people("operate", environment)
+
+
+def names(environment: str) -> list[str]:
+    """Return the names of all roles of an environment."""
+    return [name(environment), *(_of_people(what, environment) for what in PEOPLE)]
+
+
+def _of_people(what: str, environment: str) -> str:
+    return f"zmanim-{what}-{environment}"
 
 
 def plan(clients: aws.Clients, environment: str, directory: Path, every: Sequence[Values]) -> Iterator[Change]:
@@ -61,9 +81,10 @@ def plan(clients: aws.Clients, environment: str, directory: Path, every: Sequenc
     if profile is None or role not in [item["RoleName"] for item in profile["Roles"]]:
         fill = partial(_fill_profile, clients, role)
         yield Change("add", f"role {role} to its instance profile", "not in it", fill)
-    trust, policy = (read(directory / f"{file}.json", every) for file in ("release-trust", "release"))
-    description = "zmanim: publishes the API's releases"
-    yield from role_changes(clients, release_name(environment), trust, {"release": policy}, description)
+    trust = read(directory / "people-trust.json", every)
+    for what, description in PEOPLE.items():
+        policy = read(directory / f"{what}.json", every)
+        yield from role_changes(clients, _of_people(what, environment), trust, {what: policy}, f"zmanim: {description}")
 
 
 def policies(directory: Path, every: Sequence[Values]) -> tuple[Document, dict[str, Document]]:

@@ -53,6 +53,7 @@ class Image:
     public: bool = False
     copied_from: str = ""
     size_gib: int = 0
+    architecture: str = ""
 
     @property
     def version(self) -> str:
@@ -235,5 +236,6 @@ def as_image(item: ImageTypeDef) -> Image:
         protected=item.get("DeregistrationProtection", "").startswith("enabled"),
         public=item.get("Public", False),
         copied_from=item.get("SourceImageId", ""),
+        architecture=item.get("Architecture", ""),
         size_gib=sum(mapping.get("Ebs", {}).get("VolumeSize", 0) for mapping in item.get("BlockDeviceMappings", [])),
     )

@@ -138,15 +138,18 @@ def make(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> BackupRu
 
 def listed(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> list[BackupRun]:
     """Return what is in the instance's repository, the newest first. Raises as `make` does."""
-    text = run_script(clients, instance_id, f"{_RESTORE} --list --json\n", _SHORT_SECONDS, poller)
+    return list(read_runs(run_script(clients, instance_id, f"{_RESTORE} --list --json\n", _SHORT_SECONDS, poller)))
+
+
+def read_runs(text: str) -> tuple[BackupRun, ...]:
+    """Return what restore.sh --list --json printed. Raises AnswerUnreadable."""
     try:
-        rows = json.loads(text)
-        return [
+        return tuple(
             BackupRun(row["run"], row["time"], row["state"], int(row["bytes"]), row["future"], row.get("proven", ""))
-            for row in rows
-        ]
+            for row in json.loads(text)
+        )
     except (ValueError, KeyError, TypeError) as error:
-        raise _unreadable(text) from error
+        raise unreadable(text) from error
 
 
 def drill(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> Restored:
@@ -189,8 +192,9 @@ def read_restored(text: str) -> Restored:
         record: Mapping[str, object] = json.loads(text.strip().splitlines()[-1])
         return Restored(**{name: convert(str(record[name])) for name, convert in types.items()})
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise _unreadable(text) from error
+        raise unreadable(text) from error
 
 
-def _unreadable(text: str) -> AnswerUnreadable:
+def unreadable(text: str) -> AnswerUnreadable:
+    """Return the error of an answer that is not what a script of ours prints."""
     return AnswerUnreadable("the instance's answer can't be read", expected="JSON", found=text[-500:] or "nothing")

@@ -78,7 +78,7 @@ def verify_ami(
     """
     ami = image.find(clients, version, ami_id)
     if dry:
-        return _plan(settings, ami, [*_leftovers(clients, ami), *leftover_volumes.leftovers(clients, datetime.now(UTC))])
+        return _plan(settings, ami, [*_leftovers(clients, ami), *_free_volumes(clients)])
     # What a run that is killed leaves to read; each end of another kind writes over it.
     _write_report(root, ami, None, [Check("the verification", False, "to come to its end", "it was cut off")], None)
     try:
@@ -86,7 +86,7 @@ def verify_ami(
         if leftovers:
             say(f"an earlier verification left {', '.join(leftovers)} running: terminating")
             instance.terminate(clients, leftovers)
-        volumes.delete(clients, leftover_volumes.leftovers(clients, datetime.now(UTC)))
+        volumes.delete(clients, _free_volumes(clients))
         launch = instance.Launch(repository=secrets.token_hex(16))
         with (
             step(f"verify {ami.ami_id} ({ami.version})"),
@@ -103,6 +103,10 @@ def verify_ami(
         if isinstance(error, instance.NotReady):
             withdraw(clients, ami)
         raise
+
+
+def _free_volumes(clients: aws.Clients) -> list[str]:
+    return leftover_volumes.leftovers(clients, datetime.now(UTC))
 
 
 def _leftovers(clients: aws.Clients, ami: image.Image) -> list[str]:

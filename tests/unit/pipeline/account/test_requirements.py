@@ -35,7 +35,7 @@ POLICY = {
 def policies(tmp_path: Path) -> Path:
     (tmp_path / "instance.json").write_text(json.dumps(POLICY))
     (tmp_path / "build.json").write_text("not for instances")
-    for name in ("instance-trust.json", "release.json", "release-trust.json"):
+    for name in ("instance-trust.json", "release.json", "operate.json", "people-trust.json"):
         shutil.copyfile(PROJECTS / name, tmp_path / name)
     return tmp_path
 

@@ -1,0 +1,303 @@
+"""instance.swap: the new instance gets the volume and then the address, or the old one serves again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support import pipeline_cloud as cloud
+from tests.support.errors import raises
+from tests.support.image_life import CutOff, cut_at
+from tests.support.swap_stage import NEW, OLD, World, world
+from zmanim_ami.pipeline.instances import going_back, journal
+from zmanim_ami.pipeline.instances.swap import Swapped
+from zmanim_ami.pipeline.plan import Plan
+
+
+@pytest.fixture
+def stage() -> Iterator[World]:
+    with world() as made:
+        yield made
+
+
+def assert_swapped(stage: World, result: object) -> None:
+    """See that the new instance has all that the old one had, and the old one is kept."""
+    assert isinstance(result, Swapped)
+    new = result.instance_id
+    assert stage.version(new) == NEW
+    assert (stage.data_volume(new), stage.leads_to()) == (stage.volume, new)
+    assert stage.serves() == [new]
+    assert stage.state(stage.old) == "stopped"
+    kept = stage.clients.ec2.describe_instance_attribute(InstanceId=stage.old, Attribute="disableApiTermination")
+    assert kept["DisableApiTermination"] == {"Value": True}
+    assert stage.tags(stage.old)["zmanim:swapped-for"] == new
+    assert stage.tags(new) == {"Name": "ours", "zmanim:environment": "prod"}
+    mapped = stage.described(new)["BlockDeviceMappings"]
+    assert [each["Ebs"]["DeleteOnTermination"] for each in mapped if each["DeviceName"] == "/dev/sdf"] == [False]
+    assert stage.unfinished() == []
+
+
+def assert_as_before(stage: World) -> None:
+    """See that the old instance serves with its volume and its address, and nothing else is there."""
+    assert stage.serves() == [stage.old]
+    assert stage.data_volume(stage.old) == stage.volume
+    assert cloud.alive(stage.clients) == [stage.old]
+    assert stage.leads_to() == stage.old
+    assert stage.unfinished() == []
+
+
+def test_the_new_instance_has_the_volume_the_address_and_the_tags_and_the_old_one_is_kept(stage: World) -> None:
+    result = stage.swap()
+    assert_swapped(stage, result)
+    assert isinstance(result, Swapped)
+    assert result.addresses == (stage.address,)
+    assert result.downtime is not None
+    (shown,) = stage.clients.ec2.describe_snapshots(SnapshotIds=[result.snapshot])["Snapshots"]
+    assert shown["VolumeId"] == stage.volume
+
+
+def test_a_backup_is_made_before_anything_else(stage: World) -> None:
+    stage.failing = {"backup"}
+    with raises("command-not-run", match="the words of the unit"):
+        stage.swap()
+    assert_as_before(stage)
+
+
+def test_the_api_of_the_old_one_stops_only_when_the_new_one_is_launched(stage: World) -> None:
+    seen: list[int] = []
+    stop = "systemctl stop zmanim-api"
+    send = stage.send
+
+    def watched(request: object) -> object:
+        answer = send(request)  # type: ignore[arg-type]
+        if stage.scripts and stage.scripts[-1][1].startswith(stop):
+            seen.append(len(cloud.alive(stage.clients)))
+        return answer
+
+    cloud.answer(stage.clients.ssm, "SendCommand", watched)  # type: ignore[arg-type]
+    stage.swap()
+    assert seen == [2]
+
+
+@pytest.mark.parametrize("to", [OLD, NEW])
+def test_a_dry_run_shows_every_check_and_changes_nothing(stage: World, to: str) -> None:
+    with cut_at(0, [stage.clients], after=False) as made:
+        # Run Command is asked how the instance does, which changes nothing.
+        cloud.answer(stage.clients.ssm, "SendCommand", stage.send)
+        made.append("none yet")
+        plan = stage.swap(to, dry=True)
+    assert isinstance(plan, Plan)
+    checks = {each.subject: each.reason for each in plan.steps if each.action == "check"}
+    assert set(checks) == {"environment", "another image", "image", "type", "room", "idle", "address"}
+    refused = [name for name, reason in checks.items() if not reason.startswith("ok")]
+    assert refused == ([] if to == NEW else ["another image"])
+    assert_as_before(stage)
+
+
+def _unverify(stage: World) -> None:
+    stage.clients.ec2.delete_tags(Resources=[stage.images[NEW]], Tags=[{"Key": "zmanim:verified"}])
+
+
+def _set(**values: object) -> Callable[[World], None]:
+    return lambda stage: [setattr(stage, name, value) for name, value in values.items()] and None  # type: ignore[return-value]
+
+
+def _no_such_type(stage: World) -> None:
+    offers = {"InstanceTypeOfferings": [{"Location": "eu-west-1z", "InstanceType": "m7g.medium"}]}
+    cloud.answer(stage.clients.ec2, "DescribeInstanceTypeOfferings", lambda request: offers)
+
+
+def _address_of_its_own(stage: World) -> None:
+    (found,) = stage.clients.ec2.describe_addresses(PublicIps=[stage.address])["Addresses"]
+    stage.clients.ec2.disassociate_address(AssociationId=found["AssociationId"])
+
+
+@pytest.mark.parametrize(
+    ("prepare", "check", "found"),
+    [
+        (_unverify, "image", "nobody vouches"),
+        (_no_such_type, "type", "eu-west-1z"),
+        (_set(used_percent=90), "room", "90 %"),
+        (_set(busy=True), "idle", "one runs"),
+        (_address_of_its_own, "address", "it will be another"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_check_before_anything_is_changed(
+    stage: World, prepare: Callable[[World], None], check: str, found: str
+) -> None:
+    prepare(stage)
+    with raises("swap-refused") as error:
+        stage.swap()
+    assert f"{check}: " in error.value.found
+    assert found in error.value.found
+    assert cloud.alive(stage.clients) == stage.serves() == [stage.old]
+    assert stage.unfinished() == []
+
+
+def test_an_address_that_cannot_move_may_be_another_one_by_a_word(stage: World) -> None:
+    _address_of_its_own(stage)
+    result = stage.swap(new_address=True)
+    assert isinstance(result, Swapped)
+    assert (result.addresses, stage.serves()) == ((), [result.instance_id])
+
+
+@pytest.mark.incident("a new image failed to start, and production was away until somebody had put the old one back")
+@pytest.mark.parametrize("changes", [False, True])
+def test_a_new_instance_that_is_not_ready_gives_the_volume_back_as_it_was(stage: World, changes: bool) -> None:
+    stage.broken, stage.changes = {NEW}, changes
+    with raises("swap-taken-back", match="says that it is not ready"):
+        stage.swap()
+    assert stage.serves() == [stage.old]
+    assert cloud.alive(stage.clients) == [stage.old]
+    assert (stage.leads_to(), stage.unfinished()) == (stage.old, [])
+    if changes:
+        assert stage.data_volume(stage.old) not in {"", stage.volume}
+        assert going_back.ASIDE_TAG in stage.tags(stage.volume)
+        (restored,) = stage.clients.ec2.describe_volumes(VolumeIds=[stage.data_volume(stage.old)])["Volumes"]
+        assert (restored["Size"], restored["VolumeType"]) == (20, "gp2")
+    else:
+        assert stage.data_volume(stage.old) == stage.volume
+
+
+def test_a_new_instance_that_says_nothing_may_have_changed_the_data(stage: World) -> None:
+    stage.broken = {NEW}
+
+    def silent(request: object) -> None:
+        stage.silent = {each for each in cloud.alive(stage.clients) if stage.version(each) == NEW}
+
+    cloud.answer(stage.clients.ec2, "AttachVolume", silent)  # type: ignore[arg-type]
+    with raises("swap-taken-back"):
+        stage.swap()
+    assert stage.data_volume(stage.old) not in {"", stage.volume}
+    assert stage.serves() == [stage.old]
+
+
+@pytest.mark.parametrize(
+    "operation", ["RunInstances", "StopInstances", "CreateSnapshot", "DetachVolume", "AttachVolume"]
+)
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_call_that_fails_or_an_interrupt_before_the_address_moves_is_taken_back(
+    stage: World, operation: str, interrupted: bool
+) -> None:
+    once = [True]
+
+    def fail(_request: object) -> str | None:
+        if not once.pop() if once else True:
+            return None
+        if interrupted:
+            raise KeyboardInterrupt
+        return "UnauthorizedOperation"
+
+    cloud.answer(stage.clients.ec2, operation, fail)
+    if interrupted:
+        with pytest.raises(KeyboardInterrupt):
+            stage.swap()
+    else:
+        with raises("swap-taken-back"):
+            stage.swap()
+    assert_as_before(stage)
+
+
+def test_a_volume_that_is_free_too_late_for_the_new_boot_goes_back(stage: World) -> None:
+    poller = stage.poller
+    cloud.answer(stage.clients.ec2, "DetachVolume", lambda request: poller.sleep(81.0))
+    with raises("swap-taken-back", match="free too late"):
+        stage.swap(poller=poller)
+    assert_as_before(stage)
+
+
+def test_nothing_goes_back_by_itself_once_an_address_may_have_moved(stage: World) -> None:
+    cloud.answer(stage.clients.ec2, "ModifyInstanceAttribute", lambda request: "UnauthorizedOperation")
+    with raises("swap-unfinished"):
+        stage.swap()
+    (entry,) = stage.unfinished()
+    assert (entry.step, stage.leads_to()) == ("protect", entry.new)
+    cloud.answer(stage.clients.ec2, "ModifyInstanceAttribute", lambda request: None)
+    assert_swapped(stage, stage.swap())
+
+
+def test_cut_after_every_change_it_is_finished_or_taken_back_by_running_it_again() -> None:
+    # Before a change all is as it is after the one before, to whoever runs it again.
+    ends: set[str] = set()
+    for number in range(100):
+        with world() as stage:
+            try:
+                with cut_at(number, [stage.clients], after=True):
+                    stage.swap()
+            except CutOff:
+                _run_again(stage, ends)
+            else:
+                assert_swapped_somehow(stage)
+                break
+    else:
+        raise AssertionError("it never came to its end")
+    assert ends == {"begun anew", "taken back", "finished"}
+
+
+def _run_again(stage: World, ends: set[str]) -> None:
+    begun = stage.unfinished()
+    if not begun:
+        # Nothing was noted yet, or the last note is gone.
+        if stage.state(stage.old) == "running":
+            assert_swapped(stage, stage.swap())
+            ends.add("begun anew")
+        else:
+            assert_swapped_somehow(stage)
+        return
+    plan = stage.swap(dry=True)
+    assert isinstance(plan, Plan)
+    if plan.steps[0].action == "take back":
+        with raises("swap-taken-back"):
+            stage.swap()
+        assert stage.serves() == [stage.old]
+        assert cloud.alive(stage.clients) == [stage.old]
+        assert (stage.leads_to(), stage.unfinished()) == (stage.old, [])
+        ends.add("taken back")
+    else:
+        assert_swapped(stage, stage.swap())
+        ends.add("finished")
+
+
+def assert_swapped_somehow(stage: World) -> None:
+    """See that the swap is done, whoever did it."""
+    (serving,) = stage.serves()
+    assert (stage.version(serving), stage.leads_to(), stage.unfinished()) == (NEW, serving, [])
+
+
+def test_a_swap_that_was_cut_short_while_it_went_back_goes_on_going_back() -> None:
+    for number in _changes_of_going_back():
+        with world() as stage:
+            stage.broken, stage.changes = {NEW}, True
+            with pytest.raises(CutOff), cut_at(number, [stage.clients], after=True):
+                stage.swap()
+            if stage.unfinished():
+                with raises("swap-taken-back"):
+                    stage.swap()
+            assert stage.serves() == [stage.old]
+            assert (cloud.alive(stage.clients), stage.unfinished()) == ([stage.old], [])
+
+
+def _changes_of_going_back() -> range:
+    """Return the numbers of the changes that are made after the new instance got the volume."""
+    with world() as stage:
+        stage.broken, stage.changes = {NEW}, True
+        with raises("swap-taken-back"), cut_at(1000, [stage.clients], after=True) as made:
+            stage.swap()
+        return range(made.index("AttachVolume") + 1, len(made))
+
+
+def test_a_note_that_cannot_be_read_is_told_and_nothing_is_done(stage: World) -> None:
+    stage.clients.ec2.create_tags(Resources=[stage.volume], Tags=[{"Key": journal.TAG, "Value": "half of i"}])
+    with raises("swap-unreadable", match="half of i"):
+        stage.swap()
+    assert stage.serves() == [stage.old]
+
+
+def test_another_environments_swap_is_none_of_ours(stage: World) -> None:
+    other = journal.Entry("staging", NEW, "i-0", "ab", "")
+    elsewhere = stage.clients.ec2.create_volume(Size=1, AvailabilityZone="eu-west-1a")["VolumeId"]
+    journal.Journal(stage.clients, elsewhere, other).note()
+    assert_swapped(stage, stage.swap())
+    (still,) = journal.find(stage.clients, "staging")
+    assert still.entry == other
