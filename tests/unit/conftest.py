@@ -22,7 +22,7 @@ def _note(path: object) -> None:
         path = os.fsdecode(path)
     if isinstance(path, (str, os.PathLike)) and path:
         # A module is read from what was compiled for it before. And no resolve(): a link is read as itself, too.
-        name = re.sub(r"__pycache__/(\w+)\.cpython-\w+\.pyc.*", r"\1.py", os.path.abspath(path))  # noqa: PTH100
+        name = re.sub(r"__pycache__/(\w+)\.cpython-[\w.-]+\.pyc.*", r"\1.py", os.path.abspath(path))  # noqa: PTH100
         _read.add(name)
 
 

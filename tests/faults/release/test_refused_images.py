@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import bucket_name
 from tests.support.machines.image import VERSION, ImageLab
+from tests.support.machines.other_images import copy, spoil
 from zmanim_ami.pipeline.ami import image as amis
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import TagTypeDef
+    pass
 
 
 @dataclass(frozen=True)
@@ -56,20 +55,6 @@ SPOILED = {
 }
 
 
-def copy(lab: ImageLab, source: str, name: str) -> str:
-    """Copy an image with its tags, but for that of its verification; return the copy's id."""
-    made = lab.ec2.copy_image(SourceImageId=source, SourceRegion=lab.cloud.region, Name=name)
-    ami_id = str(made["ImageId"])
-    lab.ec2.create_tags(Resources=[ami_id], Tags=tags_of(lab, source))
-    return ami_id
-
-
-def tags_of(lab: ImageLab, ami_id: str) -> list[TagTypeDef]:
-    """Return the tags of an image, but for that of its verification."""
-    (shown,) = lab.ec2.describe_images(ImageIds=[ami_id])["Images"]
-    return [{"Key": tag["Key"], "Value": tag["Value"]} for tag in shown["Tags"] if tag["Key"] != amis.VERIFIED_TAG]
-
-
 @pytest.fixture
 def shop(images: ImageLab) -> Iterator[ImageLab]:
     """The cloud whose good image has another name: what is spoiled takes its name, being of its version."""
@@ -82,31 +67,6 @@ def shop(images: ImageLab) -> Iterator[ImageLab]:
     kept = images.image
     images.image = copy(images, kept, f"zmanim-{VERSION}")
     images.ec2.deregister_image(ImageId=kept)
-
-
-def spoil(lab: ImageLab, files: dict[str, str]) -> str:
-    """Make an image of the good one with other files in it, as if it had been built so; return its id."""
-    instance = lab.start(None, consent=False, data=False)
-    lab.wait_state(instance, "running")
-    lab.ec2.stop_instances(InstanceIds=[instance])
-    lab.wait_state(instance, "stopped")
-    # What its only boot wrote goes: what stands below it is the good image again.
-    upper: Path = lab.cloud.directory / "machines" / instance / "upper"
-    for path in upper.iterdir():
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    for name, content in files.items():
-        target = upper / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(content)
-        target.chmod(0o755 if content.startswith("#!") else 0o644)
-    tags = tags_of(lab, lab.image)
-    made = lab.ec2.create_image(
-        InstanceId=instance, Name=f"zmanim-{VERSION}", TagSpecifications=[{"ResourceType": "image", "Tags": tags}]
-    )
-    ami_id = str(made["ImageId"])
-    lab.ec2.get_waiter("image_available").wait(ImageIds=[ami_id], WaiterConfig={"Delay": 1})
-    lab.terminate(instance)
-    return ami_id
 
 
 def left(lab: ImageLab) -> list[str]:
@@ -123,7 +83,7 @@ def left(lab: ImageLab) -> list[str]:
 
 @pytest.mark.parametrize("name", SPOILED)
 def test_a_spoiled_image_is_refused_with_the_reason(shop: ImageLab, name: str) -> None:
-    spoil(shop, SPOILED[name].files)
+    spoil(shop, SPOILED[name].files, VERSION)
     refused = shop.try_task("verify-ami", "--version", VERSION, step="verify", ZMANIM_BOOT_TIMEOUT="120")
     assert refused.returncode == 1, refused.stderr
     assert SPOILED[name].says in refused.stderr

@@ -44,7 +44,7 @@ def started(stage: World, wanted: Wanted, version: str = NEW, **options: Any) ->
 
 
 def test_it_is_launched_as_the_image_wants_it(stage: World) -> None:
-    asked: list[Mapping[str, str]] = []
+    asked: list[Mapping[str, object]] = []
     cloud.answer(stage.clients.ec2, "RunInstances", lambda request: asked.append(request["body"]))
     result = started(stage, place(stage), wait=True)
     assert isinstance(result, Launched)
@@ -52,7 +52,7 @@ def test_it_is_launched_as_the_image_wants_it(stage: World) -> None:
     (body,) = asked
     assert body["MetadataOptions.HttpTokens"] == "required"
     assert body["MetadataOptions.InstanceMetadataTags"] == "enabled"
-    assert body["MetadataOptions.HttpPutResponseHopLimit"] == 1  # type: ignore[comparison-overlap]  # a number
+    assert body["MetadataOptions.HttpPutResponseHopLimit"] == 1
     assert body["IamInstanceProfile.Name"] == "zmanim-staging-instance"
     assert body["NetworkInterface.1.AssociatePublicIpAddress"] == "true"
     assert body["BlockDeviceMapping.1.Ebs.DeleteOnTermination"] == "false"

@@ -100,7 +100,11 @@ def _unverify(stage: World) -> None:
 
 
 def _set(**values: object) -> Callable[[World], None]:
-    return lambda stage: [setattr(stage, name, value) for name, value in values.items()] and None  # type: ignore[return-value]
+    def change(stage: World) -> None:
+        for name, value in values.items():
+            setattr(stage, name, value)
+
+    return change
 
 
 def _no_such_type(stage: World) -> None:
@@ -166,7 +170,7 @@ def test_a_new_instance_that_says_nothing_may_have_changed_the_data(stage: World
     def silent(request: object) -> None:
         stage.silent = {each for each in cloud.alive(stage.clients) if stage.version(each) == NEW}
 
-    cloud.answer(stage.clients.ec2, "AttachVolume", silent)  # type: ignore[arg-type]
+    cloud.answer(stage.clients.ec2, "AttachVolume", silent)
     with raises("swap-taken-back"):
         stage.swap()
     assert stage.data_volume(stage.old) not in {"", stage.volume}
