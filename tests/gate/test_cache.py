@@ -89,7 +89,9 @@ def small(tmp_path: Path) -> Small:
     made = Small(tmp_path)
     for name in ("zmanim_ami/gate", "support", "tests/support"):
         shutil.copytree(ROOT / name, made.root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    made.write("tests/unit/conftest.py", (ROOT / "tests/unit/conftest.py").read_text())
+    # What Python compiles is no file of ours there either.
+    for name in ("tests/unit/conftest.py", ".gitignore"):
+        made.write(name, (ROOT / name).read_text())
     for name, text in _FILES.items():
         made.write(name, text)
     for name, (imports, claim) in _TESTS.items():

@@ -51,6 +51,7 @@ READS: Mapping[str, str] = {
     "pipeline/ami": r"tools/|zmanim_ami/toolchain/|infrastructure/(packer/[^/]*$|iam/)",
     "pipeline/backup": r"infrastructure/iam/|infrastructure/packer/files/(backup|zmanim_host/backup/)",
     "pipeline/docs": r"docs/|infrastructure/packer/|tools/|requirements|zmanim_ami/toolchain/",
+    "pipeline/instances": r"zmanim_ami/pipeline/instances/state\.sh",
     "pipeline/pins": r"\.github/|tools/|requirements|infrastructure/packer/[^/]*$|zmanim_ami/toolchain/",
     "pipeline/verify": r"infrastructure/iam/|zmanim_ami/pipeline/verify/",
     "pipeline/visibility": r"infrastructure/iam/|zmanim_ami/pipeline/verify/(inspect|trial)\.sh",
