@@ -121,7 +121,7 @@ def modify_image_attribute(response: Any) -> EmptyResult:
 def _check_sharing(backend: Any, image: Any, added: list[dict[str, str]]) -> None:
     if image.state == "disabled":
         raise ApiError("InvalidAMIID.Unavailable", f"The image ID '{image.id}' is not available")
-    encrypted = [each["Ebs"] for each in image.block_device_mappings if each["Ebs"]["Encrypted"]]
+    encrypted = [each["Ebs"] for each in image.block_device_mappings if each["Ebs"].get("Encrypted")]
     if any(is_own_key(backend, each.get("KmsKeyId")) for each in encrypted):
         reason = "Snapshots encrypted with the AWS Managed CMK can't be shared. Specify another snapshot."
         raise ApiError("InvalidParameter", reason)
