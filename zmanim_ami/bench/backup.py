@@ -48,7 +48,8 @@ def _sql(*statements: str) -> str:
 
 
 _TEXT = "(SELECT string_agg(md5('{salt} ' || id || ' ' || k), ' ') FROM generate_series(1, 30) k)"
-_FRESH = _sql(
+# Fills the table; anew where it is there.
+FRESH = _sql(
     "DROP TABLE IF EXISTS bench",
     "CREATE TABLE bench (id int PRIMARY KEY, body text)",
     f"INSERT INTO bench SELECT id, {_TEXT.format(salt=0)} FROM generate_series(1, {ROWS}) id",  # noqa: S608 - ours
@@ -82,7 +83,7 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
         instance.wait_until_ready(lab.clients, running, lab.settings.boot_timeout, lab.poller)
         shell = _Shell(lab.cloud, running.instance_id)
         _prepare(shell, restic)
-        shell.run(_FRESH)
+        shell.run(FRESH)
         samples = repeat("backup", runs, lambda number: _timed(lab, shell, number) | _drilled(lab, image_id))
         for how in _CHANGED:
             samples[0] |= _stored(shell, how)
@@ -155,7 +156,7 @@ redis-cli --user zmanim --no-auth-warning GET 19999 | grep -q .""",
 def _stored(shell: _Shell, how: str) -> dict[str, float]:
     """Back up night after night in each way, and return what each has stored after the first and the last (MB)."""
     repositories = "".join(f"{_RESTIC}{name} init --quiet\n" for name in ("ours", "fc-restic"))
-    shell.run(f"rm -rf /var/tmp/bench; mkdir -p /var/tmp/bench/fc /var/tmp/bench/gzip\n{repositories}{_FRESH}")
+    shell.run(f"rm -rf /var/tmp/bench; mkdir -p /var/tmp/bench/fc /var/tmp/bench/gzip\n{repositories}{FRESH}")
     stored: dict[str, float] = {}
     for night in range(NIGHTS):
         if night:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from support.errors import BadInput
 from support.progress import say, step
-from zmanim_ami.bench import backup, boot, build, figures, gate, install_at_boot, rehearsals, retire
+from zmanim_ami.bench import backup, boot, build, figures, gate, install_at_boot, rehearsals, retire, swap
 from zmanim_ami.bench.figures import Ratio, Report, Series
 from zmanim_ami.bench.lab import Lab, lab
 from zmanim_ami.pipeline.ami import provenance
@@ -45,6 +45,7 @@ BENCHMARKS = {
     "backup": Benchmark(
         3, backup.NOTES, lambda _root, cloud, runs: backup.measure(cloud(), runs), ratios=backup.ratios
     ),
+    "swap": Benchmark(4, swap.NOTES, lambda _root, cloud, runs: swap.measure(cloud(), runs)),
     "retire": Benchmark(3, retire.NOTES, lambda _root, cloud, runs: retire.measure(cloud(), runs)),
     "gate": Benchmark(3, gate.NOTES, lambda root, _cloud, runs: gate.measure(root, runs)),
     "rehearsal": Benchmark(3, rehearsals.NOTES, lambda root, _cloud, runs: rehearsals.measure(root, runs)),
