@@ -106,8 +106,10 @@ def _bom(inventory: Inventory, made: datetime) -> Bom:
     modules = {path: list(_modules(inventory["go"][path])) for path in programs}
     by_ref = {str(each.bom_ref): each for several in modules.values() for each in several}
     known = [system, *packages, *programs.values(), python]
-    # From what it is made of, not by chance: two builds of one commit say the same.
-    digest = hashlib.sha256(json.dumps(inventory, sort_keys=True).encode()).hexdigest()
+    # From what it is made of, not by chance: two builds of one commit say the same. A builder's sockets have an address
+    # that it was given, and are no part of the image.
+    content = {name: part for name, part in inventory.items() if name != "listening_on_the_builder"}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     bom = Bom(
         serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"sha256:{digest}"),
         metadata=BomMetaData(component=image, timestamp=made),

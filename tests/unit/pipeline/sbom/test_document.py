@@ -69,6 +69,14 @@ def test_equal_inventories_give_equal_bytes_and_others_another_serial_number() -
     assert made()["serialNumber"] != made(units={})["serialNumber"]
 
 
+@pytest.mark.incident(
+    "two builds of one commit had bills of materials of two serial numbers: their builders' addresses"
+)
+def test_what_a_builder_was_given_for_its_address_changes_no_byte() -> None:
+    others = (inventory(listening_on_the_builder=[f"udp 10.0.0.{number}%eth0:68"]) for number in (4, 8))
+    assert len({document.make(each, MADE) for each in others}) == 1
+
+
 @pytest.mark.parametrize("part", ["rpms", "go", "release", "files", "os", "versions"])
 def test_an_inventory_without_a_part_gives_no_sbom(part: str) -> None:
     whole = inventory()
