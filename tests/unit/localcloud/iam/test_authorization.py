@@ -172,6 +172,18 @@ def test_an_instance_is_known_by_its_tags(lab: IamLab) -> None:
     assert refused(ec2.describe_instances) == "UnauthorizedOperation"
 
 
+def test_an_address_is_moved_by_who_may_use_it_and_the_instance(lab: IamLab) -> None:
+    instance = _instance(lab, "zmanim")
+    address = lab.client("ec2").allocate_address(Domain="vpc")["AllocationId"]
+    move = {"AllocationId": address, "InstanceId": instance}
+    either = [f"arn:aws:ec2:{REGION}:{ACCOUNT}:elastic-ip/{address}", f"{INSTANCE}/{instance}"]
+    for one in either:
+        only = lab.client("ec2", lab.role(f"only-{one[-3:]}", allow("ec2:AssociateAddress", one)))
+        assert refused(only.associate_address, **move) == "UnauthorizedOperation"
+    both = lab.client("ec2", lab.role("both", allow("ec2:AssociateAddress", either)))
+    assert both.associate_address(**move)["AssociationId"]
+
+
 @pytest.mark.incident("a call by a role with tags ended in an AttributeError, as moto keeps them in a list")
 def test_a_role_s_own_tags_are_condition_keys(lab: IamLab) -> None:
     own_team = allow("s3:ListAllMyBuckets", "*", {"StringEquals": {"aws:PrincipalTag/Team": "builders"}})
