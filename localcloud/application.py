@@ -20,7 +20,7 @@ from localcloud.ec2 import (
     snapshots,
 )
 from localcloud.ec2 import volumes as ec2_volumes
-from localcloud.ec2.account import attributes, groups, key_pairs, tags
+from localcloud.ec2.account import addresses, attributes, groups, key_pairs, tags
 from localcloud.ec2.fleet import Fleet
 from localcloud.ec2.images import describing, references
 from localcloud.ec2.launch import launches, places, purchases, rules, templates, tokens
@@ -80,7 +80,7 @@ def emulate(images: tuple[BaseImage, ...], cloud: Cloud, fleet: Fleet) -> Emulat
     launched = launches.Launches(fleet, machines.begin)
     apply(instances, machines, instance_attributes, instance_attributes.InstanceAttributes(fleet), instance_filters)
     apply(launched, purchases, purchases.Purchases(launched), places, rules, templates, tokens)
-    apply(attributes, groups, key_pairs, tags)
+    apply(addresses, attributes, groups, key_pairs, tags)
     apply(dependencies, ec2_volumes, ec2_volumes.Volumes(fleet))
     confirmations = Confirmations(Journal(directory / "confirmations.jsonl"), cloud.endpoint)
     notifications = sns.Notifications(Journal(directory / "notifications.jsonl"), confirmations)

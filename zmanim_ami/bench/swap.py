@@ -48,7 +48,7 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
         made = launch(lab.clients, lab.settings, wanted, poller=lab.poller, version=first, wait=True)
         assert isinstance(made, Launched)  # it is no dry run
         run_command.run_script(lab.clients, made.instance_id, FRESH, TIMEOUT, lab.poller)
-        return repeat("swap", runs, lambda number: _sample(lab, _VERSIONS[number % 2]))
+        return repeat("swap", runs, lambda number: _sample(lab, _VERSIONS[(number - 1) % 2]))
     finally:
         _end(lab)
 

@@ -13,7 +13,7 @@ from invoke.program import Program
 import tasks
 from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
-from tests.support.swap_stage import World, world
+from tests.support.stages.instances import World, world
 from zmanim_ami.pipeline import aws
 
 PAGE = (ROOT / "docs/instances.md").read_text("utf-8")

@@ -74,7 +74,9 @@ def plan(
         for region in (*chosen, *kept):
             there = clients if region == home else connect(region)
             used = [public_parameters.choose(there, settings, environment, account, kind) for kind in BUCKETS]
-            every.append(_values(settings, environment, account, region, used))
+            reports = public_parameters.choose(there, settings, VERIFY, account, "releases")
+            buckets_of = {f"{each.kind}_bucket": each.name for each in used} | {"verify_releases_bucket": reports.name}
+            every.append(_values(settings, environment, account, region) | buckets_of)
             if region == home:
                 changes += _in_region(there, settings, environment, account, used, watched=not verifies)
             elif region in chosen:
@@ -102,9 +104,7 @@ def is_new(changes: Sequence[Change], environment: str) -> bool:
     return any((each.action, each.resource) == ("create", f"role {roles.name(environment)}") for each in changes)
 
 
-def _values(
-    settings: Settings, environment: str, account: str, region: str, used: Sequence[public_parameters.Bucket]
-) -> roles.Values:
+def _values(settings: Settings, environment: str, account: str, region: str) -> dict[str, str]:
     return {
         "environment": environment,
         "account": account,
@@ -113,7 +113,6 @@ def _values(
         "mail_from": settings.mail_from,
         "mail_to": settings.mail_to,
         "every_releases_bucket": public_parameters.pattern(settings.releases_bucket),
-        **{f"{each.kind}_bucket": each.name for each in used},
     }
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support import ROOT, bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
-from tests.support.verify_stage import Stage, stage  # noqa: F401 - a fixture
+from tests.support.stages.verification import Stage, stage  # noqa: F401 - a fixture
 from zmanim_ami.pipeline.account import alarms, bucket_rules, changes, requirements
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.backup import drill as recovery

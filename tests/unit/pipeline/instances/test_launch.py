@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
-from tests.support.swap_stage import NEW, OLD, TYPE, World, world
+from tests.support.stages.instances import NEW, OLD, TYPE, World, world
 from zmanim_ami.pipeline.account import roles
 from zmanim_ami.pipeline.instances.launch import Launched, Wanted, launch
 from zmanim_ami.pipeline.plan import Plan

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.errors import raises
-from tests.support.swap_stage import NEW, OLD, World, encoded, world
+from tests.support.stages.instances import NEW, OLD, World, encoded, world
 from zmanim_ami.pipeline.backup.remote import AnswerUnreadable
 from zmanim_ami.pipeline.instances import state
 from zmanim_ami.pipeline.instances.listing import Listed, listed

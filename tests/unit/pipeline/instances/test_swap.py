@@ -9,7 +9,7 @@ import pytest
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.image_life import CutOff, cut_at
-from tests.support.swap_stage import NEW, OLD, World, world
+from tests.support.stages.instances import NEW, OLD, World, world
 from zmanim_ami.pipeline.instances import going_back, journal
 from zmanim_ami.pipeline.instances.swap import Swapped
 from zmanim_ami.pipeline.plan import Plan

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support import pipeline_cloud as cloud
-from tests.support.verify_stage import Stage, staged
+from tests.support.stages.verification import Stage, staged
 from zmanim_ami.pipeline import instance, volumes
 from zmanim_ami.pipeline.ami.image import VERIFIED_TAG
 from zmanim_ami.pipeline.verify import leftover_volumes

@@ -14,7 +14,7 @@ import tasks
 from tests.support import bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
-from tests.support.verify_stage import PACKAGES, Stage, packed, staged
+from tests.support.stages.verification import PACKAGES, Stage, packed, staged
 from zmanim_ami.commands import image as commands
 from zmanim_ami.pipeline import attestation
 from zmanim_ami.pipeline.ami import image

@@ -14,7 +14,7 @@ from support.digest import file_sha256
 from tests.support import bucket_name
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
-from tests.support.verify_stage import HEALTH, SHA, Stage, encoded, packed, staged
+from tests.support.stages.verification import HEALTH, SHA, Stage, encoded, packed, staged
 from zmanim_ami.pipeline import instance
 from zmanim_ami.pipeline.account import network
 from zmanim_ami.pipeline.plan import Plan

@@ -23,7 +23,7 @@ from tests.support import ROOT
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
 from tests.support.localcloud.iam import REGION, IamLab, iam_lab
-from tests.support.verify_stage import Stage, good_answers, staged
+from tests.support.stages.verification import Stage, good_answers, staged
 from zmanim_ami.pipeline import instance, run_command
 from zmanim_ami.pipeline.account import changes, requirements
 from zmanim_ami.pipeline.account.keys import release_key, signing_key
