@@ -14,7 +14,7 @@ from localcloud.api.patches import patch
 @patch(ElasticIPAddresses.associate_address, wraps=True)
 def associate_address(original: Any, response: Any) -> Any:
     """AssociateAddress; moto's takes an address that something has only where the call asks for that."""
-    response.params["AllowReassociation"] = str(response.params.get("AllowReassociation", True)).lower() == "true"
+    response.params.setdefault("AllowReassociation", True)
     every = response.ec2_backend.addresses
     before = {address: address.eni for address in every}
     result = original(response)
