@@ -51,6 +51,7 @@ VALUES = {
     "backups_bucket": bucket_name("backups", ENVIRONMENT),
     "releases_bucket": bucket_name("releases", ENVIRONMENT),
     "every_releases_bucket": public_parameters.pattern(DEFAULTS.releases_bucket),
+    "verify_releases_bucket": bucket_name("releases", "verify"),
 }
 
 

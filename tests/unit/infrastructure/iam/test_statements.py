@@ -10,7 +10,7 @@ import pytest
 
 from localcloud.iam.patterns import matches
 from localcloud.iam.policy import Principal, Request, Statement, decide, read
-from tests.support import ROOT
+from tests.support import ROOT, bucket_name
 from zmanim_ami.pipeline.account import public_parameters, roles
 from zmanim_ami.pipeline.settings import Settings
 
@@ -48,6 +48,7 @@ def text(name: str, environment: str = "prod") -> str:
         "mail_to": SETTINGS.mail_to,
         **{f"{kind}_bucket": f"zmanim-{kind}-{environment}" for kind in public_parameters.KINDS},
         "every_releases_bucket": public_parameters.pattern(SETTINGS.releases_bucket),
+        "verify_releases_bucket": bucket_name("releases", "verify"),
     }
     return json.dumps(roles.read(POLICIES / name, [values], ("eu-central-1",)))
 
