@@ -62,9 +62,10 @@ def _decide(
 
 
 def _new_one(clients: aws.Clients, entry: Entry) -> InstanceTypeDef | None:
-    """Return the instance that was launched, if it is there: by its tag, for the launch's answer may have been lost."""
+    """Return the instance that was launched, if it is there: by its tag where the launch's answer was lost."""
+    which = {"instance-id": [entry.new]} if entry.new else {f"tag:{journal.TAG}": [entry.token]}
     with aws.translate_errors("looking for the new instance"):
-        found = aws.instances(clients, {f"tag:{journal.TAG}": [entry.token], "instance-state-name": aws.ALIVE})
+        found = aws.instances(clients, {**which, "instance-state-name": aws.ALIVE})
     return found[0] if found else None
 
 

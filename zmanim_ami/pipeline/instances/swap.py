@@ -117,6 +117,9 @@ class Swap:
                 found=error.found,
                 fix=_AGAIN,
             ) from error
+        except KeyboardInterrupt:
+            say(f"{entry.new} serves, and the swap is not at its end: {_AGAIN}")
+            raise
         if downtime is not None:
             say(f"nobody was served for {downtime} s")
         return Swapped(entry.new, entry.to, entry.old, log.volume, entry.snapshot, tuple(moved), downtime)
