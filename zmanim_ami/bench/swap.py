@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from zmanim_ami.bench.backup import FRESH
 from zmanim_ami.bench.figures import repeat
@@ -45,8 +45,8 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
     )
     first = parse(_VERSIONS[1])
     try:
-        made = launch(lab.clients, lab.settings, wanted, poller=lab.poller, version=first, wait=True)
-        assert isinstance(made, Launched)  # it is no dry run
+        # It is no dry run, which gives a plan.
+        made = cast(Launched, launch(lab.clients, lab.settings, wanted, poller=lab.poller, version=first, wait=True))
         run_command.run_script(lab.clients, made.instance_id, FRESH, TIMEOUT, lab.poller)
         return repeat("swap", runs, lambda number: _sample(lab, _VERSIONS[(number - 1) % 2]))
     finally:
@@ -56,10 +56,11 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
 def _sample(lab: Lab, version: str) -> dict[str, float]:
     start = time.monotonic()
     with _steps(lab.clients) as noted:
-        done = swap(
-            lab.clients, lab.settings, to=parse(version), poller=lab.poller, environment=VERIFY, new_address=True
+        to = parse(version)
+        done = cast(
+            Swapped,
+            swap(lab.clients, lab.settings, to=to, poller=lab.poller, environment=VERIFY, new_address=True),
         )
-    assert isinstance(done, Swapped)  # it is no dry run
     whole = time.monotonic() - start
     steps = {
         f"step {name}": round(noted[name, "yes"] - noted[name, "no"], 3)

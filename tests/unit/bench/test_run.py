@@ -93,7 +93,7 @@ def test_benchmarks_share_one_cloud_and_a_rehearsal_runs_without_it(
     for name in BENCHMARKS:
         replace(monkeypatch, name, measure(name, needs=name not in {"gate", "rehearsal"}))
     rows = run.bench(clone, clone, clone, runs=3, open_lab=labs)
-    shared = ["boot 3", "install-at-boot 3", "build 3", "backup 3", "swap 4", "retire 3"]
+    shared = ["boot 3", "install-at-boot 3", "build 3", "backup 3", "swap 3", "retire 3"]
     assert labs.events == ["up", *shared, "down", "gate 3", "rehearsal 3"]
     assert [row.benchmark for row in rows] == list(BENCHMARKS)
     report = json.loads((clone / "build/bench/build.json").read_text())

@@ -49,6 +49,10 @@ TYPED: Mapping[str, tuple[str, str]] = {
         "tests/unit/commands/test_images_page.py",
         "docs/images.md",
     ),
+    r"\./inv instance\.\w+( .*)?|aws ec2 (modify-instance-attribute|delete-snapshot) .*": (
+        "tests/unit/commands/test_instances_page.py",
+        "docs/instances.md",
+    ),
     r"\./inv release\.(publish|rollback) .*": ("tests/support/machines/releases.py", '"release.rollback"'),
     r"aws ec2 (disable-image-deprecation|enable-image)": (
         "tests/unit/pipeline/images/test_rules.py",
