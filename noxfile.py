@@ -52,7 +52,8 @@ def gate_proof(session: nox.Session) -> None:
 def machines(session: nox.Session) -> None:
     """Boot tests, one for each promise; needs root."""
     _python(session, "invoke", "doctor", "--install")
-    _pytest(session, "tests/machines")
+    # Two files at a time, each beside a cloud of its own: most of a boot or a backup keeps one processor.
+    _pytest(session, "tests/machines", "-n", "2", "--dist", "loadfile")
 
 
 @nox.session(default=False)
