@@ -65,8 +65,10 @@ def command(*flags: str, **help: str) -> Callable[[Callable[..., object]], Task[
                     show(result, as_json)
             except Error as error:
                 raise Exit(str(error), code=error.exit_code) from None
-            except KeyboardInterrupt:
-                raise Exit("interrupted: what was begun has been cleaned up", code=130) from None
+            except KeyboardInterrupt as interrupt:
+                # What can't be cleaned up says so itself.
+                words = str(interrupt) or "what was begun has been cleaned up"
+                raise Exit(f"interrupted: {words}", code=130) from None
 
         first = Parameter("context", Parameter.POSITIONAL_OR_KEYWORD)
         cast(Any, body).__signature__ = own.replace(parameters=[first, *parameters])

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm.type_defs import GetCommandInvocationResultTypeDef
 
 
+# What SendCommand takes at least.
+_SHORTEST_SECONDS = 30
+
+
 class CommandNotRun(Error):
     """Run Command did not run our script to a good end."""
 
@@ -48,7 +52,9 @@ def start(clients: aws.Clients, instance_id: str, script: str, timeout: float, p
             lambda: clients.ssm.send_command(
                 InstanceIds=[instance_id],
                 DocumentName="AWS-RunShellScript",
-                Comment="zmanim verification",
+                Comment="zmanim",
+                # What nobody waits for any more is not to be run later, when the agent is back.
+                TimeoutSeconds=max(_SHORTEST_SECONDS, int(timeout)),
                 Parameters={"commands": script.splitlines(), "executionTimeout": [str(int(timeout))]},
             ),
             "InvalidInstanceId",  # what AWS says until the agent has registered

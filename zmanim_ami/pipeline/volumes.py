@@ -109,11 +109,20 @@ def wait_for(clients: aws.Clients, volume: str, state: VolumeStateType, poller: 
         poller.wait_for(reached, _MOVE_SECONDS, lambda: _not_moved(volume, state, found[-1]))
 
 
+def wait_for_owner(clients: aws.Clients, volume: str, instance_id: str, poller: aws.Poller) -> None:
+    """Wait until an instance has a volume. Raises `volume-not-moved`, aws's errors."""
+    poller.wait_for(
+        lambda: instance_id in owners(clients, volume) or None,
+        _MOVE_SECONDS,
+        lambda: _not_moved(volume, f"attached to {instance_id}", "still on its way"),
+    )
+
+
 def owners(clients: aws.Clients, volume: str) -> list[str]:
-    """Return the instances that a volume is attached to. Raises aws's errors."""
+    """Return the instances that have a volume, not those that it is on its way to or from. Raises aws's errors."""
     with aws.translate_errors(f"looking at {volume}"):
         (shown,) = clients.ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
-    return [each["InstanceId"] for each in shown["Attachments"]]
+    return [each["InstanceId"] for each in shown["Attachments"] if each.get("State") == "attached"]
 
 
 def _not_moved(volume: str, expected: str, found: str) -> Error:

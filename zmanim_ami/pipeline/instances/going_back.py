@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import botocore.exceptions
+
 from support.errors import Error
 from support.progress import say
 from zmanim_ami.pipeline import aws, instance, volumes
@@ -24,7 +26,9 @@ RESTORED_TAG, ASIDE_TAG = "zmanim:swap-restored", "zmanim:set-aside"
 # A snapshot's first one of a volume holds all of it.
 _SNAPSHOT_SECONDS = 6 * 3600.0
 _START_SECONDS = 300.0
-_VOLUME_FIELDS = ("Size", "VolumeType", "Iops", "Throughput", "Encrypted", "KmsKeyId", "AvailabilityZone")
+# What a volume is made like another one by; of the others CreateVolume refuses Iops and Throughput.
+_FIELDS = ("Size", "VolumeType", "Encrypted", "KmsKeyId", "AvailabilityZone")
+_FIELDS_OF_TYPE = {"gp3": ("Iops", "Throughput"), "io1": ("Iops",), "io2": ("Iops",)}
 
 
 def go_back(clients: aws.Clients, settings: Settings, poller: aws.Poller, log: Journal) -> str:
@@ -34,13 +38,20 @@ def go_back(clients: aws.Clients, settings: Settings, poller: aws.Poller, log: J
     again it goes on.
     """
     entry, new = log.entry, _new_one(clients, log.entry)
-    has_it = new is not None and new["InstanceId"] in volumes.owners(clients, log.volume)
+    has_it = new is not None and _has(clients, log, new["InstanceId"])
     if not entry.back:
         log.note(back=_decide(clients, entry, new, has_it=has_it, poller=poller))
-    volume = log.volume if log.entry.back == "same" else _from_snapshot(clients, log, poller)
-    if new and has_it:
-        volumes.take(clients, log.volume, new["InstanceId"], poller)
-    _serve(clients, settings, volume, entry.old, poller)
+    if log.entry.back == "same":
+        volume = log.volume
+        if new and has_it:
+            volumes.take(clients, volume, new["InstanceId"], poller)
+        _serve(clients, settings, volume, entry.old, poller)
+    else:
+        volume = _from_snapshot(clients, log, poller)
+        # First this: the new instance may be one that does not stop.
+        _serve(clients, settings, volume, entry.old, poller)
+        if new and has_it:
+            volumes.take(clients, log.volume, new["InstanceId"], poller)
     if new:
         instance.terminate(clients, [new["InstanceId"]])
     if volume != log.volume:
@@ -64,9 +75,26 @@ def _decide(
 def _new_one(clients: aws.Clients, entry: Entry) -> InstanceTypeDef | None:
     """Return the instance that was launched, if it is there: by its tag where the launch's answer was lost."""
     which = {"instance-id": [entry.new]} if entry.new else {f"tag:{journal.TAG}": [entry.token]}
+
+    def look() -> list[InstanceTypeDef]:
+        return aws.instances(clients, {**which, "instance-state-name": aws.ALIVE})
+
     with aws.translate_errors("looking for the new instance"):
-        found = aws.instances(clients, {**which, "instance-state-name": aws.ALIVE})
+        if entry.step == "launch" and not entry.new:
+            clients.written.settled("an instance that may have been launched", lambda: bool(look()))
+        found = look()
     return found[0] if found else None
+
+
+def _has(clients: aws.Clients, log: Journal, instance_id: str) -> bool:
+    """Whether the new instance has the volume, once what was asked for last is seen."""
+
+    def owned() -> bool:
+        return instance_id in volumes.owners(clients, log.volume)
+
+    if (log.entry.step, log.entry.done) == ("attach", "no"):
+        return clients.written.settled(f"{log.volume} on {instance_id}", owned)
+    return owned()
 
 
 def _has_changed(clients: aws.Clients, new: InstanceTypeDef, entry: Entry, poller: aws.Poller) -> bool:
@@ -99,23 +127,27 @@ def _from_snapshot(clients: aws.Clients, log: Journal, poller: aws.Poller) -> st
         if shown.get("Progress", "") != said[-1]:
             said.append(shown.get("Progress", ""))
             say(f"{entry.snapshot}: {said[-1] or shown.get('State')}")
+        if shown.get("State") == "error":
+            raise late()
         return True if shown.get("State") == "completed" else None
 
     def late() -> Error:
         return Error(
             f"{entry.snapshot} is not complete",
             code="swap-not-taken-back",
-            expected=f"within {_SNAPSHOT_SECONDS:.0f} s",
+            expected=f"within {_SNAPSHOT_SECONDS:.0f} s, and no error",
             found=said[-1] or "no progress",
-            fix="run it again: it goes on waiting",
+            fix="run it again: it goes on waiting; if the snapshot failed, the backup of before is the way back",
         )
 
     say(f"{log.volume} may be changed by {entry.to}: waiting for {entry.snapshot}, of before")
     with aws.translate_errors(f"making a volume of {entry.snapshot}"):
         poller.wait_for(complete, _SNAPSHOT_SECONDS, late)
         (before,) = clients.ec2.describe_volumes(VolumeIds=[log.volume])["Volumes"]
-        like: Any = {name: before[name] for name in _VOLUME_FIELDS if before.get(name)}  # type: ignore[literal-required]
-        tags = [each for each in before.get("Tags", []) if each.get("Key") not in (journal.TAG, ASIDE_TAG)]
+        wanted = (*_FIELDS, *_FIELDS_OF_TYPE.get(before["VolumeType"], ()))
+        like: Any = {name: before[name] for name in wanted if before.get(name)}  # type: ignore[literal-required]
+        not_its = ("aws:", journal.TAG, RESTORED_TAG, ASIDE_TAG)
+        tags = [each for each in before.get("Tags", []) if not each.get("Key", "").startswith(not_its)]
         made = clients.ec2.create_volume(
             SnapshotId=entry.snapshot,
             ClientToken=f"zmanim-{entry.token}",
@@ -131,26 +163,48 @@ def _from_snapshot(clients: aws.Clients, log: Journal, poller: aws.Poller) -> st
 def _serve(clients: aws.Clients, settings: Settings, volume: str, old: str, poller: aws.Poller) -> None:
     """Have the old instance run with a volume, and its API answer."""
     (shown,) = _described(clients, old)
+    if shown["State"]["Name"] == "running" and old not in volumes.owners(clients, volume):
+        say(f"{old} runs without {volume}: it is stopped for that")
+        volumes.stop(clients, old, poller)
+        (shown,) = _described(clients, old)
     if shown["State"]["Name"] in {"stopping", "stopped"}:
         volumes.wait_for_stop(clients, old, poller)
-        owners = volumes.owners(clients, volume)
-        if old not in owners:
+        if old not in volumes.owners(clients, volume):
             volumes.wait_for(clients, volume, "available", poller)
             volumes.attach(clients, volume, old, poller)
-        with aws.translate_errors(f"starting {old}"):
-            clients.ec2.start_instances(InstanceIds=[old])
+            volumes.wait_for_owner(clients, volume, old, poller)
+        _start(clients, old, poller)
         say(f"started {old} with {volume}")
-
-        def runs() -> bool | None:
-            return True if _described(clients, old)[0]["State"]["Name"] == "running" else None
-
-        def late() -> Error:
-            return instance.NotReady(f"{old} does not start", expected="running", found="see its console")
-
-        with aws.translate_errors(f"waiting for {old}"):
-            poller.wait_for(runs, _START_SECONDS, late)
     health.check(clients, old, settings.boot_timeout, poller)
     say(f"{old} serves again")
+
+
+def _start(clients: aws.Clients, old: str, poller: aws.Poller) -> None:
+    """Start an instance; what it ran on may have been given to somebody else meanwhile, and is waited for."""
+    refused = [""]
+
+    def runs() -> bool | None:
+        try:
+            clients.ec2.start_instances(InstanceIds=[old])
+        except botocore.exceptions.ClientError as error:
+            if not aws.error_code(error).startswith("Insufficient"):
+                raise
+            if str(error) != refused[-1]:
+                refused.append(str(error))
+                say(f"waiting for capacity: {error}")
+            return None
+        return True if _described(clients, old)[0]["State"]["Name"] == "running" else None
+
+    def late() -> Error:
+        return instance.NotReady(
+            f"{old} does not start",
+            expected=f"running within {_START_SECONDS:.0f} s",
+            found=refused[-1] or "its console may say why",
+            fix="run it again: it goes on; another instance of its type that ends may make room",
+        )
+
+    with aws.translate_errors(f"starting {old}"):
+        poller.wait_for(runs, _START_SECONDS, late)
 
 
 def _described(clients: aws.Clients, instance_id: str) -> list[InstanceTypeDef]:

@@ -49,8 +49,10 @@ class Entry:
 class Journal:
     """A swap's entry on its volume; whatever is written there is in `entry` afterwards."""
 
-    def __init__(self, clients: aws.Clients, volume: str, entry: Entry) -> None:
+    def __init__(self, clients: aws.Clients, volume: str, entry: Entry, written: str = "") -> None:
+        """`written` is what the volume's tag says now, as far as this run knows."""
         self._clients = clients
+        self._written = written
         self.volume = volume
         self.entry = entry
 
@@ -62,19 +64,39 @@ class Journal:
         self.note(done="yes")
 
     def note(self, **found: str) -> None:
-        """Write down what is new. Raises aws's errors."""
+        """Write down what is new. Raises `swap-taken-over`, aws's errors."""
+        self._check_ours()
         self.entry = replace(self.entry, **found)
-        values = {item.name: str(getattr(self.entry, item.name)) for item in fields(self.entry)}
-        # Of letters that each of AWS's services takes in a tag, and far below its 256.
-        text = " ".join(f"{name}={value}" for name, value in values.items() if value)
-        tag: TagTypeDef = {"Key": TAG, "Value": text}
+        self._written = _text(self.entry)
+        tag: TagTypeDef = {"Key": TAG, "Value": self._written}
         with aws.translate_errors(f"noting the step {self.entry.step} on {self.volume}"):
             self._clients.ec2.create_tags(Resources=[self.volume], Tags=[tag])
 
     def clear(self) -> None:
-        """Take the entry from the volume: the swap is over. Raises aws's errors."""
+        """Take the entry from the volume: the swap is over. Raises `swap-taken-over`, aws's errors."""
+        self._check_ours()
         with aws.translate_errors(f"noting on {self.volume} that the swap is over"):
             self._clients.ec2.delete_tags(Resources=[self.volume], Tags=[{"Key": TAG}])
+
+    def _check_ours(self) -> None:
+        """Raise `swap-taken-over` when somebody else has written here since: two at once would undo each other."""
+        found = [""]
+
+        def ours() -> bool:
+            with aws.translate_errors(f"reading how far the swap of {self.volume} is"):
+                (shown,) = self._clients.ec2.describe_volumes(VolumeIds=[self.volume])["Volumes"]
+            found.append(_tag(shown))
+            return found[-1] == self._written
+
+        # Tags are seen late at times; what this run has written is waited for.
+        if not (ours() or self._clients.written.settled(f"the tag {TAG} of {self.volume}", ours)):
+            raise Error(
+                f"another command goes on with the swap of {self.volume}",
+                code="swap-taken-over",
+                expected=self._written or f"no tag {TAG}",
+                found=found[-1] or "no tag",
+                fix="let that one come to its end; then run this again, which shows what is left to do",
+            )
 
 
 def find(clients: aws.Clients, environment: str) -> list[Journal]:
@@ -87,12 +109,22 @@ def find(clients: aws.Clients, environment: str) -> list[Journal]:
             Filters=[{"Name": "tag-key", "Values": [TAG]}], PaginationConfig={"PageSize": 500}
         )
         found = [each for page in pages for each in page["Volumes"]]
-    journals = [Journal(clients, each["VolumeId"], _entry(each)) for each in found]
-    return [each for each in journals if each.entry.environment == environment]
+    ours = [each for each in found if f"environment={environment} " in f"{_tag(each)} " or "=" not in _tag(each)]
+    return [Journal(clients, each["VolumeId"], _entry(each), _tag(each)) for each in ours]
+
+
+def _tag(item: VolumeTypeDef) -> str:
+    return next((tag.get("Value", "") for tag in item.get("Tags", []) if tag.get("Key") == TAG), "")
+
+
+def _text(entry: Entry) -> str:
+    values = {item.name: str(getattr(entry, item.name)) for item in fields(entry)}
+    # Of letters that each of AWS's services takes in a tag, and far below its 256.
+    return " ".join(f"{name}={value}" for name, value in values.items() if value)
 
 
 def _entry(item: VolumeTypeDef) -> Entry:
-    (text,) = [tag.get("Value", "") for tag in item.get("Tags", []) if tag.get("Key") == TAG]
+    text = _tag(item)
     try:
         values: Mapping[str, str] = dict(word.split("=", 1) for word in text.split())
         entry = Entry(**values)

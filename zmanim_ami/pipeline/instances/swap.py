@@ -78,6 +78,7 @@ class Swap:
             run_command.run_script(clients, old, QUIET, _QUIET_SECONDS, poller)
         with log.step("stop"):
             volumes.stop(clients, old, poller)
+        _check_in_time(poller.clock() - launched, volume, log.entry)
         with log.step("snapshot"):
             log.note(snapshot=_begin_snapshot(clients, volume, log.entry))
         with log.step("detach"):
@@ -111,15 +112,14 @@ class Swap:
             log.clear()
         except Error as error:
             raise Error(
-                f"{entry.new} serves, and the swap is not at its end: {error.summary}",
+                f"{entry.new} is ready, and the swap is not at its end: {error.summary}",
                 code="swap-unfinished",
                 expected="the addresses to move, and the old instance to be protected",
-                found=error.found,
+                found=f"{error.found}; moved: {', '.join(moved) or 'no address'}",
                 fix=_AGAIN,
             ) from error
         except KeyboardInterrupt:
-            say(f"{entry.new} serves, and the swap is not at its end: {_AGAIN}")
-            raise
+            raise KeyboardInterrupt(f"{entry.new} is ready, and the swap is not at its end: {_AGAIN}") from None
         if downtime is not None:
             say(f"nobody was served for {downtime} s")
         return Swapped(entry.new, entry.to, entry.old, log.volume, entry.snapshot, tuple(moved), downtime)
@@ -166,11 +166,12 @@ def swap(
     `new_address` is the word that an address which can't move may be another one afterwards.
 
     Raises `swap-refused` with every check that failed, `swap-taken-back` when a step failed and the old instance serves
-    again, `swap-not-taken-back` and `swap-unfinished` when running it again has to go on; remote's, image's, state's
-    and journal's errors, aws's errors. KeyboardInterrupt comes through after going back.
+    again, `swap-begun` when another version's is not at its end, `swap-taken-over` when another command goes on with
+    it, `swap-not-taken-back` and `swap-unfinished` when running it again has to go on; remote's, image's, state's and
+    journal's errors, aws's errors. KeyboardInterrupt comes through after going back.
     """
     for unfinished in journal.find(clients, environment):
-        return _go_on(Swap(clients, settings, poller, unfinished), dry=dry)
+        return _go_on(Swap(clients, settings, poller, unfinished), to, dry=dry)
     old = remote.instance(clients, environment, instance_id)
     chosen = target.look(clients, settings, poller, environment=environment, old=old, to=to, new_address=new_address)
     if dry:
@@ -186,6 +187,8 @@ def swap(
         )
     with step(f"a backup of {old}"):
         remote.make(clients, old, poller)
+    for begun in journal.find(clients, environment):
+        raise _begun(begun.entry, "nothing of this one was begun but its backup")
     entry = Entry(environment, str(to), old, uuid.uuid4().hex[:16], chosen.state.database)
     under_way = Swap(clients, settings, poller, Journal(clients, chosen.volume, entry))
     try:
@@ -193,14 +196,29 @@ def swap(
     except Error as error:
         raise under_way.take_back(f"{error.summary} ({error.found})") from error
     except KeyboardInterrupt:
-        say(under_way.take_back("interrupted").summary)
-        raise
+        try:
+            end = under_way.take_back("interrupted").summary
+        except KeyboardInterrupt:
+            end = "interrupted while the swap was taken back: run it again, which goes on with that"
+        raise KeyboardInterrupt(end) from None
     return under_way.finish(since=since)
 
 
-def _go_on(swap: Swap, *, dry: bool) -> Swapped | Plan:
+def _begun(entry: Entry, why: str) -> BadInput:
+    return BadInput(
+        f"a swap of {entry.old} for {entry.to} is not at its end (step {entry.step})",
+        code="swap-begun",
+        expected=f"--to {entry.to}, which finishes it or takes it back; or no other swap",
+        found=why,
+        fix=f"./inv instance.swap --environment {entry.environment} --to {entry.to}",
+    )
+
+
+def _go_on(swap: Swap, to: Version, *, dry: bool) -> Swapped | Plan:
     """Finish what was cut short once the new instance served, else take it back. Raises as `swap` does."""
     entry = swap.log.entry
+    if entry.to != str(to):
+        raise _begun(entry, f"--to {to}")
     serves = entry.has_begun("address") or (entry.step, entry.done) == ("ready", "yes")
     say(f"a swap of {entry.old} for {entry.to} was cut short at the step {entry.step}")
     if dry:
@@ -210,13 +228,21 @@ def _go_on(swap: Swap, *, dry: bool) -> Swapped | Plan:
             else Step("take back", f"the swap of {entry.old}", "no client has reached another one")
         )
         return Plan((end,))
-    if not entry.has_begun("address") and serves:
-        try:
-            health.check(swap.clients, entry.new, swap.settings.boot_timeout, swap.poller)
-        except Error as error:
-            raise swap.take_back(f"{error.summary} ({error.found})") from error
     if not serves:
         raise swap.take_back("it was cut short")
+    try:
+        health.check(swap.clients, entry.new, swap.settings.boot_timeout, swap.poller)
+    except Error as error:
+        reason = f"{error.summary} ({error.found})"
+        if not entry.has_begun("address"):
+            raise swap.take_back(reason) from error
+        raise Error(
+            f"{entry.new} does not serve, and clients may reach it already",
+            code="swap-unfinished",
+            expected="an API that answers",
+            found=reason,
+            fix=f"see why (./inv instance.list); {entry.old} is stopped, and has not the volume {swap.log.volume}",
+        ) from error
     return swap.finish(since=None)
 
 

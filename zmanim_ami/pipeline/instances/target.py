@@ -87,8 +87,6 @@ def order(chosen: Target, token: str) -> launching.Order:
     groups = tuple(each.get("GroupId", "") for each in old.get("SecurityGroups", []))
     # It needs the same way out to AWS, before the address is its own.
     options: dict[str, Any] = launch.options(old.get("SubnetId", ""), groups, bool(old.get("PublicIpAddress")))
-    if name := old.get("KeyName"):
-        options["KeyName"] = name
     return launching.Order(
         ami_id=chosen.ami.ami_id,
         instance_type=old["InstanceType"],
@@ -116,7 +114,12 @@ def _attempt(name: str, expected: str, check: Callable[[], str]) -> Check:
 
 
 def _address_check(movable: tuple[Address, ...], shown: InstanceTypeDef, *, new_address: bool) -> Check:
-    expected = "an Elastic IP address, which moves, or --new-address"
+    expected = "one Elastic IP address, which moves, or --new-address; and one network interface"
+    interfaces = len(shown.get("NetworkInterfaces", []))
+    if len(movable) > 1 or interfaces > 1:
+        # All of them would go to the new one's one private address, each in the place of the one before.
+        found = f"{', '.join(each.public_ip for each in movable) or 'none'}, on {interfaces} interfaces"
+        return Check("address", False, expected, found)
     if movable:
         return Check("address", True, expected, ", ".join(each.public_ip for each in movable))
     return Check("address", new_address, expected, f"clients know {addresses.unmovable(shown)}: it will be another")

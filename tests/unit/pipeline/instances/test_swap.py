@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from moto.ec2.models import ec2_backends
 
 from tests.support import pipeline_cloud as cloud
 from tests.support.errors import raises
@@ -305,3 +307,94 @@ def test_another_environments_swap_is_none_of_ours(stage: World) -> None:
     assert_swapped(stage, stage.swap())
     (still,) = journal.find(stage.clients, "staging")
     assert still.entry == other
+
+
+def test_a_volume_that_was_restored_once_can_be_restored_again(stage: World) -> None:
+    stage.broken, stage.changes = {NEW}, True
+    had: list[str] = [stage.volume]
+    for _ in range(2):
+        with raises("swap-taken-back"):
+            stage.swap()
+        had.append(stage.data_volume(stage.old))
+        keys = [tag["Key"] for tag in stage.clients.ec2.describe_volumes(VolumeIds=[had[-1]])["Volumes"][0]["Tags"]]
+        assert keys.count(going_back.RESTORED_TAG) == 1
+    assert len(set(had)) == 3
+
+
+def test_of_a_volume_whose_type_has_its_own_speed_no_speed_is_asked_for(stage: World) -> None:
+    asked: list[Any] = []
+    cloud.answer(stage.clients.ec2, "CreateVolume", lambda request: asked.append(request["body"]))
+    volume = ec2_backends[cloud.ACCOUNT][stage.clients.region].volumes[stage.volume]
+    # As AWS shows one of gp2, which refuses to be asked for it.
+    volume.volume_type, volume.iops = "gp2", 100
+    volume.add_tags({"aws:backup:source": "theirs", "owner": "ours"})
+    stage.broken, stage.changes = {NEW}, True
+    with raises("swap-taken-back"):
+        stage.swap()
+    (body,) = asked
+    assert body["VolumeType"] == "gp2"
+    assert not [name for name in body if name in {"Iops", "Throughput"}]
+    keys = [value for name, value in body.items() if name.endswith(".Key")]
+    assert keys == ["owner", going_back.RESTORED_TAG]
+
+
+def test_two_commands_at_once_do_not_undo_each_other(stage: World) -> None:
+    def elsewhere(_request: object) -> None:
+        (begun,) = journal.find(stage.clients, "prod")
+        begun.note(back="same")
+
+    cloud.answer(stage.clients.ec2, "CreateSnapshot", elsewhere)
+    with raises("swap-not-taken-back", match="another command goes on"):
+        stage.swap()
+    cloud.answer(stage.clients.ec2, "CreateSnapshot", lambda request: None)
+    with raises("swap-taken-back"):
+        stage.swap()
+    assert_as_before(stage)
+
+
+def test_a_swap_that_began_during_the_backup_is_told_and_nothing_else_is_begun(stage: World) -> None:
+    run = stage.run
+
+    def slow(instance_id: str, script: str) -> tuple[str, str]:
+        if "restic-backup.service" in script:
+            journal.Journal(stage.clients, stage.volume, journal.Entry("prod", "v1.2.9", stage.old, "ab")).note()
+        return run(instance_id, script)
+
+    stage.run = slow  # type: ignore[method-assign]  # of this one only
+    with raises("swap-begun", match="v1.2.9"):
+        stage.swap()
+    assert cloud.alive(stage.clients) == [stage.old]
+
+
+def test_what_was_begun_for_another_version_is_named_and_left(stage: World) -> None:
+    begun = journal.Journal(stage.clients, stage.volume, journal.Entry("prod", NEW, stage.old, "ab", step="stop"))
+    begun.note()
+    with raises("swap-begun", match=OLD):
+        stage.swap(OLD)
+    assert stage.unfinished() == [begun.entry]
+
+
+def test_several_addresses_would_take_each_others_place_and_are_refused(stage: World) -> None:
+    second = stage.clients.ec2.allocate_address(Domain="vpc")
+    stage.clients.ec2.associate_address(AllocationId=second["AllocationId"], InstanceId=stage.old)
+    with raises("swap-refused", match=second["PublicIp"]):
+        stage.swap(new_address=True)
+
+
+def test_an_old_instance_that_runs_without_its_volume_is_stopped_and_gets_it(stage: World) -> None:
+    entry = journal.Entry("prod", NEW, stage.old, "ab", "asitwas0", step="detach")
+    journal.Journal(stage.clients, stage.volume, entry).note()
+    stage.clients.ec2.detach_volume(VolumeId=stage.volume, InstanceId=stage.old)
+    with raises("swap-taken-back"):
+        stage.swap()
+    assert_as_before(stage)
+
+
+def test_the_old_instance_starts_once_there_is_capacity(stage: World) -> None:
+    refusals = ["InsufficientInstanceCapacity"] * 3
+    cloud.answer(stage.clients.ec2, "StartInstances", lambda request: refusals.pop() if refusals else None)
+    stage.broken = {NEW}
+    with raises("swap-taken-back"):
+        stage.swap()
+    assert refusals == []
+    assert_as_before(stage)
