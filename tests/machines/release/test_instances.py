@@ -19,7 +19,8 @@ from tests.support.machines.other_images import copy, spoil, vouch
 from tests.support.replay import read_record, unneeded
 from zmanim_ami.pipeline.account import roles
 
-ENVIRONMENT, NEXT, BROKEN = "lived", "v9.4.0", "v9.4.1"
+ENVIRONMENT = "lived"
+NEXT, BROKEN, UNVERIFIED = "v9.4.0", "v9.4.1", "v9.4.2"
 ROLE = roles.operate_name(ENVIRONMENT)
 # It changes the database, and then does not serve.
 SPOILED = {
@@ -149,8 +150,8 @@ def test_the_list_says_what_each_is_and_how_it_does(
 
 def test_operators_launch_nothing_that_is_not_verified(operator: Operator, first: str) -> None:
     lab = operator.lab
-    unverified = copy(lab, lab.image, "zmanim-v9.4.2", "v9.4.2")
-    assert "not-attested" in operator.refused("instance.launch", "--version", "v9.4.2", "--another", *operator.place)
+    unverified = copy(lab, lab.image, f"zmanim-{UNVERIFIED}", UNVERIFIED)
+    assert "not-attested" in operator.refused("instance.launch", "--version", UNVERIFIED, "--another", *operator.place)
     session = boto3.Session(
         operator.credentials["AWS_ACCESS_KEY_ID"],
         operator.credentials["AWS_SECRET_ACCESS_KEY"],
@@ -181,6 +182,9 @@ def test_each_of_the_operators_rights_is_needed_and_none_is_missing(
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left(images: ImageLab) -> Iterator[None]:
     yield
+    for name in (NEXT, BROKEN, UNVERIFIED):
+        for made in images.ec2.describe_images(Filters=[{"Name": "name", "Values": [f"zmanim-{name}"]}])["Images"]:
+            images.ec2.deregister_image(ImageId=made["ImageId"])
     alive = [{"Name": "tag:zmanim:environment", "Values": [ENVIRONMENT]}]
     for item in images.ec2.describe_instances(Filters=alive)["Reservations"]:
         for each in item["Instances"]:
