@@ -16,21 +16,23 @@ _STOP_SECONDS = 600.0
 _MOVE_SECONDS = 120.0
 
 
-def take(clients: aws.Clients, volume: str, instance_id: str, poller: aws.Poller) -> None:
-    """Stop an instance, as a shutdown of its own does, and take a volume from it.
+def take(
+    clients: aws.Clients, volume: str, instance_id: str, poller: aws.Poller, *, seconds: float = _STOP_SECONDS
+) -> None:
+    """Stop an instance, as a shutdown of its own does, within `seconds`, and take a volume from it.
 
     Raises instance.NotReady when the instance does not stop, `volume-not-moved`, aws's errors.
     """
     say(f"stopping {instance_id} for its volume {volume}")
-    stop(clients, instance_id, poller)
+    stop(clients, instance_id, poller, seconds=seconds)
     detach(clients, volume, instance_id, poller)
 
 
-def stop(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> None:
+def stop(clients: aws.Clients, instance_id: str, poller: aws.Poller, *, seconds: float = _STOP_SECONDS) -> None:
     """Stop an instance, never by force. Raises instance.NotReady when it does not stop, aws's errors."""
     with aws.translate_errors(f"stopping {instance_id}"):
         clients.ec2.stop_instances(InstanceIds=[instance_id])
-    wait_for_stop(clients, instance_id, poller)
+    wait_for_stop(clients, instance_id, poller, seconds=seconds)
 
 
 def detach(clients: aws.Clients, volume: str, instance_id: str, poller: aws.Poller) -> None:
@@ -78,7 +80,9 @@ def of(clients: aws.Clients, instance_id: str) -> str:
     return mapped[instance.DATA_DEVICE]
 
 
-def wait_for_stop(clients: aws.Clients, instance_id: str, poller: aws.Poller) -> None:
+def wait_for_stop(
+    clients: aws.Clients, instance_id: str, poller: aws.Poller, *, seconds: float = _STOP_SECONDS
+) -> None:
     """Wait until an instance that stops is stopped. Raises instance.NotReady when it does not, aws's errors."""
 
     def stopped() -> bool | None:
@@ -88,10 +92,10 @@ def wait_for_stop(clients: aws.Clients, instance_id: str, poller: aws.Poller) ->
     with aws.translate_errors(f"waiting for {instance_id} to stop"):
         poller.wait_for(
             stopped,
-            _STOP_SECONDS,
+            seconds,
             lambda: instance.NotReady(
                 f"{instance_id} does not stop",
-                expected=f"stopped within {_STOP_SECONDS:.0f} s",
+                expected=f"stopped within {seconds:.0f} s",
                 found="the console's last lines:\n" + instance.tail(instance.console(clients, instance_id)),
             ),
         )

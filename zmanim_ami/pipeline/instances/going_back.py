@@ -26,6 +26,8 @@ RESTORED_TAG, ASIDE_TAG = "zmanim:swap-restored", "zmanim:set-aside"
 # A snapshot's first one of a volume holds all of it.
 _SNAPSHOT_SECONDS = 6 * 3600.0
 _START_SECONDS = 300.0
+# For a new instance to stop; the old one is not to wait for one that hangs.
+_PATIENCE_SECONDS = 60.0
 # What a volume is made like another one by; of the others CreateVolume refuses Iops and Throughput.
 _FIELDS = ("Size", "VolumeType", "Encrypted", "KmsKeyId", "AvailabilityZone")
 _FIELDS_OF_TYPE = {"gp3": ("Iops", "Throughput"), "io1": ("Iops",), "io2": ("Iops",)}
@@ -48,10 +50,9 @@ def go_back(clients: aws.Clients, settings: Settings, poller: aws.Poller, log: J
         _serve(clients, settings, volume, entry.old, poller)
     else:
         volume = _from_snapshot(clients, log, poller)
-        # First this: the new instance may be one that does not stop.
-        _serve(clients, settings, volume, entry.old, poller)
         if new and has_it:
-            volumes.take(clients, log.volume, new["InstanceId"], poller)
+            _take_if_it_stops(clients, log.volume, new["InstanceId"], poller)
+        _serve(clients, settings, volume, entry.old, poller)
     if new:
         instance.terminate(clients, [new["InstanceId"]])
     if volume != log.volume:
@@ -60,6 +61,14 @@ def go_back(clients: aws.Clients, settings: Settings, poller: aws.Poller, log: J
             clients.ec2.create_tags(Resources=[log.volume], Tags=[{"Key": ASIDE_TAG, "Value": entry.token}])
     log.clear()
     return volume
+
+
+def _take_if_it_stops(clients: aws.Clients, volume: str, new: str, poller: aws.Poller) -> None:
+    # Two machines on one kernel, as on the local cloud, can't have a file system and its copy mounted at once.
+    try:
+        volumes.take(clients, volume, new, poller, seconds=_PATIENCE_SECONDS)
+    except instance.NotReady as error:
+        say(f"{error.summary}: it keeps {volume} until it is terminated")
 
 
 def _decide(
@@ -184,6 +193,9 @@ def _start(clients: aws.Clients, old: str, poller: aws.Poller) -> None:
     refused = [""]
 
     def runs() -> bool | None:
+        state = _described(clients, old)[0]["State"]["Name"]
+        if state in {"pending", "running"}:
+            return state == "running" or None
         try:
             clients.ec2.start_instances(InstanceIds=[old])
         except botocore.exceptions.ClientError as error:
@@ -192,8 +204,7 @@ def _start(clients: aws.Clients, old: str, poller: aws.Poller) -> None:
             if str(error) != refused[-1]:
                 refused.append(str(error))
                 say(f"waiting for capacity: {error}")
-            return None
-        return True if _described(clients, old)[0]["State"]["Name"] == "running" else None
+        return None
 
     def late() -> Error:
         return instance.NotReady(

@@ -398,3 +398,16 @@ def test_the_old_instance_starts_once_there_is_capacity(stage: World) -> None:
         stage.swap()
     assert refusals == []
     assert_as_before(stage)
+
+
+def test_the_old_instance_does_not_wait_for_a_new_one_that_does_not_stop(stage: World) -> None:
+    stage.broken, stage.changes = {NEW}, True
+
+    def hangs(request: Any) -> Any:
+        instance_id = request["body"]["InstanceId.1"]
+        return {"StoppingInstances": []} if stage.version(instance_id) == NEW else None
+
+    cloud.answer(stage.clients.ec2, "StopInstances", hangs)
+    with raises("swap-taken-back"):
+        stage.swap()
+    assert stage.serves() == cloud.alive(stage.clients) == [stage.old]
