@@ -210,3 +210,29 @@ def _instance(clients: Clients, ami_id: str) -> str:
         BlockDeviceMappings=[mapping],
         TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
     )["Instances"][0]["InstanceId"]
+
+
+def assert_swapped(stage: World, result: object) -> None:
+    """See that the new instance has all that the old one had, and the old one is kept."""
+    assert isinstance(result, Swapped)
+    new = result.instance_id
+    assert stage.version(new) == NEW
+    assert (stage.data_volume(new), stage.leads_to()) == (stage.volume, new)
+    assert stage.serves() == [new]
+    assert stage.state(stage.old) == "stopped"
+    kept = stage.clients.ec2.describe_instance_attribute(InstanceId=stage.old, Attribute="disableApiTermination")
+    assert kept["DisableApiTermination"] == {"Value": True}
+    assert stage.tags(stage.old)["zmanim:swapped-for"] == new
+    assert stage.tags(new) == {"Name": "ours", "zmanim:environment": "prod"}
+    mapped = stage.described(new)["BlockDeviceMappings"]
+    assert [each["Ebs"]["DeleteOnTermination"] for each in mapped if each["DeviceName"] == "/dev/sdf"] == [False]
+    assert stage.unfinished() == []
+
+
+def assert_as_before(stage: World) -> None:
+    """See that the old instance serves with its volume and its address, and nothing else is there."""
+    assert stage.serves() == [stage.old]
+    assert stage.data_volume(stage.old) == stage.volume
+    assert cloud.alive(stage.clients) == [stage.old]
+    assert stage.leads_to() == stage.old
+    assert stage.unfinished() == []
