@@ -30,6 +30,7 @@ from localcloud.iam.authorization import Authorizer
 from localcloud.imds import server as metadata_server
 from localcloud.imds.instance_metadata import MetadataLookup
 from localcloud.journal import Journal
+from localcloud.machine.kinds import kind_of
 from localcloud.net.network import Interfaces
 from localcloud.services import (
     iam_documents,
@@ -45,7 +46,7 @@ from localcloud.services import (
 )
 from localcloud.services.confirmations import Confirmations
 from localcloud.services.ses import Mails
-from localcloud.settings import BaseImage, Cloud, CloudSettings, ended_sessions
+from localcloud.settings import QEMU, BaseImage, Cloud, CloudSettings, ended_sessions
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,11 @@ class Emulation:
 
 def serve(settings: CloudSettings, cloud: Cloud) -> None:
     """Start serving, in threads. Raises `layer-failed` or `cloud-failed`."""
-    fleet = Fleet(cloud.directory, Interfaces(cloud))
+    fleet = Fleet(cloud.directory, Interfaces(cloud), kind_of(settings))
     regions = amis.regions()
     for image in settings.images:
-        fleet.layers.add_base([amis.base_image_id(image.name, region) for region in regions], image.root)
+        source = image.disk if settings.machines == QEMU and image.disk else image.root
+        fleet.layers.add_base([amis.base_image_id(image.name, region) for region in regions], source)
     emulation = emulate(settings.images, cloud, fleet)
     emulation.alarms.watch()
     listen(emulation.confirmations.before(emulation.api), cloud.link_address, 5000)

@@ -53,7 +53,8 @@ _children: dict[Path, list[subprocess.Popen[bytes]]] = {}
 
 @dataclass(frozen=True)
 class MachineInfo:
-    """One instance: its state as the API shows it, the host's pid of its init (None when it does not run).
+    """One instance: its state as the API shows it, the host's pid of its init, or of its QEMU (None when it
+    does not run).
 
     `since` is when it was last started, in seconds since 1970.
     """
@@ -79,7 +80,10 @@ def up(settings: CloudSettings, check_host: Callable[[CloudSettings], None] = re
         settings,
         state=settings.state.resolve(),
         authority=settings.authority.resolve(),
-        images=tuple(dataclasses.replace(image, root=image.root.resolve()) for image in settings.images),
+        images=tuple(
+            dataclasses.replace(image, root=image.root.resolve(), disk=image.disk.resolve() if image.disk else None)
+            for image in settings.images
+        ),
         egress_hosts=settings.egress_hosts.resolve() if settings.egress_hosts else None,
     )
     with _lock(settings.name, settings.state):
@@ -139,7 +143,12 @@ def machines(cloud: Cloud) -> list[MachineInfo]:
 
 
 def _leader(group: Path) -> int | None:
-    """Return the pid of the init below a machine's control group: the one that is process 1 of its own namespace."""
+    """Return the pid of the init below a machine's control group: the one that is process 1 of its own namespace.
+
+    Of a machine with a kernel of its own, its QEMU's.
+    """
+    if (own := next(filter(_is_qemu, cgroups.members(group)), None)) is not None:
+        return own
     for pid in cgroups.members(group / "payload"):
         try:
             status = Path(f"/proc/{pid}/status").read_text()
@@ -149,6 +158,13 @@ def _leader(group: Path) -> int | None:
         if len(numbers) > 1 and numbers[-1] == "1":
             return pid
     return None
+
+
+def _is_qemu(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().startswith("qemu-system-")
+    except OSError:
+        return False  # it ended in between
 
 
 def console(cloud: Cloud, instance_id: str) -> str:
@@ -176,10 +192,21 @@ def end_session(cloud: Cloud, key: str) -> None:
 
 
 def shell_command(cloud: Cloud, instance_id: str) -> list[str]:
-    """Return the command that gives a root shell inside a running machine, to be exec'ed. Raises `unknown-machine`."""
+    """Return the command that gives a root shell inside a running machine, to be exec'ed.
+
+    Raises `unknown-machine`, and `no-way-in` for one with a kernel of its own.
+    """
     leader = next((info.leader for info in machines(cloud) if info.instance_id == instance_id), None)
     if leader is None:
         raise _unknown(cloud, instance_id)
+    if _is_qemu(leader):
+        raise BadInput(
+            f"{instance_id} has a kernel of its own: nobody can enter it from outside",
+            code="no-way-in",
+            expected="a machine on this host's kernel",
+            found="one in QEMU",
+            fix="SSM's Run Command or SSH; cloud.console shows what it says",
+        )
     return ["nsenter", "--target", str(leader), "--all", "--wd", "/bin/bash", "--login"]
 
 

@@ -23,6 +23,8 @@ _KEY_FILE = "key"
 # Where the API answers with its caller's address, as https://checkip.amazonaws.com does; no bucket's name begins so.
 ADDRESS_PATH = "/.checkip"
 DEFAULT_STATE = Path("/var/lib/localcloud")
+# The kinds of machine: containers on the host's kernel, and whole machines with one of their own.
+NSPAWN, QEMU = "nspawn", "qemu"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class BaseImage:
     """An image that the cloud offers from the start, as AWS offers Amazon Linux.
 
     `root` is a root file system tree prepared by `machine.base.fit`; it is never written to. `creation_date` is RFC
-    3339, `root_size_gib` what the image says its disk is (in GiB).
+    3339, `root_size_gib` what the image says its disk is (in GiB). `disk` is a directory that
+    machine.qemu.base_disk.make has filled from `root`: machines with a kernel of their own start from that.
     """
 
     name: str
@@ -42,6 +45,7 @@ class BaseImage:
     creation_date: str = "2026-09-30T00:00:00.000Z"
     root_device: str = "/dev/xvda"
     root_size_gib: int = 8
+    disk: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class CloudSettings:
 
     With `egress`, machines reach ports 80 and 443 of the internet by name, else nothing but the cloud. `egress_hosts`
     is for tests: a file like /etc/hosts whose names lead to the addresses there, which need not be public. `bad_day` is
-    the day that it begins with; control.set_bad_day gives it another one.
+    the day that it begins with; control.set_bad_day gives it another one. `machines` is their kind, NSPAWN or QEMU;
+    `accelerator`, for the latter, is "kvm" or "tcg" (machine.qemu.acceleration chooses).
     """
 
     images: tuple[BaseImage, ...]
@@ -61,6 +66,8 @@ class CloudSettings:
     egress: bool = False
     egress_hosts: Path | None = None
     bad_day: BadDay | None = None
+    machines: str = NSPAWN
+    accelerator: str = "tcg"
 
     @property
     def directory(self) -> Path:
@@ -142,6 +149,13 @@ def check(settings: CloudSettings) -> None:
             expected="for example eu-west-1",
             found=repr(settings.region),
         )
+    if settings.machines not in {NSPAWN, QEMU}:
+        raise BadInput(
+            "there is no such kind of machine",
+            code="bad-settings",
+            expected=f"{NSPAWN} or {QEMU}",
+            found=repr(settings.machines),
+        )
     for image in settings.images:
         if not (image.root / "usr").is_dir():
             raise BadInput(
@@ -150,6 +164,14 @@ def check(settings: CloudSettings) -> None:
                 expected=f"a tree with /usr in it at {image.root}",
                 found="no such directory" if not image.root.is_dir() else "a directory without usr/",
                 fix="build the base first",
+            )
+        if settings.machines == QEMU and not (image.disk and (image.disk / "kernel").is_file()):
+            raise BadInput(
+                f"the base image {image.name} has no disk with a kernel",
+                code="bad-settings",
+                expected="a directory that machine.qemu.base_disk.make has filled",
+                found=str(image.disk),
+                fix="make its disk first",
             )
 
 
@@ -172,7 +194,10 @@ def settings_to_json(settings: CloudSettings) -> str:
 def settings_from_json(text: str) -> CloudSettings:
     """Read what `settings_to_json` wrote."""
     raw: dict[str, Any] = json.loads(text)
-    images = tuple(BaseImage(**{**image, "root": Path(image["root"])}) for image in raw.pop("images"))
+    images = tuple(
+        BaseImage(**{**image, "root": Path(image["root"]), "disk": Path(image["disk"]) if image["disk"] else None})
+        for image in raw.pop("images")
+    )
     return CloudSettings(
         images=images,
         authority=Path(raw["authority"]),
@@ -182,6 +207,8 @@ def settings_from_json(text: str) -> CloudSettings:
         egress=raw["egress"],
         egress_hosts=Path(raw["egress_hosts"]) if raw["egress_hosts"] else None,
         bad_day=BadDay(**raw["bad_day"]) if raw["bad_day"] else None,
+        machines=raw["machines"],
+        accelerator=raw["accelerator"],
     )
 
 

@@ -16,11 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from localcloud.machine import nspawn
 from localcloud.machine.devices import Device, free_node
 from localcloud.machine.interface import Machine, MachineSpec
-from localcloud.machine.layers import Layers
-from localcloud.machine.nspawn import NspawnMachine
+from localcloud.machine.kinds import NSPAWN_KIND, Kind
 from localcloud.machine.volumes import Volumes
 from localcloud.net.network import Interfaces
 from support.errors import Error
@@ -60,11 +58,12 @@ class Instance:
 class Fleet:
     """All machines of the cloud."""
 
-    def __init__(self, directory: Path, interfaces: Interfaces) -> None:
-        self.layers = Layers(directory)
+    def __init__(self, directory: Path, interfaces: Interfaces, kind: Kind = NSPAWN_KIND) -> None:
+        self.layers = kind.layers(directory)
         self.volumes = Volumes(directory)
         self._directory = directory
         self._interfaces = interfaces
+        self._kind = kind
         self._instances: dict[str, Instance] = {}
         self._lock = threading.Lock()
 
@@ -82,7 +81,7 @@ class Fleet:
         try:
             spec = MachineSpec(instance_id, directory, interface, memory_bytes)
             self.layers.create(instance_id, image_id)
-            instance = self._instances[instance_id] = Instance(spec, NspawnMachine(spec), image_id)
+            instance = self._instances[instance_id] = Instance(spec, self._kind.make(spec), image_id)
             self._save()
         except BaseException:
             self._instances.pop(instance_id, None)
@@ -187,7 +186,7 @@ class Fleet:
             instance.terminated = True
             self.layers.forget_instance(instance_id)
             self._interfaces.give_back(instance.spec.interface)
-            nspawn.remove(instance.spec)
+            self._kind.remove(instance.spec)
 
     def capture(self, instance_id: str, image_id: str) -> None:
         """Make an image of an instance: by renaming its layer when it does not run, else by copying it."""

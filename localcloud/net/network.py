@@ -216,15 +216,15 @@ def _mac(address: str) -> str:
     return "06:ec:" + ":".join(f"{int(part):02x}" for part in address.split("."))
 
 
-def _outer_name(interface: Interface) -> str:
+def outer_name(interface: Interface) -> str:
+    """Return the name of an interface's end on the cloud's side."""
     return "m" + interface.namespace.name[-12:]
 
 
 def connect(interface: Interface) -> None:
     """Make the machine's network namespace with ens5 in it, wired to the bridge, and tell DHCP about it."""
-    name, outer = interface.namespace.name, _outer_name(interface)
-    lease = f"{interface.mac},{interface.address},{interface.hostname},infinite\n"
-    (_HOSTS / name).write_text(lease)
+    name, outer = interface.namespace.name, outer_name(interface)
+    _lease(interface)
     run(
         ["ip", "-batch", "-"],
         input=f"netns add {name}\n"
@@ -234,8 +234,28 @@ def connect(interface: Interface) -> None:
     )
 
 
+def connect_tap(interface: Interface) -> None:
+    """Wire a machine with a kernel of its own to the bridge, by a tap device, and tell DHCP about it.
+
+    Its name on the cloud's side is `outer_name`; inside, the machine's kernel and udev name it.
+    """
+    _lease(interface)
+    outer = outer_name(interface)
+    run(
+        ["ip", "-batch", "-"],
+        input=f"tuntap add dev {outer} mode tap\n"
+        f"link set {outer} addrgenmode none\n"
+        f"link set {outer} master {_BRIDGE} up\n",
+    )
+
+
+def _lease(interface: Interface) -> None:
+    lease = f"{interface.mac},{interface.address},{interface.hostname},infinite\n"
+    (_HOSTS / interface.namespace.name).write_text(lease)
+
+
 def disconnect(interface: Interface) -> None:
-    """Undo `connect`; quiet when it was undone before."""
-    run(["ip", "link", "delete", "dev", _outer_name(interface)], check=False)
+    """Undo `connect` or `connect_tap`; quiet when it was undone before."""
+    run(["ip", "link", "delete", "dev", outer_name(interface)], check=False)
     run(["ip", "netns", "delete", interface.namespace.name], check=False)
     (_HOSTS / interface.namespace.name).unlink(missing_ok=True)

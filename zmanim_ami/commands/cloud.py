@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from localcloud import control
-from localcloud.settings import Cloud
+from localcloud.settings import NSPAWN, Cloud
 from zmanim_ami.commands.shared import POLICIES, ROOT, command
 from zmanim_ami.rehearsal import cloud
 from zmanim_ami.toolchain.environment import user_cache
@@ -34,8 +34,17 @@ class Machine:
     bare="with an empty account: nothing in it that account.apply makes, so that it can be tried",
     bad_day="reads lag, calls are throttled, answers get lost, as on AWS now and then",
     seed="with --bad-day: which calls are hit (default: by chance, and said)",
+    machines="nspawn (on this host's kernel, fast) or qemu (with a kernel of their own)",
+    accel="for qemu: kvm, tcg (emulated) or auto (kvm where it has booted a kernel)",
 )
-def up(name: str = "default", bare: bool = False, bad_day: bool = False, seed: int = 0) -> Cloud:
+def up(
+    name: str = "default",
+    bare: bool = False,
+    bad_day: bool = False,
+    seed: int = 0,
+    machines: str = NSPAWN,
+    accel: str = "auto",
+) -> Cloud:
     """Start a local cloud: an EC2 on this machine whose instances are real booted machines. Needs root.
 
     Up already is a success, but not with --bare: that one's account may have been filled. Its base image, mirror and
@@ -43,9 +52,11 @@ def up(name: str = "default", bare: bool = False, bad_day: bool = False, seed: i
     `packer build .` in infrastructure/packer works by hand too.
     """
     day = cloud.bad_day_of(seed) if bad_day else None
+    cloud.check_machines(machines, accel)
     if bare:
         cloud.check_down(name, cloud.STATE)
-    return cloud.start(name, cloud.prepare(ROOT, user_cache()), cloud.STATE, POLICIES, day, empty=bare)
+    prepared = cloud.with_machines(cloud.prepare(ROOT, user_cache()), user_cache(), machines, accel)
+    return cloud.start(name, prepared, cloud.STATE, POLICIES, day, empty=bare)
 
 
 @command(name=_NAME)

@@ -18,7 +18,8 @@ from localcloud import bad_day, control
 from localcloud import environment as cloud_environment
 from localcloud.bad_day import BadDay
 from localcloud.host.certificates import ensure_authority
-from localcloud.settings import DEFAULT_STATE, BaseImage, Cloud, CloudSettings
+from localcloud.machine.qemu import acceleration, base_disk
+from localcloud.settings import DEFAULT_STATE, NSPAWN, QEMU, BaseImage, Cloud, CloudSettings
 from support.errors import BadInput
 from support.files import write_atomically
 from support.parallel import side_by_side
@@ -29,7 +30,7 @@ from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.account import buckets, changes, requirements
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.rehearsal import identity, standin
+from zmanim_ami.rehearsal import identity, kernel, standin
 from zmanim_ami.rehearsal.base import Base, check_repositories, unpack
 from zmanim_ami.rehearsal.owner import owner_of, stop_leftovers
 from zmanim_ami.rehearsal.versions import MIRROR_BUCKET, Difference, differences, rehearsed_versions
@@ -51,7 +52,7 @@ class Prepared:
 
     `root` is the tree of the base image, which came from `base` where it is not the stand-in's own. `mirror` holds the
     files that stand in for the sites that artifacts come from; None: they come from those sites, and machines have a
-    route out to them.
+    route out to them. `disk` is the base's, where machines have a kernel of their own, with their `accelerator`.
     """
 
     root: Path
@@ -60,6 +61,8 @@ class Prepared:
     versions_file: Path
     differences: tuple[Difference, ...]
     base: Base | None = None
+    disk: Path | None = None
+    accelerator: str = "tcg"
 
 
 def prepare(
@@ -96,6 +99,34 @@ def prepare(
     write_atomically(versions_file, json.dumps(rehearsed, indent=2) + "\n")
     changed = tuple(differences(production, rehearsed))
     return Prepared(tree, mirror, cache / "authority", versions_file, changed, unpacked)
+
+
+def check_machines(machines: str, accel: str) -> None:
+    """Raise `machines-unknown`, `accel-unknown` and what kernel.check_host raises, before anything is built for them.
+
+    `accel` is one of acceleration.WAYS.
+    """
+    if machines not in (NSPAWN, QEMU):
+        raise BadInput(
+            f"there is no kind of machine called {machines}",
+            code="machines-unknown",
+            expected=f"{NSPAWN} or {QEMU}",
+            found=repr(machines),
+        )
+    acceleration.check(accel)
+    if machines == QEMU:
+        kernel.check_host()
+
+
+def with_machines(prepared: Prepared, cache: Path, machines: str, accel: str) -> Prepared:
+    """Return `prepared` with what machines of the kind `machines` need, built in `cache` or found there.
+
+    Raises what kernel.base_disk_of and acceleration.choose raise.
+    """
+    if machines == NSPAWN:
+        return prepared
+    disk = kernel.base_disk_of(prepared.root, cache)
+    return replace(prepared, disk=disk, accelerator=acceleration.choose(accel, disk / base_disk.KERNEL, cache))
 
 
 def _restic(cache: Path) -> Path:
@@ -317,7 +348,16 @@ def settings(name: str, prepared: Prepared, state: Path) -> CloudSettings:
         name=f"al2023-ami-{base['release']}.0-kernel-{base['kernel']}-arm64",
         root=prepared.root,
         description=prepared.base.file.name if prepared.base else "Stand-in for Amazon Linux 2023",
+        disk=prepared.disk,
     )
     # Without a mirror, artifacts and packages are outside.
     egress = prepared.mirror is None
-    return CloudSettings(images=(image,), authority=prepared.authority, name=name, state=state, egress=egress)
+    return CloudSettings(
+        images=(image,),
+        authority=prepared.authority,
+        name=name,
+        state=state,
+        egress=egress,
+        machines=QEMU if prepared.disk else NSPAWN,
+        accelerator=prepared.accelerator,
+    )

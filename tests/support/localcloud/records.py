@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-from localcloud.ec2 import fleet as fleets
 from localcloud.ec2.fleet import Fleet
-from localcloud.machine import nspawn
 from localcloud.machine.devices import Device
 from localcloud.machine.interface import MachineSpec, Ran
+from localcloud.machine.kinds import Kind
+from localcloud.machine.layers import Layers
 from localcloud.net.network import Interfaces
 from localcloud.settings import Cloud
 from support.errors import Error
@@ -79,8 +78,7 @@ class _Records:
 @contextmanager
 def record_fleet(cloud: Cloud) -> Iterator[Fleet]:
     """A cloud's fleet, as it is but for what it is made of."""
-    with mock.patch.object(fleets, "NspawnMachine", RecordedMachine), mock.patch.object(nspawn, "remove"):
-        fleet: Any = Fleet(cloud.directory, Interfaces(cloud))
-        fleet.layers = fleet.volumes = _Records()
-        fleet.wait_for_ssh = lambda *_: None
-        yield fleet
+    fleet: Any = Fleet(cloud.directory, Interfaces(cloud), Kind(Layers, RecordedMachine, lambda _: None))
+    fleet.layers = fleet.volumes = _Records()
+    fleet.wait_for_ssh = lambda *_: None
+    yield fleet

@@ -1,0 +1,130 @@
+"""How QEMU is called: argument lists, as functions of what a machine is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from localcloud.machine.devices import Device
+from localcloud.machine.interface import MachineSpec
+from localcloud.machine.qemu.base_disk import ROOT_DEVICE
+
+PROGRAM = "qemu-system-x86_64"
+AGENT_PORT = "localcloud.agent"
+# Ports that wait for volumes: an NVMe device can only come to and leave a running machine behind one of its own.
+VOLUME_PORTS = 16
+# EC2 gives the first interface this slot, and udev names it after that: ens5.
+_INTERFACE_SLOT = 5
+_FIRST_VOLUME_SLOT = 32
+# Of the translated code that TCG keeps, in MiB: by default it would take as much as some machines have.
+_TRANSLATED_MIB = 256
+_NAME = re.compile(r"(?:/dev/)?(sd[a-z][0-9]*|xvd[a-z]{1,2}[0-9]*)")
+
+
+def arguments(
+    spec: MachineSpec, boot: Path, devices: Sequence[Device], *, accelerator: str, tap: str, sockets: Path, uuid: str
+) -> list[str]:
+    """Return QEMU's command line for a machine that boots `boot`/kernel and `boot`/disk.qcow2 with these devices.
+
+    `sockets` is the directory of its two sockets, `tap` its interface on the host's side; `uuid` begins with "ec2",
+    which is how a guest sees where it runs. Raises nothing; what can't be had QEMU says itself.
+    """
+    return [
+        PROGRAM, "-name", spec.name, "-nodefaults", "-no-user-config", "-display", "none",
+        "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny",
+        "-machine", "q35", *acceleration(accelerator), "-smp", "1", "-m", str(spec.memory_bytes >> 20),
+        "-rtc", "base=utc", "-device", "virtio-rng-pci,bus=pcie.0,addr=0x1e",
+        # The slots' own hotplug: ACPI's gives them no numbers, and the interface would have another name.
+        "-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
+        # A reboot ends this process, and the next one has the devices and the size of then.
+        "-action", "reboot=shutdown",
+        "-smbios", f"type=1,manufacturer=Amazon EC2,uuid={uuid},serial={uuid}",
+        "-smbios", f"type=2,manufacturer=Amazon EC2,asset={spec.name}",
+        "-kernel", str(boot / "kernel"), "-append", kernel_command_line(devices),
+        "-chardev", f"file,id=console,path={_value(spec.directory / 'console.log')},append=on",
+        "-serial", "chardev:console",
+        "-chardev", f"socket,id=monitor,path={_value(sockets / 'monitor')},server=on,wait=off",
+        "-mon", "chardev=monitor,mode=control",
+        "-chardev", f"socket,id=agent,path={_value(sockets / 'agent')},server=on,wait=off",
+        "-device", "virtio-serial-pci,bus=pcie.0,addr=0x1d",
+        "-device", f"virtserialport,chardev=agent,name={AGENT_PORT}",
+        *_port("interface", _INTERFACE_SLOT, 0x2, 0),
+        "-netdev", f"tap,id=network,ifname={tap},script=no,downscript=no",
+        "-device", f"virtio-net-pci,netdev=network,mac={spec.interface.mac},bus=interface",
+        *_port("root", 1, 0x2, 1),
+        "-blockdev", json.dumps({"driver": "qcow2", "node-name": "root-disk", "discard": "unmap",
+                                 "file": {"driver": "file", "filename": str(boot / "disk.qcow2")}}),
+        "-device", f"nvme,drive=root-disk,bus=root,serial={root_serial(spec.name)}",
+        *(word for number in range(VOLUME_PORTS) for word in _volume_port(number)),
+        *(word for port, device in enumerate(devices) for word in _plugged(device, port)),
+    ]  # fmt: skip
+
+
+def acceleration(accelerator: str) -> list[str]:
+    """Return the words that choose `kvm` or `tcg`, with the processor that each can give."""
+    if accelerator == "kvm":
+        return ["-accel", "kvm", "-cpu", "host"]
+    return ["-accel", f"tcg,thread=multi,tb-size={_TRANSLATED_MIB}", "-cpu", "max"]
+
+
+def kernel_command_line(devices: Sequence[Device]) -> str:
+    """Return what the kernel is told: its root, its console, and the names that attachments asked for."""
+    names = [f"localcloud.volume={serial(device)}={name}" for device in devices if (name := link_name(device))]
+    # By the partition's identity: NVMe devices may be found in another order than that of their slots.
+    return " ".join([f"root={ROOT_DEVICE}", "rw", "rootwait", "console=ttyS0,115200n8", *names])
+
+
+def link_name(device: Device) -> str:
+    """Return the name in /dev that ec2-utils would make a link of; empty for what is no device name of EC2's."""
+    match = _NAME.fullmatch(device.requested)
+    return match[1] if match else ""
+
+
+def serial(device: Device) -> str:
+    """Return an EBS volume's serial number: its id without the dash, 20 characters, the most that NVMe has."""
+    return device.volume_id.replace("-", "")[:20]
+
+
+def root_serial(instance_id: str) -> str:
+    """Return a root disk's serial. It has a volume only on record, so its number is made of the instance's."""
+    return ("vol" + instance_id.partition("-")[2])[:20]
+
+
+def block_node(device: Device) -> dict[str, Any]:
+    """Return the block node of a volume, over the loop device that it is on the host."""
+    file = {"driver": "host_device", "filename": f"/dev/loop{device.minor}"}
+    return {"driver": "raw", "node-name": f"node-{serial(device)}", "discard": "unmap", "file": file}
+
+
+def nvme(device: Device, port: int) -> dict[str, Any]:
+    """Return the NVMe controller of a volume in that port."""
+    return {
+        "driver": "nvme",
+        "id": serial(device),
+        "drive": f"node-{serial(device)}",
+        "bus": f"volume{port}",
+        "serial": serial(device),
+    }
+
+
+def _plugged(device: Device, port: int) -> list[str]:
+    return ["-blockdev", json.dumps(block_node(device)), "-device", json.dumps(nvme(device, port))]
+
+
+def _volume_port(number: int) -> list[str]:
+    slot, function = divmod(number, 8)
+    return _port(f"volume{number}", _FIRST_VOLUME_SLOT + number, 0x3 + slot, function)
+
+
+def _port(name: str, slot: int, address: int, function: int) -> list[str]:
+    several = ",multifunction=on" if function == 0 else ""
+    place = f"bus=pcie.0,addr={address:#x}.{function:#x}{several}"
+    return ["-device", f"pcie-root-port,id={name},chassis={slot},slot={slot},{place}"]
+
+
+def _value(path: Path) -> str:
+    """Return a path as a value among commas."""
+    return str(path).replace(",", ",,")

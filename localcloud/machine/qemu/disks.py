@@ -1,0 +1,66 @@
+"""Images as disks that stand on one another: what layers.py does with overlays, done with qcow2's backing files.
+
+A base image is a raw disk (base_disk.py). An instance's disk holds only what it has written, on its image's; creating
+an image from a stopped instance moves that disk away and puts an empty one on top: a rename, no copy.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from localcloud.machine.layers import Layers
+from localcloud.machine.qemu.base_disk import DISK, KERNEL
+from support.errors import Error
+from support.process import CommandFailed, run
+
+_DISK = "disk.qcow2"
+
+
+class Disks(Layers):
+    """Which disk each image and instance stands on, topmost first. A layer is a directory with a disk in it."""
+
+    def create(self, instance_id: str, image_id: str) -> None:
+        """Give a new instance an empty disk on top of an image's. Raises `layer-failed`."""
+        super().create(instance_id, image_id)
+        self._stack(instance_id)
+
+    def mount(self, instance_id: str) -> Path:
+        """Return the directory that an instance boots from: `disk.qcow2` and `kernel` are in it."""
+        upper, _, root = self._parts(instance_id)
+        base = self._layers / self.instances[instance_id][-1]
+        for link, target in ((root / _DISK, upper / _DISK), (root / "kernel", base / KERNEL)):
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+        return root
+
+    def rotate(self, instance_id: str, image_id: str) -> None:
+        """Make an image of an instance that does not run: its disk becomes the image's."""
+        with self._lock:
+            super().rotate(instance_id, image_id)
+            self._stack(instance_id)
+
+    def copy(self, instance_id: str, image_id: str) -> None:  # noqa: ARG002
+        """Refuse to make an image of a running instance: what its kernel still holds is on no disk."""
+        raise Error(
+            f"{instance_id} has a kernel of its own and runs: no image can be made of it",
+            code="layer-failed",
+            expected="a stopped instance, or CreateImage without NoReboot",
+            found="a running one",
+        )
+
+    def _stack(self, instance_id: str) -> None:
+        upper = self._parts(instance_id)[0]
+        below = self._layers / self.instances[instance_id][0]
+        raw = (below / DISK).exists()
+        # As long as the disk below: a larger root volume is one on record only.
+        backing = ["-b", os.fspath(below / (DISK if raw else _DISK)), "-F", "raw" if raw else "qcow2"]
+        try:
+            run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, os.fspath(upper / _DISK)])
+        except CommandFailed as failure:
+            raise Error(
+                f"{instance_id} can't have a disk",
+                code="layer-failed",
+                expected="a disk on top of its image's",
+                found=failure.found,
+            ) from failure

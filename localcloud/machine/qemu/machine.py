@@ -1,0 +1,328 @@
+"""A machine as a process of QEMU's, with a kernel of its own.
+
+A reboot ends the process and starts the next one, as systemd-nspawn's do: it has the size and the devices of then. What
+such a machine can't do yet is in docs/rehearsal.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from localcloud.host import cgroups, mounts
+from localcloud.machine.devices import Device
+from localcloud.machine.interface import MachineSpec, Ran
+from localcloud.machine.qemu import command
+from localcloud.machine.qemu.agent import Agent
+from localcloud.machine.qemu.channel import connect
+from localcloud.machine.qemu.monitor import Monitor
+from localcloud.net import network
+from support.errors import Error
+from support.waiting import wait_for
+
+log = logging.getLogger(__name__)
+# Until the kernel says something. Emulated beside other work it takes 3 s, not 1.
+START_SECONDS = 60.0
+# Emulated, a clean shutdown takes 6 s when nothing else is to be done, and several times that under load.
+STOP_SECONDS = 90.0
+# An init that has only just been started does not hear the power button yet.
+_PRESS_SECONDS = 5.0
+# The guest's kernel waits 5 s before it lets go of a device, so that a person could think again.
+_DETACH_SECONDS = 40.0
+_AGENT_SECONDS = 120.0
+# Sockets, in the cloud's own /run: gone with it.
+_SOCKETS = Path("/run/qemu")
+# What QEMU takes beside the machine's memory: translated code, buffers, its own.
+_OWN_BYTES = 768 << 20
+
+
+class QemuMachine:
+    """machine.Machine by QEMU; `accelerator` is "kvm" or "tcg"."""
+
+    def __init__(self, spec: MachineSpec, accelerator: str) -> None:
+        self.spec = spec
+        self._accelerator = accelerator
+        self._console = spec.directory / "console.log"
+        self._log = spec.directory / "qemu.log"
+        self._sockets = _SOCKETS / spec.name
+        # cloud-init takes a machine for EC2 by a system UUID that begins with "ec2".
+        self._uuid = f"ec2{str(uuid.uuid4())[3:]}"
+        self._ports: dict[int, Device] = {}
+        self._monitor: Monitor | None = None
+        self._agent: Agent | None = None
+        self._expected_to_end = False
+        self._ended = threading.Event()
+        self._ended.set()
+        spec.directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def running(self) -> bool:
+        """Whether its QEMU runs, or will again: a reboot is no end."""
+        return not self._ended.is_set()
+
+    def start(self, root: Path, devices: Sequence[Device], on_exit: Callable[[], None]) -> None:
+        """Start it from disk and kernel in `root`; return once the kernel speaks. Raises `machine-failed`."""
+        self._ports = dict(enumerate(devices))
+        self._expected_to_end = False
+        self._ended.clear()
+        try:
+            process = self._spawn(root)
+        except BaseException:
+            try:
+                self._clean_up()
+            finally:
+                self._ended.set()
+            raise
+        threading.Thread(target=self._watch, args=(process, root, on_exit), daemon=True).start()
+
+    def stop(self) -> None:
+        """Press its power button; kill it when its shutdown takes too long."""
+        self._expected_to_end = True
+
+        def ended() -> bool:
+            self._press("system_powerdown")
+            return self._ended.wait(_PRESS_SECONDS)
+
+        if not wait_for(ended, STOP_SECONDS):
+            log.warning("%s did not shut down within %.0f s: it is cut off", self.spec.name, STOP_SECONDS)
+            self._end_process()
+
+    def kill(self) -> None:
+        """Cut its power: what its kernel had not written to its disks is lost.
+
+        What it had written is not, even unflushed: the host keeps that. A disk's own cache is not stood in for yet.
+        """
+        self._expected_to_end = True
+        self._end_process()
+
+    def resize(self, memory_bytes: int) -> None:
+        """Give it another size from its next start on."""
+        self.spec = dataclasses.replace(self.spec, memory_bytes=memory_bytes)
+
+    def reboot(self) -> None:
+        """Have its init reboot, where it answers already, else reset it."""
+        agent = self._agent
+        if agent is not None and agent.ready.is_set():
+            try:
+                if agent.run(["systemctl", "reboot"], timeout=30).returncode == 0:
+                    return
+            except Error:
+                return  # it was faster than its answer
+        self._press("system_reset")
+
+    def run(self, command: Sequence[str], *, input: str = "", timeout: float | None = None) -> Ran:
+        """Run a command inside as root. Raises `machine-failed` when its agent does not answer (yet)."""
+        agent = self._agent
+        if agent is None or not self.running:
+            raise Error(
+                f"{self.spec.name} does not run", code="machine-failed", expected="a running machine", found="none"
+            )
+        return agent.run(command, input=input, timeout=timeout)
+
+    def console(self) -> bytes:
+        """Return what it has written to its serial port since it was made."""
+        return self._console.read_bytes() if self._console.exists() else b""
+
+    def attach(self, device: Device) -> None:
+        """Plug a device into the running machine. Raises `machine-failed`."""
+        monitor = self._running_monitor()
+        port = next((number for number in range(command.VOLUME_PORTS) if number not in self._ports), None)
+        if port is None:
+            raise Error(
+                f"{self.spec.name} has no place for another volume",
+                code="machine-failed",
+                expected=f"at most {command.VOLUME_PORTS} data volumes",
+                found=f"{len(self._ports)} attached",
+            )
+        # Told before the device comes: udev asks for its name at once.
+        self._name(device)
+        monitor.forget_deletion(command.serial(device))
+        monitor.execute("blockdev-add", command.block_node(device))
+        try:
+            monitor.execute("device_add", command.nvme(device, port))
+        except Error:
+            monitor.execute("blockdev-del", {"node-name": command.block_node(device)["node-name"]})
+            raise
+        self._ports[port] = device
+        self._settle(device, "-b")
+
+    def detach(self, device: Device) -> None:
+        """Unplug a device from the running machine. Raises `volume-failed` while it is mounted there."""
+        monitor = self._running_monitor()
+        if self._agent is not None and self._agent.ready.is_set():
+            # A controller can be pulled from under a file system; EC2 waits for the unmount instead.
+            mounted = self.run(["/bin/sh", "-c", _MOUNTS, "sh", command.serial(device)], timeout=30).stdout.strip()
+            if mounted:
+                raise Error(
+                    f"{device.volume_id} is still mounted in {self.spec.name}",
+                    code="volume-failed",
+                    expected="an unmounted volume",
+                    found=f"mounted at {mounted}",
+                )
+        monitor.execute("device_del", {"id": command.serial(device)})
+        if not monitor.wait_for_deletion(command.serial(device), _DETACH_SECONDS):
+            raise Error(
+                f"{self.spec.name} does not let go of {device.volume_id}",
+                code="volume-failed",
+                expected=f"its kernel to take the device away within {_DETACH_SECONDS:.0f} s",
+                found="still there",
+            )
+        monitor.execute("blockdev-del", {"node-name": command.block_node(device)["node-name"]})
+        self._ports = {port: each for port, each in self._ports.items() if each.volume_id != device.volume_id}
+
+    def _name(self, device: Device) -> None:
+        """Tell the machine's udev the name that an attachment asked for."""
+        if not wait_for(lambda: not self.running or (self._agent and self._agent.ready.is_set()), _AGENT_SECONDS, 0.1):
+            log.warning("%s hears nothing yet: %s will have no name of its own", self.spec.name, device.volume_id)
+            return
+        word = f"{command.serial(device)}={command.link_name(device)}"
+        self.run(["/bin/sh", "-c", _NAME, "sh", command.serial(device), word], timeout=30)
+
+    def _settle(self, device: Device, test: str) -> None:
+        """Wait until the machine's udev has made the device's link, as whoever attaches it expects it then."""
+        if self._agent is not None and self._agent.ready.is_set():
+            self.run(["/bin/sh", "-c", _SETTLE, "sh", test, _by_id(device)], timeout=60)
+
+    def _running_monitor(self) -> Monitor:
+        if self._monitor is None or not self.running:
+            raise Error(
+                f"{self.spec.name} does not run", code="machine-failed", expected="a running machine", found="none"
+            )
+        return self._monitor
+
+    def _press(self, button: str) -> None:
+        monitor = self._monitor
+        if monitor is not None and self.running:
+            try:
+                monitor.execute(button)
+            except Error:
+                pass  # it ended by itself in between, which _watch sees
+
+    def _end_process(self) -> None:
+        def ended() -> bool:
+            # Again each second: a machine that is just rebooting has none.
+            self._kill_processes()
+            return self._ended.wait(1)
+
+        wait_for(ended, 15)
+
+    def _watch(self, process: subprocess.Popen[bytes], root: Path, on_exit: Callable[[], None]) -> None:
+        """See the machine through its reboots to its end."""
+        try:
+            while self._wait(process) and not self._expected_to_end:
+                self._clean_up()
+                process = self._spawn(root)
+        except Exception:
+            log.exception("%s does not come back from its reboot", self.spec.name)
+        try:
+            self._clean_up()
+        except Exception:
+            # Who waits for its end must not wait for ever, and an end that nobody asked for has to be told.
+            log.exception("something of %s stays", self.spec.name)
+        self._ended.set()
+        if not self._expected_to_end:
+            on_exit()
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> bool:
+        """Wait for QEMU's end; say whether the machine is to be started again."""
+        code = process.wait()
+        if code:
+            log.warning("the QEMU of %s ended with %d: %s", self.spec.name, code, self._last_words())
+        return self._monitor is not None and self._monitor.rebooted()
+
+    def _spawn(self, root: Path) -> subprocess.Popen[bytes]:
+        """Start QEMU and return once the machine's kernel speaks. Raises `machine-failed`."""
+        network.connect_tap(self.spec.interface)
+        self._sockets.mkdir(parents=True, exist_ok=True)
+        groups = mounts.machine_group(self.spec.name, self.spec.memory_bytes + _OWN_BYTES)
+        arguments = command.arguments(
+            self.spec,
+            root,
+            [self._ports[port] for port in sorted(self._ports)],
+            accelerator=self._accelerator,
+            tap=network.outer_name(self.spec.interface),
+            sockets=self._sockets,
+            uuid=self._uuid,
+        )
+        # Places are given anew at each start.
+        self._ports = dict(enumerate(self._ports[port] for port in sorted(self._ports)))
+        before = self._console_bytes()
+        with self._log.open("wb") as output:
+            process = subprocess.Popen(
+                cgroups.entering(groups, arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+        def alive() -> bool:
+            return process.poll() is None
+
+        try:
+            end = time.monotonic() + START_SECONDS
+            monitor = connect(self._sockets / "monitor", alive, START_SECONDS)
+            agent = connect(self._sockets / "agent", alive, START_SECONDS)
+            if monitor is not None:
+                self._monitor = Monitor(monitor)
+            if agent is not None:
+                self._agent = Agent(agent)
+            wait_for(lambda: self._console_bytes() > before or not alive(), max(0, end - time.monotonic()))
+            if not alive() or self._console_bytes() <= before:
+                raise Error(
+                    f"{self.spec.name} did not start",
+                    code="machine-failed",
+                    expected=f"a line of its kernel's within {START_SECONDS:.0f} s",
+                    found=self._last_words() or "nothing on its console",
+                )
+        except BaseException:
+            self._kill_processes()
+            process.wait()
+            raise
+        return process
+
+    def _console_bytes(self) -> int:
+        return self._console.stat().st_size if self._console.exists() else 0
+
+    def _last_words(self) -> str:
+        return self._log.read_text(errors="replace")[-2000:].strip() if self._log.exists() else ""
+
+    def _clean_up(self) -> None:
+        """Take away what the host's side of an ended machine leaves: sockets, interface, control groups."""
+        for connection in (self._monitor, self._agent):
+            if connection is not None:
+                connection.close()
+        self._monitor = self._agent = None
+        self._kill_processes()
+        network.disconnect(self.spec.interface)
+        mounts.remove_machine_group(self.spec.name)
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def _kill_processes(self) -> None:
+        cgroups.kill_all([mounts.CGROUP / self.spec.name], patience=10)
+
+
+# Where a volume, or a partition of it, is mounted; nothing where it is not there.
+_MOUNTS = 'lsblk --noheadings --output MOUNTPOINTS "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_$1" 2>/dev/null'
+# A volume that comes back may be asked for by another name.
+_NAME = """
+mkdir -p /run/localcloud && touch /run/localcloud/volumes
+sed -i "/^$1=/d" /run/localcloud/volumes && echo "$2" >>/run/localcloud/volumes
+"""
+_SETTLE = 'for _ in $(seq 200); do [ "$1" "$2" ] && break; sleep 0.1; done; udevadm settle --timeout=20'
+
+
+def _by_id(device: Device) -> str:
+    return f"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{command.serial(device)}"
+
+
+def remove(spec: MachineSpec) -> None:
+    """Delete what a machine's directory holds of QEMU's, but not its console, which outlives it for a while."""
+    (spec.directory / "qemu.log").unlink(missing_ok=True)
