@@ -63,6 +63,13 @@ def faults(session: nox.Session) -> None:
     _pytest(session, "tests/faults")
 
 
+@nox.session(default=False)
+def kernel(session: nox.Session) -> None:
+    """Machines with a kernel of their own, by QEMU; needs root."""
+    _python(session, "invoke", "doctor", "--install", "--machines", "qemu")
+    _pytest(session, "tests/kernel")
+
+
 @nox.session(default=False, venv_backend="venv", reuse_venv=True)
 def clients(session: nox.Session) -> None:
     """Clients that others have written: Ansible's amazon.aws in a cloud, moto's own tests; nightly; needs root."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from localcloud.settings import NSPAWN
 from support.output import show
 from support.process import run
 from zmanim_ami import toolchain
@@ -122,15 +123,18 @@ def write_contents(inventory: str = "") -> page.Written:
     return page.write(ROOT, Path(inventory) if inventory else None)
 
 
-@command(install="install the Debian packages that are missing")
-def doctor(install: bool = False, json: bool = False) -> None:
+@command(
+    install="install the Debian packages that are missing",
+    machines="nspawn, or qemu for machines with a kernel of their own, which need more",
+)
+def doctor(install: bool = False, machines: str = NSPAWN, json: bool = False) -> None:
     """Show what this host has and lacks for a rehearsal and the gate, with the fix.
 
     Exit code 3 when a rehearsal lacks something; what the gate would leave out is only listed.
 
     Changes nothing, or with --install only what apt-get installs.
     """
-    this = host.Host(cloud.STATE)
+    this = host.Host(cloud.STATE, machines)
     if install:
         this.install_missing(*gate.missing_packages(ROOT))
     requirements = this.requirements()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from localcloud.host import binfmt
 from localcloud.host import requirements as localcloud_host
+from localcloud.settings import NSPAWN, QEMU
 from support.errors import HostLacks
 from support.host import Requirement, search_path
 from support.process import CommandFailed, run
@@ -25,6 +26,11 @@ PROGRAMS = (
     ("mmdebstrap", "mmdebstrap", "makes the base image"),
     ("git", "git", "the commit that an image is built from"),
     ("ssh", "openssh-client", "the machine tests log in with it"),
+)
+# The same, where machines are to have a kernel of their own.
+QEMU_PROGRAMS = tuple(
+    (program, package, "machines with a kernel of their own")
+    for program, package in localcloud_host.QEMU_PROGRAMS.items()
 )
 EMULATOR = (binfmt.INTERPRETER.name, "qemu-user-static", "runs the linux/arm64 programs that ship on this host")
 
@@ -44,9 +50,13 @@ def check(requirements: Iterable[Requirement]) -> None:
 
 @dataclass(frozen=True)
 class Host:
-    """This host. `state` is where clouds keep their layers; the rest says where to look, and for how much."""
+    """This host. `state` is where clouds keep their layers; the rest says where to look, and for how much.
+
+    `machines` is the kind of machines that it is to carry.
+    """
 
     state: Path
+    machines: str = NSPAWN
     cache: Path = field(default_factory=user_cache)
     path: str = field(default_factory=search_path)
     keyring: Path = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -60,6 +70,7 @@ class Host:
     def requirements(self) -> list[Requirement]:
         """Look at privilege, programs, kernel, memory and disk."""
         programs = PROGRAMS if platform.machine() == "aarch64" else (*PROGRAMS, EMULATOR)
+        programs += QEMU_PROGRAMS if self.machines == QEMU else ()
         keys = str(self.keyring) if self.keyring.exists() else None
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         loop = "present" if Path("/dev/loop-control").exists() else None

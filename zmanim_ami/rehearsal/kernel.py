@@ -47,7 +47,7 @@ def base_disk_of(tree: Path, cache: Path) -> Path:
 
     Raises `kernel-not-downloaded` and what machine.qemu.base_disk.make raises.
     """
-    kernel = _kernel(cache)
+    kernel = fetch(cache)
     made_by = tree_sha256(_QEMU, [_QEMU / "base_disk.py", *files_below(_QEMU / "guest")])
     digest = text_sha256(str(tree), kernel.modules.name, file_sha256(kernel.image), made_by)
 
@@ -58,7 +58,8 @@ def base_disk_of(tree: Path, cache: Path) -> Path:
     return cached_directory(cache, "disk", digest, make)
 
 
-def _kernel(cache: Path) -> Kernel:
+def fetch(cache: Path) -> Kernel:
+    """Fetch the kernel from Debian to `cache`, or find it there. Raises `kernel-not-downloaded`."""
     digest = text_sha256(PACKAGE, debian.SUITE, file_sha256(Path(__file__)), os.environ.get(debian.MIRROR_VARIABLE, ""))
     cache.mkdir(parents=True, exist_ok=True)
     entry = cached_directory(cache, "kernel", digest, _fetch)

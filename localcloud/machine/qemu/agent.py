@@ -43,6 +43,11 @@ class Agent:
             return Ran(-9, "", "", timed_out=True)
         raise _silent("the machine ended while the command ran")
 
+    @property
+    def ended(self) -> bool:
+        """Whether the machine is gone, or its QEMU."""
+        return self._ended
+
     def close(self) -> None:
         """End the connection; who waits for an answer hears so."""
         self._channel.shut()

@@ -25,7 +25,7 @@ _START = _MIB
 _SIGNATURE = 0x6C636C64
 ROOT_DEVICE = f"PARTUUID={_SIGNATURE:08x}-01"
 # Where each file of guest/ goes; nothing of it is below /etc, which is the image's.
-_PLACES = {
+PLACES = {
     "agent.py": "usr/lib/localcloud/agent.py",
     "ebs-name.sh": "usr/lib/localcloud/ebs-name.sh",
     "localcloud-agent.service": "usr/lib/systemd/system/localcloud-agent.service",
@@ -63,7 +63,7 @@ def make(tree: Path, kernel: Kernel, entry: Path, size_gib: int = 8) -> None:
     try:
         with tempfile.TemporaryDirectory(dir=entry) as directory:
             work = Path(directory)
-            _lay_over(work / "over", kernel)
+            lay_over(work / "over", kernel)
             (work / "under").mkdir()
             (work / "merged").mkdir()
             _make_file_system(tree, work, disk, size_gib)
@@ -79,9 +79,9 @@ def make(tree: Path, kernel: Kernel, entry: Path, size_gib: int = 8) -> None:
         ) from error
 
 
-def _lay_over(over: Path, kernel: Kernel) -> None:
-    """Make the tree of what the local cloud adds."""
-    for name, place in _PLACES.items():
+def lay_over(over: Path, kernel: Kernel) -> None:
+    """Make the tree `over` of what the local cloud adds to an image. Raises CommandFailed, OSError."""
+    for name, place in PLACES.items():
         (over / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_GUEST / name, over / place)
     (over / _WANTS).mkdir(parents=True)

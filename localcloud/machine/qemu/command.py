@@ -11,9 +11,9 @@ from typing import Any
 from localcloud.machine.devices import Device
 from localcloud.machine.interface import MachineSpec
 from localcloud.machine.qemu.base_disk import ROOT_DEVICE
+from localcloud.machine.qemu.guest import agent as guest
 
 PROGRAM = "qemu-system-x86_64"
-AGENT_PORT = "localcloud.agent"
 # Ports that wait for volumes: an NVMe device can only come to and leave a running machine behind one of its own.
 VOLUME_PORTS = 16
 # EC2 gives the first interface this slot, and udev names it after that: ens5.
@@ -50,7 +50,7 @@ def arguments(
         "-mon", "chardev=monitor,mode=control",
         "-chardev", f"socket,id=agent,path={_value(sockets / 'agent')},server=on,wait=off",
         "-device", "virtio-serial-pci,bus=pcie.0,addr=0x1d",
-        "-device", f"virtserialport,chardev=agent,name={AGENT_PORT}",
+        "-device", f"virtserialport,chardev=agent,name={guest.PORT}",
         *_port("interface", _INTERFACE_SLOT, 0x2, 0),
         "-netdev", f"tap,id=network,ifname={tap},script=no,downscript=no",
         "-device", f"virtio-net-pci,netdev=network,mac={spec.interface.mac},bus=interface",
@@ -88,6 +88,11 @@ def serial(device: Device) -> str:
     return device.volume_id.replace("-", "")[:20]
 
 
+def by_id(device: Device) -> str:
+    """Return the link that the guest's udev makes to a volume, by Amazon's name for it (70-localcloud-ebs.rules)."""
+    return f"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{serial(device)}"
+
+
 def root_serial(instance_id: str) -> str:
     """Return a root disk's serial. It has a volume only on record, so its number is made of the instance's."""
     return ("vol" + instance_id.partition("-")[2])[:20]
@@ -122,7 +127,7 @@ def _volume_port(number: int) -> list[str]:
 def _port(name: str, slot: int, address: int, function: int) -> list[str]:
     several = ",multifunction=on" if function == 0 else ""
     place = f"bus=pcie.0,addr={address:#x}.{function:#x}{several}"
-    return ["-device", f"pcie-root-port,id={name},chassis={slot},slot={slot},{place}"]
+    return ["-device", f"pcie-root-port,id={name},chassis={slot},slot={slot},io-reserve=0,{place}"]
 
 
 def _value(path: Path) -> str:

@@ -23,6 +23,7 @@ from localcloud.machine.qemu import command
 from localcloud.machine.qemu.agent import Agent
 from localcloud.machine.qemu.channel import connect
 from localcloud.machine.qemu.monitor import Monitor
+from localcloud.machine.qemu.plugs import Plugs
 from localcloud.net import network
 from support.errors import Error
 from support.waiting import wait_for
@@ -34,8 +35,6 @@ START_SECONDS = 60.0
 STOP_SECONDS = 90.0
 # An init that has only just been started does not hear the power button yet.
 _PRESS_SECONDS = 5.0
-# The guest's kernel waits 5 s before it lets go of a device, so that a person could think again.
-_DETACH_SECONDS = 40.0
 _AGENT_SECONDS = 120.0
 # Sockets, in the cloud's own /run: gone with it.
 _SOCKETS = Path("/run/qemu")
@@ -54,7 +53,7 @@ class QemuMachine:
         self._sockets = _SOCKETS / spec.name
         # cloud-init takes a machine for EC2 by a system UUID that begins with "ec2".
         self._uuid = f"ec2{str(uuid.uuid4())[3:]}"
-        self._ports: dict[int, Device] = {}
+        self._plugs = Plugs(spec.name)
         self._monitor: Monitor | None = None
         self._agent: Agent | None = None
         self._expected_to_end = False
@@ -69,7 +68,7 @@ class QemuMachine:
 
     def start(self, root: Path, devices: Sequence[Device], on_exit: Callable[[], None]) -> None:
         """Start it from disk and kernel in `root`; return once the kernel speaks. Raises `machine-failed`."""
-        self._ports = dict(enumerate(devices))
+        self._plugs.begin(devices)
         self._expected_to_end = False
         self._ended.clear()
         try:
@@ -108,8 +107,7 @@ class QemuMachine:
 
     def reboot(self) -> None:
         """Have its init reboot, where it answers already, else reset it."""
-        agent = self._agent
-        if agent is not None and agent.ready.is_set():
+        if (agent := self._ready_agent()) is not None:
             try:
                 if agent.run(["systemctl", "reboot"], timeout=30).returncode == 0:
                     return
@@ -133,62 +131,22 @@ class QemuMachine:
     def attach(self, device: Device) -> None:
         """Plug a device into the running machine. Raises `machine-failed`."""
         monitor = self._running_monitor()
-        port = next((number for number in range(command.VOLUME_PORTS) if number not in self._ports), None)
-        if port is None:
-            raise Error(
-                f"{self.spec.name} has no place for another volume",
-                code="machine-failed",
-                expected=f"at most {command.VOLUME_PORTS} data volumes",
-                found=f"{len(self._ports)} attached",
-            )
-        # Told before the device comes: udev asks for its name at once.
-        self._name(device)
-        monitor.forget_deletion(command.serial(device))
-        monitor.execute("blockdev-add", command.block_node(device))
-        try:
-            monitor.execute("device_add", command.nvme(device, port))
-        except Error:
-            monitor.execute("blockdev-del", {"node-name": command.block_node(device)["node-name"]})
-            raise
-        self._ports[port] = device
-        self._settle(device, "-b")
+        # Its name in the machine is told to the agent, which may still be on its way.
+        wait_for(lambda: not self.running or self._ready_agent() is not None, _AGENT_SECONDS, 0.1)
+        self._plugs.plug(device, monitor, self._run_script)
 
     def detach(self, device: Device) -> None:
         """Unplug a device from the running machine. Raises `volume-failed` while it is mounted there."""
-        monitor = self._running_monitor()
-        if self._agent is not None and self._agent.ready.is_set():
-            # A controller can be pulled from under a file system; EC2 waits for the unmount instead.
-            mounted = self.run(["/bin/sh", "-c", _MOUNTS, "sh", command.serial(device)], timeout=30).stdout.strip()
-            if mounted:
-                raise Error(
-                    f"{device.volume_id} is still mounted in {self.spec.name}",
-                    code="volume-failed",
-                    expected="an unmounted volume",
-                    found=f"mounted at {mounted}",
-                )
-        monitor.execute("device_del", {"id": command.serial(device)})
-        if not monitor.wait_for_deletion(command.serial(device), _DETACH_SECONDS):
-            raise Error(
-                f"{self.spec.name} does not let go of {device.volume_id}",
-                code="volume-failed",
-                expected=f"its kernel to take the device away within {_DETACH_SECONDS:.0f} s",
-                found="still there",
-            )
-        monitor.execute("blockdev-del", {"node-name": command.block_node(device)["node-name"]})
-        self._ports = {port: each for port, each in self._ports.items() if each.volume_id != device.volume_id}
+        self._plugs.unplug(device, self._running_monitor(), self._run_script)
 
-    def _name(self, device: Device) -> None:
-        """Tell the machine's udev the name that an attachment asked for."""
-        if not wait_for(lambda: not self.running or (self._agent and self._agent.ready.is_set()), _AGENT_SECONDS, 0.1):
-            log.warning("%s hears nothing yet: %s will have no name of its own", self.spec.name, device.volume_id)
-            return
-        word = f"{command.serial(device)}={command.link_name(device)}"
-        self.run(["/bin/sh", "-c", _NAME, "sh", command.serial(device), word], timeout=30)
+    def _run_script(self, script: str, arguments: Sequence[str], timeout: float) -> Ran | None:
+        agent = self._ready_agent()
+        command_line = ["/bin/sh", "-c", script, "sh", *arguments]
+        return None if agent is None else agent.run(command_line, timeout=timeout)
 
-    def _settle(self, device: Device, test: str) -> None:
-        """Wait until the machine's udev has made the device's link, as whoever attaches it expects it then."""
-        if self._agent is not None and self._agent.ready.is_set():
-            self.run(["/bin/sh", "-c", _SETTLE, "sh", test, _by_id(device)], timeout=60)
+    def _ready_agent(self) -> Agent | None:
+        agent = self._agent
+        return agent if agent is not None and agent.ready.is_set() else None
 
     def _running_monitor(self) -> Monitor:
         if self._monitor is None or not self.running:
@@ -245,14 +203,12 @@ class QemuMachine:
         arguments = command.arguments(
             self.spec,
             root,
-            [self._ports[port] for port in sorted(self._ports)],
+            self._plugs.begin_again(),
             accelerator=self._accelerator,
             tap=network.outer_name(self.spec.interface),
             sockets=self._sockets,
             uuid=self._uuid,
         )
-        # Places are given anew at each start.
-        self._ports = dict(enumerate(self._ports[port] for port in sorted(self._ports)))
         before = self._console_bytes()
         with self._log.open("wb") as output:
             process = subprocess.Popen(
@@ -307,20 +263,6 @@ class QemuMachine:
 
     def _kill_processes(self) -> None:
         cgroups.kill_all([mounts.CGROUP / self.spec.name], patience=10)
-
-
-# Where a volume, or a partition of it, is mounted; nothing where it is not there.
-_MOUNTS = 'lsblk --noheadings --output MOUNTPOINTS "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_$1" 2>/dev/null'
-# A volume that comes back may be asked for by another name.
-_NAME = """
-mkdir -p /run/localcloud && touch /run/localcloud/volumes
-sed -i "/^$1=/d" /run/localcloud/volumes && echo "$2" >>/run/localcloud/volumes
-"""
-_SETTLE = 'for _ in $(seq 200); do [ "$1" "$2" ] && break; sleep 0.1; done; udevadm settle --timeout=20'
-
-
-def _by_id(device: Device) -> str:
-    return f"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{command.serial(device)}"
 
 
 def remove(spec: MachineSpec) -> None:

@@ -21,66 +21,21 @@ from localcloud.host import cgroups
 from localcloud.settings import Cloud, CloudSettings, link_name
 from tests.support import ROOT
 from tests.support.errors import raises
+from tests.support.machines.host_state import difference, host_state
 from tests.support.machines.lab import Lab, wait_for
 
 DISK = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "VolumeType": "gp3"}}
-
-
-def _lines(*command: str) -> set[str]:
-    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
-
-
-def _commands() -> set[str]:
-    result = set()
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            result.add(f"{path.parent.name} {path.read_bytes().replace(bytes(1), b' ').decode(errors='replace')}")
-        except OSError:
-            continue
-    return result
-
-
-def _binfmt() -> set[str]:
-    script = "d=$(mktemp -d); mount -t binfmt_misc none $d; ls $d; umount $d; rmdir $d"
-    return _lines("unshare", "--mount", "sh", "-c", script)
-
-
-def host(directory: Path) -> dict[str, set[str]]:
-    """Return everything of the host that a cloud with that state directory touches.
-
-    Other clouds may come and go meanwhile: what is named for one counts only when it is named for this one.
-    """
-    hierarchies = cgroups.host_hierarchies()
-    tops = [top for top in (hierarchies.unified, hierarchies.memory) if top]
-    link, group = link_name(directory), cgroups.group_name(directory)
-    return {
-        "mounts": {line for line in Path("/proc/mounts").read_text().splitlines() if "mmdebstrap" not in line},
-        "loop devices": {line for line in _lines("losetup", "--all") if str(directory) in line},
-        "links": {line for line in _lines("ip", "-oneline", "link") if link[2:] in line},
-        "rules": {line for line in _lines("nft", "list", "tables") if link[2:] in line},
-        "routes": {line for line in _lines("ip", "route", "show", "table", "all") if link in line},
-        "network namespaces": {str(Path("/run/netns").exists())},
-        "control groups": {str(top) for top in tops if (top / group).exists()},
-        "processes": {line for line in _commands() if str(directory) in line},
-        "binfmt": {name for name in _binfmt() if not name.startswith("localcloud-") or group in name},
-        "run": {path.name for path in Path("/run").iterdir()},
-    }
 
 
 @pytest.fixture
 def settings(cloud_settings: CloudSettings) -> Iterator[CloudSettings]:
     """A cloud of its own, in a state directory of its own, and the promise that nothing of it stays."""
     settings = dataclasses.replace(cloud_settings, name="victim", state=cloud_settings.state.parent / "victims")
-    before = host(settings.directory)
+    before = host_state(settings.directory)
     yield settings
     control.down(settings.name, settings.state)
-    assert _difference(before, settings.directory) == {}
+    assert difference(before, settings.directory) == {}
     assert not settings.state.exists()
-
-
-def _difference(before: dict[str, set[str]], directory: Path) -> dict[str, list[str]]:
-    after = host(directory)
-    return {what: sorted(after[what] ^ before[what]) for what in before if after[what] != before[what]}
 
 
 def busy_cloud(settings: CloudSettings) -> Cloud:
@@ -153,7 +108,7 @@ def _moments(settings: CloudSettings) -> dict[str, Path]:
 def test_stopping_up_at_any_moment_and_then_down_leaves_nothing(
     settings: CloudSettings, tmp_path: Path, number: signal.Signals
 ) -> None:
-    before = host(settings.directory)
+    before = host_state(settings.directory)
     for name, path in _moments(settings).items():
         with _starter(settings, tmp_path) as starter:
             deadline = time.monotonic() + 30
@@ -162,16 +117,16 @@ def test_stopping_up_at_any_moment_and_then_down_leaves_nothing(
             starter.send_signal(number)
             starter.wait(30)
         control.down(settings.name, settings.state)
-        assert _difference(before, settings.directory) == {}, name
+        assert difference(before, settings.directory) == {}, name
 
 
 def test_an_interrupted_up_cleans_up_by_itself(settings: CloudSettings, tmp_path: Path) -> None:
-    before = host(settings.directory)
+    before = host_state(settings.directory)
     with _starter(settings, tmp_path) as starter:
         wait_for((settings.directory / "server.log").exists, what="the server's log")
         starter.send_signal(signal.SIGINT)
         assert starter.wait(30) != 0
-    assert _difference(before, settings.directory) == {}
+    assert difference(before, settings.directory) == {}
     assert not settings.directory.exists()
 
 

@@ -20,7 +20,8 @@ from localcloud.host import cgroups
 from localcloud.net.egress import Connection, connections
 from localcloud.net.outside import packages_name
 from localcloud.settings import CloudSettings
-from tests.machines.localcloud.test_cleanup import _difference, host, kill
+from tests.machines.localcloud.test_cleanup import kill
+from tests.support.machines.host_state import difference, host_state
 from tests.support.machines.lab import Lab, wait_for
 
 NAME = "repo.test"
@@ -162,12 +163,12 @@ def test_no_address_is_reached_whatever_it_is_called(open_lab: Lab, machine: str
 @pytest.mark.parametrize("victim", ["", "unshare", "egress", "server"])
 def test_nothing_of_the_egress_stays_after_down_whoever_was_killed_before(settings: CloudSettings, victim: str) -> None:
     one = dataclasses.replace(settings, name="victim")
-    before = host(one.directory)
+    before = host_state(one.directory)
     try:
         _end(one, victim)
     finally:
         control.down(one.name, one.state)
-    assert _difference(before, one.directory) == {}
+    assert difference(before, one.directory) == {}
 
 
 def _end(one: CloudSettings, victim: str) -> None:

@@ -32,11 +32,12 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0, what: str = ""
 
 @dataclass
 class Lab:
-    """A cloud with its clients."""
+    """A cloud with its clients. `patience` is how long its machines may take to change their state, in seconds."""
 
     cloud: Cloud
     root: Path
     directory: Path
+    patience: float = field(default=30.0, kw_only=True)
     session: boto3.Session = field(init=False)
 
     def __post_init__(self) -> None:
@@ -85,7 +86,7 @@ class Lab:
 
     def wait_state(self, instance: str, state: str) -> None:
         """Wait until an instance is in that state."""
-        wait_for(lambda: self.state(instance) == state, what=f"{instance} {state}")
+        wait_for(lambda: self.state(instance) == state, self.patience, what=f"{instance} {state}")
 
     def online(self, instance: str) -> bool:
         """Say whether the agent of an instance answers."""
@@ -94,7 +95,7 @@ class Lab:
 
     def wait_online(self, instance: str) -> None:
         """Wait until commands run in an instance, and until it is done booting."""
-        wait_for(lambda: self.online(instance), what=f"{instance} online")
+        wait_for(lambda: self.online(instance), self.patience, what=f"{instance} online")
         self.run(instance, "systemctl is-system-running --wait >/dev/null; cloud-init status --wait >/dev/null; true")
 
     def run(self, instance: str, script: str) -> str:
