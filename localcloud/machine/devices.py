@@ -1,7 +1,7 @@
 """The block devices of a machine: names as on Nitro instances, links as Amazon's ec2-utils make them.
 
-There is no udev in a machine, so a shell script makes the nodes: before init at start (nspawn.py), or through
-`Machine.run` when a volume comes later.
+There is no udev in a machine on the host's kernel, so a shell script makes the nodes: before init at start (nspawn.py),
+or through `Machine.run` when a volume comes later. Of machines with a kernel of their own only `Device` is used.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the rest of the cloud knows of a machine: one small interface, so that another kind of machine can stand in.
 
-nspawn.py is the one implementation; whole emulated machines (QEMU) would be a second.
+nspawn.py has machines that share the host's kernel, qemu/ whole ones with a kernel of their own; kinds.py names them.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ class Machine(Protocol):
         """Whether it runs, also while it reboots."""
 
     def start(self, root: Path, devices: Sequence[Device], on_exit: Callable[[], None]) -> None:
-        """Start it on that root file system and return once its init runs.
+        """Start it on that root file system and return once its init runs, or the kernel that it has of its own.
 
-        `on_exit` is called, in another thread, when it ends without having been asked to. Raises `machine-failed`.
+        `root` is what `Layers.mount` returned: a tree, or a directory with a disk and a kernel. `on_exit` is called, in
+        another thread, when it ends without having been asked to. Raises `machine-failed`.
         """
 
     def stop(self) -> None:
@@ -60,7 +61,7 @@ class Machine(Protocol):
         """Ask its init to reboot, and return once the request was made."""
 
     def run(self, command: Sequence[str], *, input: str = "", timeout: float | None = None) -> Ran:
-        """Run a command inside as root. Raises `machine-failed` when the machine does not run."""
+        """Run a command inside as root. Raises `machine-failed` when it does not run, or does not listen yet."""
 
     def console(self) -> bytes:
         """Return what it has written to its console since it was made."""

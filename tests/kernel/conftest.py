@@ -1,4 +1,4 @@
-"""A cloud whose machines have a kernel of their own, emulated: a boot takes a minute and a half of two processors."""
+"""A cloud whose machines have a kernel of their own: emulated, where KVM does not boot it, which takes minutes each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from localcloud import control
-from localcloud.machine.qemu import base_disk
+from localcloud.machine.qemu import acceleration, base_disk
 from localcloud.settings import QEMU, CloudSettings
 from tests.machines import conftest as machines
 from tests.support.machines.host_state import difference, host_state
@@ -28,9 +28,13 @@ def own_kernel(workspace: Path, cloud_settings: CloudSettings) -> CloudSettings:
     (image,) = cloud_settings.images
     (workspace / "disk").mkdir()
     base_disk.make(image.root, kernel.fetch(user_cache()), workspace / "disk")
-    images = (dataclasses.replace(image, disk=workspace / "disk"),)
     return dataclasses.replace(
-        cloud_settings, images=images, machines=QEMU, name=f"{cloud_settings.name}k", state=workspace / "kernel"
+        cloud_settings,
+        images=(dataclasses.replace(image, disk=workspace / "disk"),),
+        machines=QEMU,
+        accelerator=acceleration.choose("auto", workspace / "disk" / base_disk.KERNEL, workspace),
+        name=f"{cloud_settings.name}k",
+        state=workspace / "kernel",
     )
 
 

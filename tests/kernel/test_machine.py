@@ -101,7 +101,7 @@ def test_an_image_of_it_is_made_while_it_is_off_and_it_comes_on_again(lab: Lab, 
     lab.ec2.stop_instances(InstanceIds=[machine])
     lab.wait_state(machine, "stopped")
     image = lab.ec2.create_image(InstanceId=machine, Name="off")["ImageId"]
-    assert image_state(lab, image) == "available"
+    wait_for(lambda: image_state(lab, image) == "available", 60, "the image")
     lab.ec2.start_instances(InstanceIds=[machine])
     lab.wait_online(machine)
     assert lab.run(machine, "cat /root/file") == "kept"

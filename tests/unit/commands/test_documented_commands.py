@@ -72,6 +72,7 @@ TYPED: Mapping[str, tuple[str, str]] = {
         ".github/workflows/verify.yml",
         "gate-proof",
     ),
+    r"\./nox -s kernel": (".github/workflows/verify.yml", "./nox -s kernel"),
     r"\./nox -s clients( -- \S+)?": (".github/workflows/verify.yml", "./nox -s clients"),
 }
 # What nobody types for a test, and why.

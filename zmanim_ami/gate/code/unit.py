@@ -47,6 +47,7 @@ READS: Mapping[str, str] = {
     "localcloud/api": r"(localcloud|support)/",
     "localcloud/ec2": r"tests/unit/localcloud/ec2/conftest\.py",
     "localcloud/ec2/instances": r"localcloud/imds/",
+    "localcloud/machine/qemu": r"localcloud/machine/qemu/guest/",
     "pipeline/account": r"infrastructure/(iam/|packer/files/zmanim_host/)",
     "pipeline/ami": r"tools/|zmanim_ami/toolchain/|infrastructure/(packer/[^/]*$|iam/)",
     "pipeline/backup": r"infrastructure/iam/|infrastructure/packer/files/(backup|zmanim_host/backup/)",

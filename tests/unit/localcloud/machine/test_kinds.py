@@ -32,7 +32,7 @@ def settings(tmp_path: Path) -> CloudSettings:
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk" / "kernel").touch()
     image = BaseImage(name="base", root=tmp_path / "root", disk=tmp_path / "disk")
-    return CloudSettings(images=(image,), authority=tmp_path, machines=QEMU, accelerator="kvm")
+    return CloudSettings(images=(image,), authority=tmp_path, name="own", machines=QEMU, accelerator="kvm")
 
 
 def test_machines_share_the_host_s_kernel_unless_the_settings_say_otherwise(settings: CloudSettings) -> None:
