@@ -10,6 +10,7 @@ import json
 import os
 import select
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,26 +90,29 @@ def boot_by_kvm(
         return Seen(False, f"{device} is not there, or not for this user")
     arguments = [
         program, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35",
-        *command.acceleration("kvm"), "-m", "256", "-no-reboot", "-kernel", str(kernel),
+        *command.acceleration("kvm"), "-m", "256", "-no-reboot", "-kernel", str(kernel.absolute()),
         "-append", "console=ttyS0,115200n8 panic=-1", "-serial", "stdio",
     ]  # fmt: skip
-    try:
-        child = subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        return Seen(False, f"{program}: {error.strerror}")
-    try:
-        return _listen(child, seconds)
-    finally:
-        child.kill()
-        child.wait()
-        if child.stdout:
-            child.stdout.close()
+    # In a directory that goes away: where KVM fails QEMU aborts, which may leave a core.
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            child = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=directory,
+            )
+        except OSError as error:
+            return Seen(False, f"{program}: {error.strerror}")
+        try:
+            return _listen(child, seconds)
+        finally:
+            child.kill()
+            child.wait()
+            if child.stdout:
+                child.stdout.close()
 
 
 def _listen(child: subprocess.Popen[bytes], seconds: float) -> Seen:

@@ -216,6 +216,7 @@ class QemuMachine:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                cwd=self.spec.directory,  # where a core of QEMU's would lie
                 start_new_session=True,
             )
 

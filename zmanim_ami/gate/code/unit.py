@@ -56,7 +56,7 @@ READS: Mapping[str, str] = {
     "pipeline/pins": r"\.github/|tools/|requirements|infrastructure/packer/[^/]*$|zmanim_ami/toolchain/",
     "pipeline/verify": r"infrastructure/iam/|zmanim_ami/pipeline/verify/",
     "pipeline/visibility": r"infrastructure/iam/|zmanim_ami/pipeline/verify/(inspect|trial)\.sh",
-    "rehearsal": r"infrastructure/packer/(versions|variables\.pkr\.hcl)",
+    "rehearsal": r"infrastructure/packer/(versions|variables\.pkr\.hcl)|localcloud/machine/qemu/guest/",
     "rehearsal/standin": r"zmanim_ami/rehearsal/standin/",
     "toolchain": r"tools/|zmanim_ami/toolchain/|(api|tools)/.*go\.(mod|sum)",
     "workflows": r"\.github/|(inv|tasks\.py)$",
