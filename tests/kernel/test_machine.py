@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import signal
+from pathlib import Path
 
 from localcloud import control
 from localcloud.machine.volumes import loops_below
@@ -122,7 +123,9 @@ def test_an_instance_of_its_image_has_what_it_had_written(lab: Lab, machine: str
     image = lab.ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": ["off"]}])["Images"][0]
     other = lab.launch_and_wait(image["ImageId"])
     assert lab.run(other, "cat /root/file; [ -e /root/synced ] || echo later") == "kept\nlater"
+    qemu = leader(lab, other)
     lab.terminate(other)
+    assert not Path(f"/proc/{qemu}").exists()
 
 
 def test_nothing_of_it_stays_when_it_is_terminated(lab: Lab, machine: str) -> None:
