@@ -29,9 +29,9 @@ def needed(architectures: set[str]) -> bool:
     return "arm64" in architectures and platform.machine() not in {"aarch64", "arm64"}
 
 
-def rule(name: str) -> str:
+def rule(name: str, interpreter: Path = INTERPRETER) -> str:
     """Return what registers arm64 under `name` when it is written to a table's `register`."""
-    return f":{name}:M::{_MAGIC}:{_MASK}:{INTERPRETER}:F"
+    return f":{name}:M::{_MAGIC}:{_MASK}:{interpreter}:F"
 
 
 def register(mount_point: Path, name: str) -> bool:

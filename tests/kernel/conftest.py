@@ -27,7 +27,7 @@ def own_kernel(workspace: Path, cloud_settings: CloudSettings) -> CloudSettings:
     """Settings of a cloud whose base image has a disk and a kernel."""
     (image,) = cloud_settings.images
     (workspace / "disk").mkdir()
-    base_disk.make(image.root, kernel.fetch(user_cache()), workspace / "disk")
+    base_disk.make(image.root, kernel.fetch(user_cache()), workspace / "disk", emulator=kernel.shipped_emulator())
     return dataclasses.replace(
         cloud_settings,
         images=(dataclasses.replace(image, disk=workspace / "disk"),),

@@ -10,6 +10,7 @@ from pathlib import Path
 from localcloud import control
 from localcloud.machine.volumes import loops_below
 from tests.support.errors import raises
+from tests.support.machines.arm64 import exit_42
 from tests.support.machines.lab import Lab, wait_for
 
 BOOT = "cat /proc/sys/kernel/random/boot_id"
@@ -78,6 +79,13 @@ def test_a_volume_comes_and_goes_while_it_runs_and_not_while_it_is_mounted(lab: 
     lab.ec2.detach_volume(VolumeId=volume)
     wait_for(lambda: not attachment_state(lab, volume), lab.patience, "detached")
     lab.ec2.delete_volume(VolumeId=volume)
+
+
+def test_programs_for_arm64_run_on_its_kernel(lab: Lab, machine: str) -> None:
+    """What ships is for arm64: the host's kernel, which runs it elsewhere, is not this machine's."""
+    write = f"open('/root/exit42', 'wb').write(bytes.fromhex('{exit_42().hex()}'))"
+    lab.run(machine, f'python3 -c "{write}" && chmod +x /root/exit42')
+    assert lab.try_run(machine, "/root/exit42")["ResponseCode"] == 42
 
 
 def test_nobody_enters_it_from_outside(lab: Lab, machine: str) -> None:

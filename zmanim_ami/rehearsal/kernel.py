@@ -11,7 +11,7 @@ import platform
 import shutil
 from pathlib import Path
 
-from localcloud.host import requirements
+from localcloud.host import binfmt, requirements
 from localcloud.machine import qemu
 from localcloud.machine.qemu import base_disk
 from localcloud.machine.qemu.base_disk import Kernel
@@ -39,7 +39,7 @@ def check_host() -> None:
             found=platform.machine(),
             fix="--machines nspawn",
         )
-    requirements.check_programs(set(), machines=QEMU)
+    requirements.check_programs({"arm64"}, machines=QEMU)
 
 
 def base_disk_of(tree: Path, cache: Path) -> Path:
@@ -49,13 +49,20 @@ def base_disk_of(tree: Path, cache: Path) -> Path:
     """
     kernel = fetch(cache)
     made_by = tree_sha256(_QEMU, [_QEMU / "base_disk.py", *files_below(_QEMU / "guest")])
-    digest = text_sha256(str(tree), kernel.modules.name, file_sha256(kernel.image), made_by)
+    emulator = shipped_emulator()
+    emulated_by = file_sha256(emulator) if emulator else ""
+    digest = text_sha256(str(tree), kernel.modules.name, file_sha256(kernel.image), emulated_by, made_by)
 
     def make(entry: Path) -> None:
         with step("the disk of machines with a kernel of their own"):
-            base_disk.make(tree, kernel, entry)
+            base_disk.make(tree, kernel, entry, emulator=emulator)
 
     return cached_directory(cache, "disk", digest, make)
+
+
+def shipped_emulator() -> Path | None:
+    """Return what runs the linux/arm64 programs that ship, where this host's processor can't."""
+    return binfmt.INTERPRETER if binfmt.needed({"arm64"}) and binfmt.INTERPRETER.exists() else None
 
 
 def fetch(cache: Path) -> Kernel:

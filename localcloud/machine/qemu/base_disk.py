@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from localcloud.host import binfmt
 from support.errors import Error
 from support.process import CommandFailed, run
 
@@ -31,6 +32,9 @@ PLACES = {
     "localcloud-agent.service": "usr/lib/systemd/system/localcloud-agent.service",
     "70-localcloud-ebs.rules": "usr/lib/udev/rules.d/70-localcloud-ebs.rules",
 }
+# What runs programs of arm64 on a guest's own kernel, where the host's can't be asked, and what registers it there.
+_EMULATOR = "usr/lib/localcloud/qemu-aarch64"
+_REGISTERED = "usr/lib/binfmt.d/localcloud-aarch64.conf"
 _WANTS = "usr/lib/systemd/system/sysinit.target.wants"
 # Two trees as one, read-only, in a mount namespace that ends with this script; then the copy's command. Bound first,
 # because overlay's options would need a path with a comma or colon escaped.
@@ -47,10 +51,11 @@ class Kernel:
     modules: Path
 
 
-def make(tree: Path, kernel: Kernel, entry: Path, size_gib: int = 8) -> None:
+def make(tree: Path, kernel: Kernel, entry: Path, *, emulator: Path | None = None, size_gib: int = 8) -> None:
     """Make the base disk of `tree` with `kernel` in the directory `entry`.
 
-    Raises `kernel-missing`, and `disk-failed` with mkfs's words (among them that the disk is full).
+    With `emulator`, a static qemu-aarch64 of the host's, machines run programs for arm64 by that. Raises
+    `kernel-missing`, and `disk-failed` with mkfs's words (among them that the disk is full).
     """
     if not kernel.image.is_file() or not kernel.modules.is_dir():
         raise Error(
@@ -63,7 +68,7 @@ def make(tree: Path, kernel: Kernel, entry: Path, size_gib: int = 8) -> None:
     try:
         with tempfile.TemporaryDirectory(dir=entry) as directory:
             work = Path(directory)
-            lay_over(work / "over", kernel)
+            lay_over(work / "over", kernel, emulator)
             (work / "under").mkdir()
             (work / "merged").mkdir()
             _make_file_system(tree, work, disk, size_gib)
@@ -79,11 +84,15 @@ def make(tree: Path, kernel: Kernel, entry: Path, size_gib: int = 8) -> None:
         ) from error
 
 
-def lay_over(over: Path, kernel: Kernel) -> None:
+def lay_over(over: Path, kernel: Kernel, emulator: Path | None = None) -> None:
     """Make the tree `over` of what the local cloud adds to an image. Raises CommandFailed, OSError."""
     for name, place in PLACES.items():
         (over / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_GUEST / name, over / place)
+    if emulator is not None:
+        shutil.copy(emulator, over / _EMULATOR)
+        (over / _REGISTERED).parent.mkdir(parents=True)
+        (over / _REGISTERED).write_text(f"{binfmt.rule('localcloud-aarch64', Path('/', _EMULATOR))}\n")
     (over / _WANTS).mkdir(parents=True)
     (over / _WANTS / "localcloud-agent.service").symlink_to("../localcloud-agent.service")
     release = kernel.modules.name

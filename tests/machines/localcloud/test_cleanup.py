@@ -21,6 +21,7 @@ from localcloud.host import cgroups
 from localcloud.settings import Cloud, CloudSettings, link_name
 from tests.support import ROOT
 from tests.support.errors import raises
+from tests.support.machines.arm64 import exit_42
 from tests.support.machines.host_state import difference, host_state
 from tests.support.machines.lab import Lab, wait_for
 
@@ -153,19 +154,9 @@ def test_two_clouds_side_by_side_do_not_know_of_each_other(lab: Lab, settings: C
 
 
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="this host runs arm64 programs by itself")
-def test_programs_for_arm64_run_in_machines_of_an_arm64_image(lab: Lab, tmp_path: Path) -> None:
-    # The smallest program there is: exit(42) for linux/arm64.
-    code = bytes.fromhex("400580d2a80b80d2010000d4")  # mov x0, #42; mov x8, #93; svc #0
-    header = bytes.fromhex("7f454c4602010100000000000000000002 00b700 01000000".replace(" ", ""))
-    entry = 0x400078
-    header += entry.to_bytes(8, "little") + (64).to_bytes(8, "little") + bytes(8)
-    header += bytes(4) + (64).to_bytes(2, "little") + (56).to_bytes(2, "little") + (1).to_bytes(2, "little") + bytes(6)
-    segment = (1).to_bytes(4, "little") + (5).to_bytes(4, "little") + bytes(8)
-    segment += (0x400000).to_bytes(8, "little") * 2 + (120 + len(code)).to_bytes(8, "little") * 2
-    segment += (0x1000).to_bytes(8, "little")
-    program = (header + segment + code).hex()
+def test_programs_for_arm64_run_in_machines_of_an_arm64_image(lab: Lab) -> None:
     instance = lab.launch_and_wait()
-    write = f"open('/root/exit42', 'wb').write(bytes.fromhex('{program}'))"
+    write = f"open('/root/exit42', 'wb').write(bytes.fromhex('{exit_42().hex()}'))"
     lab.run(instance, f'python3 -c "{write}" && chmod +x /root/exit42')
     assert lab.try_run(instance, "/root/exit42")["ResponseCode"] == 42
     lab.terminate(instance)

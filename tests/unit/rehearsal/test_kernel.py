@@ -61,7 +61,7 @@ def test_one_disk_is_made_of_each_tree(tmp_path: Path, monkeypatch: pytest.Monke
     programs(tmp_path, monkeypatch)
     made: list[Path] = []
 
-    def make(tree: Path, _kernel: base_disk.Kernel, _entry: Path) -> None:
+    def make(tree: Path, _kernel: base_disk.Kernel, _entry: Path, **_options: object) -> None:
         made.append(tree)
 
     monkeypatch.setattr(base_disk, "make", make)

@@ -77,7 +77,7 @@ def test_a_machine_that_has_not_said_hello_runs_nothing(ends: tuple[socket.socke
     """What is sent into a port before anybody reads it would run later, when nobody expects it."""
     agent = Agent(ends[0])
     with raises("machine-failed", match="not said hello"):
-        agent.run(["true"])
+        agent.run(["true"], timeout=0.1)
     ends[1].setblocking(False)
     with pytest.raises(BlockingIOError):
         ends[1].recv(1)

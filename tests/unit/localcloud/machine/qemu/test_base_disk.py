@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -59,6 +60,19 @@ def test_what_the_local_cloud_adds_lies_below_usr_and_its_service_is_wanted(
     wanted = tmp_path / "over/usr/lib/systemd/system/sysinit.target.wants/localcloud-agent.service"
     assert wanted.resolve(strict=True).is_file()
     assert (tmp_path / "over/usr/lib/modules/6.12.1-cloud/modules.order").is_file()
+
+
+def test_programs_for_arm64_have_an_interpreter_on_the_disk_that_the_guest_registers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Kernel
+) -> None:
+    on_path(tmp_path, monkeypatch, {"depmod": "exit 0"})
+    emulator = tmp_path / "qemu-aarch64-static"
+    emulator.touch(mode=0o755)
+    base_disk.lay_over(tmp_path / "over", kernel, emulator)
+    (rule,) = (tmp_path / "over/usr/lib/binfmt.d/localcloud-aarch64.conf").read_text().splitlines()
+    *_, interpreter, flags = rule.split(":")
+    assert flags == "F"
+    assert os.access(tmp_path / "over" / interpreter.removeprefix("/"), os.X_OK)
 
 
 def test_a_kernel_that_is_not_there_is_said_before_anything_is_made(entry: Path, tmp_path: Path) -> None:
