@@ -105,6 +105,8 @@ def _on_resources(operation: str, given: Parameters, lookups: Lookups) -> Iterat
         # What is copied is where it comes from, and all else where the call goes to.
         where = replace(lookups, region=given["SourceRegion"]) if given.get("SourceRegion") else lookups
         context = {**common, **resource_tags(where.tags(identifier), "ec2"), **direct}
+        if owner := where.owner_of(identifier):
+            context["ec2:owner"] = (owner,)
         yield RequiredAction(action, arn(where, _TYPES[identifier.rpartition("-")[0]], identifier), context)
     created = _CREATED.get(operation, ())
     for kind in created:

@@ -36,6 +36,11 @@ class Lookups:
         """Return the tags of a resource of EC2."""
         return dict(ec2_backends[self.account][self.region].tags.get(identifier, {}))
 
+    def owner_of(self, image: str) -> str:
+        """Return whose an image is, as ec2:Owner says it: an alias of AWS's, or an account; empty for no image."""
+        existing = ec2_backends[self.account][self.region].amis.get(image)
+        return str(existing.owner_alias or existing.owner_id) if existing else ""
+
     def snapshots_of(self, image: str) -> tuple[str, ...]:
         """Return the ids of an image's snapshots."""
         existing = ec2_backends[self.account][self.region].amis.get(image)

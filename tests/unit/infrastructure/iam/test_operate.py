@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from moto.ec2.models import ec2_backends
 
 from localcloud.settings import ACCOUNT
-from tests.support.localcloud.iam import IamLab, refused
+from tests.support.localcloud.iam import REGION, IamLab, refused
 from tests.unit.infrastructure.iam.test_policies import DENIED
 from zmanim_ami.pipeline.account import roles
 
@@ -44,6 +45,11 @@ def test_operators_launch_only_images_of_this_account_that_were_verified_and_onl
     assert refused(ec2.run_instances, **launch, ImageId=verified, TagSpecifications=other) == DENIED
     theirs = {**launch, "IamInstanceProfile": {"Name": roles.name("verify")}}
     assert refused(ec2.run_instances, **theirs, ImageId=verified, TagSpecifications=own) == DENIED
+    owner = lab.client("ec2")
+    shared = owner.register_image(Name="shared-by-others", RootDeviceName="/dev/xvda")["ImageId"]
+    owner.create_tags(Resources=[shared], Tags=tags("image", verified="ab" * 32)[0]["Tags"])
+    ec2_backends[ACCOUNT][REGION].amis[shared].owner_id = "210987654321"
+    assert refused(ec2.run_instances, **launch, ImageId=shared, TagSpecifications=own) == DENIED
     assert ec2.run_instances(**launch, ImageId=verified, TagSpecifications=own)["Instances"]
     assert refused(ec2.create_tags, Resources=[image], Tags=tags("image", verified="ab" * 32)[0]["Tags"]) == DENIED
 
