@@ -20,10 +20,11 @@ _KNOWN = {
     "aws:requestedregion", "aws:resourceaccount", "aws:securetransport", "aws:userid", "aws:username",
     "cloudwatch:namespace", "ec2:createaction", "ec2:instanceprofile", "ec2:instancetype", "ec2:metadatahttptokens",
     "ec2:owner", "ec2:sourceinstancearn", "iam:passedtoservice", "kms:calleraccount", "kms:encryptioncontextkeys",
-    "kms:keyspec", "kms:keyusage", "kms:messagetype", "kms:requestalias", "kms:signingalgorithm", "kms:viaservice", "s3:delimiter",
-    "s3:max-keys", "s3:prefix", "s3:versionid", "s3:x-amz-acl", "s3:x-amz-content-sha256", "s3:x-amz-copy-source",
-    "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id", "s3:x-amz-storage-class",
-    "ses:fromaddress", "ses:recipients", "ssm:overwrite", "sts:externalid", "sts:rolesessionname",
+    "kms:keyspec", "kms:keyusage", "kms:messagetype", "kms:requestalias", "kms:signingalgorithm", "kms:viaservice",
+    "s3:delimiter", "s3:max-keys", "s3:prefix", "s3:versionid", "s3:x-amz-acl", "s3:x-amz-content-sha256",
+    "s3:x-amz-copy-source", "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id",
+    "s3:x-amz-storage-class", "ses:fromaddress", "ses:recipients", "ssm:overwrite", "sts:externalid",
+    "sts:rolesessionname",
 }  # fmt: skip
 _KNOWN_FAMILIES = ("aws:principaltag/", "kms:encryptioncontext:", "ec2:resourcetag/", "ssm:resourcetag/")
 # Services whose calls are searched for the tags that they bring, and whose resources' tags are looked up.
