@@ -105,16 +105,17 @@ def _next(family: Family, settings: Settings, now: datetime) -> Verdict:  # noqa
     since, pause = _moment(at), timedelta(days=settings.retire_step_days)
     copies = f" with {len(family.copies)} copies" if family.copies else ""
     waiting = since is not None and now - since < pause
+    if done == "disabling" and since and any(each.state != "disabled" for each in family.members.values()):
+        return Verdict(DISABLE, f"begun at {at}, and cut short{copies}")
     if ami.state == "disabled":
         if done not in {"disabling", "disabled"} or since is None:
             return Verdict(KEEP, "disabled, and not by image.retire")
         if waiting:
             return Verdict(WAIT, f"disabled since {at}; it is deregistered from {_iso(since + pause)}")
         return Verdict(DEREGISTER, f"disabled since {at}; its snapshots go with it{copies}")
-    if done == "disabling" and since is not None:
-        return Verdict(DISABLE, f"begun at {at}, and cut short{copies}")
-    deprecated = _moment(ami.deprecated)
-    if done != "deprecated" or since is None or deprecated is None or deprecated > since + pause + _ROUNDING:
+    # Of each: cut short, deprecating may have left out a copy.
+    dates = [_moment(each.deprecated) for each in family.members.values()]
+    if done != "deprecated" or since is None or any(each is None or each > since + pause + _ROUNDING for each in dates):
         return Verdict(DEPRECATE, f"nobody needs it{copies}")
     if waiting:
         return Verdict(WAIT, f"deprecated since {at}; it is disabled from {_iso(since + pause)}")

@@ -141,6 +141,23 @@ def test_an_image_goes_in_three_steps_with_time_between_them(
     assert verdict(each).action == action
 
 
+@pytest.mark.parametrize(
+    ("state", "tag", "copied", "action"),
+    [
+        ("available", f"deprecated {ago(8)}", {"deprecated": ""}, "deprecate"),
+        ("available", f"deprecated {ago(8)}", {"deprecated": ago(8)}, "disable"),
+        ("disabled", f"disabling {ago(8)}", {"state": "available"}, "disable"),
+        ("disabled", f"disabling {ago(8)}", {"state": "disabled"}, "deregister"),
+    ],
+)
+def test_no_step_is_made_before_the_last_one_was_made_of_each_copy(
+    state: str, tag: str, copied: dict[str, str], action: str
+) -> None:
+    ami = made(1, state=state, deprecated=ago(8), tags={"zmanim:retiring": tag})
+    copy = made(2, tags={"zmanim:copy-of": ami.ami_id}, **copied)
+    assert verdict(Family("eu-west-1", ami, {"eu-central-1": copy})).action == action
+
+
 def test_the_plan_says_where_there_is_no_return() -> None:
     each = family(1, deprecated=ago(8), tags={"zmanim:retiring": f"deprecated {ago(8)}"})
     assert "the point of no return" in verdict(each).reason
