@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ import boto3
 import pytest
 
 from localcloud.iam.policy import read
-from localcloud.settings import ACCOUNT
 from tests.machines.release.test_policies import POLICIES, VALUES, decisions, only_aws_asks
 from tests.support import bucket_name
 from tests.support.machines.image import VERSION, ImageLab
 from tests.support.machines.other_images import copy, spoil, vouch
 from tests.support.replay import read_record, unneeded
+from tests.support.tasks.operator import Operator
 from zmanim_ami.pipeline.account import roles
 
 ENVIRONMENT = "lived"
@@ -32,46 +31,10 @@ SPOILED = {
 }
 
 
-class Operator:
-    """Somebody who runs the environment's instances, with the rights that account.apply gives for that."""
-
-    def __init__(self, lab: ImageLab) -> None:
-        self.lab = lab
-        self.place = ["--subnet", self._subnet(), "--security-group", self._group()]
-        self.address = str(lab.ec2.allocate_address(Domain="vpc")["AllocationId"])
-        arn = f"arn:aws:iam::{ACCOUNT}:role/{ROLE}"
-        taken = lab.client("sts").assume_role(RoleArn=arn, RoleSessionName="operator")["Credentials"]
-        self.credentials = {
-            "AWS_ACCESS_KEY_ID": taken["AccessKeyId"],
-            "AWS_SECRET_ACCESS_KEY": taken["SecretAccessKey"],
-            "AWS_SESSION_TOKEN": taken["SessionToken"],
-        }
-
-    def _subnet(self) -> str:
-        found = self.lab.ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
-        return str(found[0]["SubnetId"])
-
-    def _group(self) -> str:
-        return str(self.lab.ec2.describe_security_groups(GroupNames=["default"])["SecurityGroups"][0]["GroupId"])
-
-    def task(self, name: str, *arguments: str) -> Any:
-        given = ["--environment", ENVIRONMENT, "--json", *arguments]
-        return json.loads(self.lab.task(name, *given, **self.credentials))
-
-    def refused(self, name: str, *arguments: str) -> str:
-        done = self.lab.try_task(name, "--environment", ENVIRONMENT, *arguments, **self.credentials)
-        assert done.returncode != 0, done.stdout
-        return done.stderr
-
-    def leads_to(self) -> str:
-        (found,) = self.lab.ec2.describe_addresses(AllocationIds=[self.address])["Addresses"]
-        return str(found.get("InstanceId", ""))
-
-
 @pytest.fixture(scope="module")
 def operator(images: ImageLab) -> Operator:
     images.prepare(ENVIRONMENT)
-    return Operator(images)
+    return Operator(images, ENVIRONMENT)
 
 
 @pytest.fixture(scope="module")

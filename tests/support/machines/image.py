@@ -217,18 +217,22 @@ class ImageLab(Lab):
         self, task: str, *arguments: str, directory: Path = ROOT, step: str = "", **settings: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a production task, with `settings` by their environment variables; return how it ended."""
-        environment = clouds.environment(self.cloud, ROOT / clouds.VERSIONS_FILE, os.environ)
-        if step:
-            environment = identity.environment_of(step, self.cloud, environment, f"refs/tags/{VERSION}-ami")
         return subprocess.run(
             [sys.executable, "-m", "invoke", task, *arguments],
             cwd=directory,
-            env=environment | settings,
+            env=self.task_environment(step) | settings,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
         )
+
+    def task_environment(self, step: str = "") -> dict[str, str]:
+        """Return the environment of a task against this cloud, under the role of a `step` of the release."""
+        environment = clouds.environment(self.cloud, ROOT / clouds.VERSIONS_FILE, os.environ)
+        if step:
+            environment = identity.environment_of(step, self.cloud, environment, f"refs/tags/{VERSION}-ami")
+        return environment
 
 
 @contextmanager
