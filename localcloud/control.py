@@ -261,7 +261,8 @@ def _start(settings: CloudSettings) -> Cloud:
     for group in own_groups:
         group.mkdir(exist_ok=True)
     with addresses.reserved_index() as index:
-        cloud = Cloud(settings.name, settings.region, directory, index, make_key(directory))
+        key = make_key(directory)
+        cloud = Cloud(settings.name, settings.region, directory, index, key, emulated=settings.emulated)
         (directory / "cloud.json").write_text(cloud_to_json(cloud))
         addresses.make_link(cloud)
     # Each end is closed here once its process has it: when that ends, the other one hears so.

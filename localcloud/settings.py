@@ -70,6 +70,11 @@ class CloudSettings:
     accelerator: str = "tcg"
 
     @property
+    def emulated(self) -> bool:
+        """Whether the machines' processor is emulated."""
+        return self.machines == QEMU and self.accelerator == "tcg"
+
+    @property
     def directory(self) -> Path:
         """Where everything of this cloud is kept: state/NAME."""
         return self.state / self.name
@@ -85,6 +90,7 @@ class Cloud:
     """A cloud that was started. `index` is the N of its subnets: link 10.212.N.0/30, machines 10.213.N.0/24.
 
     `key` is its owner's: it may do everything, so only the cloud's directory holds it, and nothing prints it by chance.
+    The processor of its machines is this host's own unless it is `emulated`, which is many times slower.
     """
 
     name: str
@@ -92,6 +98,7 @@ class Cloud:
     directory: Path
     index: int
     key: str = field(default="", repr=False)
+    emulated: bool = False
 
     @property
     def host_address(self) -> str:
@@ -223,7 +230,8 @@ def make_key(directory: Path) -> str:
 
 def cloud_to_json(cloud: Cloud) -> str:
     """Write a cloud down for `find` and for the server; its key has a file of its own."""
-    return json.dumps({"name": cloud.name, "region": cloud.region, "index": cloud.index})
+    described = {"name": cloud.name, "region": cloud.region, "index": cloud.index, "emulated": cloud.emulated}
+    return json.dumps(described)
 
 
 def read_cloud(directory: Path) -> Cloud | None:
@@ -231,6 +239,7 @@ def read_cloud(directory: Path) -> Cloud | None:
     try:
         raw = json.loads((directory / "cloud.json").read_text())
         key = (directory / _KEY_FILE).read_text()
-        return Cloud(str(raw["name"]), str(raw["region"]), directory, int(raw["index"]), key)
+        name, region = str(raw["name"]), str(raw["region"])
+        return Cloud(name, region, directory, int(raw["index"]), key, emulated=raw["emulated"] is True)
     except (OSError, ValueError, KeyError):
         return None

@@ -30,6 +30,7 @@ PLACES = {
     "agent.py": "usr/lib/localcloud/agent.py",
     "ebs-name.sh": "usr/lib/localcloud/ebs-name.sh",
     "localcloud-agent.service": "usr/lib/systemd/system/localcloud-agent.service",
+    "start-limits.sh": "usr/lib/systemd/system-generators/localcloud-start-limits",
     "70-localcloud-ebs.rules": "usr/lib/udev/rules.d/70-localcloud-ebs.rules",
 }
 # What runs programs of arm64 on a guest's own kernel, where the host's can't be asked, and what registers it there.
@@ -89,6 +90,8 @@ def lay_over(over: Path, kernel: Kernel, emulator: Path | None = None) -> None:
     for name, place in PLACES.items():
         (over / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_GUEST / name, over / place)
+        if place.partition("generators/")[2]:  # systemd runs it
+            (over / place).chmod(0o755)
     if emulator is not None:
         shutil.copy(emulator, over / _EMULATOR)
         (over / _REGISTERED).parent.mkdir(parents=True)

@@ -43,7 +43,7 @@ def arguments(
         "-action", "reboot=shutdown",
         "-smbios", f"type=1,manufacturer=Amazon EC2,uuid={uuid},serial={uuid}",
         "-smbios", f"type=2,manufacturer=Amazon EC2,asset={spec.name}",
-        "-kernel", str(boot / "kernel"), "-append", kernel_command_line(devices),
+        "-kernel", str(boot / "kernel"), "-append", kernel_command_line(devices, emulated=accelerator == "tcg"),
         "-chardev", f"file,id=console,path={_value(spec.directory / 'console.log')},append=on",
         "-serial", "chardev:console",
         "-chardev", f"socket,id=monitor,path={_value(sockets / 'monitor')},server=on,wait=off",
@@ -70,11 +70,15 @@ def acceleration(accelerator: str) -> list[str]:
     return ["-accel", f"tcg,thread=multi,tb-size={_TRANSLATED_MIB}", "-cpu", "max"]
 
 
-def kernel_command_line(devices: Sequence[Device]) -> str:
-    """Return what the kernel is told: its root, its console, and the names that attachments asked for."""
+def kernel_command_line(devices: Sequence[Device], *, emulated: bool) -> str:
+    """Return what the kernel is told: its root, its console, and the names that attachments asked for.
+
+    And whether its processor is emulated, for guest/start-limits.sh.
+    """
     names = [f"localcloud.volume={serial(device)}={name}" for device in devices if (name := link_name(device))]
     # By the partition's identity: NVMe devices may be found in another order than that of their slots.
-    return " ".join([f"root={ROOT_DEVICE}", "rw", "rootwait", "console=ttyS0,115200n8", *names])
+    slow = ["localcloud.emulated"] if emulated else []
+    return " ".join([f"root={ROOT_DEVICE}", "rw", "rootwait", "console=ttyS0,115200n8", *slow, *names])
 
 
 def link_name(device: Device) -> str:

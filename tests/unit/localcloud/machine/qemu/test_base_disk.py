@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,18 @@ def test_a_full_disk_is_told_in_mkfs_s_words(
     on_path(tmp_path, monkeypatch, {"unshare": "echo 'Could not allocate block' >&2; exit 1", "depmod": "exit 0"})
     with raises("disk-failed", match="Could not allocate block"):
         make(tmp_path, kernel, entry)
+
+
+@pytest.mark.parametrize(("words", "none"), [("root=x localcloud.emulated", True), ("root=x", False)])
+def test_services_have_no_limit_for_their_start_where_the_processor_is_emulated_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Kernel, words: str, none: bool
+) -> None:
+    on_path(tmp_path, monkeypatch, {"depmod": "exit 0"})
+    base_disk.lay_over(tmp_path / "over", kernel)
+    (tmp_path / "cmdline").write_text(f"{words}\n")
+    (generator,) = (tmp_path / "over/usr/lib/systemd/system-generators").iterdir()
+    environment = {"PATH": "/usr/bin:/bin", "LOCALCLOUD_COMMAND_LINE": str(tmp_path / "cmdline")}
+    out = tmp_path / "generated"
+    subprocess.run([generator, out, out, out], env=environment, check=True)
+    made = [path.read_text() for path in out.rglob("*.conf")]
+    assert made == (["[Service]\nTimeoutStartSec=infinity\n"] if none else [])

@@ -73,7 +73,8 @@ def test_a_name_that_udev_would_make_no_link_of_is_no_word_of_the_kernel_s(tmp_p
     """A device name comes from an API call: it must not choose the kernel's root or init."""
     device = Device("nvme1n1", requested, "vol-0123456789abcdef0", 7, 12)
     assert command.link_name(device) == ""
-    assert command.kernel_command_line([device]) == command.kernel_command_line([])
+    named, nameless = (command.kernel_command_line(each, emulated=False) for each in ([device], []))
+    assert named == nameless
 
 
 @pytest.mark.parametrize(
@@ -106,3 +107,9 @@ def test_no_two_ports_have_one_place_or_one_slot(tmp_path: Path) -> None:
 def test_a_comma_in_a_path_is_no_new_option(tmp_path: Path) -> None:
     consoles = [value for value in values(words(tmp_path / "a,b"), "-chardev") if value.startswith("file,")]
     assert consoles == [f"file,id=console,path={tmp_path}/a,,b/console.log,append=on"]
+
+
+@pytest.mark.parametrize(("accelerator", "emulated"), [("tcg", True), ("kvm", False)])
+def test_a_guest_is_told_when_its_processor_is_emulated(tmp_path: Path, accelerator: str, emulated: bool) -> None:
+    (line,) = values(words(tmp_path, accelerator=accelerator), "-append")
+    assert ("localcloud.emulated" in line.split()) is emulated
