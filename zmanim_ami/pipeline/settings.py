@@ -1,32 +1,25 @@
-"""What can be chosen about a release, and where each choice was made.
+"""What can be chosen about a release: `[tool.zmanim]` in pyproject.toml, `ZMANIM_<FIELD>`, a task's flag.
 
-`[tool.zmanim]` in pyproject.toml, then `ZMANIM_<FIELD>` in the environment, then a task's flag; the later wins. The
-`ZMANIM_` names are kept for settings: one that is none is refused, for a typing error would build something else. An
-empty variable or flag counts as not given, for that is what CI passes on for a variable that is not set.
+How the three are read is in setting_sources.py.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-import tomllib
-from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from support.errors import BadInput
+from zmanim_ami.pipeline import setting_sources as reading
+from zmanim_ami.pipeline.setting_sources import Row, Sources, Value
 
-PREFIX = "ZMANIM_"
-_TABLE = "[tool.zmanim] in pyproject.toml"
+NAME = "zmanim"
 
 _GRAVITON = r"[a-z]+\d+g[a-z]*\.[a-z0-9]+"
 REGION = r"[a-z]{2}(-[a-z]+)+-\d"
 _BUCKET = r"[a-z0-9][a-z0-9-]*-\{environment\}(-[a-z0-9]+)*"
 _ADDRESS = r"[A-Za-z0-9._+-]+@[a-z0-9-]+(\.[a-z0-9-]+)+"
-
-Value = str | int | bool | tuple[str, ...]
 
 
 class Reader(Enum):
@@ -49,9 +42,8 @@ def _setting(
     limits: tuple[int, int] = (0, 0),
     reader: Reader = Reader.PIPELINE,
 ) -> Any:
-    """Describe a field: what it is for, its texts' regular expression, a number's first and last, who reads it."""
-    metadata = {"help": help, "form": form, "example": example, "limits": limits, "reader": reader}
-    return field(default=default, metadata=metadata)
+    """Describe a field, as reading.setting does, and who reads it."""
+    return reading.setting(default, help, form, example, limits=limits, reader=reader)
 
 
 @dataclass(frozen=True)
@@ -206,6 +198,12 @@ class Settings:
         60, "seconds from its kernel's start in which a verified image has to be ready", limits=(1, 3600)
     )
     boot_timeout: int = _setting(300, "seconds that an instance may take from launch to ready", limits=(1, 3600))
+    command_timeout: int = _setting(
+        120, "seconds that a short script may take on an instance that is verified", limits=(30, 3600)
+    )
+    backup_timeout: int = _setting(
+        900, "seconds that a backup, or its restore, may take on an instance that is verified", limits=(30, 7200)
+    )
 
     def read_by(self, *readers: Reader) -> dict[str, Value]:
         """Return the settings that one of `readers` reads, by name."""
@@ -242,101 +240,33 @@ def template_variables() -> dict[str, str]:
     return {item.name: _TYPES[str(item.type)] for item in (*read, *fields(BuildInputs))}
 
 
-@dataclass(frozen=True)
-class Row:
-    """One setting as `inv settings` shows it; `origin` says who chose the value."""
-
-    name: str
-    value: Value
-    origin: str
-    help: str
-
-
-def load(root: Path, environ: Mapping[str, str], flags: Mapping[str, object] | None = None) -> Settings:
+def load(
+    root: Path,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object] | None = None,
+    *,
+    others: Sequence[type[Any]] = (),
+) -> Settings:
     """Return the settings of the project at `root`; `flags` maps field names to what a task was given.
+
+    `others` are dataclasses of settings that are chosen in the same places and are none of a release's.
 
     Raises `setting-unknown` and `setting-invalid`, which name the key and where it was set.
     """
-    return Settings(**{row.name: row.value for row in explain(root, environ, flags)})  # type: ignore[arg-type]  # _typed() has checked each
+    return Settings(**{row.name: row.value for row in explain(root, environ, flags, others=others)})  # type: ignore[arg-type]  # explain() has checked each
 
 
-def explain(root: Path, environ: Mapping[str, str], flags: Mapping[str, object] | None = None) -> list[Row]:
+def explain(
+    root: Path,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object] | None = None,
+    *,
+    others: Sequence[type[Any]] = (),
+) -> list[Row]:
     """Return every setting with its value and origin, in the order of the class; raises as `load` does."""
-    chosen: dict[str, tuple[object, str]] = {}
-    for key, value in _table(root).items():
-        chosen[_known(key, key, _TABLE)] = (value, _TABLE)
-    for key, value in environ.items():
-        if key.startswith(PREFIX):
-            name = _known(key.removeprefix(PREFIX).lower(), key, "the environment")
-            if value:
-                chosen[name] = (value, key)
-    for key, given in (flags or {}).items():
-        if given not in (None, "", [], ()):
-            flag = "--" + key.replace("_", "-")
-            chosen[_known(key, flag, "the command line")] = (given, flag)
-    rows = []
-    for item in fields(Settings):
-        raw, origin = chosen.get(item.name, (item.default, "default"))
-        rows.append(Row(item.name, _typed(item, raw, origin), origin, item.metadata["help"]))
-    return rows
+    return Sources(NAME, (Settings, *others)).explain(Settings, root, environ, flags)
 
 
 def help_for(name: str) -> str:
-    """Return what the setting `name` is for, as a task's `--help` says it."""
-    return next(str(item.metadata["help"]) for item in fields(Settings) if item.name == name)
-
-
-def _table(root: Path) -> dict[str, object]:
-    path = root / "pyproject.toml"
-    try:
-        table = tomllib.loads(path.read_text()).get("tool", {}).get("zmanim", {})
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise BadInput(
-            "pyproject.toml can't be read", code="setting-invalid", expected="TOML", found=str(error)
-        ) from error
-    if not isinstance(table, dict):
-        raise BadInput("the settings are no table", code="setting-invalid", expected="[tool.zmanim]", found=repr(table))
-    return table
-
-
-def _known(name: str, as_written: str, where: str) -> str:
-    names = [item.name for item in fields(Settings)]
-    if name in names:
-        return name
-    near = difflib.get_close_matches(name, names, n=1)
-    raise BadInput(
-        f"there is no setting {as_written}",
-        code="setting-unknown",
-        expected=f"one of {', '.join(names)}",
-        found=f"{as_written} in {where}",
-        fix=f"did you mean {near[0]}?" if near else "remove it",
-    )
-
-
-def _typed(item: Field[Any], raw: object, origin: str) -> Value:
-    form, example = re.compile(item.metadata["form"], re.ASCII), item.metadata["example"]
-    (low, high), kind = item.metadata["limits"], type(item.default)
-    if kind is bool and (isinstance(raw, bool) or raw in ("true", "false")):
-        return raw in (True, "true")
-    number = int(str(raw)) if type(raw) in (int, str) and re.fullmatch(r"\d{1,9}", str(raw), re.ASCII) else -1
-    if kind is int and low <= number <= high:
-        return number
-    if kind is str and isinstance(raw, str) and (form.fullmatch(raw) or raw == item.default):
-        return raw
-    if kind is tuple and isinstance(raw, str | list | tuple):
-        texts = [part.strip() for part in raw.split(",") if part.strip()] if isinstance(raw, str) else raw
-        if all(isinstance(text, str) and form.fullmatch(text) for text in texts):
-            return tuple(texts)
-    expected = {
-        bool: "true or false",
-        int: f"a whole number from {low} to {high}",
-        str: f"text such as {example}",
-        tuple: f"a list such as {example}",
-    }
-    raise BadInput(
-        f"the setting {item.name} can't be {raw!r}",
-        code="setting-invalid",
-        expected=expected[kind],
-        found=f"{raw!r} from {origin}",
-        fix=f"correct {origin}",
-    )
+    """Return what the setting `name` is for, as a task's `--help` says it; empty when there is none of that name."""
+    return reading.help_for(Settings, name)

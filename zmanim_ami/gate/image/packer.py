@@ -20,7 +20,8 @@ from zmanim_ami import toolchain
 from zmanim_ami.gate.finding import Finding, line_of, numbered, skipped
 from zmanim_ami.pipeline.ami import packer
 from zmanim_ami.pipeline.ami.provenance import Provenance
-from zmanim_ami.pipeline.settings import Reader, Settings, Value, template_variables
+from zmanim_ami.pipeline.setting_sources import Value
+from zmanim_ami.pipeline.settings import Reader, Settings, template_variables
 from zmanim_ami.pipeline.version import parse
 from zmanim_ami.toolchain.environment import user_cache
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from zmanim_ami import toolchain
 from zmanim_ami.pipeline.ami import packer, ssh_source
-from zmanim_ami.pipeline.settings import Value
+from zmanim_ami.pipeline.setting_sources import Value
 from zmanim_ami.pipeline.version import Version
 
 

@@ -22,7 +22,8 @@ from support.process import CommandFailed, run
 from support.progress import say
 from zmanim_ami.pipeline.ami.packer_errors import build_failure, template_failure
 from zmanim_ami.pipeline.ami.provenance import PACKER_DIRECTORY, Provenance
-from zmanim_ami.pipeline.settings import BuildInputs, Reader, Settings, Value
+from zmanim_ami.pipeline.setting_sources import Value
+from zmanim_ami.pipeline.settings import BuildInputs, Reader, Settings
 from zmanim_ami.pipeline.version import Version
 
 _PROVISIONING = ("Provisioning with", "Uploading", "Downloading")

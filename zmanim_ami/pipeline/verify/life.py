@@ -21,9 +21,6 @@ from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.verify import leftover_volumes, trial
 from zmanim_ami.pipeline.verify.inspection import Check
 
-_TRIAL_SECONDS = 120.0
-# A first backup of a nearly empty database, or its restore: some ten calls of restic.
-_BACKUP_SECONDS = 900.0
 _FIRST, _SECOND = "first", "second"
 # What says something about the image; what AWS refuses says something about the account, and is an error.
 _FAILURES = (instance.NotReady, CommandNotRun, remote.AnswerUnreadable)
@@ -121,10 +118,12 @@ class Life:
             raise _Differs(f"on {machine.instance_id}: {wrong}")
 
     def _run(self, machine: instance.Machine, script: str) -> str:
-        return run_command.run_script(self.clients, machine.instance_id, script, _TRIAL_SECONDS, self.poller)
+        return run_command.run_script(
+            self.clients, machine.instance_id, script, self.settings.command_timeout, self.poller
+        )
 
     def _start(self, machine: instance.Machine, script: str) -> run_command.Command:
-        return run_command.start(self.clients, machine.instance_id, script, _BACKUP_SECONDS, self.poller)
+        return run_command.start(self.clients, machine.instance_id, script, self.settings.backup_timeout, self.poller)
 
     def _finish(self, command: run_command.Command) -> str:
         return run_command.finish(self.clients, command, self.poller)

@@ -35,8 +35,6 @@ from zmanim_ami.pipeline.verify.inspection import (
 )
 from zmanim_ami.pipeline.version import Version, parse
 
-_COMMAND_SECONDS = 120.0
-
 
 class NotVerified(Error):
     """The image boots, and something is not as it has to be."""
@@ -141,7 +139,7 @@ def _verified(
     answers: Answers | None = None
     if all(check.ok for check in checks):
         answers = read_answers(
-            run_command.run_script(clients, running.instance_id, SCRIPT.read_text(), _COMMAND_SECONDS, poller)
+            run_command.run_script(clients, running.instance_id, SCRIPT.read_text(), settings.command_timeout, poller)
         )
         checks += answer_checks(answers, ready.report, wanted, bundle_sha256(root, ami, answers.manifest))
         checks += steps.checks() if all(check.ok for check in checks) else ()

@@ -100,6 +100,8 @@ ASK_NOTHING = {
     "github_subject",
     "boot_timeout",
     "ready_seconds",
+    "command_timeout",
+    "backup_timeout",
 }
 # Those of image.retire choose among images. For the rest whoever runs account.apply is asked, and what an instance does
 # with them is tried in test_statements.py.

@@ -15,7 +15,8 @@ from tests.support.errors import raises
 from zmanim_ami.pipeline.ami import packer
 from zmanim_ami.pipeline.ami import packer_errors as failures
 from zmanim_ami.pipeline.ami.provenance import Provenance
-from zmanim_ami.pipeline.settings import Settings, Value
+from zmanim_ami.pipeline.setting_sources import Value
+from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
 
 OUTPUTS = Path(__file__).with_name("packer_outputs")
