@@ -16,6 +16,7 @@ locals {
     "zmanim:commit"          = var.commit
     "zmanim:tree-digest"     = var.tree_digest
     "zmanim:tool-versions"   = var.tool_versions
+    "zmanim:programs"        = local.versions.programs.architecture
     "zmanim:source-ami"      = "{{ .SourceAMI }}"
     "zmanim:source-ami-name" = "{{ .SourceAMIName }}"
   }

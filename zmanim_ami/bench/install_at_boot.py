@@ -9,12 +9,12 @@ the least that building an image can save.
 from __future__ import annotations
 
 import io
+import json
 import re
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from support.digest import file_sha256
 from support.progress import step
 from zmanim_ami.bench.figures import Ratio, Series, ratio, repeat
 from zmanim_ami.bench.lab import VERSION, Lab, built_image, launched, moments
@@ -68,7 +68,7 @@ def measure(lab: Lab, runs: int) -> list[dict[str, float]]:
     image_id, base = built_image(lab)
     directory = lab.root / PACKER_DIRECTORY
     units = enabled_units((directory / "files" / "zmanim.preset").read_text())
-    rpm_cache = package_cache.directory(lab.cache, aws.account(lab.clients), file_sha256(lab.versions_file))
+    rpm_cache = package_cache.directory(lab.cache, aws.account(lab.clients), json.loads(lab.versions_file.read_text()))
     scripts = {}
     for name, compiled in (("prebuilt", rpm_cache), ("compiled", None)):
         content = archive(directory, lab.root / "build" / "bundle" / VERSION, lab.versions_file, compiled)

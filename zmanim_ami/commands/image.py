@@ -9,7 +9,7 @@ from support.output import show
 from support.progress import say
 from zmanim_ami import toolchain
 from zmanim_ami.commands.shared import ROOT, command, connect, connect_elsewhere, version_unless_id
-from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline import aws, programs
 from zmanim_ami.pipeline.ami import binary, packer, provenance, tag
 from zmanim_ami.pipeline.ami import build as building
 from zmanim_ami.pipeline.ami.builder import BuildTools
@@ -25,7 +25,7 @@ from zmanim_ami.toolchain.go import go
 
 @command("api_dir")
 def build_binary(settings: Settings, version: str = "") -> binary.Bundle:
-    """Build the API for linux/arm64, with its migrations, into build/bundle/VERSION.
+    """Build the API for linux/arm64 (what the versions file says), with its migrations, into build/bundle/VERSION.
 
     Changes nothing outside build/. Does nothing when nothing has changed.
     """
@@ -122,6 +122,6 @@ def show_verification(settings: Settings, version: str = "", json: bool = False)
 def bundle(settings: Settings, version: Version) -> binary.Bundle:
     """Build the API's release bundle of a version, or find the equal one."""
     made_by = go(user_cache())
-    return binary.build(
-        ROOT / settings.api_dir, str(version), provenance.commit(ROOT), ROOT / "build" / "bundle", made_by
-    )
+    source, output = ROOT / settings.api_dir, ROOT / "build" / "bundle"
+    made_for = programs.architecture(provenance.versions(ROOT, settings))
+    return binary.build(source, str(version), provenance.commit(ROOT), output, made_by, architecture=made_for)

@@ -31,7 +31,7 @@ PREDICATE_TYPE: Final = "https://zmanim.shtetl.io/ami-verification/v1"
 _LARGEST = 4096
 _MISSING = {"NoSuchKey", "404"}
 # Of the image's tags, what the statement repeats.
-_TAGS = ("version", "commit", "tree-digest", "source-ami", "tool-versions", "sbom")
+_TAGS = ("version", "commit", "tree-digest", "source-ami", "tool-versions", "programs", "sbom")
 
 
 def keep(clients: aws.Clients, ami: image.Image, report: bytes) -> str:

@@ -17,7 +17,7 @@ from support.parallel import side_by_side
 from support.process import CommandFailed, run
 from support.progress import say, step
 from zmanim_ami.toolchain.environment import Tools, environment, on_path
-from zmanim_ami.toolchain.go import Go, build_info, go
+from zmanim_ami.toolchain.go import ARCHITECTURES, Go, build_info, go
 from zmanim_ami.toolchain.gobuild import HOST_ONLY, SHIPPED, STRIPPED, Source, compile_and_link, download
 from zmanim_ami.toolchain.pins import Pin, pin
 
@@ -66,10 +66,11 @@ def tools(cache: Path, needed_bytes: int = _NEEDED_BYTES) -> Tools:
     return Tools(packer_program, _built(plugin, made_by, packages, install), config)
 
 
-def program(cache: Path, name: str, *, shipped: bool = False) -> Path:
+def program(cache: Path, name: str, *, shipped: str = "") -> Path:
     """Return a pinned tool's program, built into `cache` when it is not there yet.
 
-    It is for this host; or, `shipped`, for linux/arm64 and static. Raises what `tools` raises.
+    It is for this host; or, `shipped`, as the image has it: for Linux on that architecture (aarch64, x86_64), static.
+    Raises what `tools` raises.
     """
     made_by = go(cache)
     plan = _plan(cache, made_by, pin(name), shipped=shipped)
@@ -94,9 +95,9 @@ def packer_on_path(version: str, path: str | None = None) -> Path | None:
     return Path(packer)
 
 
-def _plan(cache: Path, made_by: Go, pin: Pin, *more: str, shipped: bool = False) -> _Plan:
+def _plan(cache: Path, made_by: Go, pin: Pin, *more: str, shipped: str = "") -> _Plan:
     flags = (*(SHIPPED if shipped else HOST_ONLY), STRIPPED)
-    build_environment = made_by.building_for("linux", "arm64") if shipped else made_by.environment
+    build_environment = made_by.building_for("linux", ARCHITECTURES[shipped]) if shipped else made_by.environment
     target = f"{build_environment['GOOS']}/{build_environment['GOARCH']}"
     files = [file_sha256(pin.directory / name) for name in ("go.mod", "go.sum")]
     digest = text_sha256(*files, made_by.version, target, build_environment["GOFLAGS"], *flags, *more)

@@ -29,6 +29,10 @@ _NETWORK = ("GOPROXY", "GOSUMDB", "GOPRIVATE", "GONOPROXY", "GONOSUMDB", "GOINSE
 _CACHES = ("GOCACHE", "GOMODCACHE")
 
 
+# GOARCH by the names that uname gives processors.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
 @dataclass(frozen=True)
 class Go:
     """A Go toolchain to build with."""
@@ -113,7 +117,7 @@ def _environment(program: Path, cache: Path) -> dict[str, str]:
         "GOMODCACHE": str(cache / "go" / "modules"),
         **{name: os.environ[name] for name in _CACHES if os.environ.get(name)},
     }
-    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
     return {
         **clean,
         **network,

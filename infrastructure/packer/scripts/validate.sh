@@ -65,10 +65,12 @@ check_programs() {
 check_api() {
   local code=0
   local -r api=/opt/zmanim/zmanim-api
+  # e_machine, at byte 18 of an ELF file.
+  local -r -A machines=([aarch64]=183 [x86_64]=62)
   env --ignore-environment PATH="${PATH}" timeout 20 runuser --user zmanim -- "${api}" >/dev/null 2>&1 </dev/null || code=$?
   expect "the exit code of ${api} without an environment" "${code}" 1
-  # e_machine, at byte 18 of an ELF file: 183 is AArch64.
-  expect "the machine of ${api}" "$(od --address-radix=n --skip-bytes=18 --read-bytes=2 --format=u2 "${api}" | tr -d ' ')" 183
+  expect "the machine of ${api}" "$(od --address-radix=n --skip-bytes=18 --read-bytes=2 --format=u2 "${api}" | tr -d ' ')" \
+    "${machines[$(pinned programs architecture)]}"
   expect "the owner of what runs" "$(find /opt/zmanim -not -user root | head -n 1)" ""
   expect "what others can write" "$(find /opt/zmanim -not -type l -perm /022 | head -n 1)" ""
 }

@@ -18,10 +18,12 @@ from zmanim_ami.pipeline.ami.packer import Built
 from zmanim_ami.pipeline.ami.packer_errors import ImageNotSeen
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.plan import Plan
-from zmanim_ami.pipeline.settings import Settings, Value
+from zmanim_ami.pipeline.setting_sources import Value
+from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version, parse
 
 V = parse("v1.2.3")
+VERSIONS = {"programs": {"architecture": "aarch64"}, "artifacts": {}}
 
 
 @dataclass
@@ -105,7 +107,7 @@ def site_in(tmp_path: Path) -> Iterator[Site]:
     """Give a site below a directory, in an account of its own."""
     root = tmp_path / "clone"
     (root / "infrastructure/packer").mkdir(parents=True)
-    (root / "infrastructure/packer/versions.json").write_text("{}")
+    (root / "infrastructure/packer/versions.json").write_text(json.dumps(VERSIONS))
     (root / "infrastructure/packer/main.pkr.hcl").write_text("# template\n")
     (root / ".gitignore").write_text("build/\n")
     (root / "build/bundle").mkdir(parents=True)

@@ -140,11 +140,13 @@ def test_the_tools_are_built_once_and_then_found(site: Site) -> None:
 
 def test_what_ships_is_built_for_the_image_and_only_when_it_is_asked_for(site: Site) -> None:
     tools(site.cache)
-    shipped = program(site.cache, "restic", shipped=True)
+    shipped = program(site.cache, "restic", shipped="aarch64")
     assert site.builds() == ["packer", "packer-plugin-amazon", "restic"]
     assert "GOARCH=arm64" in shipped.read_text()
-    assert program(site.cache, "restic", shipped=True) == shipped
+    assert program(site.cache, "restic", shipped="aarch64") == shipped
     assert len(site.builds()) == 3
+    assert "GOARCH=amd64" in program(site.cache, "restic", shipped="x86_64").read_text()
+    assert len(site.builds()) == 4
 
 
 def test_another_go_builds_anew(site: Site) -> None:
@@ -173,7 +175,7 @@ def test_an_interrupted_build_is_never_taken_for_a_finished_one(site: Site, numb
 def test_a_tool_of_another_version_is_refused_and_not_kept(site: Site) -> None:
     (site.state / "version-restic").write_text("v0.18.0")
     with raises("tool-is-not-the-one-pinned", match="restic") as caught:
-        program(site.cache, "restic", shipped=True)
+        program(site.cache, "restic", shipped="aarch64")
     assert caught.value.found == "v0.18.0 linux arm64"
     assert site.finished() == set()
 

@@ -43,7 +43,7 @@ def _finding(text: str, path: Iterable[str | int], words: str, level: Level = Le
 
 def _reviews(text: str, content: dict[str, Any], today: date) -> Iterator[Finding]:
     groups = ("servers", "packages", "pgdg_packages", "artifacts")
-    pins = {("base",): content["base"]} | {
+    pins = {("base",): content["base"], ("programs",): content["programs"]} | {
         (group, name): content[group][name] for group in groups for name in content[group]
     }
     for path, pin in pins.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from support.errors import Error
 from zmanim_ami.gate.finding import Finding, Level
 from zmanim_ami.pipeline.ami import provenance
+from zmanim_ami.pipeline.programs import SHIPPED
 
 RESULT = Path("build/rehearsal/result.json")
 # What the test of the documented line leaves: `sources` as in a rehearsal's result, `ami_id` ("" without an image).
@@ -49,6 +50,8 @@ def _rehearsal(tree: Path) -> list[Finding]:
         return [_not_proven(f"{RESULT}: {error}")]
     if result.get("sources") != sources:
         return [_not_proven("the last rehearsal was another tree's")]
+    if result.get("programs") not in (None, "", SHIPPED):
+        return [_not_proven(f"the last rehearsal's programs were for {result['programs']}, not for {SHIPPED}")]
     image, published = str(result.get("ami_id")), result.get("published") or {}
     cause = str(result.get("error") or "it did not end").splitlines()[0]
     if not result.get("ok") and not image and "stopped at" not in cause:

@@ -1,7 +1,8 @@
 """build-binary: from the API's source tree to the release bundle that goes into the image.
 
-A bundle is the directory `OUTPUT/VERSION/` with `zmanim-api` (linux/arm64, static), `migrations/*.sql` and
-`manifest.json`. The same tree, version and Go give the same bytes, wherever the tree is.
+A bundle is the directory `OUTPUT/VERSION/` with `zmanim-api` (static, for Linux on the processors of the image:
+programs.py), `migrations/*.sql` and `manifest.json`. The same tree, version and Go give the same bytes, wherever the
+tree is.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from support.digest import file_sha256, text_sha256, tree_sha256
 from support.errors import BadInput, Error
 from support.files import write_atomically
 from support.progress import say
+from zmanim_ami.pipeline import programs
 from zmanim_ami.pipeline.shipped import migrations as migration_files
 from zmanim_ami.pipeline.version import parse
 from zmanim_ami.toolchain.elf import NotElf, read_elf
-from zmanim_ami.toolchain.go import BuildInfo, Go, build_info
+from zmanim_ami.toolchain.go import ARCHITECTURES, BuildInfo, Go, build_info
 from zmanim_ami.toolchain.gobuild import SHIPPED, Source, compile_and_link, download
 
 PROGRAM = "zmanim-api"
@@ -43,32 +45,37 @@ class Bundle:
     built: bool
 
 
-def build(api_dir: Path, version: str, commit: str, output_dir: Path, go: Go) -> Bundle:
+def build(
+    api_dir: Path, version: str, commit: str, output_dir: Path, go: Go, *, architecture: str = programs.SHIPPED
+) -> Bundle:
     """Return the bundle `output_dir/version` of the source tree `api_dir`, building it unless nothing has changed.
+
+    `architecture` is that of its program, a key of ARCHITECTURES.
 
     Raises `version-invalid`, `not-an-api-tree`, `migration-unfit`, the errors of gobuild, one of this module's when the
     result is wrong.
     """
     parse(version)
     migrations = _migrations(api_dir)
-    digest = text_sha256(_tree(api_dir), version, go.version, go.environment["GOFLAGS"], *_flags(version))
+    target = ARCHITECTURES[architecture]
+    digest = text_sha256(_tree(api_dir), version, go.version, target, go.environment["GOFLAGS"], *_flags(version))
     directory = output_dir / version
     stamp = output_dir / f"{version}.digest"  # beside the bundle: the bundle goes into the image as it is
     with locked(output_dir / f".{version}.lock", f"the bundle of {version}"):
         built = not _is_current(directory, stamp, digest)
         if built:
             stamp.unlink(missing_ok=True)  # written last: an interrupted build has none
-            _make(api_dir, version, directory, migrations, go)
+            _make(api_dir, version, directory, migrations, go=go, architecture=architecture)
         else:
             say(f"the API's bundle of {version} is up to date: {directory}")
-        manifest = _manifest(directory, version, commit, go)
+        manifest = {**_manifest(directory, version, commit, go), "architecture": architecture}
         write_atomically(directory / "manifest.json", json.dumps(manifest, indent=2) + "\n")
         write_atomically(stamp, f"{digest} {_content(directory)}\n")
     return Bundle(directory, version, manifest["sha256"], manifest["size"], go.version, built)
 
 
-def check(binary: Path, info: BuildInfo, go: str) -> None:
-    """See that `binary` is what is shipped: a static linux/arm64 program of the API, made by Go `go` ("go1.26.8").
+def check(binary: Path, info: BuildInfo, go: str, architecture: str = programs.SHIPPED) -> None:
+    """See that `binary` is what is shipped: a static Linux program of the API, made by Go `go` ("go1.26.8").
 
     `info` is what the program says of its build. Raises an error of this module on the first thing that is wrong.
     """
@@ -82,12 +89,12 @@ def check(binary: Path, info: BuildInfo, go: str) -> None:
             found=str(error),
             fix=_FIX,
         ) from error
-    wanted = {"Go": go, "GOOS": "linux", "GOARCH": "arm64", "CGO_ENABLED": "0", "package": PACKAGE}
+    wanted = {"Go": go, "GOOS": "linux", "GOARCH": ARCHITECTURES[architecture], "CGO_ENABLED": "0", "package": PACKAGE}
     built = {"Go": info.go, **{name: info.settings.get(name, "") for name in wanted if name.isupper()}}
     built["package"] = PACKAGE if f"/{info.package}".endswith(f"/{PACKAGE}") else info.package
     linked = "no interpreter (CGO_ENABLED=0)" if elf.static else "a dynamic linker as its interpreter"
     rules = (
-        ("binary-for-another-machine", "is for another machine", "aarch64", elf.machine),
+        ("binary-for-another-machine", "is for another machine", architecture, elf.machine),
         ("binary-not-static", "is dynamically linked", "no interpreter (CGO_ENABLED=0)", linked),
         ("binary-of-another-build", "was not built by this", _listed(wanted), _listed(built)),
     )
@@ -141,16 +148,17 @@ def _content(directory: Path) -> str:
     return tree_sha256(directory, [directory / PROGRAM, *(directory / "migrations").iterdir()])
 
 
-def _make(api_dir: Path, version: str, directory: Path, migrations: list[Path], go: Go) -> None:
+def _make(api_dir: Path, version: str, directory: Path, migrations: list[Path], *, go: Go, architecture: str) -> None:
     unfinished = directory.with_name(f".{version}.unfinished")
     for leftover in (unfinished, directory):
         if leftover.exists():
             shutil.rmtree(leftover)
     (unfinished / "migrations").mkdir(parents=True)
-    source = Source(f"the API {version}", api_dir, f"./{PACKAGE}", go.program, go.building_for("linux", "arm64"))
+    environment = go.building_for("linux", ARCHITECTURES[architecture])
+    source = Source(f"the API {version}", api_dir, f"./{PACKAGE}", go.program, environment)
     binary = unfinished / PROGRAM
     compile_and_link(source, binary, download(source), _flags(version))
-    check(binary, build_info(go, binary), go.version)
+    check(binary, build_info(go, binary), go.version, architecture)
     _check_version(source, binary, version)
     for path in migrations:
         # Contents only: what mode or date a file has in a clone must not show in the image.
@@ -191,7 +199,6 @@ def _manifest(directory: Path, version: str, commit: str, go: Go) -> dict[str, A
         "commit": commit,
         "sha256": file_sha256(binary),
         "size": binary.stat().st_size,
-        "architecture": "aarch64",
         "go": go.version,
         "migrations": [
             {"name": path.name, "sha256": file_sha256(path)} for path in sorted((directory / "migrations").iterdir())

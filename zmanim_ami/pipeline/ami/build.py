@@ -16,7 +16,7 @@ from pathlib import Path
 
 from support.errors import Error
 from support.progress import say, step
-from zmanim_ami.pipeline import aws
+from zmanim_ami.pipeline import aws, programs
 from zmanim_ami.pipeline.account.keys import release_key
 from zmanim_ami.pipeline.advisories import kept
 from zmanim_ami.pipeline.advisories.findings import ADVISORIES_TAG
@@ -27,7 +27,8 @@ from zmanim_ami.pipeline.channel import bucket as channel
 from zmanim_ami.pipeline.plan import Plan, Step
 from zmanim_ami.pipeline.sbom import document as documents
 from zmanim_ami.pipeline.sbom import store as sbom
-from zmanim_ami.pipeline.settings import Settings, Value
+from zmanim_ami.pipeline.setting_sources import Value
+from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import Version
 
 
@@ -70,12 +71,13 @@ def build_ami(
     its digest tells whether an image is equal). `connect` gives the clients of the regions to copy to.
 
     Raises aws's errors, image's on an image that is in the way, packer_errors', `image-not-as-built`, distribution's,
-    `address-unknown`.
+    `address-unknown`, `programs-not-shipped`.
     """
     start = time.monotonic()
     distribution.check(settings)
     aws.check_region(clients, *distribution.regions(settings))
     account = aws.account(clients)
+    programs.check(clients, programs.architecture(provenance.versions(root, settings)), str(version))
     bundle = builder.bundle(version)
     keys = release_key.public_keys(clients, settings.release_environments)
     made = provenance.describe(root, bundle, settings, builder.versions(), keys)
@@ -101,7 +103,7 @@ def build_ami(
     if old:
         published = image.was_published(clients, settings.parameter_prefix, old.ami_id)
         image.check_replaceable(old, version, published=published, replace=replace)
-    rpm_cache = packages.directory(cache, account, provenance.versions_sha256(root, settings))
+    rpm_cache = packages.directory(cache, account, provenance.versions(root, settings))
     # No part of the image's identity: else each release of the API would make the same image another one.
     serials = {each: channel.newest_serial(clients, each) for each in keys}
     if dry:

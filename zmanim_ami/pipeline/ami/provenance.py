@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from support.digest import file_sha256, tree_sha256
 from support.errors import BadInput, Error
@@ -125,10 +126,15 @@ def versions_sha256(root: Path, settings: Settings) -> str:
 
     Raises `versions-file-unreadable`.
     """
+    versions(root, settings)
+    return file_sha256(root / settings.versions_file)
+
+
+def versions(root: Path, settings: Settings) -> Mapping[str, Any]:
+    """Return the versions file that the settings name. Raises `versions-file-unreadable`."""
     path = root / settings.versions_file
     try:
-        json.loads(path.read_text())
-        return file_sha256(path)
+        content: Mapping[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise BadInput(
             "the versions file can't be read",
@@ -137,3 +143,4 @@ def versions_sha256(root: Path, settings: Settings) -> str:
             found=str(error),
             fix="see infrastructure/packer/versions.schema.json",
         ) from error
+    return content

@@ -14,6 +14,7 @@ from pathlib import Path
 from support.errors import BadInput
 from support.progress import say
 from support.version_order import version_key
+from zmanim_ami.pipeline import programs
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.channel import bucket as channel
 from zmanim_ami.pipeline.plan import Plan, Step
@@ -54,12 +55,21 @@ def publish(
     Without `oldest_allowed` what the channel said before stays. Publishing again what is in force renews its expiry.
 
     Raises `test-image`, `release-older`, `release-not-allowed`, `release-differs`, `expiry-invalid`, `migration-unfit`,
-    the errors of bucket, release_key and aws.
+    `programs-not-shipped`, the errors of bucket, release_key and aws.
     """
     refuse_test_image(version)
     refuse_test_image(oldest_allowed)
     expires = _expires(expires_days, now)
     migrations.check(sorted((bundle / "migrations").iterdir()))
+    made_for = str(json.loads((bundle / "manifest.json").read_text())["architecture"])
+    if made_for != programs.SHIPPED:  # instances take no other, wherever they are
+        raise BadInput(
+            f"the program of {version} is not for the processors that it ships for",
+            code="programs-not-shipped",
+            expected=programs.SHIPPED,
+            found=made_for,
+            fix="the setting versions_file names a file for rehearsals: leave it out (unset ZMANIM_VERSIONS_FILE)",
+        )
     content = channel.archive(bundle)
     sha256 = hashlib.sha256(content).hexdigest()
     before = channel.read(clients, environment, channel.POINTER)
@@ -180,7 +190,7 @@ def _payload(
         version=version,
         sha256=sha256,
         size=size,
-        architecture="aarch64",
+        architecture=programs.SHIPPED,
         oldest_allowed=oldest_allowed,
         rollback=rollback,
     )

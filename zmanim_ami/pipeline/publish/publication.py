@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from support.errors import BadInput, Error
 from support.progress import say
 from support.version_order import version_key
-from zmanim_ami.pipeline import attestation, aws
+from zmanim_ami.pipeline import attestation, aws, programs
 from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.ami.distribution import COPY_OF_TAG
 from zmanim_ami.pipeline.plan import Plan, Step
@@ -70,8 +70,8 @@ def publish(
     """Publish the image of `version`, or the one called `ami_id`, in its region and `elsewhere`.
 
     Raises `older-than-published`, `test-image`, image's errors (there is none, not this account's, not of that
-    version), `not-publishable`, `not-verified-yet`, `not-attested`, `copy-missing`, `version-is-anothers`, parameters'
-    and record's errors.
+    version), `not-publishable`, `not-verified-yet`, `not-attested`, `programs-not-shipped`, `copy-missing`,
+    `version-is-anothers`, parameters' and record's errors.
     """
     refuse_test_image(version)
     candidate = image.find(clients, version, ami_id)
@@ -158,6 +158,7 @@ def _publish(
     dry: bool,
 ) -> Published | Plan:
     _check(candidate)
+    programs.check(clients, candidate.tags.get(programs.TAG, programs.SHIPPED), candidate.ami_id)
     prefix = settings.parameter_prefix
     own = _Place(clients, candidate, parameters.read(clients, prefix))
     places = [*_copies(elsewhere, prefix, candidate, recorded), own]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -196,6 +197,13 @@ def test_a_region_that_does_not_exist_is_told_before_anything_is_built(site: Sit
     assert site.done == []
 
 
+def test_programs_that_do_not_ship_are_refused_before_anything_is_built(site: Site) -> None:
+    (site.root / "infrastructure/packer/versions.json").write_text('{"programs": {"architecture": "x86_64"}}')
+    with raises("programs-not-shipped", match="aarch64"):
+        site.made()
+    assert site.done == []
+
+
 def test_compiled_packages_are_offered_to_the_next_build(site: Site) -> None:
     site.made()
     assert site.values["package_cache"] == ""
@@ -210,10 +218,26 @@ def test_compiled_packages_are_offered_to_the_next_build(site: Site) -> None:
 
 
 def test_packages_of_another_account_or_versions_file_are_never_offered(tmp_path: Path) -> None:
-    places = {
-        packages.directory(tmp_path, account, sha) for account in ("1" * 12, "2" * 12) for sha in ("a" * 64, "b" * 64)
+    release, other = (versions_of(release=each) for each in ("2023.1", "2023.2"))
+    accounts = ("1" * 12, "2" * 12)
+    assert len({packages.directory(tmp_path, account, each) for account in accounts for each in (release, other)}) == 4
+
+
+def versions_of(release: str = "2023.1", redis: str = "7", restic: str = "0.19", made_for: str = "aarch64") -> Any:
+    artifacts = {"redis": {"version": redis, "architecture": "source"}}
+    programs = {"restic": {"version": restic, "architecture": made_for}}
+    return {
+        "base": {"release": release},
+        "programs": {"architecture": made_for},
+        "artifacts": {**artifacts, **programs},
     }
-    assert len(places) == 4
+
+
+@pytest.mark.parametrize(("change", "same"), [("redis", False), ("restic", True)])
+def test_what_is_compiled_is_another_package_and_a_program_is_none(tmp_path: Path, change: str, same: bool) -> None:
+    before = packages.directory(tmp_path, "1" * 12, versions_of())
+    assert (packages.directory(tmp_path, "1" * 12, versions_of(**{change: "8.0"})) == before) is same
+    assert packages.directory(tmp_path, "1" * 12, versions_of(made_for="x86_64")) == before
 
 
 def test_a_package_is_kept_whole_or_not_at_all_and_only_once(tmp_path: Path) -> None:

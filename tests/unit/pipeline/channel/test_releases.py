@@ -35,13 +35,15 @@ class Channel:
 
     clients: Clients
     directory: Path
+    architecture: str = "aarch64"
 
     def bundle(self, version: str, program: str = "") -> Path:
         directory = self.directory / version
         (directory / "migrations").mkdir(parents=True, exist_ok=True)
         (directory / "zmanim-api").write_text(program or version)
         (directory / "migrations" / "20260101000000_one.sql").write_text("SELECT 1;\n")
-        (directory / "manifest.json").write_text(json.dumps({"version": version, "commit": "c0ffee"}))
+        manifest = {"version": version, "commit": "c0ffee", "architecture": self.architecture}
+        (directory / "manifest.json").write_text(json.dumps(manifest))
         return directory
 
     def publish(self, version: str, program: str = "", **options: Any) -> Moved:
@@ -287,6 +289,13 @@ def test_only_the_environments_that_have_a_key_are_followed(prod: Channel, tmp_p
     # What an earlier build left is no key of this one.
     assert release_key.write(tmp_path, parse("v1.2.3"), {}, {}) == ""
     assert not directory.exists()
+
+
+def test_a_program_for_other_processors_than_what_ships_is_released_nowhere(prod: Channel) -> None:
+    prod.architecture = "x86_64"
+    with raises("programs-not-shipped") as caught:
+        prod.publish("v1.2.3")
+    assert (caught.value.expected, caught.value.found) == ("aarch64", "x86_64")
 
 
 def test_a_key_of_another_kind_is_refused(prod: Channel) -> None:

@@ -84,6 +84,19 @@ def test_a_verified_image_is_published_and_read_back(shop: Shop) -> None:
     assert shop.clients.ssm.get_parameter(Name=ID)["Parameter"]["DataType"] == "aws:ec2:image"
 
 
+def test_an_image_whose_programs_are_not_for_what_it_ships_for_is_published_by_no_way(shop: Shop) -> None:
+    shop.published()
+    shop.image("v1.2.4", programs="x86_64")
+    writes = shop.writes(lambda name: None)
+    for how in (lambda: shop.publish(version=parse("v1.2.4")), lambda: shop.publish(version=parse("v1.2.4"), dry=True)):
+        with raises("programs-not-shipped", match="aarch64"):
+            how()
+    assert writes == []
+    assert shop.parameters() == {ID: shop.ami_id, VERSION: "v1.2.3"}
+    shop.image("v1.2.5", programs="aarch64")
+    assert shop.published(version=parse("v1.2.5")).changed
+
+
 def test_publishing_again_does_nothing(shop: Shop) -> None:
     shop.published()
     writes = shop.writes(lambda name: None)
