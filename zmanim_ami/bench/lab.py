@@ -29,6 +29,7 @@ from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import owner
 from zmanim_ami.rehearsal.host import Host
 from zmanim_ami.rehearsal.run import POLICIES, run_task
+from zmanim_ami.rehearsal.settings import OTHERS
 
 VERSION = "test-bench"
 # The cloud is on this machine, and each look is a cheap one.
@@ -77,7 +78,7 @@ def lab(root: Path, cache: Path, state: Path) -> Iterator[Lab]:
             versions_file=prepared.versions_file,
             environment=environment,
             clients=clouds.connect(environment, cloud.region),
-            settings=all_settings.load(root, environment),
+            settings=all_settings.load(root, environment, others=OTHERS),
             poller=Poller(_POLL_SECONDS),
         )
     finally:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from localcloud import control
-from localcloud.settings import NSPAWN, Cloud
+from localcloud.settings import Cloud
 from zmanim_ami.commands.shared import POLICIES, ROOT, command
 from zmanim_ami.rehearsal import cloud
+from zmanim_ami.rehearsal.settings import MachineSettings
 from zmanim_ami.toolchain.environment import user_cache
 
 _NAME = "which cloud (default: the one named `default`, which cloud.up starts, and no other)"
@@ -30,20 +31,18 @@ class Machine:
 
 
 @command(
+    *("machines", "accel", "programs"),
     name="what to call it (default: `default`, the one that commands without --name mean)",
     bare="with an empty account: nothing in it that account.apply makes, so that it can be tried",
     bad_day="reads lag, calls are throttled, answers get lost, as on AWS now and then",
     seed="with --bad-day: which calls are hit (default: by chance, and said)",
-    machines="nspawn (on this host's kernel, fast) or qemu (with a kernel of their own)",
-    accel="for qemu: kvm, tcg (emulated) or auto (kvm where it has booted a kernel)",
 )
 def up(
+    machine_settings: MachineSettings,
     name: str = "default",
     bare: bool = False,
     bad_day: bool = False,
     seed: int = 0,
-    machines: str = NSPAWN,
-    accel: str = "auto",
 ) -> Cloud:
     """Start a local cloud: an EC2 on this machine whose instances are real booted machines. Needs root.
 
@@ -52,10 +51,11 @@ def up(
     `packer build .` in infrastructure/packer works by hand too.
     """
     day = cloud.bad_day_of(seed) if bad_day else None
-    cloud.check_machines(machines, accel)
+    cloud.check_machines(machine_settings)
     if bare:
         cloud.check_down(name, cloud.STATE)
-    prepared = cloud.with_machines(cloud.prepare(ROOT, user_cache()), user_cache(), machines, accel)
+    prepared = cloud.prepare(ROOT, user_cache(), programs=machine_settings.architecture)
+    prepared = cloud.with_machines(prepared, user_cache(), machine_settings)
     return cloud.start(name, prepared, cloud.STATE, POLICIES, day, empty=bare)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from localcloud.settings import NSPAWN
 from support.output import show
 from support.process import run
 from zmanim_ami import toolchain
@@ -20,9 +19,12 @@ from zmanim_ami.gate import doctor as gate
 from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins import resolve as resolving
+from zmanim_ami.pipeline.setting_sources import Row
 from zmanim_ami.pipeline.version import parse
 from zmanim_ami.rehearsal import cloud, container, host, report
 from zmanim_ami.rehearsal import run as rehearsing
+from zmanim_ami.rehearsal import settings as chosen_machines
+from zmanim_ami.rehearsal.settings import MachineSettings
 from zmanim_ami.toolchain.environment import user_cache
 
 # What the template builds when nobody names a version: the default of its variables.
@@ -30,6 +32,7 @@ BY_HAND = parse("test-local")
 
 
 @command(
+    *("machines", "accel", "programs"),
     keep="leave the cloud running at the end",
     install="--no-install refuses to install missing Debian packages",
     base="a tar archive of a root file system to start machines from, instead of the stand-in",
@@ -38,6 +41,7 @@ BY_HAND = parse("test-local")
     egress="with --base: let machines reach package repositories and sources outside, by name on ports 80 and 443",
 )
 def rehearse(
+    machine_settings: MachineSettings,
     version: str = "",
     keep: bool = False,
     install: bool = True,
@@ -63,6 +67,7 @@ def rehearse(
         base=Path(base) if base else None,
         egress=egress,
         bad_day=cloud.bad_day_of(seed) if bad_day else None,
+        machines=machine_settings,
     )
     result = rehearsing.rehearse(options)
     if json:
@@ -123,18 +128,15 @@ def write_contents(inventory: str = "") -> page.Written:
     return page.write(ROOT, Path(inventory) if inventory else None)
 
 
-@command(
-    install="install the Debian packages that are missing",
-    machines="nspawn, or qemu for machines with a kernel of their own, which need more",
-)
-def doctor(install: bool = False, machines: str = NSPAWN, json: bool = False) -> None:
+@command("machines", install="install the Debian packages that are missing")
+def doctor(machine_settings: MachineSettings, install: bool = False, json: bool = False) -> None:
     """Show what this host has and lacks for a rehearsal and the gate, with the fix.
 
     Exit code 3 when a rehearsal lacks something; what the gate would leave out is only listed.
 
     Changes nothing, or with --install only what apt-get installs.
     """
-    this = host.Host(cloud.STATE, machines)
+    this = host.Host(cloud.STATE, machine_settings.machines)
     if install:
         this.install_missing(*gate.missing_packages(ROOT))
     requirements = this.requirements()
@@ -154,6 +156,7 @@ def tools_env(settings: all_settings.Settings) -> None:
 
 
 @command()
-def settings() -> list[all_settings.Row]:
+def settings() -> list[Row]:
     """Show every setting, its value and where it came from: pyproject.toml, ZMANIM_<FIELD> or the default."""
-    return all_settings.explain(ROOT, os.environ)
+    release = all_settings.explain(ROOT, os.environ, others=chosen_machines.OTHERS)
+    return [*release, *chosen_machines.explain(ROOT, os.environ)]

@@ -22,6 +22,7 @@ from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.ami import distribution
 from zmanim_ami.pipeline.version import Version, parse
+from zmanim_ami.rehearsal import settings as machine_settings
 
 ROOT = Path(__file__).parents[2]
 POLICIES = ROOT / "infrastructure" / "iam"
@@ -32,15 +33,16 @@ _COMMON = {
     "environment": "prod, verify, …",
     "json": "print the result as JSON",
 }
-_PASSED = ("settings", "dry")
+_PASSED = ("settings", "machine_settings", "dry")
 
 
 def command(*flags: str, **help: str) -> Callable[[Callable[..., object]], Task[Any]]:
     """Make a task of a function: its parameters are the task's flags, and what it returns is printed (--json: as JSON).
 
     `flags` are settings that the task has a flag for as well; their words come from the settings themselves. `help`
-    explains the function's own flags. A parameter `settings` is given the settings as all of that chooses them, and
-    `dry` whether Invoke was told --dry. Errors become messages, interruptions exit code 130.
+    explains the function's own flags. A parameter `settings` is given a release's settings as all of that chooses them,
+    `machine_settings` those of this machine's clouds, and `dry` whether Invoke was told --dry. Errors become messages,
+    interruptions exit code 130.
     """
 
     def decorate(function: Callable[..., object]) -> Task[Any]:
@@ -58,6 +60,8 @@ def command(*flags: str, **help: str) -> Callable[[Callable[..., object]], Task[
                 chosen = {name: arguments.pop(name) for name in flags}
                 if "settings" in own.parameters:
                     arguments["settings"] = load_settings(**chosen)
+                if "machine_settings" in own.parameters:
+                    arguments["machine_settings"] = machine_settings.load(ROOT, os.environ, chosen)
                 if "dry" in own.parameters:
                     arguments["dry"] = context.config.run.dry
                 result = function(**arguments)
@@ -81,7 +85,7 @@ def command(*flags: str, **help: str) -> Callable[[Callable[..., object]], Task[
 
 
 def _help_for(name: str) -> str:
-    return f"{all_settings.help_for(name)} (setting {name})"
+    return f"{all_settings.help_for(name) or machine_settings.help_for(name)} (setting {name})"
 
 
 def renamed(old: str, new: Task[Any]) -> Task[Any]:
@@ -101,7 +105,7 @@ def renamed(old: str, new: Task[Any]) -> Task[Any]:
 
 def load_settings(**flags: object) -> all_settings.Settings:
     """Return the settings as pyproject.toml, the environment and then `flags` say; an empty flag says nothing."""
-    return all_settings.load(ROOT, os.environ, flags)
+    return all_settings.load(ROOT, os.environ, flags, others=machine_settings.OTHERS)
 
 
 def connect(settings: all_settings.Settings) -> aws.Clients:

@@ -29,10 +29,12 @@ from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.account import buckets, changes, requirements
 from zmanim_ami.pipeline.aws import Clients
+from zmanim_ami.pipeline.programs import SHIPPED
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.rehearsal import identity, kernel, standin
+from zmanim_ami.rehearsal import identity, kernel, limits, standin
 from zmanim_ami.rehearsal.base import Base, check_repositories, unpack
 from zmanim_ami.rehearsal.owner import owner_of, stop_leftovers
+from zmanim_ami.rehearsal.settings import OTHERS, MachineSettings
 from zmanim_ami.rehearsal.versions import MIRROR_BUCKET, Difference, differences, rehearsed_versions
 from zmanim_ami.toolchain import Tools
 
@@ -71,12 +73,14 @@ def prepare(
     base: Path | None = None,
     *,
     egress: bool = False,
+    programs: str = SHIPPED,
     build_tools: Callable[[Path], Tools] = toolchain.tools,
 ) -> Prepared:
     """Build the tools and the stand-in for the clone at `root`, or find them in `cache`: slow once, then immediate.
 
     With `base`, an archive of a root file system, machines start from that; of the stand-in only the mirror is used.
     With `egress` too, nothing of it is: packages and artifacts are the genuine ones, as production pins them.
+    `programs` is the architecture that the API and restic are built for.
     Raises `egress-without-base` and what toolchain.tools, standin.build, base.unpack and base.check_repositories raise.
     """
     check_egress(base, egress=egress)
@@ -90,10 +94,11 @@ def prepare(
         if unpacked:
             check_repositories(unpacked)
         # Side by side: compiling keeps the processors busy while the base waits for the network and the disk.
-        side_by_side([lambda: (build_tools(cache), _restic(cache)), lambda: standin.build_tree(cache)])
+        side_by_side([lambda: (build_tools(cache), _restic(cache, programs)), lambda: standin.build_tree(cache)])
         # Both from the cache by now.
-        stand_in = standin.build(cache, authority.certificate, _restic(cache))
-        mirror, rehearsed = stand_in / "mirror", rehearsed_versions(production, stand_in / "mirror")
+        stand_in = standin.build(cache, authority.certificate, _restic(cache, programs))
+        mirror = stand_in / "mirror"
+        rehearsed = rehearsed_versions(production, mirror, programs)
         tree = unpacked.root if unpacked else stand_in / "root"
     versions_file = root / VERSIONS_FILE
     write_atomically(versions_file, json.dumps(rehearsed, indent=2) + "\n")
@@ -101,36 +106,43 @@ def prepare(
     return Prepared(tree, mirror, cache / "authority", versions_file, changed, unpacked)
 
 
-def check_machines(machines: str, accel: str) -> None:
-    """Raise `machines-unknown`, `accel-unknown` and what kernel.check_host raises, before anything is built for them.
+def check_programs(chosen: MachineSettings, *, egress: bool = False) -> None:
+    """Raise `programs-unfit` where programs are to be built that the machines, or the artifacts, are not for.
 
-    `accel` is one of acceleration.WAYS.
+    Else they would be taken for what ships: a machine on this host's kernel may run either.
     """
-    if machines not in (NSPAWN, QEMU):
+    if chosen.architecture != SHIPPED and (chosen.machines != QEMU or egress):
         raise BadInput(
-            f"there is no kind of machine called {machines}",
-            code="machines-unknown",
-            expected=f"{NSPAWN} or {QEMU}",
-            found=repr(machines),
+            f"programs for {chosen.programs} are for machines in qemu alone, with the mirror's artifacts",
+            code="programs-unfit",
+            expected="--machines qemu and no --egress, or --programs arm64",
+            found=f"machines {chosen.machines}" + (", --egress" if egress else ""),
         )
-    acceleration.check(accel)
-    if machines == QEMU:
+
+
+def check_machines(chosen: MachineSettings) -> None:
+    """Raise what kernel.check_host raises where this host can't have such machines, before anything is built.
+
+    And `programs-unfit`.
+    """
+    check_programs(chosen)
+    if chosen.machines == QEMU:
         kernel.check_host()
 
 
-def with_machines(prepared: Prepared, cache: Path, machines: str, accel: str) -> Prepared:
-    """Return `prepared` with what machines of the kind `machines` need, built in `cache` or found there.
+def with_machines(prepared: Prepared, cache: Path, chosen: MachineSettings) -> Prepared:
+    """Return `prepared` with what machines of the chosen kind need, built in `cache` or found there.
 
     Raises what kernel.base_disk_of and acceleration.choose raise.
     """
-    if machines == NSPAWN:
+    if chosen.machines == NSPAWN:
         return prepared
     disk = kernel.base_disk_of(prepared.root, cache)
-    return replace(prepared, disk=disk, accelerator=acceleration.choose(accel, disk / base_disk.KERNEL, cache))
+    return replace(prepared, disk=disk, accelerator=acceleration.choose(chosen.accel, disk / base_disk.KERNEL, cache))
 
 
-def _restic(cache: Path) -> Path:
-    return toolchain.program(cache, "restic", shipped=True)
+def _restic(cache: Path, architecture: str) -> Path:
+    return toolchain.program(cache, "restic", shipped=architecture)
 
 
 def check_egress(base: Path | None, *, egress: bool) -> None:
@@ -172,7 +184,7 @@ def start(
         cloud = control.up(replace(settings(name, prepared, state), bad_day=day))
     with step("seeding its account"):
         known = environment(cloud, prepared.versions_file, os.environ)
-        chosen = all_settings.load(policies.parents[1], known)
+        chosen = all_settings.load(policies.parents[1], known, others=OTHERS)
         _fill_mirror(connect(known, cloud.region), prepared.mirror)
         if not empty:
             _make_keys(partial(connect, known), chosen)
@@ -310,14 +322,18 @@ def _chosen(cloud: Cloud, versions_file: Path) -> dict[str, str]:
 def exports(name: str, state: Path, root: Path) -> str:
     """Return shell text for `eval` that points AWS clients and the production tasks at a cloud.
 
-    With none up it points them at nothing and ends in `false`.
+    With none up it points them at nothing and ends in `false`. Where machines are emulated it has longer limits, as a
+    rehearsal gives them.
     """
     try:
         cloud = running(name, state)
     except NoCloud as error:
         say(str(error))
         return cloud_environment.exports(None)
-    return exports_of(cloud, root / VERSIONS_FILE, os.environ)
+    longer = limits.of(cloud, root, os.environ)
+    limits.tell(longer)
+    lines = [f"export {name}={value}\n" for name, value in limits.variables(longer).items()]
+    return exports_of(cloud, root / VERSIONS_FILE, os.environ) + "".join(lines)
 
 
 def exports_of(cloud: Cloud, versions_file: Path, base: Mapping[str, str]) -> str:

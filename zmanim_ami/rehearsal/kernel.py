@@ -31,7 +31,13 @@ _IMAGE, _MODULES = "vmlinuz", "modules"
 
 def check_host() -> None:
     """Raise `programs-missing` or `architecture-missing` where this host can have no such machines."""
-    if platform.machine() != "x86_64":
+    check_architecture(QEMU)
+    requirements.check_programs({"arm64"}, machines=QEMU)
+
+
+def check_architecture(machines: str) -> None:
+    """Raise `architecture-missing` where this host's processor can have no machines of the kind `machines`."""
+    if machines == QEMU and platform.machine() != "x86_64":
         raise HostLacks(
             "machines with a kernel of their own are for x86-64 hosts, so far",
             code="architecture-missing",
@@ -39,7 +45,6 @@ def check_host() -> None:
             found=platform.machine(),
             fix="--machines nspawn",
         )
-    requirements.check_programs({"arm64"}, machines=QEMU)
 
 
 def base_disk_of(tree: Path, cache: Path) -> Path:

@@ -14,7 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from localcloud.net.egress import Connection
+from zmanim_ami.pipeline.programs import SHIPPED
+from zmanim_ami.rehearsal.limits import Relaxed
 from zmanim_ami.rehearsal.versions import Difference
+
+NOT_SHIPPED = f"not the shipped architecture, which is {SHIPPED}"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,18 @@ class Fetched:
 
 
 @dataclass(frozen=True)
+class Machines:
+    """What the machines were: `kind` as in settings, `accelerator` "kvm" or "tcg", empty on the host's own kernel."""
+
+    kind: str
+    accelerator: str = ""
+
+    def __str__(self) -> str:
+        how = {"": "on this host's kernel", "kvm": "by KVM", "tcg": "emulated, which is many times slower"}
+        return f"{self.kind}, {how[self.accelerator]}"
+
+
+@dataclass(frozen=True)
 class Result:
     """Everything `result.json` says; fields that no step has filled yet are empty.
 
@@ -46,6 +62,8 @@ class Result:
     tree can be told from the one that was rehearsed without building anything. `base` is the archive that machines
     started from, {"file", "sha256"}; None for the stand-in. `fetched` is what machines asked for outside; None where
     they had no route out. `bad_day` is the seed of the bad day it was, and how often what went wrong; None on others.
+    `relaxed` are the limits that were longer than the settings say. `programs` is what the API and restic were built
+    for, as uname names it.
     """
 
     version: str
@@ -55,6 +73,9 @@ class Result:
     tree_digest: str = ""
     sources: str = ""
     base: Mapping[str, str] | None = None
+    machines: Machines | None = None
+    relaxed: tuple[Relaxed, ...] = ()
+    programs: str = ""
     published: Mapping[str, str] | None = None
     parameter_versions: Mapping[str, int] | None = None
     health: Mapping[str, Any] | None = None
@@ -103,11 +124,16 @@ def show(result: Result, console: Console) -> None:
         "AMI": result.ami_id or "none",
         "base": f"{result.base['file']} (sha256 {result.base['sha256']})" if result.base else "the stand-in",
         "source AMI": result.source_ami or "none",
+        **({"machines": str(result.machines)} if result.machines else {}),
+        **({"API and restic": _programs(result.programs)} if result.programs else {}),
         **{name: f"{value} (version {versions.get(name, '?')})" for name, value in (result.published or {}).items()},
         **{name.replace("_", " "): f"{at:.1f} after RunInstances" for name, at in (result.boot or {}).items()},
         "/health": json.dumps(result.health) if result.health else "not requested",
     }
     console.print(_table("result", ("", ""), facts.items()))
+    if result.relaxed:
+        rows = list(map(astuple, result.relaxed))
+        console.print(_table("longer limits than production's", ("", "production", "rehearsed", "because"), rows))
     if result.differences:
         console.print(_table("differences", ("", "production", "rehearsed"), map(astuple, result.differences)))
     if result.bad_day is not None:
@@ -118,6 +144,10 @@ def show(result: Result, console: Console) -> None:
             for each in result.fetched
         ]
         console.print(_table("fetched from outside", ("name", "connections", "MB", ""), fetched))
+
+
+def _programs(architecture: str) -> str:
+    return f"for {architecture}" + ("" if architecture == SHIPPED else f": {NOT_SHIPPED}")
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -13,24 +13,26 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from localcloud import control
 from localcloud.bad_day import BadDay
 from localcloud.net.egress import connections
-from localcloud.settings import Cloud
+from localcloud.settings import NSPAWN, QEMU, Cloud
 from support.errors import Error
 from support.files import write_atomically
 from support.process import run
 from support.progress import say, step
 from zmanim_ami.pipeline.ami import provenance
+from zmanim_ami.pipeline.programs import SHIPPED
 from zmanim_ami.rehearsal import cloud as clouds
-from zmanim_ami.rehearsal import identity, owner, report
+from zmanim_ami.rehearsal import identity, kernel, limits, owner, report
 from zmanim_ami.rehearsal.cloud import Prepared
 from zmanim_ami.rehearsal.host import Host
-from zmanim_ami.rehearsal.report import Result, Step
+from zmanim_ami.rehearsal.report import Machines, Result, Step
+from zmanim_ami.rehearsal.settings import MachineSettings
 
 RESULT = Path("build/rehearsal/result.json")
 POLICIES = Path("infrastructure/iam")
@@ -42,7 +44,7 @@ class Options:
 
     `base` is an archive of the root file system that machines start from; None: the stand-in. With `egress`, those
     machines reach the internet by name, and what the image is made of comes from there. With `bad_day` the cloud has
-    those faults from its start.
+    those faults from its start. `machines` is their kind.
     """
 
     version: str
@@ -55,6 +57,7 @@ class Options:
     base: Path | None = None
     egress: bool = False
     bad_day: BadDay | None = None
+    machines: MachineSettings = field(default_factory=MachineSettings)
 
 
 class Rehearsal:
@@ -89,16 +92,28 @@ def rehearse(options: Options) -> Result:
     Raises an Error when a step fails; the file then holds what was done until there, and the error.
     """
     clouds.check_egress(options.base, egress=options.egress)
+    clouds.check_programs(options.machines, egress=options.egress)
     os.environ[owner.VARIABLE] = owner.this_process().name()
     rehearsal = Rehearsal(options)
     try:
         with rehearsal.step("host"):
-            Host(options.state).require(install=options.install, confirm=options.confirm)
+            kernel.check_architecture(options.machines.machines)
+            Host(options.state, options.machines.machines).require(install=options.install, confirm=options.confirm)
         rehearsal.save(sources=provenance.sources(options.root))
         with rehearsal.step("prepare"):
-            prepared = clouds.prepare(options.root, options.cache, options.base, egress=options.egress)
+            prepared = clouds.prepare(
+                options.root,
+                options.cache,
+                options.base,
+                egress=options.egress,
+                programs=options.machines.architecture,
+            )
+            prepared = clouds.with_machines(prepared, options.cache, options.machines)
         base = {"file": prepared.base.file.name, "sha256": prepared.base.sha256} if prepared.base else None
-        rehearsal.save(differences=prepared.differences, base=base)
+        rehearsal.save(differences=prepared.differences, base=base, machines=_machines(prepared))
+        rehearsal.save(programs=options.machines.architecture)
+        if options.machines.architecture != SHIPPED:
+            say(f"the API and restic are built for {options.machines.programs}: {report.NOT_SHIPPED}")
         with started_cloud(rehearsal, options, prepared) as cloud:
             _release(rehearsal, options, prepared, cloud)
     except BaseException as error:
@@ -140,13 +155,16 @@ def started_cloud(
 
 
 def _release(rehearsal: Rehearsal, options: Options, prepared: Prepared, cloud: Cloud) -> None:
-    environment = clouds.environment(cloud, prepared.versions_file, os.environ)
+    longer = limits.of(cloud, options.root, os.environ)
+    limits.tell(longer)
+    rehearsal.save(relaxed=longer)
+    environment = clouds.environment(cloud, prepared.versions_file, os.environ) | limits.variables(longer)
 
     def task(step: str, name: str) -> dict[str, Any]:
         with rehearsal.step(name):
             # Each under the role that its job has on GitHub, which may do that step and no other.
             role = identity.environment_of(step, cloud, environment, f"refs/tags/{options.version}-ami")
-            return run_task(options.root, role, name, "--version", options.version)
+            return run_task(options.root, role, name, "--version", options.version, again=_flags(options))
 
     built = task("build", "build-ami")
     rehearsal.save(ami_id=built["ami_id"], source_ami=built["source_ami"], tree_digest=built["tree_digest"])
@@ -161,8 +179,21 @@ def _release(rehearsal: Rehearsal, options: Options, prepared: Prepared, cloud: 
     )
 
 
-def run_task(root: Path, environment: Mapping[str, str], name: str, *arguments: str) -> dict[str, Any]:
-    """Run a task in the clone at `root`, as a person would, and return its JSON. Raises `step-failed`."""
+def _machines(prepared: Prepared) -> Machines:
+    return Machines(QEMU, prepared.accelerator) if prepared.disk else Machines(NSPAWN)
+
+
+def _flags(options: Options) -> str:
+    """Return the words of a command line that has the same machines again."""
+    usual, chosen = vars(MachineSettings()), vars(options.machines)
+    return " ".join(f"--{name} {value}" for name, value in chosen.items() if value != usual[name])
+
+
+def run_task(root: Path, environment: Mapping[str, str], name: str, *arguments: str, again: str = "") -> dict[str, Any]:
+    """Run a task in the clone at `root`, as a person would, and return its JSON.
+
+    `again` are further words of the command that a person is told to repeat. Raises `step-failed`.
+    """
     command = [sys.executable, "-m", "invoke", name, *arguments, "--json"]
     ended = run(command, cwd=root, env=environment, check=False, pass_stderr=True)
     if ended.returncode != 0:
@@ -172,7 +203,7 @@ def run_task(root: Path, environment: Mapping[str, str], name: str, *arguments: 
             expected=f"{name} ends with exit code 0",
             found=f"exit code {ended.returncode}; its message is above",
             fix=f"correct it and run ./inv rehearse again; --keep leaves the cloud to look around: "
-            f"./inv rehearse {' '.join(arguments)} --keep",
+            f"./inv rehearse {' '.join(filter(None, (*arguments, again)))} --keep",
         )
     result = json.loads(ended.stdout)
     assert isinstance(result, dict)

@@ -11,6 +11,7 @@ from typing import Any
 from localcloud.settings import CloudSettings
 from support.digest import file_sha256
 from support.errors import Error
+from zmanim_ami.pipeline.programs import SHIPPED
 
 MIRROR_BUCKET = "zmanim-mirror"
 _MIRROR_URL = f"https://{MIRROR_BUCKET}.s3.{CloudSettings.region}.amazonaws.com"
@@ -27,9 +28,10 @@ class Difference:
     rehearsed: str
 
 
-def rehearsed_versions(production: Mapping[str, Any], mirror: Path) -> dict[str, Any]:
+def rehearsed_versions(production: Mapping[str, Any], mirror: Path, architecture: str = SHIPPED) -> dict[str, Any]:
     """Return a complete versions file, in the form of `production`, whose artifacts are the files of `mirror`.
 
+    `architecture` is that of the programs there, and of the API's.
     Base and packages are production's: the stand-in has them under the same names. Files are named NAME-VERSION… or
     NAME_VERSION…. Raises `mirror-lacks`.
     """
@@ -38,12 +40,14 @@ def rehearsed_versions(production: Mapping[str, Any], mirror: Path) -> dict[str,
         file, version = _find(mirror, name)
         artifacts[name] = {
             **pinned,
+            **({"architecture": architecture} if pinned["architecture"] == SHIPPED else {}),
             "version": version,
             "url": f"{_MIRROR_URL}/{file.name}",
             "sha256": file_sha256(file),
             "why": f"What the rehearsal's mirror has in place of {pinned['version']}.",
         }
-    return {**production, "artifacts": artifacts}
+    programs = {**production["programs"], "architecture": architecture}
+    return {**production, "programs": programs, "artifacts": artifacts}
 
 
 def _find(mirror: Path, name: str) -> tuple[Path, str]:
@@ -62,9 +66,14 @@ def _find(mirror: Path, name: str) -> tuple[Path, str]:
 
 
 def differences(production: Mapping[str, Any], rehearsed: Mapping[str, Any]) -> list[Difference]:
-    """Return what differs between two versions files, artifact by artifact, for the report of a rehearsal."""
+    """Return what differs between two versions files, artifact by artifact, for the report of a rehearsal.
+
+    What the programs are for comes first.
+    """
+    made_for = (production["programs"]["architecture"], rehearsed["programs"]["architecture"])
+    programs = [Difference("programs", *made_for)] if made_for[0] != made_for[1] else []
     pairs = [(name, pinned, rehearsed["artifacts"][name]) for name, pinned in production["artifacts"].items()]
-    return [
+    return programs + [
         Difference(name, _label(pinned, taken), _label(taken, pinned))
         for name, pinned, taken in pairs
         if (pinned["version"], pinned["sha256"]) != (taken["version"], taken["sha256"])

@@ -27,6 +27,7 @@ from zmanim_ami.toolchain import Tools
 
 PRODUCTION = {
     "base": {"release": "2023.12.20260930", "kernel": "6.12"},
+    "programs": {"architecture": "aarch64"},
     "artifacts": {"redis": {"version": "7.2.16", "url": "https://download.redis.io/r.tar.gz", "sha256": "a" * 64}},
 }
 CONTAINERS = """

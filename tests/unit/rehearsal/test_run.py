@@ -14,7 +14,8 @@ from rich.console import Console
 from support.errors import Error
 from tests.support.errors import raises
 from zmanim_ami.rehearsal import report
-from zmanim_ami.rehearsal.report import Result, Step
+from zmanim_ami.rehearsal.limits import Relaxed
+from zmanim_ami.rehearsal.report import Machines, Result, Step
 from zmanim_ami.rehearsal.run import Options, Rehearsal, run_task
 from zmanim_ami.rehearsal.versions import Difference
 
@@ -85,6 +86,29 @@ def test_a_task_that_fails_stops_the_rehearsal_with_its_name_and_exit_code(tmp_p
         run_task(tmp_path, os.environ, "bad", "--version", "v1.0.0")
     assert "bad" in str(caught.value)
     assert "exit code 3" in str(caught.value)
+    assert caught.value.fix.endswith("./inv rehearse --version v1.0.0 --keep")
+    with raises("step-failed", match=r"--version v1\.0\.0 --machines qemu --keep"):
+        run_task(tmp_path, os.environ, "bad", "--version", "v1.0.0", again="--machines qemu")
+
+
+def test_the_table_tells_what_the_machines_were_and_which_limits_were_longer() -> None:
+    out = StringIO()
+    longer = (Relaxed("boot_timeout", "300 s", "1800 s", "the machines' processor is emulated"),)
+    report.show(Result("v1.0.0", machines=Machines("qemu", "tcg"), relaxed=longer), Console(file=out, width=120))
+    for text in ("qemu, emulated", "longer limits", "boot_timeout", "300 s", "1800 s", "processor is emulated"):
+        assert text in out.getvalue()
+    out = StringIO()
+    report.show(Result("v1.0.0", machines=Machines("nspawn")), Console(file=out, width=120))
+    assert "on this host's kernel" in out.getvalue()
+    assert "longer limits" not in out.getvalue()
+
+
+@pytest.mark.parametrize(("architecture", "plain"), [("aarch64", False), ("x86_64", True)])
+def test_the_table_says_plainly_when_the_programs_are_not_what_ships(architecture: str, plain: bool) -> None:
+    out = StringIO()
+    report.show(Result("v1.0.0", programs=architecture), Console(file=out, width=120))
+    assert f"for {architecture}" in out.getvalue()
+    assert ("not the shipped architecture" in out.getvalue()) is plain
 
 
 def test_the_table_tells_times_image_parameters_health_and_differences() -> None:

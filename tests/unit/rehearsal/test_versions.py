@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.errors import raises
+from zmanim_ami.pipeline.programs import SHIPPED
 from zmanim_ami.rehearsal.versions import Difference, differences, rehearsed_versions
 
 PACKER = ROOT / "infrastructure/packer"
@@ -27,7 +28,8 @@ def pinned(version: str, sha256: str = "a" * 64) -> dict[str, str]:
 
 
 def production(**artifacts: dict[str, str]) -> dict[str, Any]:
-    return {"base": {"release": "2023.1.20260101"}, "packages": {"jq": {}}, "artifacts": artifacts}
+    programs = {"architecture": "aarch64"}
+    return {"base": {"release": "2023.1.20260101"}, "programs": programs, "packages": {}, "artifacts": artifacts}
 
 
 @pytest.fixture
@@ -59,6 +61,19 @@ def test_an_artifact_is_pinned_to_the_bytes_in_the_mirror(mirror: Path) -> None:
     assert taken["url"] == "https://zmanim-mirror.s3.eu-west-1.amazonaws.com/redis-7.0.15.tar.gz"
     assert taken["sha256"] == hashlib.sha256(b"redis-7.0.15.tar.gz").hexdigest()
     assert taken["architecture"] == "source"
+
+
+def test_programs_for_the_host_s_processor_are_said_in_each_place_and_reported_first(mirror: Path) -> None:
+    genuine = json.loads((PACKER / "versions.json").read_text())
+    assert genuine["programs"]["architecture"] == genuine["artifacts"]["restic"]["architecture"] == SHIPPED
+    (mirror / "restic_0.19.1_linux_arm64.bz2").rename(mirror / "restic_0.19.1_linux_amd64.bz2")
+
+    rehearsed = rehearsed_versions(genuine, mirror, "x86_64")
+
+    jsonschema.validate(rehearsed, json.loads((PACKER / "versions.schema.json").read_text()))
+    assert rehearsed["programs"]["architecture"] == rehearsed["artifacts"]["restic"]["architecture"] == "x86_64"
+    assert rehearsed["artifacts"]["redis"]["architecture"] == "source"
+    assert differences(genuine, rehearsed)[0] == Difference("programs", SHIPPED, "x86_64")
 
 
 def test_an_artifact_that_the_mirror_lacks_stops_the_rehearsal(mirror: Path) -> None:

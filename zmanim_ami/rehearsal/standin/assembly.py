@@ -45,24 +45,24 @@ def build_tree(cache: Path) -> Path:
     return cached_directory(cache, "standin-tree", digest, lambda entry: _build_tree(entry, downloads, release, major))
 
 
-def build(cache: Path, certificate: Path, restic_arm64: Path) -> Path:
+def build(cache: Path, certificate: Path, restic: Path) -> Path:
     """Build the stand-in in `cache`, or find it there: `build_tree`'s, made a guest of the cloud; return its directory.
 
     It holds root/, to be used read-only, and mirror/.
-    It trusts the authority of `certificate`, a PEM file; its mirror has `restic_arm64`, restic's linux/arm64 program,
-    too. Raises what `build_tree` raises, and `not-restic`.
+    It trusts the authority of `certificate`, a PEM file; its mirror has `restic`, a
+    program for Linux, too. Raises what `build_tree` raises, and `not-restic`.
     """
     tree = build_tree(cache)
-    digest = text_sha256(tree.name, *(file_sha256(file) for file in (Path(base.__file__), certificate, restic_arm64)))
-    return cached_directory(cache, "standin", digest, lambda entry: _finish(entry, tree, certificate, restic_arm64))
+    digest = text_sha256(tree.name, *(file_sha256(file) for file in (Path(base.__file__), certificate, restic)))
+    return cached_directory(cache, "standin", digest, lambda entry: _finish(entry, tree, certificate, restic))
 
 
-def _finish(entry: Path, tree: Path, certificate: Path, restic_arm64: Path) -> None:
+def _finish(entry: Path, tree: Path, certificate: Path, restic: Path) -> None:
     # A copy: the tree takes minutes to make and does not depend on whom it trusts.
     run(["cp", "--archive", "--reflink=auto", str(tree / "root"), str(entry / "root")])
     base.fit(entry / "root", certificate.read_bytes())
     shutil.copytree(tree / "mirror", entry / "mirror")
-    mirror.add_restic(entry / "mirror", restic_arm64)
+    mirror.add_restic(entry / "mirror", restic)
 
 
 def _build_tree(entry: Path, downloads: Path, release: str, major: str) -> None:

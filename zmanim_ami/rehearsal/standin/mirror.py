@@ -14,6 +14,8 @@ from support.process import run
 from support.progress import say
 from zmanim_ami.rehearsal.standin.debian import OLDER_SUITE
 from zmanim_ami.rehearsal.versions import COMPILED
+from zmanim_ami.toolchain.elf import read_elf
+from zmanim_ami.toolchain.go import ARCHITECTURES
 
 # Debian's source packages whose upstream archives are mirrored, with their suites if not this one.
 SOURCES = (f"redis/{OLDER_SUITE}", "pgvector", "pg-cron")
@@ -67,7 +69,7 @@ def add_packages(mirror: Path, rpms: Path) -> None:
 
 
 def add_restic(mirror: Path, program: Path) -> Path:
-    """Put restic's linux/arm64 `program` into `mirror`, packed and named as its releases are. Raises `not-restic`."""
+    """Put restic's `program` for Linux into `mirror`, packed and named as its releases are. Raises `not-restic`."""
     content = program.read_bytes()
     version = _RESTIC_VERSION.search(content)
     if not version:
@@ -77,6 +79,6 @@ def add_restic(mirror: Path, program: Path) -> Path:
             expected="a Go program that says github.com/restic/restic and its version",
             found=f"{len(content)} bytes that don't",
         )
-    packed = mirror / f"restic_{version[1].decode()}_linux_arm64.bz2"
+    packed = mirror / f"restic_{version[1].decode()}_linux_{ARCHITECTURES[read_elf(program).machine]}.bz2"
     packed.write_bytes(bz2.compress(content, compresslevel=1))
     return packed

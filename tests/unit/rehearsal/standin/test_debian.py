@@ -85,11 +85,16 @@ def test_a_source_that_nothing_replaces_is_missed(tmp_path: Path) -> None:
         mirror.collect(tmp_path / "sources", {"pg-cron": tmp_path / "x.deb"}, tmp_path / "mirror")
 
 
-def test_restic_is_packed_under_the_version_that_it_says_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("machine", "architecture"), [(183, "arm64"), (62, "amd64")])
+def test_restic_is_packed_under_the_version_and_the_processor_that_it_says_itself(
+    tmp_path: Path, machine: int, architecture: str
+) -> None:
     program = tmp_path / "restic"
-    program.write_bytes(b"\x7fELF...dep\tgithub.com/restic/restic\tv0.19.1\th1:x=\n...")
+    # Its machine, and the size of the entries of a table that is empty.
+    header = b"\x7fELF\x02\x01".ljust(18, b"\0") + machine.to_bytes(2, "little").ljust(36, b"\0") + b"\x38"
+    program.write_bytes(header.ljust(64, b"\0") + b"dep\tgithub.com/restic/restic\tv0.19.1\th1:x=\n...")
     packed = mirror.add_restic(tmp_path, program)
-    assert packed.name == "restic_0.19.1_linux_arm64.bz2"
+    assert packed.name == f"restic_0.19.1_linux_{architecture}.bz2"
     assert bz2.decompress(packed.read_bytes()) == program.read_bytes()
 
 
