@@ -6,7 +6,6 @@ expired, is checked.
 
 from __future__ import annotations
 
-import base64
 import hmac
 import json
 import re
@@ -18,6 +17,7 @@ from moto.core.utils import utcnow
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
+from localcloud import web_identity
 from localcloud.api.calls import ApiCall
 from localcloud.iam import temporary
 from localcloud.iam.actions import listed_tags
@@ -210,34 +210,15 @@ def trust(role_arn: str) -> tuple[Statement, ...]:
     return () if role is None else read_cached(_json(role.assume_role_policy_document), "trust policy")
 
 
-def web_identity(claims: Mapping[str, object], key: str) -> str:
-    """Return an OpenID Connect token that the cloud with this owner's key believes (HS256, RFC 7515).
-
-    Its owner stands for every issuer: nobody else can make one.
-    """
-    parts: list[Mapping[str, object]] = [{"alg": "HS256", "typ": "JWT"}, claims]
-    content = ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
-    return f"{content}.{_signature(content, key)}"
-
-
-def _signature(content: str, key: str) -> str:
-    mac = hmac.digest(key.encode(), content.encode(), "sha256")
-    return base64.urlsafe_b64encode(mac).decode().rstrip("=")
-
-
 def by_web_identity(token: str, key: str) -> Caller:
     """Return whom an OpenID Connect token speaks of, as its issuer's provider in IAM says it.
 
-    Raises CredentialsRefused when it is no token, is not signed as `web_identity` does (the issuer can't be asked from
-    here), is expired, or IAM has no such provider with its audience.
+    Raises CredentialsRefused when it is no token, is not signed as web_identity.sign does (the issuer can't be asked
+    from here), is expired, or IAM has no such provider with its audience.
     """
-    content, _, signature = token.rpartition(".")
-    if not hmac.compare_digest(signature.encode(), _signature(content, key).encode()):
-        raise CredentialsRefused
     try:
-        # Its padding is left off, and more than is needed does no harm.
-        claims: dict[str, Any] = dict(json.loads(base64.urlsafe_b64decode(content.split(".")[1] + "==")))
-    except (IndexError, TypeError, ValueError) as error:
+        claims = web_identity.claims_of(token, key)
+    except ValueError as error:
         raise CredentialsRefused from error
     host = str(claims.get("iss", "")).removeprefix("https://")
     provider = iam_backends[ACCOUNT]["aws"].open_id_providers.get(f"arn:aws:iam::{ACCOUNT}:oidc-provider/{host}")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import boto3
 
-from localcloud.iam.callers import web_identity
+from localcloud import web_identity
 from localcloud.settings import ACCOUNT, Cloud
 from zmanim_ami.pipeline.account import workflow_roles
 
@@ -35,7 +35,7 @@ def token(step: str, ref: str, key: str, **others: str) -> str:
         "exp": int(time.time()) + _SECONDS,
         **others,
     }
-    return web_identity(claims, key)
+    return web_identity.sign(claims, key)
 
 
 def environment_of(step: str, cloud: Cloud, base: Mapping[str, str], ref: str) -> dict[str, str]:

@@ -21,7 +21,6 @@ from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.model.license import DisjunctiveLicense
 from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 from support.errors import Error
 from zmanim_ami.pipeline.sbom import purl
@@ -58,6 +57,9 @@ def make(inventory: Inventory, made: datetime) -> bytes:
 
 def check(text: str) -> None:
     """Raise `sbom-invalid` unless the schema of CycloneDX 1.6 accepts a document."""
+    # Here: its formats' grammar takes seconds to load, and every task has this module.
+    from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415
+
     if error := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
         raise _invalid(str(error)[:500])
 

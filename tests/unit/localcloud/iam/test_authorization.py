@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from localcloud import control
-from localcloud.iam.callers import web_identity
+from localcloud import control, web_identity
 from localcloud.settings import ACCOUNT, KEY_PREFIX, Cloud
 from tests.support.localcloud.iam import INSTANCE_TRUST, KEY, REGION, IamLab, iam_lab, refused
 
@@ -279,7 +278,7 @@ def test_a_token_of_an_identity_provider_is_decided_by_its_claims(lab: IamLab) -
 
     def take(key: str = KEY, **claims: Any) -> dict[str, str]:
         good = {"iss": f"https://{host}", "aud": "sts.amazonaws.com", "sub": "repo:o/r:environment:e"}
-        token = web_identity({**good, "exp": time.time() + 600, **claims}, key)
+        token = web_identity.sign({**good, "exp": time.time() + 600, **claims}, key)
         taken: dict[str, str] = sts.assume_role_with_web_identity(
             RoleArn=f"arn:aws:iam::{ACCOUNT}:role/ci", RoleSessionName="run", WebIdentityToken=token
         )["Credentials"]
