@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.support import ROOT
 from tests.support.errors import raises
 from zmanim_ami.pipeline import attestation, aws, programs
 from zmanim_ami.pipeline.ami import image, provenance
@@ -42,8 +41,7 @@ def test_a_cloud_of_one_s_own_may_have_it(endpoint: str, monkeypatch: pytest.Mon
     programs.check(clients_of(endpoint, monkeypatch), "x86_64", "v1.2.3")
 
 
-def test_production_s_versions_file_names_what_ships_and_a_rehearsal_s_what_it_was_given(tmp_path: Path) -> None:
-    assert programs.architecture(provenance.versions(ROOT, Settings())) == programs.SHIPPED
+def test_what_programs_are_for_is_said_by_the_versions_file_that_the_settings_name(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps({"programs": {"architecture": "x86_64"}}))
     assert programs.architecture(provenance.versions(tmp_path, Settings(versions_file="other.json"))) == "x86_64"
 

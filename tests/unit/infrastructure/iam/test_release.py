@@ -67,7 +67,8 @@ def _bundle(factory: pytest.TempPathFactory, version: str) -> Path:
     directory = factory.mktemp(version)
     (directory / "migrations").mkdir()
     (directory / "zmanim-api").write_text(version)
-    (directory / "manifest.json").write_text(json.dumps({"version": version, "commit": "c0ffee"}))
+    manifest = {"version": version, "commit": "c0ffee", "architecture": "aarch64"}
+    (directory / "manifest.json").write_text(json.dumps(manifest))
     return directory
 
 
