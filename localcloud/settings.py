@@ -33,7 +33,8 @@ class BaseImage:
 
     `root` is a root file system tree prepared by `machine.base.fit`; it is never written to. `creation_date` is RFC
     3339, `root_size_gib` what the image says its disk is (in GiB). `disk` is a directory that
-    machine.qemu.base_disk.make has filled from `root`: machines with a kernel of their own start from that.
+    machine.qemu.base_disk.make has filled from `root`, or machine.qemu.disk_image.make from a disk image, which needs
+    no `root`: machines with a kernel of their own start from that.
     """
 
     name: str
@@ -164,7 +165,7 @@ def check(settings: CloudSettings) -> None:
             found=repr(settings.machines),
         )
     for image in settings.images:
-        if not (image.root / "usr").is_dir():
+        if settings.machines == NSPAWN and not (image.root / "usr").is_dir():
             raise BadInput(
                 f"the base image {image.name} has no root file system",
                 code="bad-settings",
@@ -176,7 +177,7 @@ def check(settings: CloudSettings) -> None:
             raise BadInput(
                 f"the base image {image.name} has no disk with a kernel",
                 code="bad-settings",
-                expected="a directory that machine.qemu.base_disk.make has filled",
+                expected="a directory that machine.qemu has filled: base_disk.make, or disk_image.make",
                 found=str(image.disk),
                 fix="make its disk first",
             )

@@ -27,6 +27,8 @@ QEMU_PROGRAMS = {
     "mkfs.ext4": "e2fsprogs",
     "depmod": "kmod",
 }
+# And for those that boot a disk image: what looks into one, and puts files into it.
+DISK_IMAGE_PROGRAMS = {"qemu-storage-daemon": "qemu-system-common", "mdir": "mtools"}
 # Room for the layers and volumes of one build and its test image; sparse files take only what is written.
 NEEDED_BYTES = 2 << 30
 

@@ -86,7 +86,18 @@ def make(tree: Path, kernel: Kernel, entry: Path, *, emulator: Path | None = Non
 
 
 def lay_over(over: Path, kernel: Kernel, emulator: Path | None = None) -> None:
-    """Make the tree `over` of what the local cloud adds to an image. Raises CommandFailed, OSError."""
+    """Make the tree `over` of what the local cloud adds to a base's tree. Raises CommandFailed, OSError."""
+    lay_guest(over, emulator)
+    release = kernel.modules.name
+    shutil.copytree(kernel.modules, over / "usr/lib/modules" / release, symlinks=True)
+    # depmod knows /lib only; in the image that is a link to usr/lib, and the merged tree has it from there.
+    (over / "lib").symlink_to("usr/lib")
+    run(["depmod", "--basedir", str(over), release])
+    (over / "lib").unlink()
+
+
+def lay_guest(over: Path, emulator: Path | None = None) -> None:
+    """Make the tree `over` of what the local cloud adds to an image that has a kernel. Raises OSError."""
     for name, place in PLACES.items():
         (over / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_GUEST / name, over / place)
@@ -98,12 +109,6 @@ def lay_over(over: Path, kernel: Kernel, emulator: Path | None = None) -> None:
         (over / _REGISTERED).write_text(f"{binfmt.rule('localcloud-aarch64', Path('/', _EMULATOR))}\n")
     (over / _WANTS).mkdir(parents=True)
     (over / _WANTS / "localcloud-agent.service").symlink_to("../localcloud-agent.service")
-    release = kernel.modules.name
-    shutil.copytree(kernel.modules, over / "usr/lib/modules" / release, symlinks=True)
-    # depmod knows /lib only; in the image that is a link to usr/lib, and the merged tree has it from there.
-    (over / "lib").symlink_to("usr/lib")
-    run(["depmod", "--basedir", str(over), release])
-    (over / "lib").unlink()
 
 
 def _make_file_system(tree: Path, work: Path, disk: Path, size_gib: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from localcloud.machine.devices import Device
 from localcloud.machine.interface import MachineSpec
 from localcloud.machine.qemu.base_disk import ROOT_DEVICE
+from localcloud.machine.qemu.firmware import Firmware
 from localcloud.machine.qemu.guest import agent as guest
 
 PROGRAM = "qemu-system-x86_64"
@@ -25,17 +26,27 @@ _NAME = re.compile(r"(?:/dev/)?(sd[a-z][0-9]*|xvd[a-z]{1,2}[0-9]*)")
 
 
 def arguments(
-    spec: MachineSpec, boot: Path, devices: Sequence[Device], *, accelerator: str, tap: str, sockets: Path, uuid: str
+    spec: MachineSpec,
+    boot: Path,
+    devices: Sequence[Device],
+    *,
+    accelerator: str,
+    tap: str,
+    sockets: Path,
+    uuid: str,
+    firmware: Firmware | None = None,
 ) -> list[str]:
-    """Return QEMU's command line for a machine that boots `boot`/kernel and `boot`/disk.qcow2 with these devices.
+    """Return QEMU's command line for a machine that boots `boot`/disk.qcow2 with these devices.
 
-    `sockets` is the directory of its two sockets, `tap` its interface on the host's side; `uuid` begins with "ec2",
-    which is how a guest sees where it runs. Raises nothing; what can't be had QEMU says itself.
+    It boots by `firmware` and the boot loader on the disk, else by `boot`/kernel. `sockets` is the directory of its two
+    sockets, `tap` its interface on the host's side; `uuid` begins with "ec2", which is how a guest sees where it runs.
+    Raises OSError where firmware has no room; what else can't be had QEMU says itself.
     """
+    program, how = (firmware.program, firmware.arguments(boot)) if firmware else (PROGRAM, _kernel(boot))
     return [
-        PROGRAM, "-name", spec.name, "-nodefaults", "-no-user-config", "-display", "none",
+        program, "-name", spec.name, "-nodefaults", "-no-user-config", "-display", "none",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny",
-        "-machine", "q35", *acceleration(accelerator), "-smp", "1", "-m", str(spec.memory_bytes >> 20),
+        *how, *acceleration(accelerator), "-smp", "1", "-m", str(spec.memory_bytes >> 20),
         "-rtc", "base=utc", "-device", "virtio-rng-pci,bus=pcie.0,addr=0x1e",
         # The slots' own hotplug: ACPI's gives them no numbers, and the interface would have another name.
         "-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
@@ -43,7 +54,7 @@ def arguments(
         "-action", "reboot=shutdown",
         "-smbios", f"type=1,manufacturer=Amazon EC2,uuid={uuid},serial={uuid}",
         "-smbios", f"type=2,manufacturer=Amazon EC2,asset={spec.name}",
-        "-kernel", str(boot / "kernel"), "-append", kernel_command_line(devices, emulated=accelerator == "tcg"),
+        *_told(devices, emulated=accelerator == "tcg"),
         "-chardev", f"file,id=console,path={_value(spec.directory / 'console.log')},append=on",
         "-serial", "chardev:console",
         "-chardev", f"socket,id=monitor,path={_value(sockets / 'monitor')},server=on,wait=off",
@@ -57,7 +68,8 @@ def arguments(
         *_port("root", 1, 0x2, 1),
         "-blockdev", json.dumps({"driver": "qcow2", "node-name": "root-disk", "discard": "unmap",
                                  "file": {"driver": "file", "filename": str(boot / "disk.qcow2")}}),
-        "-device", f"nvme,drive=root-disk,bus=root,serial={root_serial(spec.name)}",
+        # The firmware's first and only choice; without firmware the kernel that QEMU is given is the first.
+        "-device", f"nvme,drive=root-disk,bus=root,serial={root_serial(spec.name)}" + ",bootindex=0" * bool(firmware),
         *(word for number in range(VOLUME_PORTS) for word in _volume_port(number)),
         *(word for port, device in enumerate(devices) for word in _plugged(device, port)),
     ]  # fmt: skip
@@ -70,15 +82,21 @@ def acceleration(accelerator: str) -> list[str]:
     return ["-accel", f"tcg,thread=multi,tb-size={_TRANSLATED_MIB}", "-cpu", "max"]
 
 
-def kernel_command_line(devices: Sequence[Device], *, emulated: bool) -> str:
-    """Return what the kernel is told: its root, its console, and the names that attachments asked for.
-
-    And whether its processor is emulated, for guest/start-limits.sh.
-    """
-    names = [f"localcloud.volume={serial(device)}={name}" for device in devices if (name := link_name(device))]
+def _kernel(boot: Path) -> list[str]:
     # By the partition's identity: NVMe devices may be found in another order than that of their slots.
-    slow = ["localcloud.emulated"] if emulated else []
-    return " ".join([f"root={ROOT_DEVICE}", "rw", "rootwait", "console=ttyS0,115200n8", *slow, *names])
+    told = f"root={ROOT_DEVICE} rw rootwait console=ttyS0,115200n8"
+    return ["-machine", "q35", "-kernel", str(boot / "kernel"), "-append", told]
+
+
+def _told(devices: Sequence[Device], *, emulated: bool) -> list[str]:
+    """Return the words that tell a guest the names that attachments asked for, and whether its processor is emulated.
+
+    They are what it knows of its chassis: that reaches it before any process of it, whoever boots its kernel, and every
+    kernel shows it (DMI). guest/ebs-name.sh and guest/start-limits.sh read it.
+    """
+    words = ["localcloud.emulated"] if emulated else []
+    words += [f"{serial(device)}={name}" for device in devices if (name := link_name(device))]
+    return ["-smbios", f"type=3,manufacturer=Amazon EC2,version={' '.join(words)}"] if words else []
 
 
 def link_name(device: Device) -> str:

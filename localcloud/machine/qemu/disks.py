@@ -1,7 +1,8 @@
 """Images as disks that stand on one another: what layers.py does with overlays, done with qcow2's backing files.
 
-A base image is a raw disk (base_disk.py). An instance's disk holds only what it has written, on its image's; creating
-an image from a stopped instance moves that disk away and puts an empty one on top: a rename, no copy.
+A base image is a raw disk (base_disk.py), or a whole one with a boot loader of its own (disk_image/). An instance's
+disk holds only what it has written, on its image's; creating an image from a stopped instance moves that disk away and
+puts an empty one on top: a rename, no copy.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from localcloud.machine.layers import Layers
 from localcloud.machine.qemu.base_disk import DISK, KERNEL
+from localcloud.machine.qemu.firmware import ARCHITECTURE
 from support.errors import Error
 from support.process import CommandFailed, run
 
@@ -26,12 +28,13 @@ class Disks(Layers):
         self._stack(instance_id)
 
     def mount(self, instance_id: str) -> Path:
-        """Return the directory that an instance boots from: `disk.qcow2` and `kernel` are in it."""
+        """Return the directory that an instance boots from: `disk.qcow2`, `kernel` and what firmware wants."""
         upper, _, root = self._parts(instance_id)
         base = self._layers / self.instances[instance_id][-1]
-        for link, target in ((root / _DISK, upper / _DISK), (root / "kernel", base / KERNEL)):
-            link.unlink(missing_ok=True)
-            link.symlink_to(target)
+        for name, target in ((_DISK, upper / _DISK), (KERNEL, base / KERNEL), (ARCHITECTURE, base / ARCHITECTURE)):
+            (root / name).unlink(missing_ok=True)
+            if target.exists():
+                (root / name).symlink_to(target)
         return root
 
     def rotate(self, instance_id: str, image_id: str) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from localcloud.host import cgroups, mounts
 from localcloud.machine.devices import Device
 from localcloud.machine.interface import MachineSpec, Ran
-from localcloud.machine.qemu import command
+from localcloud.machine.qemu import command, firmware
 from localcloud.machine.qemu.agent import Agent
 from localcloud.machine.qemu.channel import connect
 from localcloud.machine.qemu.monitor import Monitor
@@ -208,6 +208,7 @@ class QemuMachine:
             tap=network.outer_name(self.spec.interface),
             sockets=self._sockets,
             uuid=self._uuid,
+            firmware=firmware.of(root),
         )
         before = self._console_bytes()
         with self._log.open("wb") as output:

@@ -1,7 +1,8 @@
 #!/bin/sh
 # A generator of systemd's: where the processor is emulated, no service has a limit for its start.
 #
-# Input:      the directory for what it generates as $1; the kernel's command line, with the word localcloud.emulated.
+# Input:      the directory for what it generates as $1; the word localcloud.emulated in what the firmware says of the
+#             chassis.
 # Output:     service.d/localcloud-emulated.conf there, below /run: gone with the boot, so no image keeps it. Without the
 #             word: nothing.
 # Idempotent: yes.
@@ -11,7 +12,7 @@
 set -o errexit -o nounset
 
 main() {
-  case " $(cat "${LOCALCLOUD_COMMAND_LINE:-/proc/cmdline}") " in
+  case " $(cat "${LOCALCLOUD_CHASSIS:-/sys/class/dmi/id/chassis_version}" 2>/dev/null) " in
     *" localcloud.emulated "*) ;;
     *) exit 0 ;;
   esac

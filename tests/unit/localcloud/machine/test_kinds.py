@@ -59,6 +59,15 @@ def test_a_base_without_a_disk_is_refused_where_machines_need_one(settings: Clou
     check(dataclasses.replace(settings, images=images, machines=CloudSettings.machines))
 
 
+def test_a_disk_image_has_no_tree_and_needs_none_but_for_machines_on_the_host_s_kernel(
+    settings: CloudSettings, tmp_path: Path
+) -> None:
+    images = (dataclasses.replace(settings.images[0], root=tmp_path / "disk"),)
+    check(dataclasses.replace(settings, images=images))
+    with raises("bad-settings", match="no root file system"):
+        check(dataclasses.replace(settings, images=images, machines=CloudSettings.machines))
+
+
 def test_another_kind_is_refused(settings: CloudSettings) -> None:
     with raises("bad-settings", match="nspawn or qemu"):
         check(dataclasses.replace(settings, machines="vmware"))

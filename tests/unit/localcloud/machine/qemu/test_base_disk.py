@@ -90,15 +90,15 @@ def test_a_full_disk_is_told_in_mkfs_s_words(
         make(tmp_path, kernel, entry)
 
 
-@pytest.mark.parametrize(("words", "none"), [("root=x localcloud.emulated", True), ("root=x", False)])
+@pytest.mark.parametrize(("words", "none"), [("localcloud.emulated vol1=sdf", True), ("vol1=sdf", False)])
 def test_services_have_no_limit_for_their_start_where_the_processor_is_emulated_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Kernel, words: str, none: bool
 ) -> None:
     on_path(tmp_path, monkeypatch, {"depmod": "exit 0"})
     base_disk.lay_over(tmp_path / "over", kernel)
-    (tmp_path / "cmdline").write_text(f"{words}\n")
+    (tmp_path / "chassis").write_text(f"{words}\n")
     (generator,) = (tmp_path / "over/usr/lib/systemd/system-generators").iterdir()
-    environment = {"PATH": "/usr/bin:/bin", "LOCALCLOUD_COMMAND_LINE": str(tmp_path / "cmdline")}
+    environment = {"PATH": "/usr/bin:/bin", "LOCALCLOUD_CHASSIS": str(tmp_path / "chassis")}
     out = tmp_path / "generated"
     subprocess.run([generator, out, out, out], env=environment, check=True)
     made = [path.read_text() for path in out.rglob("*.conf")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -12,12 +13,13 @@ from localcloud.machine.devices import Device
 from localcloud.machine.interface import MachineSpec
 from localcloud.machine.qemu import command
 from localcloud.machine.qemu.base_disk import ROOT_DEVICE
+from localcloud.machine.qemu.firmware import FIRMWARE, Firmware
 from localcloud.net.network import Interface
 
 DATA = Device("nvme1n1", "/dev/sdf", "vol-0123456789abcdef0", 7, 12)
 
 
-def words(directory: Path, *devices: Device, accelerator: str = "tcg") -> list[str]:
+def words(directory: Path, *devices: Device, accelerator: str = "tcg", firmware: Firmware | None = None) -> list[str]:
     interface = Interface("10.213.7.10", "06:ec:0a:d5:07:0a", "ip-10-213-7-10", Path("/run/netns/i-1"))
     spec = MachineSpec("i-0fedcba9876543210", directory, interface, 2 << 30)
     return command.arguments(
@@ -28,6 +30,7 @@ def words(directory: Path, *devices: Device, accelerator: str = "tcg") -> list[s
         tap="mtap",
         sockets=Path("/run/qemu/i-1"),
         uuid="ec2-uuid",
+        firmware=firmware,
     )
 
 
@@ -56,9 +59,10 @@ def test_a_volume_has_the_serial_that_ebs_gives_it_and_is_the_host_s_loop_device
     assert any(value.startswith(f"pcie-root-port,id={device['bus']},") for value in values(arguments, "-device"))
 
 
-def test_the_kernel_is_told_the_name_that_an_attachment_asked_for(tmp_path: Path) -> None:
-    (line,) = values(words(tmp_path, DATA), "-append")
-    assert "localcloud.volume=vol0123456789abcdef0=sdf" in line.split()
+def test_a_guest_is_told_the_name_that_an_attachment_asked_for_whoever_boots_its_kernel(tmp_path: Path) -> None:
+    other = Device("nvme2n1", "/dev/sdg", "vol-00000000000000001", 7, 13)
+    *_, chassis = values(words(tmp_path, DATA, other, accelerator="kvm"), "-smbios")
+    assert chassis == "type=3,manufacturer=Amazon EC2,version=vol0123456789abcdef0=sdf vol00000000000000001=sdg"
 
 
 @pytest.mark.incident("the root's NVMe device was the second one as soon as a machine had a data volume")
@@ -69,12 +73,11 @@ def test_the_kernel_finds_its_root_whatever_the_order_of_its_disks(tmp_path: Pat
 
 
 @pytest.mark.parametrize("requested", ["/dev/sdf rw init=/bin/sh", "sdf,x", "/dev/../etc/passwd", "", "/dev/nvme7n1"])
-def test_a_name_that_udev_would_make_no_link_of_is_no_word_of_the_kernel_s(tmp_path: Path, requested: str) -> None:
-    """A device name comes from an API call: it must not choose the kernel's root or init."""
+def test_a_name_that_udev_would_make_no_link_of_is_no_word_to_the_guest(tmp_path: Path, requested: str) -> None:
+    """A device name comes from an API call: it must not choose another of QEMU's options, nor name another volume."""
     device = Device("nvme1n1", requested, "vol-0123456789abcdef0", 7, 12)
     assert command.link_name(device) == ""
-    named, nameless = (command.kernel_command_line(each, emulated=False) for each in ([device], []))
-    assert named == nameless
+    assert values(words(tmp_path, device), "-smbios") == values(words(tmp_path), "-smbios")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,7 @@ def test_the_names_of_ec2_s_attachments_become_links(requested: str, name: str) 
 
 
 def test_a_guest_learns_from_its_firmware_that_it_is_on_ec2_and_which_instance_it_is(tmp_path: Path) -> None:
-    system, board = values(words(tmp_path), "-smbios")
+    system, board = values(words(tmp_path, accelerator="kvm"), "-smbios")
     assert "manufacturer=Amazon EC2,uuid=ec2-uuid,serial=ec2-uuid" in system
     assert "asset=i-0fedcba9876543210" in board
 
@@ -109,7 +112,43 @@ def test_a_comma_in_a_path_is_no_new_option(tmp_path: Path) -> None:
     assert consoles == [f"file,id=console,path={tmp_path}/a,,b/console.log,append=on"]
 
 
-@pytest.mark.parametrize(("accelerator", "emulated"), [("tcg", True), ("kvm", False)])
-def test_a_guest_is_told_when_its_processor_is_emulated(tmp_path: Path, accelerator: str, emulated: bool) -> None:
-    (line,) = values(words(tmp_path, accelerator=accelerator), "-append")
-    assert ("localcloud.emulated" in line.split()) is emulated
+@pytest.mark.parametrize(("accelerator", "told"), [("tcg", ["localcloud.emulated"]), ("kvm", [])])
+def test_a_guest_is_told_when_its_processor_is_emulated(tmp_path: Path, accelerator: str, told: list[str]) -> None:
+    chassis = [value for value in values(words(tmp_path, accelerator=accelerator), "-smbios") if "type=3" in value]
+    assert [value.partition("version=")[2] for value in chassis] == told
+
+
+def test_a_disk_with_a_boot_loader_is_started_by_firmware_and_no_kernel_is_given(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "template").write_text("variables")
+    firmware = dataclasses.replace(FIRMWARE["x86_64"], variables=tmp_path / "template")
+    arguments = words(tmp_path, DATA, firmware=firmware)
+    assert values(arguments, "-kernel") == values(arguments, "-append") == []
+    (machine,) = values(arguments, "-machine")
+    kind, *flashes = machine.split(",")
+    nodes = {node["node-name"]: node for node in map(json.loads, values(arguments, "-blockdev"))}
+    code, kept = (nodes[each.partition("=")[2]] for each in flashes)
+    assert (kind, code["file"]["filename"], code["read-only"]) == ("q35", str(firmware.code), True)
+    assert (kept["file"]["filename"], kept["read-only"]) == (str(tmp_path / "root/variables"), False)
+    (root,) = (each for each in values(arguments, "-device") if "drive=root-disk" in each)
+    assert root.endswith(",bootindex=0")
+    assert not any("bootindex" in each for each in values(words(tmp_path), "-device"))
+
+
+def test_what_the_firmware_keeps_is_the_instance_s_own_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "template").write_text("of Debian")
+    firmware = dataclasses.replace(FIRMWARE["x86_64"], variables=tmp_path / "template")
+    words(tmp_path, firmware=firmware)
+    assert (tmp_path / "root/variables").read_text() == "of Debian"
+    (tmp_path / "root/variables").write_text("of the machine")
+    words(tmp_path, firmware=firmware)
+    assert (tmp_path / "root/variables").read_text() == "of the machine"
+
+
+def test_a_disk_for_arm64_has_its_own_qemu_and_its_own_kind_of_machine(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "template").touch()
+    arguments = words(tmp_path, firmware=dataclasses.replace(FIRMWARE["aarch64"], variables=tmp_path / "template"))
+    assert arguments[0] == "qemu-system-aarch64"
+    assert values(arguments, "-machine")[0].startswith("virt,")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from localcloud.machine.qemu import firmware
 from localcloud.machine.qemu.disks import Disks
 from tests.support.errors import raises
 from tests.support.programs import arguments, on_path
@@ -36,6 +37,22 @@ def test_an_instance_boots_an_empty_disk_on_its_image_s_with_the_base_s_kernel(d
     assert backing(disks.directory) == [(str(layers / "base0/disk.raw"), "raw")]
     assert (boot / "disk.qcow2").read_text() == "disk\n"
     assert (boot / "kernel").resolve() == layers / "base0" / "kernel"
+
+
+def test_whose_boot_loader_a_base_has_is_known_where_an_instance_boots(disks: Disks) -> None:
+    disks.create("i-1", "ami-base")
+    assert firmware.of(disks.mount("i-1")) is None
+    (disks.directory / "layers/base0/architecture").write_text("x86_64")
+    disks.rotate("i-1", "ami-1")
+    disks.create("i-2", "ami-1")
+    assert firmware.of(disks.mount("i-1")) == firmware.of(disks.mount("i-2")) == firmware.FIRMWARE["x86_64"]
+
+
+def test_a_disk_image_is_stood_on_in_its_own_format(disks: Disks) -> None:
+    base = disks.directory / "layers/base0"
+    (base / "disk.raw").rename(base / "disk.qcow2")
+    disks.create("i-1", "ami-base")
+    assert backing(disks.directory) == [(str(base / "disk.qcow2"), "qcow2")]
 
 
 def test_an_image_takes_the_instance_s_disk_and_leaves_it_an_empty_one_on_top(disks: Disks) -> None:
