@@ -6,6 +6,7 @@ import os
 import sys
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from localcloud import control
 from localcloud.settings import Cloud
@@ -36,6 +37,8 @@ class Machine:
     bare="with an empty account: nothing in it that account.apply makes, so that it can be tried",
     bad_day="reads lag, calls are throttled, answers get lost, as on AWS now and then",
     seed="with --bad-day: which calls are hit (default: by chance, and said)",
+    base="what machines start from, not the stand-in: a root file system in a tar archive, or for qemu a disk image",
+    egress="with --base: let machines reach package repositories and sources outside, by name on ports 80 and 443",
 )
 def up(
     machine_settings: MachineSettings,
@@ -43,6 +46,8 @@ def up(
     bare: bool = False,
     bad_day: bool = False,
     seed: int = 0,
+    base: str = "",
+    egress: bool = False,
 ) -> Cloud:
     """Start a local cloud: an EC2 on this machine whose instances are real booted machines. Needs root.
 
@@ -54,7 +59,14 @@ def up(
     cloud.check_machines(machine_settings)
     if bare:
         cloud.check_down(name, cloud.STATE)
-    prepared = cloud.prepare(ROOT, user_cache(), programs=machine_settings.architecture)
+    prepared = cloud.prepare(
+        ROOT,
+        user_cache(),
+        Path(base) if base else None,
+        egress=egress,
+        programs=machine_settings.architecture,
+        machines=machine_settings.machines,
+    )
     prepared = cloud.with_machines(prepared, user_cache(), machine_settings)
     return cloud.start(name, prepared, cloud.STATE, POLICIES, day, empty=bare)
 

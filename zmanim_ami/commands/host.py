@@ -21,7 +21,7 @@ from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins import resolve as resolving
 from zmanim_ami.pipeline.setting_sources import Row
 from zmanim_ami.pipeline.version import parse
-from zmanim_ami.rehearsal import cloud, container, host, report
+from zmanim_ami.rehearsal import cloud, container, disk_image, host, report
 from zmanim_ami.rehearsal import run as rehearsing
 from zmanim_ami.rehearsal import settings as chosen_machines
 from zmanim_ami.rehearsal.settings import MachineSettings
@@ -77,16 +77,23 @@ def rehearse(
 
 
 @command(
-    file="where to write it: a name that ends in .tar or .tar.gz",
+    file="where to write it: …/NAME.tar or .tar.gz (default: build/base.tar.gz; of --kvm: build/base.qcow2)",
     image="a container image of the pinned release (default: Amazon's own)",
+    kvm="a disk image instead, with a kernel of its own: a qcow2 file, or its https address",
+    sha256="with --kvm: the image's SHA-256, as its maker names it",
 )
-def base_image(file: str = "build/base.tar.gz", image: str = "") -> container.BaseFile:
-    """Make a base for `rehearse --base` out of Amazon's public container image, at the pinned release.
+def base_image(
+    file: str = "", image: str = "", kvm: str = "", sha256: str = ""
+) -> container.BaseFile | disk_image.DiskFile:
+    """Make a base for --base out of Amazon's public container image at the pinned release, or of a disk image (--kvm).
 
     Changes this machine: docker pulls the image, which stays; its container goes away again. Needs docker and the
-    network. The base is for hosts of this machine's architecture.
+    network. The base is for hosts of this machine's architecture. With --kvm: what is fetched fills the user's cache;
+    the base is for machines in QEMU (cloud.up --machines qemu --base FILE).
     """
-    return container.make(ROOT, Path(file), image)
+    if kvm:
+        return disk_image.fetch(kvm, sha256, Path(file or "build/base.qcow2"), user_cache())
+    return container.make(ROOT, Path(file or "build/base.tar.gz"), image)
 
 
 @command(

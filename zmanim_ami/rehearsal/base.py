@@ -45,11 +45,15 @@ NEEDED: Mapping[str, str] = dict(_BROUGHT_BY)
 
 @dataclass(frozen=True)
 class Base:
-    """An unpacked base: its tree (to be used read-only), the file that it came from, and that file's SHA-256."""
+    """An unpacked base: its tree (to be used read-only), the file that it came from, and that file's SHA-256.
+
+    Of a whole disk image (disk_image.py) both `root` and `disk` are the directory with the base's disk.
+    """
 
     root: Path
     file: Path
     sha256: str
+    disk: Path | None = None
 
 
 def unpack(file: Path, cache: Path, certificate: Path) -> Base:

@@ -19,6 +19,7 @@ from localcloud import environment as cloud_environment
 from localcloud.bad_day import BadDay
 from localcloud.host.certificates import ensure_authority
 from localcloud.machine.qemu import acceleration, base_disk
+from localcloud.machine.qemu.disk_image import header
 from localcloud.settings import DEFAULT_STATE, NSPAWN, QEMU, BaseImage, Cloud, CloudSettings
 from support.errors import BadInput
 from support.files import write_atomically
@@ -31,7 +32,7 @@ from zmanim_ami.pipeline.account import buckets, changes, requirements
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.programs import SHIPPED
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.rehearsal import identity, kernel, limits, standin
+from zmanim_ami.rehearsal import disk_image, identity, kernel, limits, standin
 from zmanim_ami.rehearsal.base import Base, check_repositories, unpack
 from zmanim_ami.rehearsal.owner import owner_of, stop_leftovers
 from zmanim_ami.rehearsal.settings import OTHERS, MachineSettings
@@ -74,24 +75,27 @@ def prepare(
     *,
     egress: bool = False,
     programs: str = SHIPPED,
+    machines: str = NSPAWN,
     build_tools: Callable[[Path], Tools] = toolchain.tools,
 ) -> Prepared:
     """Build the tools and the stand-in for the clone at `root`, or find them in `cache`: slow once, then immediate.
 
-    With `base`, an archive of a root file system, machines start from that; of the stand-in only the mirror is used.
-    With `egress` too, nothing of it is: packages and artifacts are the genuine ones, as production pins them.
-    `programs` is the architecture that the API and restic are built for.
-    Raises `egress-without-base` and what toolchain.tools, standin.build, base.unpack and base.check_repositories raise.
+    With `base`, an archive of a root file system or, for `machines` in QEMU, a disk image, machines start from that;
+    of the stand-in only the mirror is used. With `egress` too, nothing of it is: packages and artifacts are the genuine
+    ones, as production pins them. `programs` is the architecture that the API and restic are built for.
+
+    Raises `egress-without-base`, `base-needs-qemu` and what toolchain.tools, standin.build, base.unpack,
+    base.check_repositories and disk_image.unpack raise.
     """
     check_egress(base, egress=egress)
     authority = ensure_authority(cache / "authority")
-    unpacked = unpack(base, cache, authority.certificate) if base else None
+    unpacked = _unpack(base, cache, authority.certificate, machines) if base else None
     production = json.loads((root / "infrastructure/packer/versions.json").read_text())
     if unpacked and egress:
         build_tools(cache)
         tree, mirror, rehearsed = unpacked.root, None, production
     else:
-        if unpacked:
+        if unpacked and not unpacked.disk:
             check_repositories(unpacked)
         # Side by side: compiling keeps the processors busy while the base waits for the network and the disk.
         side_by_side([lambda: (build_tools(cache), _restic(cache, programs)), lambda: standin.build_tree(cache)])
@@ -104,6 +108,20 @@ def prepare(
     write_atomically(versions_file, json.dumps(rehearsed, indent=2) + "\n")
     changed = tuple(differences(production, rehearsed))
     return Prepared(tree, mirror, cache / "authority", versions_file, changed, unpacked)
+
+
+def _unpack(base: Path, cache: Path, certificate: Path, machines: str) -> Base:
+    if not header.is_qcow2(base):
+        return unpack(base, cache, certificate)
+    if machines != QEMU:
+        raise BadInput(
+            f"{base} is a disk image: its machines have a kernel of their own",
+            code="base-needs-qemu",
+            expected=f"--machines {QEMU}",
+            found=f"--machines {machines}",
+            fix=f"--machines {QEMU}, or a root file system in a tar archive (./inv base-image makes one)",
+        )
+    return disk_image.unpack(base, cache, certificate)
 
 
 def check_programs(chosen: MachineSettings, *, egress: bool = False) -> None:
@@ -133,10 +151,12 @@ def check_machines(chosen: MachineSettings) -> None:
 def with_machines(prepared: Prepared, cache: Path, chosen: MachineSettings) -> Prepared:
     """Return `prepared` with what machines of the chosen kind need, built in `cache` or found there.
 
-    Raises what kernel.base_disk_of and acceleration.choose raise.
+    Raises what kernel.base_disk_of, acceleration.choose and disk_image.accelerator_of raise.
     """
     if chosen.machines == NSPAWN:
         return prepared
+    if prepared.base and (disk := prepared.base.disk):
+        return replace(prepared, disk=disk, accelerator=disk_image.accelerator_of(disk, chosen.accel, cache))
     disk = kernel.base_disk_of(prepared.root, cache)
     return replace(prepared, disk=disk, accelerator=acceleration.choose(chosen.accel, disk / base_disk.KERNEL, cache))
 

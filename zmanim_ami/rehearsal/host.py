@@ -12,6 +12,7 @@ from pathlib import Path
 
 from localcloud.host import binfmt
 from localcloud.host import requirements as localcloud_host
+from localcloud.machine.qemu.firmware import FIRMWARE
 from localcloud.settings import NSPAWN, QEMU
 from support.errors import HostLacks
 from support.host import Requirement, search_path
@@ -31,6 +32,9 @@ PROGRAMS = (
 QEMU_PROGRAMS = tuple(
     (program, package, "machines with a kernel of their own")
     for program, package in localcloud_host.QEMU_PROGRAMS.items()
+)
+DISK_IMAGE_PROGRAMS = tuple(
+    (program, package, "machines of a disk image") for program, package in localcloud_host.DISK_IMAGE_PROGRAMS.items()
 )
 EMULATOR = (binfmt.INTERPRETER.name, "qemu-user-static", "runs the linux/arm64 programs that ship on this host")
 
@@ -60,6 +64,7 @@ class Host:
     cache: Path = field(default_factory=user_cache)
     path: str = field(default_factory=search_path)
     keyring: Path = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+    firmware: Path = FIRMWARE["x86_64"].code
     uid: int = field(default_factory=os.geteuid)
     # Measured: the tools with Go's caches take 5.3 GB, the base with its repositories 2.5 GB, a cloud's layers and
     # volumes under 1 GB. What is in the cache already need not be free any more.
@@ -70,7 +75,7 @@ class Host:
     def requirements(self) -> list[Requirement]:
         """Look at privilege, programs, kernel, memory and disk."""
         programs = PROGRAMS if platform.machine() == "aarch64" else (*PROGRAMS, EMULATOR)
-        programs += QEMU_PROGRAMS if self.machines == QEMU else ()
+        programs += (*QEMU_PROGRAMS, *DISK_IMAGE_PROGRAMS) if self.machines == QEMU else ()
         keys = str(self.keyring) if self.keyring.exists() else None
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         loop = "present" if Path("/dev/loop-control").exists() else None
@@ -80,6 +85,7 @@ class Host:
                 _packaged(program, purpose, shutil.which(program, path=self.path), package)
                 for program, package, purpose in programs
             ),
+            *self._firmware(),
             _packaged("Debian's archive keys", "checks what the base image is made of", keys, "debian-archive-keyring"),
             _filesystem("overlay", "machines' root file systems"),
             _filesystem("xfs", "data volumes"),
@@ -131,6 +137,12 @@ class Host:
                 found=f"uid {self.uid}",
                 fix="run it with sudo",
             )
+
+    def _firmware(self) -> list[Requirement]:
+        if self.machines != QEMU:
+            return []
+        found = str(self.firmware) if self.firmware.exists() else None
+        return [_packaged("firmware (UEFI)", "machines of a disk image", found, FIRMWARE["x86_64"].package)]
 
     def _disk(self, purpose: str, directory: Path) -> Requirement:
         needed = self.needed_warm if (self.cache / "tools").is_dir() else self.needed_cold

@@ -107,6 +107,7 @@ def rehearse(options: Options) -> Result:
                 options.base,
                 egress=options.egress,
                 programs=options.machines.architecture,
+                machines=options.machines.machines,
             )
             prepared = clouds.with_machines(prepared, options.cache, options.machines)
         base = {"file": prepared.base.file.name, "sha256": prepared.base.sha256} if prepared.base else None

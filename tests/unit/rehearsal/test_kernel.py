@@ -100,5 +100,6 @@ def test_a_host_of_another_architecture_is_told_so(monkeypatch: pytest.MonkeyPat
 
 def test_only_who_wants_such_machines_is_told_of_qemu(tmp_path: Path) -> None:
     packages = Host(tmp_path, path=str(tmp_path)).missing_packages()
-    more = Host(tmp_path, QEMU, path=str(tmp_path)).missing_packages()
-    assert set(more) - set(packages) == {"qemu-system-x86", "qemu-utils", "e2fsprogs", "kmod"}
+    more = Host(tmp_path, QEMU, path=str(tmp_path), firmware=tmp_path / "none").missing_packages()
+    for_disk_images = {"qemu-system-common", "mtools", "ovmf"}
+    assert set(more) - set(packages) == {"qemu-system-x86", "qemu-utils", "e2fsprogs", "kmod", *for_disk_images}
