@@ -61,7 +61,8 @@ TYPED: Mapping[str, tuple[str, str]] = {
     r"\./inv sweep --run .*": ("tests/machines/release/test_workflow.py", '"sweep"'),
     r"\./inv bump": (".github/workflows/bump.yml", "inv bump"),
     r"\./inv lock": ("tests/unit/commands/test_bump_task.py", '"lock"'),
-    r"(\./inv|inv) (resolve-packages|base-image.*)": (".github/workflows/verify.yml", "resolve-packages"),
+    r"(\./inv|inv) (resolve-packages|base-image(?! --kvm).*)": (".github/workflows/verify.yml", "resolve-packages"),
+    r"\./inv base-image --kvm .*": (".github/workflows/verify.yml", "base-image --kvm"),
     r"eval .*packer build .*": ("tests/machines/release/test_by_hand.py", '"packer build"'),
     r"\./inv cloud\.(up|down).*|eval \"\$\(\./inv (cloud|tools)\.env\)\"": (
         "tests/machines/release/test_rehearsal.py",

@@ -166,6 +166,21 @@ def test_a_merge_is_rehearsed_natively_on_a_genuine_amazon_linux() -> None:
     assert "--egress" in rehearsal
 
 
+def test_a_genuine_disk_image_is_booted_by_kvm_by_the_checksum_beside_it() -> None:
+    job = VERIFY["jobs"]["genuine"]
+    assert job["runs-on"] == "ubuntu-24.04"  # those for ARM64 have no KVM
+    _, fetched, up, tested = (step for step in job["steps"] if "run" in step)
+    base = _inv(fetched["run"])[-1]
+    # No checksum is known here: the list says it, on the day.
+    assert (base[base.index("--sha256") + 1], "SHA256SUMS" in fetched["run"]) == ("${sha256}", True)
+    assert not re.search(r"[0-9a-f]{64}", fetched["run"])
+    cloud = _inv(up["run"])[0]
+    assert cloud[cloud.index("--accel") + 1] == "kvm"
+    file = base[base.index("--file") + 1]
+    assert cloud[cloud.index("--base") + 1] == tested["env"]["LOCALCLOUD_TEST_DISK_IMAGE"] == file
+    assert "tests/kernel/test_genuine.py" in tested["run"].split()
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_every_task_of_a_workflow_exists_with_the_flags_that_it_is_given(path: Path) -> None:
     called = [words for step in steps(read(path)) for words in _inv(step.get("run", ""))]
