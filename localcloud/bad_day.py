@@ -40,6 +40,9 @@ class BadDay:
     no_capacity: int = 0
     # Whether the kernel writes into the long lines of a console.
     torn_console: bool = False
+    # Whether a machine's kernel finds its root's disk after those of its volumes, from its next start on: NVMe devices
+    # then have other names. Machines on the host's kernel have one order only.
+    root_disk_last: bool = False
 
 
 def usual(seed: int) -> BadDay:
@@ -55,6 +58,7 @@ def usual(seed: int) -> BadDay:
         late_images=1,
         no_capacity=1,
         torn_console=True,
+        root_disk_last=True,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from localcloud.bad_day import Weather
 from localcloud.machine import nspawn
 from localcloud.machine.interface import Machine, MachineSpec
 from localcloud.machine.layers import Layers
@@ -31,5 +32,9 @@ NSPAWN_KIND = Kind(Layers, NspawnMachine, nspawn.remove)
 def kind_of(settings: CloudSettings) -> Kind:
     """Return the kind of machine that a cloud was asked to have."""
     if settings.machines == QEMU:
-        return Kind(Disks, partial(QemuMachine, accelerator=settings.accelerator), qemu.remove)
+        return Kind(
+            Disks,
+            partial(QemuMachine, accelerator=settings.accelerator, weather=Weather(settings.directory)),
+            qemu.remove,
+        )
     return NSPAWN_KIND

@@ -20,6 +20,8 @@ VOLUME_PORTS = 16
 # EC2 gives the first interface this slot, and udev names it after that: ens5.
 _INTERFACE_SLOT = 5
 _FIRST_VOLUME_SLOT = 32
+# Where the root's port is on the bus, before those of the volumes or after them: kernels number disks in that order.
+_ROOT_FIRST, _ROOT_LAST = (0x2, 1), (0x6, 0)
 # Of the translated code that TCG keeps, in MiB: by default it would take as much as some machines have.
 _TRANSLATED_MIB = 256
 _NAME = re.compile(r"(?:/dev/)?(sd[a-z][0-9]*|xvd[a-z]{1,2}[0-9]*)")
@@ -35,11 +37,13 @@ def arguments(
     sockets: Path,
     uuid: str,
     firmware: Firmware | None = None,
+    root_last: bool = False,
 ) -> list[str]:
     """Return QEMU's command line for a machine that boots `boot`/disk.qcow2 with these devices.
 
     It boots by `firmware` and the boot loader on the disk, else by `boot`/kernel. `sockets` is the directory of its two
     sockets, `tap` its interface on the host's side; `uuid` begins with "ec2", which is how a guest sees where it runs.
+    `root_last` has the kernel find its root's disk after the volumes.
     Raises OSError where firmware has no room; what else can't be had QEMU says itself.
     """
     program, how = (firmware.program, firmware.arguments(boot)) if firmware else (PROGRAM, _kernel(boot))
@@ -65,7 +69,7 @@ def arguments(
         *_port("interface", _INTERFACE_SLOT, 0x2, 0),
         "-netdev", f"tap,id=network,ifname={tap},script=no,downscript=no",
         "-device", f"virtio-net-pci,netdev=network,mac={spec.interface.mac},bus=interface",
-        *_port("root", 1, 0x2, 1),
+        *_port("root", 1, *(_ROOT_LAST if root_last else _ROOT_FIRST)),
         "-blockdev", json.dumps({"driver": "qcow2", "node-name": "root-disk", "discard": "unmap",
                                  "file": {"driver": "file", "filename": str(boot / "disk.qcow2")}}),
         # The firmware's first and only choice; without firmware the kernel that QEMU is given is the first.

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from localcloud.bad_day import Weather
 from localcloud.host import cgroups, mounts
 from localcloud.machine.devices import Device
 from localcloud.machine.interface import MachineSpec, Ran
@@ -43,11 +44,12 @@ _OWN_BYTES = 768 << 20
 
 
 class QemuMachine:
-    """machine.Machine by QEMU; `accelerator` is "kvm" or "tcg"."""
+    """machine.Machine by QEMU; `accelerator` is "kvm" or "tcg". Of a bad day (`weather`) it takes its disks' order."""
 
-    def __init__(self, spec: MachineSpec, accelerator: str) -> None:
+    def __init__(self, spec: MachineSpec, accelerator: str, weather: Weather) -> None:
         self.spec = spec
         self._accelerator = accelerator
+        self._weather = weather
         self._console = spec.directory / "console.log"
         self._log = spec.directory / "qemu.log"
         self._sockets = _SOCKETS / spec.name
@@ -209,6 +211,7 @@ class QemuMachine:
             sockets=self._sockets,
             uuid=self._uuid,
             firmware=firmware.of(root),
+            root_last=self._weather.today.root_disk_last,
         )
         before = self._console_bytes()
         with self._log.open("wb") as output:

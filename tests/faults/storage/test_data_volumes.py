@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.machines.image import NOT_ON_THE_ROOT_DISK, STORES, ImageLab
+from tests.support.machines.promises.volumes import expect_none_of_two_candidates
 from tests.support.servers import POSTGRESQL
 
 LEFT_ALONE = "left untouched"
@@ -107,26 +108,8 @@ def test_a_foreign_volume_stays_as_it_is_whatever_the_launch_says(images: ImageL
     assert images.digest(volume) == before
 
 
-def test_of_two_candidates_none_is_taken(images: ImageLab, volume: str) -> None:
-    second = images.new_volume()
-    for each in (volume, second):
-        run("mkfs.xfs", "-q", "-L", "zmanim-data", images.volume_file(each))
-    before = [images.digest(each) for each in (volume, second)]
-    machine = images.start(data=False)
-    # Both have to be there before it looks: a machine that runs would take the first while the second is attached.
-    images.wait_state(machine, "running")
-    images.ec2.stop_instances(InstanceIds=[machine], Force=True)
-    images.wait_state(machine, "stopped")
-    for each, device in ((volume, "/dev/sdf"), (second, "/dev/sdg")):
-        images.ec2.attach_volume(InstanceId=machine, VolumeId=each, Device=device)
-    images.ec2.start_instances(InstanceIds=[machine])
-    report = images.wait_report(machine)
-    assert not report["ok"]
-    assert "more than one volume is labelled zmanim-data" in report["checks"]["units"]["detail"]
-    assert set(images.active(machine, *STORES).values()) == {"inactive"}
-    images.terminate(machine)
-    assert [images.digest(each) for each in (volume, second)] == before
-    images.ec2.delete_volume(VolumeId=second)
+def test_of_two_candidates_none_is_taken(images: ImageLab) -> None:
+    expect_none_of_two_candidates(images)
 
 
 def test_without_a_data_volume_nothing_starts_on_the_root_disk(images: ImageLab) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Iterable
 
 import pytest
 
 from tests.support.machines.image import ENVIRONMENT, VERSION, ImageLab
 from tests.support.machines.lab import wait_for
+from tests.support.machines.promises import ports, units
 
-NEAREST = "curl --silent --fail 'http://127.0.0.1:8080/cities/nearest?lat=31.8&lon=35.2'"
 EXTENSIONS = {"postgis", "vector", "pg_trgm", "unaccent", "pg_cron"}
 # As the unit zmanim-ready asks: the API's own user may not ask for INFO.
 ASK_REDIS = "REDISCLI_AUTH=$(cat /run/zmanim/secrets/ready/redis-password) redis-cli --user ready --no-auth-warning"
@@ -81,53 +79,28 @@ def test_redis_asks_for_its_password_and_gives_the_api_s_user_no_power_over_the_
 
 def test_the_api_serves_from_postgis_and_then_from_redis(images: ImageLab, served: str) -> None:
     assert json.loads(images.run(served, "curl --silent --fail http://127.0.0.1:8080/health"))["data"]["status"] == "ok"
-    first, second = (json.loads(images.run(served, NEAREST)) for _ in range(2))
+    first, second = (json.loads(images.run(served, units.NEAREST)) for _ in range(2))
     assert (first["data"]["name"], first["meta"]["cache"], second["meta"]["cache"]) == ("Jerusalem", "miss", "hit")
     assert first["data"] == second["data"]
 
 
 def test_only_ssh_and_the_api_s_port_listen_to_the_network(images: ImageLab, served: str) -> None:
-    listed = [line.split() for line in images.run(served, "ss --listening --tcp --numeric --no-header").splitlines()]
-    to_all = {fields[3].rpartition(":")[2] for fields in listed if not fields[3].startswith("127.")}
-    assert to_all == {"22", "8080"}
-    udp = [line.split() for line in images.run(served, "ss --listening --udp --numeric --no-header").splitlines()]
-    # Port 68 is the DHCP client's own.
-    assert {fields[3].rpartition(":")[2] for fields in udp if not fields[3].startswith(("127.", "[::1]"))} <= {"68"}
+    ports.expect_only_meant_to_listen(images, served)
     # And seen from its network: every port, not only those that ss was asked about.
     address = images.describe(served)["PrivateIpAddress"]
-    assert _open_ports(address) == {22, 8080}
+    assert ports.open_ports(address) == ports.MEANT
     # It would have seen one more.
     images.run(served, "systemd-run --quiet --unit=one-more python3 -m http.server 50123")
-    wait_for(lambda: _open_ports(address, range(50000, 50200)) == {50123}, 20, "the port that should not be open")
+    some = range(50000, 50200)
+    wait_for(lambda: ports.open_ports(address, some) == {50123}, 20, "the port that should not be open")
     images.run(served, "systemctl stop one-more")
 
 
 @pytest.mark.incident("the append-only file was switched off because the unit could not write to /data/redis")
 def test_a_reboot_brings_everything_back_with_its_data(images: ImageLab, served: str) -> None:
-    images.query(served, "CREATE TABLE kept (word text); INSERT INTO kept VALUES ('precious')")
-    images.redis(served, "SET kept precious EX 3600")
+    units.write_what_a_boot_must_keep(images, served)
     assert images.run(served, "ls /data/redis") == "appendonlydir"
-    before = images.run(served, "cat /proc/sys/kernel/random/boot_id /etc/machine-id; stat --format=%i /data/postgres")
+    before = images.run(served, units.IDENTITY)
     images.ec2.reboot_instances(InstanceIds=[served])
     images.expect_ready(served, boot=2)
-
-    assert images.all_active(served)
-    assert images.run(served, "systemctl --failed --plain --no-legend") == ""
-    assert images.query(served, "SELECT word FROM kept") == "precious"
-    value, seconds = images.redis(served, "GET kept", "TTL kept").split()
-    assert (value, 3400 < int(seconds) <= 3600) == ("precious", True)
-    after = images.run(served, "cat /proc/sys/kernel/random/boot_id /etc/machine-id; stat --format=%i /data/postgres")
-    assert (after.split()[0] != before.split()[0], after.split()[1:]) == (True, before.split()[1:])
-    # Both kinds of persistence: the append-only file at once, the snapshot at the latest when Redis was stopped.
-    assert set(images.run(served, "ls /data/redis").split()) == {"appendonlydir", "dump.rdb"}
-    assert json.loads(images.run(served, NEAREST))["data"]["name"] == "Jerusalem"
-
-
-def _open_ports(address: str, ports: Iterable[int] = range(1, 65536)) -> set[int]:
-    result = set()
-    for port in ports:
-        with socket.socket() as probe:
-            probe.settimeout(2)
-            if probe.connect_ex((address, port)) == 0:
-                result.add(port)
-    return result
+    units.expect_what_a_boot_keeps(images, served, before)

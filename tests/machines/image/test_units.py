@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -15,49 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
 from tests.support.machines.image import ENVIRONMENT, ImageLab
 from tests.support.machines.lab import wait_for
-from zmanim_ami.gate.units.addresses import ADDRESSES, MAY_ASK
-from zmanim_ami.pipeline.shipped.unit_files import units
+from tests.support.machines.promises import filters
+from tests.support.machines.promises.units import expect_all_well
 
-FILES = ROOT / "infrastructure/packer/files"
 PRESET = "/usr/lib/systemd/system-preset/00-zmanim.preset"
-# Its condition is not met in a machine that shares this kernel.
-SKIPPED_HERE = {"chronyd.service", "zmanim-huge-pages.service"}
 SSHD = "/etc/ssh/sshd_config.d"
 OPEN = "PasswordAuthentication yes\nKbdInteractiveAuthentication yes\nPermitRootLogin yes\n"
-
-
-# Says of each address whether a packet may go there: a filter refuses it at once, and nobody has to answer.
-PROBE = """
-import os, socket, sys
-for address in sys.argv[1:]:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as sender:
-        try:
-            sender.sendto(b"x", (address, 80))
-            print(address, "passes")
-        except OSError as error:
-            print(address, error.strerror)
-"""
-# Takes the filter of outgoing addresses from a control group, as if the kernel had refused it (linux/bpf.h).
-TAKE_AWAY = """
-import ctypes, os, platform, struct, sys
-library = ctypes.CDLL(None, use_errno=True)
-def bpf(command, content):
-    given = ctypes.create_string_buffer(content, 128)
-    result = library.syscall({"x86_64": 321, "aarch64": 280}[platform.machine()], command, given, 128)
-    assert result >= 0, os.strerror(ctypes.get_errno())
-    return result, given.raw
-group = os.open(sys.argv[1], os.O_RDONLY)
-ids = (ctypes.c_uint * 8)()
-_, answer = bpf(16, struct.pack("=IIIIQI", group, 1, 0, 0, ctypes.addressof(ids), 8))
-for number in ids[: struct.unpack_from("=I", answer, 24)[0]]:
-    program, _ = bpf(13, struct.pack("=I", number))
-    bpf(9, struct.pack("=III", group, program, 1))
-"""
-REFUSED = "Operation not permitted"
 
 
 @dataclass(frozen=True)
@@ -74,29 +38,6 @@ def opened(images: ImageLab) -> Iterator[Opened]:
     machine = images.serve(KeyName="units")
     yield Opened(machine, key)
     images.terminate(machine)
-
-
-# It does its work before each start of the API, so it does not remain active.
-ENDED = {"zmanim-migrate.service"}
-
-
-def preset() -> list[str]:
-    """Return what the image enables."""
-    return re.findall(r"^enable (\S+)$", (FILES / "zmanim.preset").read_text(), re.MULTILINE)
-
-
-def expect_all_well(images: ImageLab, machine: str) -> None:
-    """Everything of ours is enabled and active, nothing has failed, and systemd found no cycle in this boot."""
-    assert images.all_active(machine)
-    assert images.run(machine, "systemctl --failed --plain --no-legend") == ""
-    assert images.run(machine, f"systemctl is-enabled {' '.join(preset())} | sort --unique") == "enabled"
-    expected = sorted(set(preset()) - SKIPPED_HERE - ENDED)
-    assert images.active(machine, *expected) == dict.fromkeys(expected, "active")
-    for unit in ENDED:
-        assert images.run(machine, f"systemctl show --value --property=Result {unit}").strip() == "success"
-    # PID 1 tells of a cycle, and then leaves one of its units out: which one is chance.
-    cycles = "journalctl --boot --no-pager --output=cat _PID=1 | grep --ignore-case cycle || true"
-    assert images.run(machine, cycles) == ""
 
 
 @pytest.mark.incident("every unit shipped disabled")
@@ -125,50 +66,12 @@ def test_presets_that_are_applied_again_enable_everything_and_a_stopped_machine_
 
 @pytest.mark.incident("the API could ask the metadata service for the role that reads every backup")
 def test_no_service_reaches_the_metadata_service_but_those_that_have_to(images: ImageLab, opened: Opened) -> None:
-    machine, addresses = opened.machine, " ".join(ADDRESSES)
-    # Without it there is no way by IPv6 at all, and nothing would have to be refused.
-    images.run(machine, "ip -6 address replace fd00:ec2::1/64 dev ens5 nodad; mkdir -p /run/probe")
-    images.enter(machine, ["sh", "-c", "cat >/run/probe/probe.py"], input=PROBE)
-    every = {f"{address} passes" for address in ADDRESSES}
-    assert set(images.run(machine, f"python3 /run/probe/probe.py {addresses}").splitlines()) == every
-    # From within what runs.
-    for name in ("zmanim-api", "redis", "postgresql"):
-        enter = f"echo $$ >/sys/fs/cgroup/system.slice/{name}.service/cgroup.procs"
-        result = images.run(machine, f"{enter}; exec python3 /run/probe/probe.py {addresses} 127.0.0.1").splitlines()
-        assert result[:2] == [f"{address} {REFUSED}" for address in ADDRESSES], name
-        assert result[2] == f"127.0.0.1 {REFUSED if name == 'postgresql' else 'passes'}"
-    # And from a unit with the same lines, of those that run for a moment only.
-    services = [unit for unit in units(ROOT) if unit.path.suffix == ".service"]
-    for unit in services:
-        lines = [f"{each.name}={each.value}" for each in unit.directives if each.name.startswith("IPAddress")]
-        probe = [f"ExecStart=/usr/bin/python3 /run/probe/probe.py {addresses}", "StandardOutput=file:/run/probe/%p"]
-        content = "\n".join(["[Service]", "Type=oneshot", *lines, *probe])
-        path = f"/run/systemd/system/probe-{unit.path.stem.rstrip('@')}.service"
-        images.enter(machine, ["sh", "-c", f"cat >{path}"], input=content + "\n")
-    images.run(machine, "systemctl daemon-reload; cd /run/systemd/system; systemctl start probe-*.service")
-    for unit in services:
-        result = images.run(machine, f"cat /run/probe/probe-{unit.path.stem.rstrip('@')}").splitlines()
-        reached = [line.split()[0] for line in result if line.endswith(" passes")]
-        if unit.name in MAY_ASK:
-            assert ADDRESSES[0] in reached, unit.name
-        else:
-            assert result == [f"{address} {REFUSED}" for address in ADDRESSES], unit.name
-    images.run(machine, "rm -r /run/systemd/system/probe-*.service /run/probe; systemctl daemon-reload")
+    filters.expect_metadata_out_of_reach(images, opened.machine)
 
 
 @pytest.mark.incident("the API could ask the metadata service for the role that reads every backup")
 def test_the_api_s_process_gets_no_role_and_opens_no_disk(images: ImageLab, opened: Opened) -> None:
-    ask = (
-        "curl --silent --show-error --max-time 3 --request PUT --header 'X-aws-ec2-metadata-token-ttl-seconds: 60'"
-        " http://169.254.169.254/latest/api/token 2>&1 | sed 's/^[^:]*==$/a token/'"
-    )
-    disk = "echo; head --bytes=4 /dev/nvme1n1 2>&1"
-    assert images.run(opened.machine, f"{ask}; {disk}").split() == ["a", "token", "XFSB"]
-    within = "echo $$ >/sys/fs/cgroup/system.slice/zmanim-api.service/cgroup.procs"
-    result = images.run(opened.machine, f"{within}; {ask}; {disk} || true")
-    assert "timed out" in result
-    assert f"cannot open '/dev/nvme1n1' for reading: {REFUSED}" in result
-    assert "XFSB" not in result
+    filters.expect_no_role_and_no_disk(images, opened.machine)
 
 
 @pytest.mark.incident("two machines of one image had one identity")
@@ -231,24 +134,8 @@ def test_the_cloudwatch_agent_is_configured_for_this_environment_and_not_without
 
 def test_a_service_whose_filter_is_not_in_force_makes_the_machine_not_ready(images: ImageLab, opened: Opened) -> None:
     # Last on this machine: it asks anew whether that is ready.
-    machine = opened.machine
-    group = "/sys/fs/cgroup/system.slice/zmanim-api.service"
-    # After a daemon-reload systemd attaches all filters anew with the next unit that starts: let that be this one.
-    images.run(machine, "systemctl start zmanim-filters.service")
-    images.enter(machine, ["python3", "-", group], input=TAKE_AWAY)
-    # Not only when somebody asks: a timer starts this every five minutes, and a mail tells.
-    images.run(machine, "systemctl start zmanim-recovering.service")
-    begun = "systemctl show --property=InactiveExitTimestampMonotonic --value"
-    mail = f"{begun} backup-notify@zmanim-filters.service.service"
-    wait_for(lambda: images.run(machine, mail).strip() not in {"", "0"}, 30, "the mail about the filters")
-    images.run(machine, "systemctl restart zmanim-ready.service || true")
-    report = json.loads(images.run(machine, "cat /run/zmanim/ready.json"))
-    assert not report["ok"]
-    assert "failed: zmanim-filters.service" in report["checks"]["units"]["detail"]
-    assert "zmanim-api.service runs without its filter of addresses" in report["checks"]["units"]["detail"]
-    images.run(machine, "systemctl restart zmanim-api.service && systemctl restart zmanim-ready.service")
-    assert json.loads(images.run(machine, "cat /run/zmanim/ready.json"))["ok"]
-    expect_all_well(images, machine)
+    filters.expect_a_missing_filter_to_be_told(images, opened.machine)
+    expect_all_well(images, opened.machine)
 
 
 def _logs_in(images: ImageLab, opened: Opened, user: str, password: str = "") -> bool:

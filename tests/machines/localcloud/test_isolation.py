@@ -19,6 +19,7 @@ import pytest
 from localcloud.environment import environment
 from localcloud.net.addresses import owners, rules
 from tests.support.machines.lab import Lab
+from tests.support.machines.promises.ports import cloud_namespace
 
 
 @pytest.fixture(scope="module")
@@ -154,15 +155,6 @@ def test_who_has_no_key_of_this_cloud_gets_nothing_from_it(lab: Lab) -> None:
     ):
         with pytest.raises(Exception, match="InvalidClientTokenId"):
             call()
-
-
-def cloud_namespace(lab: Lab) -> list[str]:
-    """Return the command that enters the network namespace in which the cloud's bridge is."""
-    server = [b"localcloud.server", str(lab.cloud.directory).encode()]
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        if path.read_bytes().split(b"\0")[-3:-1] == server and path.with_name("comm").read_text().startswith("python"):
-            return ["nsenter", "--target", path.parent.name, "--net"]
-    raise AssertionError(f"no server of {lab.cloud.directory}")
 
 
 @pytest.mark.incident("a machine that went took the gateway's MAC along: another's backup found no credentials")

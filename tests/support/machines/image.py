@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
 import json
 import mmap
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from localcloud import control
+from localcloud.settings import NSPAWN, QEMU
 from support.git import git, own_files
 from tests.support import ROOT
 from tests.support.machines.lab import Lab, wait_for
@@ -51,9 +55,10 @@ STORES = ("postgresql.service", "redis.service", "zmanim-api.service")
 
 @dataclass
 class ImageLab(Lab):
-    """A cloud that has the image, with few words for what tests do with its machines."""
+    """A cloud that has the image, with few words for what tests do with its machines, of the kind `machines`."""
 
     image: str
+    machines: str = field(default=NSPAWN, kw_only=True)
 
     def start(
         self,
@@ -111,11 +116,12 @@ class ImageLab(Lab):
         """Return every ready report of a machine, one for each boot."""
         return [dict(report) for report in ready_reports(self.console(instance))]
 
-    def wait_report(self, instance: str, *, boot: int = 1, seconds: float = 90) -> dict[str, Any]:
+    def wait_report(self, instance: str, *, boot: int = 1, seconds: float = 0) -> dict[str, Any]:
         """Wait for the ready line of a machine's boot (counted from 1), good or bad."""
+        seconds = seconds or 3 * self.patience
         wait_for(lambda: len(self.ready_reports(instance)) >= boot, seconds, f"ready line {boot} of {instance}")
         # The line is there a moment before the agent is: the next thing a test does is to run something.
-        wait_for(lambda: self.online(instance), what=f"{instance} online")
+        wait_for(lambda: self.online(instance), self.patience, what=f"{instance} online")
         return self.ready_reports(instance)[boot - 1]
 
     def expect_ready(self, instance: str, *, boot: int = 1) -> dict[str, Any]:
@@ -149,13 +155,29 @@ class ImageLab(Lab):
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def enter(self, instance: str, command: Sequence[str], input: str = "") -> str:
-        """Run a command as root in a machine, not by its agent: nothing of it is written down there, nor cut off."""
+        """Run a command as root in a machine, not by its agent: nothing of it is written down there, nor cut off.
+
+        A machine with a kernel of its own can't be entered: there it is Run Command's, and cut off as that does.
+        """
+        if self.machines == QEMU:
+            content = base64.b64encode(input.encode()).decode()
+            return self.run(instance, f"echo {content} | base64 --decode | {shlex.join(command)}")
         shell = [*control.shell_command(self.cloud, instance), "-c", 'exec "$@"', "sh", *command]
         try:
             return subprocess.run(shell, input=input, capture_output=True, text=True, check=True).stdout
         except subprocess.CalledProcessError as error:
             error.add_note(error.stderr)  # else a failed test would not say why
             raise
+
+    def output(self, instance: str, script: str) -> str:
+        """Run a script that must succeed; return all that it wrote to stdout, also where that is too long for AWS."""
+        self.run(instance, f"({script}) | gzip -c | base64 --wrap=0 >/run/output")
+        size = int(self.run(instance, "stat --format=%s /run/output"))
+        # Run Command gives 24,000 characters of it (GetCommandInvocation).
+        parts = [f"tail --bytes=+{start + 1} /run/output | head --bytes=20000" for start in range(0, size, 20000)]
+        text = "".join(self.run(instance, part) for part in parts)
+        self.run(instance, "rm /run/output")
+        return gzip.decompress(base64.b64decode(text)).decode()
 
     def put(self, instance: str, path: str, content: bytes) -> None:
         """Put a program in a machine, in the place of the one that is there."""
@@ -236,17 +258,18 @@ class ImageLab(Lab):
 
 
 @contextmanager
-def image_cloud(*, own_base: bool = False) -> Iterator[ImageLab]:
+def image_cloud(*, own_base: bool = False, machines: str = NSPAWN, patience: float = 30.0) -> Iterator[ImageLab]:
     """Start a cloud as a rehearsal does, build the image of this work tree in it, and take it down at the end.
 
-    With `own_base` its base is a copy of the cached one, which no other cloud's machines have in memory.
+    With `own_base` its base is a copy of the cached one, which no other cloud's machines have in memory. `machines` is
+    the kind of its machines, builder and all, `patience` theirs (Lab).
     IMAGE_TEST_STATE names a directory whose cloud is left up with its image, and found there by the next run: for
     working on a test.
     """
     given = os.environ.get("IMAGE_TEST_STATE")
     # A mark of this process in its name: `cloud.down` leaves it alone while we live, and takes it down afterwards.
     name, state = ("image", Path(given)) if given else (owner.this_process().name("image"), clouds.STATE)
-    prepared = clouds.prepare(ROOT, user_cache())
+    prepared = clouds.with_machines(clouds.prepare(ROOT, user_cache()), user_cache(), machines, "auto")
     with tempfile.TemporaryDirectory(prefix="image-", dir="/var/tmp") as directory:
         try:
             if own_base:
@@ -254,7 +277,7 @@ def image_cloud(*, own_base: bool = False) -> Iterator[ImageLab]:
                 subprocess.run(["cp", "--archive", "--reflink=auto", str(prepared.root), str(copy)], check=True)
                 prepared = replace(prepared, root=copy)
             cloud = clouds.start(name, prepared, state, ROOT / "infrastructure" / "iam")
-            lab = ImageLab(cloud, prepared.root, Path(directory), "")
+            lab = ImageLab(cloud, prepared.root, Path(directory), "", patience=patience, machines=machines)
             lab.image = (_existing(lab) if given else "") or _build(lab, Path(directory) / "clone")
             yield lab
         finally:
@@ -296,7 +319,7 @@ def merged(upper: Path, lower: Path) -> dict[str, Path]:
     """Return what an overlay of two trees shows, by its path."""
     result: dict[str, Path] = {}
     hidden: set[str] = set()
-    for path in _walk(upper):
+    for path in walk(upper):
         name = f"/{path.relative_to(upper)}"
         status = path.lstat()
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
@@ -305,14 +328,15 @@ def merged(upper: Path, lower: Path) -> dict[str, Path]:
         result[name] = path
         if path.is_dir() and not path.is_symlink() and _is_opaque(path):
             hidden.add(name)
-    for path in _walk(lower):
+    for path in walk(lower):
         name = f"/{path.relative_to(lower)}"
         if name not in result and not any(parent in hidden for parent in _and_parents(name)):
             result[name] = path
     return result
 
 
-def _walk(tree: Path) -> Iterator[Path]:
+def walk(tree: Path) -> Iterator[Path]:
+    """Yield everything below `tree`, links as what they are."""
     for directory, folders, files in os.walk(tree):
         for name in (*folders, *files):
             yield Path(directory, name)
@@ -331,14 +355,19 @@ def _is_opaque(path: Path) -> bool:
         return False
 
 
-def files_with(tree: Path, values: Sequence[bytes], *, keys: bool = False) -> Iterator[str]:
-    """Name every file below `tree` that has one of `values` in it (or, with `keys`, any key of AWS or private key)."""
+def files_with(
+    tree: Path, values: Sequence[bytes], *, keys: bool = False, paths: Iterable[Path] | None = None
+) -> Iterator[str]:
+    """Name every file below `tree` that has one of `values` in it (or, with `keys`, any key of AWS or private key).
+
+    With `paths`, of these only.
+    """
     plain = re.compile(b"|".join(map(re.escape, values)))
     looks = [(value, plain) for value in values]
     if keys:
         # Looking for a few fixed words first is ten times faster than the expressions.
         looks += [(b"AKIA", ACCESS_KEY), (b"ASIA", ACCESS_KEY), (b"PRIVATE KEY-----", PRIVATE_KEY)]
-    for path in sorted(tree.rglob("*")):
+    for path in sorted(tree.rglob("*") if paths is None else paths):
         if path.is_symlink() or not path.is_file() or not path.stat().st_size:
             continue
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -115,7 +115,7 @@ class Lab:
             return None if answer["Status"] in {"Pending", "InProgress"} else answer
 
         # A restore takes minutes beside other work; only what hangs is to end here.
-        result: dict[str, Any] = wait_for(ended, 300, what=script)
+        result: dict[str, Any] = wait_for(ended, max(300, self.patience), what=script)
         return result
 
     def trouble(self) -> str:

@@ -19,7 +19,13 @@ from localcloud.net.network import Interface
 DATA = Device("nvme1n1", "/dev/sdf", "vol-0123456789abcdef0", 7, 12)
 
 
-def words(directory: Path, *devices: Device, accelerator: str = "tcg", firmware: Firmware | None = None) -> list[str]:
+def words(
+    directory: Path,
+    *devices: Device,
+    accelerator: str = "tcg",
+    firmware: Firmware | None = None,
+    root_last: bool = False,
+) -> list[str]:
     interface = Interface("10.213.7.10", "06:ec:0a:d5:07:0a", "ip-10-213-7-10", Path("/run/netns/i-1"))
     spec = MachineSpec("i-0fedcba9876543210", directory, interface, 2 << 30)
     return command.arguments(
@@ -31,6 +37,7 @@ def words(directory: Path, *devices: Device, accelerator: str = "tcg", firmware:
         sockets=Path("/run/qemu/i-1"),
         uuid="ec2-uuid",
         firmware=firmware,
+        root_last=root_last,
     )
 
 
@@ -70,6 +77,22 @@ def test_the_kernel_finds_its_root_whatever_the_order_of_its_disks(tmp_path: Pat
     (line,) = values(words(tmp_path, DATA), "-append")
     assert f"root={ROOT_DEVICE}" in line.split()
     assert "nvme" not in line
+
+
+def test_the_root_s_disk_is_before_those_of_the_volumes_on_the_bus_or_behind_them_all(tmp_path: Path) -> None:
+    def places(*, root_last: bool) -> dict[str, tuple[int, ...]]:
+        """Return where each port is, in the order in which a kernel looks."""
+        result = {}
+        for value in values(words(tmp_path, root_last=root_last), "-device"):
+            if value.startswith("pcie-root-port,"):
+                given = dict(each.split("=") for each in value.split(",")[1:])
+                result[given["id"]] = tuple(int(each, 16) for each in given["addr"].split("."))
+        assert len(set(result.values())) == len(result) == command.VOLUME_PORTS + 2
+        return result
+
+    first, last = places(root_last=False), places(root_last=True)
+    assert all(first["root"] < place for name, place in first.items() if name.startswith("volume"))
+    assert all(last["root"] > place for name, place in last.items() if name.startswith("volume"))
 
 
 @pytest.mark.parametrize("requested", ["/dev/sdf rw init=/bin/sh", "sdf,x", "/dev/../etc/passwd", "", "/dev/nvme7n1"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from localcloud.bad_day import Weather
 from localcloud.machine.devices import Device
 from localcloud.machine.interface import MachineSpec, Ran
 from localcloud.machine.qemu import command
@@ -59,7 +60,7 @@ class Monitor:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QemuMachine:
-    made = QemuMachine(MachineSpec("i-1", tmp_path, SPEC_INTERFACE, 1 << 30), "tcg")
+    made = QemuMachine(MachineSpec("i-1", tmp_path, SPEC_INTERFACE, 1 << 30), "tcg", Weather(tmp_path))
     # What is there of the host's own: control groups and the bridge.
     monkeypatch.setattr(made, "_clean_up", lambda: None)
     return made
