@@ -59,7 +59,7 @@ def machines(session: nox.Session) -> None:
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
     """The long campaign of faults, nightly; needs root."""
-    _python(session, "invoke", "doctor", "--install")
+    _python(session, "invoke", "doctor", "--install", "--machines", "qemu")
     _pytest(session, "tests/faults")
 
 

@@ -18,7 +18,7 @@ from tests.support.machines.image import ImageLab, image_cloud
 
 @pytest.fixture(scope="session")
 def images() -> Iterator[ImageLab]:
-    """One cloud with the image in it, for all tests here, and the promise that nothing of it stays."""
+    """One cloud with the image in it, for all tests here."""
     with image_cloud(machines=QEMU, patience=PATIENCE) as lab:
         yield lab
 

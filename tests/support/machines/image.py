@@ -268,7 +268,8 @@ def image_cloud(*, own_base: bool = False, machines: str = NSPAWN, patience: flo
     """
     given = os.environ.get("IMAGE_TEST_STATE")
     # A mark of this process in its name: `cloud.down` leaves it alone while we live, and takes it down afterwards.
-    name, state = ("image", Path(given)) if given else (owner.this_process().name("image"), clouds.STATE)
+    kind = "image" if machines == NSPAWN else f"image{machines}"
+    name, state = (kind, Path(given)) if given else (owner.this_process().name(kind), clouds.STATE)
     prepared = clouds.with_machines(clouds.prepare(ROOT, user_cache()), user_cache(), machines, "auto")
     with tempfile.TemporaryDirectory(prefix="image-", dir="/var/tmp") as directory:
         try:
