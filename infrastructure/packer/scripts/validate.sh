@@ -67,7 +67,7 @@ check_api() {
   local -r api=/opt/zmanim/zmanim-api
   # e_machine, at byte 18 of an ELF file.
   local -r -A machines=([aarch64]=183 [x86_64]=62)
-  env --ignore-environment PATH="${PATH}" timeout 20 runuser --user zmanim -- "${api}" >/dev/null 2>&1 </dev/null || code=$?
+  env --ignore-environment PATH="${PATH}" timeout 120 runuser --user zmanim -- "${api}" >/dev/null 2>&1 </dev/null || code=$?
   expect "the exit code of ${api} without an environment" "${code}" 1
   expect "the machine of ${api}" "$(od --address-radix=n --skip-bytes=18 --read-bytes=2 --format=u2 "${api}" | tr -d ' ')" \
     "${machines[$(pinned programs architecture)]}"
