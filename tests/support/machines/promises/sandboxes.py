@@ -15,6 +15,8 @@ from zmanim_ami.pipeline.shipped.unit_files import Unit, read, units
 _PROGRAM = """
 import ctypes, errno, json, mmap, os, socket, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
+# By number, where libc would refuse the argument before the kernel is asked (asm/unistd.h).
+INIT_MODULE, CLOCK_SETTIME = {"x86_64": (175, 227), "aarch64": (105, 112)}[os.uname().machine]
 addresses, disk = sys.argv[1:3], sys.argv[3]
 def call(name, *arguments, reached=()):
     if getattr(libc, name)(*arguments) < 0 and ctypes.get_errno() not in reached:
@@ -43,9 +45,8 @@ tried = {
     "written and run": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC),
     "packets": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close(),
     "swap": lambda: call("swapoff", b"/nowhere", reached=(errno.ENOENT,)),
-    "modules": lambda: call("syscall", {"x86_64": 175, "aarch64": 105}[os.uname().machine], 0, 0, b"",
-                            reached=(errno.ENOEXEC, errno.EFAULT)),
-    "clock": lambda: call("clock_settime", 0, struct.pack("=qq", 0, -1), reached=(errno.EINVAL,)),
+    "modules": lambda: call("syscall", INIT_MODULE, 0, 0, b"", reached=(errno.ENOEXEC, errno.EFAULT)),
+    "clock": lambda: call("syscall", CLOCK_SETTIME, 0, struct.pack("=qq", 0, -1), reached=(errno.EINVAL,)),
     "host name": lambda: socket.sethostname(socket.gethostname()),
     "real time": lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)),
     "setuid bit": setuid_bit,
