@@ -75,6 +75,8 @@ def test_other_names_of_its_disks_make_no_difference(images: ImageLab, late: str
     assert images.run(late, "cat /run/zmanim/data-volume-id") == volume
     assert images.run(late, "blkid --probe /dev/sdg || echo blank") == "blank"
     images.ec2.detach_volume(VolumeId=blank)
+    images.ec2.get_waiter("volume_available").wait(VolumeIds=[blank])
+    images.ec2.delete_volume(VolumeId=blank)
 
 
 def test_of_two_candidates_none_is_taken(images: ImageLab) -> None:
