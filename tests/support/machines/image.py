@@ -29,6 +29,7 @@ from tests.support.machines.lab import Lab, wait_for
 from zmanim_ami.pipeline.ready_report import ready_reports
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import identity, owner
+from zmanim_ami.rehearsal.settings import MachineSettings
 from zmanim_ami.toolchain.environment import user_cache
 
 VERSION = "v9.0.0"
@@ -270,7 +271,8 @@ def image_cloud(*, own_base: bool = False, machines: str = NSPAWN, patience: flo
     # A mark of this process in its name: `cloud.down` leaves it alone while we live, and takes it down afterwards.
     kind = "image" if machines == NSPAWN else f"image{machines}"
     name, state = (kind, Path(given)) if given else (owner.this_process().name(kind), clouds.STATE)
-    prepared = clouds.with_machines(clouds.prepare(ROOT, user_cache()), user_cache(), machines, "auto")
+    cache = user_cache()
+    prepared = clouds.with_machines(clouds.prepare(ROOT, cache), cache, MachineSettings(machines=machines))
     with tempfile.TemporaryDirectory(prefix="image-", dir="/var/tmp") as directory:
         try:
             if own_base:
