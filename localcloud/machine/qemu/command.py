@@ -24,6 +24,8 @@ _FIRST_VOLUME_SLOT = 32
 _ROOT_FIRST, _ROOT_LAST = (0x2, 1), (0x6, 0)
 # Of the translated code that TCG keeps, in MiB: by default it would take as much as some machines have.
 _TRANSLATED_MIB = 256
+# The block node of the root disk, and the name of its write cache's socket.
+ROOT_NODE = "root-disk"
 _NAME = re.compile(r"(?:/dev/)?(sd[a-z][0-9]*|xvd[a-z]{1,2}[0-9]*)")
 
 
@@ -39,12 +41,13 @@ def arguments(
     firmware: Firmware | None = None,
     root_last: bool = False,
 ) -> list[str]:
-    """Return QEMU's command line for a machine that boots `boot`/disk.qcow2 with these devices.
+    """Return QEMU's command line for a machine that boots its root disk with these devices.
 
-    It boots by `firmware` and the boot loader on the disk, else by `boot`/kernel. `sockets` is the directory of its two
-    sockets, `tap` its interface on the host's side; `uuid` begins with "ec2", which is how a guest sees where it runs.
-    `root_last` has the kernel find its root's disk after the volumes.
-    Raises OSError where firmware has no room; what else can't be had QEMU says itself.
+    It boots by `firmware` and the boot loader on the disk, else by `boot`/kernel. `sockets` is the directory of its own
+    two sockets and of one for each disk's write cache (drives.py), named after the disk's node; `tap` is its interface
+    on the host's side; `uuid` begins with "ec2", which is how a guest sees where it runs. `root_last` has the kernel
+    find its root's disk after the volumes. Raises OSError where firmware has no room; what else can't be had QEMU says
+    itself.
     """
     program, how = (firmware.program, firmware.arguments(boot)) if firmware else (PROGRAM, _kernel(boot))
     return [
@@ -70,12 +73,12 @@ def arguments(
         "-netdev", f"tap,id=network,ifname={tap},script=no,downscript=no",
         "-device", f"virtio-net-pci,netdev=network,mac={spec.interface.mac},bus=interface",
         *_port("root", 1, *(_ROOT_LAST if root_last else _ROOT_FIRST)),
-        "-blockdev", json.dumps({"driver": "qcow2", "node-name": "root-disk", "discard": "unmap",
-                                 "file": {"driver": "file", "filename": str(boot / "disk.qcow2")}}),
+        "-blockdev", json.dumps({"driver": "qcow2", "node-name": ROOT_NODE, "discard": "unmap",
+                                 "file": _behind_cache(sockets, ROOT_NODE)}),
         # The firmware's first and only choice; without firmware the kernel that QEMU is given is the first.
-        "-device", f"nvme,drive=root-disk,bus=root,serial={root_serial(spec.name)}" + ",bootindex=0" * bool(firmware),
+        "-device", f"nvme,drive={ROOT_NODE},bus=root,serial={root_serial(spec.name)}" + ",bootindex=0" * bool(firmware),
         *(word for number in range(VOLUME_PORTS) for word in _volume_port(number)),
-        *(word for port, device in enumerate(devices) for word in _plugged(device, port)),
+        *(word for port, device in enumerate(devices) for word in _plugged(device, port, sockets)),
     ]  # fmt: skip
 
 
@@ -124,10 +127,14 @@ def root_serial(instance_id: str) -> str:
     return ("vol" + instance_id.partition("-")[2])[:20]
 
 
-def block_node(device: Device) -> dict[str, Any]:
-    """Return the block node of a volume, over the loop device that it is on the host."""
-    file = {"driver": "host_device", "filename": f"/dev/loop{device.minor}"}
-    return {"driver": "raw", "node-name": f"node-{serial(device)}", "discard": "unmap", "file": file}
+def node_name(device: Device) -> str:
+    """Return the name of a volume's block node, and of its write cache's socket."""
+    return f"node-{serial(device)}"
+
+
+def block_node(device: Device, sockets: Path) -> dict[str, Any]:
+    """Return the block node of a volume, whose write cache listens in `sockets`."""
+    return {**_behind_cache(sockets, node_name(device)), "node-name": node_name(device)}
 
 
 def nvme(device: Device, port: int) -> dict[str, Any]:
@@ -135,14 +142,18 @@ def nvme(device: Device, port: int) -> dict[str, Any]:
     return {
         "driver": "nvme",
         "id": serial(device),
-        "drive": f"node-{serial(device)}",
+        "drive": node_name(device),
         "bus": f"volume{port}",
         "serial": serial(device),
     }
 
 
-def _plugged(device: Device, port: int) -> list[str]:
-    return ["-blockdev", json.dumps(block_node(device)), "-device", json.dumps(nvme(device, port))]
+def _behind_cache(sockets: Path, name: str) -> dict[str, Any]:
+    return {"driver": "nbd", "server": {"type": "unix", "path": str(sockets / name)}, "discard": "unmap"}
+
+
+def _plugged(device: Device, port: int, sockets: Path) -> list[str]:
+    return ["-blockdev", json.dumps(block_node(device, sockets)), "-device", json.dumps(nvme(device, port))]
 
 
 def _volume_port(number: int) -> list[str]:

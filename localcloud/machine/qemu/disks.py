@@ -8,15 +8,16 @@ puts an empty one on top: a rename, no copy.
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 from localcloud.machine.layers import Layers
-from localcloud.machine.qemu.base_disk import DISK, KERNEL
+from localcloud.machine.qemu import base_disk
 from localcloud.machine.qemu.firmware import ARCHITECTURE
 from support.errors import Error
 from support.process import CommandFailed, run
 
-_DISK = "disk.qcow2"
+DISK = "disk.qcow2"
 
 
 class Disks(Layers):
@@ -31,10 +32,11 @@ class Disks(Layers):
         """Return the directory that an instance boots from: `disk.qcow2`, `kernel` and what firmware wants."""
         upper, _, root = self._parts(instance_id)
         base = self._layers / self.instances[instance_id][-1]
-        for name, target in ((_DISK, upper / _DISK), (KERNEL, base / KERNEL), (ARCHITECTURE, base / ARCHITECTURE)):
+        links = {DISK: upper, base_disk.KERNEL: base, ARCHITECTURE: base}
+        for name, directory in links.items():
             (root / name).unlink(missing_ok=True)
-            if target.exists():
-                (root / name).symlink_to(target)
+            if (directory / name).exists():
+                (root / name).symlink_to(directory / name)
         return root
 
     def rotate(self, instance_id: str, image_id: str) -> None:
@@ -55,11 +57,11 @@ class Disks(Layers):
     def _stack(self, instance_id: str) -> None:
         upper = self._parts(instance_id)[0]
         below = self._layers / self.instances[instance_id][0]
-        raw = (below / DISK).exists()
+        raw = (below / base_disk.DISK).exists()
         # As long as the disk below: a larger root volume is one on record only.
-        backing = ["-b", os.fspath(below / (DISK if raw else _DISK)), "-F", "raw" if raw else "qcow2"]
+        backing = ["-b", os.fspath(below / (base_disk.DISK if raw else DISK)), "-F", "raw" if raw else "qcow2"]
         try:
-            run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, os.fspath(upper / _DISK)])
+            run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, os.fspath(upper / DISK)])
         except CommandFailed as failure:
             raise Error(
                 f"{instance_id} can't have a disk",
@@ -67,3 +69,14 @@ class Disks(Layers):
                 expected="a disk on top of its image's",
                 found=failure.found,
             ) from failure
+
+
+def longest(disk: Path) -> int:
+    """Return how long the file of an instance's disk may become, in bytes: more than enough for all that it can hold.
+
+    Twice the size of the disk in it (docs/interop/qcow2 in QEMU's sources has where that stands), since clusters that a
+    power cut has orphaned stay taken.
+    """
+    with disk.open("rb") as file:
+        (size,) = struct.unpack(">24xQ", file.read(32))
+    return int(size) * 2

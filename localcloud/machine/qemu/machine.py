@@ -23,6 +23,8 @@ from localcloud.machine.interface import MachineSpec, Ran
 from localcloud.machine.qemu import command, firmware
 from localcloud.machine.qemu.agent import Agent
 from localcloud.machine.qemu.channel import connect
+from localcloud.machine.qemu.disks import DISK, longest
+from localcloud.machine.qemu.drives import Drives
 from localcloud.machine.qemu.monitor import Monitor
 from localcloud.machine.qemu.plugs import Plugs
 from localcloud.net import network
@@ -39,8 +41,8 @@ _PRESS_SECONDS = 5.0
 _AGENT_SECONDS = 120.0
 # Sockets, in the cloud's own /run: gone with it.
 _SOCKETS = Path("/run/qemu")
-# What QEMU takes beside the machine's memory: translated code, buffers, its own.
-_OWN_BYTES = 768 << 20
+# What QEMU takes beside the machine's memory: translated code, buffers, its own; and the write caches of its disks.
+_OWN_BYTES = 1024 << 20
 
 
 class QemuMachine:
@@ -55,7 +57,9 @@ class QemuMachine:
         self._sockets = _SOCKETS / spec.name
         # cloud-init takes a machine for EC2 by a system UUID that begins with "ec2".
         self._uuid = f"ec2{str(uuid.uuid4())[3:]}"
-        self._plugs = Plugs(spec.name)
+        self._plugs = Plugs(spec.name, self._sockets)
+        self._drives = Drives(self._sockets)
+        self._groups: list[Path] = []
         self._monitor: Monitor | None = None
         self._agent: Agent | None = None
         self._expected_to_end = False
@@ -96,10 +100,7 @@ class QemuMachine:
             self._end_process()
 
     def kill(self) -> None:
-        """Cut its power: what its kernel had not written to its disks is lost.
-
-        What it had written is not, even unflushed: the host keeps that. A disk's own cache is not stood in for yet.
-        """
+        """Cut its power: what its kernel had not flushed is lost, since its disks' caches are killed with it."""
         self._expected_to_end = True
         self._end_process()
 
@@ -135,11 +136,20 @@ class QemuMachine:
         monitor = self._running_monitor()
         # Its name in the machine is told to the agent, which may still be on its way.
         wait_for(lambda: not self.running or self._ready_agent() is not None, _AGENT_SECONDS, 0.1)
-        self._plugs.plug(device, monitor, self._run_script)
+        self._start_drive(device)
+        try:
+            self._plugs.plug(device, monitor, self._run_script)
+        except BaseException:
+            self._drives.kill(command.node_name(device))
+            raise
 
     def detach(self, device: Device) -> None:
         """Unplug a device from the running machine. Raises `volume-failed` while it is mounted there."""
         self._plugs.unplug(device, self._running_monitor(), self._run_script)
+        self._drives.end(command.node_name(device))
+
+    def _start_drive(self, device: Device) -> None:
+        self._drives.start(command.node_name(device), Path(f"/dev/loop{device.minor}"), self._groups, self._log)
 
     def _run_script(self, script: str, arguments: Sequence[str], timeout: float) -> Ran | None:
         agent = self._ready_agent()
@@ -193,6 +203,8 @@ class QemuMachine:
     def _wait(self, process: subprocess.Popen[bytes]) -> bool:
         """Wait for QEMU's end; say whether the machine is to be started again."""
         code = process.wait()
+        # QEMU has flushed them; what they still have of a machine that was reset they write out now.
+        self._drives.end_all()
         if code:
             log.warning("the QEMU of %s ended with %d: %s", self.spec.name, code, self._last_words())
         return self._monitor is not None and self._monitor.rebooted()
@@ -201,11 +213,17 @@ class QemuMachine:
         """Start QEMU and return once the machine's kernel speaks. Raises `machine-failed`."""
         network.connect_tap(self.spec.interface)
         self._sockets.mkdir(parents=True, exist_ok=True)
-        groups = mounts.machine_group(self.spec.name, self.spec.memory_bytes + _OWN_BYTES)
+        self._groups = mounts.machine_group(self.spec.name, self.spec.memory_bytes + _OWN_BYTES)
+        self._log.write_bytes(b"")
+        devices = self._plugs.begin_again()
+        disk = root / DISK
+        self._drives.start(command.ROOT_NODE, disk, self._groups, self._log, size=longest(disk))
+        for device in devices:
+            self._start_drive(device)
         arguments = command.arguments(
             self.spec,
             root,
-            self._plugs.begin_again(),
+            devices,
             accelerator=self._accelerator,
             tap=network.outer_name(self.spec.interface),
             sockets=self._sockets,
@@ -214,9 +232,9 @@ class QemuMachine:
             root_last=self._weather.today.root_disk_last,
         )
         before = self._console_bytes()
-        with self._log.open("wb") as output:
+        with self._log.open("ab") as output:
             process = subprocess.Popen(
-                cgroups.entering(groups, arguments),
+                cgroups.entering(self._groups, arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -262,6 +280,7 @@ class QemuMachine:
                 connection.close()
         self._monitor = self._agent = None
         self._kill_processes()
+        self._drives.end_all()
         network.disconnect(self.spec.interface)
         mounts.remove_machine_group(self.spec.name)
         shutil.rmtree(self._sockets, ignore_errors=True)

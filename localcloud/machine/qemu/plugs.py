@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from localcloud.machine.devices import Device
 from localcloud.machine.interface import Ran
@@ -30,10 +31,11 @@ RunScript = Callable[[str, Sequence[str], float], Ran | None]
 
 
 class Plugs:
-    """Which volume is in which port of one machine."""
+    """Which volume is in which port of one machine; `sockets` has those of the volumes' write caches."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, sockets: Path) -> None:
         self._name = name
+        self._sockets = sockets
         self._ports: dict[int, Device] = {}
 
     def begin(self, devices: Sequence[Device]) -> None:
@@ -59,7 +61,7 @@ class Plugs:
         if run(_NAME, [command.serial(device), command.link_name(device)], _SCRIPT_SECONDS) is None:
             log.warning("%s hears nothing yet: %s has no name of its own there", self._name, device.volume_id)
         monitor.forget_deletion(command.serial(device))
-        monitor.execute("blockdev-add", command.block_node(device))
+        monitor.execute("blockdev-add", command.block_node(device, self._sockets))
         try:
             monitor.execute("device_add", command.nvme(device, port))
         except Error:
@@ -91,4 +93,4 @@ class Plugs:
         self._ports = {port: each for port, each in self._ports.items() if each.volume_id != device.volume_id}
 
     def _delete_node(self, device: Device, monitor: Monitor) -> None:
-        monitor.execute("blockdev-del", {"node-name": command.block_node(device)["node-name"]})
+        monitor.execute("blockdev-del", {"node-name": command.node_name(device)})

@@ -56,11 +56,12 @@ def test_only_kvm_shows_the_host_s_processor(tmp_path: Path, accelerator: str, p
     assert values(arguments, "-cpu") == [processor]
 
 
-def test_a_volume_has_the_serial_that_ebs_gives_it_and_is_the_host_s_loop_device(tmp_path: Path) -> None:
+def test_a_volume_has_the_serial_that_ebs_gives_it_and_stands_behind_a_cache_of_its_own(tmp_path: Path) -> None:
     arguments = words(tmp_path, DATA)
     node = json.loads(values(arguments, "-blockdev")[-1])
     device = json.loads(values(arguments, "-device")[-1])
-    assert node["file"] == {"driver": "host_device", "filename": "/dev/loop12"}
+    socket = f"/run/qemu/i-1/{command.node_name(DATA)}"
+    assert (node["driver"], node["server"]) == ("nbd", {"type": "unix", "path": socket})
     assert device["drive"] == node["node-name"]
     assert (device["driver"], device["serial"]) == ("nvme", "vol0123456789abcdef0")
     assert any(value.startswith(f"pcie-root-port,id={device['bus']},") for value in values(arguments, "-device"))
@@ -70,6 +71,13 @@ def test_a_guest_is_told_the_name_that_an_attachment_asked_for_whoever_boots_its
     other = Device("nvme2n1", "/dev/sdg", "vol-00000000000000001", 7, 13)
     *_, chassis = values(words(tmp_path, DATA, other, accelerator="kvm"), "-smbios")
     assert chassis == "type=3,manufacturer=Amazon EC2,version=vol0123456789abcdef0=sdf vol00000000000000001=sdg"
+
+
+def test_the_root_s_qcow2_file_stands_behind_a_cache_and_a_discard_reaches_it(tmp_path: Path) -> None:
+    node = json.loads(values(words(tmp_path), "-blockdev")[0])
+    socket = {"type": "unix", "path": "/run/qemu/i-1/root-disk"}
+    assert node["file"] == {"driver": "nbd", "server": socket, "discard": "unmap"}
+    assert (node["driver"], node["node-name"], node["discard"]) == ("qcow2", command.ROOT_NODE, "unmap")
 
 
 @pytest.mark.incident("the root's NVMe device was the second one as soon as a machine had a data volume")

@@ -174,7 +174,7 @@ def device(number: int) -> Device:
 
 
 def test_a_port_that_was_left_is_taken_again_and_a_reboot_moves_them_up() -> None:
-    plugs, monitor = Plugs("i-1"), Monitor()
+    plugs, monitor = Plugs("i-1", Path("/run/qemu/i-1")), Monitor()
     for number in range(3):
         plugs.plug(device(number), monitor, lambda *_: Ran(0, "", ""))  # type: ignore[arg-type]  # its stand-in
     plugs.unplug(device(1), monitor, lambda *_: Ran(0, "", ""))  # type: ignore[arg-type]
@@ -182,7 +182,7 @@ def test_a_port_that_was_left_is_taken_again_and_a_reboot_moves_them_up() -> Non
 
 
 def test_a_machine_with_every_port_in_use_takes_no_further_volume() -> None:
-    plugs = Plugs("i-1")
+    plugs = Plugs("i-1", Path("/run/qemu/i-1"))
     plugs.begin([device(number) for number in range(command.VOLUME_PORTS)])
     with raises("machine-failed", match="no place for another volume"):
         plugs.plug(device(99), Monitor(), lambda *_: None)  # type: ignore[arg-type]
@@ -191,19 +191,19 @@ def test_a_machine_with_every_port_in_use_takes_no_further_volume() -> None:
 def test_a_volume_that_qemu_refuses_leaves_no_half_of_itself() -> None:
     monitor = Monitor(refuses="device_add")
     with raises("machine-failed"):
-        Plugs("i-1").plug(device(1), monitor, lambda *_: None)  # type: ignore[arg-type]
+        Plugs("i-1", Path("/run/qemu/i-1")).plug(device(1), monitor, lambda *_: None)  # type: ignore[arg-type]
     assert monitor.asked == ["blockdev-add", "device_add", "blockdev-del"]
 
 
 def test_a_mounted_volume_is_not_pulled_out() -> None:
     monitor = Monitor()
     with raises("volume-failed", match="mounted at /data"):
-        Plugs("i-1").unplug(device(1), monitor, lambda *_: Ran(0, "/data\n", ""))  # type: ignore[arg-type]
+        Plugs("i-1", Path("/run/qemu/i-1")).unplug(device(1), monitor, lambda *_: Ran(0, "/data\n", ""))  # type: ignore[arg-type]
     assert monitor.asked == []
 
 
 def test_a_volume_that_the_machine_does_not_let_go_of_stays_whole() -> None:
     monitor = Monitor(lets_go=False)
     with raises("volume-failed", match="does not let go"):
-        Plugs("i-1").unplug(device(1), monitor, lambda *_: None)  # type: ignore[arg-type]
+        Plugs("i-1", Path("/run/qemu/i-1")).unplug(device(1), monitor, lambda *_: None)  # type: ignore[arg-type]
     assert monitor.asked == ["device_del"]

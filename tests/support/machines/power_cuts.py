@@ -1,0 +1,85 @@
+"""A guest for power cuts: PostgreSQL, Redis and files, by the kernel that boots it alone, in seconds, without systemd.
+
+What is cut is the whole: its kernel, its disks with their caches, QEMU.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from localcloud import control
+from tests.support.machines.lab import Lab, wait_for
+from zmanim_ami.rehearsal.standin import build_tree
+from zmanim_ami.rehearsal.standin.inside import inside
+from zmanim_ami.toolchain.environment import user_cache
+
+WRITERS = ("on", "off", "redis", "file")
+_SCRIPT = Path(__file__).with_suffix(".sh")
+_PLACE = "/srv/power-cuts.sh"
+# The cloud asks whether Systems Manager's agent runs.
+_SYSTEMCTL = "#!/bin/sh\n[ -e /run/ready ] && printf 'LoadState=loaded\\nActiveState=active\\n\\n\\n'\n"
+_REDIS = """
+cd /tmp && tar xzf /run/mirror/redis-*.tar.gz && cd redis-*/
+make --silent -j2 MALLOC=libc OPTIMIZATION=-O1 redis-server && cp src/redis-server /usr/local/bin/
+"""
+_CLUSTER = """
+runuser -u postgres -- initdb --pgdata=/srv/cluster --auth=trust --no-sync
+echo "CREATE TABLE acked (n int PRIMARY KEY, filler text DEFAULT repeat('x', 500))" |
+  runuser -u postgres -- postgres --single -D /srv/cluster postgres
+"""
+
+
+def fit(root: Path) -> None:
+    """Make a tree of the stand-in's the guest's: with both servers, and a process 1 of its own."""
+    inside(root, ["dnf", "install", "--assumeyes", "postgresql17-server", "gcc", "make", "glibc-devel"])
+    inside(root, ["/bin/sh", "-ec", _REDIS], binds={build_tree(user_cache()) / "mirror": "/run/mirror"})
+    inside(root, ["install", "-d", "-o", "postgres", "-m", "0700", "/srv/cluster"])
+    inside(root, ["/bin/sh", "-ec", _CLUSTER])
+    shutil.copy(_SCRIPT, root / _PLACE.lstrip("/"))
+    (root / _PLACE.lstrip("/")).chmod(0o755)
+    init = root / "usr/sbin/init"
+    init.unlink()
+    init.symlink_to(_PLACE)
+    systemctl = root / "usr/bin/systemctl"
+    systemctl.unlink()
+    systemctl.write_text(_SYSTEMCTL)
+    systemctl.chmod(0o755)
+
+
+@dataclass
+class Cuts:
+    """A running guest whose power is cut again and again."""
+
+    lab: Lab
+    machine: str
+    first: int = 0
+    acknowledged: dict[str, int] = field(default_factory=dict)
+
+    def call(self, *words: str | int) -> str:
+        """Call the guest's script with a verb and return what it answers."""
+        return self.lab.run(self.machine, " ".join([_PLACE, *map(str, words)]))
+
+    def write(self, *, least: int) -> None:
+        """Have all writers write on, until each has been told `least` times that something is there."""
+        self.first += 1_000_000
+        before = len(control.console(self.lab.cloud, self.machine))
+        self.call("write", self.first)
+
+        def told() -> bool:
+            text = control.console(self.lab.cloud, self.machine)[before:]
+            lines = re.findall(r"^@(\w+) (\d+)\r?$", text, re.MULTILINE)
+            numbers = {who: [int(number) for each, number in lines if each == who] for who in WRITERS}
+            self.acknowledged = {who: max(each, default=0) for who, each in numbers.items()}
+            return all(len(each) >= least for each in numbers.values())
+
+        wait_for(told, 240, "acknowledgements of all")
+
+    def cut(self) -> None:
+        """Cut its power, and have it boot again."""
+        self.lab.ec2.stop_instances(InstanceIds=[self.machine], Force=True)
+        self.lab.wait_state(self.machine, "stopped")
+        self.lab.ec2.start_instances(InstanceIds=[self.machine])
+        wait_for(lambda: self.lab.online(self.machine), self.lab.patience, "the guest")
