@@ -27,7 +27,7 @@ def settings(own_kernel: CloudSettings) -> Iterator[CloudSettings]:
     assert not settings.state.exists()
 
 
-@pytest.mark.parametrize("victim", ["nothing", "python", "qemu-system-", "unshare"])
+@pytest.mark.parametrize("victim", ["nothing", "python", "write_cache.py", "qemu-system-", "unshare"])
 def test_a_kill_while_a_machine_boots_and_then_down_leave_nothing(settings: CloudSettings, victim: str) -> None:
     lab = Lab(control.up(settings), settings.images[0].root, settings.state, patience=60)
     machine = lab.launch(BlockDeviceMappings=[DISK])

@@ -49,10 +49,11 @@ def busy_cloud(settings: CloudSettings) -> Cloud:
 
 
 def kill(cloud: Cloud, program: str) -> None:
-    """Kill the one process of the cloud that runs that program."""
+    """Kill the first process of the cloud that runs that program, or that Python script."""
     for pid in cgroups.members(cgroups.cloud_groups(cloud.directory)[0]):
-        first_word = Path(f"/proc/{pid}/cmdline").read_bytes().split(bytes(1))[0].decode()
-        if Path(first_word).name.startswith(program):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        names = [Path(word).name for word in words]
+        if names[0].startswith(program) or (names[0].startswith("python") and program in names):
             os.kill(pid, signal.SIGKILL)
             return
     raise AssertionError(f"no {program} runs")

@@ -5,13 +5,21 @@ What is cut is the whole: its kernel, its disks with their caches, QEMU.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from localcloud import control
+from localcloud.machine.qemu import acceleration, base_disk
+from localcloud.settings import QEMU, CloudSettings
+from tests.support.machines.host_state import difference, host_state
 from tests.support.machines.lab import Lab, wait_for
+from zmanim_ami.rehearsal import kernel
 from zmanim_ami.rehearsal.standin import build_tree
 from zmanim_ami.rehearsal.standin.inside import inside
 from zmanim_ami.toolchain.environment import user_cache
@@ -70,8 +78,9 @@ class Cuts:
 
         def told() -> bool:
             text = control.console(self.lab.cloud, self.machine)[before:]
-            lines = re.findall(r"^@(\w+) (\d+)\r?$", text, re.MULTILINE)
-            numbers = {who: [int(number) for each, number in lines if each == who] for who in WRITERS}
+            numbers: dict[str, list[int]] = {who: [] for who in WRITERS}
+            for who, number in re.findall(r"^@(\w+) (\d+)\r?$", text, re.MULTILINE):
+                numbers[who].append(int(number))
             self.acknowledged = {who: max(each, default=0) for who, each in numbers.items()}
             return all(len(each) >= least for each in numbers.values())
 
@@ -83,3 +92,40 @@ class Cuts:
         self.lab.wait_state(self.machine, "stopped")
         self.lab.ec2.start_instances(InstanceIds=[self.machine])
         wait_for(lambda: self.lab.online(self.machine), self.lab.patience, "the guest")
+
+    def lost(self) -> dict[str, int]:
+        """Start the servers; return how many of the acknowledged numbers are gone, by writer."""
+        broken = re.findall(r"^(\w+) does not start$", self.call("start"), re.MULTILINE)
+        return {
+            who: number - self.first + 1 if who in broken else int(self.call("missing", who, self.first, number))
+            for who, number in self.acknowledged.items()
+        }
+
+
+@contextmanager
+def guest(directory: Path, root: Path, settings: CloudSettings) -> Iterator[Cuts]:
+    """Boot the guest, from a copy of the tree `root`, in a cloud like `settings`, which is gone afterwards."""
+    tree, disk = directory / "small", directory / "small-disk"
+    subprocess.run(["cp", "--archive", "--reflink=auto", str(root), str(tree)], check=True)
+    fit(tree)
+    disk.mkdir()
+    base_disk.make(tree, kernel.fetch(user_cache()), disk)
+    image = dataclasses.replace(settings.images[0], root=tree, disk=disk)
+    settings = dataclasses.replace(
+        settings,
+        images=(image,),
+        machines=QEMU,
+        accelerator=acceleration.choose("auto", disk / base_disk.KERNEL, directory),
+        name=f"{settings.name}c",
+        state=directory / "cuts",
+    )
+    before = host_state(settings.directory)
+    lab = Lab(control.up(settings), tree, directory, patience=120)
+    try:
+        volume = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, "VolumeType": "gp3"}}
+        cuts = Cuts(lab, lab.launch(BlockDeviceMappings=[volume]))
+        wait_for(lambda: lab.online(cuts.machine), lab.patience, "the guest")
+        yield cuts
+    finally:
+        control.down(settings.name, settings.state)
+    assert difference(before, settings.directory) == {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 
 from localcloud.machine.qemu import firmware
-from localcloud.machine.qemu.disks import Disks
+from localcloud.machine.qemu.disks import Disks, longest
 from tests.support.errors import raises
 from tests.support.programs import arguments, on_path
 
@@ -87,3 +88,9 @@ def test_a_full_disk_is_told_in_qemu_img_s_words(disks: Disks, monkeypatch: pyte
     on_path(disks.directory / "full", monkeypatch, {"qemu-img": "echo No space left on device >&2; exit 1"})
     with raises("layer-failed", match="No space left on device"):
         disks.create("i-1", "ami-base")
+
+
+def test_the_file_of_a_disk_may_become_longer_than_the_disk(tmp_path: Path) -> None:
+    """Its own tables lie in it, too, and QEMU can't make what stands behind NBD longer."""
+    (tmp_path / "disk.qcow2").write_bytes(struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 0, 0, 16, 8 << 30) + bytes(72))
+    assert longest(tmp_path / "disk.qcow2") == 16 << 30

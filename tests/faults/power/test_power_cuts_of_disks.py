@@ -1,0 +1,23 @@
+"""Power cuts that take a disk's own cache as well, of a machine with a kernel of its own: a few of tests/kernel's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from localcloud.settings import CloudSettings
+from tests.support.machines import power_cuts
+
+CUTS = 2
+
+
+def test_a_cut_takes_what_was_not_synced_with_the_disk_s_cache_and_nothing_else(
+    workspace: Path, base_root: Path, cloud_settings: CloudSettings
+) -> None:
+    with power_cuts.guest(workspace, base_root, cloud_settings) as cuts:
+        cuts.call("start")
+        for _ in range(CUTS):
+            cuts.write(least=10)
+            cuts.cut()
+            lost = cuts.lost()
+            assert (lost["on"], lost["file"]) == (0, 0)
+            assert lost["off"] + lost["redis"] > 0
