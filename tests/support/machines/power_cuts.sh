@@ -28,10 +28,10 @@ boot() {
 
 # The data volume is the disk without a partition.
 mount_volume() {
-  local disk=""
-  until [ -b "${disk}" ]; do
-    for disk in /dev/nvme?n1; do
-      [ -b "${disk}p1" ] || break
+  local disk="" each
+  until [[ -b "${disk}" ]]; do
+    for each in /dev/nvme?n1; do
+      [[ -b "${each}p1" ]] || disk="${each}"
     done
   done
   if ! mount -t xfs "${disk}" "${DATA}" 2>/dev/null; then
@@ -43,25 +43,37 @@ mount_volume() {
 
 # NAME FSYNC: start that cluster; make it anew where it does not start, and say so.
 start_postgresql() {
-  [ -d "${DATA}/$1" ] || cp --archive "${TEMPLATE}" "${DATA}/$1"
+  [[ -d "${DATA}/$1" ]] || new_cluster "$1"
   if ! postgresql "$1" "$2"; then
     echo "$1 does not start"
     rm -rf "${DATA:?}/$1"
-    cp --archive "${TEMPLATE}" "${DATA}/$1"
+    new_cluster "$1"
     postgresql "$1" "$2"
   fi
 }
 
+# Each as a user of its own: the number in one's stale postmaster.pid may be the other's now.
+user_of() {
+  case "$1" in
+    on) echo postgres ;;
+    *) echo nobody ;;
+  esac
+}
+
+new_cluster() {
+  cp --archive "${TEMPLATE}" "${DATA}/$1"
+  chown -R "$(user_of "$1")" "${DATA}/$1"
+}
+
 postgresql() {
-  rm -f "${DATA}/$1/postmaster.pid"
   mkdir -p "/tmp/$1"
-  chown postgres "/tmp/$1"
-  as_postgres pg_ctl --silent --timeout=120 --wait --pgdata="${DATA}/$1" --log="/tmp/$1/log" --options="-c fsync=$2 \
+  chown "$(user_of "$1")" "/tmp/$1"
+  as_user_of "$1" pg_ctl --silent --timeout=120 --wait --pgdata="${DATA}/$1" --log="/tmp/$1/log" --options="-c fsync=$2 \
     -c listen_addresses= -c unix_socket_directories=/tmp/$1 -c autovacuum=off -c shared_buffers=16MB" start </dev/null
 }
 
-as_postgres() {
-  setpriv --reuid postgres --regid postgres --clear-groups -- "$@"
+as_user_of() {
+  setpriv --reuid "$(user_of "$1")" --regid postgres --clear-groups -- "${@:2}"
 }
 
 start_redis() {
@@ -133,7 +145,7 @@ insert() {
 }
 
 query() {
-  as_postgres psql --no-psqlrc --quiet --tuples-only --no-align --host="/tmp/$1" --dbname=postgres
+  psql --no-psqlrc --quiet --tuples-only --no-align --host="/tmp/$1" --username=postgres --dbname=postgres
 }
 
 increment() {
@@ -162,7 +174,7 @@ missing() {
   case "$1" in
     file)
       for ((number = $2; number <= $3; number++)); do
-        [ "$(cat "${DATA}/files/${number}" 2>/dev/null)" = "${number}" ] || count=$((count + 1))
+        [[ "$(cat "${DATA}/files/${number}" 2>/dev/null)" = "${number}" ]] || count=$((count + 1))
       done
       echo "${count}"
       ;;
