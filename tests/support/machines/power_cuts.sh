@@ -6,11 +6,12 @@
 set -o errexit -o nounset -o pipefail
 
 readonly DATA=/data TEMPLATE=/srv/cluster
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 
 boot() {
   mount -t proc proc /proc
   mount -t sysfs sysfs /sys
+  mount -t devtmpfs devtmpfs /dev
   mount -t tmpfs tmpfs /run
   mount -t tmpfs -o mode=1777 tmpfs /tmp
   mkdir -p /dev/shm "${DATA}"
