@@ -55,6 +55,14 @@ def test_what_a_disk_had_taken_and_not_flushed_is_lost(cuts: Cuts, place: str) -
     assert cuts.lab.run(cuts.machine, f"head -n 1 {place}") == "flushed"
 
 
+@pytest.mark.parametrize("place", ["/data/synced", "/srv/synced"])
+@pytest.mark.incident("a file that had been synced was gone: QEMU's NVMe drops FUA, which its journal's commit had")
+def test_a_file_that_was_synced_is_there_with_nothing_flushed_after_it(cuts: Cuts, place: str) -> None:
+    cuts.lab.run(cuts.machine, f"sync; echo there >{place} && sync {place}")
+    cuts.cut()
+    assert cuts.lab.run(cuts.machine, f"cat {place}") == "there"
+
+
 def kill_cache(cloud: Cloud, file: str) -> None:
     """Kill the write cache in front of a file whose name begins like that."""
     for pid in cgroups.members(cgroups.cloud_groups(cloud.directory)[0]):
