@@ -11,9 +11,8 @@ import pytest
 
 from localcloud.host import cgroups
 from localcloud.settings import Cloud, CloudSettings
-from tests.support.machines import power_cuts
 from tests.support.machines.lab import wait_for
-from tests.support.machines.power_cuts import Cuts
+from tests.support.power_cuts.guest import Cuts, guest
 
 CUTS = 20
 # Of each writer, between two cuts.
@@ -22,7 +21,7 @@ LEAST = 20
 
 @pytest.fixture(scope="module")
 def cuts(workspace: Path, base_root: Path, cloud_settings: CloudSettings) -> Iterator[Cuts]:
-    with power_cuts.guest(workspace, base_root, cloud_settings) as running:
+    with guest(workspace, base_root, cloud_settings) as running:
         yield running
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from localcloud.settings import CloudSettings
-from tests.support.machines import power_cuts
+from tests.support.power_cuts.guest import guest
 
 CUTS = 2
 
@@ -13,7 +13,7 @@ CUTS = 2
 def test_a_cut_takes_what_was_not_synced_with_the_disk_s_cache_and_nothing_else(
     workspace: Path, base_root: Path, cloud_settings: CloudSettings
 ) -> None:
-    with power_cuts.guest(workspace, base_root, cloud_settings) as cuts:
+    with guest(workspace, base_root, cloud_settings) as cuts:
         cuts.call("start")
         for _ in range(CUTS):
             cuts.write(least=10)

@@ -1,0 +1,1 @@
+"""A guest for power cuts, and what runs in it."""
