@@ -24,9 +24,9 @@ def call(name, *arguments, reached=()):
 def send(address):
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.sendto(b"x", (address, 80))
-def system_file():
-    open("/usr/probe", "w").close()
-    os.unlink("/usr/probe")
+def write(path):
+    open(path, "w").close()
+    os.unlink(path)
 def setuid_bit():
     os.fchmod(os.memfd_create("probe"), 0o4755)
 def new_privileges():
@@ -39,8 +39,8 @@ tried = {
     "console": lambda: os.close(os.open("/dev/console", os.O_WRONLY | os.O_NOCTTY)),
     "tunables": lambda: open("/proc/sys/vm/swappiness", "r+").close(),
     "control groups": lambda: open("/sys/fs/cgroup/cgroup.subtree_control", "r+").close(),
-    "system files": system_file,
-    "home": lambda: os.listdir("/root"),
+    "system files": lambda: write("/usr/probe"),
+    "home": lambda: write("/root/probe"),
     "namespaces": lambda: call("unshare", 0x04000000),
     "written and run": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC),
     "packets": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close(),
