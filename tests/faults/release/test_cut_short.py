@@ -196,6 +196,8 @@ def _swap(operator: Operator, arguments: Sequence[str]) -> bool:
 def _only_one_that_serves(operator: Operator, old: str, *, swapped: bool) -> str:
     """See that one instance has the data and the address, end what a swap left of the old one, and return its id."""
     lab = operator.lab
+    # Each instance looks once a minute whether it serves: what a swap that was taken back had stopped was seen, too.
+    wait_for(lambda: any(row["ready"] for row in operator.task("instance.list")), 120, "an instance that serves")
     alive = {str(row["instance_id"]): row for row in operator.task("instance.list")}
     (serving,) = (name for name, row in alive.items() if row["ready"])
     assert operator.leads_to() == serving
