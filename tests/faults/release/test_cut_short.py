@@ -18,7 +18,7 @@ from tests.support.machines.image import VERSION, ImageLab
 from tests.support.machines.lab import wait_for
 from tests.support.machines.other_images import copy, copy_to, vouch
 from tests.support.tasks import cutting
-from tests.support.tasks.operator import Operator
+from tests.support.tasks.operator import Operator, end_instances
 from zmanim_ami.pipeline.images.rules import KEEP_TAG
 from zmanim_ami.pipeline.instances import journal
 from zmanim_ami.rehearsal import cloud as clouds
@@ -231,11 +231,4 @@ def _only_one_that_serves(operator: Operator, old: str, *, swapped: bool) -> str
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left(images: ImageLab) -> Iterator[None]:
     yield
-    alive = [{"Name": "tag:zmanim:environment", "Values": [ENVIRONMENT]}]
-    for item in images.ec2.describe_instances(Filters=alive)["Reservations"]:
-        for each in item["Instances"]:
-            if each["State"]["Name"] != "terminated":
-                images.ec2.modify_instance_attribute(
-                    InstanceId=each["InstanceId"], DisableApiTermination={"Value": False}
-                )
-                images.terminate(each["InstanceId"])
+    end_instances(images, ENVIRONMENT)

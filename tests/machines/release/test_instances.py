@@ -15,7 +15,7 @@ from tests.support import bucket_name
 from tests.support.machines.image import VERSION, ImageLab
 from tests.support.machines.other_images import copy, spoil, vouch
 from tests.support.replay import read_record, unneeded
-from tests.support.tasks.operator import Operator
+from tests.support.tasks.operator import Operator, end_instances
 from zmanim_ami.pipeline.account import roles
 
 ENVIRONMENT = "lived"
@@ -148,11 +148,4 @@ def nothing_left(images: ImageLab) -> Iterator[None]:
     for name in (NEXT, BROKEN, UNVERIFIED):
         for made in images.ec2.describe_images(Filters=[{"Name": "name", "Values": [f"zmanim-{name}"]}])["Images"]:
             images.ec2.deregister_image(ImageId=made["ImageId"])
-    alive = [{"Name": "tag:zmanim:environment", "Values": [ENVIRONMENT]}]
-    for item in images.ec2.describe_instances(Filters=alive)["Reservations"]:
-        for each in item["Instances"]:
-            if each["State"]["Name"] != "terminated":
-                images.ec2.modify_instance_attribute(
-                    InstanceId=each["InstanceId"], DisableApiTermination={"Value": False}
-                )
-                images.terminate(each["InstanceId"])
+    end_instances(images, ENVIRONMENT)

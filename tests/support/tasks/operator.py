@@ -46,3 +46,13 @@ class Operator:
     def leads_to(self) -> str:
         (found,) = self.lab.ec2.describe_addresses(AllocationIds=[self.address])["Addresses"]
         return str(found.get("InstanceId", ""))
+
+
+def end_instances(lab: ImageLab, environment: str) -> None:
+    """End every instance of an environment, also those that a swap has protected."""
+    alive = [{"Name": "tag:zmanim:environment", "Values": [environment]}]
+    for item in lab.ec2.describe_instances(Filters=alive)["Reservations"]:
+        for each in item["Instances"]:
+            if each["State"]["Name"] != "terminated":
+                lab.ec2.modify_instance_attribute(InstanceId=each["InstanceId"], DisableApiTermination={"Value": False})
+                lab.terminate(each["InstanceId"])
