@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from localcloud.machine.devices import Device, free_node
-from localcloud.machine.interface import Machine, MachineSpec
+from localcloud.machine.interface import Machine, MachineSpec, Size
 from localcloud.machine.kinds import NSPAWN_KIND, Kind
 from localcloud.machine.volumes import Volumes
 from localcloud.net.network import Interfaces
@@ -71,7 +71,7 @@ class Fleet:
         """Say how many more instances there can be."""
         return self._interfaces.room
 
-    def create(self, instance_id: str, image_id: str, memory_bytes: int, address: str | None = None) -> Instance:
+    def create(self, instance_id: str, image_id: str, size: Size, address: str | None = None) -> Instance:
         """Give a new instance its layers, address (the one that is asked for) and machine, not started yet.
 
         Raises Error, or what the file system does: then there is no instance.
@@ -79,7 +79,7 @@ class Fleet:
         directory = self._directory / "machines" / instance_id
         interface = self._interfaces.take(instance_id, address)
         try:
-            spec = MachineSpec(instance_id, directory, interface, memory_bytes)
+            spec = MachineSpec(instance_id, directory, interface, size)
             self.layers.create(instance_id, image_id)
             instance = self._instances[instance_id] = Instance(spec, self._kind.make(spec), image_id)
             self._save()
@@ -135,10 +135,10 @@ class Fleet:
                 instance.since = time.time()
         self._save()
 
-    def resize(self, instance_id: str, memory_bytes: int) -> None:
+    def resize(self, instance_id: str, size: Size) -> None:
         """Give a stopped instance another size."""
         with self.in_turn(instance_id) as instance:
-            instance.machine.resize(memory_bytes)
+            instance.machine.resize(size)
 
     def boot(self, instance_id: str, attachments: list[Attachment], on_exit: Callable[[], None]) -> None:
         """Start an instance's machine with its volumes. Raises `machine-failed`, `layer-failed` or `volume-failed`."""

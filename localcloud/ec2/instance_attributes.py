@@ -13,7 +13,7 @@ from moto.ec2.responses.monitoring import Monitoring
 from localcloud.api.patches import ApiError, patch
 from localcloud.ec2.fleet import Fleet
 from localcloud.ec2.launch.places import check_zone
-from localcloud.ec2.launch.rules import checked_user_data, memory_bytes
+from localcloud.ec2.launch.rules import checked_user_data, size_of
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyInstanceAttribute.html
 _TRUTHS = ("DisableApiStop", "DisableApiTermination", "EbsOptimized", "SourceDestCheck")
@@ -37,10 +37,10 @@ class InstanceAttributes:
         if name in _ONLY_STOPPED and instance.state != "stopped":
             raise ApiError("IncorrectInstanceState", f"The instance '{instance.id}' is not in the 'stopped' state.")
         if name == "InstanceType":
-            memory = memory_bytes(str(value), instance)
+            size = size_of(str(value), instance)
             check_zone(backend.region_name, str(value), instance.availability_zone)
             response.error_on_dryrun()
-            self._fleet.resize(instance.id, memory)
+            self._fleet.resize(instance.id, size)
         response.error_on_dryrun()
         if name == "BlockDeviceMappings":
             _keep_or_delete(instance, value)

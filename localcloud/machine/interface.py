@@ -15,13 +15,21 @@ from localcloud.net.network import Interface
 
 
 @dataclass(frozen=True)
+class Size:
+    """What an instance type gives a machine: memory in bytes, and processors (vCPUs)."""
+
+    memory_bytes: int
+    processors: int
+
+
+@dataclass(frozen=True)
 class MachineSpec:
-    """One machine: its name (the instance id), its own directory, its interface, its memory in bytes."""
+    """One machine: its name (the instance id), its own directory, its interface, its size."""
 
     name: str
     directory: Path
     interface: Interface
-    memory_bytes: int
+    size: Size
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Machine(Protocol):
     def kill(self) -> None:
         """Cut its power: what was not synced to its volumes is lost."""
 
-    def resize(self, memory_bytes: int) -> None:
+    def resize(self, size: Size) -> None:
         """Give it another size from its next start on."""
 
     def reboot(self) -> None:

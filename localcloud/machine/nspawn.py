@@ -6,26 +6,24 @@ What such a machine can't do: set the clock, vm.* sysctls, huge pages; its root 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import threading
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from localcloud.host import cgroups, mounts
 from localcloud.machine.devices import Device, appear, disappear
-from localcloud.machine.interface import MachineSpec, Ran
+from localcloud.machine.interface import MachineSpec, Ran, Size
+from localcloud.machine.lifetime import Lifetime
 from localcloud.net import network
 from support.errors import Error
 from support.waiting import wait_for
 
-log = logging.getLogger(__name__)
 START_SECONDS = 30.0
 # EC2 forces a stop after a few minutes; here it comes within what clients wait for at least (40 polls, one a second).
 STOP_SECONDS = 25.0
@@ -78,52 +76,32 @@ class NspawnMachine:
         self._console = spec.directory / "console.log"
         self._devices: dict[str, Device] = {}
         self._leader: int | None = None
-        self._expected_to_end = False
-        self._ended = threading.Event()
-        self._ended.set()
+        self._life = Lifetime(spec.name, self)
         self._shared.mkdir(parents=True, exist_ok=True)
         # cloud-init takes a machine for EC2 by a hypervisor's uuid that begins with "ec2" (containers have no DMI).
         (self._shared / "hypervisor-uuid").write_text(f"ec2{str(uuid.uuid4())[3:]}\n")
-        (self._shared / "meminfo").write_text(_meminfo(spec.memory_bytes))
+        (self._shared / "meminfo").write_text(_meminfo(spec.size.memory_bytes))
 
     @property
     def running(self) -> bool:
         """Whether its init runs, or will again: a reboot is no end."""
-        return not self._ended.is_set()
+        return self._life.running
 
     def start(self, root: Path, devices: Sequence[Device], on_exit: Callable[[], None]) -> None:
         """Start it and return once its init runs. Raises `machine-failed`."""
         self._devices = {device.node: device for device in devices}
-        self._expected_to_end = False
-        self._ended.clear()
-        try:
-            process = self._spawn(root)
-        except BaseException:
-            try:
-                self._clean_up()
-            finally:
-                self._ended.set()
-            raise
-        threading.Thread(target=self._watch, args=(process, root, on_exit), daemon=True).start()
+        self._life.start(root, on_exit)
 
     def stop(self) -> None:
         """Shut it down cleanly; kill it when that takes too long."""
-        self._expected_to_end = True
-
-        def ended() -> bool:
-            # Again each second: an init that has only just been started does not listen yet.
-            self._signal(_POWER_OFF)
-            return self._ended.wait(1)
-
-        if not wait_for(ended, STOP_SECONDS):
-            self._end_processes()
+        self._life.stop(lambda: self._signal(_POWER_OFF), STOP_SECONDS, 1)
 
     def kill(self) -> None:
         """Cut its power: shut its XFS file systems down without flushing their logs, then kill it.
 
         SIGKILL alone is no power cut: the host keeps the page cache, and with it what was never synced.
         """
-        self._expected_to_end = True
+        self._life.expect_end()
         if self._leader is not None:
             try:
                 listed = Path(f"/proc/{self._leader}/mountinfo").read_text()
@@ -133,20 +111,12 @@ class NspawnMachine:
                 if mount.kind == "xfs" and mount.source.startswith("/dev/"):
                     target = f"/proc/{self._leader}/root{mount.point}"
                     subprocess.run(["xfs_io", "-x", "-c", "shutdown", target], check=False, capture_output=True)
-        self._end_processes()
+        self._life.kill()
 
-    def _end_processes(self) -> None:
-        def ended() -> bool:
-            # Again each second: a machine that is just rebooting has none.
-            self._kill_processes()
-            return self._ended.wait(1)
-
-        wait_for(ended, 15)
-
-    def resize(self, memory_bytes: int) -> None:
+    def resize(self, size: Size) -> None:
         """Give it another size from its next start on."""
-        self.spec = dataclasses.replace(self.spec, memory_bytes=memory_bytes)
-        (self._shared / "meminfo").write_text(_meminfo(memory_bytes))
+        self.spec = dataclasses.replace(self.spec, size=size)
+        (self._shared / "meminfo").write_text(_meminfo(size.memory_bytes))
 
     def reboot(self) -> None:
         """Ask its init to reboot; systemd-nspawn ends with a code of its own then, and is started again."""
@@ -202,7 +172,7 @@ class NspawnMachine:
             )
 
     def _command(self, root: Path) -> list[str]:
-        groups = mounts.machine_group(self.spec.name, self.spec.memory_bytes)
+        groups = mounts.machine_group(self.spec.name, self.spec.size.memory_bytes)
         nspawn = [
             "systemd-nspawn", "--quiet", f"--directory={root}", "--register=no", "--keep-unit",
             f"--machine={self.spec.name}", f"--hostname={self.spec.interface.hostname}",
@@ -226,26 +196,13 @@ class NspawnMachine:
             try:
                 os.kill(leader, number)
             except ProcessLookupError:
-                pass  # it ended by itself in between, which _watch sees
+                pass  # it ended by itself in between, which its Lifetime sees
 
-    def _watch(self, process: subprocess.Popen[bytes], root: Path, on_exit: Callable[[], None]) -> None:
-        """See the machine through its reboots to its end."""
-        try:
-            while process.wait() == _REBOOTED and not self._expected_to_end:
-                self._clean_up()
-                process = self._spawn(root)
-        except Exception:
-            log.exception("%s does not come back from its reboot", self.spec.name)
-        try:
-            self._clean_up()
-        except Exception:
-            # Who waits for its end must not wait for ever, and an end that nobody asked for has to be told.
-            log.exception("something of %s stays", self.spec.name)
-        self._ended.set()
-        if not self._expected_to_end:
-            on_exit()
+    def wait(self, process: subprocess.Popen[bytes]) -> bool:
+        """Wait for systemd-nspawn's end; say whether the machine is to be started again."""
+        return process.wait() == _REBOOTED
 
-    def _spawn(self, root: Path) -> subprocess.Popen[bytes]:
+    def spawn(self, root: Path) -> subprocess.Popen[bytes]:
         """Start systemd-nspawn and return once the machine's init runs. Raises `machine-failed`."""
         shim = self._shared / "init"
         shim.write_text(_SHIM.format(devices="".join(map(appear, self._devices.values()))))
@@ -266,7 +223,7 @@ class NspawnMachine:
             )
             wait_for(lambda: self._receive_leader(notify) or process.poll() is not None, START_SECONDS)
         if self._leader is None:
-            self._kill_processes()
+            self.kill_processes()
             process.wait()
             raise Error(
                 f"{self.spec.name} did not start",
@@ -286,15 +243,16 @@ class NspawnMachine:
             self._leader = int(match[1])
         return match is not None
 
-    def _clean_up(self) -> None:
+    def clean_up(self) -> None:
         """Take away what the host's side of an ended machine leaves: its interface, its control groups."""
         self._leader = None
         # systemd-nspawn takes its machine with it, but the kernel may need a moment for that.
-        self._kill_processes()
+        self.kill_processes()
         network.disconnect(self.spec.interface)
         mounts.remove_machine_group(self.spec.name)
 
-    def _kill_processes(self) -> None:
+    def kill_processes(self) -> None:
+        """Kill every process of the machine that there is now."""
         cgroups.kill_all([mounts.CGROUP / self.spec.name], patience=10)
 
 

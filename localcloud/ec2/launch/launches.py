@@ -105,7 +105,7 @@ class Launches:
         defaults = _IMDS_V2 if launch.image.imds_support == "v2.0" else {}
         options = launch.request.get("MetadataOptions") or {}
         instance.metadata_options = MetadataOptions({**defaults, **options})
-        machine = self._fleet.create(instance.id, launch.image.id, launch.memory_bytes, launch.address)
+        machine = self._fleet.create(instance.id, launch.image.id, launch.size, launch.address)
         _set_address(instance, machine.spec.interface.address, machine.spec.interface.mac, public=launch.public)
         for mapping in launch.volumes:
             _make_volume(backend, instance, mapping["DeviceName"], mapping["Ebs"], launch.tags.get("volume", {}))

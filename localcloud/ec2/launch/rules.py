@@ -16,6 +16,7 @@ from moto.iam.models import iam_backends
 from localcloud.api.patches import ApiError, patch
 from localcloud.ec2.launch.block_devices import launch_mappings
 from localcloud.ec2.launch.places import check_place
+from localcloud.machine.interface import Size
 
 Request = dict[str, Any]
 
@@ -58,7 +59,7 @@ class Launch:
     request: Request
     image: Any
     instance_type: str
-    memory_bytes: int
+    size: Size
     subnet: Any
     groups: list[Any]
     interfaces: list[dict[str, Any]]
@@ -82,7 +83,7 @@ def check(backend: Any, request: Request) -> Launch:
             "InstanceRequirements are for EC2 Fleet and Auto Scaling groups: name an instance type.",
         )
     kind = str(request.get("InstanceType") or "m1.small")
-    memory = memory_bytes(kind, image)
+    size = size_of(kind, image)
     place = check_place(backend, request, kind, counts[1])
     if key := request.get("KeyName"):
         backend.describe_key_pairs(key_names=[key])
@@ -90,7 +91,7 @@ def check(backend: Any, request: Request) -> Launch:
         request,
         image,
         kind,
-        memory,
+        size,
         place.subnet,
         place.groups,
         place.interfaces,
@@ -130,8 +131,11 @@ def _image(backend: Any, request: Request) -> Any:
     return image
 
 
-def memory_bytes(instance_type: str, image: Any) -> int:
-    """Return an instance type's memory. Raises ApiError for a type that does not exist or can't run the image."""
+def size_of(instance_type: str, image: Any) -> Size:
+    """Return what an instance type gives a machine.
+
+    Raises ApiError for one that does not exist or can't run the image.
+    """
     if instance_type not in INSTANCE_TYPES:
         raise ApiError("InvalidInstanceType", f"The instance type '{instance_type}' does not exist")
     supported = INSTANCE_TYPES[instance_type]["ProcessorInfo"]["SupportedArchitectures"]
@@ -141,7 +145,8 @@ def memory_bytes(instance_type: str, image: Any) -> int:
             f"The architecture '{','.join(supported)}' of the specified instance type does not match the architecture "
             f"'{image.architecture}' of the specified AMI.",
         )
-    return int(INSTANCE_TYPES[instance_type]["MemoryInfo"]["SizeInMiB"]) << 20
+    details = INSTANCE_TYPES[instance_type]
+    return Size(int(details["MemoryInfo"]["SizeInMiB"]) << 20, int(details["VCpuInfo"]["DefaultVCpus"]))
 
 
 def checked_user_data(given: Any) -> Any:

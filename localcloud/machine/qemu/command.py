@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from localcloud.machine.devices import Device
-from localcloud.machine.interface import MachineSpec
+from localcloud.machine.interface import MachineSpec, Size
 from localcloud.machine.qemu.base_disk import ROOT_DEVICE
 from localcloud.machine.qemu.firmware import Firmware
 from localcloud.machine.qemu.guest import agent as guest
@@ -53,7 +54,7 @@ def arguments(
     return [
         program, "-name", spec.name, "-nodefaults", "-no-user-config", "-display", "none",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny",
-        *how, *acceleration(accelerator), "-smp", "1", "-m", str(spec.memory_bytes >> 20),
+        *how, *acceleration(accelerator), "-smp", str(processors(spec.size)), "-m", str(spec.size.memory_bytes >> 20),
         "-rtc", "base=utc", "-device", "virtio-rng-pci,bus=pcie.0,addr=0x1e",
         # The slots' own hotplug: ACPI's gives them no numbers, and the interface would have another name.
         "-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
@@ -80,6 +81,11 @@ def arguments(
         *(word for number in range(VOLUME_PORTS) for word in _volume_port(number)),
         *(word for port, device in enumerate(devices) for word in _plugged(device, port, sockets)),
     ]  # fmt: skip
+
+
+def processors(size: Size) -> int:
+    """Return how many processors a machine has: those of its instance type, but no more than this host."""
+    return min(size.processors, os.cpu_count() or 1)
 
 
 def acceleration(accelerator: str) -> list[str]:

@@ -10,7 +10,6 @@ import dataclasses
 import logging
 import shutil
 import subprocess
-import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -19,7 +18,8 @@ from pathlib import Path
 from localcloud.bad_day import Weather
 from localcloud.host import cgroups, mounts
 from localcloud.machine.devices import Device
-from localcloud.machine.interface import MachineSpec, Ran
+from localcloud.machine.interface import MachineSpec, Ran, Size
+from localcloud.machine.lifetime import Lifetime
 from localcloud.machine.qemu import command, firmware
 from localcloud.machine.qemu.agent import Agent
 from localcloud.machine.qemu.channel import connect
@@ -62,51 +62,30 @@ class QemuMachine:
         self._groups: list[Path] = []
         self._monitor: Monitor | None = None
         self._agent: Agent | None = None
-        self._expected_to_end = False
-        self._ended = threading.Event()
-        self._ended.set()
+        self._life = Lifetime(spec.name, self)
         spec.directory.mkdir(parents=True, exist_ok=True)
 
     @property
     def running(self) -> bool:
         """Whether its QEMU runs, or will again: a reboot is no end."""
-        return not self._ended.is_set()
+        return self._life.running
 
     def start(self, root: Path, devices: Sequence[Device], on_exit: Callable[[], None]) -> None:
         """Start it from disk and kernel in `root`; return once the kernel speaks. Raises `machine-failed`."""
         self._plugs.begin(devices)
-        self._expected_to_end = False
-        self._ended.clear()
-        try:
-            process = self._spawn(root)
-        except BaseException:
-            try:
-                self._clean_up()
-            finally:
-                self._ended.set()
-            raise
-        threading.Thread(target=self._watch, args=(process, root, on_exit), daemon=True).start()
+        self._life.start(root, on_exit)
 
     def stop(self) -> None:
         """Press its power button; kill it when its shutdown takes too long."""
-        self._expected_to_end = True
-
-        def ended() -> bool:
-            self._press("system_powerdown")
-            return self._ended.wait(_PRESS_SECONDS)
-
-        if not wait_for(ended, STOP_SECONDS):
-            log.warning("%s did not shut down within %.0f s: it is cut off", self.spec.name, STOP_SECONDS)
-            self._end_process()
+        self._life.stop(lambda: self._press("system_powerdown"), STOP_SECONDS, _PRESS_SECONDS)
 
     def kill(self) -> None:
         """Cut its power: what its kernel had not flushed is lost, since its disks' caches are killed with it."""
-        self._expected_to_end = True
-        self._end_process()
+        self._life.kill()
 
-    def resize(self, memory_bytes: int) -> None:
+    def resize(self, size: Size) -> None:
         """Give it another size from its next start on."""
-        self.spec = dataclasses.replace(self.spec, memory_bytes=memory_bytes)
+        self.spec = dataclasses.replace(self.spec, size=size)
 
     def reboot(self) -> None:
         """Have its init reboot, where it answers already, else reset it."""
@@ -173,34 +152,9 @@ class QemuMachine:
             try:
                 monitor.execute(button)
             except Error:
-                pass  # it ended by itself in between, which _watch sees
+                pass  # it ended by itself in between, which its Lifetime sees
 
-    def _end_process(self) -> None:
-        def ended() -> bool:
-            # Again each second: a machine that is just rebooting has none.
-            self._kill_processes()
-            return self._ended.wait(1)
-
-        wait_for(ended, 15)
-
-    def _watch(self, process: subprocess.Popen[bytes], root: Path, on_exit: Callable[[], None]) -> None:
-        """See the machine through its reboots to its end."""
-        try:
-            while self._wait(process) and not self._expected_to_end:
-                self._clean_up()
-                process = self._spawn(root)
-        except Exception:
-            log.exception("%s does not come back from its reboot", self.spec.name)
-        try:
-            self._clean_up()
-        except Exception:
-            # Who waits for its end must not wait for ever, and an end that nobody asked for has to be told.
-            log.exception("something of %s stays", self.spec.name)
-        self._ended.set()
-        if not self._expected_to_end:
-            on_exit()
-
-    def _wait(self, process: subprocess.Popen[bytes]) -> bool:
+    def wait(self, process: subprocess.Popen[bytes]) -> bool:
         """Wait for QEMU's end; say whether the machine is to be started again."""
         code = process.wait()
         # QEMU has flushed them; what they still have of a machine that was reset they write out now.
@@ -209,11 +163,11 @@ class QemuMachine:
             log.warning("the QEMU of %s ended with %d: %s", self.spec.name, code, self._last_words())
         return self._monitor is not None and self._monitor.rebooted()
 
-    def _spawn(self, root: Path) -> subprocess.Popen[bytes]:
+    def spawn(self, root: Path) -> subprocess.Popen[bytes]:
         """Start QEMU and return once the machine's kernel speaks. Raises `machine-failed`."""
         network.connect_tap(self.spec.interface)
         self._sockets.mkdir(parents=True, exist_ok=True)
-        self._groups = mounts.machine_group(self.spec.name, self.spec.memory_bytes + _OWN_BYTES)
+        self._groups = mounts.machine_group(self.spec.name, self.spec.size.memory_bytes + _OWN_BYTES)
         self._log.write_bytes(b"")
         devices = self._plugs.begin_again()
         disk = root / DISK
@@ -262,7 +216,7 @@ class QemuMachine:
                     found=self._last_words() or "nothing on its console",
                 )
         except BaseException:
-            self._kill_processes()
+            self.kill_processes()
             process.wait()
             raise
         return process
@@ -273,19 +227,20 @@ class QemuMachine:
     def _last_words(self) -> str:
         return self._log.read_text(errors="replace")[-2000:].strip() if self._log.exists() else ""
 
-    def _clean_up(self) -> None:
+    def clean_up(self) -> None:
         """Take away what the host's side of an ended machine leaves: sockets, interface, control groups."""
         for connection in (self._monitor, self._agent):
             if connection is not None:
                 connection.close()
         self._monitor = self._agent = None
-        self._kill_processes()
+        self.kill_processes()
         self._drives.end_all()
         network.disconnect(self.spec.interface)
         mounts.remove_machine_group(self.spec.name)
         shutil.rmtree(self._sockets, ignore_errors=True)
 
-    def _kill_processes(self) -> None:
+    def kill_processes(self) -> None:
+        """Kill every process of the machine that there is now: QEMU and the write caches of its disks."""
         cgroups.kill_all([mounts.CGROUP / self.spec.name], patience=10)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from localcloud.ec2.fleet import Fleet
 from localcloud.machine.devices import Device
-from localcloud.machine.interface import MachineSpec, Ran
+from localcloud.machine.interface import MachineSpec, Ran, Size
 from localcloud.machine.kinds import Kind
 from localcloud.machine.layers import Layers
 from localcloud.net.network import Interfaces
@@ -32,7 +32,7 @@ class RecordedMachine:
     def kill(self) -> None:
         self.running = False
 
-    def resize(self, memory_bytes: int) -> None:
+    def resize(self, size: Size) -> None:
         return
 
     def reboot(self) -> None:

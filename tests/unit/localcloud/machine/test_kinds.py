@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from localcloud.ec2.fleet import Fleet
-from localcloud.machine.interface import MachineSpec
+from localcloud.machine.interface import MachineSpec, Size
 from localcloud.machine.kinds import NSPAWN_KIND, kind_of
 from localcloud.machine.qemu.disks import Disks
 from localcloud.machine.qemu.machine import QemuMachine
@@ -43,7 +43,7 @@ def test_a_fleet_makes_machines_of_the_kind_it_was_given(settings: CloudSettings
     interfaces = Interfaces(Cloud("own", "eu-west-1", tmp_path, 7, "key"))
     kind = kind_of(settings)
     assert isinstance(Fleet(tmp_path, interfaces, kind).layers, Disks)
-    spec = MachineSpec("i-1", tmp_path / "machine", interfaces.take("i-1"), 1 << 30)
+    spec = MachineSpec("i-1", tmp_path / "machine", interfaces.take("i-1"), Size(1 << 30, 2))
     assert isinstance(kind.make(spec), QemuMachine)
 
 

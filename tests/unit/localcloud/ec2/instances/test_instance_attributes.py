@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from localcloud.machine.interface import Size
 from tests.support.localcloud.iam import refused
 from tests.unit.localcloud.ec2.account import Ec2Lab, base, described, launched, until_state
 
@@ -32,7 +33,7 @@ def test_the_type_is_changed_while_the_instance_is_stopped_and_its_machine_has_i
     modify(ec2, instance, Attribute="instanceType", Value="t4g.medium")
     assert described(ec2, instance)["InstanceType"] == "t4g.medium"
     machine = lab.fleet.instance(instance).machine
-    assert machine.spec.memory_bytes == 4 << 30
+    assert machine.spec.size == Size(4 << 30, 2)
     assert f"{4 << 20} kB" in (lab.directory / "machines" / instance / "shared" / "meminfo").read_text()
     modify(ec2, instance, UserData={"Value": b"#!/bin/sh\n"})
     assert base64.b64decode(value(ec2, instance, "userData")) == b"#!/bin/sh\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from localcloud.machine.devices import Device
-from localcloud.machine.interface import MachineSpec
+from localcloud.machine.interface import MachineSpec, Size
 from localcloud.machine.qemu import command
 from localcloud.machine.qemu.base_disk import ROOT_DEVICE
 from localcloud.machine.qemu.firmware import FIRMWARE, Firmware
@@ -27,7 +27,7 @@ def words(
     root_last: bool = False,
 ) -> list[str]:
     interface = Interface("10.213.7.10", "06:ec:0a:d5:07:0a", "ip-10-213-7-10", Path("/run/netns/i-1"))
-    spec = MachineSpec("i-0fedcba9876543210", directory, interface, 2 << 30)
+    spec = MachineSpec("i-0fedcba9876543210", directory, interface, Size(2 << 30, 2))
     return command.arguments(
         spec,
         directory / "root",
@@ -47,6 +47,14 @@ def values(arguments: list[str], option: str) -> list[str]:
 
 def test_a_machine_has_the_memory_of_its_type(tmp_path: Path) -> None:
     assert values(words(tmp_path), "-m") == ["2048"]
+
+
+@pytest.mark.parametrize(("host", "expected"), [(8, "2"), (2, "2"), (1, "1"), (None, "1")])
+def test_it_has_the_processors_of_its_type_but_no_more_than_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: int | None, expected: str
+) -> None:
+    monkeypatch.setattr(command.os, "cpu_count", lambda: host)
+    assert values(words(tmp_path), "-smp") == [expected]
 
 
 @pytest.mark.parametrize(("accelerator", "processor"), [("kvm", "host"), ("tcg", "max")])

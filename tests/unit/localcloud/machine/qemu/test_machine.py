@@ -10,7 +10,7 @@ import pytest
 
 from localcloud.bad_day import Weather
 from localcloud.machine.devices import Device
-from localcloud.machine.interface import MachineSpec, Ran
+from localcloud.machine.interface import MachineSpec, Ran, Size
 from localcloud.machine.qemu import command
 from localcloud.machine.qemu.machine import QemuMachine, remove
 from localcloud.machine.qemu.plugs import Plugs
@@ -60,9 +60,9 @@ class Monitor:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QemuMachine:
-    made = QemuMachine(MachineSpec("i-1", tmp_path, SPEC_INTERFACE, 1 << 30), "tcg", Weather(tmp_path))
+    made = QemuMachine(MachineSpec("i-1", tmp_path, SPEC_INTERFACE, Size(1 << 30, 2)), "tcg", Weather(tmp_path))
     # What is there of the host's own: control groups and the bridge.
-    monkeypatch.setattr(made, "_clean_up", lambda: None)
+    monkeypatch.setattr(made, "clean_up", lambda: None)
     return made
 
 
@@ -75,7 +75,7 @@ def begin(machine: QemuMachine, monkeypatch: pytest.MonkeyPatch, *runs: tuple[Pr
         monkeypatch.setattr(machine, "_monitor", monitor)
         return process
 
-    monkeypatch.setattr(machine, "_spawn", spawn)
+    monkeypatch.setattr(machine, "spawn", spawn)
     machine.start(machine.spec.directory, [], told.set)
     return told
 
@@ -137,7 +137,7 @@ def test_a_start_that_fails_leaves_a_machine_that_does_not_run(
     def fail(_root: Path) -> Any:
         raise Error("it did not start", code="machine-failed")
 
-    monkeypatch.setattr(machine, "_spawn", fail)
+    monkeypatch.setattr(machine, "spawn", fail)
     with raises("machine-failed"):
         machine.start(machine.spec.directory, [], lambda: None)
     assert not machine.running
