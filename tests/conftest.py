@@ -1,6 +1,6 @@
 """How hard hypothesis tries: a few examples at a desk, where the same test runs again soon; its own default in CI.
 
-And interrupts, which every test may send.
+And interrupts, which every test may send, and the plugin that writes down what was seen of the faults.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import signal
 
 import pytest
 from hypothesis import settings
+
+pytest_plugins = ("tests.support.faults.results",)
 
 settings.register_profile("desk", max_examples=15, deadline=None)
 settings.register_profile("full", max_examples=100, deadline=None, print_blob=True)

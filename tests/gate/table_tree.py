@@ -13,6 +13,7 @@ _HOST = "infrastructure/packer/files/zmanim_host"
 _INSTANCE = f"{_IAM}/instance.json"
 _BUILD, _VERIFY = f"{_IAM}/build.json", f"{_IAM}/verify.json"
 _ROWS = "tests/contract/test_rows.py::test_the_local_cloud_answers_as_aws_does"
+_TWO_BUILDS = "tests/faults/release/test_two_builds.py"
 _GO = "api/internal/config/config.go"
 
 
@@ -113,4 +114,12 @@ ROWS = (
     Row("task that there is not", "docs", append("README.md", "\nRun `./inv rehears` first.\n"), "./inv rehears: there is no such task", lesson="wrong snapshot"),
     Row("session that there is not", "docs", append("README.md", "\nRun `./nox -s verfy` first.\n"), "./nox -s verfy: there is no such session"),
     Row("link that leads nowhere", "docs", append("README.md", "\nSee [the plan](docs/plan.md).\n"), "leads nowhere"),
+    # ---- The campaign of faults ----
+    Row("fault that no test injects any more", "campaign", sub(_TWO_BUILDS, r"(?s)@pytest\.mark\.fault\(.*?\n\)\n", ""), "fault 51 has no test that says so"),
+    Row("fault that there is not", "campaign", sub(_TWO_BUILDS, r"(?m)^    51,$", "    52,"), "there is no fault 52"),
+    Row("fault without a word of what must happen", "campaign", sub(_TWO_BUILDS, r"(?m)^    must=.*\n", ""), "fault 51: a marker says injected and must"),
+    Row("fault that a whole module carries", "campaign", append(_TWO_BUILDS, '\n\npytestmark = pytest.mark.fault(50, injected="a", must="b")\n'), "above a test's function"),
+    Row("table of the faults that is out of date", "campaign", sub("docs/faults.md", r"^\| 51 \| .*\n", ""), "docs/faults.md: out of date"),
+    Row("threat whose test is gone", "campaign", append("docs/security.md", "\nSee `test_nobody_gets_in_at_all`.\n"), "there is no test test_nobody_gets_in_at_all"),
+    Row("threat that no test tries", "campaign", sub("docs/security.md", r"`test_no_expression_is_put_into_a_script`", ""), "no test shows that this can't be: put a command into a workflow"),
 )  # fmt: skip

@@ -72,8 +72,27 @@ def _errors_of_the_program(tree: Path, *arguments: str) -> list[str]:
     return done.stdout.splitlines() if done.returncode else []
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[row.name.replace(" ", "-") for row in ROWS])
+def _rows(*, of_units: bool) -> pytest.MarkDecorator:
+    rows = [row for row in ROWS if (row.check == "units") is of_units]
+    return pytest.mark.parametrize("row", rows, ids=[row.name.replace(" ", "-") for row in rows])
+
+
+@_rows(of_units=False)
 def test_the_seeded_defect_is_caught(row: Row, tree: Path) -> None:
+    _expect_caught(row, tree)
+
+
+@pytest.mark.fault(
+    49,
+    injected="units that systemd would complain of, or that are open further than is allowed",
+    must="the gate's check `units` names each",
+)
+@_rows(of_units=True)
+def test_the_seeded_defect_of_a_unit_is_caught(row: Row, tree: Path) -> None:
+    _expect_caught(row, tree)
+
+
+def _expect_caught(row: Row, tree: Path) -> None:
     if row.changed:
         _commit(tree)
     row.seed(tree)

@@ -25,6 +25,11 @@ def cuts(workspace: Path, base_root: Path, cloud_settings: CloudSettings) -> Ite
         yield running
 
 
+@pytest.mark.fault(
+    18,
+    injected="20 power cuts that take the disks' own caches along",
+    must="every row and file that was synced is there, and nearly nothing that was not",
+)
 def test_a_synced_row_outlives_every_cut_and_one_that_was_not_synced_nearly_none(cuts: Cuts) -> None:
     cuts.call("start")
     lost: list[dict[str, int]] = []

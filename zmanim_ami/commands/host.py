@@ -16,6 +16,7 @@ from zmanim_ami.bench.figures import Row as Figure
 from zmanim_ami.commands.image import bundle
 from zmanim_ami.commands.shared import ROOT, command
 from zmanim_ami.gate import doctor as gate
+from zmanim_ami.gate.repository import fault_page
 from zmanim_ami.pipeline import settings as all_settings
 from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins import resolve as resolving
@@ -127,11 +128,14 @@ def resolve_packages(settings: all_settings.Settings, json: bool = False) -> Non
 
 @command(inventory="a build's output/inventory.json, to take docs/ami-inventory.json from first")
 def write_contents(inventory: str = "") -> page.Written:
-    """Write docs/ami-contents.md from the tree and docs/ami-inventory.json, and docs/contract.md from tests/contract.
+    """Write docs/ami-contents.md from the tree and docs/ami-inventory.json, and what is read from tests.
+
+    That is docs/contract.md from tests/contract, and docs/faults.md from the markers of the tests.
 
     The gate refuses what is out of date.
     """
     run([sys.executable, "-m", "tests.contract"], cwd=ROOT)
+    fault_page.write(ROOT)
     return page.write(ROOT, Path(inventory) if inventory else None)
 
 

@@ -26,6 +26,7 @@ _LOCKS = r"zmanim_ami/(pipeline/pins|toolchain)/"
 _CHOSEN = r"zmanim_ami/|infrastructure/|localcloud/|\.github/"
 # What the rows ask, and what is searched for calls that need one.
 _CLOUD = r"localcloud/|tests/(contract/|support/|\w+\.py)|zmanim_ami/|infrastructure/(iam|packer)/|docs/|README"
+_PAGES = r"tests/.*\.py$|.*\.md$"
 _WORKFLOWS = r".*\.ya?ml$|\.github/"
 
 
@@ -77,6 +78,7 @@ CHECKS: Mapping[str, Check] = {
         Check("image.install", "install.tsv: one row for every shipped file", _FILES, (2,)),
         Check("image.shipped", "vermin: what ships in Python needs 3.9 and no package", _SHIPPED),
         Check("repository.docs", "pages: generated ones are current; names and links", _ALL, in_parts=True),
+        Check("repository.campaign", "faults: each has a test that says so; pages name tests that there are", _PAGES),
         Check("repository.workflows", "yamllint, check-jsonschema, zizmor: workflows, their trigger", _WORKFLOWS, (5,)),
         Check("image.shell", "bash -n, shellcheck, shfmt; this project's rules", _SCRIPTS, (3, 8), in_parts=True),
         Check("units.units", "systemd-analyze verify, security, calendar: each unit", _FILES, (4,)),

@@ -12,6 +12,16 @@ from tests.support.machines.backups import STATE, UNIT, restic_script
 from tests.support.machines.lab import wait_for
 
 
+@pytest.mark.fault(
+    29,
+    injected="a pg_dump that ends with 1 after 0, 50 and 99 % of its output, and one that ends with 0 after 99 %",
+    must="the run fails by mail, --latest still picks the last good one, the next succeeds",
+)
+@pytest.mark.fault(
+    31,
+    injected="a pg_dump that writes nothing and ends with 0",
+    must="the run fails by mail, --latest still picks the last good one, the next succeeds",
+)
 @pytest.mark.incident("pg_dump | restic --stdin kept truncated snapshots, and they pushed the good ones out")
 @pytest.mark.parametrize(
     ("percent", "code", "words"),
@@ -32,6 +42,11 @@ def test_a_dump_that_is_not_whole_is_no_backup(
     assert backup_host.backups.succeed() != good
 
 
+@pytest.mark.fault(
+    30,
+    injected="PostgreSQL, or Redis, stopped",
+    must="the run fails by mail with the server's words, --latest still picks the last good one, the next succeeds",
+)
 @pytest.mark.parametrize(
     ("unit", "words"), [("postgresql", "connection to server on socket .* failed"), ("redis", "redis.sock")]
 )
@@ -44,6 +59,11 @@ def test_a_server_that_is_down_is_a_failed_backup(backup_host: BackupHost, good:
     backup_host.backups.succeed()
 
 
+@pytest.mark.fault(
+    32,
+    injected="SIGTERM and SIGKILL at three moments of a run",
+    must="it fails by mail, --latest still picks the last good one, the next succeeds and leaves no file",
+)
 @pytest.mark.parametrize("signal", ["TERM", "KILL"])
 @pytest.mark.parametrize("point", POINTS)
 def test_a_killed_backup_is_in_nobody_s_way(backup_host: BackupHost, good: str, signal: str, point: str) -> None:
@@ -54,6 +74,11 @@ def test_a_killed_backup_is_in_nobody_s_way(backup_host: BackupHost, good: str, 
     assert backup_host.run("ls -A /data/backup") == "complete"
 
 
+@pytest.mark.fault(
+    32,
+    injected="a power cut at three moments of a run",
+    must="what is there of it is called incomplete and never restored, the next succeeds",
+)
 @pytest.mark.parametrize("point", POINTS)
 def test_after_a_power_cut_nothing_half_is_restored_and_the_next_run_succeeds(
     backup_host: BackupHost, good: str, point: str
@@ -71,6 +96,11 @@ def test_after_a_power_cut_nothing_half_is_restored_and_the_next_run_succeeds(
     assert backup_host.run("ls -A /data/backup") == "complete"
 
 
+@pytest.mark.fault(
+    34,
+    injected="a lock of another host in the repository",
+    must="the run is complete, its retention fails by mail and names the lock; the next succeeds",
+)
 def test_another_host_s_lock_fails_the_retention_and_not_the_backup(backup_host: BackupHost, good: str) -> None:
     existing = set(backup_host.run(restic_script("list locks")).split())
     lock = "(restic backup --host x --stdin-filename x --stdin-from-command -- sleep 60 & echo $! >/run/pid; wait)"
@@ -93,6 +123,11 @@ def test_another_host_s_lock_fails_the_retention_and_not_the_backup(backup_host:
     backup_host.backups.succeed()
 
 
+@pytest.mark.fault(
+    20,
+    injected="a full data volume when a backup begins",
+    must="the backup fails with that reason, by mail; the last good run stays, and the next succeeds",
+)
 def test_a_full_volume_fails_the_backup_and_leaves_no_half_file(backup_host: BackupHost, good: str) -> None:
     # As root, who may use what is reserved too; to the last block.
     backup_host.run(
@@ -109,6 +144,11 @@ def test_a_full_volume_fails_the_backup_and_leaves_no_half_file(backup_host: Bac
     assert backup_host.run("ls -A /data/backup") == "complete"
 
 
+@pytest.mark.fault(
+    37,
+    injected="a second backup beside one that runs",
+    must="it is refused and names the first, which is complete",
+)
 def test_two_at_once_are_one(backup_host: BackupHost, good: str) -> None:
     backup_host.backups.begin()
     wait_for(lambda: "of cluster" in backup_host.backups.journal(), 60, "the first one's beginning")
@@ -125,6 +165,11 @@ def test_two_at_once_are_one(backup_host: BackupHost, good: str) -> None:
     assert backup_host.backups.complete()[0]["run"] != good
 
 
+@pytest.mark.fault(
+    38,
+    injected="a run in the repository that is dated in the future",
+    must="it is named by mail, takes nobody's place, and --latest picks the newest real one",
+)
 @pytest.mark.incident("one snapshot dated in the future outlived and hid all that followed")
 def test_a_run_from_the_future_is_told_of_and_hides_nothing(backup_host: BackupHost, good: str) -> None:
     system = backup_host.backups.complete()[0]["system"]
@@ -144,6 +189,11 @@ def test_a_run_from_the_future_is_told_of_and_hides_nothing(backup_host: BackupH
     backup_host.backups.succeed()
 
 
+@pytest.mark.fault(
+    38,
+    injected="a run of a clock that was 14 years ahead, dated anew",
+    must="it is listed with its new date and can be restored",
+)
 @pytest.mark.incident("dating a run anew, as the page said, left one that could not be restored")
 def test_a_run_that_is_dated_anew_can_be_restored(backup_host: BackupHost, good: str) -> None:
     run = backup_host.backups.succeed()

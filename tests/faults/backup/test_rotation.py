@@ -22,6 +22,11 @@ def documented() -> str:
     return commands
 
 
+@pytest.mark.fault(
+    44,
+    injected="a password of the backups that is changed as the page says",
+    must="backups go on, and the old one opens nothing",
+)
 @pytest.mark.incident("the password of the backups lived in one place")
 def test_a_new_restic_password_is_taken_and_the_old_one_opens_nothing_any_more(images: ImageLab) -> None:
     images.prepare("rotating")

@@ -44,6 +44,11 @@ def short_timeout(backup_host: BackupHost, seconds: int) -> Iterator[None]:
         backup_host.run(f"rm -r {place}; systemctl daemon-reload")
 
 
+@pytest.mark.fault(
+    33,
+    injected="S3 that nobody answers for",
+    must="the run fails at once with those words, by mail; the next succeeds",
+)
 def test_an_s3_that_is_away_is_told_before_anything_is_tried(backup_host: BackupHost, good: str) -> None:
     with away(backup_host, *bad_s3.names(backup_host.bucket)):
         backup_host.check_refusal("S3 can't be reached", good="")
@@ -51,6 +56,11 @@ def test_an_s3_that_is_away_is_told_before_anything_is_tried(backup_host: Backup
     backup_host.backups.succeed()
 
 
+@pytest.mark.fault(
+    33,
+    injected="S3 that goes away at three moments of a run",
+    must="the run ends with its time limit, the mail says what the time went by with; the next succeeds",
+)
 @pytest.mark.parametrize("point", POINTS)
 def test_an_s3_that_goes_away_ends_with_the_unit_s_limit(backup_host: BackupHost, good: str, point: str) -> None:
     with proxied(backup_host, "ok"), short_timeout(backup_host, 75):
@@ -65,6 +75,7 @@ def test_an_s3_that_goes_away_ends_with_the_unit_s_limit(backup_host: BackupHost
     backup_host.backups.succeed()
 
 
+@pytest.mark.fault(33, injected="S3 that goes away at three moments and comes back", must="the run succeeds")
 @pytest.mark.parametrize("point", POINTS)
 def test_an_s3_that_comes_back_loses_nothing(backup_host: BackupHost, good: str, point: str) -> None:
     with proxied(backup_host, "ok"), held(backup_host, point):
@@ -76,6 +87,11 @@ def test_an_s3_that_comes_back_loses_nothing(backup_host: BackupHost, good: str,
     assert backup_host.backups.complete()[0]["run"] != good
 
 
+@pytest.mark.fault(
+    33,
+    injected="S3 that answers 403 from the start",
+    must="the run fails with those words, by mail; the next succeeds",
+)
 def test_denied_access_is_called_that_and_makes_nothing(backup_host: BackupHost, good: str) -> None:
     with proxied(backup_host, "denied"):
         backup_host.check_refusal("S3 denies access", good="")
@@ -83,6 +99,11 @@ def test_denied_access_is_called_that_and_makes_nothing(backup_host: BackupHost,
     backup_host.backups.succeed()
 
 
+@pytest.mark.fault(
+    33,
+    injected="S3 that answers 403 from three moments of a run on",
+    must="the run fails with those words, by mail; the next succeeds",
+)
 @pytest.mark.parametrize("point", POINTS)
 def test_access_that_is_denied_from_some_moment_on_is_called_that(
     backup_host: BackupHost, good: str, point: str
@@ -95,11 +116,17 @@ def test_access_that_is_denied_from_some_moment_on_is_called_that(
     backup_host.backups.succeed()
 
 
+@pytest.mark.fault(33, injected="a slow S3", must="the run succeeds")
 def test_a_slow_s3_only_takes_longer(backup_host: BackupHost, good: str) -> None:
     with proxied(backup_host, "slow"):
         assert backup_host.backups.succeed() != good
 
 
+@pytest.mark.fault(
+    34,
+    injected="a wrong password of the repository",
+    must="the run fails and names the parameter, by mail; nothing is made, the next succeeds",
+)
 def test_a_wrong_password_is_called_that_and_makes_nothing(backup_host: BackupHost, good: str) -> None:
     path = "/run/zmanim/secrets/backup/restic-password"
     backup_host.run(f"cp {path} /run/kept; echo changed >{path}")
@@ -111,6 +138,11 @@ def test_a_wrong_password_is_called_that_and_makes_nothing(backup_host: BackupHo
     backup_host.backups.succeed()
 
 
+@pytest.mark.fault(
+    36,
+    injected="one flipped bit in a pack of the repository",
+    must="one of four weekly checks finds it, a restore of that run fails, the next run succeeds",
+)
 def test_a_flipped_byte_is_found_within_four_weeks_and_by_whoever_restores_it(backup_host: BackupHost) -> None:
     # The largest pack is to be this run's: what runs that were cut short have left is nobody's.
     noise = "SELECT string_agg(md5(random()::text), '') AS text FROM generate_series(1, 30000)"
@@ -138,6 +170,11 @@ def test_a_flipped_byte_is_found_within_four_weeks_and_by_whoever_restores_it(ba
     assert backup_host.backups.succeed() != good
 
 
+@pytest.mark.fault(
+    40,
+    injected="SES that nobody answers for when a backup fails",
+    must="the mail waits on the disk and is sent once",
+)
 @pytest.mark.incident("the failure mails were rejected themselves, and nobody heard of it")
 def test_a_mail_that_ses_does_not_take_waits_and_is_sent_once(backup_host: BackupHost, good: str) -> None:
     with away(backup_host, "email.eu-west-1.amazonaws.com"), dying_dump(backup_host, 0, 1):
@@ -164,6 +201,11 @@ def test_a_mail_that_ses_does_not_take_waits_and_is_sent_once(backup_host: Backu
     backup_host.backups.succeed()
 
 
+@pytest.mark.fault(
+    34,
+    injected="a bucket that is gone, and an empty one in its place",
+    must="neither a bucket nor a repository is made before a person says so",
+)
 @pytest.mark.incident("restic takes a bucket that is not there for a repository that is not there yet, and makes both")
 def test_a_bucket_that_is_gone_is_not_made(backup_host: BackupHost, good: str) -> None:
     s3 = backup_host.images.client("s3")

@@ -87,6 +87,11 @@ def test_postgresql_that_stops_is_told_and_so_is_that_it_is_back(images: ImageLa
     wait_for(lambda: changes()[-2:] == [("OK", "ALARM"), ("ALARM", "OK")], 30, "both changes to be told")
 
 
+@pytest.mark.fault(
+    40,
+    injected="SES that refuses mail",
+    must="a metric tells of it, and each mail is sent once it may be",
+)
 def test_mail_that_ses_refuses_is_told_without_mail_and_sent_once_it_may_be(images: ImageLab, production: str) -> None:
     ses = images.client("ses")
     identities = ses.list_identities()["Identities"]

@@ -114,6 +114,16 @@ def restart(images: ImageLab, machine: str) -> None:
     images.ec2.start_instances(InstanceIds=[machine])
 
 
+@pytest.mark.fault(
+    18,
+    injected="20 power cuts while rows are written",
+    must="every acknowledged row is there, amcheck finds nothing",
+)
+@pytest.mark.fault(
+    23,
+    injected="20 power cuts while keys are written",
+    must="no more than what was acknowledged in the last two seconds is gone",
+)
 def test_a_power_cut_loses_no_acknowledged_row_and_no_more_than_two_seconds_of_redis(images: ImageLab) -> None:
     machine = images.serve()
     prepare(images, machine)
@@ -131,6 +141,11 @@ def test_a_power_cut_loses_no_acknowledged_row_and_no_more_than_two_seconds_of_r
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    18,
+    injected="a power cut of a PostgreSQL whose fsync is off",
+    must="rows are gone, or the server is: the cuts of these tests are real ones",
+)
 def test_a_power_cut_is_one_that_loses_what_was_not_synced(images: ImageLab) -> None:
     """The test above, seen to fail: without fsync the same cut takes rows with it, or the whole server."""
     machine = images.serve()
@@ -146,6 +161,11 @@ def test_a_power_cut_is_one_that_loses_what_was_not_synced(images: ImageLab) -> 
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    23,
+    injected="a power cut of a Redis that never syncs",
+    must="more than two seconds are gone: the cuts of these tests are real ones",
+)
 def test_a_power_cut_takes_more_than_two_seconds_of_a_redis_that_never_syncs(images: ImageLab) -> None:
     """The same for Redis: what holds above is due to `appendfsync everysec`."""
     machine = images.serve()
@@ -163,6 +183,11 @@ def test_a_power_cut_takes_more_than_two_seconds_of_a_redis_that_never_syncs(ima
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    15,
+    injected="a stale postmaster.pid of a dead process, and of one that lives and is another program",
+    must="PostgreSQL starts; beside a live server no second one does",
+)
 @pytest.mark.incident("the boot script deleted a live postmaster.pid")
 def test_a_stale_postmaster_pid_does_not_keep_postgresql_down(images: ImageLab) -> None:
     machine = images.serve()
@@ -197,6 +222,11 @@ def test_a_job_of_pg_cron_goes_on_after_a_power_cut(images: ImageLab) -> None:
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    18,
+    injected="kill -9 of the postmaster while rows are written, six times",
+    must="it starts again, every acknowledged row is there, amcheck finds nothing",
+)
 def test_a_killed_postmaster_comes_back_with_every_acknowledged_row(images: ImageLab) -> None:
     machine = images.serve()
     prepare(images, machine)
@@ -213,6 +243,11 @@ def test_a_killed_postmaster_comes_back_with_every_acknowledged_row(images: Imag
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    24,
+    injected="an append-only file without its last five bytes",
+    must="Redis starts without the last command alone, and its log says that it was cut off",
+)
 def test_a_torn_tail_of_the_append_only_file_is_cut_off(images: ImageLab) -> None:
     machine = images.serve()
     images.redis(machine, *(f"SET key{number} {number}" for number in range(100)))
@@ -225,6 +260,11 @@ def test_a_torn_tail_of_the_append_only_file_is_cut_off(images: ImageLab) -> Non
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    20,
+    injected="a data volume that fills under load",
+    must="every acknowledged row is there, amcheck finds nothing, and with room again all serves by itself",
+)
 def test_a_full_data_volume_harms_nothing_and_is_over_when_there_is_room_again(images: ImageLab) -> None:
     machine = images.serve()
     prepare(images, machine)

@@ -69,6 +69,11 @@ def check_whole(images: ImageLab, machine: str) -> None:
     ]
 
 
+@pytest.mark.fault(
+    10,
+    injected="a power cut within initdb, the making of the database or of its extensions",
+    must="the next boot makes it anew and serves, amcheck finds nothing",
+)
 @pytest.mark.incident("a half-made cluster was taken for a whole one")
 @pytest.mark.parametrize("what", MOMENTS)
 def test_what_a_power_cut_left_half_made_is_made_anew(images: ImageLab, what: str) -> None:
@@ -79,6 +84,7 @@ def test_what_a_power_cut_left_half_made_is_made_anew(images: ImageLab, what: st
     images.terminate(machine)
 
 
+@pytest.mark.fault(10, injected="a power cut while mkfs.xfs runs", must="the next boot serves, amcheck finds nothing")
 def test_what_a_power_cut_left_of_a_file_system_is_made_anew(images: ImageLab) -> None:
     machine = images.start()
     cut(images, machine, "mkfs.xfs")
@@ -102,6 +108,16 @@ def mark(file: Path) -> None:
     subprocess.run(["xfs_db", "-x", "-f", "-c", "sb 0", "-c", "write inprogress 1", file], check=True)
 
 
+@pytest.mark.fault(
+    1,
+    injected="a later boot of a launch that still consents",
+    must="the volume is not formatted a second time, its rows are there",
+)
+@pytest.mark.fault(
+    10,
+    injected="a file system that mkfs.xfs left unfinished at any of four places",
+    must="with consent it is made anew, said in the journal, and the machine serves",
+)
 @pytest.mark.parametrize("upto", [512, 4096, 600 << 20, None])
 def test_a_file_system_that_was_never_finished_is_made_anew(images: ImageLab, upto: int | None) -> None:
     """mkfs.xfs writes its label first and takes the mark of an unfinished file system away last."""
@@ -121,6 +137,11 @@ def test_a_file_system_that_was_never_finished_is_made_anew(images: ImageLab, up
     images.ec2.delete_volume(VolumeId=volume)
 
 
+@pytest.mark.fault(
+    10,
+    injected="an unfinished file system, and a launch that does not consent",
+    must="its SHA-256 is what it was, until an operator has it made anew",
+)
 def test_without_consent_an_unfinished_file_system_waits_for_the_operator(images: ImageLab) -> None:
     volume = images.new_volume()
     unfinished(images.volume_file(volume))
@@ -141,6 +162,11 @@ def test_without_consent_an_unfinished_file_system_waits_for_the_operator(images
     images.ec2.delete_volume(VolumeId=volume)
 
 
+@pytest.mark.fault(
+    4,
+    injected="an XFS with data, marked as one that was never finished",
+    must="its SHA-256 is what it was, no service starts",
+)
 @pytest.mark.incident("a boot script formatted what it did not know")
 def test_the_mark_on_a_file_system_with_data_does_not_make_it_a_new_one(images: ImageLab) -> None:
     """As xfs_copy leaves a copy that was cut short."""
@@ -161,6 +187,11 @@ def test_the_mark_on_a_file_system_with_data_does_not_make_it_a_new_one(images: 
     images.ec2.delete_volume(VolumeId=volume)
 
 
+@pytest.mark.fault(
+    10,
+    injected="a power cut within the first migration",
+    must="nothing of it is there, the next boot applies it whole",
+)
 def test_a_power_cut_inside_a_migration_leaves_nothing_of_it(images: ImageLab) -> None:
     """Of the very first one, which waits for a lock: by then it has made a table and written a row."""
     machine = images.start(data=False)

@@ -144,6 +144,11 @@ def _key(bundle: bytes) -> str:
     return f"bundles/{hashlib.sha256(bundle).hexdigest()}.tar.gz"
 
 
+@pytest.mark.fault(
+    45,
+    injected="a channel that is wrong in twelve ways: bytes, hash, size, signature, age, serial, version, architecture",
+    must="the reason is said, and the release before serves within 30 s",
+)
 def test_whatever_the_channel_has_that_does_not_verify_what_was_good_serves_in_time(prod: Follower) -> None:
     prod.publish()
     good = prod.publish()
@@ -176,6 +181,11 @@ def fetched_for(prod: Follower) -> float:
     return last - first
 
 
+@pytest.mark.fault(
+    45,
+    injected="a channel that nobody answers for, and one that is silent",
+    must="the release before serves within 30 s",
+)
 def test_a_channel_that_is_away_or_silent_costs_a_start_little_time_and_nothing_else(prod: Follower) -> None:
     good = prod.serves()
     # The name leads to this machine itself: nobody listens, or somebody is silent.
@@ -202,6 +212,11 @@ def test_a_channel_that_is_away_or_silent_costs_a_start_little_time_and_nothing_
         prod.images.run(prod.machine, f"systemctl stop silent; sed -i '/{BUCKET}/d' /etc/hosts")
 
 
+@pytest.mark.fault(
+    45,
+    injected="a channel that answers 403, and one that drips",
+    must="the release before serves within 30 s, the new one comes when the channel is well",
+)
 @pytest.mark.parametrize(
     ("mode", "reason"), [("denied", "AccessDenied"), ("drip", "no end after 10 s")], ids=["denied", "drips"]
 )
@@ -221,6 +236,11 @@ def test_a_channel_that_answers_badly_costs_a_start_little_time_and_nothing_else
     prod.wait_serves(new)
 
 
+@pytest.mark.fault(
+    45,
+    injected="no room for a release",
+    must="the release before serves, the new one comes when there is room",
+)
 def test_a_full_disk_leaves_what_is_good_and_the_release_comes_when_there_is_room(prod: Follower) -> None:
     good = prod.serves()
     # The root disk of a machine here is the host's own: what fills is the folder of releases.
@@ -249,6 +269,11 @@ def test_a_full_disk_leaves_what_is_good_and_the_release_comes_when_there_is_roo
     prod.wait_serves(new)
 
 
+@pytest.mark.fault(
+    46,
+    injected="a signed release that hangs, and one that fails its health check",
+    must="it is rolled back and mailed about once",
+)
 @pytest.mark.parametrize("does", [HANGS, FAILS], ids=["hangs", "fails its health check"])
 def test_a_release_that_runs_and_is_not_well_is_rolled_back(prod: Follower, does: str) -> None:
     good = prod.proven()
@@ -270,6 +295,11 @@ def test_a_release_that_runs_and_is_not_well_is_rolled_back(prod: Follower, does
     assert "/health" in mail["body"]
 
 
+@pytest.mark.fault(
+    46,
+    injected="a signed release whose migration fails",
+    must="the database is what it was, it is rolled back and mailed about",
+)
 @pytest.mark.incident("download-latest.sh ran a release's SQL as superuser at every start")
 def test_a_release_whose_migration_fails_leaves_the_database_as_it_was_and_the_one_before_serves(
     prod: Follower,

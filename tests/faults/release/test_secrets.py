@@ -35,6 +35,16 @@ def api_environment(images: ImageLab, machine: str) -> dict[str, str]:
     return result
 
 
+@pytest.mark.fault(
+    43,
+    injected="secrets with newlines, quotes, $, % and every other sign that breaks shells and addresses",
+    must="each arrives as it is, and is in no log",
+)
+@pytest.mark.fault(
+    44,
+    injected="a password of Redis that is changed",
+    must="the new one opens it and the old one does not, the keys are there",
+)
 @pytest.mark.incident("a / in a secret broke sed, SQL and addresses")
 def test_whatever_characters_a_secret_has_it_arrives_as_it_is_and_so_does_a_rotated_one(images: ImageLab) -> None:
     images.prepare("nasty")
@@ -62,6 +72,11 @@ def test_whatever_characters_a_secret_has_it_arrives_as_it_is_and_so_does_a_rota
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    42,
+    injected="a parameter that is missing",
+    must="it is named, nothing that needs a secret starts, and all starts by itself once it is there",
+)
 @pytest.mark.incident('errors of Parameter Store were taken for "optional secret missing" and a default was used')
 def test_a_missing_secret_stops_what_needs_it_by_its_name_and_nothing_else(images: ImageLab) -> None:
     images.prepare("away")
@@ -94,6 +109,11 @@ time.sleep(10**6)'
 """
 
 
+@pytest.mark.fault(
+    42,
+    injected="a Parameter Store that takes connections and is silent for ten minutes",
+    must="the ready line says so, nothing that needs a secret starts, and all starts by itself afterwards",
+)
 @pytest.mark.incident("services whose secrets came too late stayed down until somebody came")
 def test_after_ten_minutes_of_silence_a_machine_comes_up_by_itself(images: ImageLab) -> None:
     began = time.monotonic()
@@ -114,6 +134,11 @@ def test_after_ten_minutes_of_silence_a_machine_comes_up_by_itself(images: Image
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    42,
+    injected="a parameter that comes a little later",
+    must="it is waited for, and the first boot serves",
+)
 def test_a_secret_that_comes_a_little_later_is_waited_for(images: ImageLab) -> None:
     images.prepare("late")
     secret = images.secrets("late")["/zmanim/late/redis-password"]

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.machines.image import ImageLab, copy_work_tree
 
 VERSION = "v9.40.0"
@@ -47,6 +49,11 @@ def differing(one: object, other: object) -> list[str]:
     return [line for line in lines if not any(pattern.fullmatch(line) for pattern in EXCEPTIONS.values())]
 
 
+@pytest.mark.fault(
+    51,
+    injected="one commit that is built twice, in two clones",
+    must="inventory and bill of materials are the same, but for a builder's address",
+)
 def test_two_builds_of_one_commit_have_equal_inventories_and_the_same_bill_of_materials(
     images: ImageLab, tmp_path: Path
 ) -> None:

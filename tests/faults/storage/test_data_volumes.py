@@ -91,6 +91,21 @@ def volume(images: ImageLab) -> Iterator[str]:
     images.ec2.delete_volume(VolumeId=made)
 
 
+@pytest.mark.fault(
+    3,
+    injected="a volume with XFS, ext4 under our label, LUKS, LVM or a partition table, with a launch that consents",
+    must="its SHA-256 is what it was, no service starts, the ready line names what it holds",
+)
+@pytest.mark.fault(
+    4,
+    injected="an ext4, or an XFS of ours, without its superblock, with a launch that consents",
+    must="its SHA-256 is what it was, and it is called not blank",
+)
+@pytest.mark.fault(
+    5,
+    injected="four bytes of junk in sector 64, or at the very end",
+    must="its SHA-256 is what it was, and it is called not blank",
+)
 @pytest.mark.incident("a boot script formatted what it did not know")
 @pytest.mark.parametrize("what", FOREIGN)
 def test_a_foreign_volume_stays_as_it_is_whatever_the_launch_says(images: ImageLab, volume: str, what: str) -> None:
@@ -108,10 +123,25 @@ def test_a_foreign_volume_stays_as_it_is_whatever_the_launch_says(images: ImageL
     assert images.digest(volume) == before
 
 
+@pytest.mark.fault(
+    7,
+    injected="two volumes that carry our label",
+    must="neither is taken, both stay as they are, no service starts",
+)
 def test_of_two_candidates_none_is_taken(images: ImageLab) -> None:
     expect_none_of_two_candidates(images)
 
 
+@pytest.mark.fault(
+    7,
+    injected="no volume at all",
+    must="no cluster and no Redis file on the root disk, no service starts",
+)
+@pytest.mark.fault(
+    9,
+    injected="a volume that never comes",
+    must="after 90 s the ready line says so, commands still run on it, no service starts",
+)
 def test_without_a_data_volume_nothing_starts_on_the_root_disk(images: ImageLab) -> None:
     machine = images.start(data=False)
     report = images.wait_report(machine, seconds=150)
@@ -123,6 +153,7 @@ def test_without_a_data_volume_nothing_starts_on_the_root_disk(images: ImageLab)
     images.terminate(machine)
 
 
+@pytest.mark.fault(8, injected="a volume that is attached 20 s after the boot began", must="the machine serves")
 def test_a_volume_that_comes_20_seconds_late_is_waited_for(images: ImageLab, volume: str) -> None:
     machine = images.start(data=False)
     images.wait_state(machine, "running")
@@ -133,6 +164,11 @@ def test_a_volume_that_comes_20_seconds_late_is_waited_for(images: ImageLab, vol
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    11,
+    injected="a volume that was grown while the machine was off",
+    must="the file system has the new size, its rows are there",
+)
 def test_a_grown_volume_grows_its_file_system(images: ImageLab) -> None:
     machine = images.serve()
     images.query(machine, "CREATE TABLE kept (word text); INSERT INTO kept VALUES ('precious')")
@@ -148,6 +184,18 @@ def test_a_grown_volume_grows_its_file_system(images: ImageLab) -> None:
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    13,
+    injected="a cluster of PostgreSQL 16, and one of 18",
+    must=(
+        "not one file changes, nothing is started over and over, the ready line says both versions; repaired, it serves"
+    ),
+)
+@pytest.mark.fault(
+    14,
+    injected="a cluster that lost its PG_VERSION and nothing else",
+    must="no initdb, and the ready line says that it is left as it is",
+)
 @pytest.mark.incident("data of another major version must never be hidden by a new empty cluster")
 def test_a_cluster_that_this_server_can_t_read_is_left_as_it_is_without_a_restart_loop(images: ImageLab) -> None:
     machine = images.serve()
@@ -179,6 +227,11 @@ def test_a_cluster_that_this_server_can_t_read_is_left_as_it_is_without_a_restar
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    14,
+    injected="a volume that had a cluster and has none now",
+    must="no initdb, and the ready line says to restore it",
+)
 def test_a_cluster_that_vanished_is_not_replaced_by_an_empty_one(images: ImageLab) -> None:
     machine = images.serve()
     images.run(machine, "systemctl stop postgresql; mv /data/postgres /data/gone")

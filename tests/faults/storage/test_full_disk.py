@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.machines.image import ImageLab
 from tests.support.machines.lab import wait_for
 
@@ -10,6 +12,11 @@ STORES = ("postgresql.service", "redis.service")
 TRIES = 35
 
 
+@pytest.mark.fault(
+    20,
+    injected="both stores killed on a full data volume, which stays full",
+    must="they are tried again for as long as it takes, and with room the API serves by itself",
+)
 def test_stores_that_can_t_start_on_a_full_disk_come_back_by_themselves_and_the_api_with_them(images: ImageLab) -> None:
     machine = images.serve()
     images.redis(machine, "SET kept precious")

@@ -40,6 +40,11 @@ def test_both_stores_use_what_fits_the_machine(images: ImageLab, kind: str) -> N
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    27,
+    injected="600 MiB for a Redis whose limit is 438",
+    must="it evicts keys and stays within its limit, nothing restarts",
+)
 def test_a_2_gib_machine_s_redis_stays_within_its_limit_when_it_is_given_more(images: ImageLab) -> None:
     machine = images.serve(InstanceType="t4g.small")
     # 600 MiB in values of 1 MiB: more than its 438.

@@ -45,6 +45,11 @@ def journal(images: ImageLab, machine: str, unit: str) -> str:
     )
 
 
+@pytest.mark.fault(
+    12,
+    injected="a file system whose every read and write fails from some moment on, under load",
+    must="the API says that it is not well, the ready line says why; after a power cut every acknowledged row is there",
+)
 def test_a_data_volume_that_fails_under_load_stops_what_writes_and_loses_nothing(images: ImageLab) -> None:
     """As a volume that is taken away by force: every read and write of the file system fails from then on."""
     machine = images.serve()
@@ -71,6 +76,11 @@ def test_a_data_volume_that_fails_under_load_stops_what_writes_and_loses_nothing
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    12,
+    injected="a data volume that is unmounted under load",
+    must="both stores stop, nothing is written below the mount point, and every acknowledged row is there afterwards",
+)
 def test_an_unmounted_data_volume_takes_what_writes_to_it_along(images: ImageLab) -> None:
     machine = images.serve()
     prepare(images, machine)
@@ -85,6 +95,11 @@ def test_an_unmounted_data_volume_takes_what_writes_to_it_along(images: ImageLab
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    19,
+    injected="a stop of both stores under load",
+    must="pg_controldata says shut down, both end well, every acknowledged row and key is there",
+)
 def test_a_stop_under_load_is_a_clean_shutdown(images: ImageLab) -> None:
     machine = images.serve()
     prepare(images, machine)
@@ -103,6 +118,11 @@ def test_a_stop_under_load_is_a_clean_shutdown(images: ImageLab) -> None:
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    21,
+    injected="a backend that the kernel kills for its memory",
+    must="PostgreSQL serves again without a restart of its unit, amcheck finds nothing",
+)
 def test_a_backend_that_the_kernel_kills_for_its_memory_takes_no_server_along(images: ImageLab) -> None:
     machine = images.serve(InstanceType="t4g.micro")
     prepare(images, machine)
@@ -120,6 +140,11 @@ def test_a_backend_that_the_kernel_kills_for_its_memory_takes_no_server_along(im
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    21,
+    injected="kill -9 of the child that saves Redis's snapshot",
+    must="Redis serves on, and saves again",
+)
 def test_a_saving_child_of_redis_that_is_killed_takes_no_server_along(images: ImageLab) -> None:
     machine = images.serve()
     images.run(machine, TESTER)
@@ -142,6 +167,11 @@ def test_a_saving_child_of_redis_that_is_killed_takes_no_server_along(images: Im
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    27,
+    injected="Redis given twice its limit while it saves a snapshot, on 2 GiB",
+    must="nobody is killed for memory, every acknowledged row is there",
+)
 def test_a_full_redis_that_saves_leaves_postgresql_its_memory(images: ImageLab) -> None:
     # Its append-only file and its snapshots need room too.
     volume = images.new_volume(8)
@@ -164,6 +194,11 @@ def test_a_full_redis_that_saves_leaves_postgresql_its_memory(images: ImageLab) 
     images.ec2.delete_volume(VolumeId=volume)
 
 
+@pytest.mark.fault(
+    22,
+    injected="one flipped byte in a page of a table",
+    must="pg_dump fails on its checksum, the rest of the database serves",
+)
 def test_a_flipped_byte_in_a_page_is_an_error_and_no_row(images: ImageLab) -> None:
     machine = images.serve()
     images.query(machine, "CREATE TABLE kept AS SELECT n, repeat('x', 500) AS filler FROM generate_series(1, 1000) n")
@@ -183,6 +218,11 @@ def test_a_flipped_byte_in_a_page_is_an_error_and_no_row(images: ImageLab) -> No
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    16,
+    injected="a database whose collations are of another version",
+    must="the journal tells of the mismatch, the machine serves",
+)
 def test_collations_of_another_version_are_told_of(images: ImageLab) -> None:
     machine = images.serve()
     images.query(
@@ -197,6 +237,11 @@ def test_collations_of_another_version_are_told_of(images: ImageLab) -> None:
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    28,
+    injected="no file of rules, one of junk, and one with a bad hash",
+    must="Redis does not start, and nobody listens",
+)
 @pytest.mark.parametrize(
     "spoil",
     [f"rm {ACL}", f"echo nonsense >{ACL}", f"sed --in-place 's/on #/on #zz/' {ACL}"],

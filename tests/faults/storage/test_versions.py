@@ -37,6 +37,11 @@ def ids(lab: ImageLab, machine: str) -> dict[str, str]:
     return {name: f"{user}:{group}" for name, _, user, group, *_ in fields}
 
 
+@pytest.mark.fault(
+    17,
+    injected="one volume under image A, B and A again, where B gives system users other ids",
+    must="rows, roles, keys, owners and the four pinned ids are what they were",
+)
 @pytest.mark.incident("a new image's packages had other ids, and /data belonged to nobody")
 def test_a_volume_goes_to_a_version_with_other_ids_and_back(images: ImageLab, shifted: ImageLab) -> None:
     machine = images.serve(keep=True)

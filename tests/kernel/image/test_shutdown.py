@@ -8,6 +8,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from tests.faults.power.test_power_and_kills import keys, prepare, rows
 from tests.support.machines.image import ImageLab
 from tests.support.machines.lab import wait_for
@@ -73,6 +75,11 @@ def expect_clean_shutdown(images: ImageLab, machine: str, console: str) -> None:
     assert "recovery" not in kernel
 
 
+@pytest.mark.fault(
+    19,
+    injected="a stop of the machine under load, with a backup on its way",
+    must="nobody is killed, no journal is replayed, what was acknowledged is there",
+)
 def test_a_stop_under_load_ends_within_the_units_limits_and_loses_nothing(images: ImageLab, served: str) -> None:
     prepare(images, served)
     before, boots = images.run(served, units.IDENTITY), len(images.ready_reports(served))

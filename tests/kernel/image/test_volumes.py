@@ -38,6 +38,11 @@ def late(images: ImageLab, volume: str) -> Iterator[str]:
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    8,
+    injected="an NVMe disk that comes 20 s after the machine began to look",
+    must="the machine serves, and every unit is well",
+)
 def test_a_volume_that_comes_20_seconds_late_is_waited_for(images: ImageLab, late: str) -> None:
     images.expect_ready(late)
     stamps = "ExecMainStartTimestampMonotonic", "ExecMainExitTimestampMonotonic"
@@ -79,5 +84,10 @@ def test_other_names_of_its_disks_make_no_difference(images: ImageLab, late: str
     images.ec2.delete_volume(VolumeId=blank)
 
 
+@pytest.mark.fault(
+    7,
+    injected="two volumes that carry our label, as NVMe disks",
+    must="neither is taken, both stay as they are, no service starts",
+)
 def test_of_two_candidates_none_is_taken(images: ImageLab) -> None:
     expect_none_of_two_candidates(images)

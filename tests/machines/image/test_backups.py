@@ -59,6 +59,16 @@ def test_the_timer_makes_a_backup_whose_record_says_what_is_in_it(images: ImageL
     assert "BackupCompleted" in {metric["MetricName"] for metric in metrics}
 
 
+@pytest.mark.fault(
+    26,
+    injected="a snapshot restored to a machine whose append-only file is on",
+    must="every key and expiry is there",
+)
+@pytest.mark.fault(
+    41,
+    injected="a new machine, the bucket and the password",
+    must="rows, roles, geometries, vectors, keys and expiries are what they were",
+)
 @pytest.mark.incident("the documented restore read the wrong snapshot")
 def test_another_machine_has_every_row_role_geometry_vector_key_and_expiry_back(
     images: ImageLab, source: Backups
@@ -94,6 +104,11 @@ def test_another_machine_has_every_row_role_geometry_vector_key_and_expiry_back(
     images.terminate(other.machine)
 
 
+@pytest.mark.fault(
+    41,
+    injected="a drill beside what is live",
+    must="the newest run is restored and compared, nothing live changes, its seconds are told",
+)
 def test_a_drill_restores_beside_what_is_live_and_tells_how_long_it_took(images: ImageLab, source: Backups) -> None:
     if not source.complete():
         source.succeed()
@@ -123,6 +138,11 @@ def test_a_backup_is_made_listed_and_restored_from_outside(images: ImageLab, sou
     source.succeed()
 
 
+@pytest.mark.fault(
+    41,
+    injected="nothing left but an image and the bucket",
+    must="a new machine serves the newest run, and its seconds are told",
+)
 def test_an_image_and_the_bucket_are_enough_for_a_machine_that_serves(images: ImageLab, source: Backups) -> None:
     if not source.complete():
         source.succeed()

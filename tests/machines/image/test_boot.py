@@ -23,6 +23,7 @@ def test_the_machine_says_what_it_is_and_that_it_serves(images: ImageLab, served
     assert report["binary_sha256"] == manifest["sha256"]
 
 
+@pytest.mark.fault(48, injected="a first boot", must="no unit has failed, everything of ours runs")
 @pytest.mark.incident("every unit shipped disabled")
 def test_every_unit_of_ours_is_active_and_none_has_failed(images: ImageLab, served: str) -> None:
     assert images.all_active(served)
@@ -31,6 +32,11 @@ def test_every_unit_of_ours_is_active_and_none_has_failed(images: ImageLab, serv
     assert images.run(served, "journalctl --boot --no-pager | grep --count 'ordering cycle' || true").strip() == "0"
 
 
+@pytest.mark.fault(
+    1,
+    injected="a blank volume, and a launch that consents",
+    must="it is formatted as XFS and mounted; the cluster lies on it and nothing on the root disk",
+)
 def test_postgresql_s_cluster_is_on_the_data_volume_with_checksums_in_utf_8(images: ImageLab, served: str) -> None:
     where = images.run(served, "findmnt --noheadings --output SOURCE,FSTYPE --target /data/postgres/PG_VERSION")
     assert where.split() == ["/dev/nvme1n1", "xfs"]
@@ -84,6 +90,11 @@ def test_the_api_serves_from_postgis_and_then_from_redis(images: ImageLab, serve
     assert first["data"] == second["data"]
 
 
+@pytest.mark.fault(
+    48,
+    injected="a scan of every port from the machine's network",
+    must="SSH and the API answer, and nothing else",
+)
 def test_only_ssh_and_the_api_s_port_listen_to_the_network(images: ImageLab, served: str) -> None:
     ports.expect_only_meant_to_listen(images, served)
     # And seen from its network: every port, not only those that ss was asked about.
@@ -96,6 +107,7 @@ def test_only_ssh_and_the_api_s_port_listen_to_the_network(images: ImageLab, ser
     images.run(served, "systemctl stop one-more")
 
 
+@pytest.mark.fault(48, injected="a reboot", must="no unit has failed, everything of ours runs, the data is there")
 @pytest.mark.incident("the append-only file was switched off because the unit could not write to /data/redis")
 def test_a_reboot_brings_everything_back_with_its_data(images: ImageLab, served: str) -> None:
     units.write_what_a_boot_must_keep(images, served)

@@ -18,11 +18,21 @@ def tree(images: ImageLab) -> Mapping[str, Path]:
     return image_files(images)
 
 
+@pytest.mark.fault(
+    48,
+    injected="a search of the image for what a builder leaves",
+    must="no host key, history, state, stamp, cache, log or compiler is in it",
+)
 @pytest.mark.parametrize("what", hygiene.GONE)
 def test_nothing_of_the_builder_is_left(tree: Mapping[str, Path], what: str) -> None:
     assert hygiene.left_of_the_builder(tree, what) == []
 
 
+@pytest.mark.fault(
+    48,
+    injected="a search of the image for an identity",
+    must="machine-id and authorized_keys are empty, no password opens it",
+)
 def test_the_image_has_no_identity_and_no_key_that_opens_it(tree: Mapping[str, Path]) -> None:
     hygiene.expect_no_identity(tree)
 
@@ -37,6 +47,7 @@ def test_nothing_can_be_written_by_everybody_and_no_program_gained_a_setuid_bit(
     hygiene.expect_closed_modes(tree, merged(images.cloud.directory / "layers" / "none", images.root))
 
 
+@pytest.mark.fault(48, injected="a search of the image for the account's secrets and for keys", must="none is found")
 @pytest.mark.incident("secrets ended up in what was shipped")
 def test_no_secret_is_in_what_the_build_wrote(images: ImageLab) -> None:
     # What the build added to the base, deleted files aside: the base is Amazon's.

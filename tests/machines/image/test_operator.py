@@ -11,6 +11,11 @@ from tests.support.machines.image import ImageLab
 FORMAT = "/opt/zmanim/zmanim-host format-data-volume"
 
 
+@pytest.mark.fault(
+    2,
+    injected="a blank volume, and an operator who consents by hand",
+    must="it is formatted when it is blank, and refused when a byte of it is not",
+)
 @pytest.mark.incident("without the launch's tag a blank volume could only be formatted by hand, past every check")
 def test_an_operator_s_consent_formats_a_blank_volume_and_nothing_else(images: ImageLab) -> None:
     machine = images.start(consent=False)

@@ -37,6 +37,11 @@ def how_often(images: ImageLab, machine: str, *units: str) -> dict[str, int]:
     return {unit: starts(images, machine, unit) for unit in units}
 
 
+@pytest.mark.fault(
+    42,
+    injected="a Parameter Store that nobody answers for",
+    must="the ready line says so, and all starts by itself once it is back, the rest only once",
+)
 @pytest.mark.incident("services whose secrets came too late stayed down until somebody came")
 def test_services_come_up_by_themselves_once_parameter_store_is_back(images: ImageLab) -> None:
     machine = images.start(UserData=AWAY)
@@ -76,6 +81,11 @@ def test_a_machine_that_is_told_its_environment_after_its_launch_comes_up_by_its
     images.terminate(machine)
 
 
+@pytest.mark.fault(
+    13,
+    injected="a cluster of PostgreSQL 16, and secrets that come late",
+    must="the cluster is looked at once, PostgreSQL is never started",
+)
 @pytest.mark.incident("PostgreSQL was started over and over on another major version's cluster")
 def test_a_refused_cluster_is_looked_at_once_even_when_the_secrets_come_later(images: ImageLab) -> None:
     machine = images.serve(keep=True)

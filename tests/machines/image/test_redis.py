@@ -54,6 +54,11 @@ def mails(images: ImageLab, machine: str) -> int:
     return output.count("Finished ") - output.count("Failed ")
 
 
+@pytest.mark.fault(
+    25,
+    injected="eight bytes overwritten in the middle of the append-only file",
+    must="the file is kept, the snapshot serves, the ready line and one mail tell of it",
+)
 @pytest.mark.incident("a damaged append-only file kept Redis from starting, and its repair threw the rest away")
 def test_a_damaged_middle_is_kept_and_the_snapshot_serves_with_a_loud_alarm(images: ImageLab, machine: str) -> None:
     images.run(machine, OVERWRITE.format(path=INCR, where=MIDDLE))
@@ -84,6 +89,11 @@ def test_a_damaged_middle_is_kept_and_the_snapshot_serves_with_a_loud_alarm(imag
     assert counted(images, machine) == (100, 1)
 
 
+@pytest.mark.fault(
+    24,
+    injected="an append-only file without its last three bytes",
+    must="Redis starts without the last command alone",
+)
 def test_a_torn_tail_loads_without_an_alarm(images: ImageLab, machine: str) -> None:
     images.run(machine, f"truncate --size=-3 {INCR}")
     report = start(images, machine)
@@ -91,6 +101,11 @@ def test_a_torn_tail_loads_without_an_alarm(images: ImageLab, machine: str) -> N
     assert report["checks"]["redis-files"]["ok"]
 
 
+@pytest.mark.fault(
+    25,
+    injected="an append-only file damaged in its middle, and a damaged snapshot",
+    must="Redis does not start, no file changes, and the ready line says why",
+)
 def test_without_a_valid_snapshot_redis_refuses_and_touches_nothing(images: ImageLab, machine: str) -> None:
     images.run(machine, OVERWRITE.format(path=INCR, where=MIDDLE))
     images.run(machine, OVERWRITE.format(path=f"{DATA}/dump.rdb", where=f"$(stat --format=%s {DATA}/dump.rdb) / 2"))

@@ -57,6 +57,11 @@ def refusal(images: ImageLab, refused: Refused, lack: str) -> str:
     return str(report["checks"]["units"]["detail"])
 
 
+@pytest.mark.fault(
+    2,
+    injected="a blank volume, and a launch that does not consent",
+    must="every byte stays zero, no service starts, the ready line says what to do, SSH answers",
+)
 def test_without_consent_a_blank_volume_is_not_formatted(images: ImageLab, refused: Refused) -> None:
     machine = refused.machines["no consent"]
     assert "formatting it: it is left untouched. Launch with the tag zmanim:data-volume=new" in refusal(
@@ -84,6 +89,11 @@ def test_a_launch_that_hides_its_tags_from_the_machine_is_told_so(images: ImageL
     assert set(images.active(machine, *STORES).values()) == {"inactive"}
 
 
+@pytest.mark.fault(
+    3,
+    injected="an ext4 of somebody else, with a launch that consents",
+    must="its SHA-256 is what it was, no service starts, the ready line names what it holds, SSH answers",
+)
 @pytest.mark.incident("the data volume was once lost by hand")
 def test_a_foreign_volume_stays_as_it_is_to_the_last_byte(images: ImageLab, refused: Refused) -> None:
     machine = refused.machines["a foreign volume"]

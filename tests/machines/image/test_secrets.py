@@ -68,6 +68,11 @@ def leaks(values: dict[str, str], text: str) -> list[str]:
     return [name for name, value in values.items() if value in text]
 
 
+@pytest.mark.fault(
+    43,
+    injected="every character below 128 and many above, alone and mixed",
+    must="systemd gives each value back as it was",
+)
 def test_systemd_gives_every_value_back_and_takes_none_that_is_refused(images: ImageLab, searched: Searched) -> None:
     characters = [chr(code) for code in range(1, 0x80) if chr(code) != "\r"] + list("\x80é\u00a0\u2028א😀")
     values = ["", " ", "\n", *characters, *(f"\\{one}" for one in characters), *(f"a{one}{one}" for one in characters)]
@@ -90,6 +95,11 @@ def test_systemd_gives_every_value_back_and_takes_none_that_is_refused(images: I
             environment_line("NO", f"a{one}b")
 
 
+@pytest.mark.fault(
+    42,
+    injected="every parameter there is, each with a value of its own",
+    must="no value is in the journal or on the console",
+)
 @pytest.mark.incident("a boot script printed secrets into logs that were shipped to CloudWatch")
 def test_no_secret_is_in_the_journal_or_on_the_console(images: ImageLab, searched: Searched) -> None:
     journal = images.enter(searched.machine, ["journalctl", "--no-pager", "--all", "--output=export"])

@@ -10,6 +10,11 @@ from tests.support.machines.image import ImageLab
 from tests.support.machines.promises import swap
 
 
+@pytest.mark.fault(
+    17,
+    injected="one volume under two machines of one image",
+    must="rows, keys and owners are what they were",
+)
 @pytest.mark.incident("/data was lost with its instance, or belonged to nobody on the next one")
 def test_what_was_written_survives_its_machine(images: ImageLab) -> None:
     left = swap.write_and_leave(images, images.serve(keep=True))

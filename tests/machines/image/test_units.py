@@ -45,6 +45,11 @@ def test_everything_starts_by_itself_at_the_first_boot(images: ImageLab, opened:
     expect_all_well(images, opened.machine)
 
 
+@pytest.mark.fault(
+    48,
+    injected="a stop and a start, with every preset applied anew",
+    must="no unit has failed, everything of ours runs",
+)
 @pytest.mark.incident("a machine-id that says 'uninitialized' makes systemd disable what was enabled by hand")
 def test_presets_that_are_applied_again_enable_everything_and_a_stopped_machine_comes_back(
     images: ImageLab, opened: Opened
@@ -74,6 +79,7 @@ def test_the_api_s_process_gets_no_role_and_opens_no_disk(images: ImageLab, open
     filters.expect_no_role_and_no_disk(images, opened.machine)
 
 
+@pytest.mark.fault(48, injected="two machines of one image", must="machine-id and host keys differ")
 @pytest.mark.incident("two machines of one image had one identity")
 def test_two_machines_have_their_own_identity_and_host_keys(images: ImageLab, served: str, opened: Opened) -> None:
     command = "cat /etc/machine-id; sha256sum </etc/ssh/ssh_host_ed25519_key; sha256sum </etc/ssh/ssh_host_ecdsa_key"

@@ -60,6 +60,11 @@ def test_a_new_release_and_a_rollback_each_go_live_within_one_restart(prod: Foll
     assert prod.images.run(prod.machine, "stat --format='%U %a' /var/lib/zmanim-release") == "zmanim-release 700"
 
 
+@pytest.mark.fault(
+    46,
+    injected="a signed release that crashes",
+    must="it is rolled back, denied, and mailed about once",
+)
 def test_a_release_that_crashes_is_rolled_back_and_denied(prod: Follower) -> None:
     good = prod.proven()
     bad = prod.publish(CRASHES)

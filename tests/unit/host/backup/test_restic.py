@@ -65,6 +65,7 @@ def test_what_is_missing_is_named_and_nothing_is_guessed(name: str) -> None:
         restic.repository({**ENVIRON, name: ""})
 
 
+@pytest.mark.fault(34, injected="every other exit code of restic", must="no repository is made")
 @pytest.mark.incident("restic init || true hid every error; a missing bucket looks like a missing repository")
 @pytest.mark.parametrize(
     ("code", "stderr", "message"),
@@ -161,6 +162,11 @@ def test_a_command_is_run_by_restic_itself_and_a_whole_snapshot_is_told(fake: Fa
     assert "--host zmanim --tag run:1 --tag part:x --stdin-filename /x --stdin-from-command -- pg_dump" in line
 
 
+@pytest.mark.fault(
+    31,
+    injected="a restic that ends with 3, or stored nothing",
+    must="the snapshot is removed again, and the part is none",
+)
 @pytest.mark.parametrize("answer", [f"echo '{SUMMARY}'; exit 3", f"echo '{SUMMARY.replace('7', '0')}'"])
 def test_a_snapshot_of_nothing_or_of_a_part_is_removed_again(fake: Fake, answer: str) -> None:
     calls = fake(backup=answer)

@@ -53,6 +53,11 @@ def simulate(nights: Iterable[tuple[list[Run], datetime]]) -> list[set[Run]]:
     return seen
 
 
+@pytest.mark.fault(
+    35,
+    injected="120 nights, from 16 first days of a year",
+    must="exactly 7 days, 4 older weeks and 3 older months are kept",
+)
 @pytest.mark.incident("--keep-daily 7 --keep-weekly 4 --keep-monthly 3 kept 11 runs of 120 nights, 54 days back")
 @pytest.mark.parametrize("first", range(0, 365, 23))
 def test_after_120_nights_there_are_7_days_4_older_weeks_and_3_older_months(first: int) -> None:
@@ -66,6 +71,11 @@ def test_after_120_nights_there_are_7_days_4_older_weeks_and_3_older_months(firs
     assert (newest[0].time - newest[-1].time).days >= 65
 
 
+@pytest.mark.fault(
+    38,
+    injected="400 nights with a clock that jumps ahead five times",
+    must="no run is removed that would have been kept without the jumps",
+)
 def test_400_nights_with_gaps_failures_and_a_jumping_clock_lose_nothing_that_they_would_have_without_the_jumps() -> (
     None
 ):

@@ -166,6 +166,11 @@ def test_an_expired_pointer_leaves_running_what_it_brought(machine: Site) -> Non
     assert status.version == machine.running == "v1.2.3"
 
 
+@pytest.mark.fault(
+    45,
+    injected="the power gone at each write, rename and sync of an adoption",
+    must="a whole release is in force, and the next boot adopts the new one",
+)
 @pytest.mark.parametrize("moment", ["mkdir", "replace", "rename", "fsync"])
 def test_a_power_cut_at_any_step_leaves_a_whole_release_in_force(
     machine: Site, monkeypatch: pytest.MonkeyPatch, moment: str

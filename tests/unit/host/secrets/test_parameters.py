@@ -91,6 +91,11 @@ def silence() -> Iterator[bytes]:
     yield b""
 
 
+@pytest.mark.fault(
+    42,
+    injected="throttling, a denial, an error 500, silence, an empty page and one with a token",
+    must="each is waited out with growing pauses, and no value is told",
+)
 def test_each_fault_of_parameter_store_is_got_over_in_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     sleeper = Sleeper()
     answer = in_turn(

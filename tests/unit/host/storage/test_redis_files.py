@@ -153,6 +153,11 @@ def test_without_a_valid_snapshot_nothing_is_changed_and_redis_must_not_start(
     assert (data / FOLDER / INCR).read_bytes() == DAMAGED
 
 
+@pytest.mark.fault(
+    26,
+    injected="a restored dump.rdb and no append-only file",
+    must="it becomes the base of one, so that Redis does not start empty",
+)
 @pytest.mark.incident("a restored dump.rdb beside no append-only file came up as 0 keys, and was overwritten")
 def test_a_restored_snapshot_becomes_the_base_of_the_append_only_file(tmp_path: Path) -> None:
     (tmp_path / "dump.rdb").write_text("REDIS good")

@@ -117,6 +117,11 @@ class Disk(io.RawIOBase):
         return bytes(max(0, min(size, self._limit - self._at)))
 
 
+@pytest.mark.fault(
+    6,
+    injected="a device whose reads fail, or end early, at four places",
+    must="mkfs.xfs is not called, and the reason is said",
+)
 @pytest.mark.parametrize("limit", [0, 512, 20 * MIB + 5, 40 * MIB - 1])
 @pytest.mark.parametrize(("error", "reason"), [(errno.EIO, "Input/output error"), (None, "ends early")])
 def test_a_device_that_fails_or_ends_while_it_is_read_is_not_blank(
