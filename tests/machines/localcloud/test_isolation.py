@@ -19,7 +19,6 @@ import pytest
 from localcloud.environment import environment
 from localcloud.net.addresses import owners, rules
 from tests.support.machines.lab import Lab
-from tests.support.machines.promises.ports import cloud_namespace
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +162,7 @@ def test_a_machine_that_comes_or_goes_does_not_keep_others_from_the_gateway(lab:
         "curl -sS -o /dev/null -w '%{http_code}' --max-time 1 -X PUT"
         " -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token"
     )
-    enter = cloud_namespace(lab)
+    enter = lab.inside("net")
     # The lowest MAC of all, which a bridge without one of its own takes for itself.
     come = "link add low address 02:00:00:00:00:01 type veth peer name low-peer\nlink set low master br0 up\n"
     subprocess.run([*enter, "ip", "-batch", "-"], input=come, text=True, check=True)

@@ -147,3 +147,15 @@ class Lab:
              f"{self.user}@{self.describe(instance)['PublicIpAddress']}", command],
             capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
+
+    def inside(self, *kinds: str) -> list[str]:
+        """Return the command that enters namespaces of the cloud: `net` has its bridge, `mount` its bases' disks."""
+        server = [b"localcloud.server", str(self.cloud.directory).encode()]
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                command, name = path.read_bytes().split(b"\0"), path.with_name("comm").read_text()
+            except OSError:
+                continue  # it ended in between
+            if command[-3:-1] == server and name.startswith("python"):
+                return ["nsenter", "--target", path.parent.name, *(f"--{kind}" for kind in kinds)]
+        raise AssertionError(f"no server of {self.cloud.directory}")

@@ -22,7 +22,8 @@ def mounted_image(lab: ImageLab) -> Iterator[Path]:
         raw, root = Path(directory, "image.raw"), Path(directory, "root")
         root.mkdir()
         disk = lab.cloud.directory / "layers" / lab.image / "disk.qcow2"
-        subprocess.run(["qemu-img", "convert", "-O", "raw", str(disk), str(raw)], check=True)
+        # It stands on the base image's disk, which is where it says only for the cloud itself.
+        subprocess.run([*lab.inside("mount"), "qemu-img", "convert", "-O", "raw", str(disk), str(raw)], check=True)
         # noload: a journal that has to be replayed would mean that the builder did not unmount it.
         options = f"ro,noload,loop,offset={_OFFSET}"
         subprocess.run(["mount", "-o", options, str(raw), str(root)], check=True)

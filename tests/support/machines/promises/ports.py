@@ -7,10 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from tests.support.machines.image import ImageLab
-from tests.support.machines.lab import Lab
 
 # No machine of a cloud has an IPv6 address by itself: for a while the bridge is given one, and the machine.
 _BRIDGE, _HERE, _THERE = "br0", "fd00:5ca1::1", "fd00:5ca1::2"
@@ -58,7 +56,7 @@ def by_ipv6(images: ImageLab, machine: str) -> Iterator[tuple[list[str], str]]:
 
     Neighbours are told of each other by hand: the cloud's rules let no neighbour discovery through.
     """
-    enter = cloud_namespace(images)
+    enter = images.inside("net")
     mac = images.run(machine, "cat /sys/class/net/ens5/address")
     bridge = [*enter, "ip", "-json", "link", "show", _BRIDGE]
     bridges = json.loads(subprocess.run(bridge, capture_output=True, text=True, check=True).stdout)[0]["address"]
@@ -73,16 +71,3 @@ def by_ipv6(images: ImageLab, machine: str) -> Iterator[tuple[list[str], str]]:
         images.run(machine, f"ip -6 address delete {_THERE}/64 dev ens5")
     finally:
         subprocess.run([*enter, "ip", "-6", "address", "delete", f"{_HERE}/64", "dev", _BRIDGE], check=True)
-
-
-def cloud_namespace(lab: Lab) -> list[str]:
-    """Return the command that enters the network namespace in which a cloud's bridge is."""
-    server = [b"localcloud.server", str(lab.cloud.directory).encode()]
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command, name = path.read_bytes().split(b"\0"), path.with_name("comm").read_text()
-        except OSError:
-            continue  # it ended in between
-        if command[-3:-1] == server and name.startswith("python"):
-            return ["nsenter", "--target", path.parent.name, "--net"]
-    raise AssertionError(f"no server of {lab.cloud.directory}")
