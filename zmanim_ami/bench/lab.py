@@ -26,12 +26,13 @@ from zmanim_ami.pipeline.instance import Machine
 from zmanim_ami.pipeline.ready_report import ready_reports
 from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.rehearsal import cloud as clouds
-from zmanim_ami.rehearsal import owner
+from zmanim_ami.rehearsal import limits, owner
 from zmanim_ami.rehearsal.host import Host
 from zmanim_ami.rehearsal.run import POLICIES, run_task
-from zmanim_ami.rehearsal.settings import OTHERS
+from zmanim_ami.rehearsal.settings import OTHERS, MachineSettings
 
 VERSION = "test-bench"
+ON_THE_HOSTS_KERNEL = MachineSettings()
 # The cloud is on this machine, and each look is a cheap one.
 _POLL_SECONDS = 0.2
 TIMEOUT = 900.0
@@ -58,19 +59,20 @@ class Lab:
 
 
 @contextmanager
-def lab(root: Path, cache: Path, state: Path) -> Iterator[Lab]:
-    """Start a cloud for the body of a `with`, and take it down whatever happens there.
+def lab(root: Path, cache: Path, state: Path, machines: MachineSettings = ON_THE_HOSTS_KERNEL) -> Iterator[Lab]:
+    """Start a cloud with such machines for the body of a `with`, and take it down whatever happens there.
 
     It is named as a rehearsal's is, so `inv cloud.down` leaves it alone while we live and finds it when we were killed.
     Raises what Host.require, clouds.prepare and clouds.start raise.
     """
-    Host(state).require(install=False, confirm=False)
-    prepared = clouds.prepare(root, cache)
+    Host(state, machines.machines).require(install=False, confirm=False)
+    prepared = clouds.with_machines(clouds.prepare(root, cache), cache, machines)
     name = owner.this_process().name("bench")
     os.environ[owner.VARIABLE] = name
     try:
         cloud = clouds.start(name, prepared, state, root / POLICIES)
-        environment = clouds.environment(cloud, prepared.versions_file, os.environ)
+        longer = limits.variables(limits.of(cloud, root, os.environ))
+        environment = clouds.environment(cloud, prepared.versions_file, os.environ) | longer
         yield Lab(
             root=root,
             cache=cache,
@@ -105,8 +107,8 @@ def launched(lab: Lab, image_id: str, user_data: str = "") -> Iterator[Machine]:
     waiter.wait(InstanceIds=[machine.instance_id], WaiterConfig={"Delay": 1})
 
 
-def moments(lab: Lab, machine: Machine, boot: int = 1) -> dict[str, float]:
-    """Wait until a machine is ready; return after how many seconds PostgreSQL and Redis answered and it was ready.
+def wait_ready(lab: Lab, machine: Machine, boot: int = 1) -> float:
+    """Wait until a machine says that it is ready; return after how many seconds since its launch that was seen.
 
     `boot` counts a machine's boots: each one says that it is ready. Raises `not-ready`.
     """
@@ -128,6 +130,15 @@ def moments(lab: Lab, machine: Machine, boot: int = 1) -> dict[str, float]:
 
     if lab.poller.wait_for(look, TIMEOUT, not_ready).get("ok") is not True:
         raise not_ready()
+    return lab.poller.clock() - machine.launched
+
+
+def moments(lab: Lab, machine: Machine, boot: int = 1) -> dict[str, float]:
+    """Wait until a machine is ready; return after how many seconds PostgreSQL and Redis answered and it was ready.
+
+    `boot` is wait_ready's. Raises `not-ready`.
+    """
+    wait_ready(lab, machine, boot)
     output = run_command.run_script(lab.clients, machine.instance_id, _ASK, 60, lab.poller)
     return {name: at - machine.launched for name, at in active_since(output).items()}
 
