@@ -19,7 +19,7 @@ from tests.support.machines.promises import units
 CUT_SHORT = re.compile(r"SIGKILL|timed out\. \w+|Failed with result 'timeout'")
 BEFORE = "journalctl --boot=-1 --no-pager --output=cat"
 NOW = BEFORE.replace("-1", "0")
-BACKUP = "systemctl start --no-block restic-backup; systemctl show --property=ActiveState --value restic-backup"
+BACKUP_STATE = "systemctl show --property=ActiveState --value restic-backup"
 # Who writes to both stores: what was acknowledged lies on the root disk.
 WRITERS = {"rows": rows(0), "keys": keys(0)}
 
@@ -91,7 +91,8 @@ def test_a_stop_under_load_ends_within_the_units_limits_and_loses_nothing(images
         wait_for(lambda: len(answers) > 20, images.patience, "answers of the API")
         for name in WRITERS:
             wait_for(lambda name=name: acknowledged(images, served, name) > 20, images.patience, f"{name} written")  # type: ignore[misc]
-        assert images.run(served, BACKUP) == "activating"
+        images.run(served, "systemctl start --no-block restic-backup")
+        wait_for(lambda: images.run(served, BACKUP_STATE) == "activating", images.patience, "a backup that runs")
         said = len(images.console(served))
         images.ec2.stop_instances(InstanceIds=[served])
         images.wait_state(served, "stopped")
