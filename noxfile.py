@@ -67,7 +67,8 @@ def faults(session: nox.Session) -> None:
 def kernel(session: nox.Session) -> None:
     """Machines with a kernel of their own, by QEMU; needs root."""
     _python(session, "invoke", "doctor", "--install", "--machines", "qemu")
-    _pytest(session, "tests/kernel")
+    # The image's machines beside those of a bare base: emulated, a machine keeps one processor busy.
+    _pytest(session, "tests/kernel", "-n", "2", "--dist", "loadgroup")
 
 
 @nox.session(default=False, venv_backend="venv", reuse_venv=True)

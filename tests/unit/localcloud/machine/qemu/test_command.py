@@ -50,11 +50,12 @@ def test_a_machine_has_the_memory_of_its_type(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("host", "expected"), [(8, "2"), (2, "2"), (1, "1"), (None, "1")])
-def test_it_has_the_processors_of_its_type_but_no_more_than_the_host(
+def test_by_kvm_it_has_the_processors_of_its_type_but_no_more_than_the_host_and_emulated_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: int | None, expected: str
 ) -> None:
     monkeypatch.setattr(command.os, "cpu_count", lambda: host)
-    assert values(words(tmp_path), "-smp") == [expected]
+    assert values(words(tmp_path, accelerator="kvm"), "-smp") == [expected]
+    assert values(words(tmp_path, accelerator="tcg"), "-smp") == ["1"]
 
 
 @pytest.mark.parametrize(("accelerator", "processor"), [("kvm", "host"), ("tcg", "max")])
