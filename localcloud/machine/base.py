@@ -24,6 +24,8 @@ datasource:
     timeout: 5
 # The interface is systemd-networkd's, by DHCP, as the image has it.
 network: {config: disabled}
+# Nor does it look for interfaces that come later: that takes udev.
+updates: {network: {when: [boot-new-instance]}}
 # A user of the host with the login user's id could enter its processes, and it may become root.
 system_info: {default_user: {uid: %d}}
 """

@@ -23,6 +23,7 @@ PATIENCE = 400.0
 _IMAGE = Path(__file__).parent / "image"
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each of the two kinds of cloud a process of its own (xdist's loadgroup): the image is built once."""
     for item in items:

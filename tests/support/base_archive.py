@@ -8,6 +8,7 @@ import struct
 import tarfile
 from pathlib import Path
 
+from localcloud.machine.archive import SYSTEMD
 from zmanim_ami.rehearsal import base
 
 MACHINES = {"x86_64": 62, "aarch64": 183}
@@ -26,7 +27,7 @@ def archive(
 ) -> Path:
     """Write the archive to `path` and return that; its member `last`, the last one, holds `text`."""
     names = {**dict.fromkeys((*base.NEEDED, BUNDLE), b"x\n"), last: text.encode()}
-    names[base.SYSTEMD] = _program(machine or platform.machine())
+    names[SYSTEMD] = _program(machine or platform.machine())
     names.pop(without, None)
     with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]  # one of its words
         for name, content in names.items():

@@ -12,7 +12,8 @@ import shutil
 from pathlib import Path
 
 from localcloud.host import binfmt, requirements
-from localcloud.machine import qemu
+from localcloud.host.contained import contained
+from localcloud.machine import debian, qemu
 from localcloud.machine.qemu import base_disk
 from localcloud.machine.qemu.base_disk import Kernel
 from localcloud.settings import QEMU
@@ -21,8 +22,6 @@ from support.digest import file_sha256, files_below, text_sha256, tree_sha256
 from support.errors import Error, HostLacks
 from support.process import CommandFailed, run
 from support.progress import step
-from zmanim_ami.rehearsal.standin import debian
-from zmanim_ami.rehearsal.standin.inside import contained
 
 PACKAGE = "linux-image-cloud-amd64"
 _QEMU = Path(qemu.__file__).parent

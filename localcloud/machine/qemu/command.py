@@ -54,7 +54,8 @@ def arguments(
     return [
         program, "-name", spec.name, "-nodefaults", "-no-user-config", "-display", "none",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny",
-        *how, *acceleration(accelerator), "-smp", str(processors(spec.size, accelerator)), "-m", str(spec.size.memory_bytes >> 20),
+        *how, *acceleration(accelerator),
+        "-smp", str(processors(spec.size, accelerator)), "-m", str(spec.size.memory_bytes >> 20),
         "-rtc", "base=utc", "-device", "virtio-rng-pci,bus=pcie.0,addr=0x1e",
         # The slots' own hotplug: ACPI's gives them no numbers, and the interface would have another name.
         "-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",

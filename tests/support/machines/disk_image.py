@@ -14,9 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from localcloud.host.contained import contained
+from localcloud.machine import debian
 from tests.support.disks.partition_table import BIOS, EFI, LINUX, SECTOR, Part, write_table
-from zmanim_ami.rehearsal.standin import debian
-from zmanim_ami.rehearsal.standin.inside import contained
 
 # What says in the running machine that its own initrd was there.
 SIGN = "/run/initrd-of-the-image"

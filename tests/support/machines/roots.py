@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud.host import binfmt
+from localcloud.host.contained import contained
+from localcloud.machine import debian
 from tests.support.machines.image import copy_work_tree
 from tests.support.machines.lab import wait_for
-from zmanim_ami.rehearsal.standin import debian
-from zmanim_ami.rehearsal.standin.inside import contained
 
 CLONE = "/root/clone"
 # How this machine reaches registries; nothing else of its environment is a fresh host's.

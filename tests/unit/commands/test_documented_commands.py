@@ -12,7 +12,11 @@ import pytest
 
 from tests.support import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "infrastructure").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "localcloud/README.md",
+    *(page for folder in ("docs", "infrastructure") for page in sorted((ROOT / folder).rglob("*.md"))),
+]
 PROGRAMS = r"\./inv|\./nox|inv|nox|aws|systemctl|/opt/zmanim/\S+|journalctl|restic|sudo|eval|packer|mv|rm|restore\.sh"
 RUNBOOK = "tests/faults/backup/test_runbook.py"
 # What is typed, by what types it and what shows there that it does: words of the command, or how it reads the page.
@@ -54,6 +58,10 @@ TYPED: Mapping[str, tuple[str, str]] = {
         "docs/instances.md",
     ),
     r"\./inv release\.(publish|rollback) .*": ("tests/support/machines/releases.py", '"release.rollback"'),
+    r"aws ec2 create-key-pair .*|eval \"\$\(\.venv/bin/python -m localcloud env\)\"": (
+        "tests/faults/hosts/test_localcloud.py",
+        "localcloud/README.md",
+    ),
     r"aws ec2 (disable-image-deprecation|enable-image)": (
         "tests/unit/pipeline/images/test_rules.py",
         "somebody has enabled it again",
@@ -83,6 +91,7 @@ UNTYPED: Mapping[str, str] = {
     r"\./inv write-contents --inventory FILE": "for what verify-ami has left",
     r"aws ec2 describe-images --owners amazon .*": "only AWS has Amazon's images",
     r"aws inspector2 list-findings": "nothing here stands in for Amazon Inspector",
+    r"\./inv --list >/dev/null": "makes the environment that every test runs in",
     r"packer build": "a name for the step, not a command to type",
 }
 

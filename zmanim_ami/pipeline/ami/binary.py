@@ -16,13 +16,13 @@ from typing import Any
 
 from support.cache import locked
 from support.digest import file_sha256, text_sha256, tree_sha256
+from support.elf import NotElf, read_elf
 from support.errors import BadInput, Error
 from support.files import write_atomically
 from support.progress import say
 from zmanim_ami.pipeline import programs
 from zmanim_ami.pipeline.shipped import migrations as migration_files
 from zmanim_ami.pipeline.version import parse
-from zmanim_ami.toolchain.elf import NotElf, read_elf
 from zmanim_ami.toolchain.go import ARCHITECTURES, BuildInfo, Go, build_info
 from zmanim_ami.toolchain.gobuild import SHIPPED, Source, compile_and_link, download
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from localcloud.machine import base
+from localcloud.machine import debian as plain
 from support.cache import cached_directory
 from support.digest import file_sha256, files_below, text_sha256, tree_sha256
 from support.process import run
@@ -35,10 +36,11 @@ def build_tree(cache: Path) -> Path:
     release, major = pins["base"]["release"], pins["servers"]["postgresql"]["major"]
     digest = text_sha256(
         tree_sha256(_HERE, files_below(_HERE)),
+        file_sha256(Path(plain.__file__)),
         release,
         major,
         platform.machine(),
-        os.environ.get(debian.MIRROR_VARIABLE, ""),
+        os.environ.get(plain.MIRROR_VARIABLE, ""),
     )
     downloads = cache / "debian"
     cache.mkdir(parents=True, exist_ok=True)
@@ -70,7 +72,7 @@ def _build_tree(entry: Path, downloads: Path, release: str, major: str) -> None:
     debian.check_disk(entry)
     work.mkdir()
     with step("the stand-in's first tree, from Debian"):
-        debian.make_tree(root, downloads / "tree", _show_progress)
+        plain.make_tree(root, downloads / "tree", _show_progress, debian.INCLUDED)
     catalogue = load(next((root / "usr/lib").glob("*-linux-gnu")).name, major)
     with step("packages for its repositories"):
         specs = _specs(root, downloads / "packages", catalogue, release)
@@ -83,7 +85,7 @@ def _build_tree(entry: Path, downloads: Path, release: str, major: str) -> None:
         values = {
             "release": release,
             "major": major,
-            "debian": debian.RELEASE,
+            "debian": plain.RELEASE,
             "repositories": REPOSITORIES,
             "signer": _SIGNER,
         }
@@ -126,7 +128,7 @@ def _specs(root: Path, downloads: Path, catalogue: Catalogue, release: str) -> d
     libraries = inside_script(root, "libraries.sh").stdout.split()
     return {
         **rpms.plan(catalogue, carried, files),
-        f"{INSTALLED}/system-release": rpms.render_carried(release, debian.RELEASE, carried_versions, libraries),
+        f"{INSTALLED}/system-release": rpms.render_carried(release, plain.RELEASE, carried_versions, libraries),
     }
 
 

@@ -1,25 +1,21 @@
-"""What comes from Debian: the first tree, the packages that the RPMs carry, and the sources in the mirror.
+"""What comes from Debian: the packages that the RPMs carry, and the sources in the mirror.
 
 apt does every download, inside the tree, from the sources that mmdebstrap wrote there, with its signature checks on.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from localcloud.machine.debian import SUITE
 from support.errors import Error, HostLacks
-from support.process import CommandFailed, run
-from zmanim_ami.rehearsal.standin.inside import contained, inside, inside_script
+from support.process import CommandFailed
+from zmanim_ami.rehearsal.standin.inside import inside, inside_script
 
-SUITE = "trixie"
-RELEASE = "13"
 # The last Debian whose Redis is of the 7 line.
 OLDER_SUITE = "bookworm"
-# A mirror of Debian to use instead of mmdebstrap's own choice.
-MIRROR_VARIABLE = "DEBIAN_MIRROR"
 
 # A tree with its repositories takes 1.6 GB while it is built; Debian's packages 300 MB.
 NEEDED_BYTES = 3 << 30
@@ -27,21 +23,10 @@ NEEDED_BYTES = 3 << 30
 # Of each package the groups of alternatives that it depends on.
 Graph = Mapping[str, Sequence[Sequence[str]]]
 
+# Beside what any instance boots with (localcloud.machine.debian).
 INCLUDED = (
-    "awscli", "ca-certificates", "chrony", "cloud-init", "cpio", "createrepo-c", "curl", "dbus", "dnf", "file", "gnupg",
-    "hostname", "iproute2", "iputils-ping", "kmod", "less", "locales", "mawk", "openssh-server", "procps", "python3",
-    "rpm", "rsync", "sudo", "systemd", "systemd-resolved", "systemd-sysv", "tzdata", "udev", "xfsprogs", "xz-utils",
+    "awscli", "chrony", "cpio", "createrepo-c", "dnf", "file", "gnupg", "kmod", "locales", "rpm", "rsync", "xz-utils",
 )  # fmt: skip
-
-_DPKG_OPTIONS = (
-    # A tree that is being built when the power fails is built again: nothing needs to reach the disk now.
-    "force-unsafe-io",
-    "path-exclude=/usr/share/doc/*",
-    "path-exclude=/usr/share/info/*",
-    "path-exclude=/usr/share/lintian/*",
-    "path-exclude=/usr/share/locale/*",
-    "path-exclude=/usr/share/man/*",
-)
 
 
 def check_disk(directory: Path, needed: int = NEEDED_BYTES) -> None:
@@ -55,41 +40,6 @@ def check_disk(directory: Path, needed: int = NEEDED_BYTES) -> None:
             found=f"{free / 1e9:.1f} GB free",
             fix="free some, or point XDG_CACHE_HOME at a roomier file system",
         )
-
-
-def make_tree(root: Path, downloads: Path, on_line: Callable[[str], None]) -> None:
-    """Make the first tree with mmdebstrap in `root`, keeping the .deb files in `downloads` for the next time.
-
-    apt's lists stay in the tree, for `download_packages` and `fetch_sources`. Each line of output goes to `on_line`.
-    Raises `base-not-made` with mmdebstrap's last lines.
-    """
-    (downloads / "partial").mkdir(parents=True, exist_ok=True)
-    hook = f'mkdir -p "$1/var/cache/apt/archives" && mount --bind "{downloads.resolve()}" "$1/var/cache/apt/archives"'
-    command = [
-        "mmdebstrap", "--mode=root", "--variant=apt", "--format=directory",
-        # The cache is mounted over apt's archives, which are therefore neither empty nor to be emptied.
-        "--skip=download/empty,essential/unlink,cleanup/apt",
-        f"--setup-hook={hook}",
-        '--customize-hook=umount "$1/var/cache/apt/archives"',
-        '--aptopt=Acquire::Languages "none"',
-        '--aptopt=APT::Install-Recommends "false"',
-        *(f"--dpkgopt={option}" for option in _DPKG_OPTIONS),
-        f"--include={','.join(INCLUDED)}",
-        SUITE,
-        str(root.resolve()),
-    ]  # fmt: skip
-    if mirror := os.environ.get(MIRROR_VARIABLE):
-        command.append(mirror)
-    try:
-        run(contained(command), on_line=on_line)
-    except CommandFailed as failure:
-        raise Error(
-            "mmdebstrap could not make the stand-in's first tree",
-            code="base-not-made",
-            expected=f"a tree of Debian {RELEASE} ({SUITE})",
-            found=failure.found,
-            fix=f"check the network; {MIRROR_VARIABLE} names another mirror of Debian",
-        ) from failure
 
 
 def installed_packages(root: Path) -> dict[str, str]:

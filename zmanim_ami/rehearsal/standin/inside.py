@@ -6,23 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from localcloud.host.contained import contained
 from support.process import Completed, run
 
 # Where a tree sees scripts/.
 SCRIPTS = "/run/scripts"
 _ENTER = Path(__file__).with_name("enter.sh")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-
-
-def contained(command: Sequence[str]) -> list[str]:
-    """Return a command line that runs `command` in mount and process namespaces of its own.
-
-    When it is killed, or the thread that started it ends, the kernel kills everything in them and undoes every mount:
-    after a kill -9 there is nothing to clean but files.
-    """
-    namespaces = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    # The last word on the parent's death is KILL: unshare ignores the INT that support.process asks for.
-    return ["setpriv", "--pdeathsig", "KILL", "--", "unshare", *namespaces, "--", *command]
 
 
 def inside(

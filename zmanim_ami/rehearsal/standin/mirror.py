@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from support.elf import read_elf
 from support.errors import Error
 from support.process import run
 from support.progress import say
 from zmanim_ami.rehearsal.standin.debian import OLDER_SUITE
 from zmanim_ami.rehearsal.versions import COMPILED
-from zmanim_ami.toolchain.elf import read_elf
 from zmanim_ami.toolchain.go import ARCHITECTURES
 
 # Debian's source packages whose upstream archives are mirrored, with their suites if not this one.

@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.errors import raises
-from tests.support.programs import arguments, on_path
 from zmanim_ami.rehearsal.standin import debian, mirror
-from zmanim_ami.rehearsal.standin.inside import contained
 
 SOURCES = """\
 deb http://mirror.example/debian trixie main
@@ -29,36 +27,10 @@ def test_sources_that_name_no_known_suite_are_refused() -> None:
         debian.derived_sources("deb http://mirror.example/debian sid main\n")
 
 
-def test_a_failing_mmdebstrap_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # setpriv is what starts everything.
-    on_path(tmp_path, monkeypatch, {"setpriv": "echo 'E: no valid OpenPGP signature'; exit 1"})
-    with raises("base-not-made") as caught:
-        debian.make_tree(tmp_path / "root", tmp_path / "downloads", print)
-    assert "E: no valid OpenPGP signature" in caught.value.found
-
-
-def test_the_mirror_of_the_setting_is_the_one_that_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    on_path(tmp_path, monkeypatch, {"setpriv": "exit 0"})
-    debian.make_tree(tmp_path / "root", tmp_path / "downloads", print)
-    monkeypatch.setenv(debian.MIRROR_VARIABLE, "http://mirror.example/debian")
-    debian.make_tree(tmp_path / "root", tmp_path / "downloads", print)
-    first, second = arguments(tmp_path, "setpriv")
-    assert first[-2:] == ["trixie", str(tmp_path / "root")]
-    assert second[-1] == "http://mirror.example/debian"
-
-
 def test_too_little_disk_is_said_before_anything_is_downloaded(tmp_path: Path) -> None:
     with raises("too-little-disk") as caught:
         debian.check_disk(tmp_path, needed=1 << 60)
     assert "GB free" in caught.value.found
-
-
-def test_a_killed_build_takes_its_processes_and_mounts_along() -> None:
-    command = contained(["mmdebstrap"])
-    # setpriv's word on the parent's death must be the last one, and unshare must pass it on.
-    assert command[:3] == ["setpriv", "--pdeathsig", "KILL"]
-    assert {"--mount", "--pid", "--fork", "--kill-child"} <= set(command)
-    assert command[command.index("--propagation") + 1] == "private"
 
 
 def test_upstream_archives_get_the_names_that_the_versions_file_looks_for(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from zmanim_ami.toolchain.elf import Elf, NotElf, read_elf
+from support.elf import Elf, NotElf, read_elf
 
 AARCH64, X86_64, RISCV = 183, 62, 243
 LOAD, INTERP, NOTE = 1, 3, 4
