@@ -46,7 +46,7 @@ def typed(directory: Path, name: str) -> str:
         assert re.search(pattern, block, re.MULTILINE), pattern
         block = re.sub(pattern, replacement, block, flags=re.MULTILINE)
     # The AWS CLI's tree is where it is cached for everybody.
-    return f'aws_cli() {{ (unset XDG_CACHE_HOME; {sys.executable} -m tests.support.machines.aws_cli "$@"); }}\n{block}'
+    return f'aws_cli() {{ (unset XDG_CACHE_HOME; {sys.executable} -m tests.support.tasks.aws_cli "$@"); }}\n{block}'
 
 
 def test_ten_lines_lead_from_nothing_to_an_instance_that_one_is_logged_in_to(tmp_path: Path, name: str) -> None:

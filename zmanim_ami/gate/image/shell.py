@@ -12,8 +12,8 @@ import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from support import graph
 from support.errors import HostLacks
+from zmanim_ami.gate import graph
 from zmanim_ami.gate.finding import Finding, ask, complaints, files, line_of, located, tool
 
 PACKER = Path("infrastructure/packer")

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from support.graph import reachable
 from zmanim_ami.gate.finding import Finding
+from zmanim_ami.gate.graph import reachable
 from zmanim_ami.gate.image.configuration import POSTGRESQL, REDIS
 from zmanim_ami.pipeline.shipped.install import FILES, installed
 from zmanim_ami.pipeline.shipped.server_settings import effective

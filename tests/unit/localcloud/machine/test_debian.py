@@ -41,7 +41,7 @@ def test_a_plain_base_is_of_the_host_s_processor_and_debian_s_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_path(tmp_path, monkeypatch, {"setpriv": 'for root; do :; done; mkdir -p "$root/etc"', "mmdebstrap": "exit 1"})
-    monkeypatch.setattr(debian.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
     (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
     image = debian.plain_base(tmp_path / "cache", tmp_path / "ca.pem")
     assert (image.name, image.architecture, image.owner_alias) == ("debian-13-arm64", "arm64", "")
@@ -51,6 +51,6 @@ def test_a_plain_base_is_of_the_host_s_processor_and_debian_s_own(
 
 
 def test_a_processor_that_ec2_has_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debian.platform, "machine", lambda: "riscv64")
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
     with raises("architecture-missing"):
         debian.architecture_of_host()

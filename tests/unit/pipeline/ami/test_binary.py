@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.errors import raises
-from tests.unit.toolchain.test_elf import AARCH64, INTERP, LOAD, X86_64, elf_bytes
+from tests.unit.support.test_elf import AARCH64, INTERP, LOAD, X86_64, elf_bytes
 from zmanim_ami.pipeline.ami.binary import PROGRAM, Bundle, build, check
 from zmanim_ami.toolchain.environment import user_cache
 from zmanim_ami.toolchain.go import BuildInfo, Go, go

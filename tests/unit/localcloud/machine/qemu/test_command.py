@@ -53,7 +53,7 @@ def test_a_machine_has_the_memory_of_its_type(tmp_path: Path) -> None:
 def test_by_kvm_it_has_the_processors_of_its_type_but_no_more_than_the_host_and_emulated_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: int | None, expected: str
 ) -> None:
-    monkeypatch.setattr(command.os, "cpu_count", lambda: host)
+    monkeypatch.setattr("os.cpu_count", lambda: host)
     assert values(words(tmp_path, accelerator="kvm"), "-smp") == [expected]
     assert values(words(tmp_path, accelerator="tcg"), "-smp") == ["1"]
 

@@ -1,4 +1,4 @@
-"""`python -m tests.support.machines.aws_cli WORDS`: the real AWS CLI, the stand-in's, where a host may have none."""
+"""`python -m tests.support.tasks.aws_cli WORDS`: the real AWS CLI, the stand-in's, where a host may have none."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.graph import reachable
+from zmanim_ami.gate.graph import reachable
 
 EDGES = {"a": ["b"], "b": ["c", "a"], "d": ["c"]}
 
