@@ -67,8 +67,7 @@ def faults(session: nox.Session) -> None:
 def kernel(session: nox.Session) -> None:
     """Machines with a kernel of their own, by QEMU; needs root."""
     _python(session, "invoke", "doctor", "--install", "--machines", "qemu")
-    # The image's machines beside those of a bare base: emulated, a machine keeps one processor busy.
-    _pytest(session, "tests/kernel", "-n", "2", "--dist", "loadgroup")
+    _pytest(session, "tests/kernel")
 
 
 @nox.session(default=False, venv_backend="venv", reuse_venv=True)

@@ -20,15 +20,6 @@ from zmanim_ami.toolchain.environment import user_cache
 workspace, authority, base_root = machines.workspace, machines.authority, machines.base_root
 cloud_settings = machines.cloud_settings
 PATIENCE = 400.0
-_IMAGE = Path(__file__).parent / "image"
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each of the two kinds of cloud a process of its own (xdist's loadgroup): the image is built once."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("image" if _IMAGE in item.path.parents else "base"))
 
 
 @pytest.fixture(scope="session")
