@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 import signal
 
-import pytest
 from hypothesis import settings
 
-pytest_plugins = ("tests.support.faults.results",)
+pytest_plugins = ("tests.support.faults.results", "tests.support.sessions.progress")
 
 settings.register_profile("desk", max_examples=15, deadline=None)
 settings.register_profile("full", max_examples=100, deadline=None, print_blob=True)
@@ -21,13 +20,3 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started by `... &` in a script: what is started from here would ignore interrupts too, and no shell can trap what
     # it was told to ignore.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def pytest_report_teststatus(
-    report: pytest.CollectReport | pytest.TestReport, config: pytest.Config
-) -> tuple[str, str, str] | None:
-    """With -v, give a finished test's line its seconds."""
-    finished = isinstance(report, pytest.TestReport) and report.when == "call" and not report.skipped
-    if not finished or config.get_verbosity() < 1:
-        return None
-    return report.outcome, "." if report.passed else "F", f"{report.outcome.upper()} ({report.duration:.1f} s)"

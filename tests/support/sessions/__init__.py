@@ -1,0 +1,1 @@
+"""What a long session of tests says while it runs: pytest plugins."""
