@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -88,17 +90,39 @@ def report(name: str, findings: Sequence[Finding]) -> int:
 
 def run_side_by_side(names: Sequence[str], options: Sequence[str]) -> int:
     """Run each check in a process of its own, print its output when it ends, a summary last; return the exit code."""
-    start = time.monotonic()
-    results = side_by_side([partial(_run_in_a_process, name, options) for name in names], at_once=os.cpu_count())
+    start, running = time.monotonic(), set[str]()
+    works = [partial(_run_in_a_process, name, options, running) for name in names]
+    with _each_minute(lambda: f"after {time.monotonic() - start:.0f} s: {', '.join(sorted(running))} still running"):
+        results = side_by_side(works, at_once=os.cpu_count())
     print("\n".join(line for _, line in results))
     failed = sum(failed for failed, _ in results)
     print(f"{len(names) - failed} of {len(names)} checks passed in {time.monotonic() - start:.1f} s")
     return min(failed, 1)
 
 
-def _run_in_a_process(name: str, options: Sequence[str]) -> tuple[bool, str]:
+@contextmanager
+def _each_minute(line: Callable[[], str]) -> Iterator[None]:
+    """Print a line each minute of the body of a `with`: a log that says nothing looks like one of a gate that hangs."""
+    over = threading.Event()
+
+    def say() -> None:
+        while not over.wait(60):
+            print(line(), flush=True)
+
+    threading.Thread(target=say, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _run_in_a_process(name: str, options: Sequence[str], running: set[str]) -> tuple[bool, str]:
     start = time.monotonic()
-    done = run([sys.executable, "-m", "zmanim_ami.gate", name, *options], check=False)
+    running.add(name)
+    try:
+        done = run([sys.executable, "-m", "zmanim_ami.gate", name, *options], check=False)
+    finally:
+        running.discard(name)
     print(f"{done.stdout}{done.stderr}", end="", flush=True)
     failed = done.returncode != 0
     return failed, f"{'✗' if failed else '✓'} {name:<14}{time.monotonic() - start:6.1f} s  {CHECKS[name].title}"
