@@ -10,7 +10,7 @@ from zmanim_ami.pipeline.account import changes, requirements
 from zmanim_ami.pipeline.settings import Settings
 
 
-@command("region")
+@command("region", only_reads=True)
 def plan(settings: Settings, environment: str = "prod") -> list[changes.Change]:
     """Show what an account still needs for an environment: buckets, secrets, roles, alarms. Changes nothing."""
     planned = requirements.plan(connect(settings), environment, policies=POLICIES, settings=settings)

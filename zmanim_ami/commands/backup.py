@@ -28,7 +28,7 @@ def now(settings: Settings, dry: bool, instance: str = "", environment: str = "p
     return remote.make(clients, target, aws.poller(os.environ))
 
 
-@command("region", instance=_INSTANCE)
+@command("region", only_reads=True, instance=_INSTANCE)
 def list_runs(settings: Settings, instance: str = "", environment: str = "prod") -> list[remote.BackupRun]:
     """List the runs in an instance's repository, the newest first. Changes nothing."""
     clients = connect(settings)

@@ -71,7 +71,7 @@ def up(
     return cloud.start(name, prepared, cloud.STATE, POLICIES, day, empty=bare)
 
 
-@command(name=_NAME)
+@command(only_reads=True, name=_NAME)
 def env(name: str = "") -> None:
     """Print shell lines that point every AWS client at the local cloud: eval "$(./inv cloud.env)".
 
@@ -80,7 +80,7 @@ def env(name: str = "") -> None:
     sys.stdout.write(cloud.exports(name, cloud.STATE, ROOT))
 
 
-@command(name=_NAME)
+@command(only_reads=True, name=_NAME)
 def ps(name: str = "") -> list[Machine]:
     """List the machines of a local cloud."""
     infos = control.machines(cloud.running(name, cloud.STATE))
@@ -99,7 +99,7 @@ def shell(instance: str = "", name: str = "") -> None:
     os.execvp(argv[0], argv)
 
 
-@command(name=_NAME, instance=_INSTANCE)
+@command(only_reads=True, name=_NAME, instance=_INSTANCE)
 def console(instance: str = "", name: str = "") -> None:
     """Print what a machine of a local cloud has said on its console."""
     running = cloud.running(name, cloud.STATE)

@@ -166,7 +166,7 @@ def tools_env(settings: all_settings.Settings) -> None:
     sys.stdout.write(toolchain.exports(toolchain.tools(user_cache())))
 
 
-@command()
+@command(only_reads=True)
 def settings() -> list[Row]:
     """Show every setting, its value and where it came from: pyproject.toml, ZMANIM_<FIELD> or the default."""
     release = all_settings.explain(ROOT, os.environ, others=chosen_machines.OTHERS)

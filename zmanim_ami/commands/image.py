@@ -32,7 +32,7 @@ def build_binary(settings: Settings, version: str = "") -> binary.Bundle:
     return bundle(settings, parse(version))
 
 
-@command()
+@command(only_reads=True)
 def validate() -> None:
     """Check the Packer template as it stands: format, init, validate. Asks no cloud, changes nothing."""
     packer.validate(ROOT, toolchain.environment(toolchain.tools(user_cache()), os.environ))
@@ -97,7 +97,7 @@ def publish_ssm(settings: Settings, dry: bool, version: str = "", ami_id: str = 
     )
 
 
-@command(ref="what is checked out: refs/tags/v1.2.3-ami, or a branch")
+@command(only_reads=True, ref="what is checked out: refs/tags/v1.2.3-ami, or a branch")
 def check_tag(ref: str = "", version: str = "") -> tag.Checked:
     """Check that what is checked out may become a release: the tag is its version's, the commit is on main.
 
@@ -106,7 +106,7 @@ def check_tag(ref: str = "", version: str = "") -> tag.Checked:
     return tag.check(ROOT, ref, parse(version))
 
 
-@command("region")
+@command("region", only_reads=True)
 def show_verification(settings: Settings, version: str = "", json: bool = False) -> None:
     """Print what verify-ami found on this machine, as Markdown: the image, its boot times, its checks, its packages.
 

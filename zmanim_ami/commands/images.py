@@ -26,7 +26,7 @@ from zmanim_ami.pipeline.version import parse, refuse_test_image
 from zmanim_ami.toolchain.environment import user_cache
 
 
-@command("region", "ami_regions")
+@command("region", "ami_regions", only_reads=True)
 def list_images(settings: Settings) -> list[listing.Listed]:
     """Show every image of ours: version, age, whether it is published or was, who uses it, what it costs.
 
@@ -35,7 +35,7 @@ def list_images(settings: Settings) -> list[listing.Listed]:
     return listing.listed(connect(settings), connect_elsewhere(settings), settings)
 
 
-@command("region", "ami_regions")
+@command("region", "ami_regions", only_reads=True)
 def show(settings: Settings, version: str = "") -> listing.Shown:
     """Show all that is known of the image of a version: where it is, what it is made from, when it was published.
 
@@ -45,7 +45,7 @@ def show(settings: Settings, version: str = "") -> listing.Shown:
     return listing.shown(connect(settings), connect_elsewhere(settings), settings, wanted)
 
 
-@command("region")
+@command("region", only_reads=True)
 def advisories(settings: Settings, version: str = "", json: bool = False) -> None:
     """Print which security advisories are open today for the published image, or that of a version, as Markdown.
 
@@ -87,7 +87,7 @@ def sbom(settings: Settings, version: str = "", output: str = "", json: bool = F
         show_result(found, as_json=False)
 
 
-@command("region", against="the version to compare with; without it the published one")
+@command("region", only_reads=True, against="the version to compare with; without it the published one")
 def diff(settings: Settings, version: str = "", against: str = "", json: bool = False) -> None:
     """Print how the image of a version differs from another one, as Markdown: packages, files, units, ports, size.
 
@@ -101,7 +101,7 @@ def diff(settings: Settings, version: str = "", against: str = "", json: bool = 
         sys.stdout.write(diffs.markdown(result))
 
 
-@command("region", "ami_regions")
+@command("region", "ami_regions", only_reads=True)
 def check(settings: Settings, json: bool = False) -> None:
     """Check that what is published is what was meant: parameters, record, images, copies and report, in every region.
 
@@ -140,7 +140,7 @@ def retire(settings: Settings, dry: bool, apply: bool = False) -> list[Row]:
     return rows
 
 
-@command("region")
+@command("region", only_reads=True)
 def history(settings: Settings) -> list[publications.Publication]:
     """Show what was published when, and by whom, the newest first. Changes nothing.
 

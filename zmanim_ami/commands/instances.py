@@ -15,7 +15,7 @@ from zmanim_ami.pipeline.settings import Settings
 from zmanim_ami.pipeline.version import parse
 
 
-@command("region")
+@command("region", only_reads=True)
 def list_instances(settings: Settings, environment: str = "prod") -> list[listing.Listed]:
     """Show every instance of an environment: image, release of the API, ready or why not, last backup, disk, behind.
 

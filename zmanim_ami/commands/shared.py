@@ -14,7 +14,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
-from support.errors import Error
+from support.errors import BadInput, Error
 from support.output import show
 from support.process import interrupt_on_termination
 from support.progress import say
@@ -36,13 +36,13 @@ _COMMON = {
 _PASSED = ("settings", "machine_settings", "dry")
 
 
-def command(*flags: str, **help: str) -> Callable[[Callable[..., object]], Task[Any]]:
+def command(*flags: str, only_reads: bool = False, **help: str) -> Callable[[Callable[..., object]], Task[Any]]:
     """Make a task of a function: its parameters are the task's flags, and what it returns is printed (--json: as JSON).
 
     `flags` are settings that the task has a flag for as well; their words come from the settings themselves. `help`
     explains the function's own flags. A parameter `settings` is given a release's settings as all of that chooses them,
-    `machine_settings` those of this machine's clouds, and `dry` whether Invoke was told --dry. Errors become messages,
-    interruptions exit code 130.
+    `machine_settings` those of this machine's clouds, and `dry` whether Invoke was told --dry; where it was, a task
+    that neither has a `dry` nor `only_reads` does nothing. Errors become messages, interruptions exit code 130.
     """
 
     def decorate(function: Callable[..., object]) -> Task[Any]:
@@ -57,6 +57,8 @@ def command(*flags: str, **help: str) -> Callable[[Callable[..., object]], Task[
             interrupt_on_termination()
             as_json = arguments["json"] if "json" in own.parameters else arguments.pop("json", False)
             try:
+                if context.config.run.dry and not only_reads and "dry" not in own.parameters:
+                    raise _no_dry_run(function.__name__.replace("_", "-"))
                 chosen = {name: arguments.pop(name) for name in flags}
                 if "settings" in own.parameters:
                     arguments["settings"] = load_settings(**chosen)
@@ -82,6 +84,16 @@ def command(*flags: str, **help: str) -> Callable[[Callable[..., object]], Task[
         return made
 
     return decorate
+
+
+def _no_dry_run(task: str) -> BadInput:
+    return BadInput(
+        f"{task} has no plan to show, and would do what it does",
+        code="no-dry-run",
+        expected="--dry with a task that shows what it would change, or that changes nothing",
+        found=f"--dry {task}",
+        fix=f"--help says what {task} changes; without --dry it does so",
+    )
 
 
 def _help_for(name: str) -> str:

@@ -17,6 +17,7 @@ from invoke.tasks import Task, task
 
 import tasks
 from tests.support import ROOT
+from zmanim_ami.commands.shared import command
 
 NAMES = sorted(tasks.namespace.task_names)
 # Read at once: Invoke takes each text out when it first prints it.
@@ -124,3 +125,34 @@ def test_a_test_image_is_not_published_and_nobody_is_asked_first() -> None:
     assert ended.returncode == 2
     assert "never published" in ended.stderr
     assert "127.0.0.1" not in ended.stderr
+
+
+def _dry(made: Task[Any]) -> int:
+    with pytest.raises(SystemExit) as ended:
+        Program(namespace=Collection(made)).run(["inv", "--dry", made.name.replace("_", "-")])
+    code = ended.value.code
+    return code if isinstance(code, int) else 0
+
+
+@pytest.mark.incident("`inv --dry lock` wrote new locks: a task without a plan did what it does")
+def test_a_task_that_has_no_plan_does_nothing_when_it_is_asked_for_one(capsys: pytest.CaptureFixture[str]) -> None:
+    ran: list[object] = []
+
+    @command()
+    def takes_it_down() -> None:
+        """Take it down."""
+        ran.append("it")
+
+    @command(only_reads=True)
+    def looks() -> None:
+        """Look."""
+        ran.append("looked")
+
+    @command()
+    def plans(dry: bool) -> None:
+        """Plan."""
+        ran.append(dry)
+
+    assert [_dry(each) for each in (takes_it_down, looks, plans)] == [2, 0, 0]
+    assert ran == ["looked", True]
+    assert "takes-it-down has no plan to show" in capsys.readouterr().err
