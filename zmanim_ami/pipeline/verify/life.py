@@ -3,13 +3,16 @@
 Three instances take part. The first one's backup is restored on the second, which has an empty volume of its own and
 was rebooted before; the third one is launched without a volume and waits for the first one's. The first two share a
 repository for their backups, by a random id that both launches carry as a tag: nobody else's backup is in it.
+
+What people read of a machine (facts.py) is collected on the first one, before its backup and beside the reboot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 from support.errors import Error
 from support.progress import say
@@ -18,7 +21,7 @@ from zmanim_ami.pipeline.ami import image
 from zmanim_ami.pipeline.backup import remote
 from zmanim_ami.pipeline.run_command import CommandNotRun
 from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.pipeline.verify import leftover_volumes, trial
+from zmanim_ami.pipeline.verify import facts, leftover_volumes, trial
 from zmanim_ami.pipeline.verify.inspection import Check
 
 _FIRST, _SECOND = "first", "second"
@@ -26,13 +29,44 @@ _FIRST, _SECOND = "first", "second"
 _FAILURES = (instance.NotReady, CommandNotRun, remote.AnswerUnreadable)
 
 
+# The last words of a backup in its unit's journal (zmanim_host/backup/steps.py): what it made, for the report.
+_TELL_SIZE = (
+    "journalctl --unit restic-backup.service --no-pager --output cat --lines 200 | grep ' is complete: ' | tail -n 1\n"
+)
+_SIZE = re.compile(r"run (\S+) is complete: (\d+) bytes in (\d+) s")
+
+
 class _Differs(Error):
     """What was written is not what was found."""
 
 
 @dataclass(frozen=True)
+class Step:
+    """A part of a verification: when it began, and how long until it was seen to be done, in seconds.
+
+    `at` counts from the first instance's launch. Steps overlap: one runs beside another, or is seen late because of it.
+    """
+
+    name: str
+    at: float
+    seconds: float
+    ok: bool
+
+
+@dataclass
+class Lived:
+    """What a report has of a life so far: `backup` and `restore` are figures, `facts` as facts.py has them."""
+
+    instance_type: str = ""
+    steps: list[Step] = field(default_factory=list)
+    backup: Mapping[str, object] = field(default_factory=dict)
+    restore: Mapping[str, object] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=lambda: facts.nothing("they were not asked for"))
+
+
+@dataclass(frozen=True)
 class Life:
-    """Two running instances of an image, both ready for the first time or about to be."""
+    """Two running instances of an image, both ready for the first time or about to be; `lived` is filled on the way."""
 
     clients: aws.Clients
     settings: Settings
@@ -40,6 +74,7 @@ class Life:
     poller: aws.Poller
     first: instance.Machine
     second: instance.Machine
+    lived: Lived = field(default_factory=Lived)
 
     def checks(self) -> list[Check]:
         """Return the steps' outcomes, down to the first that failed. Raises aws's errors.
@@ -54,27 +89,54 @@ class Life:
                     break
         return done
 
+    def step(self, name: str, began: float, *, ok: bool) -> None:
+        """Write down a part that is over; `began` is the poller's clock."""
+        now = self.poller.clock()
+        self.lived.steps.append(Step(name, round(began - self.first.launched, 1), round(now - began, 1), ok))
+
     def _steps(self) -> Generator[Check]:
-        backup = self._start(self.first, trial.write(_FIRST) + remote.BACK_UP)
-        yield self._check("reboot", f"ready again, with {trial.EXPECTED}", self._reboot)
-        yield self._check("backup", "a backup", lambda: self._made(backup))
+        collected = [self._ask(facts.script(part)) for part in range(1, facts.PARTS + 1)]
+        began = self.poller.clock()
+        backup = self._start(self.first, trial.write(_FIRST) + facts.WAIT + remote.BACK_UP + _TELL_SIZE)
+        made = [self._check("reboot", f"ready again, with {trial.EXPECTED}", self._reboot)]
+        if made[0].ok:
+            made.append(self._check("backup", "a backup", lambda: self._made(backup), began))
+        # Of an image that failed, too; and now, for the first one is stopped next.
+        self._collect(collected)
+        yield from made
+        began = self.poller.clock()
         restore = self._start(self.second, remote.REPLACE % "--latest")
         volume = volumes.of(self.clients, self.first.instance_id)
         with leftover_volumes.deleted_at_end(self.clients, volume, self.first.instance_id, self.poller):
             expected = f"ready with the first one's volume, and {trial.EXPECTED}"
             yield self._check("swap", expected, lambda: self._swap(volume))
             expected = f"the backup on another machine: {trial.EXPECTED}"
-            yield self._check("restore", expected, lambda: self._restored(restore))
+            yield self._check("restore", expected, lambda: self._restored(restore), began)
 
-    def _check(self, name: str, expected: str, step: Callable[[], str]) -> Check:
+    def _check(self, name: str, expected: str, step: Callable[[], str], began: float | None = None) -> Check:
+        began = self.poller.clock() if began is None else began
         try:
-            found = step()
+            ok, found = True, step()
         except _FAILURES as error:
-            return Check(name, False, expected, f"{error.summary}: {error.found}")
+            ok, found = False, f"{error.summary}: {error.found}"
         except _Differs as error:
-            return Check(name, False, expected, error.summary)
-        say(f"{name}: {found}")
-        return Check(name, True, expected, found)
+            ok, found = False, error.summary
+        self.step(name, began, ok=ok)
+        if ok:
+            say(f"{name}: {found}")
+        return Check(name, ok, expected, found)
+
+    def _ask(self, script: str) -> run_command.Command:
+        return run_command.start(
+            self.clients, self.first.instance_id, script, self.settings.command_timeout, self.poller
+        )
+
+    def _collect(self, commands: Sequence[run_command.Command]) -> None:
+        """Take down what was collected. It is for people: an image is verified without it, and the report says so."""
+        try:
+            self.lived.facts = facts.read([self._finish(command) for command in commands])
+        except CommandNotRun as error:
+            self.lived.facts = facts.nothing(f"{error.summary}: {error.found}")
 
     def _reboot(self) -> str:
         before = self._ready(self.second)
@@ -85,8 +147,11 @@ class Life:
         return f"ready {_seconds(after)} s after its kernel's start"
 
     def _made(self, backup: run_command.Command) -> str:
-        self._finish(backup)
-        return "made, beside the reboot"
+        made = _SIZE.search(self._finish(backup))
+        if made is None:
+            return "made, beside the reboot"
+        self.lived.backup = {"run": made[1], "bytes": int(made[2]), "seconds": int(made[3])}
+        return f"made, beside the reboot: {made[2]} bytes in {made[3]} s"
 
     def _swap(self, volume: str) -> str:
         volumes.take(self.clients, volume, self.first.instance_id, self.poller)
@@ -99,6 +164,7 @@ class Life:
 
     def _restored(self, restore: run_command.Command) -> str:
         restored = remote.read_restored(self._finish(restore))
+        self.lived.restore = asdict(restored)
         self._compare(self.second, _FIRST)
         return f"{restored.rows} rows and {restored.keys} keys in {restored.seconds} s"
 

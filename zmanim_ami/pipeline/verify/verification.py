@@ -136,14 +136,18 @@ def _verified(
     for remark in remarks(ready.report):
         say(remark)
     checks = [*ready_checks(ready.report, wanted, VERIFY), life.in_time(ready, settings.ready_seconds)]
+    steps.lived.instance_type = settings.verify_instance_type
+    steps.step("first boot", running.launched, ok=all(check.ok for check in checks))
     answers: Answers | None = None
     if all(check.ok for check in checks):
+        began = poller.clock()
         answers = read_answers(
             run_command.run_script(clients, running.instance_id, SCRIPT.read_text(), settings.command_timeout, poller)
         )
         checks += answer_checks(answers, ready.report, wanted, bundle_sha256(root, ami, answers.manifest))
+        steps.step("inspection", began, ok=all(check.ok for check in checks))
         checks += steps.checks() if all(check.ok for check in checks) else ()
-    report = _write_report(root, ami, ready, checks, answers)
+    report = _write_report(root, ami, ready, checks, answers, lived=steps.lived)
     if answers is None or not all(check.ok for check in checks):
         withdraw(clients, ami)
         raise _not_verified(clients, ami, running, checks, report)
@@ -213,7 +217,13 @@ def _plan(settings: Settings, ami: image.Image, leftovers: list[str]) -> Plan:
 
 
 def _write_report(
-    root: Path, ami: image.Image, ready: instance.Ready | None, checks: list[Check], answers: Answers | None
+    root: Path,
+    ami: image.Image,
+    ready: instance.Ready | None,
+    checks: list[Check],
+    answers: Answers | None,
+    *,
+    lived: life.Lived | None = None,
 ) -> Path:
     report = {
         "ami_id": ami.ami_id,
@@ -228,6 +238,7 @@ def _write_report(
         "health": answers.health if answers else {},
         "versions": answers.versions if answers else {},
         "packages": answers.packages if answers else {},
+        **asdict(lived or life.Lived()),
     }
     path = root / "build" / "verify" / f"{ami.ami_id}.json"
     write_atomically(path, json.dumps(report, indent=2, sort_keys=True) + "\n")
