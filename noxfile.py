@@ -78,6 +78,15 @@ def clients(session: nox.Session) -> None:
     _pytest(session, "tests/clients")
 
 
+@nox.session(default=False, venv_backend="venv", reuse_venv=True)
+def report(session: nox.Session) -> None:
+    """The evidence page in a browser: widths, light and dark, keyboard, axe; its pictures are left in build/report."""
+    _python(session, "invoke", "doctor", "--install", "--browser")
+    _install(session, "requirements-report.txt")
+    named = any(Path(each.partition("::")[0]).exists() for each in session.posargs if not each.startswith("-"))
+    session.run("python", "-m", "pytest", "-v", *session.posargs, *([] if named else ["tests/report"]))
+
+
 @nox.session(default=False, venv_backend="venv")
 def mutation(session: nox.Session) -> None:
     """How many mutants of the rules about publishing, retention and volumes the unit tests kill; takes long."""

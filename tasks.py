@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from zmanim_ami.commands import account, backup, cloud, host, image, images, instances, mistakes, release, upkeep
+from zmanim_ami.commands import (
+    account,
+    backup,
+    cloud,
+    host,
+    image,
+    images,
+    instances,
+    mistakes,
+    release,
+    report,
+    upkeep,
+)
 from zmanim_ami.commands.shared import renamed
 
 mistakes.explain()
@@ -44,6 +56,7 @@ namespace = Collection(
     host.bench,
     host.resolve_packages,
     host.write_contents,
+    report.report,
     host.doctor,
     host.settings,
     renamed("contents", host.write_contents),

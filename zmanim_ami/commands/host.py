@@ -15,6 +15,7 @@ from zmanim_ami.bench import run as benching
 from zmanim_ami.bench.figures import Row as Figure
 from zmanim_ami.commands.image import bundle
 from zmanim_ami.commands.shared import ROOT, command
+from zmanim_ami.evidence import make
 from zmanim_ami.gate import doctor as gate
 from zmanim_ami.gate.repository import fault_page
 from zmanim_ami.pipeline import settings as all_settings
@@ -55,7 +56,7 @@ def rehearse(
     """Go from this clone to a published, booted image on this machine: the production tasks against a cloud of our own.
 
     Changes this machine: installs missing Debian packages (asks once on a terminal), fills the user's cache; the cloud
-    goes away at the end. Needs root. Writes build/rehearsal/result.json.
+    goes away at the end. Needs root. Writes build/rehearsal/result.json, and report.html beside it for people.
     """
     options = rehearsing.Options(
         version=str(parse(version)),
@@ -70,7 +71,8 @@ def rehearse(
         bad_day=cloud.bad_day_of(seed) if bad_day else None,
         machines=machine_settings,
     )
-    result = rehearsing.rehearse(options)
+    with make.of_rehearsal(ROOT):
+        result = rehearsing.rehearse(options)
     if json:
         sys.stdout.write(result.as_json())
     else:
@@ -139,8 +141,12 @@ def write_contents(inventory: str = "") -> page.Written:
     return page.write(ROOT, Path(inventory) if inventory else None)
 
 
-@command("machines", install="install the Debian packages that are missing")
-def doctor(machine_settings: MachineSettings, install: bool = False, json: bool = False) -> None:
+@command(
+    "machines",
+    install="install the Debian packages that are missing",
+    browser="also what `./nox -s report` needs: Debian's Chromium",
+)
+def doctor(machine_settings: MachineSettings, install: bool = False, browser: bool = False, json: bool = False) -> None:
     """Show what this host has and lacks for a rehearsal and the gate, with the fix.
 
     Exit code 3 when a rehearsal lacks something; what the gate would leave out is only listed.
@@ -149,9 +155,9 @@ def doctor(machine_settings: MachineSettings, install: bool = False, json: bool 
     """
     this = host.Host(cloud.STATE, machine_settings.machines)
     if install:
-        this.install_missing(*gate.missing_packages(ROOT))
+        this.install_missing(*gate.missing_packages(ROOT, browser=browser))
     requirements = this.requirements()
-    show([*requirements, *gate.requirements(ROOT)], json)
+    show([*requirements, *gate.requirements(ROOT, browser=browser)], json)
     host.check(requirements)
 
 

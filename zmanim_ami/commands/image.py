@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from support.output import show
 from support.progress import say
 from zmanim_ami import toolchain
 from zmanim_ami.commands.shared import ROOT, command, connect, connect_elsewhere, version_unless_id
+from zmanim_ami.evidence import account as inside
+from zmanim_ami.evidence import make
 from zmanim_ami.pipeline import aws, programs
 from zmanim_ami.pipeline.ami import binary, packer, provenance, tag
 from zmanim_ami.pipeline.ami import build as building
@@ -73,12 +77,18 @@ def verify_ami(settings: Settings, dry: bool, version: str = "", ami_id: str = "
     """Launch one instance of an image, wait until it says it is ready, check what it runs, and tag the image.
 
     In the account: an instance with a data volume that go away again; the image's tag zmanim:verified, which
-    publish-ssm asks for. --dry shows the plan.
+    publish-ssm asks for. --dry shows the plan. Writes build/verify/AMI.json, and AMI.html for people.
     """
     wanted = version_unless_id(version, ami_id)
-    return verifying.verify_ami(
-        connect(settings), settings, root=ROOT, poller=aws.poller(os.environ), version=wanted, ami_id=ami_id, dry=dry
-    )
+    clients = connect(settings)
+
+    def ask(of_version: str) -> Mapping[str, Any]:
+        return inside.look(clients, settings, of_version, aws.target(clients, os.environ))
+
+    with make.of_verifications(ROOT, ask):
+        return verifying.verify_ami(
+            clients, settings, root=ROOT, poller=aws.poller(os.environ), version=wanted, ami_id=ami_id, dry=dry
+        )
 
 
 @command("region", "ami_regions")
@@ -106,8 +116,8 @@ def check_tag(ref: str = "", version: str = "") -> tag.Checked:
     return tag.check(ROOT, ref, parse(version))
 
 
-@command("region", only_reads=True)
-def show_verification(settings: Settings, version: str = "", json: bool = False) -> None:
+@command("region", page="the address of its evidence page, for a link to it", only_reads=True)
+def show_verification(settings: Settings, version: str = "", page: str = "", json: bool = False) -> None:
     """Print what verify-ami found on this machine, as Markdown: the image, its boot times, its checks, its packages.
 
     Compares the packages with those of the image that is published now; changes nothing.
@@ -116,7 +126,7 @@ def show_verification(settings: Settings, version: str = "", json: bool = False)
     if json:
         show(result, as_json=True)
     else:
-        sys.stdout.write(summary.markdown(result))
+        sys.stdout.write(summary.markdown(result, page))
 
 
 def bundle(settings: Settings, version: Version) -> binary.Bundle:

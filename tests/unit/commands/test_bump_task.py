@@ -69,6 +69,7 @@ lock = {
     "pyproject.toml --group tasks": "requirements.txt",
     "--group clients": "requirements-clients.txt",
     "pyproject.toml --group mutation": "requirements-mutation.txt",
+    "pyproject.toml --group report": "requirements-report.txt",
     "--group go": "zmanim_ami/toolchain/requirements-go.txt",
 }[sources]
 text = pathlib.Path(lock).read_text()

@@ -76,6 +76,9 @@ TYPED: Mapping[str, tuple[str, str]] = {
         "tests/machines/release/test_rehearsal.py",
         '"cloud.down"',
     ),
+    r"\./inv report( .*)?": ("tests/unit/evidence/test_make.py", '_inv("report"'),
+    r"\./inv doctor --install --browser": ("noxfile.py", '"doctor", "--install", "--browser"'),
+    r"\./nox -s report": (".github/workflows/verify.yml", "./nox -s report"),
     r"\./inv (doctor|settings|write-contents)": ("tests/unit/commands/test_documented_commands.py", "reads_only"),
     r"\./nox|(\./)?nox -s (verify|gate-proof|contract)( -- --changed)?|\./nox --list": (
         ".github/workflows/verify.yml",

@@ -30,6 +30,14 @@ def test_shellcheck_is_asked_of_hosts_that_it_has_no_wheel_for_and_doctor_instal
     assert doctor.missing_packages(ROOT, str(tmp_path), "aarch64") == []
 
 
+def test_a_browser_is_asked_for_only_where_it_is_wanted_and_any_of_its_names_will_do(tmp_path: Path) -> None:
+    assert "chromium" not in {each.name for each in doctor.requirements(ROOT, str(tmp_path))}
+    assert doctor.missing_packages(ROOT, str(tmp_path), "x86_64") == []
+    assert doctor.missing_packages(ROOT, str(tmp_path), "x86_64", browser=True) == ["chromium"]
+    (tmp_path / "google-chrome").touch(mode=0o755)
+    assert doctor.missing_packages(ROOT, str(tmp_path), "x86_64", browser=True) == []
+
+
 def test_without_shellcheck_the_check_says_how_to_get_it_and_does_not_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

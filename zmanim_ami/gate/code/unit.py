@@ -35,6 +35,7 @@ READS: Mapping[str, str] = {
     "clients": r"tests/clients/moto_differences\.toml",
     "commands": r"(\.github|docs|localcloud|support|tests|tools|zmanim_ami)/|.*README|"
     r"infrastructure/packer/versions|(inv|nox)$|require",
+    "evidence": r"infrastructure/iam/|zmanim_ami/(evidence/look/|pipeline/verify/(inspect|trial|facts)\.sh)",
     "gate": r"infrastructure/packer/versions",
     "host": r"docs/on-aws\.md|infrastructure/packer/files/zmanim\.preset",
     "host/aws": r"infrastructure/(iam/|packer/versions|packer/files/cloudwatch)",
@@ -55,7 +56,7 @@ READS: Mapping[str, str] = {
     "pipeline/instances": r"zmanim_ami/pipeline/instances/state\.sh",
     "pipeline/pins": r"\.github/|tools/|requirements|infrastructure/packer/[^/]*$|zmanim_ami/toolchain/",
     "pipeline/verify": r"infrastructure/iam/|zmanim_ami/pipeline/verify/",
-    "pipeline/visibility": r"infrastructure/iam/|zmanim_ami/pipeline/verify/(inspect|trial)\.sh",
+    "pipeline/visibility": r"infrastructure/iam/|zmanim_ami/pipeline/verify/(inspect|trial|facts)\.sh",
     "rehearsal": r"infrastructure/packer/(versions|variables\.pkr\.hcl)|localcloud/machine/qemu/(disk_image|guest)/",
     "rehearsal/standin": r"zmanim_ami/rehearsal/standin/",
     "toolchain": r"tools/|zmanim_ami/toolchain/|(api|tools)/.*go\.(mod|sum)",

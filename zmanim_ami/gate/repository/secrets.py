@@ -18,6 +18,7 @@ _CHECKSUMS = {
     "requirements-gate.txt",
     "requirements-clients.txt",
     "requirements-mutation.txt",
+    "requirements-report.txt",
     "go.sum",
 }
 # What decides what a secret is.

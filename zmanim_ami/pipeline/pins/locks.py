@@ -25,6 +25,7 @@ LOCKS: Mapping[str, Sequence[str]] = {
     TASKS: ("pyproject.toml", "--group", "tasks"),
     "requirements-clients.txt": ("--group", "clients"),
     "requirements-mutation.txt": ("pyproject.toml", "--group", "mutation"),
+    "requirements-report.txt": ("pyproject.toml", "--group", "report"),
     "zmanim_ami/toolchain/requirements-go.txt": ("--group", "go"),
 }
 # Of each pin, as NAME==VERSION, the tags of its wheels (PEP 425, as in their names) that fit one of HOSTS.

@@ -71,11 +71,12 @@ def _advisories(clients: Clients, ami_id: str) -> str:
         return NOT_KNOWN
 
 
-def markdown(result: Summary) -> str:
-    """Return a summary as Markdown, for a workflow's summary page."""
+def markdown(result: Summary, page: str = "") -> str:
+    """Return a summary as Markdown, for a workflow's summary page; `page` is the address of its evidence page."""
     lines = [
         f"## {result.version}: {'verified' if result.ok else 'not verified'}",
         "",
+        *([f"[The evidence page]({page})", ""] if page else []),
         "| | |",
         "| --- | --- |",
         f"| AMI | `{result.ami_id}` |",

