@@ -79,6 +79,7 @@ def test_a_failed_verification_runs_again_on_the_image_that_was_built(github: Gi
     # The run's summary has what is known all the same.
     assert "## v0.2.0: not verified" in failed.summary
     assert f"| AMI | `{image}` |" in failed.summary
+    assert "[The evidence page](https://github.example/artifacts/1)" in failed.summary
     assert re.search(
         r"^- i-[0-9a-f]+ is not ready after 1 s: expected a line zmanim-ready", failed.summary, re.MULTILINE
     )

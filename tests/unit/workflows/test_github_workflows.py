@@ -155,12 +155,31 @@ def test_no_workflow_names_a_region() -> None:
         assert re.findall(settings.REGION, path.read_text()) == [], path
 
 
+@pytest.mark.parametrize(
+    ("job", "page"),
+    [(BUILD["jobs"]["verify"], "build/verify/*.html"), (VERIFY["jobs"]["rehearsal"], "build/rehearsal/report.html")],
+    ids=["verify", "rehearsal"],
+)
+def test_the_evidence_page_is_kept_as_it_is_and_linked_in_the_summary_whatever_came_of_the_run(
+    job: dict[str, Any], page: str
+) -> None:
+    (number,) = (n for n, step in enumerate(job["steps"]) if step.get("with", {}).get("path") == page)
+    kept, linked = job["steps"][number : number + 2]
+    # A second attempt keeps a file of the same name.
+    assert {name: kept["with"][name] for name in ("archive", "overwrite")} == {"archive": False, "overwrite": True}
+    assert kept["if"] == "always()"
+    assert linked["if"].startswith("always()")
+    assert linked["env"] == {"PAGE": f"${{{{ steps.{kept['id']}.outputs.artifact-url }}}}"}
+    assert "PAGE" in linked["run"]
+    assert "$GITHUB_STEP_SUMMARY" in linked["run"]
+
+
 def test_a_merge_is_rehearsed_natively_on_a_genuine_amazon_linux() -> None:
     jobs = [job for job in VERIFY["jobs"].values() if any(" rehearse " in step.get("run", "") for step in job["steps"])]
     (job,) = jobs
     assert job["runs-on"] == "ubuntu-24.04-arm"
     assert "if" not in job  # on pull requests and on main
-    (base, rehearsal) = (step["run"].split() for step in job["steps"] if "run" in step)
+    (base, rehearsal) = (step["run"].split() for step in job["steps"] if "./inv" in step.get("run", ""))
     assert base[base.index("./inv") + 1] == "base-image"
     assert rehearsal[rehearsal.index("--base") + 1] == base[base.index("--file") + 1]
     assert "--egress" in rehearsal
