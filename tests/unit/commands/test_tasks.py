@@ -128,10 +128,11 @@ def test_a_test_image_is_not_published_and_nobody_is_asked_first() -> None:
 
 
 def _dry(made: Task[Any]) -> int:
-    with pytest.raises(SystemExit) as ended:
+    try:
         Program(namespace=Collection(made)).run(["inv", "--dry", made.name.replace("_", "-")])
-    code = ended.value.code
-    return code if isinstance(code, int) else 0
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
 
 
 @pytest.mark.incident("`inv --dry lock` wrote new locks: a task without a plan did what it does")
