@@ -19,8 +19,8 @@ from tests.support.machines.image import ImageLab, image_cloud
 @pytest.fixture(scope="session")
 def images() -> Iterator[ImageLab]:
     """One cloud with the image in it, for all tests here."""
-    # First on this host's kernel: what has not been compiled yet, Redis above all, would take an emulated machine longer
-    # than all that is tried here.
+    # First on this host's kernel: what has not been compiled yet, Redis above all, would take an emulated machine
+    # longer than all that is tried here.
     with image_cloud():
         pass
     with image_cloud(machines=QEMU, patience=PATIENCE) as lab:
