@@ -48,7 +48,7 @@ ROWS = (
     Row("new service that can", "addresses", _new_unit("new.service", "ExecStart=/bin/kill -l"), "new.service:1: reaches the metadata service"),
     Row("another's service that can", "addresses", drop(f"{_FILES}/install.tsv", r"^file\tzmanim-chronyd\.conf"), "enables chronyd.service, which reaches the metadata service"),
     Row("fetcher that may and can't", "addresses", sub(f"{_FILES}/zmanim-secrets.service", r"^PrivateDevices=yes$", "PrivateDevices=yes\nIPAddressDeny=any"), "zmanim-secrets.service may ask the metadata service, and has no way to it"),
-    Row("readiness that asks while it is the API's user", "addresses", sub(f"{_FILES}/zmanim-ready.service", r"^IPAddressAllow=localhost$", "IPAddressAllow=localhost 169.254.169.254"), "zmanim-ready.service:28: reaches the metadata service"),
+    Row("readiness that asks while it is the API's user", "addresses", sub(f"{_FILES}/zmanim-ready.service", r"^IPAddressAllow=localhost$", "IPAddressAllow=localhost 169.254.169.254"), "zmanim-ready.service:29: reaches the metadata service"),
     Row("fetcher that runs as the API's user", "addresses", sub(f"{_FILES}/zmanim-release-fetch.service", r"^User=zmanim-release$", "User=zmanim"), "may ask the metadata service, and runs as zmanim, as zmanim-"),
     Row("secrets that can become any user", "addresses", sub(f"{_FILES}/zmanim-secrets.service", r"^CapabilityBoundingSet=$", "CapabilityBoundingSet=CAP_SETUID"), "zmanim-secrets.service:22: may ask the metadata service, and become any user"),
     Row("service on the list that is gone", "addresses", drop(_PRESET, r"^enable sshd\.service"), "sshd.service may ask the metadata service, and is no service"),

@@ -11,17 +11,18 @@ from tests.support.machines.lab import wait_for
 from tests.support.servers import POSTGRESQL
 
 SSM = "ssm.eu-west-1.amazonaws.com"
-# Runs before our units ask for anything. Short times; and nobody listens where Parameter Store should be.
-AWAY = f"""#cloud-boothook
+# Runs before our units ask for anything: short times.
+QUICK = """#cloud-boothook
 #!/bin/sh
 for unit in secrets recovery; do
   mkdir --parents /etc/systemd/system/zmanim-$unit.service.d
 done
 printf '[Service]\\nEnvironment=ZMANIM_SECRETS_PATIENCE=2\\n' >/etc/systemd/system/zmanim-secrets.service.d/quick.conf
 printf '[Service]\\nEnvironment=ZMANIM_RECOVERY_PAUSE=2\\n' >/etc/systemd/system/zmanim-recovery.service.d/quick.conf
-echo '127.0.0.1 {SSM}' >>/etc/hosts
 systemctl daemon-reload
 """
+# And nobody listens where Parameter Store should be.
+AWAY = f"{QUICK}echo '127.0.0.1 {SSM}' >>/etc/hosts\n"
 BACK = f"sed --in-place '/{SSM}/d' /etc/hosts"
 # A migration that can't be done, in the release that runs.
 BROKEN = AWAY + "echo 'SELECT 1/0;' >/opt/zmanim/current/migrations/20990101000000_broken.sql\n"
@@ -136,7 +137,9 @@ def test_a_store_that_recovers_is_said_to_on_the_console_and_is_not_ended(images
         machine,
         "mkdir -p /run/systemd/system/redis.service.d; cd /run/systemd/system/redis.service.d;"
         " printf '[Service]\\nExecStartPre=/usr/bin/sleep 300\\n' >slow.conf; systemctl daemon-reload;"
-        " systemctl restart --no-block redis; sleep 1; systemctl start zmanim-recovering",
+        " systemctl restart --no-block redis;"
+        " until systemctl show --property=SubState redis | grep --quiet start-pre; do sleep 0.1; done;"
+        " systemctl start zmanim-recovering",
     )
     wait_for(lambda: "zmanim-ready waits: redis.service has been recovering since" in images.console(machine), 20)
     # It waits for the API first, longer than the agent's patience.

@@ -92,13 +92,22 @@ def test_a_damaged_middle_is_kept_and_the_snapshot_serves_with_a_loud_alarm(imag
 @pytest.mark.fault(
     24,
     injected="an append-only file without its last three bytes",
-    must="Redis starts without the last command alone",
+    must="Redis starts without the last command alone; what it cut off is kept, the ready line and one mail tell of it",
 )
-def test_a_torn_tail_loads_without_an_alarm(images: ImageLab, machine: str) -> None:
-    images.run(machine, f"truncate --size=-3 {INCR}")
+def test_a_torn_tail_is_cut_off_kept_and_told_of(images: ImageLab, machine: str) -> None:
+    size = int(images.run(machine, f"truncate --size=-3 {INCR}; stat --format=%s {INCR}"))
     report = start(images, machine)
     assert counted(images, machine) == (100, 99)
-    assert report["checks"]["redis-files"]["ok"]
+    kept = images.run(machine, f"ls {DATA}/torn-*")
+    assert 0 < int(images.run(machine, f"stat --format=%s {kept}")) < size
+    # It serves, and it is not well.
+    assert report["ok"]
+    assert f"ended within a command and Redis cut that off; kept: {kept}" in report["checks"]["redis-files"]["detail"]
+    wait_for(lambda: mails(images, machine) == 1, 40, "the mail")
+    assert kept in images.run(machine, "journalctl --unit=zmanim-redis-damage --priority=err --output=cat --no-pager")
+    images.run(machine, f"rm {kept}")
+    assert start(images, machine)["checks"]["redis-files"]["ok"]
+    assert mails(images, machine) == 1
 
 
 @pytest.mark.fault(

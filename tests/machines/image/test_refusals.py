@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.machines.backups import expect_one_mail_of_a_boot
 from tests.support.machines.image import NOT_ON_THE_ROOT_DISK, STORES, ImageLab
 
 
@@ -60,13 +61,14 @@ def refusal(images: ImageLab, refused: Refused, lack: str) -> str:
 @pytest.mark.fault(
     2,
     injected="a blank volume, and a launch that does not consent",
-    must="every byte stays zero, no service starts, the ready line says what to do, SSH answers",
+    must="every byte stays zero, no service starts, the ready line and one mail say what to do, SSH answers",
 )
 def test_without_consent_a_blank_volume_is_not_formatted(images: ImageLab, refused: Refused) -> None:
     machine = refused.machines["no consent"]
     assert "formatting it: it is left untouched. Launch with the tag zmanim:data-volume=new" in refusal(
         images, refused, "no consent"
     )
+    expect_one_mail_of_a_boot(images, machine, "Launch with the tag zmanim:data-volume=new")
     assert set(images.active(machine, *STORES).values()) == {"inactive"}
     assert images.run(machine, "tr --delete '\\0' </dev/sdf | wc --bytes") == "0"
 
@@ -92,7 +94,7 @@ def test_a_launch_that_hides_its_tags_from_the_machine_is_told_so(images: ImageL
 @pytest.mark.fault(
     3,
     injected="an ext4 of somebody else, with a launch that consents",
-    must="its SHA-256 is what it was, no service starts, the ready line names what it holds, SSH answers",
+    must="its SHA-256 is what it was, no service starts, the ready line and one mail tell of it, SSH answers",
 )
 @pytest.mark.incident("the data volume was once lost by hand")
 def test_a_foreign_volume_stays_as_it_is_to_the_last_byte(images: ImageLab, refused: Refused) -> None:
@@ -100,6 +102,7 @@ def test_a_foreign_volume_stays_as_it_is_to_the_last_byte(images: ImageLab, refu
     reason = refusal(images, refused, "a foreign volume")
     assert "is not zmanim's data volume and is left untouched" in reason
     assert "TYPE=ext4" in reason
+    expect_one_mail_of_a_boot(images, machine, "is not zmanim's data volume and is left untouched")
     assert set(images.active(machine, *STORES).values()) == {"inactive"}
     images.terminate(machine)
     assert images.digest(refused.foreign) == refused.digest

@@ -157,6 +157,17 @@ def seed(images: ImageLab, machine: str) -> None:
     images.redis(machine, "SET lasting value", "RPUSH list a b c", "SET passing value EX 5000")
 
 
+def expect_one_mail_of_a_boot(images: ImageLab, machine: str, words: str) -> None:
+    """A machine that does not serve has sent one mail about that, with these words in it."""
+
+    def sent() -> list[dict[str, Any]]:
+        about = (mail for mail in mails(images) if mail["subject"].endswith(": zmanim-ready.service failed"))
+        return [mail for mail in about if machine in mail["body"]]
+
+    wait_for(sent, 90, "a mail about a boot that failed")
+    assert [words in mail["body"] for mail in sent()] == [True], sent()
+
+
 def mails(images: ImageLab) -> list[dict[str, Any]]:
     """Return every mail that the cloud's SES has taken, the oldest first."""
     account = images.cloud.directory / "mails.jsonl"

@@ -147,7 +147,7 @@ def test_a_damaged_file_that_was_kept_is_an_alarm_that_names_it(tmp_path: Path) 
     assert readiness.check_redis_files(tmp_path) == ""
     damaged = tmp_path / "damaged-20261124T030000Z"
     damaged.mkdir()
-    with pytest.raises(HostError, match=f"kept for you: {damaged}"):
+    with pytest.raises(HostError, match=f"kept: {damaged}"):
         readiness.check_redis_files(tmp_path)
 
 

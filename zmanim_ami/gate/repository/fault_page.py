@@ -28,13 +28,11 @@ AREAS: Mapping[str, range] = {
 }
 # What of a fault no test has tried yet. A number that no test has must stand here; it may only become less.
 OPEN: Mapping[int, str] = {
-    2: "a blank volume, and a launch that does not consent: that a mail tells of it",
-    3: "a foreign volume: that a mail tells of it",
+    3: "a foreign volume of each other kind: that a mail tells of it",
     6: "a disk of a machine that fails while it is read, and one that is shorter than it says",
     12: "a disk that is gone under load",
     13: "a cluster of another version: that one mail tells of it",
     20: "a reserve of room that is given up when the volume is full",
-    24: "an append-only file that was cut short: that somebody is told",
     35: "a repository of restic's own, 120 nights, and a host that is called otherwise",
     38: "a machine whose clock is wrong by a day, or by 20 minutes",
     39: "a machine that is off at three o'clock",

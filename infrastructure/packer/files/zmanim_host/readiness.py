@@ -140,13 +140,10 @@ def check_units(notes: ErrorNotes | None = None, preset: Path = PRESET) -> str:
 
 
 def check_redis_files(data: Path = redis_files.DATA) -> str:
-    """No damaged append-only file is waiting for somebody to look at it."""
-    names = ", ".join(str(path) for path in redis_files.damaged_files(data))
-    if names:
-        raise HostError(
-            f"Redis's append-only file was damaged and Redis went on with its snapshot; kept for you: {names}."
-            " Take what you need from there and remove it: that ends this alarm"
-        )
+    """Nothing of a damaged or torn append-only file is waiting for somebody to look at it."""
+    kept = redis_files.kept_for_somebody(data)
+    if kept:
+        raise HostError(f"{'. '.join(kept)}. Take what you need from there and remove it: that ends this alarm")
     return ""
 
 

@@ -20,9 +20,11 @@ from zmanim_host.storage.redis_files import (
     damaged_files,
     fall_back,
     is_torn,
+    keep_tail,
     last_file,
     prepare,
-    watch_damaged,
+    torn_tails,
+    watch_kept,
 )
 
 INCR = "appendonly.aof.1.incr.aof"
@@ -113,11 +115,40 @@ def test_a_sound_file_stays_as_it_is(tmp_path: Path) -> None:
     assert damaged_files(data) == []
 
 
-def test_a_torn_tail_is_left_to_redis(tmp_path: Path) -> None:
+def test_a_torn_tail_is_left_to_redis_and_kept_for_whoever_wants_to_know_what_it_was(tmp_path: Path) -> None:
     data = volume(tmp_path, WHOLE + COMMANDS[0][:-4])
     prepare(data, checker())
-    assert (data / FOLDER / INCR).exists()
+    assert (data / FOLDER / INCR).read_bytes() == WHOLE + COMMANDS[0][:-4]
     assert damaged_files(data) == []
+    (kept,) = torn_tails(data)
+    assert (kept.read_bytes(), kept.stat().st_mode & 0o777) == (COMMANDS[0][:-4], 0o600)
+    # Redis did not come so far as to cut it off.
+    prepare(data, checker())
+    assert torn_tails(data) == [kept]
+    with pytest.raises(HostError, match=f"ended within a command and Redis cut that off; kept: {kept}"):
+        readiness.check_redis_files(data)
+    kept.unlink()
+    assert readiness.check_redis_files(data) == ""
+
+
+def test_the_newest_three_tails_are_kept(tmp_path: Path) -> None:
+    days = iter(range(1, 6))
+    for tail in (b"a", b"b", b"c", b"d", b"e"):
+        keep_tail(tmp_path, tail, now=lambda: next(days) * 86400.0)
+    assert [path.name for path in torn_tails(tmp_path)] == [f"torn-197001{day:02}T000000Z" for day in (4, 5, 6)]
+
+
+def test_a_disk_that_takes_no_tail_keeps_redis_from_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = volume(tmp_path, WHOLE + COMMANDS[0][:-4])
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("zmanim_host.storage.redis_files.write_whole", full)
+    prepare(data, checker())
+    assert "what is cut off can't be kept: [Errno 28] No space left on device" in capsys.readouterr().err
 
 
 DAMAGED = WHOLE + b"\xff" + WHOLE
@@ -227,7 +258,7 @@ def test_the_alarm_is_on_for_as_long_as_a_damaged_file_is_kept(tmp_path: Path) -
 
 
 def test_kept_files_are_told_of_until_they_are_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    watch_damaged(tmp_path, sleep=lambda seconds: pytest.fail("nothing is kept"))
+    watch_kept(tmp_path, sleep=lambda seconds: pytest.fail("nothing is kept"))
     assert capsys.readouterr() == ("", "")
     (tmp_path / "damaged-20260101T000000Z").mkdir()
     looks: list[float] = []
@@ -237,7 +268,7 @@ def test_kept_files_are_told_of_until_they_are_others(tmp_path: Path, capsys: py
         if len(looks) == 3:
             (tmp_path / "damaged-20260102T000000Z").mkdir()
 
-    watch_damaged(tmp_path, sleep)
+    watch_kept(tmp_path, sleep)
     assert len(looks) == 3
     output = "".join(capsys.readouterr())
     assert output.count("ALARM") == 1

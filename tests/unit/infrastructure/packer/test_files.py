@@ -278,10 +278,13 @@ def test_a_backup_follows_a_boot_and_the_image_has_no_stamp() -> None:
 
 @pytest.mark.incident("a failing notice must not notify about itself")
 def test_what_fails_is_mailed_about_but_for_the_mail() -> None:
-    for name in ("restic-backup.service", "backup-drill.service"):
+    for name in ("restic-backup.service", "backup-drill.service", "zmanim-ready.service"):
         assert "backup-notify@%n.service" in sections(FILES / name)["Unit"]["OnFailure"][0].split()
     for path in FILES.glob("backup-notify*.service"):
         assert "OnFailure" not in path.read_text().replace("an OnFailure= of", "")
+    # A machine that has no environment has nobody to mail to, and one more failed unit would hide the reason.
+    notice = sections(FILES / "backup-notify@.service")["Unit"]
+    assert notice["ConditionPathExists"] == ["/run/zmanim/environment"]
 
 
 @pytest.mark.incident("the API's process could write into zmanim-ready's psql, which might ask for the instance's role")

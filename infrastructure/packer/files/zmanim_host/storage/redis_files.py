@@ -2,7 +2,8 @@
 
 Redis itself cuts off a torn tail, and refuses a file that is damaged elsewhere; with a snapshot (dump.rdb) and no
 append-only file it would come up empty, and write its emptiness over the snapshot. So this runs before it: a damaged
-append-only file is moved aside, never removed, and the snapshot becomes the base of a new one.
+append-only file is moved aside, never removed, and the snapshot becomes the base of a new one. What Redis is about to
+cut off is kept as well: nobody would hear of it otherwise.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ SNAPSHOT = "dump.rdb"
 UNFINISHED = ("temp-*.rdb", "temp-rewriteaof-*.aof")
 # How many damaged append-only files are kept; the oldest goes when there are more.
 MAX_DAMAGED = 3
+# How much of a torn tail is kept, and how many of them.
+MOST_OF_A_TAIL = 16 << 20
+MAX_TAILS = 3
 # How often to look whether somebody has removed them, in seconds.
 WATCH = 10.0
 # The exit code and the words of redis-check-aof for a manifest.
@@ -130,8 +134,10 @@ def damage(manifest: Path, check: Check) -> str | None:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             with content:
                 torn = whole < len(content) and is_torn(content, whole)
+                tail = content[whole : whole + MOST_OF_A_TAIL] if torn else b""
         if torn:
             log(f"{name} ends within a command: Redis cuts off what comes after byte {whole}")
+            keep_tail(manifest.parent.parent, tail)
             return None
         log(output)
         return f"{name} is damaged after byte {whole}"
@@ -151,6 +157,28 @@ def is_unused(data: Path) -> bool:
 def damaged_files(data: Path) -> list[Path]:
     """Return the damaged append-only files that are kept, the oldest first."""
     return sorted(data.glob("damaged-*"))
+
+
+def torn_tails(data: Path) -> list[Path]:
+    """Return what is kept of the tails that Redis cut off, the oldest first."""
+    return sorted(data.glob("torn-*"))
+
+
+def keep_tail(data: Path, tail: bytes, now: Callable[[], float] = time.time) -> None:
+    """Keep what Redis is about to cut off, once: a start that came to nothing before that finds the same again.
+
+    A disk that takes no more keeps Redis from nothing.
+    """
+    if any(kept.read_bytes() == tail for kept in torn_tails(data)):
+        return
+    kept = data / time.strftime("torn-%Y%m%dT%H%M%SZ", time.gmtime(now()))
+    try:
+        write_whole(kept, tail, mode=0o600)
+    except OSError as error:
+        log(f"ALARM: Redis's append-only file was torn, and what is cut off can't be kept: {error}", ERROR)
+        return
+    for old in torn_tails(data)[:-MAX_TAILS]:
+        old.unlink()
 
 
 def make_from_snapshot(data: Path, check: Check) -> Path:
@@ -233,24 +261,32 @@ def prepare(data: Path, check: Check = check_aof) -> None:
         fall_back(data, reason, check)
 
 
-def watch_damaged(data: Path, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Log what damaged append-only files are kept, and return when they are no longer the same ones."""
-    damaged = damaged_files(data)
-    if not damaged:
+def kept_for_somebody(data: Path) -> list[str]:
+    """Say of what is kept of Redis's files, until somebody has looked at it, what happened and where it is."""
+    happened = (
+        ("was damaged and Redis went on with its snapshot", damaged_files(data)),
+        ("ended within a command and Redis cut that off", torn_tails(data)),
+    )
+    return [f"Redis's append-only file {what}; kept: {', '.join(map(str, kept))}" for what, kept in happened if kept]
+
+
+def watch_kept(data: Path, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Log what is kept of Redis's files, and return when that is no longer the same."""
+    kept = kept_for_somebody(data)
+    if not kept:
         return
-    names = ", ".join(str(path) for path in damaged)
     log(
-        f"ALARM: Redis's append-only file was damaged and Redis went on with its snapshot; kept: {names}. When that"
-        " was and what it cost: journalctl --unit redis.service. Take what you need from there and remove it",
+        f"ALARM: {'. '.join(kept)}. When that was and what it cost: journalctl --unit redis.service. Take what you need"
+        " from there and remove it",
         ERROR,
     )
-    while damaged_files(data) == damaged:
+    while kept_for_somebody(data) == kept:
         sleep(WATCH)
 
 
 def damage_command() -> None:
-    """Log the damaged append-only files that are kept, and wait until somebody has removed them."""
-    watch_damaged(DATA)
+    """Log what is kept of damaged and torn append-only files, and wait until somebody has removed it."""
+    watch_kept(DATA)
 
 
 def command() -> None:
