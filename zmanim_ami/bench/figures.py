@@ -53,6 +53,14 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """How many seconds of a series' 95th percentile are promised."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Report:
     """All that one benchmark measured. `machine` says on what, `at` when it began (UTC), `notes` how to read it."""
 
@@ -63,6 +71,7 @@ class Report:
     at: str
     commit: str
     machine: Mapping[str, Any]
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,13 +112,32 @@ def ratio(measured: Sequence[Series], slow: str, fast: str, goal: str = "") -> R
 
 def rows(report: Report) -> list[Row]:
     """Return the report as lines of a table, ratios last."""
+    kept = _kept(report)
     measured = [
-        Row(report.name, each.name, len(each.values), f"{each.median:.2f}", f"{each.p95:.2f}", each.unit)
+        Row(
+            *(report.name, each.name, len(each.values), f"{each.median:.2f}", f"{each.p95:.2f}"),
+            f"{each.unit} ({kept[each.name]['words']})" if each.name in kept else each.unit,
+        )
         for each in report.series
     ]
     times = {each.name: f"times (goal: {each.goal})" if each.goal else "times" for each in report.ratios}
     ratios = [Row(report.name, each.name, 0, f"{each.value:.2f}", "", times[each.name]) for each in report.ratios]
     return measured + ratios
+
+
+def _kept(report: Report) -> dict[str, dict[str, Any]]:
+    """Return of each series that has a limit whether its 95th percentile is within it."""
+    p95 = {each.name: each.p95 for each in report.series}
+    return {
+        each.name: {
+            "seconds": each.seconds,
+            "p95": p95[each.name],
+            "kept": p95[each.name] <= each.seconds,
+            "words": f"limit: {each.seconds:g}, p95 is {'within' if p95[each.name] <= each.seconds else 'beyond'} it",
+        }
+        for each in report.limits
+        if each.name in p95
+    }
 
 
 def write(report: Report, directory: Path) -> Path:
@@ -120,6 +148,7 @@ def write(report: Report, directory: Path) -> Path:
             each.name: {"unit": each.unit, "values": each.values, "median": round(each.median, 3), "p95": each.p95}
             for each in report.series
         },
+        "limits": _kept(report),
         "ratios": {each.name: {"value": each.value, "goal": each.goal} for each in report.ratios},
     }
     path = directory / f"{report.name}.json"

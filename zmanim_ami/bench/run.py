@@ -13,7 +13,7 @@ from pathlib import Path
 from support.errors import BadInput
 from support.progress import say, step
 from zmanim_ami.bench import backup, boot, build, figures, gate, install_at_boot, kernel, rehearsals, retire, swap
-from zmanim_ami.bench.figures import Ratio, Report, Series
+from zmanim_ami.bench.figures import Limit, Ratio, Report, Series
 from zmanim_ami.bench.lab import Lab, lab
 from zmanim_ami.pipeline.ami import provenance
 
@@ -33,10 +33,11 @@ class Benchmark:
     measure: Callable[[Path, Callable[[], Lab], int], list[dict[str, float]]]
     ratios: Callable[[tuple[Series, ...]], tuple[Ratio, ...]] = lambda _measured: ()
     named: bool = False
+    limits: tuple[Limit, ...] = ()
 
 
 BENCHMARKS = {
-    "boot": Benchmark(10, boot.NOTES, lambda _root, cloud, runs: boot.measure(cloud(), runs)),
+    "boot": Benchmark(10, boot.NOTES, lambda _root, cloud, runs: boot.measure(cloud(), runs), limits=boot.LIMITS),
     "install-at-boot": Benchmark(
         3,
         install_at_boot.NOTES,
@@ -117,6 +118,7 @@ def _report(name: str, root: Path, cloud: Callable[[], Lab], runs: int) -> Repor
         series=measured,
         ratios=benchmark.ratios(measured),
         notes=benchmark.notes,
+        limits=benchmark.limits,
         at=at,
         commit=provenance.commit(root),
         machine={**figures.describe_machine(), "load_before": before, "load_after": os.getloadavg()},

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from zmanim_ami.bench import figures
-from zmanim_ami.bench.figures import Ratio, Report, Series
+from zmanim_ami.bench.figures import Limit, Ratio, Report, Series
 
 
 def report(**changes: object) -> Report:
@@ -58,6 +58,19 @@ def test_the_file_holds_every_value_and_what_it_was_measured_on(tmp_path: Path) 
     assert answer["machine"] == {"processors": 2}
     assert answer["at"].startswith("2026-")
     assert [entry.name for entry in path.parent.iterdir()] == ["boot.json"]
+
+
+def test_a_limit_is_told_with_whether_the_95th_percentile_is_within_it(tmp_path: Path) -> None:
+    limited = report(limits=(Limit("fast", 4.0), Limit("slow", 19.0), Limit("not measured", 1.0)))
+    assert [row.unit for row in figures.rows(limited)[:2]] == [
+        "seconds (limit: 4, p95 is within it)",
+        "seconds (limit: 19, p95 is beyond it)",
+    ]
+    limits = json.loads(figures.write(limited, tmp_path).read_text())["limits"]
+    assert {name: (each["seconds"], each["p95"], each["kept"]) for name, each in limits.items()} == {
+        "fast": (4.0, 4.0, True),
+        "slow": (19.0, 20.0, False),
+    }
 
 
 def test_the_table_ends_with_the_ratios_and_their_goal() -> None:
