@@ -110,6 +110,11 @@ def _python(session: nox.Session, *arguments: str) -> None:
 
 
 def _pytest(session: nox.Session, directory: str, *options: str) -> None:
-    """Run the tests of `directory`, or those that the person names, with a line and the seconds for each."""
+    """Run the tests of `directory`, or those that the person names, with a line and the seconds for each.
+
+    What they have seen of faults is kept.
+    """
     named = any(Path(each.partition("::")[0]).exists() for each in session.posargs if not each.startswith("-"))
-    _python(session, "pytest", "-v", *options, *session.posargs, *([] if named else [directory]))
+    # Not in a conftest.py: then unit tests, which the gate runs by what they read, would read what these read, too.
+    plugins = ("-p", "tests.support.sessions.progress", "-p", "tests.support.faults.results")
+    _python(session, "pytest", "-v", *plugins, *options, *session.posargs, *([] if named else [directory]))

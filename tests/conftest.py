@@ -10,8 +10,6 @@ import signal
 
 from hypothesis import settings
 
-pytest_plugins = ("tests.support.faults.results", "tests.support.sessions.progress")
-
 settings.register_profile("desk", max_examples=15, deadline=None)
 settings.register_profile("full", max_examples=100, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("full" if os.environ.get("CI") else "desk"))
