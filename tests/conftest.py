@@ -1,6 +1,6 @@
 """How hard hypothesis tries: a few examples at a desk, where the same test runs again soon; its own default in CI.
 
-And interrupts, which every test may send, and the plugin that writes down what was seen of the faults.
+And interrupts, which every test may send.
 """
 
 from __future__ import annotations
