@@ -14,19 +14,22 @@ from tests.faults.power.test_power_and_kills import damage, power_cut, restart
 from tests.support.machines.image import STORES, ImageLab
 from tests.support.machines.lab import wait_for
 
-# By what is being made: words of the program's command line, and the seconds after it was seen.
+# By what is being made: words of the command line of the program that makes it, and what it has made by then.
+CLUSTER = "/data/.postgres.unfinished"
 MOMENTS = {
-    "the cluster, at its start": ("initdb\0--pgdata", 0.0),
-    "the cluster": ("initdb\0--pgdata", 0.3),
-    "the cluster, towards its end": ("initdb\0--pgdata", 0.7),
-    "the database": ("--file=/opt/zmanim/database.sql", 0.0),
-    "the extensions": ("--file=/opt/zmanim/database.sql", 0.3),
+    "the cluster, at its start": ("initdb\0--pgdata", ""),
+    # The folder of template1, before anything is put into it; and that of template0, the last but one.
+    "the cluster": ("initdb\0--pgdata", f"{CLUSTER}/base/1"),
+    "the cluster, towards its end": ("initdb\0--pgdata", f"{CLUSTER}/base/4"),
+    "the database": ("--file=/opt/zmanim/database.sql", ""),
+    # What a server's process calls itself.
+    "the extensions": ("zmanim [local] CREATE EXTENSION", ""),
 }
 NEAREST = "curl --silent --fail 'http://127.0.0.1:8080/cities/nearest?lat=31.8&lon=35.2'"
 
 
-def catch(machine: str, words: str, delay: float = 0.0) -> None:
-    """Wait for a program of a machine and stop it `delay` seconds later, in the middle of its work."""
+def catch(machine: str, words: str, made: str = "") -> None:
+    """Wait for a program of a machine that has made a file or a folder, and stop it in the middle of its work."""
     others: set[str] = set()
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -35,20 +38,19 @@ def catch(machine: str, words: str, delay: float = 0.0) -> None:
             try:
                 if machine not in Path("/proc", pid, "cgroup").read_text():
                     others.add(pid)
-                elif words in command.read_text(errors="replace"):
-                    time.sleep(delay)
+                elif words in command.read_text(errors="replace") and Path(f"/proc/{pid}/root{made}").exists():
                     os.kill(int(pid), signal.SIGSTOP)
                     if words in command.read_text(errors="replace"):
                         return
                     os.kill(int(pid), signal.SIGCONT)  # it is at something else by now
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it ended while it was looked at
-    raise AssertionError(f"{words} was not seen, or ended within {delay} s")
+    raise AssertionError(f"{words!r} was not seen, or not when it had made {made or 'anything'}")
 
 
-def cut(images: ImageLab, machine: str, words: str, delay: float = 0.0) -> None:
+def cut(images: ImageLab, machine: str, words: str, made: str = "") -> None:
     """Cut a machine's power while a program of it is at work."""
-    catch(machine, words, delay)
+    catch(machine, words, made)
     power_cut(images, machine)
     assert images.ready_reports(machine) == []
 
