@@ -34,7 +34,7 @@ READS: Mapping[str, str] = {
     "bench": r"infrastructure/packer/([^/]*$|files/[^/]*\.preset)",
     "clients": r"tests/clients/moto_differences\.toml",
     "commands": r"(\.github|docs|localcloud|support|tests|tools|zmanim_ami)/|.*README|"
-    r"infrastructure/packer/versions|(inv|nox)$|require",
+    r"infrastructure/packer/versions|(inv|nox)$|noxfile|require",
     "evidence": r"infrastructure/iam/|zmanim_ami/(evidence/look/|pipeline/verify/(inspect|trial|facts)\.sh)",
     "gate": r"infrastructure/packer/versions",
     "host": r"docs/on-aws\.md|infrastructure/packer/files/zmanim\.preset",
