@@ -106,9 +106,9 @@ ROWS = (
     Row("Go that vet warns of", "go", append("api/internal/web/web.go", '\nfunc say() { fmt.Printf("%d", "x") }\n'), "Printf"),
     Row("Go whose tests fail", "go", sub(_GO, r'or\("PORT", "8080"\)', 'or("PORT", "8081")'), "unexpected defaults"),
     # ---- Secrets ----
-    Row("access key in a document", "secrets", append("README.md", f"\nAWS_ACCESS_KEY_ID={_AWS_KEY}\n"), "AWS Access Key"),
-    Row("private key in the tree", "secrets", new("infrastructure/packer/files/key.pem", f"{_PRIVATE_KEY}\nMIIEow\n"), "Private Key"),
-    Row("password in the code", "secrets", append("zmanim_ami/pipeline/version.py", '\n\nPASSWORD = "' + "tr0ub4dor&3-horse" + '"\n'), "Secret Keyword"),
+    Row("access key in a document", "secrets", append("README.md", f"\nAWS_ACCESS_KEY_ID={_AWS_KEY}\n"), "AWS Access Key", changed=True),
+    Row("private key in the tree", "secrets", new("infrastructure/packer/files/key.pem", f"{_PRIVATE_KEY}\nMIIEow\n"), "Private Key", changed=True),
+    Row("password in the code", "secrets", append("zmanim_ami/pipeline/version.py", '\n\nPASSWORD = "' + "tr0ub4dor&3-horse" + '"\n'), "Secret Keyword", changed=True),
     # ---- Documents ----
     Row("contents that are out of date", "docs", sub("infrastructure/packer/versions.json", r'"minimum": "1\.5"', '"minimum": "1.4"'), "out of date"),
     Row("task that there is not", "docs", append("README.md", "\nRun `./inv rehears` first.\n"), "./inv rehears: there is no such task", lesson="wrong snapshot"),

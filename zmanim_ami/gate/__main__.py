@@ -69,7 +69,7 @@ def run_check(check: Check, tree: Path, changed: Sequence[str] | None) -> int:
     """
     digests = _digests(check, tree)
     try:
-        findings = check.run(tree, changed)
+        findings = list(check.run(tree, changed))
     except HostLacks as lacks:
         print(f"{check.name}: {lacks}")
         return lacks.exit_code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ _WORKFLOWS = r".*\.ya?ml$|\.github/"
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its module `zmanim_ami.gate.MODULE` has `check(tree) -> list[Finding]`.
+    """One check: its module `zmanim_ami.gate.MODULE` has `check(tree) -> Iterable[Finding]`.
 
     `inputs` matches the files that it reads, `proves` are the points of the definition of done that it proves. A check
     `in_parts` takes the changed files as well (None: everything) and then looks only at what these can affect.
@@ -58,10 +58,13 @@ class Check:
         """Tell whether a change of this file may change its result."""
         return re.match(f"{_GATE}|{self.inputs}", name) is not None
 
-    def run(self, tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
-        """Return its findings; only now its module is loaded, with what that needs."""
+    def run(self, tree: Path, changed: Collection[str] | None = None) -> Iterable[Finding]:
+        """Return its findings; only now its module is loaded, with what that needs.
+
+        What takes long comes last: who looks for one finding, and has it, need not wait for that.
+        """
         module = importlib.import_module(f"zmanim_ami.gate.{self.module}")
-        findings: list[Finding] = module.check(tree, changed) if self.in_parts else module.check(tree)
+        findings: Iterable[Finding] = module.check(tree, changed) if self.in_parts else module.check(tree)
         return findings
 
 

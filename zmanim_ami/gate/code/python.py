@@ -13,13 +13,13 @@ MODULES = 14  # at most in a folder, __init__.py not counted
 LINES = 400  # at most in a module
 
 
-def check(tree: Path) -> list[Finding]:
-    """Return ruff's complaints, the files that it would write in another way, and what is too large."""
+def check(tree: Path) -> Iterator[Finding]:
+    """Yield ruff's complaints, the files that it would write in another way, and what is too large."""
     options = ["--quiet", "--no-cache", "--output-format=concise", "."]
-    findings = complaints([tool("ruff"), "check", *options], tree)
-    would = complaints([tool("ruff"), "format", "--check", *options], tree)
-    unformatted = [replace(each, words=f"not as ruff writes it: ruff format {each.file}") for each in would]
-    return [*findings, *unformatted, *_too_large(tree)]
+    yield from _too_large(tree)
+    yield from complaints([tool("ruff"), "check", *options], tree)
+    for each in complaints([tool("ruff"), "format", "--check", *options], tree):
+        yield replace(each, words=f"not as ruff writes it: ruff format {each.file}")
 
 
 def _too_large(tree: Path) -> Iterator[Finding]:

@@ -64,27 +64,30 @@ _OPTIONS = hcl2.SerializationOptions(with_comments=False, strip_string_quotes=Tr
 Block = Mapping[str, Any]
 
 
-def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
-    """Return what Packer says of the template, and what is wrong with what it means.
+def check(tree: Path, changed: Collection[str] | None = None) -> Iterator[Finding]:
+    """Yield what is wrong with what the template means, and then what Packer says of it.
 
     Packer reads the template and the versions file; of a script or a shipped file it asks only whether it is there.
     """
     unread = changed is not None and all((tree / name).exists() and not _READ_BY_PACKER.match(name) for name in changed)
-    findings = [] if unread else _by_packer(tree)
+    yield from _by_meaning(tree)
+    if not unread:
+        yield from _by_packer(tree)
+
+
+def _by_meaning(tree: Path) -> Iterator[Finding]:
     try:
         variables = declared(tree)
         template = _read(tree / TEMPLATE)
         plugins = _read(tree / PLUGINS)
     except Exception as error:
-        return [*findings, Finding(str(PACKER), 0, f"can't be read as HCL: {str(error).splitlines()[0]}")]
-    return [
-        *findings,
-        *_variables(tree, variables),
-        *_handed_over(tree, variables),
-        *_source(tree, template["source"][0]["amazon-ebs"]["al2023"], variables),
-        *_steps(tree),
-        *_pinned(tree, plugins),
-    ]
+        yield Finding(str(PACKER), 0, f"can't be read as HCL: {str(error).splitlines()[0]}")
+        return
+    yield from _variables(tree, variables)
+    yield from _handed_over(tree, variables)
+    yield from _source(tree, template["source"][0]["amazon-ebs"]["al2023"], variables)
+    yield from _steps(tree)
+    yield from _pinned(tree, plugins)
 
 
 def declared(tree: Path) -> dict[str, Block]:

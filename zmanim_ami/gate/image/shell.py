@@ -48,32 +48,30 @@ _RULES = (
 )  # fmt: skip
 
 
-def check(tree: Path, changed: Collection[str] | None = None) -> list[Finding]:
-    """Return what bash, shellcheck, shfmt and the rules have to say about the shell scripts that are affected.
+def check(tree: Path, changed: Collection[str] | None = None) -> Iterator[Finding]:
+    """Yield what the rules, bash, shfmt and shellcheck have to say about the shell scripts that are affected.
 
     Raises `no-shellcheck`.
     """
     scripts = affected(tree, shell_files(tree), changed)
     if not scripts:
-        return []
+        return
+    for path in scripts:
+        text = (tree / path).read_text()
+        yield from _rules(path, text)
+        if path.is_relative_to(PACKER):
+            yield from _header(path, text)
+    if not (tree / BACKUP).exists():
+        yield Finding(str(BACKUP), 0, "is not there")
+    elif BACKUP in scripts:
+        yield from _backup((tree / BACKUP).read_text())
     names = [str(path) for path in scripts]
-    findings = []
     for name in names:
         output = ask(["bash", "-n", name], tree)
         if output.returncode or output.stderr:
-            findings += located([line.replace(": line ", ":") for line in output.stderr.splitlines()], tree)
-    findings += complaints([_shellcheck(), "--external-sources", "--format=gcc", *names], tree)
-    findings += _formatting(names, tree)
-    for path in scripts:
-        text = (tree / path).read_text()
-        findings += _rules(path, text)
-        if path.is_relative_to(PACKER):
-            findings += _header(path, text)
-    if not (tree / BACKUP).exists():
-        findings.append(Finding(str(BACKUP), 0, "is not there"))
-    elif BACKUP in scripts:
-        findings += _backup((tree / BACKUP).read_text())
-    return findings
+            yield from located([line.replace(": line ", ":") for line in output.stderr.splitlines()], tree)
+    yield from _formatting(names, tree)
+    yield from complaints([_shellcheck(), "--external-sources", "--format=gcc", *names], tree)
 
 
 def _shellcheck() -> str:

@@ -29,21 +29,26 @@ ORDER = ("build-ami", "verify-ami", "publish-ssm")
 _TAKES_AWAY = re.compile(r"\b(sweep|deregister|delete-snapshot)\b")
 
 
-def check(tree: Path) -> list[Finding]:
-    """Return what is wrong with the YAML of the tree and with what GitHub reads of it."""
-    every = [str(path) for path in files(tree) if path.suffix in {".yml", ".yaml"}]
-    findings = complaints([tool("yamllint"), "--strict", "--format=parsable", *every], tree) if every else []
-    if not (tree / BUILD).is_file():
-        return [*findings, Finding(str(BUILD), 0, "is not there")]
-    names: list[str] = []
-    for schema, pattern in SCHEMAS.items():
-        kind = [str(path.relative_to(tree)) for path in sorted((tree / GITHUB).glob(pattern))]
-        names += kind
+def check(tree: Path) -> Iterator[Finding]:
+    """Yield what is wrong with the YAML of the tree and with what GitHub reads of it."""
+    kinds = {
+        schema: [str(path.relative_to(tree)) for path in sorted((tree / GITHUB).glob(pattern))]
+        for schema, pattern in SCHEMAS.items()
+    }
+    yield from (Finding(str(GITHUB / SCHEMAS[schema]), 0, "is not there") for schema in kinds if not kinds[schema])
+    names = [name for kind in kinds.values() for name in kind]
+    yield from _actions(tree, names)
+    if (tree / BUILD).is_file():
+        yield from _build((tree / BUILD).read_text())
+    else:
+        yield Finding(str(BUILD), 0, "is not there")
+    yield from _by_zizmor(tree, names)
+    for schema, kind in kinds.items():
         if kind:
-            findings += complaints([tool("check-jsonschema"), "--builtin-schema", schema, *kind], tree)
-        else:
-            findings.append(Finding(str(GITHUB / pattern), 0, "is not there"))
-    return [*findings, *_by_zizmor(tree, names), *_actions(tree, names), *_build((tree / BUILD).read_text())]
+            yield from complaints([tool("check-jsonschema"), "--builtin-schema", schema, *kind], tree)
+    every = [str(path) for path in files(tree) if path.suffix in {".yml", ".yaml"}]
+    if every:
+        yield from complaints([tool("yamllint"), "--strict", "--format=parsable", *every], tree)
 
 
 def _by_zizmor(tree: Path, names: Sequence[str]) -> Iterator[Finding]:

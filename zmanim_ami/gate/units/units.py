@@ -52,20 +52,20 @@ _PROGRAM = re.compile(r"^Exec\w+=[-+!@:]*(/\S+)", re.MULTILINE)
 _OVERALL = re.compile(r"Overall exposure level for (\S+): ([\d.]+)")
 
 
-def check(tree: Path) -> list[Finding]:
-    """Return what is wrong with the units of the tree, taken one by one (wiring.py takes them together)."""
+def check(tree: Path) -> Iterator[Finding]:
+    """Yield what is wrong with the units of the tree, taken one by one (wiring.py takes them together)."""
     ours = units(tree)
-    findings = [*_unknown(ours), *_sandbox(ours, read(tree, SANDBOX))]
+    yield from _unknown(ours)
+    yield from _sandbox(ours, read(tree, SANDBOX))
     try:
         with tempfile.TemporaryDirectory(prefix="units-") as directory:
             root = Path(directory)
             stage(tree, root)
-            findings += _verify(tree, ours, root)
-            findings += _exposure(ours, root)
-        findings += _calendars(ours)
+            yield from _verify(tree, ours, root)
+            yield from _exposure(ours, root)
+        yield from _calendars(ours)
     except HostLacks as lacks:
-        findings.append(skipped(lacks, "systemd's own word on the units"))
-    return findings
+        yield skipped(lacks, "systemd's own word on the units")
 
 
 def stage(tree: Path, root: Path) -> None:
