@@ -77,6 +77,11 @@ def kill_cache(cloud: Cloud, file: str) -> None:
     raise AssertionError(f"no cache of {file}")
 
 
+@pytest.mark.fault(
+    12,
+    injected="a data disk that is dead while its machine runs on: every write and flush fails",
+    must="the file system shuts down and says so, and what was synced before is there after a power cut",
+)
 def test_a_dead_cache_is_a_disk_that_fails_while_its_machine_runs_on(cuts: Cuts) -> None:
     cuts.lab.run(cuts.machine, "echo kept >/data/kept; sync")
     kill_cache(cuts.lab.cloud, "/dev/loop")

@@ -72,7 +72,9 @@ class FakeRepository(Repository):
         summary = {"message_type": "summary", "snapshot_id": "made", "total_bytes_processed": 9}
         return subprocess.CompletedProcess(["restic", *arguments], 0, json.dumps(summary), "")
 
-    def check_reachable(self, *, connect: object = None, clock: Clock | None = None) -> None:
+    def check_reachable(
+        self, *, connect: object = None, clock: Clock | None = None, check_clock: object = None
+    ) -> None:
         """It is there."""
 
     def runs(self) -> list[Run]:

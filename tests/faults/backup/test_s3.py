@@ -123,6 +123,30 @@ def test_a_slow_s3_only_takes_longer(backup_host: BackupHost, good: str) -> None
 
 
 @pytest.mark.fault(
+    38,
+    injected="a clock that is 20 minutes, or a day, ahead of S3's or behind it",
+    must="nothing is backed up and nothing removed, the mail says by how much; with the right time the next succeeds",
+)
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-1200, "20 minutes ahead of S3's"),
+        (1200, "20 minutes behind S3's"),
+        (-86400, "1440 minutes ahead of S3's"),
+        (86400, "1440 minutes behind S3's"),
+    ],
+)
+def test_a_clock_that_s3_refuses_is_called_that_and_makes_nothing(
+    backup_host: BackupHost, good: str, seconds: int, words: str
+) -> None:
+    before = backup_host.backups.listed()
+    with proxied(backup_host, f"skewed {seconds}"):
+        backup_host.check_refusal(f"this machine's clock is {words}", good="")
+    assert backup_host.backups.listed() == before
+    backup_host.backups.succeed()
+
+
+@pytest.mark.fault(
     34,
     injected="a wrong password of the repository",
     must="the run fails and names the parameter, by mail; nothing is made, the next succeeds",

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import pytest
 
+from tests.machines.image.test_recovery import QUICK, SSM
+from tests.support.machines import bad_s3
 from tests.support.machines.image import ImageLab
 from tests.support.machines.lab import wait_for
 
@@ -131,6 +136,59 @@ def test_after_ten_minutes_of_silence_a_machine_comes_up_by_itself(images: Image
     images.run(machine, "sed --in-place '/ssm.eu-west-1/d' /etc/hosts; systemctl stop silent")
     images.expect_ready(machine, boot=2)
     assert images.run(machine, "systemctl --failed --plain --no-legend") == ""
+    images.terminate(machine)
+
+
+@contextmanager
+def denied(images: ImageLab, machine: str, action: str) -> Iterator[None]:
+    """Deny the role of the environment's machines an action."""
+    iam, role = images.client("iam"), f"zmanim-{REFUSED}-instance"
+    statement = {"Effect": "Deny", "Action": action, "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName=role, PolicyName="denied", PolicyDocument=document)
+    try:
+        yield
+    finally:
+        iam.delete_role_policy(RoleName=role, PolicyName="denied")
+
+
+@contextmanager
+def throttled(images: ImageLab, machine: str) -> Iterator[None]:
+    """Have Parameter Store throttle every call of a machine."""
+    with bad_s3.proxied(images, machine, "", "throttled", SSM):
+        yield
+
+
+REFUSED = "refused"
+# How each is imposed on a machine, and AWS's word for it.
+REFUSALS: Mapping[str, tuple[Callable[[ImageLab, str], AbstractContextManager[None]], str]] = {
+    "a role that may not read": (partial(denied, action="ssm:GetParametersByPath"), "AccessDeniedException"),
+    "a key that may not be used": (partial(denied, action="kms:Decrypt"), "AccessDeniedException"),
+    "throttled": (throttled, "ThrottlingException"),
+}
+
+
+@pytest.mark.fault(
+    42,
+    injected="a role that may not read parameters, one that may not use their key, a Parameter Store that throttles",
+    must="AWS's word is said, what needs a secret stops, no value is told, and all starts by itself afterwards",
+)
+def test_a_parameter_store_that_refuses_is_told_by_its_word_and_got_over(images: ImageLab) -> None:
+    images.prepare(REFUSED)
+    machine = images.serve(REFUSED, UserData=QUICK)
+    for what, (refusing, word) in REFUSALS.items():
+        images.run(machine, "journalctl --rotate --vacuum-time=1s 2>&1")
+        with refusing(images, machine):
+            images.run(machine, "! systemctl restart zmanim-secrets")
+            said = images.run(machine, "journalctl --unit=zmanim-secrets --no-pager --output=cat")
+            assert f"Parameter Store refuses /zmanim/{REFUSED}/: {word}" in said, what
+            states = images.active(machine, "redis", "zmanim-api", "zmanim-recovery")
+            assert states == {"redis": "inactive", "zmanim-api": "inactive", "zmanim-recovery": "active"}, what
+        wait_for(
+            lambda: set(images.active(machine, "redis", "zmanim-api").values()) == {"active"}, 90, f"its end: {what}"
+        )
+    journal = images.enter(machine, ["journalctl", "--no-pager", "--all", "--output=export"])
+    assert [name for name, value in images.secrets(REFUSED).items() if value in journal] == []
     images.terminate(machine)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import time
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.machines.backups import expect_one_mail_of_a_boot
 from tests.support.machines.image import NOT_ON_THE_ROOT_DISK, STORES, ImageLab
+from tests.support.machines.lab import wait_for
 from tests.support.machines.promises.volumes import expect_none_of_two_candidates
 from tests.support.servers import POSTGRESQL
 
@@ -94,7 +97,7 @@ def volume(images: ImageLab) -> Iterator[str]:
 @pytest.mark.fault(
     3,
     injected="a volume with XFS, ext4 under our label, LUKS, LVM or a partition table, with a launch that consents",
-    must="its SHA-256 is what it was, no service starts, the ready line names what it holds",
+    must="its SHA-256 is what it was, no service starts, the ready line and one mail name what it holds",
 )
 @pytest.mark.fault(
     4,
@@ -118,9 +121,38 @@ def test_a_foreign_volume_stays_as_it_is_whatever_the_launch_says(images: ImageL
     assert not report["ok"]
     assert seen in reason
     assert LEFT_ALONE in reason or "labelled" in reason
+    expect_one_mail_of_a_boot(images, machine, seen)
     assert set(images.active(machine, *STORES).values()) == {"inactive"}
     images.terminate(machine)
     assert images.digest(volume) == before
+
+
+@pytest.mark.fault(
+    6,
+    injected="a blank volume that fails when it is read beyond its middle, and a launch that consents to formatting it",
+    must="mkfs.xfs is not run, the ready line says that it can't be read, no service starts",
+)
+def test_a_volume_that_can_not_be_read_to_its_end_is_left_untouched(images: ImageLab, volume: str) -> None:
+    """Its file is cut short beneath its loop device: what is read beyond that is an error of the device's."""
+    machine = images.start(data=False)
+    wait_for(lambda: images.online(machine), 60, "the agent")
+    # It looks for a volume, and would take it before it is spoiled.
+    images.run(machine, "systemctl stop zmanim-data-volume")
+    images.ec2.attach_volume(InstanceId=machine, VolumeId=volume, Device="/dev/sdf")
+    wait_for(lambda: images.try_run(machine, "[ -b /dev/sdf ]")["Status"] == "Success", 30, "the volume")
+    os.truncate(images.volume_file(volume), 512 << 20)
+    read = images.try_run(machine, "dd if=/dev/sdf of=/dev/null bs=1M")
+    assert "Input/output error" in read["StandardErrorContent"]
+    images.run(machine, "systemctl start zmanim-data-volume || true; systemctl restart zmanim-ready || true")
+    report = images.ready_reports(machine)[-1]
+    assert not report["ok"]
+    reason = report["checks"]["units"]["detail"]
+    assert "Input/output error" in reason
+    assert LEFT_ALONE in reason
+    assert set(images.active(machine, *STORES).values()) == {"inactive"}
+    images.terminate(machine)
+    with images.volume_file(volume).open("rb") as file:
+        assert not any(iter(lambda: file.read(1 << 20).strip(b"\0"), b""))
 
 
 @pytest.mark.fault(
@@ -188,7 +220,8 @@ def test_a_grown_volume_grows_its_file_system(images: ImageLab) -> None:
     13,
     injected="a cluster of PostgreSQL 16, and one of 18",
     must=(
-        "not one file changes, nothing is started over and over, the ready line says both versions; repaired, it serves"
+        "not one file changes, nothing is started over and over, the ready line and one mail say both versions;"
+        " repaired, it serves"
     ),
 )
 @pytest.mark.fault(
@@ -214,6 +247,8 @@ def test_a_cluster_that_this_server_can_t_read_is_left_as_it_is_without_a_restar
         shown = images.run(machine, "systemctl show --property=NRestarts --value postgresql zmanim-data-layout")
         assert set(shown.split()) == {"0"}
         assert images.run(machine, TREE) == before
+    # Within an hour the second boot is counted, and not mailed about.
+    expect_one_mail_of_a_boot(images, machine, f"was written by PostgreSQL '{int(POSTGRESQL) - 1}'")
     # The same for a folder that holds something and is no cluster.
     images.run(machine, "mv /data/postgres/PG_VERSION /data/elsewhere")
     images.ec2.reboot_instances(InstanceIds=[machine])

@@ -1,4 +1,4 @@
-"""A bad S3 for one machine: its names lead elsewhere, or to a proxy (s3_proxy.py) whose mode a test sets."""
+"""A bad S3, or Parameter Store, for one machine: its names lead elsewhere, or to a proxy (s3_proxy.py)."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def names(bucket: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def proxied(images: ImageLab, machine: str, bucket: str, mode: str) -> Iterator[None]:
-    """Put the proxy in S3's place, in that mode."""
+def proxied(images: ImageLab, machine: str, bucket: str, mode: str, *others: str) -> Iterator[None]:
+    """Put the proxy in S3's place, in that mode; or in that of `others`, by their names."""
     pem = (images.cloud.directory / "server.pem").read_text()
     upstream = images.run(machine, f"getent hosts {S3}").split()[0]
     images.run(machine, f"cat >/run/proxy.py <<'END'\n{PROXY.read_text()}END\ncat >/run/proxy.pem <<'END'\n{pem}\nEND")
@@ -39,7 +39,7 @@ def proxied(images: ImageLab, machine: str, bucket: str, mode: str) -> Iterator[
     images.run(machine, f"{start} {upstream} /run/proxy.pem /run/proxy.mode")
     try:
         wait_for(lambda: "127.0.0.1:443" in images.run(machine, "ss -ltn"), 20, "the proxy")
-        with named(images, machine, "127.0.0.1", *names(bucket)):
+        with named(images, machine, "127.0.0.1", *(others or names(bucket))):
             yield
     finally:
         images.run(machine, "systemctl stop proxy")

@@ -1,8 +1,9 @@
-"""S3 as it can be on a bad day: a proxy in the machine, in front of the cloud's S3, whose mood is in a file.
+"""S3 as it can be on a bad day: a proxy in the machine, in front of the cloud's API, whose mood is in a file.
 
 Usage: s3_proxy.py UPSTREAM PEM MODE. `ok` passes everything on, `slow` after half a second, `denied` answers 403 as S3
-does, `away` closes the connection and leaves a file MODE.refused, `drip` gives what was asked for a byte at a time. The
-mode is read anew for each request.
+does, `away` closes the connection and leaves a file MODE.refused, `drip` gives what was asked for a byte at a time,
+`skewed SECONDS` refuses the machine's clock as S3 does whose own is that far ahead, and `throttled` refuses as
+Parameter Store does. The mode is read anew for each request.
 """
 
 import http.client
@@ -10,12 +11,16 @@ import http.server
 import ssl
 import sys
 import time
+from email.utils import formatdate
 from pathlib import Path
 
 UPSTREAM, PEM, MODE = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 REFUSED = Path(f"{MODE}.refused")
 REFUSED.unlink(missing_ok=True)
 DENIED = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
+SKEWED = b"""<?xml version="1.0"?><Error><Code>RequestTimeTooSkewed</Code>
+<Message>The difference between the request time and the current time is too large.</Message></Error>"""
+THROTTLED = b'{"__type": "ThrottlingException", "message": "Rate exceeded"}'
 TRUSTING = ssl._create_unverified_context()
 
 
@@ -31,6 +36,13 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             return
         if mode == "denied":
             self.reply(403, [("Content-Type", "application/xml")], DENIED)
+            return
+        if mode.startswith("skewed"):
+            date = formatdate(time.time() + float(mode.split()[1]), usegmt=True)
+            self.reply(403, [("Content-Type", "application/xml"), ("Date", date)], SKEWED)
+            return
+        if mode == "throttled":
+            self.reply(400, [("Content-Type", "application/x-amz-json-1.1")], THROTTLED)
             return
         if mode == "slow":
             time.sleep(0.5)

@@ -153,6 +153,20 @@ def test_an_s3_that_nobody_answers_for_is_told_at_once() -> None:
     assert len(calls) == 7
 
 
+def test_an_s3_that_answers_is_asked_for_its_time() -> None:
+    def wrong(host: str) -> None:
+        raise HostError(f"this machine's clock is not that of {host}")
+
+    with pytest.raises(HostError, match=r"clock is not that of s3\.eu-west-1\.amazonaws\.com"):
+        REPO.check_reachable(connect=lambda address, timeout: socket.socket(), check_clock=wrong)
+
+
+def test_a_refused_clock_is_not_called_a_denial(fake: Fake) -> None:
+    fake(snapshots="echo 'RequestTimeTooSkewed (403): The difference is too large.' >&2; exit 1")
+    with pytest.raises(HostError, match="S3 refuses this machine's clock"):
+        REPO.runs()
+
+
 @pytest.mark.incident("a dump that had died was kept as a snapshot, and pushed the good one out")
 def test_a_command_is_run_by_restic_itself_and_a_whole_snapshot_is_told(fake: Fake) -> None:
     calls = fake(backup=f"echo '{SUMMARY}'")

@@ -203,7 +203,9 @@ def test_a_pg_dump_of_another_major_version_backs_nothing_up(
 class Reachable(Repository):
     """A repository whose S3 is there, and restic a program on PATH."""
 
-    def check_reachable(self, *, connect: object = None, clock: Clock | None = None) -> None:
+    def check_reachable(
+        self, *, connect: object = None, clock: Clock | None = None, check_clock: object = None
+    ) -> None:
         pass
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from zmanim_host.aws import clock as aws_clock
 from zmanim_host.aws import marker
 from zmanim_host.aws.awscli import aws
 from zmanim_host.backup.retention import PROOF, Run
@@ -35,7 +36,21 @@ PAUSES = (2.0, 8.0)
 # How restic says that it tries something again, for a quarter of an hour, that it was good then, and that it gives up.
 _AGAIN = re.compile(r"returned error, retrying after|operation successful after \d+ retries")
 _GAVE_UP = re.compile(r"returned error, retrying after.*^\w+\(.*\) failed: ", re.MULTILINE | re.DOTALL)
-_DENIED = re.compile(r"Access ?Denied|AllAccessDisabled|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|\b403\b")
+# What S3, or the metadata service, has said no by, and what that mostly is.
+_REASONS = (
+    (
+        re.compile(re.escape(_NO_CREDENTIALS)),
+        "no credentials for {}: has this instance an instance profile, and does its metadata service answer?",
+    ),
+    (
+        re.compile(r"RequestTimeTooSkewed|difference between the request time and the current time is too large"),
+        "S3 refuses this machine's clock ({}): chronyc tracking; systemctl status chronyd.",
+    ),
+    (
+        re.compile(r"Access ?Denied|AllAccessDisabled|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|\b403\b"),
+        "S3 denies access to {}: does this instance's role allow it?",
+    ),
+)
 
 
 # Opens a connection to a host and port, within that many seconds.
@@ -125,18 +140,23 @@ class Repository:
                 f"the repository {self.location} is locked, by another run or by one that was killed less than 30"
                 f" minutes ago; a lock that nobody renews is ignored after that. restic's output: {output}"
             )
-        if _NO_CREDENTIALS in output:
-            return (
-                f"no credentials for {self.location}: has this instance an instance profile, and does its metadata"
-                f" service answer? restic's output: {output}"
-            )
-        if _DENIED.search(output):
-            return f"S3 denies access to {self.location}: does this instance's role allow it? restic's output: {output}"
+        for pattern, words in _REASONS:
+            if pattern.search(output):
+                return f"{words.format(self.location)} restic's output: {output}"
         away = f"S3 did not answer for a quarter of an hour, or with errors only ({self.location}). "
         return f"{away if _GAVE_UP.search(messages(stderr)) else ''}restic {verb}: exit code {code}: {output}"
 
-    def check_reachable(self, *, connect: Connect = socket.create_connection, clock: Clock = CLOCK) -> None:
-        """Raise HostError when nothing answers where S3 is: restic itself would try for a quarter of an hour."""
+    def check_reachable(
+        self,
+        *,
+        connect: Connect = socket.create_connection,
+        clock: Clock = CLOCK,
+        check_clock: Callable[[str], None] = aws_clock.check,
+    ) -> None:
+        """Raise HostError when nothing answers where S3 is, or it would refuse this machine's clock.
+
+        restic itself would try for a quarter of an hour.
+        """
         host = urlsplit(self.location[len("s3:") :]).hostname or ""
 
         def attempt() -> None:
@@ -148,6 +168,7 @@ class Repository:
                 ) from None
 
         retry(attempt, seconds=30, pause=5, clock=clock)
+        check_clock(host)
 
     def open_or_make(self) -> list[Run]:
         """Return every run in the repository; make one only where restic is sure that there is none.
