@@ -21,6 +21,7 @@ from typing import Any
 from localcloud.host import cgroups, mounts
 from localcloud.net import egress, network
 from localcloud.settings import Cloud, CloudSettings, read_cloud, settings_from_json
+from support.cache import entry_of, hold
 from support.errors import Error
 from support.parallel import side_by_side
 
@@ -34,6 +35,7 @@ def main(directory: Path, link: socket.socket | None) -> int:
     settings = settings_from_json((directory / "settings.json").read_text())
     cloud = read_cloud(directory)
     assert cloud is not None
+    hold_bases(settings)
     try:
         # The application is imported here, and so by name, because loading moto takes longer than the wiring.
         works: list[Callable[[], Any]] = [
@@ -48,6 +50,14 @@ def main(directory: Path, link: socket.socket | None) -> int:
     (directory / "ready").touch()
     while True:
         signal.pause()
+
+
+def hold_bases(settings: CloudSettings) -> None:
+    """Keep what of a cache the cloud's images are from being taken away while it lives: it outlives who started it."""
+    for image in settings.images:
+        for path in (image.root, image.disk):
+            if path and (entry := entry_of(path)):
+                hold(entry)
 
 
 def wire(settings: CloudSettings, cloud: Cloud, link: socket.socket | None) -> None:

@@ -47,12 +47,17 @@ def read(root: Path, relative: str) -> bytes | None:
 def write(root: Path, relative: str, content: bytes) -> None:
     """Write a file of the tree; whatever else than a regular file is there makes room for it.
 
-    Raises OSError when the tree can't be written to.
+    A file that has another name besides, in another tree of the same files, stays there as it was. Raises OSError when
+    the tree can't be written to.
     """
     path = inside(root, relative)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.is_file():
+    before = path.stat() if path.is_file() else None
+    if before is None or before.st_nlink > 1:
         path.unlink(missing_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
     with os.fdopen(handle, "wb") as file:
         file.write(content)
+        if before is not None and before.st_nlink > 1:
+            os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            os.fchmod(file.fileno(), before.st_mode & 0o7777)

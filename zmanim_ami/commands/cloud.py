@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from localcloud import control
 from localcloud.settings import Cloud
 from zmanim_ami.commands.shared import POLICIES, ROOT, command
 from zmanim_ami.rehearsal import cloud
+from zmanim_ami.rehearsal.cache import eviction
 from zmanim_ami.rehearsal.settings import MachineSettings
 from zmanim_ami.toolchain.environment import user_cache
 
@@ -32,7 +34,7 @@ class Machine:
 
 
 @command(
-    *("machines", "accel", "programs"),
+    *("machines", "accel", "programs", "cache_mb"),
     name="what to call it (default: `default`, the one that commands without --name mean)",
     bare="with an empty account: nothing in it that account.apply makes, so that it can be tried",
     bad_day="reads lag, calls are throttled, answers get lost, as on AWS now and then",
@@ -52,9 +54,10 @@ def up(
     """Start a local cloud: an EC2 on this machine whose instances are real booted machines. Needs root.
 
     Up already is a success, but not with --bare: that one's account may have been filled. Its base image, mirror and
-    account are those of a rehearsal. With cloud.env and tools.env,
+    account are those of a rehearsal. With cloud.env and tools.env (which builds Packer),
     `packer build .` in infrastructure/packer works by hand too.
     """
+    began = time.time()
     day = cloud.bad_day_of(seed) if bad_day else None
     cloud.check_machines(machine_settings)
     if bare:
@@ -66,9 +69,12 @@ def up(
         egress=egress,
         programs=machine_settings.architecture,
         machines=machine_settings.machines,
+        build_tools=cloud.no_packer,
     )
     prepared = cloud.with_machines(prepared, user_cache(), machine_settings)
-    return cloud.start(name, prepared, cloud.STATE, POLICIES, day, empty=bare)
+    started = cloud.start(name, prepared, cloud.STATE, POLICIES, day, empty=bare)
+    eviction.keep_within(user_cache(), machine_settings.cache_bytes, began)
+    return started
 
 
 @command(only_reads=True, name=_NAME)

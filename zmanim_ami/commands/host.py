@@ -26,6 +26,7 @@ from zmanim_ami.pipeline.version import parse
 from zmanim_ami.rehearsal import cloud, container, disk_image, host, report
 from zmanim_ami.rehearsal import run as rehearsing
 from zmanim_ami.rehearsal import settings as chosen_machines
+from zmanim_ami.rehearsal.cache import contents
 from zmanim_ami.rehearsal.settings import MachineSettings
 from zmanim_ami.toolchain.environment import user_cache
 
@@ -34,7 +35,7 @@ BY_HAND = parse("test-local")
 
 
 @command(
-    *("machines", "accel", "programs"),
+    *("machines", "accel", "programs", "cache_mb"),
     keep="leave the cloud running at the end",
     install="--no-install refuses to install missing Debian packages",
     base="a tar archive of a root file system to start machines from, instead of the stand-in",
@@ -55,8 +56,9 @@ def rehearse(
 ) -> None:
     """Go from this clone to a published, booted image on this machine: the production tasks against a cloud of our own.
 
-    Changes this machine: installs missing Debian packages (asks once on a terminal), fills the user's cache; the cloud
-    goes away at the end. Needs root. Writes build/rehearsal/result.json, and report.html beside it for people.
+    Changes this machine: installs missing Debian packages (asks once on a terminal), fills the user's cache and deletes
+    what is too much for it; the cloud goes away at the end. Needs root. Writes build/rehearsal/result.json, and
+    report.html beside it for people.
     """
     options = rehearsing.Options(
         version=str(parse(version)),
@@ -147,7 +149,7 @@ def write_contents(inventory: str = "") -> page.Written:
     browser="also what `./nox -s report` needs: Debian's Chromium",
 )
 def doctor(machine_settings: MachineSettings, install: bool = False, browser: bool = False, json: bool = False) -> None:
-    """Show what this host has and lacks for a rehearsal and the gate, with the fix.
+    """Show what this host has and lacks for a rehearsal and the gate, with the fix, and what the user's cache holds.
 
     Exit code 3 when a rehearsal lacks something; what the gate would leave out is only listed.
 
@@ -157,7 +159,9 @@ def doctor(machine_settings: MachineSettings, install: bool = False, browser: bo
     if install:
         this.install_missing(*gate.missing_packages(ROOT, browser=browser))
     requirements = this.requirements()
-    show([*requirements, *gate.requirements(ROOT, browser=browser)], json)
+    kept = contents.rows(this.cache, machine_settings.cache_bytes)
+    listed = kept if json else map(contents.for_people, kept)
+    show([*requirements, *gate.requirements(ROOT, browser=browser), *listed], json)
     host.check(requirements)
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from support.errors import BadInput
 from support.progress import say
+from zmanim_ami import toolchain
 from zmanim_ami.commands.shared import ROOT, command, connect, connect_elsewhere, load_settings
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.ami import sweep as sweeping
@@ -70,8 +71,10 @@ def bump(settings: Settings, dry: bool, propose: bool = False) -> list[Bump]:
     """
     if propose and not dry:
         proposal.check_unchanged(ROOT)
-    look, today = LookUps(connect(settings), go(user_cache())), datetime.now(UTC).date()
-    bumps = bumping.bump(ROOT, look, today, write_page=page.write, dry=dry)
+    cache, today = user_cache(), datetime.now(UTC).date()
+    look = LookUps(connect(settings), go(cache), cache)
+    with toolchain.sources_of_tools(cache):
+        bumps = bumping.bump(ROOT, look, today, write_page=page.write, dry=dry)
     fixed = bumping.fixes(bumps, settings.advisories_url)
     if fixed:
         say(fixed.text)

@@ -28,20 +28,16 @@ from support.progress import say, step
 from zmanim_ami import toolchain
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import settings as all_settings
-from zmanim_ami.pipeline.account import buckets, changes, requirements
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.pipeline.programs import SHIPPED
-from zmanim_ami.pipeline.settings import Settings
-from zmanim_ami.rehearsal import disk_image, identity, kernel, limits, standin
+from zmanim_ami.rehearsal import account, disk_image, kernel, limits, standin
 from zmanim_ami.rehearsal.base import Base, check_repositories, unpack
 from zmanim_ami.rehearsal.owner import owner_of, stop_leftovers
 from zmanim_ami.rehearsal.settings import OTHERS, MachineSettings
-from zmanim_ami.rehearsal.versions import MIRROR_BUCKET, Difference, differences, rehearsed_versions
-from zmanim_ami.toolchain import Tools
+from zmanim_ami.rehearsal.versions import Difference, differences, rehearsed_versions
 
 STATE = DEFAULT_STATE
 PERSONS_CLOUD = "default"
-ENVIRONMENTS = ("prod", "verify")
 VERSIONS_FILE = Path("build/rehearsal/versions.json")
 
 
@@ -76,9 +72,11 @@ def prepare(
     egress: bool = False,
     programs: str = SHIPPED,
     machines: str = NSPAWN,
-    build_tools: Callable[[Path], Tools] = toolchain.tools,
+    build_tools: Callable[[Path], object] = toolchain.tools,
 ) -> Prepared:
     """Build the tools and the stand-in for the clone at `root`, or find them in `cache`: slow once, then immediate.
+
+    `build_tools` builds Packer with its plugin, or is no_packer where nobody is going to use them.
 
     With `base`, an archive of a root file system or, for `machines` in QEMU, a disk image, machines start from that;
     of the stand-in only the mirror is used. With `egress` too, nothing of it is: packages and artifacts are the genuine
@@ -98,7 +96,8 @@ def prepare(
         if unpacked and not unpacked.disk:
             check_repositories(unpacked)
         # Side by side: compiling keeps the processors busy while the base waits for the network and the disk.
-        side_by_side([lambda: (build_tools(cache), _restic(cache, programs)), lambda: standin.build_tree(cache)])
+        with toolchain.sources_of_tools(cache):
+            side_by_side([lambda: (build_tools(cache), _restic(cache, programs)), lambda: standin.build_tree(cache)])
         # Both from the cache by now.
         stand_in = standin.build(cache, authority.certificate, _restic(cache, programs))
         mirror = stand_in / "mirror"
@@ -108,6 +107,10 @@ def prepare(
     write_atomically(versions_file, json.dumps(rehearsed, indent=2) + "\n")
     changed = tuple(differences(production, rehearsed))
     return Prepared(tree, mirror, cache / "authority", versions_file, changed, unpacked)
+
+
+def no_packer(_cache: Path) -> None:
+    """Build no Packer: a cloud alone needs none."""
 
 
 def _unpack(base: Path, cache: Path, certificate: Path, machines: str) -> Base:
@@ -205,49 +208,12 @@ def start(
     with step("seeding its account"):
         known = environment(cloud, prepared.versions_file, os.environ)
         chosen = all_settings.load(policies.parents[1], known, others=OTHERS)
-        _fill_mirror(connect(known, cloud.region), prepared.mirror)
+        if prepared.mirror:
+            account.fill_mirror(connect(known, cloud.region), prepared.mirror)
         if not empty:
-            _make_keys(partial(connect, known), chosen)
-            _apply(partial(connect, known), policies, replace(chosen, github_subject=identity.SUBJECT))
+            account.seed(partial(connect, known), policies, chosen)
         control.confirm_all(cloud)  # the clicks that are left to a person
     return cloud
-
-
-def _fill_mirror(clients: Clients, mirror: Path | None) -> None:
-    if mirror:
-        buckets.create(clients, MIRROR_BUCKET)
-        # As open as the sites that it stands for: curl asks without credentials.
-        read = {
-            "Effect": "Allow",
-            "Principal": "*",
-            "Action": "s3:GetObject",
-            "Resource": f"arn:aws:s3:::{MIRROR_BUCKET}/*",
-        }
-        clients.s3.delete_public_access_block(Bucket=MIRROR_BUCKET)
-        clients.s3.put_bucket_policy(
-            Bucket=MIRROR_BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [read]})
-        )
-        for file in sorted(mirror.iterdir()):
-            clients.s3.upload_file(str(file), MIRROR_BUCKET, file.name)
-
-
-def _make_keys(connect: Callable[[str], Clients], settings: Settings) -> None:
-    """Make the key whose alias the settings name, wherever images are: account.apply leaves it to its owner."""
-    if settings.kms_key_id.startswith("alias/"):
-        for region in (settings.region, *settings.ami_regions):
-            kms = connect(region).kms
-            kms.create_alias(AliasName=settings.kms_key_id, TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
-
-
-def _apply(connect: Callable[[str], Clients], policies: Path, settings: Settings) -> None:
-    clients = connect(settings.region)
-    for each in ENVIRONMENTS:
-        copies = tuple(dict.fromkeys((*identity.COPIES, *settings.ami_regions)))
-        chosen = replace(settings, ami_regions=copies) if each == requirements.VERIFY else settings
-        plan = partial(requirements.plan, clients, each, policies=policies, settings=chosen, connect=connect)
-        planned = plan()
-        changes.apply(planned)
-        changes.settle(clients, planned, plan)
 
 
 def down(name: str, state: Path) -> None:

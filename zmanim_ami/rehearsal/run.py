@@ -29,6 +29,7 @@ from zmanim_ami.pipeline.ami import provenance
 from zmanim_ami.pipeline.programs import SHIPPED
 from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import identity, kernel, limits, owner, report
+from zmanim_ami.rehearsal.cache import eviction
 from zmanim_ami.rehearsal.cloud import Prepared
 from zmanim_ami.rehearsal.host import Host
 from zmanim_ami.rehearsal.report import Machines, Result, Step
@@ -94,6 +95,7 @@ def rehearse(options: Options) -> Result:
     clouds.check_egress(options.base, egress=options.egress)
     clouds.check_programs(options.machines, egress=options.egress)
     os.environ[owner.VARIABLE] = owner.this_process().name()
+    began = time.time()
     rehearsal = Rehearsal(options)
     try:
         with rehearsal.step("host"):
@@ -121,6 +123,7 @@ def rehearse(options: Options) -> Result:
         rehearsal.save(ok=False, error=str(error) or type(error).__name__)
         raise
     rehearsal.save(ok=True)
+    eviction.keep_within(options.cache, options.machines.cache_bytes, began)
     return rehearsal.result
 
 
@@ -187,7 +190,7 @@ def _machines(prepared: Prepared) -> Machines:
 def _flags(options: Options) -> str:
     """Return the words of a command line that has the same machines again."""
     usual, chosen = vars(MachineSettings()), vars(options.machines)
-    return " ".join(f"--{name} {value}" for name, value in chosen.items() if value != usual[name])
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in chosen.items() if value != usual[name])
 
 
 def run_task(root: Path, environment: Mapping[str, str], name: str, *arguments: str, again: str = "") -> dict[str, Any]:

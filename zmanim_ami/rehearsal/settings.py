@@ -20,7 +20,7 @@ from zmanim_ami.pipeline.setting_sources import Row, Sources
 
 @dataclass(frozen=True)
 class MachineSettings:
-    """Of what kind the machines of a cloud on this machine are."""
+    """Of what kind the machines of a cloud on this machine are, and how much is kept for them."""
 
     machines: str = reading.setting(
         NSPAWN,
@@ -40,6 +40,17 @@ class MachineSettings:
         "arm64|amd64",
         "arm64 or amd64",
     )
+
+    cache_mb: int = reading.setting(
+        6000,
+        "how many MB the user's cache may hold after a rehearsal or cloud.up; what was used least recently goes",
+        limits=(1, 100_000_000),
+    )
+
+    @property
+    def cache_bytes(self) -> int:
+        """How many bytes the user's cache may hold."""
+        return self.cache_mb * 1_000_000
 
     @property
     def architecture(self) -> str:

@@ -5,6 +5,7 @@ Nothing outside this package knows where a tool lives.
 
 from zmanim_ami.toolchain.build import program, tools
 from zmanim_ami.toolchain.environment import Tools, environment, exports
+from zmanim_ami.toolchain.go_caches import sources_of_tools
 from zmanim_ami.toolchain.pins import versions
 
-__all__ = ["Tools", "environment", "exports", "program", "tools", "versions"]
+__all__ = ["Tools", "environment", "exports", "program", "sources_of_tools", "tools", "versions"]

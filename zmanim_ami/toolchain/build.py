@@ -18,10 +18,11 @@ from support.process import CommandFailed, run
 from support.progress import say, step
 from zmanim_ami.toolchain.environment import Tools, environment, on_path
 from zmanim_ami.toolchain.go import ARCHITECTURES, Go, build_info, go
+from zmanim_ami.toolchain.go_caches import for_tools, sources_of_tools
 from zmanim_ami.toolchain.gobuild import HOST_ONLY, SHIPPED, STRIPPED, Source, compile_and_link, download
 from zmanim_ami.toolchain.pins import Pin, pin
 
-# Measured: 3.1 GB of modules, 1.8 GB of compiled packages, 0.3 GB of programs.
+# Measured while they are built: 3.1 GB of sources, 1.8 GB of compiled packages, 0.3 GB of programs.
 _NEEDED_BYTES = 6_000_000_000
 _PLUGIN = "github.com/hashicorp/amazon"  # as plugins.pkr.hcl names it: Packer's short form of the plugin's module
 
@@ -43,8 +44,8 @@ def tools(cache: Path, needed_bytes: int = _NEEDED_BYTES) -> Tools:
     """Return Packer and its plugin, building what is not in `cache` yet (minutes on 2 cores, most of it Go compiling).
 
     A `packer` on PATH of exactly the pinned version is used instead of building one, but never in CI. What one build
-    compiles is kept in Go's build cache for the next, so an interrupted run goes on where it was. `needed_bytes` is
-    what has to be free on the disk before anything is built.
+    compiles is kept in Go's build cache for the next, so an interrupted run goes on where it was; the sources go when
+    all is built (go_caches.py). `needed_bytes` is what has to be free on the disk before anything is built.
 
     Raises `no-go`, `modules-unavailable`, `module-checksum-wrong`, `go-build-failed`, `disk-full`,
     `tool-is-not-the-one-pinned`, `plugin-not-installed`, `pin-unreadable`.
@@ -53,17 +54,17 @@ def tools(cache: Path, needed_bytes: int = _NEEDED_BYTES) -> Tools:
     packer = _plan(cache, made_by, pin("packer"))
     plugin = _plan(cache, made_by, pin("packer-plugin-amazon"), packer.pin.version)
     theirs = None if packer.entry.is_dir() else packer_on_path(packer.pin.version)
-    packages = _download([plugin] if theirs else [packer, plugin], cache, needed_bytes)
-
-    packer_program = theirs or _built(packer, made_by, packages) / "packer"
     config = cache / "packer-config"
     config.mkdir(parents=True, exist_ok=True)
+    with sources_of_tools(cache):
+        packages = _download([plugin] if theirs else [packer, plugin], cache, needed_bytes)
+        packer_program = theirs or _built(packer, made_by, packages) / "packer"
 
-    def install(directory: Path) -> None:
-        with step(f"installing {plugin.source.what} into Packer"):
-            _install_plugin(Tools(packer_program, directory, config), directory / plugin.pin.name)
+        def install(directory: Path) -> None:
+            with step(f"installing {plugin.source.what} into Packer"):
+                _install_plugin(Tools(packer_program, directory, config), directory / plugin.pin.name)
 
-    return Tools(packer_program, _built(plugin, made_by, packages, install), config)
+        return Tools(packer_program, _built(plugin, made_by, packages, install), config)
 
 
 def program(cache: Path, name: str, *, shipped: str = "") -> Path:
@@ -74,7 +75,8 @@ def program(cache: Path, name: str, *, shipped: str = "") -> Path:
     """
     made_by = go(cache)
     plan = _plan(cache, made_by, pin(name), shipped=shipped)
-    return _built(plan, made_by, _download([plan], cache, _NEEDED_BYTES)) / name
+    with sources_of_tools(cache):
+        return _built(plan, made_by, _download([plan], cache, _NEEDED_BYTES)) / name
 
 
 def packer_on_path(version: str, path: str | None = None) -> Path | None:
@@ -97,7 +99,8 @@ def packer_on_path(version: str, path: str | None = None) -> Path | None:
 
 def _plan(cache: Path, made_by: Go, pin: Pin, *more: str, shipped: str = "") -> _Plan:
     flags = (*(SHIPPED if shipped else HOST_ONLY), STRIPPED)
-    build_environment = made_by.building_for("linux", ARCHITECTURES[shipped]) if shipped else made_by.environment
+    target_environment = made_by.building_for("linux", ARCHITECTURES[shipped]) if shipped else made_by.environment
+    build_environment = for_tools(target_environment, cache)
     target = f"{build_environment['GOOS']}/{build_environment['GOARCH']}"
     files = [file_sha256(pin.directory / name) for name in ("go.mod", "go.sum")]
     digest = text_sha256(*files, made_by.version, target, build_environment["GOFLAGS"], *flags, *more)

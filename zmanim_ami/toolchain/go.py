@@ -18,6 +18,7 @@ from support.errors import Error, HostLacks
 from support.process import CommandFailed, run
 from support.progress import say
 from support.version_order import version_key
+from zmanim_ami.toolchain import go_caches
 from zmanim_ami.toolchain.environment import on_path
 from zmanim_ami.toolchain.gobuild import disk_full, is_disk_full
 from zmanim_ami.toolchain.pins import pins
@@ -113,8 +114,8 @@ def _environment(program: Path, cache: Path) -> dict[str, str]:
     network = {name: value for name, value in json.loads(go_env.stdout).items() if value}
     # Caches of our own, unless the caller has set some: all that this project leaves behind is in one directory.
     caches = {
-        "GOCACHE": str(cache / "go" / "build"),
-        "GOMODCACHE": str(cache / "go" / "modules"),
+        "GOCACHE": str(go_caches.build(cache)),
+        "GOMODCACHE": str(go_caches.api_modules(cache)),
         **{name: os.environ[name] for name in _CACHES if os.environ.get(name)},
     }
     architecture = ARCHITECTURES.get(platform.machine(), platform.machine())

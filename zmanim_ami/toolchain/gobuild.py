@@ -13,6 +13,7 @@ from threading import Event, Thread
 from support.errors import Error, HostLacks
 from support.process import CommandFailed, run
 from support.progress import say, step
+from zmanim_ami.toolchain.go_caches import in_use
 
 # Reproducible and small: no path of this host, no symbol table, no DWARF. Not even making DWARF takes an eighth off a
 # build. All that ships is built so, and shares what is compiled.
@@ -78,7 +79,7 @@ def download(source: Source) -> int:
         return f"{len(modules)} modules" + (f", at {modules[-1]}" if modules else "")
 
     try:
-        with _reported(source, describe):
+        with in_use(source.environment), _reported(source, describe):
             run(command, cwd=source.directory, env=source.environment, on_line=lines.append)
     except CommandFailed as error:
         raise go_failure(source.what, error.output) from error
@@ -105,7 +106,7 @@ def compile_and_link(source: Source, output: Path, packages: int, flags: Sequenc
         command = [str(source.program), "build", "-v", *flags, "-o", str(program), source.package]
         environment = {**source.environment, "GOTMPDIR": scratch}
         try:
-            with _reported(source, describe):
+            with in_use(environment), _reported(source, describe):
                 run(command, cwd=source.directory, env=environment, on_line=compiled.append)
         except CommandFailed as error:
             raise go_failure(source.what, error.output) from error

@@ -35,6 +35,7 @@ def test_the_flag_wins_over_the_environment_and_that_over_the_file(root: Path) -
         "machines": "[tool.zmanim] in pyproject.toml",
         "accel": "ZMANIM_ACCEL",
         "programs": "default",
+        "cache_mb": "default",
     }
 
 

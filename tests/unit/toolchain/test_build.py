@@ -9,57 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.support import ROOT
 from tests.support.errors import raises
+from tests.support.toolchain.fake_go import FakeGo, fake_go
 from zmanim_ami.toolchain.build import packer_on_path, program, tools
 from zmanim_ami.toolchain.go import go
+from zmanim_ami.toolchain.go_caches import sources_of_tools
 from zmanim_ami.toolchain.gobuild import Source, compile_and_link, download, go_failure
 from zmanim_ami.toolchain.pins import pin, versions
-
-# Answers what toolchain asks of Go. Each file in its directory of state tells it something: `go` its own version,
-# `version-TOOL` which version it builds, `slow` that a build takes a while, `hang` that it never ends (its process id
-# is then in `hanging`), `list` what `go list` fails with. It writes a line to `log` for each build. What it builds is a
-# script that can stand in for Packer: it refuses when there is a file `refuse`.
-FAKE_GO = """#!{python}
-import os, sys, time
-from pathlib import Path
-
-state, arguments, tool = Path({state!r}), sys.argv[1:], os.path.basename(os.getcwd())
-match arguments:
-    case ["env", "GOVERSION"]:
-        print((state / "go").read_text())
-    case ["env", "-json", *_]:
-        print("{{}}")
-    case ["list", *_]:
-        if (state / "list").exists():
-            sys.exit((state / "list").read_text())
-        print("fmt", "os", sep="\\n")
-    case ["build", *_]:
-        with (state / "log").open("a") as log:
-            print(tool, file=log)
-        print("a/package", file=sys.stderr, flush=True)
-        output = Path(arguments[arguments.index("-o") + 1])
-        output.write_text("half a program")
-        if (state / "slow").exists():
-            time.sleep(0.3)
-        if (state / "hang").exists():
-            (state / "hanging").write_text(str(os.getpid()))
-            time.sleep(60)
-        target = "\\n".join(f"\\tbuild\\t{{name}}={{os.environ[name]}}" for name in ("GOOS", "GOARCH"))
-        version = (state / f"version-{{tool}}").read_text()
-        script = "#!/bin/sh\\ntest ! -e {state}/refuse\\nexit\\n"
-        output.write_text(f"{{script}}\\tmod\\tmodule\\t{{version}}\\n{{target}}\\n")
-        output.chmod(0o755)
-    case ["version", "-m", program]:
-        print(f"{{program}}: go1.99.0", Path(program).read_text(), sep="\\n")
-    case _:
-        sys.exit(f"unexpected: {{arguments}}")
-"""
 
 TOOLS_IN_A_PROCESS = """
 import sys
@@ -71,28 +32,9 @@ tools(Path(sys.argv[1]))
 """
 
 
-@dataclass(frozen=True)
-class Site:
-    """A cache, and a Go that is told what to do by files in `state`."""
-
-    cache: Path
-    state: Path
-
-    def builds(self) -> list[str]:
-        log = self.state / "log"
-        return log.read_text().split() if log.exists() else []
-
-    def finished(self) -> set[str]:
-        return {path.name.rpartition("-")[0] for path in (self.cache / "tools").glob("[!.]*")}
-
-    def start(self) -> subprocess.Popen[str]:
-        """Start `tools` in a process of its own and return when its first build hangs."""
-        (self.state / "hang").touch()
-        process = subprocess.Popen(
-            [sys.executable, "-c", TOOLS_IN_A_PROCESS, str(self.cache)], cwd=ROOT, stderr=subprocess.PIPE, text=True
-        )
-        until(lambda: (self.state / "hanging").exists() and (self.state / "hanging").read_text() != "")
-        return process
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeGo:
+    return fake_go(tmp_path, monkeypatch)
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -100,6 +42,16 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come to this"
         time.sleep(0.02)
+
+
+def start(site: FakeGo) -> subprocess.Popen[str]:
+    """Start `tools` in a process of its own and return when its first build hangs."""
+    (site.state / "hang").touch()
+    process = subprocess.Popen(
+        [sys.executable, "-c", TOOLS_IN_A_PROCESS, str(site.cache)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    until(lambda: (site.state / "hanging").exists() and (site.state / "hanging").read_text() != "")
+    return process
 
 
 def gone(pid: int) -> bool:
@@ -110,24 +62,7 @@ def gone(pid: int) -> bool:
     return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    state = tmp_path / "state"
-    program = tmp_path / "bin" / "go"
-    for directory in (state, program.parent):
-        directory.mkdir()
-    program.write_text(FAKE_GO.format(python=sys.executable, state=str(state)))
-    program.chmod(0o755)
-    (state / "go").write_text("go1.99.0")
-    for name, version in versions().items():
-        (state / f"version-{name}").write_text(f"v{version}")
-    monkeypatch.delenv("CI", raising=False)  # in which this Go would not be looked at
-    # No packer of the host, but a shell and setpriv.
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    return Site(tmp_path / "cache", state)
-
-
-def test_the_tools_are_built_once_and_then_found(site: Site) -> None:
+def test_the_tools_are_built_once_and_then_found(site: FakeGo) -> None:
     first = tools(site.cache)
     assert site.builds() == ["packer", "packer-plugin-amazon"]
     assert tools(site.cache) == first
@@ -138,7 +73,7 @@ def test_the_tools_are_built_once_and_then_found(site: Site) -> None:
     assert list(first.plugin_directory.iterdir()) == []  # Packer's own copy is all that stays, and this one makes none
 
 
-def test_what_ships_is_built_for_the_image_and_only_when_it_is_asked_for(site: Site) -> None:
+def test_what_ships_is_built_for_the_image_and_only_when_it_is_asked_for(site: FakeGo) -> None:
     tools(site.cache)
     shipped = program(site.cache, "restic", shipped="aarch64")
     assert site.builds() == ["packer", "packer-plugin-amazon", "restic"]
@@ -149,7 +84,51 @@ def test_what_ships_is_built_for_the_image_and_only_when_it_is_asked_for(site: S
     assert len(site.builds()) == 4
 
 
-def test_another_go_builds_anew(site: Site) -> None:
+@pytest.mark.incident("the sources of tools, which nobody needed any more, were 3 of the cache's 7 GB")
+def test_the_sources_of_tools_go_when_these_are_built(site: FakeGo) -> None:
+    tools(site.cache)
+    assert set(site.downloads()) == {site.sources() / "packer", site.sources() / "packer-plugin-amazon"}
+    assert not site.sources().exists()
+    assert not list((site.cache / "go").glob(".going-*"))
+
+
+def test_what_builds_several_tools_downloads_their_sources_once(site: FakeGo) -> None:
+    with sources_of_tools(site.cache):
+        tools(site.cache)
+        assert site.sources().is_dir()
+        program(site.cache, "restic", shipped="aarch64")
+        assert {path.name for path in site.sources().iterdir()} == {"packer", "packer-plugin-amazon", "restic"}
+    assert not site.sources().exists()
+
+
+def test_sources_that_a_failed_build_has_downloaded_are_there_for_the_next(site: FakeGo) -> None:
+    (site.state / "version-packer").write_text("v0.0.1")
+    with raises("tool-is-not-the-one-pinned"):
+        tools(site.cache)
+    assert (site.sources() / "packer").is_dir()
+    (site.state / "version-packer").write_text(f"v{versions()['packer']}")
+    tools(site.cache)
+    assert not site.sources().exists()
+
+
+def test_sources_that_another_process_builds_from_stay(site: FakeGo) -> None:
+    process = start(site)
+    (site.state / "hang").unlink()
+    program(site.cache, "restic", shipped="aarch64")
+    assert (site.sources() / "packer").is_dir()
+    process.kill()
+    process.communicate()
+    program(site.cache, "act")
+    assert not site.sources().exists()
+
+
+def test_a_person_s_own_caches_stay_as_they_are(site: FakeGo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMODCACHE", str(tmp_path / "mine"))
+    tools(site.cache)
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"packer", "packer-plugin-amazon"}
+
+
+def test_another_go_builds_anew(site: FakeGo) -> None:
     first = tools(site.cache)
     (site.state / "go").write_text("go1.99.1")
     second = tools(site.cache)
@@ -158,8 +137,8 @@ def test_another_go_builds_anew(site: Site) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_build_is_never_taken_for_a_finished_one(site: Site, number: signal.Signals) -> None:
-    process = site.start()
+def test_an_interrupted_build_is_never_taken_for_a_finished_one(site: FakeGo, number: signal.Signals) -> None:
+    process = start(site)
     compiler = int((site.state / "hanging").read_text())
     process.send_signal(number)
     process.communicate(timeout=20)
@@ -172,7 +151,7 @@ def test_an_interrupted_build_is_never_taken_for_a_finished_one(site: Site, numb
     assert list((site.cache / "tools").glob(".*unfinished")) == []
 
 
-def test_a_tool_of_another_version_is_refused_and_not_kept(site: Site) -> None:
+def test_a_tool_of_another_version_is_refused_and_not_kept(site: FakeGo) -> None:
     (site.state / "version-restic").write_text("v0.18.0")
     with raises("tool-is-not-the-one-pinned", match="restic") as caught:
         program(site.cache, "restic", shipped="aarch64")
@@ -180,14 +159,14 @@ def test_a_tool_of_another_version_is_refused_and_not_kept(site: Site) -> None:
     assert site.finished() == set()
 
 
-def test_a_plugin_that_packer_refuses_is_not_kept(site: Site) -> None:
+def test_a_plugin_that_packer_refuses_is_not_kept(site: FakeGo) -> None:
     (site.state / "refuse").touch()
     with raises("plugin-not-installed"):
         tools(site.cache)
     assert site.finished() == {"packer"}
 
 
-def test_without_a_network_nothing_is_built_and_go_is_quoted(site: Site) -> None:
+def test_without_a_network_nothing_is_built_and_go_is_quoted(site: FakeGo) -> None:
     words = 'go: github.com/x/y@v1: Get "https://proxy.example/x": dial tcp: lookup proxy.example: no such host'
     (site.state / "list").write_text(words)
     with raises("modules-unavailable") as caught:
@@ -197,7 +176,7 @@ def test_without_a_network_nothing_is_built_and_go_is_quoted(site: Site) -> None
     assert site.builds() == []
 
 
-def test_too_little_disk_is_said_before_anything_is_downloaded(site: Site) -> None:
+def test_too_little_disk_is_said_before_anything_is_downloaded(site: FakeGo) -> None:
     (site.state / "list").write_text("must not be asked")
     with raises("disk-full") as caught:
         tools(site.cache, needed_bytes=10**18)
@@ -205,7 +184,7 @@ def test_too_little_disk_is_said_before_anything_is_downloaded(site: Site) -> No
     assert site.builds() == []
 
 
-def test_a_long_build_says_what_it_is_at(site: Site, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_long_build_says_what_it_is_at(site: FakeGo, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (site.state / "slow").touch()
     made_by, pinned = go(site.cache), pin("restic")
     source = Source("restic", pinned.directory, pinned.package, made_by.program, made_by.environment, 0.05)
@@ -224,7 +203,7 @@ def packer(directory: Path, script: str) -> str:
 
 
 def test_a_packer_on_path_of_the_pinned_version_is_used_instead_of_building_one(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: FakeGo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = packer(tmp_path / "theirs", f'test "$1" = plugins || echo "Packer v{versions()["packer"]}"')
     monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")

@@ -103,7 +103,7 @@ def test_no_setting_of_the_caller_reaches_a_build_but_where_modules_come_from(
     assert variables == {
         "GOPROXY": "https://proxy.example",
         "GOCACHE": str(tmp_path / "go" / "build"),
-        "GOMODCACHE": str(tmp_path / "go" / "modules"),
+        "GOMODCACHE": str(tmp_path / "go" / "api-modules"),
         "GOENV": "off",
         "GOWORK": "off",
         "GOTOOLCHAIN": "local",

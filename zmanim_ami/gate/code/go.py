@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,34 +12,41 @@ from zmanim_ami import toolchain
 from zmanim_ami.gate.finding import Finding, Level, ask, located, skipped
 from zmanim_ami.toolchain.environment import user_cache
 from zmanim_ami.toolchain.go import Go, go
+from zmanim_ami.toolchain.go_caches import bound, in_use
 from zmanim_ami.toolchain.gobuild import HOST_ONLY
 
 API = Path("api")
 
 
-def check(tree: Path) -> list[Finding]:
-    """Return what each of them has to say about the API's source."""
+def check(tree: Path) -> Iterator[Finding]:
+    """Yield what each of them has to say about the API's source."""
     cache = user_cache()
     try:
         made_by = go(cache)
         linter = toolchain.program(cache, "staticcheck")
     except HostLacks as lacks:
-        return [skipped(lacks, "the reference API")]
+        yield skipped(lacks, "the reference API")
+        return
     env = _environment(made_by)
-    program = str(made_by.program)
+    with in_use(env):
+        yield from _findings(tree, str(made_by.program), linter, env)
+    bound(cache)
+
+
+def _findings(tree: Path, program: str, linter: Path, env: Mapping[str, str]) -> Iterator[Finding]:
     root = ask([program, "env", "GOROOT"], tree, env).stdout.strip()
     unformatted = ask([f"{root}/bin/gofmt", "-l", "."], tree / API, env).stdout.split()
-    findings = [Finding(f"{API}/{name}", 0, f"not as gofmt writes it: gofmt -w {API}/{name}") for name in unformatted]
+    for name in unformatted:
+        yield Finding(f"{API}/{name}", 0, f"not as gofmt writes it: gofmt -w {API}/{name}")
     # The race detector needs cgo, and that a C compiler: Go itself has none.
     compiler = shutil.which("gcc") or shutil.which("clang")
     race = {"CGO_ENABLED": "1", "CC": compiler} if compiler else {}
     test = [program, "test", *(["-race"] if compiler else []), "./..."]
     for command, more in (([program, "vet", "./..."], {}), ([str(linter), "./..."], {}), (test, race)):
-        findings += _complaints(command, tree, {**env, **more})
+        yield from _complaints(command, tree, {**env, **more})
     if not compiler:
         words = "the API's tests under the race detector: there is no C compiler (apt-get install gcc libc6-dev)"
-        findings.append(Finding(str(API), 0, words, Level.SKIPPED))
-    return findings
+        yield Finding(str(API), 0, words, Level.SKIPPED)
 
 
 def _environment(made_by: Go) -> dict[str, str]:

@@ -7,10 +7,12 @@ from another cloud's repositories are other packages, and must never find their 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from support.cache import hold
 from support.digest import text_sha256
 from support.files import write_atomically
 
@@ -30,8 +32,11 @@ def directory(cache: Path, account: str, versions: Mapping[str, Any]) -> Path:
 
 
 def offered(rpm_cache: Path) -> str:
-    """Return the directory as Packer takes it: empty when it holds no package."""
-    return str(rpm_cache) if any(rpm_cache.glob("*.rpm")) else ""
+    """Return the directory as Packer takes it, held until this process ends: empty when it holds no package."""
+    if not (hold(rpm_cache) and any(rpm_cache.glob("*.rpm"))):
+        return ""
+    os.utime(rpm_cache)  # its last use
+    return str(rpm_cache)
 
 
 def store(rpm_cache: Path, output: Path) -> int:

@@ -16,6 +16,7 @@ from support.progress import say
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline.aws import Clients
 from zmanim_ami.toolchain.go import Go
+from zmanim_ami.toolchain.go_caches import for_tools
 
 _SECONDS = 120
 
@@ -44,10 +45,14 @@ class Index:
 
 @dataclass(frozen=True)
 class LookUps(Index):
-    """Look-ups by git, by this Go, by uv and with these clients. Each raises `look-up-failed`."""
+    """Look-ups by git, by this Go, by uv and with these clients. Each raises `look-up-failed`.
+
+    What Go downloads are sources of tools: they lie where those do in the user's `cache` (toolchain.sources_of_tools).
+    """
 
     clients: Clients
     go: Go
+    cache: Path
 
     def tags(self, repository: str) -> list[str]:
         """Return the names of a repository's tags."""
@@ -75,12 +80,16 @@ class LookUps(Index):
     def modules(self, module: str) -> list[str]:
         """Return the versions of a Go module."""
         # Outside of any module, whose own requirements would take part.
-        return _run(module, [str(self.go.program), "list", "-m", "-versions", module], self.go.environment).split()[1:]
+        return _run(module, [str(self.go.program), "list", "-m", "-versions", module], self._environment).split()[1:]
 
     def get(self, directory: Path, module: str, version: str) -> None:
         """Let the Go module in a directory need a module in a version."""
         for arguments in (["get", f"{module}@{version}"], ["mod", "tidy"]):
-            _run(f"{module} {version}", [str(self.go.program), *arguments], self.go.environment, directory)
+            _run(f"{module} {version}", [str(self.go.program), *arguments], self._environment, directory)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return for_tools(self.go.environment, self.cache)
 
 
 def _run(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from localcloud.machine import base
 from localcloud.machine import debian as plain
-from support.cache import cached_directory
+from support.cache import cached_directory, holding
 from support.digest import file_sha256, files_below, text_sha256, tree_sha256
 from support.process import run
 from support.progress import say, step
@@ -44,7 +44,12 @@ def build_tree(cache: Path) -> Path:
     )
     downloads = cache / "debian"
     cache.mkdir(parents=True, exist_ok=True)
-    return cached_directory(cache, "standin-tree", digest, lambda entry: _build_tree(entry, downloads, release, major))
+
+    def build(entry: Path) -> None:
+        with holding(downloads):
+            _build_tree(entry, downloads, release, major)
+
+    return cached_directory(cache, "standin-tree", digest, build)
 
 
 def build(cache: Path, certificate: Path, restic: Path) -> Path:
@@ -60,10 +65,10 @@ def build(cache: Path, certificate: Path, restic: Path) -> Path:
 
 
 def _finish(entry: Path, tree: Path, certificate: Path, restic: Path) -> None:
-    # A copy: the tree takes minutes to make and does not depend on whom it trusts.
-    run(["cp", "--archive", "--reflink=auto", str(tree / "root"), str(entry / "root")])
+    # Of its own: the tree takes minutes to make and does not depend on whom it trusts. But by other names of the same
+    # files, a gigabyte: nobody writes to either, and what is fitted gets files of its own.
+    run(["cp", "--archive", "--link", *(str(tree / name) for name in ("root", "mirror")), str(entry)])
     base.fit(entry / "root", certificate.read_bytes())
-    shutil.copytree(tree / "mirror", entry / "mirror")
     mirror.add_restic(entry / "mirror", restic)
 
 

@@ -65,3 +65,15 @@ def test_only_regular_files_are_read_and_anything_else_makes_room_for_what_is_wr
     assert tree.read(tmp_path, "pipe") == b"x"
     tree.write(tmp_path, "new/directory/file", b"y")
     assert (tmp_path / "new/directory/file").read_bytes() == b"y"
+
+
+def test_a_file_that_has_a_name_in_another_tree_is_written_in_this_one_alone(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for root in (one, other):
+        root.mkdir()
+    (one / "file").write_text("before")
+    (one / "file").chmod(0o600)
+    os.link(one / "file", other / "file")
+    tree.write(other, "file", b"after")
+    assert ((one / "file").read_text(), (other / "file").read_text()) == ("before", "after")
+    assert (other / "file").stat().st_mode & 0o777 == 0o600
