@@ -19,7 +19,6 @@ from support.errors import Error
 from tests.support import ROOT
 from tests.support.toolchain.fake_go import FakeGo, fake_go
 from zmanim_ami.bench import lab
-from zmanim_ami.commands import cloud as cloud_commands
 from zmanim_ami.commands import host as host_commands
 from zmanim_ami.pipeline.ami.builder import BuildTools
 from zmanim_ami.pipeline.version import parse
@@ -108,7 +107,7 @@ def test_rehearse_builds_packer_its_plugin_and_the_restic_that_ships(
 
 def test_cloud_up_builds_restic_alone(site: FakeGo, monkeypatch: pytest.MonkeyPatch) -> None:
     started = Cloud("default", "eu-west-1", site.state, 7)
-    monkeypatch.setattr(cloud_commands.cloud, "start", lambda *_arguments, **_options: started)
+    monkeypatch.setattr(cloud, "start", lambda *_arguments, **_options: started)
     _task("cloud.up", machines="", accel="", programs="", cache_mb="")
     assert site.builds() == ["restic"]
 
