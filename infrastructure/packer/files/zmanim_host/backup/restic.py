@@ -52,7 +52,6 @@ _REASONS = (
     ),
 )
 
-
 # Opens a connection to a host and port, within that many seconds.
 Connect = Callable[[tuple[str, int], float], socket.socket]
 
@@ -153,10 +152,7 @@ class Repository:
         clock: Clock = CLOCK,
         check_clock: Callable[[str], None] = aws_clock.check,
     ) -> None:
-        """Raise HostError when nothing answers where S3 is, or it would refuse this machine's clock.
-
-        restic itself would try for a quarter of an hour.
-        """
+        """Raise HostError when no S3 answers, or it refuses our clock: restic would try for a quarter of an hour."""
         host = urlsplit(self.location[len("s3:") :]).hostname or ""
 
         def attempt() -> None:
