@@ -23,7 +23,7 @@ from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins import resolve as resolving
 from zmanim_ami.pipeline.setting_sources import Row
 from zmanim_ami.pipeline.version import parse
-from zmanim_ami.rehearsal import cloud, container, disk_image, host, report
+from zmanim_ami.rehearsal import cloud, container, disk_image, first_run, host, report
 from zmanim_ami.rehearsal import run as rehearsing
 from zmanim_ami.rehearsal import settings as chosen_machines
 from zmanim_ami.rehearsal.cache import contents
@@ -130,14 +130,20 @@ def resolve_packages(settings: all_settings.Settings, json: bool = False) -> Non
     resolving.check(rows)
 
 
-@command(inventory="a build's output/inventory.json, to take docs/ami-inventory.json from first")
-def write_contents(inventory: str = "") -> page.Written:
+@command(
+    inventory="a build's output/inventory.json, to take docs/ami-inventory.json from first",
+    first="result.json of a rehearsal with nothing cached: what README says of a first run, with --following",
+    following="result.json of the rehearsal after that one, on the same machine",
+)
+def write_contents(inventory: str = "", first: str = "", following: str = "") -> page.Written:
     """Write docs/ami-contents.md from the tree and docs/ami-inventory.json, and what is read from tests.
 
     That is docs/contract.md from tests/contract, and docs/faults.md from the markers of the tests.
 
     The gate refuses what is out of date.
     """
+    if first or following:
+        first_run.write(ROOT, Path(first), Path(following))
     run([sys.executable, "-m", "tests.contract"], cwd=ROOT)
     fault_page.write(ROOT)
     return page.write(ROOT, Path(inventory) if inventory else None)

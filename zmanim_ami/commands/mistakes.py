@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ def explain() -> None:
         try:
             return parse(parser, argv)
         except ParseError as error:
+            if sys.argv[1:2] == ["--complete"]:  # half a flag is no mistake there, and Invoke wants its own words of it
+                raise
             raise Exit(str(_bad_input(error, parser.contexts)), code=BadInput.exit_code) from None
 
     parser: Any = Parser

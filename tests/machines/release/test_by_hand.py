@@ -23,7 +23,7 @@ from zmanim_ami.rehearsal import cloud as clouds
 from zmanim_ami.rehearsal import owner
 
 # Exactly what the page prints, but for the cloud's name: another one may be up on this machine.
-(LINE,) = (line for line in (ROOT / "README.md").read_text().splitlines() if "packer build" in line)
+(LINE,) = (line for line in (ROOT / "docs/trying.md").read_text().splitlines() if "packer build" in line)
 NAME = owner.this_process().name("by-hand")
 
 

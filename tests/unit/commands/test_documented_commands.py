@@ -13,7 +13,7 @@ import pytest
 from tests.support import ROOT
 
 PAGES = [
-    ROOT / "README.md",
+    *sorted(ROOT.glob("*.md")),
     ROOT / "localcloud/README.md",
     *(page for folder in ("docs", "infrastructure") for page in sorted((ROOT / folder).rglob("*.md"))),
 ]
@@ -77,7 +77,8 @@ TYPED: Mapping[str, tuple[str, str]] = {
         '"cloud.down"',
     ),
     r"\./inv report( .*)?": ("tests/unit/evidence/test_make.py", '_inv("report"'),
-    r"\./inv doctor --install --browser": ("noxfile.py", '"doctor", "--install", "--browser"'),
+    r"\./inv doctor --install( --browser)?": ("noxfile.py", '"doctor", "--install", "--browser"'),
+    r"\./inv --list": ("tests/unit/commands/test_tasks.py", '"--help"'),
     r"\./nox -s report": (".github/workflows/verify.yml", "./nox -s report"),
     r"\./inv (doctor|settings|write-contents)": ("tests/unit/commands/test_documented_commands.py", "reads_only"),
     r"\./nox|(\./)?nox -s (verify|gate-proof|contract)( -- --changed)?|\./nox --list": (

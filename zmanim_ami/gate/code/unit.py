@@ -33,7 +33,7 @@ READS: Mapping[str, str] = {
     "": r"pyproject\.toml|requirements[^/]*|tests/(unit/)?(__init__|conftest)\.py|zmanim_ami/gate/code/unit\.py",
     "bench": r"infrastructure/packer/([^/]*$|files/[^/]*\.preset)",
     "clients": r"tests/clients/moto_differences\.toml",
-    "commands": r"(\.github|api|docs|infrastructure|localcloud|support|tests|tools|zmanim_ami)/|.*README|"
+    "commands": r"(\.github|api|docs|infrastructure|localcloud|support|tests|tools|zmanim_ami)/|.*README|[A-Z]+\.md$|"
     r"infrastructure/packer/versions|(inv|nox)$|noxfile|require",
     "evidence": r"infrastructure/iam/|zmanim_ami/(evidence/look/|pipeline/verify/(inspect|trial|facts)\.sh)",
     "gate": r"infrastructure/packer/versions",

@@ -32,7 +32,7 @@ from zmanim_ami.pipeline.settings import Settings
 BUCKETS = public_parameters.KINDS
 DEFAULTS = Settings()
 # Made here because nobody has to know them: the instance reads them by its role. restic's also opens the backups, so
-# it has to be kept outside of the account as well (README.md).
+# it has to be kept outside of the account as well (docs/on-aws.md).
 SECRETS = ("redis-password", "jwt-secret", "restic-password")
 VERIFY = "verify"
 # Nobody but the verify role may sign with it (infrastructure/iam/verify.json).
