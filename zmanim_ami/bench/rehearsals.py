@@ -24,6 +24,11 @@ def measure(root: Path, runs: int) -> list[dict[str, float]]:
 
 
 def seconds(result: Mapping[str, Any]) -> dict[str, float]:
-    """Return the seconds of every step of a rehearsal's result, of all together, and of its verified boot."""
+    """Return the seconds of every step of a rehearsal's result, of all together, and of its verified boot.
+
+    And how often each task called AWS.
+    """
     steps = {each["name"]: float(each["seconds"]) for each in result["steps"]}
-    return {"in all": sum(steps.values()), **steps, **{f"boot: {k}": float(v) for k, v in result["boot"].items()}}
+    boot = {f"boot: {k}": float(v) for k, v in result["boot"].items()}
+    calls = {f"calls: {each['name']}": float(each["calls"]) for each in result["steps"] if each["calls"] is not None}
+    return {"in all": sum(steps.values()), **steps, **boot, **calls}

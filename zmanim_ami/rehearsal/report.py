@@ -23,11 +23,15 @@ NOT_SHIPPED = f"not the shipped architecture, which is {SHIPPED}"
 
 @dataclass(frozen=True)
 class Step:
-    """One step: the name of the task it runs (or of the preparation it is), its duration in seconds, its success."""
+    """One step: the name of the task it runs (or of the preparation it is), its duration in seconds, its success.
+
+    `calls` is how often it called AWS, Packer's part included; None of what is no task.
+    """
 
     name: str
     seconds: float
     ok: bool
+    calls: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,11 @@ def faults(seed: int, journal: Path) -> Mapping[str, int]:
     return {"seed": seed, **{code: number for code, number in sorted(counts.items()) if code}}
 
 
+def calls(journal: Path) -> int:
+    """Return how many calls of a local cloud's journal came from this host: those of its machines are not counted."""
+    return sum(json.loads(line)["source"] == "host" for line in journal.read_text().splitlines())
+
+
 def by_name(connections: Iterable[Connection]) -> tuple[Fetched, ...]:
     """Add connections up by the name that they asked for, in alphabetical order; "" is who named nobody."""
     grouped: dict[str, list[Connection]] = {}
@@ -116,9 +125,12 @@ def by_name(connections: Iterable[Connection]) -> tuple[Fetched, ...]:
 
 def show(result: Result, console: Console) -> None:
     """Print what was done, how long it took and what came of it."""
-    steps = [(step.name, f"{step.seconds:.1f}", "done" if step.ok else "failed") for step in result.steps]
-    total = ("in all", f"{sum(step.seconds for step in result.steps):.1f}", "")
-    console.print(_table(f"rehearsal of {result.version}", ("step", "seconds", ""), [*steps, total]))
+    steps = [
+        (step.name, f"{step.seconds:.1f}", "" if step.calls is None else str(step.calls), "done" if step.ok else "failed")
+        for step in result.steps
+    ]
+    total = ("in all", f"{sum(step.seconds for step in result.steps):.1f}", "", "")
+    console.print(_table(f"rehearsal of {result.version}", ("step", "seconds", "calls to AWS", ""), [*steps, total]))
     versions = result.parameter_versions or {}
     facts = {
         "AMI": result.ami_id or "none",

@@ -75,16 +75,17 @@ class Rehearsal:
         write_atomically(self._path, self.result.as_json())
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time a step and write it down, whether it succeeds or fails."""
-        start = time.monotonic()
+    def step(self, name: str, journal: Path | None = None) -> Iterator[None]:
+        """Time a step and write it down, whether it succeeds or fails; with a cloud's journal count its calls, too."""
+        start, before = time.monotonic(), report.calls(journal) if journal else 0
         ok = False
         try:
             with step(name):
                 yield
             ok = True
         finally:
-            self.save(steps=(*self.result.steps, Step(name, time.monotonic() - start, ok)))
+            seconds, calls = time.monotonic() - start, report.calls(journal) - before if journal else None
+            self.save(steps=(*self.result.steps, Step(name, seconds, ok, calls)))
 
 
 def rehearse(options: Options) -> Result:
@@ -165,7 +166,7 @@ def _release(rehearsal: Rehearsal, options: Options, prepared: Prepared, cloud: 
     environment = clouds.environment(cloud, prepared.versions_file, os.environ) | limits.variables(longer)
 
     def task(step: str, name: str) -> dict[str, Any]:
-        with rehearsal.step(name):
+        with rehearsal.step(name, cloud.directory / "api.jsonl"):
             # Each under the role that its job has on GitHub, which may do that step and no other.
             role = identity.environment_of(step, cloud, environment, f"refs/tags/{options.version}-ami")
             return run_task(options.root, role, name, "--version", options.version, again=_flags(options))

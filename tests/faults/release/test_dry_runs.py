@@ -14,7 +14,8 @@ import tasks
 from support.git import git
 from tests.support.machines.image import VERSION, ImageLab, copy_work_tree
 
-READS = re.compile(r"(Describe|Get|List|Head|Lookup|Simulate)\w*|BatchGet\w+")
+# KMS checks a signature by Verify.
+READS = re.compile(r"(Describe|Get|List|Head|Lookup|Simulate)\w*|BatchGet\w+|Verify")
 # Tasks that ask an instance by Run Command, with a script that only reads.
 ASK_AN_INSTANCE = {"backup.list", "instance.list"}
 # What a task with a plan has to be told; --json where it has one.

@@ -113,7 +113,10 @@ def test_installing_at_boot_is_compared_twice_and_the_goal_is_for_what_the_scrip
 
 def test_a_rehearsal_s_steps_are_taken_from_its_result() -> None:
     result = {
-        "steps": [{"name": "prepare", "seconds": 0.1, "ok": True}, {"name": "build-ami", "seconds": 40.0, "ok": True}],
+        "steps": [
+            {"name": "prepare", "seconds": 0.1, "ok": True, "calls": None},
+            {"name": "build-ami", "seconds": 40.0, "ok": True, "calls": 61},
+        ],
         "boot": {"running_seconds": 0.4, "healthy_seconds": 13.1},
     }
     assert rehearsals.seconds(result) == {
@@ -122,6 +125,7 @@ def test_a_rehearsal_s_steps_are_taken_from_its_result() -> None:
         "build-ami": 40.0,
         "boot: running_seconds": 0.4,
         "boot: healthy_seconds": 13.1,
+        "calls: build-ami": 61.0,
     }
 
 

@@ -64,6 +64,15 @@ def test_every_step_is_written_down_with_its_time_whether_it_succeeds_or_fails(t
     assert all(step["seconds"] >= 0 for step in steps)
 
 
+def test_a_task_s_calls_are_counted_and_not_those_of_its_machines(tmp_path: Path) -> None:
+    journal = tmp_path / "api.jsonl"
+    journal.write_text('{"source": "host"}\n')
+    rehearsal = Rehearsal(_options(tmp_path))
+    with rehearsal.step("verify-ami", journal), journal.open("a") as file:
+        file.write('{"source": "host"}\n{"source": "i-1"}\n{"source": "host"}\n')
+    assert [step.calls for step in rehearsal.result.steps] == [2]
+
+
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     rehearsal = Rehearsal(_options(tmp_path))
     path = tmp_path / "build/rehearsal/result.json"
