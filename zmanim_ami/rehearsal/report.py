@@ -126,8 +126,7 @@ def by_name(connections: Iterable[Connection]) -> tuple[Fetched, ...]:
 def show(result: Result, console: Console) -> None:
     """Print what was done, how long it took and what came of it."""
     steps = [
-        (step.name, f"{step.seconds:.1f}", "" if step.calls is None else str(step.calls), "done" if step.ok else "failed")
-        for step in result.steps
+        (each.name, f"{each.seconds:.1f}", _count(each.calls), "done" if each.ok else "failed") for each in result.steps
     ]
     total = ("in all", f"{sum(step.seconds for step in result.steps):.1f}", "", "")
     console.print(_table(f"rehearsal of {result.version}", ("step", "seconds", "calls to AWS", ""), [*steps, total]))
@@ -156,6 +155,10 @@ def show(result: Result, console: Console) -> None:
             for each in result.fetched
         ]
         console.print(_table("fetched from outside", ("name", "connections", "MB", ""), fetched))
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else str(number)
 
 
 def _programs(architecture: str) -> str:
