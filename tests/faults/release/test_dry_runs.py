@@ -17,7 +17,7 @@ from tests.support.machines.image import VERSION, ImageLab, copy_work_tree
 # KMS checks a signature by Verify.
 READS = re.compile(r"(Describe|Get|List|Head|Lookup|Simulate)\w*|BatchGet\w+|Verify")
 # Tasks that ask an instance by Run Command, with a script that only reads.
-ASK_AN_INSTANCE = {"backup.list", "instance.list"}
+ASK_AN_INSTANCE = {"backup.list", "instance.list", "instance.swap"}
 # What a task with a plan has to be told; --json where it has one.
 PLANS = {
     "account.apply": ["--environment", "verify"],
