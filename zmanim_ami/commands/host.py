@@ -15,7 +15,7 @@ from zmanim_ami.bench import run as benching
 from zmanim_ami.bench.figures import Row as Figure
 from zmanim_ami.commands.image import bundle
 from zmanim_ami.commands.shared import ROOT, command
-from zmanim_ami.evidence import make
+from zmanim_ami.evidence import first_run, make
 from zmanim_ami.gate import doctor as gate
 from zmanim_ami.gate.repository import fault_page
 from zmanim_ami.pipeline import settings as all_settings
@@ -23,7 +23,7 @@ from zmanim_ami.pipeline.docs import page
 from zmanim_ami.pipeline.pins import resolve as resolving
 from zmanim_ami.pipeline.setting_sources import Row
 from zmanim_ami.pipeline.version import parse
-from zmanim_ami.rehearsal import cloud, container, disk_image, first_run, host, report
+from zmanim_ami.rehearsal import cloud, container, disk_image, host, report
 from zmanim_ami.rehearsal import run as rehearsing
 from zmanim_ami.rehearsal import settings as chosen_machines
 from zmanim_ami.rehearsal.cache import contents

@@ -78,7 +78,8 @@ def test_a_proof_whose_time_is_up_is_put_off_and_told(backup_host: BackupHost, g
     assert "the newest run is not proven, that is put off: it is not done after 4 s" in output
     assert backup_host.run(f"systemctl show --property=Result --value {PROOF}") == "success"
     assert not next(each for each in ours.complete() if each["run"] == run)["proven"]
-    assert backup_host.run("ls -A /data").split() == [".zmanim-volume.json", "backup", "postgres", "redis"]
+    own = [".zmanim-reserve", ".zmanim-volume.json", "backup", "postgres", "redis"]
+    assert backup_host.run("ls -A /data").split() == own
     # With time enough it is made up for.
     backup_host.run_long(f"systemctl start {PROOF}")
     assert next(each for each in ours.complete() if each["run"] == run)["proven"]

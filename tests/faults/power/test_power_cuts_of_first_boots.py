@@ -64,6 +64,7 @@ def check_whole(images: ImageLab, machine: str) -> None:
     images.query(machine, "CREATE EXTENSION amcheck", role="postgres")
     assert damage(images, machine) == 0
     assert images.run(machine, "ls --almost-all /data").split() == [
+        ".zmanim-reserve",
         ".zmanim-volume.json",
         "backup",
         "postgres",

@@ -45,7 +45,8 @@ def test_a_power_cut_within_an_exchange_brings_all_of_the_old_data_back(backup_h
     assert "later" in host.images.redis(host.machine, f"GET {store}")
     # What had been started is kept, whoever has written to it.
     kept = f"undone-{run}"
-    assert host.run("ls -A /data").split() == [".zmanim-volume.json", "backup", "postgres", "redis", kept]
+    own = [".zmanim-reserve", ".zmanim-volume.json", "backup", "postgres", "redis"]
+    assert host.run("ls -A /data").split() == [*own, kept]
     assert host.run(f"ls /data/{kept}").split() == ["postgres", "redis"]
     host.run(f"rm -r /data/{kept}")
     said = host.run("journalctl --boot --no-pager --output=cat --unit=zmanim-data-layout")

@@ -273,5 +273,11 @@ def test_a_cluster_that_vanished_is_not_replaced_by_an_empty_one(images: ImageLa
     images.ec2.reboot_instances(InstanceIds=[machine])
     report = images.wait_report(machine, boot=2)
     assert "this volume had a cluster once and has none now: restore it" in report["checks"]["units"]["detail"]
-    assert images.run(machine, "ls --almost-all /data").split() == [".zmanim-volume.json", "backup", "gone", "redis"]
+    assert images.run(machine, "ls --almost-all /data").split() == [
+        ".zmanim-reserve",
+        ".zmanim-volume.json",
+        "backup",
+        "gone",
+        "redis",
+    ]
     images.terminate(machine)

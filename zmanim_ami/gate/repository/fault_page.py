@@ -29,7 +29,6 @@ AREAS: Mapping[str, range] = {
 # What of a fault no test has tried yet. A number that no test has must stand here; it may only become less.
 OPEN: Mapping[int, str] = {
     12: "the image on a disk that is gone under load",
-    20: "a reserve of room that is given up when the volume is full",
 }
 _TEST_FILE = re.compile(r"test_\w+\.py")
 _TEXTS = ("injected", "must")

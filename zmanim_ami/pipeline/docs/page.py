@@ -70,6 +70,12 @@ _INSTANCE_PATHS = (
     _InstancePath(
         "/data/postgres", "PostgreSQL's cluster", "files/postgresql.conf", "data_directory = '/data/postgres'"
     ),
+    _InstancePath(
+        "/data/.zmanim-reserve",
+        "64 MiB that are given up when a store stops on a full volume, so that it starts again",
+        "files/zmanim_host/storage/reserve.py",
+        'NAME = ".zmanim-reserve"',
+    ),
     _InstancePath("/data/redis", "Redis's snapshot and append-only files", "files/redis.conf", "dir /data/redis"),
     _InstancePath("/run/postgresql", "PostgreSQL's socket", "files/postgresql.conf", "'/run/postgresql'"),
     _InstancePath("/run/redis/redis.sock", "Redis's socket", "files/redis.conf", "unixsocket /run/redis/redis.sock"),

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from zmanim_host.host import RUN, WARNING, HostError, log, write_console
+from zmanim_host.storage import reserve
+from zmanim_host.storage.data_layout import DATA
 from zmanim_host.systemd import API, POSTGRESQL, REDIS, STORES, active_state, properties, systemctl
 
 FETCHING = "zmanim-secrets.service"
@@ -86,7 +88,10 @@ def after_a_store(result: str, api: str, *, reported_ready: bool, systemctl: Sys
 
 
 def store_command() -> None:
-    """Have the API started again if this store, which has just stopped, takes it down (ExecStopPost=)."""
+    """Give a full volume's reserve up, and have the API started again if this store takes it down (ExecStopPost=)."""
+    # A store that was told to stop, as its machine is, needs no room now.
+    if os.environ.get("SERVICE_RESULT", "") != "success":
+        reserve.give_up(DATA)
     if after_a_store(
         os.environ.get("SERVICE_RESULT", ""), active_state(API), reported_ready=(RUN / "ready.json").exists()
     ):

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.programs import on_path
 from zmanim_host.host import HostError
-from zmanim_host.storage import data_layout
+from zmanim_host.storage import data_layout, reserve
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def requested(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 def test_a_fresh_volume_gets_everything_and_a_second_boot_changes_nothing(tmp_path: Path, requested: list[str]) -> None:
     data_layout.lay_out(tmp_path)
-    names = {"postgres", "redis", "backup", data_layout.MARKER}
+    names = {"postgres", "redis", "backup", data_layout.MARKER, reserve.NAME}
     assert {path.name for path in tmp_path.iterdir()} == names
     for folder in ("postgres", "redis", "backup"):
         assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700

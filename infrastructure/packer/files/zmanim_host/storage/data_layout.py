@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zmanim_host.host import HostError, log, read_plain, run, sync_folder, write_whole
 from zmanim_host.postgres import major_version
-from zmanim_host.storage import swap
+from zmanim_host.storage import reserve, swap
 
 DATA = Path("/data")
 MARKER = ".zmanim-volume.json"
@@ -125,6 +125,7 @@ def lay_out(data: Path) -> None:
     if not is_marked(data):
         write_whole(data / MARKER, json.dumps({"format": FORMAT, "cluster": True}) + "\n")
         sync_folder(data)
+    reserve.keep(data)
 
 
 def prepare(data: Path, is_mounted: Callable[[Path], bool] = os.path.ismount) -> None:

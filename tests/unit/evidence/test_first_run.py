@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.errors import raises
-from zmanim_ami.rehearsal import first_run
+from zmanim_ami.evidence import first_run
 
 FIRST: Mapping[str, Any] = {
     "ok": True,
