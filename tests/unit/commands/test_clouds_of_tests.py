@@ -16,7 +16,7 @@ QUOTING = {
     "tests/unit/commands/test_documented_commands.py",
     "tests/unit/commands/test_tasks.py",
     "tests/unit/commands/test_clouds_of_tests.py",
-    "tests/unit/commands/test_built_tools.py",
+    "tests/unit/commands/tools/test_built_tools.py",
     "tests/faults/release/test_on_aws_page.py",
     "tests/unit/localcloud/host/test_requirements.py",
     "tests/unit/rehearsal/test_egress.py",

@@ -33,8 +33,9 @@ READS: Mapping[str, str] = {
     "": r"pyproject\.toml|requirements[^/]*|tests/(unit/)?(__init__|conftest)\.py|zmanim_ami/gate/code/unit\.py",
     "bench": r"infrastructure/packer/([^/]*$|files/[^/]*\.preset)",
     "clients": r"tests/clients/moto_differences\.toml",
-    "commands": r"(\.github|api|docs|infrastructure|localcloud|support|tests|tools|zmanim_ami)/|.*README|[A-Z]+\.md$|"
+    "commands": r"(\.github|docs|localcloud|support|tests|tools|zmanim_ami)/|.*README|[A-Z]+\.md$|"
     r"infrastructure/packer/versions|(inv|nox)$|noxfile|require",
+    "commands/tools": r"(api|infrastructure)/",
     "evidence": r"infrastructure/iam/|zmanim_ami/(evidence/look/|pipeline/verify/(inspect|trial|facts)\.sh)",
     "gate": r"infrastructure/packer/versions",
     "host": r"docs/on-aws\.md|infrastructure/packer/files/zmanim\.preset",
