@@ -183,9 +183,10 @@ def test_a_parameter_store_that_refuses_is_told_by_its_word_and_got_over(images:
             said = images.run(machine, "journalctl --unit=zmanim-secrets --no-pager --output=cat")
             assert f"Parameter Store refuses /zmanim/{REFUSED}/: {word}" in said, what
             states = images.active(machine, "redis", "zmanim-api", "zmanim-recovery")
-            # The API is failed where it was stopped in the middle of its start.
-            assert states.pop("zmanim-api") in {"inactive", "failed"}, what
-            assert states == {"redis": "inactive", "zmanim-recovery": "active"}, what
+            # The API is failed where it was stopped in the middle of its start; recovery begins by itself.
+            assert states["zmanim-api"] in {"inactive", "failed"}, what
+            assert states["zmanim-recovery"] in {"active", "activating"}, what
+            assert states["redis"] == "inactive", what
         wait_for(
             lambda: set(images.active(machine, "redis", "zmanim-api").values()) == {"active"}, 90, f"its end: {what}"
         )
