@@ -22,7 +22,6 @@ from zmanim_ami.commands import (
     report,
     upkeep,
 )
-from zmanim_ami.commands.shared import renamed
 
 mistakes.explain()
 
@@ -59,8 +58,6 @@ namespace = Collection(
     report.report,
     host.doctor,
     host.settings,
-    renamed("contents", host.write_contents),
-    renamed("verification", image.show_verification),
     Collection("release", publish=release.publish, rollback=release.rollback),
     Collection("tools", env=host.tools_env),
     Collection("account", plan=account.plan, apply=account.apply),

@@ -18,17 +18,18 @@ def show(result: object, as_json: bool) -> None:
     """Print a result, which is a frozen dataclass or a list of such, as JSON or as a table.
 
     Fields that a dataclass keeps out of its repr are left out here too. A list that is empty prints `[]` as JSON, and
-    as a table nothing.
+    as a table nothing; a plan is its steps.
     """
     plain = _plain(result)
     if as_json:
         print(json.dumps(plain, indent=2))
         return
-    if isinstance(plain, Mapping) and list(plain) == ["steps"]:
-        plain = plain["steps"]  # a plan is its steps
+    is_plan = isinstance(plain, Mapping) and list(plain) == ["steps"]
+    if is_plan:
+        plain = plain["steps"]
     rows = plain if isinstance(plain, list) else [{"": name, " ": value} for name, value in plain.items()]
     if not rows:
-        say("nothing to do")
+        say("nothing to do" if is_plan else "none")
         return
     table = Table(*rows[0], box=None, header_style="bold")
     for row in rows:

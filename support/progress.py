@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 
 def say(message: str) -> None:
@@ -24,3 +25,15 @@ def step(name: str) -> Iterator[None]:
         say(f"✗ {name} failed after {time.monotonic() - start:.1f} s")
         raise
     say(f"✓ {name} ({time.monotonic() - start:.1f} s)")
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep to itself what the body of a `with` says, unless it fails: then all of it is said before the error is."""
+    kept = io.StringIO()
+    try:
+        with redirect_stderr(kept):
+            yield
+    except BaseException:
+        print(kept.getvalue(), end="", file=sys.stderr, flush=True)
+        raise

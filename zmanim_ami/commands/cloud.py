@@ -38,7 +38,7 @@ class Machine:
     name="what to call it (default: `default`, the one that commands without --name mean)",
     bare="with an empty account: nothing in it that account.apply makes, so that it can be tried",
     bad_day="reads lag, calls are throttled, answers get lost, as on AWS now and then",
-    seed="with --bad-day: which calls are hit (default: by chance, and said)",
+    seed="a bad day, and which calls are hit (default: by chance, and said)",
     base="what machines start from, not the stand-in: a root file system in a tar archive, or for qemu a disk image",
     egress="with --base: let machines reach package repositories and sources outside, by name on ports 80 and 443",
 )
@@ -58,7 +58,7 @@ def up(
     `packer build .` in infrastructure/packer works by hand too.
     """
     began = time.time()
-    day = cloud.bad_day_of(seed) if bad_day else None
+    day = cloud.bad_day_of(seed) if bad_day or seed else None
     cloud.check_machines(machine_settings)
     if bare:
         cloud.check_down(name, cloud.STATE)

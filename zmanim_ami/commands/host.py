@@ -40,7 +40,7 @@ BY_HAND = parse("test-local")
     install="--no-install refuses to install missing Debian packages",
     base="a tar archive of a root file system to start machines from, instead of the stand-in",
     bad_day="on a bad day of AWS's: reads lag, calls are throttled, answers get lost",
-    seed="with --bad-day: which calls are hit (default: by chance, and said)",
+    seed="a bad day, and which calls are hit (default: by chance, and said)",
     egress="with --base: let machines reach package repositories and sources outside, by name on ports 80 and 443",
 )
 def rehearse(
@@ -70,7 +70,7 @@ def rehearse(
         confirm=sys.stdin.isatty() and not os.environ.get("CI"),
         base=Path(base) if base else None,
         egress=egress,
-        bad_day=cloud.bad_day_of(seed) if bad_day else None,
+        bad_day=cloud.bad_day_of(seed) if bad_day or seed else None,
         machines=machine_settings,
     )
     with make.of_rehearsal(ROOT):
@@ -108,7 +108,8 @@ def base_image(
 def bench(only: list[str] | None = None, runs: int = 0) -> list[Figure]:
     """Time boots, builds, backups and rehearsals on a local cloud, and write build/bench/NAME.json. Needs root.
 
-    Takes a while. Starts a cloud of its own and takes it down. Nothing fails for being slow.
+    All of them take about an hour, --only boot some minutes. Starts a cloud of its own and takes it down. Nothing
+    fails for being slow.
     """
     return benching.bench(ROOT, user_cache(), cloud.STATE, only=only or (), runs=runs)
 

@@ -74,9 +74,9 @@ def build_ami(
 
 @command("region")
 def verify_ami(settings: Settings, dry: bool, version: str = "", ami_id: str = "") -> verifying.VerifyResult | Plan:
-    """Launch one instance of an image, wait until it says it is ready, check what it runs, and tag the image.
+    """Launch three instances of an image: boot, reboot, backup, restore, swap; and tag it if it passes.
 
-    In the account: an instance with a data volume that go away again; the image's tag zmanim:verified, which
+    In the account: the instances and their data volumes, which go away again; the image's tag zmanim:verified, which
     publish-ssm asks for. --dry shows the plan. Writes build/verify/AMI.json, and AMI.html for people.
     """
     wanted = version_unless_id(version, ami_id)

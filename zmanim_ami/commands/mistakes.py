@@ -6,6 +6,7 @@ import difflib
 import re
 import sys
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from invoke.exceptions import Exit, ParseError
@@ -14,6 +15,9 @@ from invoke.parser import Parser
 from support.errors import BadInput
 
 _UNKNOWN = re.compile(r"No idea what '(.+)' is!", re.DOTALL)
+_NO_VALUE = re.compile(r"Flag <Argument: (\w+).*> needed value and was not given one!")
+# What int() says, as it is called for a flag that takes a number.
+_NO_NUMBER = re.compile(r"invalid literal for int\(\) with base 10: (['\"])(.*)\1", re.DOTALL)
 
 
 def explain() -> None:
@@ -30,6 +34,8 @@ def explain() -> None:
             if sys.argv[1:2] == ["--complete"]:  # half a flag is no mistake there, and Invoke wants its own words of it
                 raise
             raise Exit(str(_bad_input(error, parser.contexts)), code=BadInput.exit_code) from None
+        except ValueError as error:
+            raise Exit(str(_no_number(error, argv)), code=BadInput.exit_code) from None
 
     parser: Any = Parser
     parser.parse_argv = parse_argv
@@ -41,11 +47,13 @@ def _bad_input(error: ParseError, tasks: Mapping[str, Any]) -> BadInput:
     unknown = _UNKNOWN.fullmatch(str(error))
     found = unknown[1] if unknown else str(error)
     if unknown is None:
+        lacking = _NO_VALUE.fullmatch(found)
+        flag = f"--{lacking[1].replace('_', '-')}" if lacking else ""
         return BadInput(
             f"{task or 'the command line'} is not complete",
             code="bad-flag",
-            expected="a value behind each flag that takes one",
-            found=found,
+            expected=f"a value behind {flag}" if flag else "a value behind each flag that takes one",
+            found="none" if flag else found,
             fix=f"./inv {task} --help" if task else "./inv --list",
         )
     if found.startswith("-") and task:
@@ -63,7 +71,20 @@ def _bad_input(error: ParseError, tasks: Mapping[str, Any]) -> BadInput:
         code="bad-flag" if found.startswith("-") else "no-such-task",
         expected="a task" + (f", or a flag of {task}" if task else ""),
         found=found,
-        fix=_near(found, [*tasks]) or "./inv --list",
+        fix=_near(found, [*tasks]) or (f"./inv {task} --help" if task else "./inv --list"),
+    )
+
+
+def _no_number(error: ValueError, argv: list[str]) -> BadInput:
+    match = _NO_NUMBER.fullmatch(str(error))
+    given = match[2] if match else str(error)
+    flag = next((each for each, value in pairwise(argv) if value == given), "")
+    return BadInput(
+        f"{flag or 'a flag'} can't be {given!r}",
+        code="bad-flag",
+        expected="a whole number",
+        found=repr(given),
+        fix="--help behind the task explains its flags",
     )
 
 

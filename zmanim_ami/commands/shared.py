@@ -79,8 +79,10 @@ def command(*flags: str, only_reads: bool = False, **help: str) -> Callable[[Cal
         first = Parameter("context", Parameter.POSITIONAL_OR_KEYWORD)
         cast(Any, body).__signature__ = own.replace(parameters=[first, *parameters])
         # Nothing by position: Invoke would take `--help` for a required argument's value and run the task.
+        # No flags of one letter: Invoke deals them out by chance, and one would be `environment` here, `replace` there.
         explained = {**_COMMON, **{name: _help_for(name) for name in flags}, **help}
-        made: Task[Any] = task(positional=[], help={each.name: explained[each.name] for each in parameters})(body)
+        words = {each.name: _with_default(explained[each.name], each.default) for each in parameters}
+        made: Task[Any] = task(positional=[], auto_shortflags=False, help=words)(body)
         return made
 
     return decorate
@@ -92,27 +94,18 @@ def _no_dry_run(task: str) -> BadInput:
         code="no-dry-run",
         expected="--dry with a task that shows what it would change, or that changes nothing",
         found=f"--dry {task}",
-        fix=f"--help says what {task} changes; without --dry it does so",
+        fix=f"run it without --dry; --help says what {task} changes",
     )
+
+
+def _with_default(words: str, default: object) -> str:
+    """Return a flag's words with its default, where they don't speak of one."""
+    said = "default" in words or isinstance(default, bool) or not default or default is Parameter.empty
+    return words if said else f"{words} (default: {default})"
 
 
 def _help_for(name: str) -> str:
     return f"{all_settings.help_for(name) or machine_settings.help_for(name)} (setting {name})"
-
-
-def renamed(old: str, new: Task[Any]) -> Task[Any]:
-    """Make a task of the name that `new` had before: it only says the name of now, with exit code 2."""
-    # It is listed, too: Invoke knows no hidden task, and copies the namespace into a Collection of its own before it
-    # parses, so a subclass of ours that leaves it out would not be asked.
-    name = new.name.replace("_", "-")
-
-    @functools.wraps(new.body)
-    def body(_context: Context, **_flags: object) -> None:
-        raise Exit(f"the task {old} is called {name} now", code=2)
-
-    body.__doc__ = f"Renamed: it is {name} now."
-    made: Task[Any] = task(name=old, positional=[], help=dict(new.help))(body)
-    return made
 
 
 def load_settings(**flags: object) -> all_settings.Settings:

@@ -133,7 +133,8 @@ def _typed(item: Field[Any], raw: object, origin: str) -> Value:
     expected = {
         bool: "true or false",
         int: f"a whole number from {low} to {high}",
-        str: f"text such as {example}",
+        # A form that is nothing but its words leaves no other choice.
+        str: example if re.fullmatch(r"\w+(\|\w+)+", item.metadata["form"]) else f"text such as {example}",
         tuple: f"a list such as {example}",
     }
     raise BadInput(

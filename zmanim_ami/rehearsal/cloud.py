@@ -24,7 +24,7 @@ from localcloud.settings import DEFAULT_STATE, NSPAWN, QEMU, BaseImage, Cloud, C
 from support.errors import BadInput
 from support.files import write_atomically
 from support.parallel import side_by_side
-from support.progress import say, step
+from support.progress import quietly, say, step
 from zmanim_ami import toolchain
 from zmanim_ami.pipeline import aws
 from zmanim_ami.pipeline import settings as all_settings
@@ -211,7 +211,9 @@ def start(
         if prepared.mirror:
             account.fill_mirror(connect(known, cloud.region), prepared.mirror)
         if not empty:
-            account.seed(partial(connect, known), policies, chosen)
+            # A hundred lines of what account.apply makes, and of what a person would have to click on AWS.
+            with quietly():
+                account.seed(partial(connect, known), policies, chosen)
         control.confirm_all(cloud)  # the clicks that are left to a person
     return cloud
 
@@ -263,9 +265,9 @@ def running(name: str, state: Path) -> Cloud:
             f"the local cloud {wanted} is not up",
             expected="a running cloud",
             found=", ".join(others) or "none",
-            fix=" or ".join(
-                ["./inv cloud.up" + (f" --name {name}" if name else ""), *(f"--name {each}" for each in others)]
-            ),
+            fix="./inv cloud.up"
+            + (f" --name {name}" if name else "")
+            + (", or --name with one that is up" if others else ""),
         )
     return cloud
 
@@ -281,7 +283,7 @@ def instance_id(cloud: Cloud, requested: str) -> str:
             code="which-instance",
             expected="one, or --instance i-…",
             found=", ".join(machine.instance_id for machine in candidates) or "none",
-            fix="./inv cloud.ps lists them",
+            fix=f"./inv cloud.ps --name {cloud.name} lists them",
         )
     return candidates[0].instance_id
 

@@ -98,4 +98,4 @@ def test_it_changes_nothing_and_says_one_json_document(images: ImageLab, clone: 
 def test_every_other_task_refuses_to_be_asked_so(images: ImageLab, clone: Path, name: str) -> None:
     done: Any = images.try_task("--dry", name, directory=clone)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "no-dry-run" in done.stderr or "is called" in done.stderr
+    assert "no-dry-run" in done.stderr

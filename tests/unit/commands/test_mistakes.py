@@ -35,6 +35,10 @@ def typed(*arguments: str) -> int | str | None:
         (("settings", "extra"), "there is no task extra, and settings takes nothing by position"),
         (("publish-sm",), "did you mean publish-ssm?"),
         (("account.plan", "--environment"), "account.plan is not complete"),
+        (("account.plan", "--environment"), "a value behind --environment"),
+        (("rehearse", "--bad-day", "7"), "./inv rehearse --help"),
+        (("rehearse", "--seed", "abc"), "--seed can't be 'abc'"),
+        (("sweep", "--older-than", "x"), "a whole number"),
     ],
 )
 @pytest.mark.incident("an unknown flag ended with exit code 1 and Invoke's `No idea what '--nope' is!`")

@@ -105,14 +105,6 @@ def test_a_bad_version_is_refused_with_exit_code_2_and_no_traceback() -> None:
     assert ended.stdout == ""
 
 
-@pytest.mark.parametrize(("old", "new"), [("contents", "write-contents"), ("verification", "show-verification")])
-def test_a_renamed_task_names_the_new_one(old: str, new: str) -> None:
-    command = [sys.executable, "-m", "invoke", old, "--json"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.splitlines() == [f"the task {old} is called {new} now"]
-
-
 def test_a_test_image_is_not_published_and_nobody_is_asked_first() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "invoke", "publish-ssm", "--version", "test-mine"],
@@ -157,3 +149,15 @@ def test_a_task_that_has_no_plan_does_nothing_when_it_is_asked_for_one(capsys: p
     assert [_dry(each) for each in (takes_it_down, looks, plans)] == [2, 0, 0]
     assert ran == ["looked", True]
     assert "takes-it-down has no plan to show" in capsys.readouterr().err
+
+
+def test_alone_it_lists_what_there_is() -> None:
+    ended = subprocess.run([ROOT / "inv"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "build-ami" in ended.stdout
+
+
+@pytest.mark.incident("rehearse -h was taken for a flag without its value: Invoke dealt out flags of one letter")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_task_s_flags_have_no_letters_but_h(name: str) -> None:
+    assert [flag for flag in tasks.namespace[name].get_arguments() if len(flag.name) == 1 or flag.nicknames] == []

@@ -113,7 +113,7 @@ def _ready(told: State | str) -> tuple[bool | None, str]:
     """Return whether an instance serves, and why not: as of the last minute, else as of its boot."""
     if isinstance(told, str):
         return None, told
-    unread = "its backups can't be read" if told.backups is None else ""
+    unread = "its backups can't be read yet, or not at all (./inv backup.list)" if told.backups is None else ""
     boot: Mapping[str, object] = told.ready or {}
     if told.serving is None and told.ready is None:
         return False, "it has not come to the end of its boot"

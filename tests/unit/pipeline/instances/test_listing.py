@@ -79,7 +79,7 @@ FAILED = encoded({"ok": False, "checks": {"redis": {"ok": False, "required": Tru
         (answering(serving=encoded({"serves": False, "failed": {"api": "502"}})), False, "api: 502"),
         (answering(serving="", ready=FAILED), False, "redis: no answer"),
         (answering(serving="", ready=""), False, "not come to the end of its boot"),
-        (answering(backups=""), True, "its backups can't be read"),
+        (answering(backups=""), True, "its backups can't be read yet, or not at all (./inv backup.list)"),
         (answering(serving="%"), None, "can't be read"),
         (lambda stage: stage.failing.add("state"), None, "the words of the unit"),
         (lambda stage: stage.silent.add(stage.old), None, "never registered"),
