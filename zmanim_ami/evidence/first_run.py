@@ -47,7 +47,7 @@ def block(first: Mapping[str, Any], following: Mapping[str, Any], where: str, no
             f"in all            {sums[0]:.0f} s",
             "```",
             "",
-            f"Seconds on {where}, measured {now:%Y-%m-%d} with nothing else running:",
+            f"Seconds on {where}, measured {now:%Y-%m-%d}:",
             "",
             "| step | the first time | the next |",
             "| --- | --- | --- |",
